@@ -1,3 +1,3 @@
 #!/bin/bash -eu
-# As OSS-Fuzz builds it.
+# The same build as for OSS-Fuzz.
 exec "$SRC/keyproof/fuzz/oss-fuzz/build.sh"

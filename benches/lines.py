@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Counts the lines of Rust of each crate at commits: lines.py [--below FOLDER] [COMMIT ...], by default HEAD. With a folder, of each
-part of it.
+"""Counts the lines of Rust of each crate at commits: lines.py [--below FOLDER] [COMMIT ...], by default HEAD. With a folder, counts
+each part of it.
 
-A line counts if it is neither blank nor a comment. Tests are left out: folders `tests`, and what stands below `#[cfg(test)]`, in the
-file or in one of its own. It goes by rustfmt's layout, which has a block's end where the block began.
+A line counts if it is neither blank nor a comment. Tests are left out: folders `tests`, and items with `#[cfg(test)]`, in the same
+file or in a separate one. This relies on rustfmt's layout, which indents the end of a block like its start.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tarfile
 
 
 def count(text):
-    """The lines of a file that count, and the modules in files of their own that are tests."""
+    """Returns the number of lines of a file that count, and its test modules in separate files."""
     lines = iter(text.splitlines())
     counted, tests, in_comment = 0, [], False
     for line in lines:
@@ -30,7 +30,7 @@ def count(text):
 
 
 def skip(attribute, lines):
-    """Passes over the item below an attribute; gives its name if it is a module in a file of its own."""
+    """Skips the item after an attribute. Returns its name if it is a module in a separate file."""
     margin = attribute[: len(attribute) - len(attribute.lstrip())]
     for line in lines:
         module = re.match(r"\s*(?:pub(?:\([a-z]+\))? )?mod (\w+);", line)
@@ -44,7 +44,7 @@ def skip(attribute, lines):
 
 
 def by_part(commit, below):
-    """Lines by crate, or by part of a folder, of what is below each crate's `src`."""
+    """Returns the lines below each crate's `src`, by crate or by part of a folder."""
     archive = subprocess.run(["git", "archive", commit], check=True, capture_output=True).stdout
     files = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tree:

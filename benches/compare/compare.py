@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures each task with keyproof and with its peer, and writes the table into README.md, and a short one into that of the repository.
 
-benches/compare/compare.py [otp] [x509] [tpm]: what is not named keeps its rows of before, which are in measured.json. A build
-is told by the processor time that it takes, and a task by its median, so that other programs beside it matter little.
+benches/compare/compare.py [otp] [x509] [tpm]: tasks that are not named keep their earlier rows, from measured.json. A build is
+measured by its processor time, and a task by its median, so that other programs on the machine matter little.
 """
 
 import json
@@ -25,7 +25,7 @@ TASKS = {
 }
 
 
-# Where a program's name is not that of what it is made with.
+# Peers whose program name differs from their crates' names.
 PEERS = {"parser-rcgen": "x509-parser, rcgen"}
 
 
@@ -34,14 +34,14 @@ def run(*command, **options):
 
 
 def lines(package):
-    """Lines of the task that are neither blank nor comments."""
+    """Returns the number of lines of the task that are neither blank nor comments."""
     text = (HERE / package / "src/task.rs").read_text()
     code = (line.strip() for line in text.splitlines())
     return sum(1 for line in code if line and not line.startswith("//"))
 
 
 def crates(package):
-    """Every package that is compiled, its own two aside."""
+    """Returns the number of compiled packages, without the task's own two."""
     tree = run("cargo", "tree", "--locked", "--package", f"compare-{package}", "--edges", "normal,build",
                "--prefix", "none", "--format", "{p}")
     names = {line.removesuffix(" (*)") for line in tree.splitlines() if line}
@@ -49,20 +49,20 @@ def crates(package):
 
 
 def spent():
-    """Seconds of processor time of all programs that have ended."""
+    """Returns the processor time of all ended child programs, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def build(package, target):
-    """Seconds of processor time of a build from nothing, and the program."""
+    """Builds from scratch. Returns the seconds of processor time, and the program."""
     before = spent()
     run("cargo", "build", "--locked", "--release", "--package", f"compare-{package}", "--target-dir", target)
     return spent() - before, pathlib.Path(target) / "release" / f"compare-{package}"
 
 
 def measured(name):
-    """The rows of a task: ours, and the peer's."""
+    """Measures a task. Returns its rows: ours, and the peer's."""
     task, *packages = TASKS[name]
     run("cargo", "fetch", "--locked")
     with tempfile.TemporaryDirectory() as kept:
@@ -72,7 +72,7 @@ def measured(name):
                 seconds[package], program = build(package, target)
                 programs[package] = shutil.copy(program, kept)
         nanoseconds = {package: [] for package in packages}
-        for _ in range(ROUNDS):  # in turn, so that whatever the machine does hits both
+        for _ in range(ROUNDS):  # in turn, so that other load affects both alike
             for package, program in programs.items():
                 nanoseconds[package].append(int(run(program)))
     where = f"{run('rustc', '--version').strip()}, {len(os.sched_getaffinity(0))} cores"
@@ -99,7 +99,7 @@ def table(rows):
 
 
 def short_table(record):
-    """A row a task: ours, then the peer's."""
+    """Returns a table with one row per task: ours, then the peer's."""
     head = "| task | with | lines | crates | build, CPU seconds | once, microseconds |\n|---|---|---|---|---|---|\n"
     measures = ("lines", "crates", "build_cpu_seconds", "microseconds")
     rows = []
@@ -122,7 +122,7 @@ def main():
 
 
 def write(record):
-    """After each task, so that what is measured is kept if the next one is cut short."""
+    """Writes the results after each task, so that they are kept if the next one is interrupted."""
     text = json.dumps(record, indent=2)
     print(text)
     RECORD.write_text(text + "\n")
@@ -133,7 +133,7 @@ def write(record):
 
 
 def replace(path, name, text):
-    """What stands between the comments of this name and of the end."""
+    """Replaces the text between the comment with this name and the end comment."""
     before, rest = path.read_text().split(f"<!-- {name} -->\n", 1)
     _, after = rest.split("<!-- end -->\n", 1)
     path.write_text(f"{before}<!-- {name} -->\n{text}<!-- end -->\n{after}")

@@ -1,5 +1,5 @@
-//! A store's batches alone, in the shape of a login's: one record of the user's replaced, and three inserted that come
-//! for ever anew, under keys in order of time as the service has them.
+//! A store's batches alone, in the shape of a login's: one record of the user is replaced, and three new records are inserted,
+//! under keys in order of time as in the service.
 
 use std::{
     fs,
@@ -14,28 +14,28 @@ use crate::Result;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_010);
 
-/// Inserts at once where records are made for a measurement.
+/// Inserts per batch when records are made before a measurement.
 const FILLED: usize = 500;
 
-/// The collections that a login inserts into, and how long its records are there.
+/// The collections that a login inserts into, and the lengths of their records in bytes.
 const INSERTED: [(&str, usize); 3] = [("a", 150), ("b", 250), ("c", 350)];
 
-/// What a batch does.
+/// The contents of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// What a login does: one replacement and three inserts.
+    /// A login's batch: one replacement and three inserts.
     Login,
     /// One replacement.
     Single,
 }
 
-/// A store, and records to be replaced there, one a user.
+/// A store with records to replace, one per user.
 pub struct Batches {
     store: Store,
     records: Vec<(Key, Version)>,
 }
 
-/// As large as a second factor's record, or as the others that a login writes.
+/// A record as large as a second factor's record, or as the others that a login writes.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Ballast(String);
 
@@ -45,7 +45,7 @@ impl Record for Ballast {
 }
 
 impl Batches {
-    /// With so many users, and so many records as logins insert.
+    /// Starts with this number of users, and this number of records as logins insert them.
     pub async fn start(store: Store, users: usize, inserted: usize) -> Result<Self> {
         let numbers: Vec<usize> = (0..users).collect();
         let mut records = Vec::new();
@@ -67,7 +67,7 @@ impl Batches {
             left = left.saturating_sub(FILLED);
             store.commit(batch).await?;
         }
-        // Users log in in no order: each turn takes those that a prime number lies between.
+        // Users log in in no order, so consecutive users of a turn are a prime number of places apart.
         let mut scattered = Vec::with_capacity(users);
         let mut place = 0;
         for _ in 0..users {
@@ -80,13 +80,13 @@ impl Batches {
         })
     }
 
-    /// Where the records are that are replaced, in no order.
+    /// Returns the keys of the records that are replaced, in no order.
     pub fn places(&self) -> Vec<Key> {
         self.records.iter().map(|(key, _)| key.clone()).collect()
     }
 
-    /// So many batches of each of so many users by so many callers, a second. The next turn is that of other users, if
-    /// there are.
+    /// Commits batches for each of `users` users, from `callers` callers, and returns the batches per second. The next turn takes
+    /// other users if there are any.
     pub async fn commit(
         &mut self,
         shape: Shape,
@@ -109,10 +109,10 @@ impl Batches {
         Ok(rate)
     }
 
-    /// Waits until the store is closed, if nobody else has it.
+    /// Waits until the store is closed, if this is its only owner.
     pub async fn close(self) {
         drop(self.records);
-        // SQLite's last connection is closed by the writer's thread, which nobody waits for.
+        // The writer's thread closes SQLite's last connection, and nothing waits for that thread.
         drop(self.store);
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     }
@@ -137,7 +137,7 @@ async fn commit(
     Ok(records)
 }
 
-/// Adds what a login inserts, each under the moment and what nobody guesses.
+/// Adds the inserts of a login, each under the time and a random value.
 fn insert(store: &Store, batch: &mut keyproof_store::Batch) {
     let moment = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let moment = format!("{:016x}", moment.as_millis());
@@ -149,7 +149,7 @@ fn insert(store: &Store, batch: &mut keyproof_store::Batch) {
     }
 }
 
-/// Bytes that this process has had written to disk, where the system counts them: on Linux.
+/// Returns the bytes that this process has caused to be written to disk, where the system counts them (Linux).
 pub fn written() -> Option<u64> {
     let counts = fs::read_to_string("/proc/self/io").ok()?;
     let count = |line: &str| line.strip_prefix("write_bytes: ")?.parse().ok();

@@ -1,6 +1,5 @@
-//! How keyproof measures: contenders take turns in one process, so that whatever the machine is
-//! doing hits them alike, and what is reported is the ratio of their medians. Nothing here fails
-//! on a slow machine; the aims are printed beside the figures.
+//! How keyproof measures: contenders take turns in one process, so that other load on the machine affects them alike, and the
+//! reported figure is the ratio of their medians. Nothing here fails on a slow machine; the aims are printed beside the figures.
 
 pub mod batches;
 pub mod limits;
@@ -26,7 +25,7 @@ pub struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// `run(n)` does the work `n` times.
+    /// Creates a contender. `run(n)` does the work `n` times.
     pub fn new(name: &'static str, run: impl FnMut(u64) + 'a) -> Self {
         Self {
             name,
@@ -35,15 +34,15 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Runs each contender `times` a round, in turn, and returns the median nanoseconds that the work
-/// took once, in the order given. Prints them too.
+/// Runs each contender `times` times per round, in turn, and returns the median nanoseconds of one execution, in the order given.
+/// Also prints them.
 pub fn medians<const N: usize>(
     mut contenders: [Contender<'_>; N],
     rounds: usize,
     times: u64,
 ) -> [f64; N] {
     let mut samples: [Vec<f64>; N] = [const { Vec::new() }; N];
-    // The first round warms caches and clock, and is thrown away.
+    // The first round warms up caches and the clock, and is discarded.
     for round in 0..=rounds {
         for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
             let start = Instant::now();
@@ -61,18 +60,18 @@ pub fn medians<const N: usize>(
     medians
 }
 
-/// The middle sample; not a number if there is none.
+/// Returns the middle sample, or NaN if there is none.
 pub fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Where a ratio should be.
+/// The aim for a ratio.
 #[derive(Clone, Copy, Debug)]
 pub enum Aim {
-    /// No less than this.
+    /// At least this.
     AtLeast(f64),
-    /// No more than this.
+    /// At most this.
     AtMost(f64),
 }
 
@@ -86,19 +85,19 @@ pub fn report(what: &str, ratio: f64, aim: Aim) {
     println!("{what}: {ratio:.2} (aim {words} {bound:.2}: {verdict})");
 }
 
-/// Says on standard error how far a measurement is, for whoever waits: what is reported goes to standard output.
+/// Prints the progress of a measurement to standard error. Results go to standard output.
 pub fn progress(what: &str, done: usize, of: usize) {
     eprintln!("  … {what} {done} of {of}");
 }
 
-/// Why a measurement came to nothing.
+/// The error of a measurement.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// What a measurement comes to.
+/// The result of a measurement.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Measures in a new folder, which is removed afterwards. `parent` is the folder it is made in, by default `target/`: it
-/// decides which disk is measured.
+/// Measures in a new folder, which is removed afterwards. It is made in `parent`, by default `target/`, which decides which disk is
+/// measured.
 pub fn in_folder_below(
     parent: Option<PathBuf>,
     name: &str,
@@ -114,25 +113,24 @@ pub fn in_folder_below(
     outcome
 }
 
-/// The processor time of this process, its own and the kernel's on its behalf (`utime` and `stime` of proc(5)), in seconds;
-/// where the system tells: on Linux.
+/// Returns the processor time of this process, in user mode and in the kernel (`utime` and `stime` of proc(5)), in seconds, where
+/// the system provides it (Linux).
 pub fn processor_time() -> Option<f64> {
     const TICKS_A_SECOND: f64 = 100.0;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may hold blanks; `state` is the first field after it, `utime` the twelfth.
+    // The name, in parentheses, may contain blanks; `state` is the first field after it, `utime` the twelfth.
     let (_, fields) = stat.rsplit_once(')')?;
     let times = fields.split_whitespace().skip(11).take(2);
     let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>().ok()?;
     Some(ticks / TICKS_A_SECOND)
 }
 
-/// The system's allocator, counting. A benchmark installs it as its `#[global_allocator]`.
+/// The system's allocator with a counter. A benchmark installs it as its `#[global_allocator]`.
 pub struct CountingAllocator;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// How many allocations `work` makes, if nothing else runs meanwhile and [`CountingAllocator`] is
-/// installed.
+/// Returns the number of allocations of `work`, if nothing else runs meanwhile and [`CountingAllocator`] is installed.
 pub fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     work();
@@ -140,11 +138,11 @@ pub fn allocations(work: impl FnOnce()) -> u64 {
 }
 
 #[expect(unsafe_code, reason = "the only way to count allocations")]
-// SAFETY: every call goes to the system's allocator unchanged, which keeps the contract.
+// SAFETY: every call goes to the system's allocator unchanged, which upholds the contract.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps `alloc`'s contract, which is the system allocator's.
+        // SAFETY: the caller upholds `alloc`'s contract, which is the system allocator's.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,4 +1,4 @@
-//! What a server over HTTP is compared with: hyper with nothing behind it, and hyper with one use case and nothing between.
+//! The servers that keyproof is compared with over HTTP: bare hyper, and hyper with one use case and nothing else.
 
 use std::{convert::Infallible, env, num::NonZeroUsize, path::Path, sync::Arc};
 
@@ -19,24 +19,24 @@ use tokio::net::TcpListener;
 
 use crate::{Result, users};
 
-/// The variable of the environment with the store's master key, in Base64.
+/// The environment variable with the store's master key, in Base64.
 pub const KEY: &str = "KEYPROOF_BENCH_KEY";
 
-/// What stands behind hyper.
+/// What handles hyper's requests.
 enum Behind {
-    /// `GET /N` gives N bytes.
+    /// Nothing: `GET /N` returns N bytes.
     Nothing,
-    /// The use case that shows an OTP device of the default instance, as keyproof has it: its token and its records are asked
-    /// for each time. There are no limits, no log, no metrics and no routes, and every refusal is 403.
+    /// The use case that reads an OTP device of the default instance, as keyproof has it: the token and the records are looked up
+    /// for each request. There are no limits, no log, no metrics and no routes, and every refusal is 403.
     OneUseCase(Arc<Service>),
 }
 
-/// A hyper server with nothing behind it.
+/// Runs a bare hyper server.
 pub async fn bare() -> Result<()> {
     serve(Behind::Nothing).await
 }
 
-/// A hyper server with one use case on this store behind it.
+/// Runs a hyper server with one use case on this store.
 pub async fn one_use_case(store: &Path) -> Result<()> {
     let key = BASE64.decode(env::var(KEY)?.as_bytes()).ok();
     let key = key.and_then(|key| MasterKey::from_bytes(&key));

@@ -1,5 +1,5 @@
-//! A client that costs as little as it can, so that what is measured is the server: requests are texts made
-//! beforehand, and of an answer only its status and its length are read.
+//! A client that costs as little as possible, so that the server is what is measured: requests are texts made beforehand, and of an
+//! answer only the status and the length are read.
 
 use std::time::{Duration, Instant};
 
@@ -17,22 +17,22 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// What a turn of requests came to.
+/// The result of a turn of requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// Requests a second that were answered with success.
+    /// Successful requests per second.
     pub rate: f64,
-    /// The median time of a request.
+    /// The median duration of a request.
     pub p50: Duration,
-    /// The time that one in a hundred exceeds.
+    /// The 99th percentile of the durations.
     pub p99: Duration,
-    /// How many requests there were.
+    /// The number of requests.
     pub requests: usize,
-    /// How many of them were refused for want of time or room, as servers may: 503.
+    /// The number of requests that were refused with 503, for lack of time or capacity.
     pub refused: usize,
 }
 
-/// A request as it is sent.
+/// Formats a request as it is sent.
 pub fn request(method: &str, path: &str, authorization: &str, body: &str) -> String {
     let authorization = match authorization {
         "" => String::new(),
@@ -59,7 +59,7 @@ impl Connection {
         })
     }
 
-    /// Sends a request and reads its answer: the status, and the body.
+    /// Sends a request and reads its answer. Returns the status and the body.
     pub async fn ask(&mut self, request: &str) -> Result<(u16, &[u8])> {
         self.socket.write_all(request.as_bytes()).await?;
         self.buffer.clear();
@@ -83,7 +83,7 @@ impl Connection {
     }
 }
 
-/// The status, the length of the head, and that of the body, once the head is whole.
+/// Returns the status, the length of the head, and that of the body, once the head is complete.
 fn head(answer: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
@@ -99,7 +99,7 @@ fn head(answer: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     Ok(Some((status, end + 4, length)))
 }
 
-/// Sends all requests over so many connections. Each must be answered with success or refused with 503.
+/// Sends all requests over `connections` connections. Each must succeed or be refused with 503.
 pub async fn send(address: &str, connections: usize, requests: &[String]) -> Result<Turn> {
     let mut shares = Vec::new();
     for share in requests.chunks(requests.len().div_ceil(connections)) {
@@ -133,9 +133,9 @@ pub async fn send(address: &str, connections: usize, requests: &[String]) -> Res
     })
 }
 
-/// What became of one connection's requests.
+/// The result of one connection's requests.
 struct Share {
-    /// Of each that was answered with success.
+    /// The durations of the successful requests.
     times: Vec<Duration>,
     refused: usize,
 }

@@ -1,5 +1,5 @@
-//! A store as it is after years: organisations, Taler instances and provisioning services, each of a size that does not
-//! grow, made by the use cases themselves, so that every record has the shape and the place that the server gives it.
+//! A store as it is after years: organisations, Taler instances and provisioning services, each of a fixed size. They are made by
+//! the use cases themselves, so that every record has the same form and key as on a server.
 
 use std::{num::NonZeroUsize, sync::Arc};
 
@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 use crate::{Result, users::STEP};
 
-/// When the first of them is made.
+/// When the first district is made.
 pub const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
-/// The password of everybody.
+/// The password of all users and instances.
 pub const PASSWORD: &str = "correct horse";
 
 const USERS: usize = 50;
@@ -31,21 +31,21 @@ const DEVICES: usize = 50;
 const CERTIFICATES: usize = 20;
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-/// An organisation of 50 users, each with an active key, an instance of 50 devices, and a provisioning service of 20
-/// certificates; whoever measures finds one of each by this.
+/// An organisation of 50 users, each with an active key, an instance of 50 devices, and a provisioning service of 20 certificates.
+/// Measurements find one of each through this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct District {
-    /// Names the organisation, the instance and the service.
+    /// The number in the names of the organisation, the instance and the service.
     pub number: usize,
     /// A user's name.
     pub user: String,
-    /// What that user's phone knows, in Base32.
+    /// The secret on that user's phone, in Base32.
     pub secret: String,
     /// A token for the instance.
     pub token: String,
 }
 
-/// Makes districts, each thirty seconds after the one before, as if that many things happened a second.
+/// Makes districts, each thirty seconds after the one before, as if that many things happened per second.
 pub struct Founder {
     service: Arc<Service>,
     clock: Arc<ManualClock>,
@@ -53,7 +53,7 @@ pub struct Founder {
     certificate: Vec<u8>,
 }
 
-/// The use cases as a server has them, but for passwords that are hashed at next to no cost.
+/// Starts the use cases as a server does, except that passwords are hashed at almost no cost.
 pub async fn service(store: Store, clock: Arc<ManualClock>) -> Result<Arc<Service>> {
     let hashing = HashingSettings {
         cost: Cost::insecure_for_tests(8, 1, 1)?,
@@ -64,7 +64,7 @@ pub async fn service(store: Store, clock: Arc<ManualClock>) -> Result<Arc<Servic
     Ok(Service::start(store, clock, hashing).await?)
 }
 
-/// A person at the console, or nobody.
+/// Returns the origin of a person at the console, or of an anonymous client.
 pub fn origin(who: Who) -> Origin {
     Origin {
         who,
@@ -75,12 +75,12 @@ pub fn origin(who: Who) -> Origin {
     }
 }
 
-/// A body that nothing is wrong with.
+/// Returns a valid body.
 pub fn sent<T>(body: T) -> std::result::Result<T, std::convert::Infallible> {
     Ok(body)
 }
 
-/// The credentials of a user.
+/// Returns the credentials of a user.
 pub fn password_of(name: &str) -> PasswordLogin {
     PasswordLogin {
         name: name.to_owned(),
@@ -98,17 +98,17 @@ fn command_line() -> CommandLine {
 }
 
 impl District {
-    /// The name of its instance.
+    /// Returns the name of the instance.
     pub fn instance(&self) -> String {
         instance(self.number)
     }
 
-    /// Its provisioning service.
+    /// Returns the provisioning service.
     pub fn provisioning_service(&self) -> ProvisioningService {
         provisioning_service(self.number)
     }
 
-    /// What the user's phone shows.
+    /// Returns the code that the user's phone displays.
     pub fn code(&self, now: Timestamp) -> Result<String> {
         let secret = Secret::from_base32(&self.secret, Base32Profile::Strict)?;
         let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
@@ -116,12 +116,12 @@ impl District {
     }
 }
 
-/// The name of one of an instance's devices.
+/// Returns the name of one of an instance's devices.
 pub fn device(number: usize) -> String {
     format!("till-{}", number % DEVICES)
 }
 
-/// The name of one of a provisioning service's certificates.
+/// Returns the name of one of a provisioning service's certificates.
 pub fn certificate(number: usize) -> String {
     format!("root-{}", number % CERTIFICATES)
 }
@@ -139,7 +139,7 @@ fn provisioning_service(number: usize) -> ProvisioningService {
 }
 
 impl Founder {
-    /// With a token for all provisioning services and the audit trail, whose text [`Self::operator`] gives.
+    /// Starts with an operator's token for all provisioning services and the audit trail, whose text [`Self::operator`] returns.
     pub async fn start(store: Store, clock: Arc<ManualClock>) -> Result<Self> {
         let service = service(store, clock.clone()).await?;
         let new = NewOperatorToken {
@@ -158,12 +158,12 @@ impl Founder {
         })
     }
 
-    /// The text of the operator's token.
+    /// Returns the text of the operator's token.
     pub fn operator(&self) -> &str {
         &self.operator
     }
 
-    /// Makes so many districts at once, the first of this number.
+    /// Makes `count` districts concurrently, numbered from `first`.
     pub async fn found(self: &Arc<Self>, first: usize, count: usize) -> Result<Vec<District>> {
         let mut tasks = JoinSet::new();
         for number in first..first + count {
@@ -176,7 +176,7 @@ impl Founder {
         districts
     }
 
-    /// Takes away what has expired, as a server does once a minute.
+    /// Removes expired records, as a server does once a minute.
     pub async fn clean_up(&self) -> Result<()> {
         while self.service.upkeep.remove_expired().await?.goes_on {}
         Ok(())
@@ -203,7 +203,7 @@ impl Founder {
         })
     }
 
-    /// A user with an active key, and what their phone knows.
+    /// Makes a user with an active key. Returns the name and the secret on the phone.
     async fn user(&self, district: usize, number: usize) -> Result<(String, String)> {
         let accounts = &self.service.accounts;
         let anonymous = origin(Who::Anonymous);
@@ -234,7 +234,7 @@ impl Founder {
         Ok((name, enrolled.secret.to_string()))
     }
 
-    /// An instance with its devices, and a token for it.
+    /// Makes an instance with its devices, and returns a token for it.
     async fn devices(&self, district: usize) -> Result<String> {
         let devices = &self.service.otp_devices;
         let (instance, anonymous) = (instance(district), origin(Who::Anonymous));

@@ -1,4 +1,4 @@
-//! The program that users start, built as it is released, as a process of its own.
+//! The program that users start, built as for a release, in a process of its own.
 
 use std::{
     env, fs,
@@ -11,10 +11,10 @@ use std::{
 
 use crate::Result;
 
-/// Clock ticks a second in proc(5)'s counts: `USER_HZ`, which Linux fixes at 100 for programs.
+/// Clock ticks per second in proc(5)'s counts: `USER_HZ`, which Linux fixes at 100 for user space.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// The release binary, and the arguments and variables that every start of it gets.
+/// The release binary, and the arguments and environment variables of each start.
 #[derive(Clone, Debug)]
 pub struct Program {
     path: PathBuf,
@@ -23,7 +23,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The one at this path, or else the one that is built as it is released.
+    /// Returns the binary at this path, or otherwise builds it as for a release.
     pub fn built_or(path: Option<&Path>) -> Result<Self> {
         match path {
             Some(path) => Ok(Self::at(path)),
@@ -34,7 +34,7 @@ impl Program {
     fn build() -> Result<Self> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        // What cargo tells us of our own package is kept from it, as xtask does: ring is built anew whenever that differs.
+        // Removes cargo's variables about our own package, as xtask does: ring is rebuilt whenever they differ.
         for (name, _) in env::vars_os() {
             let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
             if of_package
@@ -51,7 +51,7 @@ impl Program {
         if !built.success() {
             return Err("the release binary does not build".into());
         }
-        // It lies where this program does: both are of the release profile, or should be.
+        // The binary is in the same folder as this program: both are built with the release profile, or should be.
         let this = env::current_exe()?;
         let target = this.parent().and_then(Path::parent);
         let target = target.ok_or("no target folder")?;
@@ -66,7 +66,7 @@ impl Program {
         }
     }
 
-    /// The same on an embedded store at this path.
+    /// Returns the same program on an embedded store at this path.
     pub fn on(&self, store: &Path) -> Self {
         let mut program = self.clone();
         let url = format!("sqlite:{}", store.display());
@@ -74,13 +74,13 @@ impl Program {
         program
     }
 
-    /// The same with a variable of the environment.
+    /// Returns the same program with an environment variable.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Runs a command that reads one line, and returns what it prints.
+    /// Runs a command with one line as its input, and returns its output.
     pub fn run(&self, command: &[&str], line: &str) -> Result<String> {
         let mut child = self.command(command).stdin(Stdio::piped()).spawn()?;
         let mut input = child.stdin.take().ok_or("no standard input")?;
@@ -118,7 +118,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a server that says `listening on ADDRESS` on its standard error, which is to be a pipe.
+    /// Starts a server that prints `listening on ADDRESS` to its standard error, which must be a pipe.
     pub fn start(command: &mut Command) -> Result<Self> {
         let began = Instant::now();
         let mut child = command.spawn()?;
@@ -137,22 +137,22 @@ impl Process {
         }
         let address = line.trim_end().rsplit(['/', ' ']).next();
         address.unwrap_or_default().clone_into(&mut process.address);
-        // Nobody reads on: a full pipe would stop the server, so its lines go where nothing fills up.
+        // A full pipe would stop the server, so the rest of its log is read and discarded.
         thread::spawn(move || io::copy(&mut log, &mut io::sink()));
         Ok(process)
     }
 
-    /// Where it listens, as `IP:PORT`.
+    /// Returns the address that it listens on, as `IP:PORT`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The time since it was started.
+    /// Returns the time since the start.
     pub fn age(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// `VmRSS` of proc(5), in MiB.
+    /// Returns `VmRSS` of proc(5), in MiB.
     pub fn resident_mib(&self) -> Result<f64> {
         let status = fs::read_to_string(self.proc("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -160,17 +160,17 @@ impl Process {
         Ok(kib.ok_or("no VmRSS")?.trim().parse::<f64>()? / 1_024.0)
     }
 
-    /// The processor time that it has used, its own and the kernel's on its behalf (`utime` and `stime` of proc(5)).
+    /// Returns the processor time used, in user mode and in the kernel (`utime` and `stime` of proc(5)).
     pub fn processor_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(self.proc("stat"))?;
-        // The name, in parentheses, may hold blanks; `state` is the first field after it, `utime` the twelfth.
+        // The name, in parentheses, may contain blanks; `state` is the first field after it, `utime` the twelfth.
         let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
         let times = fields.split_whitespace().skip(11).take(2);
         let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
         Ok(Duration::from_secs_f64(ticks / TICKS_A_SECOND))
     }
 
-    /// What it has had written to disk, in bytes (`write_bytes` of proc(5)).
+    /// Returns the bytes that it has caused to be written to disk (`write_bytes` of proc(5)).
     pub fn written_bytes(&self) -> Result<u64> {
         let io = fs::read_to_string(self.proc("io"))?;
         let line = io
@@ -186,7 +186,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already gone, unless a measurement failed.
+        // Already ended, unless a measurement failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

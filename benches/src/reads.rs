@@ -1,4 +1,4 @@
-//! Reads of a store alone, by callers that each ask for one thing after the other.
+//! Reads of a store alone, by callers that each make one read after the other.
 
 use std::time::{Duration, Instant};
 
@@ -9,29 +9,29 @@ use crate::{Result, batches::Ballast, processor_time};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_010);
 
-/// How many records a login reads.
+/// The number of records that a login reads.
 const MANY: usize = 9;
 
-/// What is asked for at a time.
+/// What one read consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// One record.
     One,
-    /// As many as a login needs, all known at once.
+    /// As many records as a login needs, with all keys known beforehand.
     Many,
-    /// A record, and then another, to which it leads.
+    /// A record, and then another whose key is in it.
     Followed,
 }
 
-/// Reads a second, and the microseconds of processor time of this process that each took, where the system tells: on Linux.
+/// Reads per second, and the microseconds of this process's processor time for each, where the system provides it (Linux).
 pub struct Figures {
-    /// Questions answered a second.
+    /// Reads per second.
     pub rate: f64,
-    /// Microseconds of processor time a question, callers included.
+    /// Microseconds of processor time per read, including the callers'.
     pub processor: f64,
 }
 
-/// For so long, by so many callers, of records in no order.
+/// Measures for this duration, with this number of callers, on records in no order.
 pub async fn measure(
     store: &Store,
     places: &[Key],

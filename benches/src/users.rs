@@ -1,5 +1,5 @@
-//! Users with active keys, and challenges for them to answer, made in this process on a server's store. Passwords are
-//! hashed at next to no cost: they are not what is measured.
+//! Users with active keys, and challenges for them to answer, made in this process on a server's store. Passwords are hashed at
+//! almost no cost, because they are not measured.
 
 use std::{convert::Infallible, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
@@ -23,17 +23,17 @@ use crate::Result;
 /// A TOTP step.
 pub const STEP: Duration = Duration::from_secs(30);
 
-/// The password of every user.
+/// The password of all users.
 const PASSWORD: &str = "correct horse";
 
-/// Opens a store of this key at this path.
+/// Opens the store with this key at this path.
 pub async fn open(path: &Path, key: &MasterKey, now: Timestamp) -> Result<Store> {
     let engine = SqliteEngine::open(path, &SqliteOptions::default())?;
     let entropy = Arc::new(SystemEntropy::new());
     Ok(Store::open(Arc::new(engine), MasterKeys::new(key), entropy, now).await?)
 }
 
-/// Users of one organisation.
+/// The users of one organisation.
 pub struct Users {
     console: Arc<Service>,
     clock: Arc<ManualClock>,
@@ -41,7 +41,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// Adds so many users, each of whom has activated a key with the code of the clock's step.
+    /// Adds `count` users, each of whom has activated a key with the code of the clock's step.
     pub async fn enrol(store: Store, clock: Arc<ManualClock>, count: usize) -> Result<Self> {
         let hashing = HashingSettings {
             cost: Cost::insecure_for_tests(8, 1, 1)?,
@@ -63,12 +63,12 @@ impl Users {
         })
     }
 
-    /// Moves on to the next step, which no user has used yet.
+    /// Advances the clock to the next step, which no user has used yet.
     pub fn next_step(&self) {
         self.clock.advance(STEP);
     }
 
-    /// Bodies that answer a challenge of each of the users from `first` on with the code of the clock's step.
+    /// Returns bodies that answer a challenge of each of the users from `first` on, with the code of the clock's step.
     pub async fn challenge(&self, first: usize, count: usize) -> Result<Vec<String>> {
         let now = self.clock.now();
         let mut tasks = JoinSet::new();
@@ -87,7 +87,7 @@ impl Users {
     }
 }
 
-/// Makes an account, and gives it an active key.
+/// Creates an account with an active key.
 async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(String, Totp)> {
     let accounts = &console.accounts;
     let new = NewUser {
@@ -121,7 +121,7 @@ async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(S
     Ok((name, phone))
 }
 
-/// A body that nothing is wrong with.
+/// Returns a valid body.
 fn sent<T>(body: T) -> std::result::Result<T, Infallible> {
     Ok(body)
 }

@@ -1,4 +1,4 @@
-//! The benchmark of growth runs, on both engines, with stores that are filled in seconds.
+//! Tests that the growth benchmark runs on both engines, with stores that are filled in seconds.
 
 use std::process::Command;
 

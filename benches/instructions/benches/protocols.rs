@@ -1,4 +1,4 @@
-//! The hot paths of the protocol crates, each from the bytes that a program has. What prepares them is not counted.
+//! The hot paths of the protocol crates, each from the bytes that a program starts with. The preparation is not counted.
 
 #![expect(
     clippy::expect_used,
@@ -34,7 +34,7 @@ use keyproof_x509::{
     prove,
 };
 
-/// 2027-01-15: the vectors' certificates are valid.
+/// 2027-01-15, when the vectors' certificates are valid.
 const NOW: u64 = 1_800_000_000;
 
 macro_rules! x509 {
@@ -72,7 +72,7 @@ fn totp() -> (Totp, &'static str) {
     (totp.with_window(Window::symmetric(1)), "000000")
 }
 
-// A counter and the ten after it, none of which has the code.
+// The counter and the ten after it; none of them has the code.
 #[library_benchmark]
 #[bench::ten_ahead(hotp())]
 fn otp_hotp_verify((hotp, wrong, ahead): (Hotp, Code, LookAhead)) {
@@ -80,7 +80,7 @@ fn otp_hotp_verify((hotp, wrong, ahead): (Hotp, Code, LookAhead)) {
     assert!(verdict.is_none(), "a wrong code");
 }
 
-// A step and its two neighbours, none of which has the code.
+// The step and its two neighbours; none of them has the code.
 #[library_benchmark]
 #[bench::three_steps(totp())]
 fn otp_totp_verify((totp, typed): (Totp, &'static str)) {
@@ -101,7 +101,7 @@ fn ocra() -> (Ocra, &'static str) {
     (Ocra::new(&secret(), suite), "000000")
 }
 
-// The answer to one question, which is wrong.
+// A wrong response to one question.
 #[library_benchmark]
 #[bench::one_question(ocra())]
 fn otp_ocra_verify((ocra, typed): (Ocra, &'static str)) {
@@ -112,7 +112,7 @@ fn otp_ocra_verify((ocra, typed): (Ocra, &'static str)) {
 
 // --- pskc ---
 
-// Two tokens of a maker, from the text of the container.
+// Two tokens of a manufacturer, from the text of the container.
 #[library_benchmark]
 #[bench::two_wrapped(include_str!("../../../crates/pskc/examples/delivery.xml"))]
 fn pskc_container_open(document: &str) -> Vec<Key> {
@@ -143,7 +143,7 @@ fn code(ca: &[u8]) -> VerificationCode {
         .bound_to(ca.sha256_thumbprint(), Some(NOW + 60))
 }
 
-// The whole report on a verification leaf, from the DER of it and of the CA's certificate.
+// The complete report on a verification leaf, from the DER of the leaf and of the CA certificate.
 #[library_benchmark]
 #[bench::p256(x509!("p256-ca.der"), x509!("p256-leaf.der"), code(x509!("p256-ca.der")))]
 #[bench::rsa2048(x509!("rsa2048-ca.der"), x509!("rsa2048-leaf.der"), code(x509!("rsa2048-ca.der")))]
@@ -160,7 +160,7 @@ fn selection() -> TpmlPcrSelection {
     "sha256:0,1,2,3,4,5,6,7,16".parse().expect("a selection")
 }
 
-// The whole report on a quote, from the bytes of all that it takes.
+// The complete report on a quote, from the bytes of all its parts.
 #[library_benchmark]
 #[bench::rsa2048(selection())]
 fn tpm_quote_check(selection: TpmlPcrSelection) {
@@ -178,7 +178,7 @@ fn tpm_quote_check(selection: TpmlPcrSelection) {
     assert!(report.accepted(), "a sound quote");
 }
 
-// The whole report on an endorsement certificate, from the DER of it, its intermediate and its root.
+// The complete report on an endorsement certificate, from the DER of the certificate, its intermediate and its root.
 #[library_benchmark]
 #[bench::rsa2048(tpm!("ek.cert.der"), tpm!("ca.intermediate.der"), tpm!("ca.root.der"))]
 fn tpm_ek_certificate_check(leaf: &[u8], intermediate: &[u8], root: &[u8]) {
@@ -214,7 +214,7 @@ fn challenged() -> (UserRecords, Secret, String, UnixMillis) {
     (user.next, secret, second, login)
 }
 
-// The code that answers a login's challenge, and what there is to be stored.
+// The code that answers a login's challenge, and the records to store.
 #[library_benchmark]
 #[bench::right_code(challenged())]
 fn mfa_login_decision(
@@ -234,7 +234,7 @@ fn mfa_login_decision(
 
 // --- auth ---
 
-/// Its hashes have no seed of their own, so that counts are the same in each run.
+/// The hashes have no random seed, so that the counts are the same in each run.
 type Issued = HashMap<TokenDigest, Validity, BuildHasherDefault<DefaultHasher>>;
 
 fn issued() -> (Issued, Generation, String) {
@@ -248,7 +248,7 @@ fn issued() -> (Issued, Generation, String) {
     (all.collect(), generation, token(7).text().to_string())
 }
 
-// From the text of a token to whether it is in force, among 256.
+// The lookup of a token's text among 256, and whether the token is valid.
 #[library_benchmark]
 #[bench::one_of_256(issued())]
 fn auth_token_lookup((issued, generation, text): (Issued, Generation, String)) {

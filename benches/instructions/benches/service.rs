@@ -1,6 +1,6 @@
-//! A login's second step and a read of a device, through the use cases and a store in memory: no socket, no disk. Time and
-//! randomness are the same in each run, but for the signature of a login's access token, which varies the count by a few
-//! tenths of a percent.
+//! A login's second step and a read of a device, through the use cases and an in-memory store, without sockets and disks. Time and
+//! randomness are the same in each run, except for the signature of a login's access token, which varies the count by a few tenths
+//! of a percent.
 
 #![expect(
     clippy::expect_used,
@@ -42,7 +42,7 @@ const INSTANCE: &str = "shop";
 const DEVICE: &str = "till-1";
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-/// Counts, in the place of randomness.
+/// A counter in place of randomness.
 struct Counting(AtomicU64);
 
 impl Entropy for Counting {
@@ -66,7 +66,7 @@ fn origin(who: Who) -> Origin {
     }
 }
 
-/// The use cases on a store in memory, with a runtime of one thread.
+/// The use cases on an in-memory store, with a runtime of one thread.
 struct Site {
     runtime: Runtime,
     service: Arc<Service>,
@@ -102,7 +102,7 @@ impl Site {
 
 // --- a login ---
 
-/// A user with an active key, whose password has been accepted: the challenge, and the code that answers it.
+/// Returns a user with an active key whose password has been accepted: the challenge's token, and the code that answers it.
 fn challenged() -> (Site, Zeroizing<String>, String) {
     let site = Site::start();
     let accounts = &site.service.accounts;
@@ -159,8 +159,8 @@ fn sent<T>(body: T) -> Result<T, std::convert::Infallible> {
     Ok(body)
 }
 
-// The code that answers a challenge: read, judged, committed, with the event of the audit trail, a refresh token and a
-// signed access token.
+// The code that answers a challenge is read, checked and committed, with the audit event, a refresh token and a signed access
+// token.
 #[library_benchmark]
 #[bench::second_step(challenged())]
 fn service_login((site, token, code): (Site, Zeroizing<String>, String)) -> (Site, Tokens) {
@@ -178,7 +178,7 @@ fn service_login((site, token, code): (Site, Zeroizing<String>, String)) -> (Sit
 
 // --- a read ---
 
-/// A device of an instance, and a token that may read it.
+/// Returns an instance's device, and a token that may read it.
 fn device() -> (Site, Zeroizing<String>) {
     let site = Site::start();
     let devices = &site.service.otp_devices;
@@ -217,7 +217,7 @@ fn device() -> (Site, Zeroizing<String>) {
     (site, token)
 }
 
-// A device with its codes: the token looked up and judged, the key unsealed.
+// A device with its codes: the token is looked up and checked, and the key is unsealed.
 #[library_benchmark]
 #[bench::of_a_device(device())]
 fn service_read((site, token): (Site, Zeroizing<String>)) -> (Site, DeviceView) {

@@ -1,5 +1,5 @@
-//! Prints what this processor has of what hashes, signatures and ciphers are chosen by when a program runs. Run under
-//! Valgrind it tells of the processor that Valgrind makes up, which is what instructions are counted on.
+//! Prints the processor features by which hashes, signatures and ciphers are selected at run time. Under Valgrind these are the
+//! features of the processor that Valgrind emulates, on which the instructions are counted.
 
 fn main() {
     let found: Vec<&str> = features()

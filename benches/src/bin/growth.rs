@@ -1,13 +1,13 @@
-//! What the hot operations take in a store of ten thousand, a hundred thousand and a million records, beside each other.
+//! Compares the duration of the hot operations in stores of ten thousand, a hundred thousand and a million records.
 //!
 //! `cargo xtask bench growth [-- --postgres] [--records 10000,…] [--folder FOLDER]`; the folder, by default one below
 //! `target/`, decides which disk is measured. Ten million records take SQLite a quarter of an hour and 8 GB.
 //!
-//! Each store is filled by the use cases (`population`): its organisations, instances and provisioning services are of one
-//! size, and the larger store has more of them. Then one process a store, started anew, does a turn of each operation after
-//! the other, one caller, spread over all there is; the processes take turns, so that whatever else the machine does hits
-//! them alike. A login's second step includes its durable commit; a page of users is one of an organisation of 50; a page of
-//! the audit trail has the latest 50 events. Memory is what the process has resident after its last turn.
+//! Each store is filled by the use cases (`population`). Its organisations, instances and provisioning services have a fixed size,
+//! and a larger store has more of them. Then one new process per store does a turn of each operation, with one caller, spread over
+//! the whole store. The processes take turns, so that other load on the machine affects them alike. A login's second step includes
+//! its durable commit; a page of users is one of an organisation of 50; a page of the audit trail has the latest 50 events. Memory
+//! is the resident set of the process after its last turn.
 
 use std::{
     collections::BTreeMap,
@@ -43,41 +43,41 @@ use keyproof_store::{
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-/// Districts made at once.
+/// Districts that are made concurrently.
 const AT_ONCE: usize = 8;
-/// Whom measurements look for at most.
+/// The maximum number of districts that measurements use.
 const SAMPLE: usize = 2_000;
-/// Records read at once where they are counted.
+/// Records per page when they are counted.
 const PAGE: usize = 10_000;
 
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]
     part: Option<Part>,
-    /// How many records the stores have, the smallest first
+    /// The sizes of the stores in records, smallest first
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     records: Vec<usize>,
-    /// Measures PostgreSQL, too, on a server of its own
+    /// Also measures PostgreSQL, on a temporary server
     #[arg(long)]
     postgres: bool,
     /// Where the SQLite files are made
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// How many turns each store gets
+    /// The number of turns for each store
     #[arg(long, default_value_t = 10)]
     turns: usize,
-    /// How often each operation is done in a turn
+    /// The number of times that each operation is done in a turn
     #[arg(long, default_value_t = 200)]
     times: usize,
-    /// Two small stores and two short turns, to see that it runs
+    /// Two small stores and two short turns, to test that it runs
     #[arg(long, conflicts_with_all = ["records", "turns", "times"])]
     smoke: bool,
 }
 
-/// What a process of its own does for a store.
+/// The part of a worker process for one store.
 #[derive(Subcommand)]
 enum Part {
-    /// Fills it
+    /// Fills the store
     #[command(hide = true)]
     Fill {
         store: String,
@@ -93,7 +93,7 @@ enum Part {
     },
 }
 
-/// What a filled store has.
+/// What the measurements need to know of a filled store.
 #[derive(Serialize, Deserialize)]
 struct Sample {
     records: usize,
@@ -102,11 +102,11 @@ struct Sample {
     districts: Vec<District>,
 }
 
-/// What a turn took, in nanoseconds, by operation.
+/// The durations of a turn in nanoseconds, by operation.
 #[derive(Default, Serialize, Deserialize)]
 struct Turn {
     times: BTreeMap<String, Vec<u64>>,
-    /// Resident memory after it, in bytes.
+    /// Resident memory after the turn, in bytes.
     resident: u64,
 }
 
@@ -159,7 +159,7 @@ fn sqlite_file(folder: &Path, records: usize) -> PathBuf {
     folder.join(format!("{records}.db"))
 }
 
-/// Fills a store of each size and lets them take turns.
+/// Fills a store of each size and measures them in turns.
 fn compare(
     engine: &str,
     options: &Options,
@@ -190,7 +190,7 @@ fn compare(
         workers.push((found.records, worker));
     }
     let mut totals: Vec<Turn> = workers.iter().map(|_| Turn::default()).collect();
-    // The first turn warms caches, and is thrown away.
+    // The first turn warms caches, and is discarded.
     for turn in 0..=options.turns {
         for ((_, worker), total) in workers.iter_mut().zip(&mut totals) {
             let took = worker.turn()?;
@@ -232,7 +232,7 @@ fn compare(
     Ok(())
 }
 
-/// The time that so large a share of the sorted ones does not exceed.
+/// Returns the quantile `share` of the sorted times.
 fn at(times: &[u64], share: f64) -> f64 {
     let index = (times.len() as f64 * share) as usize;
     times.get(index).map_or(f64::NAN, |time| *time as f64)
@@ -251,7 +251,7 @@ fn program() -> Result<Command> {
     Ok(Command::new(env::current_exe()?))
 }
 
-/// In bytes, with the log of what is not in the file itself yet.
+/// Returns the size in bytes, including the log that is not yet in the file.
 fn sqlite_size(file: &Path) -> Result<u64> {
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
@@ -259,7 +259,7 @@ fn sqlite_size(file: &Path) -> Result<u64> {
     Ok(fs::metadata(file)?.len() + log)
 }
 
-/// In bytes.
+/// Returns the size in bytes.
 fn database_size(url: &str) -> Result<u64> {
     let psql = Command::new(programs_folder()?.join("psql"))
         .args(["-XAtq", "-c", "SELECT pg_database_size(current_database())"])
@@ -268,7 +268,7 @@ fn database_size(url: &str) -> Result<u64> {
     Ok(String::from_utf8(psql.stdout)?.trim().parse()?)
 }
 
-/// A process that measures a store.
+/// A process that measures one store.
 struct Worker {
     child: Child,
     orders: ChildStdin,
@@ -303,7 +303,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Already gone, if a turn failed.
+        // Already ended, if a turn failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -322,7 +322,7 @@ async fn open(url: &str, now: Timestamp) -> Result<Store> {
     Ok(Store::open(engine, keys, Arc::new(SystemEntropy::new()), now).await?)
 }
 
-/// Makes districts until there are so many records.
+/// Makes districts until the store has this number of records.
 async fn fill(url: &str, records: usize, sample: &Path) -> Result<()> {
     let clock = Arc::new(ManualClock::new(START));
     let store = open(url, START).await?;
@@ -341,7 +341,7 @@ async fn fill(url: &str, records: usize, sample: &Path) -> Result<()> {
             every *= 2;
             districts.retain(|one| one.number % every == 0);
         }
-        // What one district comes to is counted once, and at the end.
+        // The number of records per district is counted once, and all records again at the end.
         if count == 0 || missing <= AT_ONCE {
             founder.clean_up().await?;
             count = count_of(&store, clock.now()).await?;
@@ -362,7 +362,7 @@ async fn fill(url: &str, records: usize, sample: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How many records are stored.
+/// Returns the number of stored records.
 async fn count_of(store: &Store, now: Timestamp) -> Result<usize> {
     let (all, mut count, mut after) = (Prefix::all(), 0, None);
     loop {
@@ -375,7 +375,7 @@ async fn count_of(store: &Store, now: Timestamp) -> Result<usize> {
     }
 }
 
-/// Turns, as long as somebody asks for them.
+/// Does turns as long as they are requested.
 fn measure(runtime: &Runtime, url: &str, sample: &Path, times: usize) -> Result<()> {
     let sample: Sample = serde_json::from_slice(&fs::read(sample)?)?;
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(sample.now)));
@@ -400,7 +400,7 @@ fn measure(runtime: &Runtime, url: &str, sample: &Path, times: usize) -> Result<
     Ok(())
 }
 
-/// In bytes.
+/// Returns the resident memory in bytes.
 fn resident() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -420,7 +420,7 @@ struct Site {
 }
 
 impl Site {
-    /// Each operation once, of a place that has not been looked at for as long as can be.
+    /// Does each operation once, in the district that was used longest ago.
     async fn once(&mut self, times: &mut BTreeMap<String, Vec<u64>>) -> Result<()> {
         let Self {
             service,
@@ -430,10 +430,10 @@ impl Site {
         } = self;
         let count = sample.districts.len();
         if *done % count == 0 {
-            // Nobody's code is good twice.
+            // A user's code is accepted only once.
             clock.advance(STEP);
         }
-        // A prime number apart, which the number of districts is no multiple of.
+        // Steps by a prime that does not divide the number of districts.
         let place = done.wrapping_mul(7_919) % count;
         let district = sample.districts.get(place).ok_or("no district")?;
         let anonymous = origin(Who::Anonymous);
@@ -506,7 +506,7 @@ impl Site {
     }
 }
 
-/// One line of a terminal that says how far a store is filled.
+/// A line on the terminal that shows the progress of filling a store.
 struct Progress {
     of: usize,
     start: Instant,

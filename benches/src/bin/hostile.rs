@@ -1,10 +1,10 @@
-//! How long a login takes while a stranger asks for as many as 200 connections can, beside how long it takes when
-//! nobody else asks.
+//! The duration of a login while an attacker sends as many requests as 200 connections can, compared with its duration without an
+//! attack.
 //!
-//! `cargo xtask bench hostile`: about two minutes. It builds the release binary first, unless it is told which to measure. The
-//! server is a process of its own, with passwords at their default cost and no limit of an address, which would end the attack by
-//! itself. The stranger has addresses of one /48 and asks for users that there are not, and for tokens of an instance;
-//! the login comes from elsewhere. Strangers and logins share the machine's cores with the server.
+//! `cargo xtask bench hostile`: about two minutes. It builds the release binary first, unless a binary is given. The server is a
+//! process of its own, with passwords at their default cost and without a rate limit per address, which would stop the attack by
+//! itself. The attacker has addresses of one /48 and requests logins of users that do not exist, and tokens of an instance; the
+//! logins come from elsewhere. All share the machine's cores with the server.
 
 use std::{
     path::PathBuf,
@@ -27,10 +27,10 @@ const WRONG: &str = "Authorization: Basic ZGVmYXVsdDp3cm9uZw==\r\n";
 struct Options {
     /// Where the store is made; by default below `target/`
     folder: Option<PathBuf>,
-    /// Logins whose times are told: quiet ones, and as many beside the stranger
+    /// Logins that are measured: this many without the attack, and as many during it
     #[arg(long, default_value_t = 300)]
     logins: usize,
-    /// A keyproof to measure, in place of the one that is built first
+    /// The keyproof binary to measure, instead of building one first
     #[arg(long)]
     program: Option<PathBuf>,
 }
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
 }
 
 async fn measure(address: &str, count: usize) -> Result<()> {
-    // The first ones warm up, and are thrown away.
+    // The first ones warm up, and are discarded.
     logins(address, 20).await?;
     let quiet = logins(address, count).await?;
     let mut strangers = JoinSet::new();
@@ -87,7 +87,7 @@ async fn measure(address: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Logs in so many times, each of which must succeed; the time that one in a hundred exceeds.
+/// Logs in this number of times; each login must succeed. Returns the 99th percentile.
 async fn logins(address: &str, count: usize) -> Result<Duration> {
     let body = r#"{"username":"ada","password":"correct horse"}"#;
     let login = post("203.0.113.5", AUTHENTICATE, "", body);
@@ -108,7 +108,7 @@ async fn logins(address: &str, count: usize) -> Result<Duration> {
     Ok(times.get(count * 99 / 100).copied().unwrap_or_default())
 }
 
-/// Asks on and on over one connection.
+/// Sends requests without end over one connection.
 async fn stranger(address: String, number: usize) -> Result<()> {
     let from = format!("2001:db8:1:{number:x}::1");
     let mut connection = Connection::open(&address).await?;

@@ -1,15 +1,14 @@
-//! What the server costs over HTTP: each dialect's main read and main write, beside a bare hyper server that answers
-//! with as many bytes.
+//! The cost of the server over HTTP: each dialect's main read and main write, compared with a bare hyper server that answers with
+//! as many bytes.
 //!
-//! `cargo xtask bench http`, or for a short look `cargo xtask bench http -- --only taler --connections 32 --rounds 1`
-//! (`--help` lists the options). It builds the release binary first, unless it is told which to measure. The folder, by
-//! default one below `target/`, decides which disk is measured.
+//! `cargo xtask bench http`, or for a short look `cargo xtask bench http -- --only taler --connections 32 --rounds 1` (`--help`
+//! lists the options). It builds the release binary first, unless a binary is given. The folder, by default one below `target/`,
+//! decides which disk is measured.
 //!
-//! A third server is hyper with the use case of Taler's read and nothing between: what no stack and no dialect would leave.
-//! Each is a process of its own, so that the processor time of each is its own; the client is one more, and
-//! shares the machine's cores with them. All take turns at 1, 32 and 256 kept connections. Reads and writes go to one
-//! embedded store, with the configuration that `serve` has by default, but for limits on addresses and API keys, and
-//! for the cost of passwords, none of which is measured.
+//! A third server is hyper with the use case of Taler's read and nothing else: the cost without our HTTP stack and without a
+//! dialect. Each server is a process of its own, so that its processor time can be measured; the client is another process on the
+//! same cores. All take turns at 1, 32 and 256 kept connections. Reads and writes go to one embedded store. The configuration is
+//! `serve`'s default, except for limits on addresses and API keys and for the cost of passwords, none of which is measured.
 
 use std::{
     env,
@@ -34,13 +33,13 @@ use keyproof_store::{MasterKey, SystemEntropy};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
 
-/// Connections, requests of a turn of reads, and requests of a turn of writes.
+/// The number of connections, of requests in a turn of reads, and of requests in a turn of writes.
 const TURNS: [(usize, usize, usize); 3] =
     [(1, 4_000, 300), (32, 24_000, 2_048), (256, 24_000, 4_096)];
-/// The kept connections whose memory is measured.
+/// The number of kept connections whose memory is measured.
 const KEPT: usize = 2_000;
 const KEPT_NAME: &str = "kept connections";
-/// A user answers one challenge a step: the one of now, the one before it and the one after.
+/// A user can answer three challenges: with the code of the current step, of the one before and of the one after.
 const STEPS: usize = 3;
 
 const BARE: &str = "bare";
@@ -56,16 +55,16 @@ const LOGIN: &str = "emnify: the second step of a login";
 struct Options {
     /// Where the store is made; by default below `target/`
     folder: Option<PathBuf>,
-    /// Only work whose name has this in it, as "taler", "new" or "kept"
+    /// Only work whose name contains this, such as "taler", "new" or "kept"
     #[arg(long, default_value = "")]
     only: String,
-    /// Only so many connections: 1, 32 or 256
+    /// Only this number of connections: 1, 32 or 256
     #[arg(long)]
     connections: Option<usize>,
-    /// Turns of each, after one that warms up
+    /// Turns of each, after a warm-up turn
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// A keyproof to measure, in place of the one that is built first
+    /// The keyproof binary to measure, instead of building one first
     #[arg(long)]
     program: Option<PathBuf>,
 }
@@ -81,14 +80,14 @@ impl Options {
         turns.filter(move |(connections, ..)| only.is_none_or(|only| only == *connections))
     }
 
-    /// How many writes of a dialect there are.
+    /// Returns the number of writes to a dialect.
     fn writes(&self) -> usize {
         let turn: usize = self.turns().map(|(_, _, writes)| writes).sum();
-        // One more shows how long an answer is.
+        // One more shows the length of an answer.
         (self.rounds + 1) * turn + 1
     }
 
-    /// How many users log in, so that none does twice in one turn.
+    /// Returns the number of users that log in, so that no user logs in twice in one turn.
     fn users(&self) -> usize {
         let largest = self.turns().map(|(_, _, writes)| writes).max();
         if self.want(LOGIN) {
@@ -127,11 +126,11 @@ fn main() -> Result<()> {
     })
 }
 
-/// What is written, a request each.
+/// The writes, one request each.
 enum Writes {
-    /// By requests that were made beforehand.
+    /// Requests that were made beforehand.
     Made(Vec<String>),
-    /// By logins, whose codes are good for a minute only.
+    /// Logins, whose codes are valid for only a minute.
     Logins,
 }
 
@@ -139,13 +138,13 @@ struct Site {
     options: Options,
     server: Process,
     bare: Process,
-    /// Hyper with the use case of [`TALER_DEVICE`] and no stack.
+    /// Hyper with the use case of [`TALER_DEVICE`] and without our HTTP stack.
     floor: Process,
     reads: Vec<(&'static str, String)>,
     writes: Vec<(&'static str, Writes)>,
     users: Users,
     clock: Arc<ManualClock>,
-    /// How many logins there were.
+    /// The number of logins so far.
     logins: usize,
 }
 
@@ -164,7 +163,7 @@ impl Site {
             .with("KEYPROOF_AUTH__ARGON2_INSECURE_FOR_TESTS", "true")
             .with("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8")
             .with("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1");
-        // The keys were activated two steps ago, so that the codes of three steps are left.
+        // The keys were activated two steps ago, so that the codes of three steps are unused.
         let now = SystemClock.now().saturating_sub(2 * users::STEP);
         let clock = Arc::new(ManualClock::new(now));
         let opened = users::open(store, &key, now).await?;
@@ -232,7 +231,7 @@ impl Site {
         let bearer = format!("Bearer {}", token(program, "certificates")?);
         let body = json!({ "properties": { "certificate": ca()? } }).to_string();
         let put = |number: usize| {
-            // A service holds 25 certificates.
+            // A service has at most 25 certificates.
             let path = format!(
                 "{DPS}/service-{}/certificates/ca-{number}?{VERSION}",
                 number / 20
@@ -323,7 +322,7 @@ impl Site {
                         cost(&self.server, connections, &vec![request.clone(); requests]).await?,
                         cost(&self.bare, connections, &vec![bare.clone(); requests]).await?,
                     ];
-                    // The first round warms up, and is thrown away.
+                    // The first round warms up, and is discarded.
                     if round > 0 {
                         ours.push(turns[0]);
                         theirs.push(turns[1]);
@@ -394,9 +393,8 @@ impl Site {
         Ok(())
     }
 
-    /// So many answers to challenges, of a user each. Every user answers one with the code of the step before the present
-    /// one, then one with that of the present one, then one with that of the next: a code is good but once, and no earlier
-    /// one after it.
+    /// Returns requests that answer a challenge, each of another user. A user's first answer uses the code of the previous step,
+    /// the second that of the current step, the third that of the next: a code is accepted only once, and not after a later one.
     async fn challenged(&mut self, count: usize) -> Result<Vec<String>> {
         let users = self.options.users();
         if self.logins % users + count > users {
@@ -407,7 +405,7 @@ impl Site {
         let mut now = SystemClock.now();
         let left = users::STEP.as_secs() - now.as_secs() % users::STEP.as_secs();
         if pass == 0 && left < 10 {
-            // The code of the step before would be too old when it is sent.
+            // Otherwise the code of the previous step would have expired when it is sent.
             tokio::time::sleep(Duration::from_secs(left)).await;
             now = SystemClock.now();
         }
@@ -419,7 +417,7 @@ impl Site {
         Ok(bodies.into_iter().map(post).collect())
     }
 
-    /// What a connection holds that was answered once and is kept.
+    /// Measures the memory of a kept connection on which one request was answered.
     async fn kept_connections(&self) -> Result<()> {
         if !self.options.want(KEPT_NAME) {
             return Ok(());
@@ -440,14 +438,14 @@ impl Site {
     }
 }
 
-/// The same request to the bare server, which is to answer so many bytes.
+/// Returns the same request for the bare server, with an answer of this size.
 fn with_answer_of(size: usize, request: &str) -> Result<String> {
     let (head, body) = request.split_once("\r\n\r\n").ok_or("half a request")?;
     let (method, _) = head.split_once(' ').ok_or("no method")?;
     Ok(load::request(method, &format!("/{size}"), "", body))
 }
 
-/// Requests a second, times, and the processor time of the server alone: of one turn, or the median of several.
+/// Requests per second, durations, and the processor time of the server alone: of one turn, or the median of several.
 #[derive(Clone, Copy)]
 struct Cost {
     rate: f64,
@@ -482,7 +480,7 @@ impl Cost {
         );
     }
 
-    /// A read beside the bare server's, and where it should be.
+    /// Prints a read, the ratio to the bare server's, and the aim.
     fn compare(&self, bare: &Self, connections: usize) {
         let ending = if connections == 1 { "" } else { "s" };
         let what = |figure: &str| {
@@ -532,7 +530,7 @@ fn token(program: &Program, scope: &str) -> Result<String> {
     program.run(&["token", "create", "--quiet", "--scope", scope], "")
 }
 
-/// A CA certificate of its own, in PEM.
+/// Returns a new CA certificate in PEM.
 fn ca() -> Result<String> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();

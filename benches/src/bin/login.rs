@@ -1,19 +1,18 @@
-//! Second steps of logins a second over HTTP, the replay guard durable, beside what bounds them.
+//! Second steps of logins per second over HTTP, with a durable replay guard, compared with what limits them.
 //!
 //! `cargo xtask bench login`, or for a short look `cargo xtask bench login -- --connections 256 --rounds 2` (`--help` lists
 //! the options). The folder, by default one below `target/`, decides which disk is measured.
 //!
-//! Each login is a challenge of a user's own answered with a code of their own, over one of so many kept connections
-//! to a server in this process. Beside it, on the same runtime: the store alone, with batches of the same shape (one
-//! replacement, three inserts) and with batches of one replacement each, from as many callers; and a bare hyper server that
-//! reads JSON and writes it back, over as many connections. All take turns. Users, keys and challenges are made between the
-//! turns.
+//! Each login answers a challenge of one user with that user's code, over one of the kept connections to a server in this process.
+//! It is compared, on the same runtime, with the store alone: batches of the same shape (one replacement, three inserts) and
+//! batches of one replacement each, from as many callers. It is also compared with a bare hyper server that parses JSON and writes
+//! it back, over as many connections. All take turns. Users, keys and challenges are made between the turns.
 //!
-//! The processor time of each is of the whole process, clients and the writer's thread included: what so many cores give at
-//! most is their number divided by it.
+//! The processor time is that of the whole process, including clients and the writer's thread: the number of cores divided by it is
+//! the maximum rate.
 //!
-//! `store` measures the same two kinds of batches, and what they write to disk. Its own commits of one record are others: of
-//! callers who each replace the same small record, and some three times as fast.
+//! `store` measures the same two kinds of batches, and their writes to disk. Its own commits of one record differ: each caller
+//! replaces the same small record again and again, which is about three times as fast.
 
 use std::{
     convert::Infallible,
@@ -43,13 +42,13 @@ use keyproof_store::{MasterKey, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-/// The most connections, at which there is an aim beside batches of one replacement: 9,200 second steps a second where
+/// The maximum number of connections. Here the aim compared with batches of one replacement is 9,200 second steps per second where
 /// those reach 137,000.
 const MANY: usize = 256;
-/// Connections, and how many logins a turn.
+/// The number of connections, and of logins per turn.
 const TURNS: [(usize, usize); 3] = [(1, 128), (32, 1_024), (MANY, 2_048)];
 const USERS: usize = 2_048;
-/// A batch of one replacement takes so little that there are so many in the place of one login.
+/// A batch of one replacement is so fast that this many replace one login.
 const SINGLES: usize = 16;
 const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
@@ -57,10 +56,10 @@ const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 struct Options {
     /// Where the stores are made; by default below `target/`
     folder: Option<PathBuf>,
-    /// Only so many connections: 1, 32 or 256
+    /// Only this number of connections: 1, 32 or 256
     #[arg(long)]
     connections: Option<usize>,
-    /// Turns of each, after one that warms up
+    /// Turns of each, after a warm-up turn
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
@@ -105,7 +104,7 @@ async fn measure(options: &Options, folder: &Path) -> Result<()> {
                 )
                 .await?,
             ];
-            // The first round warms up, and is thrown away.
+            // The first round warms up, and is discarded.
             if round > 0 {
                 costs
                     .iter_mut()
@@ -134,7 +133,7 @@ async fn measure(options: &Options, folder: &Path) -> Result<()> {
         {
             println!("  {name:<34} {rate:>10.0}/s {processor:>8.1} us of processor time each");
         }
-        // What one core-bound request after the other would leave if both had to be done.
+        // The rate if each request did both, one after the other, and both were bound by the cores.
         let both = 1.0 / (1.0 / store + 1.0 / echo);
         println!(
             "  logins, of a batch and an echo after it: {:.2}",
@@ -158,15 +157,15 @@ async fn measure(options: &Options, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a turn came to.
+/// The result of a turn.
 struct Cost {
-    /// Of what was done, a second.
+    /// Operations per second.
     rate: f64,
-    /// Microseconds of this process that each took.
+    /// Microseconds of this process's processor time per operation.
     processor: f64,
 }
 
-/// The cost of so many, done by work that tells how many a second there were.
+/// Returns the cost of `count` operations. `work` does them and returns their rate per second.
 async fn timed(count: usize, work: impl Future<Output = Result<f64>>) -> Result<Cost> {
     let before = processor_time();
     let rate = work.await?;
@@ -205,7 +204,7 @@ impl Site {
         })
     }
 
-    /// Requests that answer a challenge of each of so many users, at a step that none of them has used.
+    /// Returns requests that answer a challenge of each of `count` users, at a step that none of them has used.
     async fn challenge(&mut self, count: usize) -> Result<Vec<String>> {
         self.users.next_step();
         let bodies = self.users.challenge(0, count).await?;
@@ -218,7 +217,7 @@ async fn open(path: &Path) -> Result<Store> {
     users::open(path, &MasterKey::generate(&SystemEntropy::new()), START).await
 }
 
-/// A server that reads JSON and writes it back.
+/// Starts a server that parses JSON and writes it back.
 async fn echo() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -238,7 +237,7 @@ async fn echo() -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// So many requests a second, of which none may be refused.
+/// Returns the requests per second. No request may be refused.
 async fn exchange(address: SocketAddr, connections: usize, requests: &[String]) -> Result<f64> {
     let turn = load::send(&address.to_string(), connections, requests).await?;
     if turn.refused > 0 {

@@ -1,7 +1,7 @@
-//! One-time codes beside the bare compressions they are made of, and beside `totp-rs`.
+//! One-time codes, compared with the bare compression functions in them, and with `totp-rs`.
 //!
-//! One build holds both, so the peer's hashes are compiled with the `zeroize` that ours ask for;
-//! built alone it takes 1 to 4 % less.
+//! One build contains both, so the peer's hashes are compiled with the `zeroize` feature that ours require; built alone it is 1 to
+//! 4 % faster.
 
 use std::hint::black_box;
 
@@ -17,7 +17,7 @@ const NOW: u64 = 1_800_000_000;
 const ROUNDS: usize = 101;
 const TIMES: u64 = 20_000;
 
-/// One-time codes beside bare compressions and `totp-rs`; there is nothing to choose
+/// Compares one-time codes with bare compression functions and `totp-rs`; there are no options
 #[derive(Parser)]
 struct Options {}
 
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let secret = Secret::from_bytes(SECRET)?;
     let hotp = Hotp::new(&secret, Algorithm::Sha1, Digits::SIX);
     let totp = Totp::new(&secret, Algorithm::Sha1, Digits::SIX).with_window(Window::symmetric(1));
-    // The peer's ordinary interface, its object prepared once like ours.
+    // The peer's usual interface, with its object prepared once like ours.
     let peer = totp_rs::Builder::new()
         .with_algorithm(totp_rs::Algorithm::SHA1)
         .with_digits(6)
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
 
     println!("one check of a window of one step either side:");
-    // A code that is not in the window, so that the peer too has to look at all of it.
+    // A code that is not in the window, so that the peer too must try all of it.
     let wrong = "000000";
     assert_eq!(peer.check(wrong, NOW), None);
     let wrong_code = Code::parse(wrong, Digits::SIX)?;

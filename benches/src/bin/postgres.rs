@@ -1,13 +1,13 @@
-//! Durable commits a second through the engine for many nodes, beside what `pgbench` makes of the same statements.
+//! Durable commits per second through the PostgreSQL engine, compared with `pgbench` running the same statements.
 //!
-//! `cargo xtask bench postgres`: two minutes, on a server of its own in the system's temporary folder, `fsync` on, all on one
-//! machine: client and server share its cores. `--help` lists the options.
+//! `cargo xtask bench postgres`: two minutes, on a temporary server in the system's temporary folder, with `fsync` on. Client and
+//! server share one machine's cores. `--help` lists the options.
 //!
-//! Two kinds of commit: *one* replaces a caller's record, about 200 bytes, at the version that it wrote last; *three*
-//! also inserts a record that was never there and requires one that all callers share. `pgbench` runs the engine's own
-//! statements, the insert of the batch's id included, over its prepared protocol: one statement after the other, and
-//! pipelined, as the engine sends them. Either has as many connections as there are callers; what the engine makes of the
-//! 16 of its default is shown beside. The engine also deletes the ids again. All take turns.
+//! Two kinds of commit: *one* replaces a caller's record, about 200 bytes, at the version that it wrote last; *three* also inserts
+//! a new record and requires one that all callers share. `pgbench` runs the engine's own statements, including the insert of the
+//! batch's id, over its prepared protocol: one statement after the other, and pipelined, as the engine sends them. Both have as
+//! many connections as there are callers; the engine's rate with its default of 16 is also printed. The engine also deletes the ids
+//! again. All take turns.
 
 use std::{
     fs,
@@ -39,10 +39,10 @@ enum Kind {
 
 #[derive(Parser)]
 struct Options {
-    /// Only so many callers: 1, 16 or 64
+    /// Only this number of callers: 1, 16 or 64
     #[arg(long)]
     callers: Option<usize>,
-    /// Turns of each, after one that warms up
+    /// Turns of each, after a warm-up turn
     #[arg(long, default_value_t = 2)]
     rounds: usize,
 }
@@ -73,7 +73,7 @@ fn main() -> Result<()> {
                     runtime.block_on(rate(&equal, kind, callers))?,
                     runtime.block_on(rate(&default, kind, callers))?,
                 ];
-                // The first round warms up, and is thrown away.
+                // The first round warms up, and is discarded.
                 if round > 0 {
                     rates
                         .iter_mut()
@@ -108,7 +108,7 @@ async fn open(url: &str, connections: usize) -> Result<Arc<PostgresEngine>> {
     Ok(Arc::new(PostgresEngine::open(&url, &options).await?))
 }
 
-/// Callers that each change a record of their own, again and again.
+/// Measures callers that each change their own record repeatedly.
 async fn rate(engine: &Arc<PostgresEngine>, kind: Kind, callers: usize) -> Result<f64> {
     let entropy = SystemEntropy::new();
     let shared = row(&entropy);
@@ -192,7 +192,7 @@ enum Pipelining {
     On,
 }
 
-/// The same changes, by PostgreSQL's own load generator.
+/// The same changes by PostgreSQL's own load generator.
 struct Pgbench<'s> {
     server: &'s Postgres,
     folder: &'s Path,
@@ -201,7 +201,8 @@ struct Pgbench<'s> {
 }
 
 impl<'s> Pgbench<'s> {
-    /// Its scripts. A version is a number written twice, and a client's next one is known to it alone, as the engine's.
+    /// Writes the scripts. A version is a number written twice. As with the engine, only the client itself can predict its next
+    /// one.
     fn write(
         folder: &'s Path,
         server: &'s Postgres,
@@ -258,7 +259,7 @@ impl<'s> Pgbench<'s> {
         })
     }
 
-    /// By a number of transactions that takes about as long as a round: a time would include that of connecting.
+    /// Measures a number of transactions that takes about as long as a round: a fixed time would include connecting.
     fn rate(&self, pipelining: Pipelining) -> Result<f64> {
         let guess = self.run(pipelining, 10)?;
         let transactions = guess * SECONDS as f64 / self.callers as f64;

@@ -1,9 +1,9 @@
-//! How soon `keyproof serve` serves, and how little memory it holds while nobody asks for anything.
+//! The time until `keyproof serve` is ready, and its memory while it is idle.
 //!
-//! `cargo xtask bench server`: half a minute. It builds the release binary first, unless it is told which to measure. Each start is on an
-//! embedded store of its own: once before there is one, once again on it. A start ends when `/readyz` has answered,
-//! which needs the store. Memory is the resident set of the kernel's count, a second after that; and again a second
-//! after a hundred logins by password, each of which takes 19 MiB while it is judged.
+//! `cargo xtask bench server`: half a minute. It builds the release binary first, unless a binary is given. Each start uses its own
+//! embedded store: first without a store, then again on the one that was made. A start ends when `/readyz` has answered, which
+//! needs the store. Memory is the resident set size that the kernel reports one second later, and again one second after a hundred
+//! logins by password, each of which takes 19 MiB during its check.
 
 use std::{
     io::{self, Read, Write},
@@ -18,17 +18,17 @@ use keyproof_benches::{Aim, Result, in_folder_below, median, program::Program, p
 
 const IDLE: Duration = Duration::from_secs(1);
 const LOGINS: usize = 100;
-/// The memory of one password's hash, in MiB, by default.
+/// The default memory of one password hash, in MiB.
 const HASH_MIB: f64 = 19.0;
 
 #[derive(Parser)]
 struct Options {
     /// Where the stores are made; by default below `target/`
     folder: Option<PathBuf>,
-    /// Starts without a store, and as many with one
+    /// The number of starts without a store, and of starts with one
     #[arg(long, default_value_t = 5)]
     starts: usize,
-    /// A keyproof to measure, in place of the one that is built first
+    /// The keyproof binary to measure, instead of building one first
     #[arg(long)]
     program: Option<PathBuf>,
 }
@@ -75,7 +75,7 @@ fn measure(program: &Program, folder: &Path, starts: usize) -> Result<()> {
         median(resident),
         Aim::AtMost(20.0),
     );
-    // As many hashes run at once as there are cores, by default.
+    // By default there are as many concurrent hashes as cores.
     let cores = thread::available_parallelism()?.get();
     report(
         "MiB resident while idle after 100 logins by password",
@@ -85,7 +85,7 @@ fn measure(program: &Program, folder: &Path, starts: usize) -> Result<()> {
     Ok(())
 }
 
-/// Logs in often enough, and from enough clients at once, that every hashing thread has hashed.
+/// Logs in often enough, and from enough concurrent clients, that every hashing thread has hashed.
 fn after_logins(program: &Program, store: &Path, cores: usize) -> Result<f64> {
     let program = program.on(store);
     let server = program.serve()?;

@@ -1,7 +1,7 @@
-//! What a page of the console costs that lists fifty users: its weight with the stylesheet, and its time beside a bare hyper
-//! server that answers with as many bytes.
+//! The cost of a console page that lists fifty users: its size with the stylesheet, and its time compared with a bare hyper server
+//! that answers with as many bytes.
 //!
-//! `cargo xtask bench site`: half a minute. It builds the release binary first, unless it is told which to measure.
+//! `cargo xtask bench site`: half a minute. It builds the release binary first, unless a binary is given.
 
 use std::{
     env,
@@ -25,17 +25,17 @@ const BARE: &str = "bare";
 /// Users in the list.
 const ROWS: usize = 50;
 
-/// Requests of a turn, one after the other.
+/// Requests per turn, one after the other.
 const REQUESTS: usize = 2_000;
 
 #[derive(Parser)]
 struct Options {
     /// Where the store is made; by default below `target/`
     folder: Option<PathBuf>,
-    /// Turns of each, after one that warms up
+    /// Turns of each, after a warm-up turn
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// A keyproof to measure, in place of the one that is built first
+    /// The keyproof binary to measure, instead of building one first
     #[arg(long)]
     program: Option<PathBuf>,
 }
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
             .with("KEYPROOF_AUTH__ARGON2_INSECURE_FOR_TESTS", "true")
             .with("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8")
             .with("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1");
-        // Commands find a store, and make none.
+        // Commands require an existing store.
         program.run(&["migrate"], "")?;
         for number in 0..ROWS {
             if number % 10 == 0 {
@@ -116,7 +116,7 @@ async fn measure(
         {
             let requests = vec![request.clone(); REQUESTS];
             let turn = load::send(process.address(), 1, &requests).await?;
-            // The first round warms up, and is thrown away.
+            // The first round warms up, and is discarded.
             if round > 0 {
                 times.push(turn.p50.as_secs_f64() * 1e6);
             }
@@ -136,7 +136,7 @@ fn get(path: &str, session: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: keyproof-console={session}\r\n\r\n")
 }
 
-/// Pastes a token into the form, and gives the text of the session.
+/// Submits the token in the sign-in form, and returns the session's text.
 fn sign_in(address: &str, token: &str) -> Result<String> {
     let form = ask(address, &get("/console/sign-in", ""))?;
     let visit = field(&form, "keyproof-console-visit=", ";").ok_or("no cookie")?;
@@ -152,7 +152,7 @@ fn sign_in(address: &str, token: &str) -> Result<String> {
     Ok(session.to_owned())
 }
 
-/// The whole answer, on a connection of its own.
+/// Returns the complete answer, over a new connection.
 fn ask(address: &str, request: &str) -> Result<String> {
     let mut socket = TcpStream::connect(address)?;
     let request = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
@@ -162,7 +162,7 @@ fn ask(address: &str, request: &str) -> Result<String> {
     Ok(answer)
 }
 
-/// What stands between these two.
+/// Returns the text between these two.
 fn field<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(before)?;
     let (found, _) = rest.split_once(after)?;

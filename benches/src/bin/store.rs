@@ -1,20 +1,19 @@
-//! Durable commits a second through the embedded store, beside what the disk itself can do.
+//! Durable commits per second through the embedded store, compared with the rate of the disk itself.
 //!
 //! `cargo xtask bench store`: two to three minutes. `--help` lists the options; the folder, by default one below `target/`,
 //! decides which disk is measured.
 //!
-//! A commit is a batch of one compare-and-set: a caller replaces a record of its own, about 200
-//! bytes of JSON, at the version it wrote last. The raw limit is one 4 KiB overwrite and fdatasync
-//! after the other on a preallocated file in the same folder; the loop is rusqlite in one thread
-//! and nothing around it, 128 of the same changes to a transaction. All take turns.
+//! A commit is a batch of one compare-and-set: a caller replaces its own record, about 200 bytes of JSON, at the version that it
+//! wrote last. The raw limit is a sequence of 4 KiB overwrites, each followed by fdatasync, on a preallocated file in the same
+//! folder. The bare loop is rusqlite in one thread, with 128 of the same changes per transaction. All take turns.
 //!
-//! Then batches of a login's shape at 256 callers (one replacement, three inserts) beside batches of one replacement each,
-//! both of records of users in no order, and what the former write to disk (`write_bytes` of `/proc/self/io`, checkpoints
-//! included): in a new store, and with 400,000 records of logins there before. `cargo xtask bench store -- --users 1000000` does
-//! only that, with so many users: making them takes about a minute.
+//! Then batches of a login's shape from 256 callers (one replacement, three inserts) are compared with batches of one replacement
+//! each, both on records of users in no order. The bytes that the former write to disk are counted (`write_bytes` of
+//! `/proc/self/io`, including checkpoints). The store is new, or has 400,000 records of earlier logins. `cargo xtask bench store --
+//! --users 1000000` does only that, with this number of users: making them takes about a minute.
 //!
-//! Then reads a second, and the processor time of each, in the store with 400,000 records: of one record, of as many as a
-//! login needs, and of one that leads to another; while nobody writes, and while 32 callers commit batches of a login's shape.
+//! Then reads per second, and the processor time of each, in the store with 400,000 records: of one record, of as many as a login
+//! needs, and of one that leads to another; without writers, and while 32 callers commit batches of a login's shape.
 
 use std::{
     fs::{self, File},
@@ -46,24 +45,24 @@ use tokio::{runtime::Runtime, task::JoinSet};
 const CALLERS: [usize; 3] = [1, 32, 256];
 const ROUND: Duration = Duration::from_millis(1_000);
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-/// The users of whom batches of a login's shape are, where nothing else is asked for: what there are aims for.
+/// The default number of users in batches of a login's shape, which the aims are for.
 const USERS: usize = 2_048;
-/// Records that logins have left before.
+/// Records that earlier logins have left.
 const LEFT: usize = 400_000;
 const LOGIN_CALLERS: usize = 256;
-/// Turns whose bytes are counted.
+/// The number of turns whose bytes are counted.
 const BYTES: usize = 5;
-/// Who writes while reads are measured.
+/// The number of writers while reads are measured.
 const WRITERS: usize = 32;
 
 #[derive(Parser)]
 struct Options {
     /// Where the stores are made; by default below `target/`
     folder: Option<PathBuf>,
-    /// Only batches of a login's shape, of so many users, in a store without records of logins
+    /// Only batches of a login's shape, of this number of users, in a store without records of logins
     #[arg(long)]
     users: Option<usize>,
-    /// Turns of each, after one that warms up
+    /// Turns of each, after a warm-up turn
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
@@ -90,7 +89,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// One-record commits beside the disk's own rate and rusqlite's.
+/// Compares one-record commits with the disk's own rate and rusqlite's.
 fn commits(runtime: &Runtime, folder: &Path, rounds: usize) -> Result<()> {
     let raw = Raw::create(folder)?;
     let mut bare = Bare::create(folder)?;
@@ -114,7 +113,7 @@ fn commits(runtime: &Runtime, folder: &Path, rounds: usize) -> Result<()> {
         for callers in &mut callers {
             rates.push(callers.rate(runtime, &store)?);
         }
-        // The first round warms up, and is thrown away.
+        // The first round warms up, and is discarded.
         if round > 0 {
             raw_rates.push(raw_rate);
             bare_rates.push(bare_rate);
@@ -145,7 +144,7 @@ fn commits(runtime: &Runtime, folder: &Path, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// Batches of a login's shape beside batches of one replacement, and the bytes that the former write.
+/// Compares batches of a login's shape with batches of one replacement, and counts the bytes that the former write.
 async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Result<()> {
     println!("{users} users, {records} records of logins before, {LOGIN_CALLERS} callers");
     let store = users::open(path, &MasterKey::generate(&SystemEntropy::new()), NOW).await?;
@@ -174,7 +173,7 @@ async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Res
     for _ in 0..BYTES {
         batches.commit(Shape::Login, LOGIN_CALLERS, each, 4).await?;
     }
-    // The last checkpoint is made as the store is closed.
+    // The last checkpoint is made when the store is closed.
     batches.close().await;
     let kib = before
         .zip(written())
@@ -198,7 +197,7 @@ async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Res
     Ok(())
 }
 
-/// Reads, alone and beside writers.
+/// Measures reads, alone and beside writers.
 async fn reading(path: &Path) -> Result<()> {
     let store = users::open(path, &MasterKey::generate(&SystemEntropy::new()), NOW).await?;
     let mut batches = Batches::start(store.clone(), USERS, LEFT).await?;
@@ -231,7 +230,7 @@ async fn reading(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Measures for as long as others commit batches of a login's shape.
+/// Measures while others commit batches of a login's shape.
 async fn beside<T>(batches: &mut Batches, measured: impl Future<Output = Result<T>>) -> Result<T> {
     let is_over = AtomicBool::new(false);
     let writing = async {
@@ -250,7 +249,7 @@ async fn beside<T>(batches: &mut Batches, measured: impl Future<Output = Result<
     measured
 }
 
-/// What `folder` is on, as the system's list of mounts says.
+/// Returns the file system of `folder`, from the system's list of mounts.
 fn file_system(folder: &Path) -> Result<String> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     let fields = mounts
@@ -267,7 +266,7 @@ fn file_system(folder: &Path) -> Result<String> {
     })
 }
 
-/// Counts how often `step` succeeds in one round, a second.
+/// Returns how often `step` succeeds per second in one round.
 fn rate(mut step: impl FnMut() -> Result<usize>) -> Result<f64> {
     let start = Instant::now();
     let mut done = 0;
@@ -285,7 +284,7 @@ impl Raw {
 
     fn create(folder: &Path) -> Result<Self> {
         let file = File::create_new(folder.join("raw"))?;
-        // Written, not just sized, so that no sync has to allocate.
+        // Written, not only resized, so that no sync has to allocate blocks.
         file.write_all_at(&vec![1; Self::BLOCK * Self::BLOCKS as usize], 0)?;
         file.sync_all()?;
         Ok(Self(file))
@@ -303,7 +302,7 @@ impl Raw {
     }
 }
 
-/// The same table and the same changes, without channels, JSON and callers.
+/// The same table and the same changes, without channels, JSON and concurrent callers.
 struct Bare {
     connection: Connection,
     records: Vec<(Key, [u8; 16])>,
@@ -356,7 +355,7 @@ impl Bare {
     }
 }
 
-/// Callers that each replace a record of their own, again and again.
+/// Callers that each replace their own record repeatedly.
 struct Callers(Vec<(Key, Version)>);
 
 #[derive(Clone, Serialize, Deserialize)]

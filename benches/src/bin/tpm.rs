@@ -1,6 +1,6 @@
-//! The check of a quote, from the bytes of everything that it takes, beside one bare verification of the same signature; the
-//! whole check of an endorsement certificate beside the bare verifications of its chain; and making a credential beside one
-//! bare encryption of its seed. Both sides parse their keys.
+//! The check of a quote, from the bytes of all its parts, compared with one bare verification of the same signature; the complete
+//! check of an endorsement certificate, compared with the bare verifications of its chain; and making a credential, compared with
+//! one bare encryption of its seed. Both sides parse their keys.
 
 use std::{convert::Infallible, hint::black_box};
 
@@ -27,7 +27,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const ROUNDS: usize = 101;
 const TIMES: u64 = 200;
-/// 2027-01-15: the vectors' certificates are valid.
+/// 2027-01-15, when the vectors' certificates are valid.
 const NOW: u64 = 1_800_000_000;
 
 macro_rules! vector {
@@ -41,7 +41,7 @@ macro_rules! vector {
     };
 }
 
-/// A quote, and all that its check can take.
+/// A quote, and everything that its check takes.
 struct Quote {
     ak: &'static [u8],
     ek: &'static [u8],
@@ -74,7 +74,7 @@ macro_rules! chain {
     };
 }
 
-/// Quotes, endorsement certificates and credentials beside bare operations; there is nothing to choose
+/// Compares quotes, endorsement certificates and credentials with bare operations; there are no options
 #[derive(Parser)]
 struct Options {}
 
@@ -173,8 +173,8 @@ fn compare_quote(
 /// An endorsement certificate as a TPM stores it, an intermediate, a root.
 type Chain = [Vec<u8>; 3];
 
-/// The whole check of an endorsement certificate, from the DER of it, its intermediate and its root, beside the bare
-/// verifications of its two signatures.
+/// Compares the complete check of an endorsement certificate, from the DER of the certificate, its intermediate and its root, with
+/// the bare verifications of its two signatures.
 fn compare_chain(
     name: &str,
     algorithm: &'static dyn VerificationAlgorithm,
@@ -233,7 +233,7 @@ fn compare_chain(
     Ok(())
 }
 
-/// The same endorsement certificate, but for who has issued it: CAs on P-384, as Intel and Infineon have them.
+/// Issues the same endorsement certificate by CAs on P-384, which Intel and Infineon use.
 fn on_p384([leaf, ..]: &Chain) -> Result<Chain, Box<dyn std::error::Error>> {
     let leaf = Certificate::from_der(leaf)?;
     let ca = |name: &str| {
@@ -253,7 +253,7 @@ fn on_p384([leaf, ..]: &Chain) -> Result<Chain, Box<dyn std::error::Error>> {
     let mut params = CertificateParams::default();
     params.use_authority_key_identifier_extension = true;
     params.is_ca = IsCa::ExplicitNoCa;
-    // What the issuer and its CertificateParams write themselves.
+    // The issuer and its CertificateParams write these themselves.
     let anew = ["2.5.29.14", "2.5.29.19", "2.5.29.35"];
     let kept = leaf.extensions().iter().filter(|extension| {
         let id = extension.id.to_string();

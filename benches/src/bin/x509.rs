@@ -1,6 +1,6 @@
-//! The whole check of a verification leaf, from the DER of both certificates and with a bound code, beside one bare verification of
-//! the same signature. Both sides parse the CA's key. Then a path of three certificates, from their DER, beside the two
-//! verifications that it contains.
+//! The complete check of a verification leaf, from the DER of both certificates and with a bound code, compared with one bare
+//! verification of the same signature. Both sides parse the CA's key. Then the validation of a path of three certificates, from
+//! their DER, compared with the two verifications that it contains.
 
 use std::hint::black_box;
 
@@ -22,11 +22,11 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const CODE: &str = "7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638";
 const NOW: u64 = 1_800_000_000;
-// Many short rounds: on a busy machine the two then meet the same conditions.
+// Many short rounds: on a busy machine both sides then meet the same conditions.
 const ROUNDS: usize = 501;
 const TIMES: u64 = 20;
 
-/// Checks of leaves and paths beside bare verifications; there is nothing to choose
+/// Compares checks of leaves and paths with bare verifications; there are no options
 #[derive(Parser)]
 struct Options {}
 
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compare_path()
 }
 
-/// A leaf below a CA below a root, on P-256, in DER.
+/// Returns a leaf below a CA below a root, on P-256, in DER.
 fn chain() -> Result<[Vec<u8>; 3], rcgen::Error> {
     let params = |name: &str, is_ca: IsCa| {
         let mut params = CertificateParams::default();

@@ -1,5 +1,4 @@
-//! Requests that nobody means well, over raw sockets: each gets its documented answer (see `keyproof_http`), and the
-//! server serves on.
+//! Hostile requests over raw sockets: each gets its documented answer (see `keyproof_http`), and the server keeps serving.
 
 mod judging;
 mod program;
@@ -16,7 +15,7 @@ use stack::Stack;
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// A request with these header lines, its head unfinished.
+/// Returns a request with these header lines, without the end of its head.
 fn head(line: &str, fields: &[&str]) -> String {
     let mut head = format!("{line} HTTP/1.1\r\nHost: x\r\n");
     for field in fields {
@@ -62,7 +61,7 @@ async fn a_malformed_head_behind_a_good_one_spoils_only_itself() {
     for _ in 0..2 {
         assert_eq!(client.answer().await.status, 200);
     }
-    // The answers before it may share its buffer; then it is hyper's own.
+    // It may share a buffer with the answers before it; then it is hyper's own.
     assert_eq!(client.answer().await.status, 400);
     assert!(client.rest().await.is_empty());
 
@@ -115,7 +114,7 @@ async fn targets_up_to_16_kib_are_served() {
     }
 }
 
-/// In memory each would take many times what it does in the target, for as long as the body comes.
+/// In memory each piece takes many times its size in the target, until the whole body has arrived.
 #[tokio::test]
 async fn targets_in_many_pieces_are_refused() {
     let stack = Stack::start(&[]).await;
@@ -128,12 +127,12 @@ async fn targets_in_many_pieces_are_refused() {
     for parameters in [257, 8_000] {
         asked(&query(parameters)).await.refuses(400);
     }
-    // What holds nothing is no parameter.
+    // Empty parameters do not count.
     let empty = format!("/trial/client?{}", "&".repeat(8_000));
     assert_eq!(asked(&empty).await.status, 200);
 
     let path = |segments: usize| format!("/trial{}", "/a".repeat(segments - 1));
-    // Whose it is its first segments say; of the others the stack keeps 64.
+    // The first segments select the dialect; the stack keeps at most 64.
     for segments in [64, 65, 8_000] {
         let claimed = asked(&path(segments)).await;
         assert_eq!((claimed.status, &*claimed.body), (404, "{}"));
@@ -186,7 +185,7 @@ async fn ambiguous_heads_are_refused() {
         .refuses(400);
 }
 
-/// RFC 9112, section 6.3: the chunks count, and nothing behind them is read as another request.
+/// RFC 9112, section 6.3: the chunked encoding takes precedence, and nothing after it is parsed as another request.
 #[tokio::test]
 async fn chunks_beside_a_length_end_the_connection() {
     let stack = Stack::start(&[]).await;
@@ -213,7 +212,7 @@ async fn bodies_over_the_limit_are_refused() {
     let full = head("POST /trial/echo", &["Content-Length: 1000"]) + &"a".repeat(1000);
     assert_eq!(stack.send(full).await.body, r#"{"read":1000}"#);
 
-    // Announced: refused before a byte of it is read.
+    // Announced: rejected before any of it is read.
     let announced = head(
         "POST /trial/echo",
         &["Content-Length: 1001", "Expect: 100-continue"],
@@ -222,17 +221,17 @@ async fn bodies_over_the_limit_are_refused() {
     answer.refuses(413);
     assert!(answer.closes());
 
-    // Chunked: refused where it passes the limit.
+    // Chunked: rejected where it exceeds the limit.
     let chunk = format!("1f4\r\n{}\r\n", "a".repeat(500));
     let chunked = head("POST /trial/echo", &["Transfer-Encoding: chunked"]) + &chunk.repeat(3);
     stack.send(chunked).await.refuses(413);
     stack.serves().await;
 }
 
-/// A client that sends all before it reads is neither cut off nor robbed of its answer.
+/// A client that sends everything before it reads is not cut off, and gets its answer.
 #[tokio::test]
 async fn a_client_busy_sending_still_gets_its_refusal() {
-    // The body is more than the kernel keeps for a reader that does not read.
+    // The body is larger than the kernel's buffers for a reader that does not read.
     let body = "a".repeat(16 << 20);
     for (limit, path, status) in [(1_000, "/trial/echo", 413), (1 << 30, "/trial/unread", 401)] {
         let stack = Stack::start(&[("http.max_body_bytes", limit.into())]).await;
@@ -299,7 +298,7 @@ async fn slow_heads_are_refused() {
     answer.refuses(408);
     assert!(answer.closes());
 
-    // Who has begun nothing is told nothing, before the first request and after it.
+    // A client that has sent nothing gets no answer, before the first request and after it.
     assert!(stack.connect().await.rest().await.is_empty());
     let mut client = stack.connect().await;
     client.send(HEALTH).await;
@@ -313,7 +312,7 @@ async fn a_head_in_drips_has_one_deadline() {
     let stack = Stack::start(&[("http.header_timeout_ms", 2_000.into())]).await;
     let mut client = stack.connect().await;
     client.send("GET /healthz HTTP/1.1\r\n").await;
-    // Without a deadline for the whole head this would go on for as long as drips come.
+    // Without a deadline for the whole head, this would continue as long as bytes arrive.
     loop {
         client.send("A: b\r\n").await;
         let drip = Duration::from_millis(100);
@@ -327,7 +326,7 @@ async fn a_head_in_drips_has_one_deadline() {
     client.answer().await.refuses(408);
 }
 
-/// Answers that nobody takes hold no connection for ever.
+/// Answers that are not read do not keep a connection for ever.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_left() {
     let stack = Stack::start(&[("http.body_timeout_ms", 300.into())]).await;
@@ -381,7 +380,7 @@ async fn a_slow_body_takes_nothing_from_the_handler() {
     assert_eq!(client.answer().await.body, r#"{"read":3}"#);
 }
 
-/// And gives it nothing: its deadline is not that of the body.
+/// The handler gets no body, but its deadline is not the body's.
 #[tokio::test]
 async fn a_handler_behind_a_slow_body_has_its_own_deadline() {
     let limits = [
@@ -421,7 +420,7 @@ async fn a_handler_past_its_deadline_is_answered_for() {
     assert_eq!(read.header("retry-after"), Some("1"));
     stack.trial.handler_waits().await;
 
-    // A change goes on to its end, so nobody is told to try it again.
+    // A change runs to completion, so the client is not told to retry.
     let change = stack
         .send(head("POST /trial/write", &["Content-Length: 0"]))
         .await;
@@ -532,7 +531,7 @@ async fn more_than_may_wait_to_be_judged_is_put_off() {
     }
 }
 
-/// A post to `path` from behind a proxy that names its client.
+/// Returns a POST request to `path` from behind a proxy that names its client.
 fn post_from(client: &str, path: &str, fields: &[&str], body: &str) -> String {
     let (forwarded, length) = (
         format!("X-Forwarded-For: {client}"),
@@ -543,7 +542,7 @@ fn post_from(client: &str, path: &str, fields: &[&str], body: &str) -> String {
     head(&format!("POST {path}"), &all) + body
 }
 
-/// One thread hashes, and there is no limit of an address to help.
+/// One hashing thread, and no rate limit per address.
 const ONE_THREAD: &str =
     "http.trusted_proxies = [\"127.0.0.0/8\"]\n[auth]\naddress_limit = 0\nargon2_concurrency = 1\n";
 
@@ -583,12 +582,12 @@ async fn logins_succeed_while_200_connections_of_one_stranger_ask_for_hashes() {
         let answer = client.answer().await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    // None of them has died over an answer that it did not expect.
+    // None of them has stopped at an unexpected answer.
     assert!(strangers.try_join_next().is_none());
     strangers.abort_all();
 }
 
-/// Whoever is judged is counted: were these, their name would be locked.
+/// An attempt that is checked is counted: if these were, their name would be locked.
 #[tokio::test]
 async fn nothing_is_hashed_for_clients_that_have_hung_up() {
     let slow = format!("{ONE_THREAD}argon2_memory_kib = 131072\nargon2_iterations = 8\n");
@@ -599,7 +598,7 @@ async fn nothing_is_hashed_for_clients_that_have_hung_up() {
         let body = format!(r#"{{"username":"{name}","password":"{password}"}}"#);
         post_from(from, "/api/v1/authenticate", &[], &body)
     };
-    // It has the one thread for as long as the others take to come and go.
+    // The first occupies the only thread while the others connect and disconnect.
     let mut first = stack::Client::connect(program.address).await;
     first.send(login("192.0.2.1", "bob", "wrong horse")).await;
     for number in 0..30 {
@@ -618,7 +617,7 @@ async fn nothing_is_hashed_for_clients_that_have_hung_up() {
 
 #[tokio::test]
 async fn held_bodies_take_little_memory() {
-    // Every one of them is asked for its body.
+    // The server reads the body of each request.
     let program = program::Program::serve("[auth]\naddress_limit = 0\n");
     let announced = head("POST /api/v1/authenticate", &["Content-Length: 1048576"]);
     let chunked = head("POST /api/v1/authenticate", &["Transfer-Encoding: chunked"]);
@@ -633,12 +632,12 @@ async fn held_bodies_take_little_memory() {
         client.send(request).await;
         held.push(client);
     }
-    // It would be 600 MiB, and is some 60.
+    // Without the limit it would be 600 MiB; it is about 60.
     let peak = program.peak_mib();
     assert!(peak < 250, "{peak} MiB");
 }
 
-/// What each segment was read into is given up with it.
+/// The buffer of each segment is freed with it.
 #[tokio::test]
 async fn bodies_that_come_a_byte_at_a_time_take_little_memory() {
     let program = program::Program::serve("[auth]\naddress_limit = 0\n");
@@ -653,15 +652,15 @@ async fn bodies_that_come_a_byte_at_a_time_take_little_memory() {
         for client in &mut held {
             client.send("a").await;
         }
-        // So that the next byte is another segment.
+        // So that the next byte is a separate segment.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // A buffer a byte would be 160 MiB at least.
+    // With a buffer per byte it would be at least 160 MiB.
     let peak = program.peak_mib();
     assert!(peak < 100, "{peak} MiB");
 }
 
-/// A login's body is too long before the server's limit is reached, and none of it is waited for.
+/// A login's body has a lower limit than the server's, and nothing of a longer one is read.
 #[tokio::test]
 async fn a_body_longer_than_its_route_needs_is_refused_unread() {
     let program = program::Program::serve("");

@@ -1,4 +1,4 @@
-//! An allocator that has nothing to give: what allocates is linked here, never run.
+//! An allocator that always fails. What allocates is only linked here, never run.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -10,7 +10,7 @@ static EMPTY: Empty = Empty;
 
 struct Empty;
 
-// SAFETY: null is how an allocator says that it has nothing left, so no block is ever given out.
+// SAFETY: null means that the allocation failed, so no block is ever returned.
 unsafe impl GlobalAlloc for Empty {
     unsafe fn alloc(&self, _: Layout) -> *mut u8 {
         ptr::null_mut()

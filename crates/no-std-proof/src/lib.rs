@@ -1,8 +1,8 @@
-//! The proof that the protocol crates do without std: a static library that calls each of them.
+//! Proves that the protocol crates need no std: a static library that calls each of them.
 //!
-//! rustc takes one panic handler, and this crate has its own, so std anywhere in the tree below
-//! fails the build. It is built in the profile `freestanding`, the only one that aborts on a
-//! panic (`cargo xtask test no-std`); in the others std is there and this is a library like any.
+//! rustc accepts only one panic handler and this crate defines one, so std anywhere in the dependency tree fails the build. It is
+//! built with the profile `freestanding`, the only one that aborts on a panic (`cargo xtask test no-std`). In other profiles std is
+//! linked, and this is an ordinary library.
 #![cfg_attr(panic = "abort", no_std)]
 #![expect(
     unsafe_code,
@@ -37,7 +37,7 @@ fn halt(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Checks a code by a secret in Base32: secrets, codes, HMAC and the window.
+/// Verifies a code for a secret in Base32: secrets, codes, HMAC and the window.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn keyproof_totp_verify(secret: &[u8; 32], code: &[u8; 6], now: u64) -> bool {
@@ -51,7 +51,7 @@ pub extern "C" fn keyproof_totp_verify(secret: &[u8; 32], code: &[u8; 6], now: u
     totp.verify(&code, now, None).is_ok()
 }
 
-/// Whether confirmation codes can be made for a price: amounts and the key derivation.
+/// Returns whether confirmation codes can be made for a price: amounts and key derivation.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn keyproof_pos_confirms(key: &[u8; 32], price: &[u8; 16], now: u64) -> bool {
@@ -59,7 +59,7 @@ pub extern "C" fn keyproof_pos_confirms(key: &[u8; 32], price: &[u8; 16], now: u
     pos::confirm(key, PosAlgorithm::TotpWithPrice, price.as_ref(), now).is_some()
 }
 
-/// Checks the response to a question: suites, inputs and the truncation.
+/// Verifies the response to a question: suites, inputs and truncation.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn keyproof_ocra_verify(

@@ -6,7 +6,7 @@ use keyproof_mfa::{
 };
 use keyproof_otp::Secret;
 
-/// Whether a code logs in and makes a device trusted: enrolment, both steps and recovery codes.
+/// Returns whether a code completes a login and makes a device trusted: enrolment, both steps and recovery codes.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_mfa_logs_in(

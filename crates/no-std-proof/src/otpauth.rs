@@ -1,15 +1,15 @@
-//! The call into what `keyproof-otp` needs an allocator for.
+//! Calls the parts of `keyproof-otp` that need an allocator.
 
 use keyproof_otp::{migration::Migration, otpauth::OtpauthUri};
 
-/// Whether a text is an otpauth URI.
+/// Returns whether a text is an otpauth URI.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_otpauth_parses(uri: &[u8; 64]) -> bool {
     core::str::from_utf8(uri).is_ok_and(|uri| OtpauthUri::parse(uri).is_ok())
 }
 
-/// Whether a message is an export.
+/// Returns whether a message is an authenticator app's export.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_migration_parses(message: &[u8; 64]) -> bool {

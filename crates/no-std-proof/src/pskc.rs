@@ -6,7 +6,7 @@ use keyproof_pskc::{
     Cipher, Container, Key, KeyData, KeyDerivation, KeyInfo, Lock, Prf, Secret, Unlock, Writer,
 };
 
-/// Whether a container opens with a password: XML, key derivation, authentication and decryption.
+/// Returns whether a container opens with a password: XML, key derivation, authentication and decryption.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_pskc_opens(document: &[u8; 4096], password: &[u8; 16]) -> bool {
@@ -15,7 +15,7 @@ pub(crate) extern "C" fn keyproof_pskc_opens(document: &[u8; 4096], password: &[
     container.is_ok_and(|container| container.open(Unlock::Password(text(password))).is_ok())
 }
 
-/// Whether a key is written: key derivation, encryption, authentication, and XML.
+/// Returns whether a key can be written: key derivation, encryption, authentication and XML.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_pskc_writes(secret: &[u8; 20], password: &[u8; 16]) -> bool {

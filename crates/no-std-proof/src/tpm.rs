@@ -11,8 +11,7 @@ use keyproof_tpm::{
     check_ek_certificate, check_event_log, check_quote, make_credential,
 };
 
-/// Whether a quote and the endorsement certificate behind it are accepted: structures, names,
-/// ring's signatures and the chain.
+/// Returns whether a quote and the TPM's endorsement certificate are accepted: structures, names, ring's signatures and the chain.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_tpm_accepts(
@@ -41,7 +40,7 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
         && check_ek_certificate(stored, &manufacturer).accepted()
 }
 
-/// Whether a log leads to these registers, and a certification by the same TPM is accepted.
+/// Returns whether the replay of an event log gives these PCR values, and a certification by the same TPM is accepted.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_tpm_certifies(
@@ -72,8 +71,8 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
         && check_event_log(log, &registers).report.accepted()
 }
 
-/// Whether a credential can be made: templates, key derivations and credential files. The provider
-/// is one that an embedder would bring.
+/// Returns whether a credential can be made: templates, key derivations and credential files. The provider stands for one of an
+/// embedder's own.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_tpm_makes_credential(

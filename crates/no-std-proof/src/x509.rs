@@ -8,7 +8,7 @@ use keyproof_x509::{
     prove,
 };
 
-/// Whether a leaf proves possession of a CA's key: uploads, codes, checks and ring's signatures.
+/// Returns whether a leaf proves possession of a CA's key: uploads, codes, checks and ring's signatures.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_x509_proves(
@@ -27,7 +27,7 @@ pub(crate) extern "C" fn keyproof_x509_proves(
     prove(&ca, leaf, &code, now, &Policy::new(RING)).accepted()
 }
 
-/// Whether a path leads from a certificate to an anchor, and none of it is revoked.
+/// Returns whether there is a valid path from a certificate to a trust anchor, with no revoked certificate.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_x509_finds_a_path(

@@ -1,7 +1,8 @@
-//! A PostgreSQL server of one's own, for tests and benchmarks: on loopback, in a temporary folder, gone when dropped.
+//! A temporary PostgreSQL server for tests and benchmarks: on loopback, in a temporary folder that is removed when the server is
+//! dropped.
 //!
-//! It is a real server with `fsync` on, and as durable against [`Postgres::kill`] as any. It runs as the user that runs
-//! the test, or, as PostgreSQL refuses to be root, as `postgres` or `nobody`. Linux only.
+//! It is a real server with `fsync` on, and as durable as any after [`Postgres::kill`]. It runs as the current user. For root,
+//! which PostgreSQL rejects, it runs as `postgres` or `nobody`. Linux only.
 #![forbid(unsafe_code)]
 
 mod owner;
@@ -33,7 +34,7 @@ use watch::Watch;
 pub use pooler::Pooler;
 pub use programs::folder as programs_folder;
 
-/// How long a server may take to start; far more than one needs.
+/// The start timeout, which is far longer than a server needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The server's superuser.
@@ -45,17 +46,17 @@ pub struct Postgres {
     programs: PathBuf,
     owner: Option<Owner>,
     settings: Vec<String>,
-    /// Nobody else on this machine is to be superuser of a server that runs as us.
+    /// A password, so that nobody else on this machine becomes superuser of a server that runs as this user.
     password: String,
     port: u16,
     databases: AtomicU32,
     server: Option<Child>,
-    /// Before the folder, for fields drop in order.
+    /// Before the folder, because fields drop in order of declaration.
     watch: Option<Watch>,
     folder: TempDir,
 }
 
-/// What is to be different from a server as `initdb` leaves it.
+/// Differences from a server as `initdb` makes it.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     settings: Vec<String>,
@@ -63,19 +64,19 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A setting as in `postgresql.conf`, in force from the first start on.
+    /// Adds a setting as in `postgresql.conf`, effective from the first start on.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push(format!("{name}={value}"));
         self
     }
 
-    /// A file of the data folder that only the server can read, such as a certificate's key; or another `pg_hba.conf`.
+    /// Adds a file to the data folder that only the server can read, such as a certificate's key, or replaces `pg_hba.conf`.
     pub fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.to_owned(), contents.into()));
         self
     }
 
-    /// Makes the server and starts it.
+    /// Initialises the server and starts it.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl Setup {
         loop {
             postgres.port = port::free()?;
             match postgres.restart() {
-                // Another process may have taken the port since.
+                // Another process may have taken the port meanwhile.
                 Err(_) if postgres.log()?.contains("Address already in use") => {
                     if Instant::now() > deadline {
                         return Err(io::Error::other("no port is free for long enough"));
@@ -118,53 +119,53 @@ impl Setup {
     }
 }
 
-/// How a server is told to stop.
+/// How to stop a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Every session is ended, and then all is written down.
+    /// Ends every session, then writes a last checkpoint.
     Fast,
-    /// At once, as a crash, but for what is owed to the standbys.
+    /// Stops at once, like a crash, but sends the standbys what they still lack.
     Immediate,
 }
 
 impl Postgres {
-    /// A server as `initdb` leaves it.
+    /// Starts a server as `initdb` makes it.
     ///
     /// # Errors
     ///
-    /// As [`Setup::start`].
+    /// Same as [`Setup::start`].
     pub fn start() -> io::Result<Self> {
         Setup::default().start()
     }
 
-    /// The server that the tests of this process share; the last to let go of it stops it. Not to be killed.
+    /// Returns the server that the tests of this process share. It stops when its last owner drops it. Tests must not kill it.
     ///
     /// # Errors
     ///
-    /// As [`Setup::start`].
+    /// Same as [`Setup::start`].
     pub fn shared() -> io::Result<Arc<Self>> {
         static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = shared.upgrade() {
             return Ok(running);
         }
-        // Tests that run at once each have several pools.
+        // Concurrent tests each have several pools.
         let setup = Setup::default().setting("max_connections", "500");
         let started = Arc::new(setup.start()?);
         *shared = Arc::downgrade(&started);
         Ok(started)
     }
 
-    /// The URL of the database `postgres`, with the superuser's name and password.
+    /// Returns the URL of the database `postgres`, with the superuser's name and password.
     pub fn url(&self) -> String {
         self.url_of("postgres")
     }
 
-    /// Makes an empty database, and tells its URL.
+    /// Creates an empty database, and returns its URL.
     ///
     /// # Errors
     ///
-    /// If the server does not let us.
+    /// If the server rejects the connection or the command.
     pub fn database(&self) -> io::Result<String> {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.run(
@@ -174,7 +175,7 @@ impl Postgres {
         Ok(self.url_of(&name))
     }
 
-    /// A program of PostgreSQL's own, such as `psql` or `pgbench`, of the server's version.
+    /// Returns the command for a PostgreSQL program, such as `psql` or `pgbench`, of the server's version.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         if let Some(libraries) = programs::libraries(&self.programs) {
@@ -183,17 +184,17 @@ impl Postgres {
         command
     }
 
-    /// Where it listens, on 127.0.0.1; the same after every restart.
+    /// Returns the port that it listens on, on 127.0.0.1. It does not change at a restart.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The process id of the postmaster, whose children serve the connections; `None` while it is down.
+    /// Returns the process id of the postmaster, whose children serve the connections, or `None` while it is stopped.
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().map(Child::id)
     }
 
-    /// All that the server has written to its log.
+    /// Returns everything that the server has written to its log.
     ///
     /// # Errors
     ///
@@ -202,8 +203,8 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&fs::read(self.log_file())?).into_owned())
     }
 
-    /// `kill -9` of the postmaster, without which its children end too; returns when the last of them is gone and, with
-    /// it, the shared memory.
+    /// Kills the postmaster with SIGKILL, after which its children end too. Returns when the last of them has ended, and with it
+    /// the shared memory.
     ///
     /// # Errors
     ///
@@ -217,7 +218,7 @@ impl Postgres {
         self.wait_for_the_last()
     }
 
-    /// Stops the server; returns when the last of its processes is gone.
+    /// Stops the server. Returns when the last of its processes has ended.
     ///
     /// # Errors
     ///
@@ -235,8 +236,8 @@ impl Postgres {
         self.wait_for_the_last()
     }
 
-    /// Makes a standby of this server and starts it: a copy that goes on copying, under `name`, until it is promoted. It
-    /// has the same databases, users and passwords; as a primary it would wait for no standby of its own.
+    /// Makes a standby of this server and starts it: a copy that replicates continuously, under `name`, until it is promoted. It
+    /// has the same databases, users and passwords. As a primary it would wait for no standby of its own.
     ///
     /// # Errors
     ///
@@ -272,11 +273,11 @@ impl Postgres {
         Ok(standby)
     }
 
-    /// Makes a standby a primary; returns when it takes writes.
+    /// Promotes a standby to primary. Returns when it accepts writes.
     ///
     /// # Errors
     ///
-    /// If it is none, or does not become one.
+    /// If it is not a standby, or the promotion fails.
     pub fn promote(&self) -> io::Result<()> {
         let mut promote = self.as_owner("pg_ctl");
         promote
@@ -285,13 +286,13 @@ impl Postgres {
         self.run(&mut promote)
     }
 
-    /// The URL of the database at `url`, of which this server has a copy.
+    /// Returns the URL of this server's copy of the database at `url`.
     pub fn url_of_copy(&self, url: &str) -> String {
         let database = url.rsplit('/').next().unwrap_or_default();
         self.url_of(database)
     }
 
-    /// Starts the server again, after [`Postgres::kill`], on the same data and port; returns when it takes connections.
+    /// Starts the server again, after [`Postgres::kill`], with the same data and port. Returns when it accepts connections.
     ///
     /// # Errors
     ///
@@ -334,9 +335,9 @@ impl Postgres {
         let mut initdb = self.as_owner("initdb");
         initdb
             .args(["--encoding=UTF8", "--no-locale", "--no-instructions"])
-            // Only what `initdb` itself writes goes unsynced.
+            // Only the files that `initdb` itself writes are not synced.
             .arg("--no-sync")
-            // Not by SCRAM, whose cost is meant to be felt, and is where nothing is optimised.
+            // Not SCRAM, which is expensive on purpose, especially in unoptimised builds.
             .args(["--auth=password", "--username", USER])
             .arg("--pwfile")
             .arg(&password)
@@ -345,7 +346,7 @@ impl Postgres {
         self.run(&mut initdb)
     }
 
-    /// `postmaster.pid` says in its first line who wrote it, and in its eighth how far it has come.
+    /// Waits until the server is ready. The first line of `postmaster.pid` is the process id, and the eighth is the state.
     fn wait_until_ready(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while let Some(server) = &mut self.server {
@@ -396,7 +397,7 @@ impl Postgres {
 
     fn as_owner(&self, program: &str) -> Command {
         let mut command = self.program(program);
-        // The folder where the test runs may be closed to another user.
+        // The server's user may have no access to the current folder.
         command.current_dir(self.folder.path());
         if let Some(owner) = &self.owner {
             owner.runs(&mut command);
@@ -426,15 +427,15 @@ impl Postgres {
 }
 
 impl Drop for Postgres {
-    /// Nobody will want its data, so it need not write a last checkpoint.
+    /// The data is not needed any more, so no last checkpoint is written.
     fn drop(&mut self) {
         self.watch = None;
         if let Some(mut server) = self.server.take() {
-            // An error says that it is gone already.
+            // An error means that it has ended already.
             let _ = kill_process(Pid::from_child(&server), Signal::QUIT);
             let _ = server.wait();
         }
-        // Else what is left writes into a folder that is being removed.
+        // Otherwise the remaining processes write into a folder that is being removed.
         let _ = self.wait_for_the_last();
     }
 }
@@ -443,7 +444,7 @@ fn random_hex() -> io::Result<String> {
     let mut bytes = [0; 16];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes.iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     }))

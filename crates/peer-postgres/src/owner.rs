@@ -1,4 +1,4 @@
-//! Whose the server is: PostgreSQL refuses to run as root.
+//! The user that the server runs as: PostgreSQL refuses to run as root.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Somebody without privileges, if we are root: the package's own user, or else nobody.
+    /// Returns an unprivileged user if we are root: `postgres`, or else `nobody`.
     pub(crate) fn of_server() -> io::Result<Option<Self>> {
         if !geteuid().is_root() {
             return Ok(None);
@@ -37,7 +37,7 @@ impl Owner {
         command.uid(self.user).gid(self.group);
     }
 
-    /// A line of `/etc/passwd`, if it is that user's: name, password, user id, group id, and more.
+    /// Parses a line of `/etc/passwd` if it is that user's: name, password, user id, group id, and more.
     fn parse(line: &str, name: &str) -> Option<Self> {
         let mut fields = line.split(':');
         if fields.next() != Some(name) {

@@ -1,4 +1,4 @@
-//! PgBouncer before a server, in a mode that can be changed.
+//! PgBouncer in front of a server, with settings that can be changed.
 
 use std::{
     env, fs, io,
@@ -13,25 +13,25 @@ use tempfile::TempDir;
 
 use crate::{PATIENCE, PAUSE, Postgres, owner::Owner, port, watch::Watch};
 
-/// Where Debian puts it, which is on the path of root alone.
+/// Debian's folder for it, which is only on root's path.
 const FOLDER: &str = "/usr/sbin";
 
-/// A running pooler, which lets everybody in.
+/// A running pooler, which accepts every client.
 #[derive(Debug)]
 pub struct Pooler {
     owner: Option<Owner>,
-    /// How it reaches the server.
+    /// The connection string for the server.
     upstream: String,
     server_port: u16,
     port: u16,
     child: Option<Child>,
-    /// Before the folder, for fields drop in order.
+    /// Before the folder, because fields drop in order of declaration.
     watch: Option<Watch>,
     folder: TempDir,
 }
 
 impl Pooler {
-    /// Starts one before `server`, with lines of its section `[pgbouncer]`, such as `pool_mode=session`.
+    /// Starts a pooler in front of `server`, with lines for the section `[pgbouncer]`, such as `pool_mode=session`.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Pooler {
         Ok(pooler)
     }
 
-    /// The URL of the same database, through the pooler.
+    /// Returns the URL of the same database through the pooler.
     pub fn url(&self, url: &str) -> String {
         url.replace(
             &format!(":{}/", self.server_port),
@@ -67,7 +67,7 @@ impl Pooler {
         )
     }
 
-    /// Ends it, and with it every connection, and starts it on the same port with other settings.
+    /// Stops the pooler, which ends all its connections, and starts it on the same port with other settings.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Pooler {
     fn stop(&mut self) {
         self.watch = None;
         if let Some(mut child) = self.child.take() {
-            // An error says that it is gone already.
+            // An error means that it has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,16 +1,16 @@
-//! A port to listen on that stays ours while the server is down.
+//! Allocates a port that stays ours while the server is stopped.
 
 use std::{
     fs, io,
     net::{Ipv4Addr, TcpListener},
 };
 
-/// Below the ports that the system hands to outgoing connections (32,768 and up): a client that keeps knocking while the
-/// server is down may be given any of those as its own, this one too, and then talk to itself.
+/// Below the range for outgoing connections (32,768 and up). A client that retries while the server is stopped may get any port of
+/// that range as its own, even this one, and then connect to itself.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 const TRIES: usize = 1_000;
 
-/// A port of the loopback on which nobody listens at the moment.
+/// Returns a loopback port on which nobody listens at the moment.
 pub(crate) fn free() -> io::Result<u16> {
     let mut random = fs::File::open("/dev/urandom")?;
     for _ in 0..TRIES {

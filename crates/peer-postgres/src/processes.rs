@@ -1,11 +1,11 @@
-//! Which processes a server consists of: each works in its data folder.
+//! Finds the processes of a server: their current folder is its data folder.
 
 use std::{fs, io, path::Path};
 
-/// Whether any process works in `folder`.
+/// Returns whether any process has `folder` as its current folder.
 pub(crate) fn any_in(folder: &Path) -> io::Result<bool> {
     for process in fs::read_dir("/proc")? {
-        // What is no process, or has just ended, works nowhere.
+        // Entries that are not processes, and processes that have just ended, have no such link.
         if fs::read_link(process?.path().join("cwd")).is_ok_and(|cwd| cwd == folder) {
             return Ok(true);
         }

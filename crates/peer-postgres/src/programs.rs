@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are: Debian keeps each version's in a folder of their own, off the path.
+//! Finds PostgreSQL's programs: Debian installs each version's in a separate folder, off the path.
 
 use std::{
     env, fs, io,
@@ -7,10 +7,10 @@ use std::{
 
 const VERSIONS: &str = "/usr/lib/postgresql";
 
-/// Names the folder of another version's programs.
+/// The environment variable with the folder of another version's programs.
 const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";
 
-/// The folder that the variable names, that of the newest version's programs, or the one on the path.
+/// Returns the folder that the variable names, that of the newest version's programs, or the one on the path.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub fn folder() -> io::Result<PathBuf> {
     };
     if let Some(named) = env::var_os(PROGRAMS) {
         let named = PathBuf::from(named);
-        // Another version in its place would be a test of something else.
+        // Another version instead would test something else.
         return has_all(&named).then_some(named).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -57,8 +57,8 @@ pub fn folder() -> io::Result<PathBuf> {
     found.ok_or_else(missing)
 }
 
-/// The folder of a named version's own libraries. A standby's receiver would otherwise load the system's libpq, which
-/// may be older than the settings that this version's programs write for it.
+/// Returns the folder of that version's own libraries. Otherwise a standby's receiver would load the system's libpq, which may be
+/// too old for the settings that this version's programs write for it.
 pub(crate) fn libraries(programs: &Path) -> Option<PathBuf> {
     env::var_os(PROGRAMS)?;
     let libraries = programs.parent()?.join("lib");

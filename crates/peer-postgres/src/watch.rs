@@ -1,4 +1,4 @@
-//! Ends a server whose test was killed, and so did not end it.
+//! Stops a server whose test was killed and so could not stop it.
 
 use std::{
     io,
@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A shell that waits for the end of its input, which comes when we end, in whatever way.
+/// A shell that waits for the end of its input, which comes when this process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Watch(Child);
 
@@ -28,9 +28,9 @@ impl Watch {
 }
 
 impl Drop for Watch {
-    /// Before its server is ended, lest it end another process that has got the same number since.
+    /// Dropped before the server is stopped, so that it does not kill another process that has got the same id since.
     fn drop(&mut self) {
-        // An error says that it is gone already.
+        // An error means that it has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! The server itself: that it keeps what it acknowledged, is what it says it is, and leaves nothing behind.
+//! Tests of the server itself: it keeps what it has acknowledged, its settings are as documented, and it leaves nothing behind.
 #![allow(
     clippy::unwrap_used,
     reason = "a peer that cannot be asked fails the test"
@@ -115,7 +115,7 @@ fn a_shared_server_has_a_database_for_each_and_goes_with_the_last() {
     assert!(!exists(pid));
 }
 
-/// Runs itself, as a test that is then killed.
+/// Runs itself as a test that is then killed.
 #[test]
 fn a_server_goes_with_a_test_that_is_killed() {
     if std::env::var_os("TO_BE_KILLED").is_some() {
@@ -133,7 +133,7 @@ fn a_server_goes_with_a_test_that_is_killed() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // The harness may write on the same line.
+    // The test harness may write on the same line.
     let pid = BufReader::new(test.stdout.take().unwrap())
         .lines()
         .find_map(|line| {

@@ -1,12 +1,11 @@
-//! A login with a second factor over a SQLite database of its own: a table of users with their
-//! passwords' hashes would stand beside it.
+//! A login with a second factor over its own SQLite database. A real program also has a table of users with their password hashes.
 //!
-//! Each command is one transaction: read a user's records, decide, write what the decision says,
-//! and tell the verdict only after the commit. Two requests at once cannot both use one code.
+//! Each command is one transaction: it reads a user's records, decides, writes the new records, and returns the verdict only after
+//! the commit. Two concurrent requests cannot both use one code.
 //!
-//! Whoever answers a challenge is the one whose password made it: a random token goes to them, and
-//! its digest is kept beside the records, written with them and gone with the challenge. By the user's
-//! name alone, anybody who sees one of Ada's codes could answer the challenge that Ada's password has opened.
+//! A challenge is answered by the client whose password opened it. That client gets a random token, whose digest is stored with the
+//! records and deleted with the challenge. If the user name were enough, anybody who sees one of Ada's codes could answer the
+//! challenge that Ada's password has opened.
 //!
 //! `cargo run --package keyproof-example-login`
 
@@ -42,7 +41,7 @@ impl Database {
         Ok(Self(connection))
     }
 
-    /// Runs a command over a user's records, refusals included: they carry what was counted.
+    /// Runs a command on a user's records. The new records are stored even if the command is refused: they count the attempt.
     fn decide<T, E>(
         &mut self,
         user: &str,
@@ -55,7 +54,7 @@ impl Database {
         Ok(verdict)
     }
 
-    /// Step one. If it makes a challenge, that is answered by the token beside the verdict alone, and by none of before.
+    /// Runs step one. If it opens a challenge, only the returned token answers it; earlier tokens are invalid from then on.
     fn begin(
         &mut self,
         user: &str,
@@ -70,7 +69,7 @@ impl Database {
         Ok(verdict.map(|first| (first, token)))
     }
 
-    /// Step two, by whoever shows the token of the challenge; `None` if it is no open one's.
+    /// Runs step two for the challenge of this token. Returns `None` if the token has no open challenge.
     fn answer<T, E>(
         &mut self,
         token: &Token,
@@ -91,7 +90,7 @@ impl Database {
         Ok(Some(verdict))
     }
 
-    /// It holds the lock from the start, so that what it reads is what it writes over.
+    /// Takes the write lock at once, so that nobody else writes between its read and its write.
     fn transaction(&mut self) -> rusqlite::Result<Transaction<'_>> {
         self.0
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -112,7 +111,8 @@ fn read(transaction: &Transaction<'_>, user: &str) -> Outcome<UserRecords> {
     })
 }
 
-/// `made` is the token of a challenge that was made just now; without, an open challenge keeps its own. None outlives its challenge.
+/// Stores the records. `made` is the token of a new challenge; without it, an open challenge keeps its token. The digest is deleted
+/// when no challenge is open.
 fn write(
     transaction: &Transaction<'_>,
     user: &str,
@@ -133,7 +133,7 @@ fn write(
     Ok(())
 }
 
-/// What the client of step one is given, and shows with the code.
+/// The token that step one returns. The client sends it with the code in step two.
 type Token = [u8; 16];
 
 fn digest(token: &Token) -> [u8; 32] {
@@ -146,13 +146,13 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// What the phone shows.
+/// Returns the code that the phone displays.
 fn code(secret: &Secret, at: UnixMillis) -> String {
     let phone = Totp::new(secret, Default::default(), Default::default());
     phone.code(at.as_secs()).to_string()
 }
 
-/// A key for Ada's phone, good once it has shown a code.
+/// Enrols a key for Ada's phone, and activates it with its first code.
 fn enrol(
     database: &mut Database,
     secret: &Secret,
@@ -184,13 +184,13 @@ fn main() -> Outcome<()> {
     let (mut database, policy) = (Database::in_memory()?, Policy::default());
     let now = UnixMillis::try_from(SystemTime::now())?;
 
-    // Enrolment. A program seals the secret.
+    // Enrolment. A real program encrypts the secret before it stores it.
     let secret = Secret::generate(|bytes| File::open("/dev/urandom")?.read_exact(bytes))?;
     let uri = OtpauthUri::new(Kind::TOTP, Some("Example"), "ada", secret.clone())?;
-    println!("for the phone: {uri}");
+    println!("URI for the phone: {uri}");
     enrol(&mut database, &secret, now, &policy)?;
 
-    // A minute later: the password, then the code.
+    // One minute later: the password, then the code.
     let later = UnixMillis::from_secs(now.as_secs() + 60);
     let begin =
         |ada: UserRecords| ada.begin_login(Password::Correct, Client::STRANGER, later, &policy);
@@ -206,21 +206,21 @@ fn main() -> Outcome<()> {
     let answered = database.answer(&token, answer)?;
     println!("after the code: {:?}", answered.ok_or("no such challenge")?);
 
-    // Somebody without the password has no token.
+    // A client without the password has no token.
     let guessed = database.answer(&random()?, answer)?;
-    println!("a token that nobody was given: {guessed:?}");
+    println!("with a token that was never issued: {guessed:?}");
 
-    // The same code again, over somebody's shoulder.
+    // The same code again, from somebody who has seen it.
     let (_, again) = database.begin("ada", begin)??;
     let again = database.answer(&again.ok_or("no challenge was made")?, answer)?;
     println!(
-        "the same code again: {}",
+        "the same code a second time: {}",
         again
             .ok_or("no such challenge")?
             .map_or_else(|no| no.to_string(), |yes| format!("{yes:?}"))
     );
     let former = database.answer(&token, answer)?;
-    println!("the first login's token: {former:?}");
+    println!("with the token of the first login: {former:?}");
     Ok(())
 }
 
@@ -255,14 +255,14 @@ mod tests {
 
         let begun = database.begin("ada", begin(Password::Correct)).unwrap();
         let first = begun.unwrap().1.unwrap();
-        // An open challenge keeps its token over a wrong password and a wrong code.
+        // An open challenge keeps its token after a wrong password and after a wrong code.
         let refused = database.begin("ada", begin(Password::Wrong)).unwrap();
         refused.unwrap_err();
         let refused = database.answer(&first, |ada| answer("not a code", ada));
         refused.unwrap().unwrap().unwrap_err();
         assert_eq!(kept(&database).unwrap(), digest(&first));
 
-        // A second login makes another, at the same moment too.
+        // A second login gets a new token, even in the same millisecond.
         let begun = database.begin("ada", begin(Password::Correct)).unwrap();
         let second = begun.unwrap().1.unwrap();
         let former = database.answer(&first, |ada| answer(&code, ada));

@@ -1,4 +1,4 @@
-//! Second-factor logins beside a model of them.
+//! Compares second-factor logins with a model of them.
 
 use std::num::NonZeroU16;
 
@@ -14,8 +14,8 @@ const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * 60 * MINUTE;
 const DEVICES: u16 = 3;
 
-/// Reads the bytes as commands of three bytes each and runs them through the records and through
-/// the model, which must say the same of each; every record survives being stored.
+/// Runs the bytes, as commands of three bytes each, on the records and on the model. Both must give the same result for each
+/// command, and the records must survive being stored.
 pub fn lifecycle(data: &[u8]) {
     let mut pair = Pair::new();
     for bytes in data.chunks_exact(3).take(256) {
@@ -26,7 +26,7 @@ pub fn lifecycle(data: &[u8]) {
     }
 }
 
-/// What a command comes to, as far as the model can tell.
+/// The result of a command, as far as the model can predict it.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     AlreadyActive,
@@ -61,19 +61,19 @@ impl Said {
     }
 }
 
-/// The rules in the fewest words: no digests, no generations, one list of everything.
+/// The rules at their simplest: without digests and generations, and with one list of everything.
 #[derive(Default)]
 struct Model {
     now: u64,
     key: Option<Key>,
-    /// Against the name.
+    /// The counter of the user name.
     count: Count,
-    /// In the one session.
+    /// The counter of the only session.
     session: Count,
-    /// Until when there is a record of sessions although nothing is counted.
+    /// The end of a session record that exists although nothing is counted.
     session_kept_until: u64,
     devices: Vec<Device>,
-    /// Fingerprints of no device that came with the right password.
+    /// The counter of fingerprints that belong to no device that came with the right password.
     guesses: Count,
     challenges: Vec<Challenge>,
     /// Which recovery codes are used.
@@ -93,7 +93,7 @@ struct Count {
     /// When failures and locks are forgotten.
     kept_until: u64,
     locks: u64,
-    /// How many locks wrong codes had a part in, whether one is counted now, and until when that matters.
+    /// The number of locks that wrong codes contributed to, whether one is counted now, and until when that matters.
     doubled: (u32, bool, u64),
 }
 
@@ -117,7 +117,7 @@ struct Challenge {
 }
 
 impl Count {
-    /// What of it still matters. Only what is then counted forgets the rest for good.
+    /// Returns what still matters at `now`. The rest is forgotten for good only at the next count.
     fn current(self, now: u64) -> Self {
         if now < self.kept_until {
             self
@@ -231,7 +231,7 @@ impl Model {
         }
     }
 
-    /// The step that `text` is a fresh code of; or whether it was one before.
+    /// Returns the step that `text` is a fresh code of. The error is `true` if it was a code of an earlier step.
     fn judge(&mut self, totp: &Totp, text: &str) -> Result<u64, bool> {
         let Some(key) = &self.key else {
             return Err(false);
@@ -261,7 +261,7 @@ impl Model {
         }
     }
 
-    /// A guess in the session.
+    /// Counts an attempt in the session.
     fn attempt_again(&mut self, right: bool, guess: Guess) -> Said {
         let now = self.now;
         if now < self.session.locked_until {
@@ -370,14 +370,14 @@ enum Typed {
     Recovery { at: usize, text: String },
 }
 
-/// The records and the model, side by side.
+/// The records and the model.
 struct Pair {
     model: Model,
     policy: Policy,
     secret: Secret,
     totp: Totp,
     records: UserRecords,
-    /// As stored, beside the model's.
+    /// The stored challenges; the model's have the same indices.
     challenges: Vec<Option<keyproof_mfa::Challenge>>,
     recovery: Vec<RecoveryCode>,
     enrolments: u8,
@@ -410,7 +410,7 @@ impl Pair {
             Password::Wrong
         };
         let right = password == Password::Correct;
-        // 0 is no device; 1 to 4 are.
+        // 0 is no device; 1 to 4 are devices.
         let device = Some(second % 5).filter(|number| *number > 0);
         let now = UnixMillis::from_millis(self.model.now);
         let records = self.records.clone();
@@ -486,7 +486,7 @@ impl Pair {
         self.store_and_load();
     }
 
-    /// A code of a step near the current one, or no code at all.
+    /// Returns a code of a step near the current one, or a text that is not a code.
     fn code(&self, which: u8) -> String {
         let current = self.totp.step_at(self.model.now / 1000);
         match which % 16 {
@@ -609,7 +609,7 @@ impl Pair {
         if expected == Said::Ok {
             model.recovery = Some([false; 10]);
         }
-        // Each set is made of other bytes than the last; none of them zero.
+        // Each set is made of new bytes; none of them is zero.
         let mut random = [[self.enrolments | 1; 10]; 10];
         for (at, bits) in (0..).zip(&mut random) {
             bits[..8].copy_from_slice(&u64::to_be_bytes(now << 8 | at));
@@ -680,7 +680,7 @@ impl Pair {
         (expected, said)
     }
 
-    /// Up to a month, or back as far.
+    /// Moves the clock by up to a month, forwards or backwards.
     fn wait(&mut self, first: u8, second: u8) {
         let unit =
             [1, 1_000, 10_000, MINUTE, 60 * MINUTE, DAY, 10_000, 1_000][usize::from(first % 8)];

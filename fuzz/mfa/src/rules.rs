@@ -1,4 +1,4 @@
-//! The rules that no sequence of commands breaks, of a user who is known at addresses, has sessions and trusts devices.
+//! Rules that no sequence of commands may break, for a user with known networks, sessions and trusted devices.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,9 +21,9 @@ const DAY: u64 = 24 * 60 * MINUTE;
 const DEVICES: u16 = 3;
 const ADDRESSES: u16 = 2;
 
-/// Reads the bytes as commands of three bytes each. A code, and a recovery code, is accepted once; nothing is accepted or
-/// counted by a count that is locked, nothing wrong is accepted, and no challenge answered that a lock has spent, that has
-/// expired, or that is older than the key or the password. What changed is what is said to have changed.
+/// Runs the bytes as commands of three bytes each. A code or recovery code is accepted only once. A locked counter accepts and
+/// counts nothing. No wrong code or password is accepted. A challenge cannot be answered if a lock has ended it, if it has expired,
+/// or if it is older than the key or the password. The reported changes are the actual ones.
 pub fn rules(data: &[u8]) {
     let mut user = Told::new();
     for bytes in data.chunks_exact(3).take(256) {
@@ -34,7 +34,7 @@ pub fn rules(data: &[u8]) {
     }
 }
 
-/// A user's records, and what was told of them.
+/// A user's records, and what the verdicts have reported about them.
 struct Told {
     now: u64,
     policy: Policy,
@@ -44,16 +44,16 @@ struct Told {
     challenges: Vec<Made>,
     recovery: Vec<(RecoveryCode, bool)>,
     enrolments: u8,
-    /// Every code of this step and of earlier ones is spent.
+    /// All codes of this step and of earlier ones are spent.
     spent: Option<u64>,
-    /// The lock that a count is told to have now, and how often it was locked.
+    /// The lock that each counter was last reported to have, and how often it was locked.
     locks: HashMap<Counter, u64>,
     locked: HashMap<Counter, u32>,
-    /// All ends of locks that were told.
+    /// The ends of all reported locks.
     ends: HashSet<(Counter, u64)>,
 }
 
-/// A challenge, and what it must have to be answered.
+/// A challenge, and what is required to answer it.
 #[derive(Clone, Copy)]
 struct Made {
     challenge: Option<Challenge>,
@@ -63,7 +63,7 @@ struct Made {
     generation: u64,
 }
 
-/// What is typed for a second factor.
+/// What the user types as the second factor.
 enum Typed {
     Text(String),
     Recovery(usize, String),
@@ -132,7 +132,7 @@ impl Told {
                 _ => self.revoke(second),
             },
             10 => {
-                // As after records of an earlier time were put back: nothing of now is taken any more.
+                // As after the restore of a backup: no current code is accepted any more.
                 let spent = before.key.and_then(|key| key.spent_until(self.moment()));
                 if let Some(key) = spent {
                     self.records.key = Some(key);
@@ -146,10 +146,10 @@ impl Told {
         self.inspect();
     }
 
-    /// What must be true of the records whatever came before.
+    /// Checks what must be true of the records after any command.
     fn inspect(&mut self) {
         let now = self.moment();
-        // A lock that is over is over, also for a clock that is set back.
+        // A lock that has ended stays ended, even if the clock is set back.
         self.locks.retain(|_, until| self.now < *until);
         let live = self.records.trusted_devices(now);
         assert!(live.len() <= usize::from(DEVICES));
@@ -183,7 +183,7 @@ impl Told {
         self.locks.retain(|counter, _| !is_gone(counter));
     }
 
-    /// Who pays for a wrong password now.
+    /// Returns the counter that a wrong password would count against now.
     fn payer(&self, client: Client<'_>) -> Counter {
         let records = self.records.clone();
         let probe = records.begin_login(Password::Wrong, client, self.moment(), &self.policy);
@@ -194,7 +194,7 @@ impl Told {
         }
     }
 
-    /// A lock was told for why nothing was judged: one that is, and nothing has changed.
+    /// The command was refused because of a lock. The lock must be a reported one, and nothing may have changed.
     fn refused(&self, locked: Locked, before: &UserRecords) {
         let until = locked.until.as_millis();
         assert!(self.now < until);
@@ -202,10 +202,10 @@ impl Told {
         assert_eq!(&self.records, before);
     }
 
-    /// Something was judged at this count, so it cannot have been locked.
+    /// The command was decided against this counter, so it cannot have been locked.
     fn judged(&self, counter: Counter) {
         if let Counter::Session(_) = counter {
-            // The count of a session may go for those of others, if so many are locked.
+            // A session's counter may be dropped in favour of others if that many are locked.
             let sessions = self
                 .locks
                 .keys()
@@ -232,7 +232,7 @@ impl Told {
         }
     }
 
-    /// A text was accepted as a code of the key: of a step near now, and later than all before.
+    /// The text was accepted as a code of the key, so it must be of a step near now and later than all spent ones.
     fn accepted_code(&mut self, text: &str) {
         let current = self.totp.step_at(self.now / 1000);
         let near = current.saturating_sub(3)..=current + 3;
@@ -374,7 +374,7 @@ impl Told {
         self.records.challenge = None;
     }
 
-    /// The challenge was answered, so it must have been open. Hands back who pays.
+    /// The challenge was answered, so it must have been open. Returns the counter of the attempt.
     fn open(&self, at: Option<usize>) -> Counter {
         let made = at.map(|at| self.challenges[at]).expect("there is one");
         let challenge = made.challenge.expect("it was not answered before");
@@ -523,7 +523,7 @@ impl Told {
         assert_eq!(self.records.trusted_devices(now).len(), live.len() - 1);
     }
 
-    /// A code of a step near the current one, the text of a recovery code, or neither.
+    /// Returns a code of a step near the current one, the text of a recovery code, or neither.
     fn typed(&self, which: u8) -> Typed {
         let at = usize::from(which % 10);
         if which >= 200
@@ -549,7 +549,7 @@ impl Told {
         })
     }
 
-    /// With texts about it, which are bounded.
+    /// Returns a new device with descriptive texts, whose length is limited.
     fn device(&self, which: u8) -> Option<NewDevice> {
         let device = NewDevice::new(fingerprint(which % 5)?, [which % 7; 4]);
         let text = "x".repeat(250 + usize::from(which % 13));
@@ -560,7 +560,7 @@ impl Told {
         Some(told.unwrap_or(device))
     }
 
-    /// Up to a month, or back as far.
+    /// Moves the clock by up to a month, forwards or backwards.
     fn wait(&mut self, first: u8, second: u8) {
         let unit = [1, 1_000, 10_000, MINUTE, 60 * MINUTE, DAY, 30_000, 1_000];
         let duration = unit[usize::from(first % 8)] * u64::from(second & 0x1f);
@@ -586,12 +586,12 @@ fn session(number: u8) -> SessionId {
     SessionId::new(&(number % 40).to_string())
 }
 
-/// 0 is none; others are.
+/// Returns `None` for 0.
 fn fingerprint(number: u8) -> Option<Fingerprint> {
     (number > 0).then(|| Fingerprint::new(&number.to_string()).expect("a short text"))
 }
 
-/// 0 is none; others are, of both kinds, and read as they are written.
+/// Returns `None` for 0, otherwise a network of either kind. The network must read back as it was written.
 fn network(number: u8) -> Option<Network> {
     let address = match number % 7 {
         0 => return None,

@@ -1,4 +1,4 @@
-//! Records as they come from a store.
+//! Records as they are read from a store.
 
 use std::fmt::Debug;
 
@@ -8,8 +8,8 @@ use keyproof_mfa::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// One text is one record at most, and what is read of it is written and read again as the same. All of a user's records in
-/// one survive whatever needs no code.
+/// A text is a record of at most one kind, and reads back the same after it was written. A user's complete records survive every
+/// command that needs no code.
 pub fn stored(data: &[u8]) {
     let all = survives::<UserRecords>(data);
     let kinds = [
@@ -19,7 +19,7 @@ pub fn stored(data: &[u8]) {
                 panic!("a kind that nobody has told of");
             };
             assert!(parameters.period.get() > 0);
-            // What may have been accepted can be told of an active key, and spends it for good.
+            // Only an active key may have accepted codes, so only an active key can be marked as spent.
             let active = matches!(key.status(), KeyStatus::Active { .. });
             let spent = key.spent_until(key.created_at());
             assert_eq!(active, spent.is_some());
@@ -114,7 +114,8 @@ fn whole(records: &UserRecords) {
     follows(records, &nothing);
 }
 
-/// What [`UserRecords::changes`] names, done to the records, makes the next ones: each at most once, in its stored form.
+/// Asserts that the changes which [`UserRecords::changes`] names turn the old records into the new ones: each at most once, in its
+/// stored form.
 pub(crate) fn follows(records: &UserRecords, next: &UserRecords) {
     let mut committed = records.clone();
     let mut kinds = Vec::new();
@@ -138,7 +139,7 @@ pub(crate) fn follows(records: &UserRecords, next: &UserRecords) {
             }
         }
     }
-    // The caller keeps it with the password.
+    // The caller stores it with the password.
     committed.user = next.user;
     assert_eq!(&committed, next);
 }

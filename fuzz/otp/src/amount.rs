@@ -4,7 +4,7 @@ use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
 
 use crate::position::assert_position;
 
-/// Amounts: positions within the text, bounds, the shown amount reads back and confirms the same.
+/// Amounts: error positions are within the text, limits are kept, and the displayed amount reads back and confirms the same.
 pub fn amount(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
@@ -47,7 +47,7 @@ pub fn amount(data: &[u8]) {
     algorithm(data, text);
 }
 
-/// The algorithms of a till, by name and by number; without a price they confirm what needs none.
+/// A till's algorithms, by name and by number. Without a price, they confirm only what needs none.
 fn algorithm(data: &[u8], text: &str) {
     let by_name = text.parse::<PosAlgorithm>();
     let by_number = data.first().map(|number| PosAlgorithm::try_from(*number));

@@ -5,8 +5,8 @@ use keyproof_otp::{Base32Profile, OtpError, Secret};
 
 use crate::position::assert_position;
 
-/// Base32 in its three profiles: positions within the text, strict within lenient, agreement of
-/// what two profiles take, the canonical spelling back, and data-encoding's word on each.
+/// Base32 in its three profiles: error positions are within the text, the lenient profile accepts what the strict one accepts, two
+/// profiles that accept a text agree on it, the canonical spelling reads back, and data-encoding agrees with each.
 pub fn base32(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
@@ -46,8 +46,8 @@ pub fn base32(data: &[u8]) {
     }
 }
 
-/// As data-encoding has it: what is ignored is taken out and the case is made one, then it is strict with its padding or
-/// strict without.
+/// Decodes with data-encoding: removes the ignored characters, converts to upper case, then decodes strictly, with or without
+/// padding.
 fn leniently(text: &str) -> Option<Vec<u8>> {
     let counts = |symbol: &u8| !symbol.is_ascii_whitespace() && *symbol != b'-';
     let symbols: Vec<u8> = text.bytes().filter(counts).collect();
@@ -55,7 +55,7 @@ fn leniently(text: &str) -> Option<Vec<u8>> {
     padded(&symbols).or_else(|| BASE32_NOPAD.decode(&symbols).ok())
 }
 
-/// One text: data-encoding takes several one after the other, each with its padding.
+/// Decodes a single text. data-encoding also accepts a concatenation of several, each with its padding.
 fn padded(symbols: &[u8]) -> Option<Vec<u8>> {
     let first = symbols.iter().position(|symbol| *symbol == b'=');
     let (_, padding) = symbols.split_at(first.unwrap_or(symbols.len()));
@@ -63,7 +63,7 @@ fn padded(symbols: &[u8]) -> Option<Vec<u8>> {
     is_one.then(|| BASE32.decode(symbols).ok())?
 }
 
-/// Decodes into room enough, and checks that one byte less is refused.
+/// Decodes into a buffer of sufficient size, and checks that a buffer which is one byte shorter is rejected.
 fn decode(profile: Base32Profile, text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; Base32Profile::max_decoded_len(text.len())];
     match profile.decode_to(text, &mut bytes) {

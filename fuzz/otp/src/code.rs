@@ -1,4 +1,4 @@
-//! Codes, and their checks.
+//! Codes and their verification.
 
 use std::num::NonZeroU64;
 
@@ -8,8 +8,8 @@ use keyproof_otp::{
 
 use crate::{position::assert_position, rfc_4226};
 
-/// Codes: the first byte picks the digits. The rest as text is a code exactly if it is that many
-/// ASCII digits; the rest as numbers drives checks of codes that are known to be right.
+/// Codes: the first byte selects the number of digits. The rest, as text, is a code exactly if it consists of that many ASCII
+/// digits. The rest, as numbers, drives the verification of codes that are known to be right.
 pub fn code(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else {
         return;
@@ -69,9 +69,9 @@ fn checks(digits: Digits, data: &[u8]) {
     assert_eq!(LookAhead::try_from(far).is_ok(), far <= LookAhead::MAX);
     strength(key, algorithm, digits, now);
     let code = hotp.code(now);
-    // The lowest counter that fits counts, and the first one does.
+    // The lowest matching counter is returned, and the first one matches.
     assert_eq!(hotp.verify(&code, now, look_ahead), now.checked_add(1));
-    // Once it is spent it is good again only where a later counter has the same digits.
+    // Once spent, the code is valid again only if a later counter has the same digits.
     if let Some(next) = now.checked_add(1) {
         let again = (0..=u64::from(look_ahead.get()))
             .filter_map(|ahead| next.checked_add(ahead))
@@ -115,7 +115,7 @@ fn checks(digits: Digits, data: &[u8]) {
         totp.verify(&code, now, None)
             .is_ok_and(|accepted| accepted.step >= current)
     );
-    // The first code behind the window is good only where the window has the same digits.
+    // The first code behind the window is accepted only if a step in the window has the same digits.
     let behind = totp.code_of_step(current.wrapping_add(u64::from(window.after) + 1));
     let first = current.saturating_sub(window.before.into());
     let mut steps = first..=current.saturating_add(window.after.into());
@@ -138,7 +138,7 @@ fn checks(digits: Digits, data: &[u8]) {
     }
 }
 
-/// A key as a secret: no longer than one may be, as strong as RFC 4226 says, and with the codes of its bytes.
+/// A key as a secret: its length is limited, its strength is as in RFC 4226, and it has the codes of its bytes.
 fn strength(key: &[u8], algorithm: Algorithm, digits: Digits, now: u64) {
     let Ok(secret) = Secret::try_from(key) else {
         return assert!(key.len() > Secret::MAX_LEN);

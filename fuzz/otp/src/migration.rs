@@ -1,12 +1,12 @@
-//! Exports of an authenticator.
+//! Exports of authenticator apps.
 
 use keyproof_otp::{
     OtpError,
     migration::{Migration, join},
 };
 
-/// Exports, as a URI and as the message within: what is read is written, and read to the same;
-/// whatever has accounts can be put into codes anew.
+/// Exports, as a URI and as the message in it: what is read can be written, and reads back the same. An export that has accounts
+/// can be written as new QR codes.
 pub fn migration(data: &[u8]) {
     let uri = str::from_utf8(data).ok().map(Migration::parse);
     for code in uri.into_iter().chain([Migration::from_message(data)]) {
@@ -29,7 +29,7 @@ pub fn migration(data: &[u8]) {
         assert!(part.index < part.size);
         let written = code.to_string();
         assert_eq!(written.parse().as_ref(), Ok(&code), "{written}");
-        // A part of a batch alone, or twice, is not the batch.
+        // One part of a batch alone, or the same part twice, is not the batch.
         if part.size > 1 {
             assert!(join([code.clone()]).is_err());
             assert!(join([code.clone(), code.clone()]).is_err());

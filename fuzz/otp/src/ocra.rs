@@ -7,9 +7,8 @@ use keyproof_otp::{
 
 use crate::position::assert_position;
 
-/// OCRA: a first line that is a suite is shown as it was read; the second is a question, the third a
-/// response, and what follows gives the other inputs. What was computed is accepted for the same
-/// inputs and no others.
+/// OCRA: the first line is a suite, which is displayed as it was read. The second line is a question, the third a response, and the
+/// rest gives the other inputs. A computed response is accepted for the same inputs and for no others.
 pub fn ocra(data: &[u8]) {
     let mut lines = data.splitn(4, |byte| *byte == b'\n');
     let [suite, question, response, rest] = [(); 4].map(|()| lines.next().unwrap_or_default());
@@ -69,7 +68,7 @@ pub fn ocra(data: &[u8]) {
     );
     let computed = match ocra.response(&input) {
         Ok(computed) => computed,
-        // Of two questions, the position is in one of them.
+        // With two questions, the position is in one of them.
         Err(_) if question.contains(' ') => return,
         Err(error) => return assert_position(error, question),
     };
@@ -89,7 +88,7 @@ pub fn ocra(data: &[u8]) {
         let ocra = ocra.with_window(Window::NONE);
         assert_eq!(ocra.verify(&other, &input, None), Err(ocra::Refused::Wrong));
     }
-    // An input that the suite does not name is never left out in silence.
+    // An input that the suite does not have is never ignored silently.
     let unnamed = if suite.has_counter() {
         None
     } else {
@@ -98,7 +97,7 @@ pub fn ocra(data: &[u8]) {
     assert!(unnamed.is_none_or(|input| Ocra::from_key(rest, suite).response(&input).is_err()));
 }
 
-/// A question that is drawn for the suite is one that it takes, and is of its whole length; a hash that is no PIN's is refused.
+/// A question that is generated for a suite is valid for it and has the full length; a PIN hash of the wrong length is rejected.
 fn drawn(suite: Suite, random: &[u8]) {
     let mut random = random.iter().copied().cycle();
     let fill = |bytes: &mut [u8]| {
@@ -152,7 +151,7 @@ fn drawn(suite: Suite, random: &[u8]) {
         let session = vec![3; session.len() + 1];
         assert!(ocra.response(&input.with_session(&session)).is_err());
     }
-    // More pairs of a counter and a step than are tried.
+    // More pairs of a counter and a step than the limit allows.
     let window = Window {
         before: 255,
         after: 255,

@@ -1,8 +1,8 @@
-//! Where an error says that it is.
+//! Positions in errors.
 
 use keyproof_otp::OtpError;
 
-/// An error's position, if it has one, is in the text or right behind it.
+/// Asserts that an error's position, if it has one, is in the text or directly after it.
 pub(crate) fn assert_position(error: OtpError, text: &str) {
     let at = match error {
         OtpError::AmountCurrency { at }

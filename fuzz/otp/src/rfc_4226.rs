@@ -1,4 +1,4 @@
-//! HOTP transcribed from RFC 4226, with HMAC from RFC 2104: nothing shared with the crate but the hashes.
+//! HOTP transcribed from RFC 4226, with HMAC from RFC 2104. It shares only the hash functions with the crate.
 
 use keyproof_otp::Algorithm;
 use sha1::Sha1;
@@ -20,7 +20,7 @@ pub(crate) fn code(key: &[u8], counter: u64, algorithm: Algorithm, digits: u8) -
     format!("{otp:0width$}", width = digits.into())
 }
 
-/// RFC 2104 section 2, with B octets a block.
+/// RFC 2104 section 2, with blocks of B octets.
 fn hmac<H: Digest>(key: &[u8], text: &[u8], b: usize) -> Vec<u8> {
     let mut k = if key.len() > b {
         H::digest(key).to_vec()

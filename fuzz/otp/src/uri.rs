@@ -4,7 +4,7 @@ use keyproof_otp::{Secret, otpauth::OtpauthUri};
 
 use crate::position::assert_position;
 
-/// `otpauth` URIs: positions within the text, and what is written parses to the same.
+/// `otpauth` URIs: error positions are within the text, and what is written parses to the same.
 pub fn uri(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
@@ -44,7 +44,7 @@ pub fn uri(data: &[u8]) {
     }
 }
 
-/// A URI made of the parts of another: it reads back to the same, unless a part could be taken for another one.
+/// A URI that is built from the parts of another reads back to the same, unless one part could be mistaken for another.
 fn made_anew(uri: &OtpauthUri) {
     let secret = Secret::from_bytes(uri.secret().as_bytes()).expect("it was one");
     match OtpauthUri::new(uri.kind(), uri.issuer(), uri.account(), secret) {

@@ -7,15 +7,15 @@ use keyproof_pskc::{
     Writer,
 };
 
-/// RFC 6030 figure 6, and what it opens with.
+/// RFC 6030 figure 6, with its key and its secret.
 const GENUINE: &str = include_str!("../corpus/pskc_container/figure_6.xml");
 const KEY: [u8; 16] = [
     0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12,
 ];
 const SECRET: &[u8] = b"12345678901234567890";
 
-/// Any document: what is refused is refused within the document, what is encrypted opens with
-/// nothing but a key, parameters are within their bounds, and what was opened is written and read again.
+/// Any document: error positions are within the document, encrypted containers open only with a key, parameters are within their
+/// limits, and an opened container can be written and reads back the same.
 pub fn container(data: &[u8]) {
     let Ok(document) = str::from_utf8(data) else {
         return;
@@ -41,7 +41,7 @@ pub fn container(data: &[u8]) {
                 assert_eq!(keys.len(), container.keys().len());
                 let has_secret = keys.iter().any(|key| key.data.secret.is_some());
                 assert!(container.is_encrypted() || !has_secret, "{container:?}");
-                // Compared as bytes, in constant time; and not shown.
+                // Secrets are compared as bytes, in constant time, and are not displayed.
                 assert_eq!(Ok(&keys), container.open(Unlock::Key(&key)).as_ref());
                 for secret in keys.iter().filter_map(|key| key.data.secret.as_ref()) {
                     let len = secret.as_bytes().len();
@@ -55,14 +55,14 @@ pub fn container(data: &[u8]) {
     if let Some(derivation) = container.key_derivation() {
         assert!((8..=1024).contains(&derivation.salt().len()));
         assert!((1..=10_000_000).contains(&derivation.iterations()));
-        // More would only be slower.
+        // More iterations would only be slower.
         if derivation.iterations() <= 1000 {
             let _ = container.open(Unlock::Password("qwerty"));
         }
     }
 }
 
-/// What a container says of itself and of its keys without being opened.
+/// Reads what a container contains in plain text about itself and its keys.
 fn says(container: &Container) {
     assert!(!format!("{container:?}").is_empty());
     let _ = (container.id(), container.is_signed());
@@ -99,7 +99,7 @@ fn says(container: &Container) {
     }
 }
 
-/// Each way to seal a value, and the code over it where it has none of its own.
+/// Each combination of encryption and MAC; ciphers with their own authentication need no MAC.
 const SEALED: [(Cipher, MacAlgorithm); 9] = [
     (Cipher::Aes128Cbc, MacAlgorithm::HmacSha1),
     (Cipher::Aes192Cbc, MacAlgorithm::HmacSha256),
@@ -112,7 +112,7 @@ const SEALED: [(Cipher, MacAlgorithm); 9] = [
     (Cipher::Aes256KeyWrapPad, MacAlgorithm::HmacSha512),
 ];
 
-/// What was read can be written, but for what the error says, and is read as it was.
+/// What was read can be written, except as the error says, and reads back the same.
 fn written(keys: &[Key]) {
     let derivation = KeyDerivation::new(Cipher::Aes256KeyWrapPad, Prf::HmacSha512, &KEY)
         .and_then(|derivation| derivation.with_iterations(1))
@@ -163,20 +163,20 @@ fn written(keys: &[Key]) {
                         .is_some_and(|policy| policy.has_unknown)
                 );
             }
-            // RFC 3394 wraps whole blocks of eight bytes, two at the least.
+            // RFC 3394 wraps whole blocks of eight bytes, at least two.
             Err(WriteError::SecretLength { id, found }) => {
                 assert!(keys.iter().any(|key| key.info.id == id));
                 assert!(found == 0 || !takes_any_length && (found < 16 || found % 8 != 0));
             }
-            // Attributes are read at any length, and the same document takes more bytes when it is written by us.
+            // Attributes of any length are read, and our encoding of a document can be longer than the original.
             Err(WriteError::Text { .. } | WriteError::TooLong) => {}
             Err(error) => panic!("{error}"),
         }
     }
 }
 
-/// Changes to a genuine container, four bytes each: a place, how many bytes are replaced, and by
-/// what. Whatever still opens has the secret that was in it, or none.
+/// Changes to a genuine container, four bytes each: the offset, the number of bytes to replace, and the replacement. If it still
+/// opens, it contains the original secret or none.
 pub fn changed(data: &[u8]) {
     let mut document = GENUINE.as_bytes().to_vec();
     for change in data.as_chunks::<4>().0 {
@@ -201,7 +201,7 @@ pub fn changed(data: &[u8]) {
     assert!(genuine.open(Unlock::Key(&KEY)).is_ok());
 }
 
-/// An error's position, if it has one, is in the document or right behind it.
+/// Asserts that an error's position, if it has one, is in the document or directly after it.
 fn assert_position(error: &PskcError, document: &str) {
     let at = match error {
         PskcError::Algorithm { at, .. }

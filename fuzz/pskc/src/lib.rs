@@ -1,4 +1,4 @@
-//! The fuzz targets of `keyproof-pskc`: functions over any bytes, which panic where a rule does not hold.
+//! The fuzz targets of `keyproof-pskc`. Each is a function that accepts any bytes and panics if a rule is broken.
 //!
 //! `fuzz_targets/` runs each under libFuzzer; `replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
@@ -6,7 +6,7 @@ pub mod container;
 #[cfg(test)]
 mod replay;
 
-/// The name that a target shares with its binary and its folders, and the function.
+/// A target's name, which its binary and its folders also have, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
@@ -15,8 +15,8 @@ pub const TARGETS: &[Target] = &[
     ("pskc_container", container::container),
 ];
 
-/// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty `main`, so that tests build
-/// without libFuzzer.
+/// The whole binary of a fuzz target: libFuzzer's entry point, or an empty `main` outside fuzzing, so that tests build without
+/// libFuzzer.
 #[macro_export]
 macro_rules! fuzz_main {
     ($run:path) => {

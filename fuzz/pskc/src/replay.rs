@@ -9,7 +9,7 @@ use std::{
 
 use crate::{TARGETS, Target};
 
-/// The targets side by side, each in a thread of its name, which is what a panic begins with.
+/// Runs the targets in parallel, each in a thread with its name, which a panic message begins with.
 #[test]
 fn inputs_pass() {
     thread::scope(|scope| {
@@ -25,7 +25,7 @@ fn inputs_pass() {
 fn replay((name, run): &Target) -> io::Result<()> {
     for folder in ["corpus", "regressions"] {
         for input in entries(&Path::new(folder).join(name))? {
-            // Shown only if a target panics: its last one is the input.
+            // Shown only if a target panics; the last line then names the input.
             println!("replaying {folder}/{name}/{input}");
             run(&fs::read(Path::new(folder).join(name).join(&input))?);
         }
@@ -51,7 +51,7 @@ fn each_target_has_a_binary_and_a_corpus() -> io::Result<()> {
     Ok(())
 }
 
-/// The names of what a folder has; nothing if there is none.
+/// Returns the names of a folder's entries, none if the folder does not exist.
 fn entries(folder: &Path) -> io::Result<BTreeSet<String>> {
     if !folder.exists() {
         return Ok(BTreeSet::new());

@@ -1,4 +1,4 @@
-//! Backups as a restore reads them: files as they come, a genuine one changed, and whatever the right key may have sealed.
+//! Backups as a restore reads them: arbitrary files, changes to a genuine backup, and arbitrary contents sealed with the right key.
 
 use std::{io::Write, sync::LazyLock};
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 const MASTER_KEY: [u8; MasterKey::LEN] = [7; MasterKey::LEN];
 
-/// How much of a stream stands in one frame here, in bytes: so that a short input has several.
+/// The length of a stream's part in one frame, in bytes. It is small, so that a short input has several frames.
 const FRAME: usize = 1000;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -46,8 +46,9 @@ static GENUINE: LazyLock<(Records, Vec<u8>)> = LazyLock::new(|| {
     (records, file)
 });
 
-/// What begins as a backup does is one. Else byte 0 says what the rest is: `s` a stream of records, `d` the same compressed,
-/// both sealed under the right key; `c` changes to a genuine backup, each an offset of three bytes and what it is XORed with.
+/// A file that begins as a backup does is read as one. Otherwise byte 0 selects what the rest is: `s` a stream of records, `d` the
+/// same compressed, both sealed with the right key; `c` changes to a genuine backup, each an offset of three bytes and a byte to
+/// XOR.
 pub fn read(data: &[u8]) {
     match data.split_first() {
         Some((b'k', _)) => drop(restored(data)),
@@ -58,7 +59,7 @@ pub fn read(data: &[u8]) {
     }
 }
 
-/// A stream that is read is, byte by byte, what the format has for its records.
+/// Asserts that a stream that can be read is exactly, byte for byte, the format's encoding of its records.
 fn streamed(stream: &[u8]) {
     let (records, error) = restored(&sealed(&deflated(stream)));
     if error.is_none() {
@@ -66,7 +67,7 @@ fn streamed(stream: &[u8]) {
     }
 }
 
-/// The stream of these records, as the format's description says.
+/// Encodes these records as the format's description specifies.
 fn format(records: &[(Key, Row)]) -> Vec<u8> {
     let mut stream = Vec::new();
     for (key, row) in records {
@@ -100,8 +101,8 @@ fn changed(edits: &[u8]) {
     assert!(error.is_some() || *records == found);
 }
 
-/// What a restore makes of a file: the records up to what is wrong with it, if something is. Each is looked at as it is put
-/// into the store; and written into a backup again.
+/// Restores a file. Returns the records before the first error, and the error if there is one. Each record is examined as it is put
+/// into the store, and is written into a backup again.
 fn restored(file: &[u8]) -> (Records, Option<BackupError>) {
     let mut records = Vec::new();
     let error = walk(file, &mut records).err();
@@ -118,7 +119,7 @@ fn restored(file: &[u8]) -> (Records, Option<BackupError>) {
     assert_eq!(walk(&written(&records), &mut again), Ok(()));
     assert_eq!(records, again);
     if error.is_none() {
-        // It ends where it ends, neither before nor after.
+        // The backup ends exactly at the end of the file.
         let len = file.len() as u64;
         let longer = [file, b"\0"].concat();
         let trailing = BackupError::Trailing { at: len };
@@ -164,7 +165,7 @@ fn backup_of(records: &[(Key, Row)]) -> (Vec<u8>, Tally) {
     (file, tally)
 }
 
-/// A file with this in its frames, as the format's description says.
+/// Returns a file with this stream in its frames, as the format's description specifies.
 fn sealed(stream: &[u8]) -> Vec<u8> {
     static HEAD: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let empty = written(&[]);
@@ -179,7 +180,7 @@ fn sealed(stream: &[u8]) -> Vec<u8> {
         .expand(&[b"keyproof backup 1: frames"], &AES_256_GCM)
         .expect("a short key");
     let key = LessSafeKey::new(UnboundKey::from(key));
-    // An empty stream has a frame too.
+    // An empty stream has one frame too.
     let count = stream.len().div_ceil(FRAME).max(1);
     for index in 0..count {
         let mut content = stream[index * FRAME..stream.len().min((index + 1) * FRAME)].to_vec();
@@ -207,7 +208,7 @@ fn master_key() -> MasterKey {
     MasterKey::from_bytes(&MASTER_KEY).expect("its length is right")
 }
 
-/// The same bytes always, so that a run can be repeated.
+/// Returns the same bytes each time, so that a run can be repeated.
 struct Still;
 
 impl Entropy for Still {

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::LazyLock};
 
 use keyproof::config::{Config, Sources};
 
-/// A file of this process's own.
+/// A file that only this process uses.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let memory = PathBuf::from("/dev/shm");
     let folder = if memory.is_dir() {
@@ -15,7 +15,7 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     folder.join(format!("keyproof-fuzz-{}.toml", std::process::id()))
 });
 
-/// A file as it comes. What is taken is written out as it is in force, and that is taken for the same.
+/// A configuration file. If it is accepted, the effective configuration is written, and that file is accepted with the same result.
 pub fn file(data: &[u8]) {
     match load(data) {
         Ok(config) => {

@@ -1,4 +1,4 @@
-//! Bodies of the DPS dialect, through the whole server, beside a reading of the same JSON without types.
+//! Bodies of the DPS dialect, sent to the whole server and compared with an untyped reading of the same JSON.
 
 use keyproof_x509::Upload;
 use serde_json::Value;
@@ -9,11 +9,11 @@ const CERTIFICATES: &str = "/subscriptions/s/resourceGroups/g/providers/Microsof
 
 const VERSION: &str = "api-version=2022-12-12";
 
-/// A CA that waits for its proof; nobody has its key any more.
+/// A CA certificate that awaits its proof of possession. Its private key was deleted.
 const WAITING: &str = include_str!("../vectors/ca.json");
 
-/// Byte 0: `p` is a certificate's PUT, `v` a verification; the rest is the body. What is taken is the certificate that was
-/// sent, and never verified by its own word; no verification succeeds.
+/// Byte 0 selects the request: `p` is a certificate's PUT, `v` a verification. The rest is the body. An accepted PUT returns the
+/// certificate that was sent, unverified whatever the body says. No verification succeeds.
 pub fn body(data: &[u8]) {
     let Some((operation, body)) = data.split_first() else {
         return;
@@ -32,7 +32,7 @@ fn call(site: &mut Site, method: &str, rest: &str, more: &str, body: &[u8]) -> A
     site.call(&request, &token, &fields, body)
 }
 
-/// What every new server has.
+/// Adds what every new server starts with.
 pub(crate) fn prepare(site: &mut Site) {
     let put = call(site, "PUT", "/waiting", "", WAITING.as_bytes());
     assert_eq!(put.status, 200, "{put:?}");
@@ -79,7 +79,7 @@ fn verify(site: &mut Site, body: &[u8]) {
     assert_eq!(shown.json["properties"]["isVerified"], false);
 }
 
-/// In one of the service's two shapes.
+/// Asserts that the answer is a refusal, in one of the service's two shapes.
 fn assert_refused(answer: &Answer) {
     assert!(answer.status >= 400, "{answer:?}");
     assert!(

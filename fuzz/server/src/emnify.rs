@@ -1,11 +1,11 @@
-//! The targets of the emnify dialect: bodies of logins and activations, beside a reading of the same JSON without
-//! types, whose rules are the contract's in the fewest words.
+//! The targets of the emnify dialect: bodies of logins and activations, compared with an untyped reading of the same JSON that
+//! restates the contract's rules at their simplest.
 
 use keyproof::dialect::emnify::body::{BodyError, Credentials, activation};
 use keyproof_service::accounts::TrustRequest;
 use serde_json::{Map, Value, json};
 
-/// The members that show which kind of credentials a body has.
+/// The members that identify the kind of credentials in a body.
 const KINDS: [&[&str]; 4] = [
     &["application_token"],
     &["refresh_token"],
@@ -13,14 +13,14 @@ const KINDS: [&[&str]; 4] = [
     &["mfa_token", "code"],
 ];
 
-/// `POST authenticate`: what is read is one whole kind of credentials and no other, member by member as it was sent;
-/// whatever is refused has the fault that is named.
+/// `POST authenticate`: an accepted body contains exactly one complete kind of credentials, with the members as sent. A rejected
+/// body has the fault that the error names.
 pub fn authenticate(data: &[u8]) {
     let read = Credentials::parse(data);
     let Some(mut members) = untyped(data, read.as_ref().err()) else {
         return;
     };
-    // A code may stand within `status`, as at activation.
+    // A code may be inside `status`, as at activation.
     if member(&members, "mfa_token").is_some()
         && member(&members, "code").is_none()
         && let Some(code) = members.get("status").and_then(|status| status.get("code"))
@@ -53,14 +53,14 @@ pub fn authenticate(data: &[u8]) {
             assert!(kind.iter().any(|name| member(&members, name).is_none()));
         }
         Err(BodyError::Type(name, _)) => assert!(has_wrong_type(&members, name), "{name}"),
-        // The reading without types keeps the last of them.
+        // The untyped reading keeps the last of the repeated members.
         Err(BodyError::Repeated) => {}
         Err(error) => panic!("{error:?} of {members:?}"),
     }
 }
 
-/// `PATCH user/mfa/{id}`: what is read is the code, of the top level if there is one, padded if it has digits only,
-/// beside a status of 1.
+/// `PATCH user/mfa/{id}`: the result is the code, from the top level if there is one, padded if it has only digits, together with a
+/// status of 1.
 pub fn activate(data: &[u8]) {
     let read = activation(data);
     let Some(members) = untyped(data, read.as_ref().err()) else {
@@ -104,7 +104,7 @@ pub fn activate(data: &[u8]) {
     }
 }
 
-/// The members of the body, if it can be read without types: in what nobody asks for, that reading is the stricter.
+/// Returns the members of the body if it can be read without types. That reading is stricter about members that are not used.
 fn untyped(data: &[u8], error: Option<&BodyError>) -> Option<Map<String, Value>> {
     match serde_json::from_slice(data) {
         Ok(Value::Object(members)) => Some(members),
@@ -112,7 +112,7 @@ fn untyped(data: &[u8], error: Option<&BodyError>) -> Option<Map<String, Value>>
             assert_eq!(error, Some(&BodyError::NotAnObject));
             None
         }
-        // What does not begin as an object need not be read on.
+        // A body that does not begin as an object need not be parsed further.
         Err(_) => {
             let begins_as_object = data.trim_ascii_start().starts_with(b"{");
             assert!(!begins_as_object || error != Some(&BodyError::NotAnObject));
@@ -121,7 +121,7 @@ fn untyped(data: &[u8], error: Option<&BodyError>) -> Option<Map<String, Value>>
     }
 }
 
-/// What null is not.
+/// Returns a member that is not null.
 fn member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     members.get(name).filter(|value| !value.is_null())
 }
@@ -150,7 +150,7 @@ fn code(value: &Value) -> Option<String> {
     })
 }
 
-/// Is there a member of that name, of the body or of its device, that is not what it has to be?
+/// Returns whether the body, or its device, has a member of that name with the wrong type.
 fn has_wrong_type(members: &Map<String, Value>, name: &str) -> bool {
     let device = member(members, "trusted_device");
     let of_device = |name: &str| device.and_then(|device| device.get(name));
@@ -166,7 +166,7 @@ fn has_wrong_type(members: &Map<String, Value>, name: &str) -> bool {
     }
 }
 
-/// The credentials as a body that has nothing else in it.
+/// Returns the credentials as a body that contains nothing else.
 fn show(credentials: &Credentials) -> Value {
     match credentials {
         Credentials::Application { token } => json!({ "application_token": **token }),
@@ -193,7 +193,7 @@ fn show_device(trust: &TrustRequest) -> Value {
     })
 }
 
-/// What was read is what was sent.
+/// Asserts that the credentials are those that were sent.
 fn compare(shown: &Value, members: &Map<String, Value>) {
     let sent = |name: &str| member(members, name);
     let device = sent("trusted_device");
@@ -224,7 +224,8 @@ fn compare(shown: &Value, members: &Map<String, Value>) {
     }
 }
 
-/// The canonical body is read as itself; with another kind beside it, or with a member twice, it is not.
+/// Asserts that the canonical body reads back the same, and is rejected with a second kind of credentials or with a repeated
+/// member.
 fn holds_its_shape(shown: &Value) {
     let read = |text: &str| Credentials::parse(text.as_bytes()).map(|read| show(&read));
     let text = shown.to_string();

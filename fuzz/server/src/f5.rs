@@ -1,4 +1,4 @@
-//! The target of the F5 dialect: provision requests, from the body's bytes to keys and certificates.
+//! The target of the F5 dialect: provision requests, from the bytes of the body to keys and certificates.
 
 use data_encoding::BASE64;
 use keyproof::dialect::f5::provision_request;
@@ -7,23 +7,23 @@ use keyproof_tpm::{
 };
 use serde_json::{Value, json};
 
-/// Requests whose keys, certificates and signatures are a TPM's.
+/// Requests with a TPM's keys, certificates and signatures.
 const GENUINE: [&str; 2] = [
     include_str!("../corpus/f5_provision/eccp256"),
     include_str!("../corpus/f5_provision/rsa2048"),
 ];
 
-/// The attestation keys' public areas in these requests.
+/// The public areas of the attestation keys in these requests.
 const AK_PUBLIC: [&[u8]; 2] = [
     include_bytes!("../vectors/eccp256/ak.pub.tpm2b"),
     include_bytes!("../vectors/rsa2048/ak.pub.tpm2b"),
 ];
 
-/// The certification request comes first: all others may be another device's.
+/// The certification request comes first, because all the others may be another device's.
 const BINARY: [&str; 5] = ["csr", "ek_cert", "ek_pub_key", "ak_pub_key", "ak_public"];
 
-/// What begins like an object is a body. Else it is changes to a genuine request, which its first byte names: each
-/// further four bytes say in which field, where and how.
+/// A text that begins like an object is a body. Otherwise it is changes to a genuine request, which the first byte selects. Each
+/// further four bytes give the field, the offset and the change.
 pub fn provision(data: &[u8]) {
     match data.split_first() {
         Some((b'{', _)) => {
@@ -65,7 +65,7 @@ fn changed(choice: usize, edits: &[u8]) {
     );
 }
 
-/// Whether a body decodes; if it does, to what it may decode to.
+/// Returns whether a body decodes, and checks the result if it does.
 fn decodes(body: &[u8]) -> bool {
     let Ok(request) = provision_request(body) else {
         return false;
@@ -73,7 +73,7 @@ fn decodes(body: &[u8]) -> bool {
     let Ok(decoded) = request.decode() else {
         return false;
     };
-    // Nobody can sign for other devices than the seeds' requests were signed for.
+    // Only the devices of the seeds have signed requests.
     let (serial, vendor) = (decoded.device.serial(), decoded.device.vendor());
     assert_eq!((serial, vendor), ("SN0001", "ExampleCorp"));
     assert!(EkCertificate::parse(decoded.ek_certificate).is_ok());
@@ -84,8 +84,7 @@ fn decodes(body: &[u8]) -> bool {
     let bare = TpmtPublic::attestation_from_spki(decoded.ak_spki, &template);
     assert_eq!(bare.map(|bare| bare.to_spki()), Ok(ak.to_spki()));
 
-    // White space makes no difference to Base64.
-    // A member that nobody looks at may be worse JSON than a value takes.
+    // White space makes no difference to Base64. A member that is not used may be JSON that `Value` does not accept.
     let Ok(mut wrapped) = serde_json::from_slice::<Value>(body) else {
         return true;
     };

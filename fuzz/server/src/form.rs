@@ -1,8 +1,8 @@
-//! Forms as browsers send them, beside a transcription of how the URL standard reads them.
+//! Forms as browsers send them, compared with a transcription of the URL standard's parser.
 
 use keyproof::sites::{Form, FormError};
 
-/// The page's fields, in the order of no page; every form has `csrf` as well.
+/// The fields, in an order that no page uses. Every form also has `csrf`.
 const FIELDS: [&str; 4] = ["name", "password", "code", "trust"];
 
 /// The longest value, in bytes.
@@ -11,7 +11,8 @@ const LONGEST: usize = 1024;
 /// The longest password, in bytes.
 const LONGEST_PASSWORD: usize = 3 * 1024;
 
-/// The data as a form's body: what is read is what the standard reads, each field once, and what could be typed.
+/// The data as a form's body: the result is what the standard's parser returns, each field occurs once, and each value could have
+/// been typed.
 pub fn form(data: &[u8]) {
     let sent = pairs(data);
     let is_known = |name: &Vec<u8>| {
@@ -55,7 +56,7 @@ pub fn form(data: &[u8]) {
     assert_eq!(refused.err(), Some(FormError::ContentType));
 }
 
-/// URL standard, 5.1: the parser of `application/x-www-form-urlencoded`, but for the decoding of UTF-8.
+/// URL standard, 5.1: the parser of `application/x-www-form-urlencoded`, without the decoding of UTF-8.
 fn pairs(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let sequences = body.split(|byte| *byte == b'&');
     let pair = |sequence: &[u8]| {

@@ -1,4 +1,4 @@
-//! Heads of requests, and whatever else comes on a connection, through the stack.
+//! Arbitrary bytes on a connection, such as heads of requests, through the HTTP stack.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -7,18 +7,18 @@ use std::{
 
 use crate::site::{connect, field, with_site};
 
-/// The bytes of a connection. What comes back is whole answers, one after the other, none of them a fault of the server's;
-/// and the connection ends.
+/// The bytes of a connection. The server returns complete answers, one after the other and none of them a 5xx, and closes the
+/// connection.
 pub fn connection(data: &[u8]) {
     with_site(|site| {
         let mut client = connect(site.address);
-        // It may have had enough before it has all.
+        // The server may close the connection before it has read everything.
         let _ = client.write_all(data);
         let _ = client.shutdown(Shutdown::Write);
         let mut received = Vec::new();
         match client.read_to_end(&mut received) {
             Ok(_) => answers(&received),
-            // It had not read all when it closed, so that the kernel may have thrown the answer away.
+            // The server closed before it had read everything, so the kernel may have discarded the answer.
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     });
@@ -41,7 +41,7 @@ fn answers(mut received: &[u8]) {
         assert!(status != 500 && status < 600, "{shown}");
         let length =
             field(&head, "content-length").map_or(0, |length| length.parse().expect("a length"));
-        // An answer to HEAD announces the body that it has not.
+        // An answer to HEAD announces a body that it does not have.
         let has_body = status >= 200 && !rest.is_empty() && !rest.starts_with(b"HTTP/1.");
         let len = if has_body { length } else { 0 };
         assert!(len <= rest.len(), "cut: {shown}");

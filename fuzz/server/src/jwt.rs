@@ -1,4 +1,4 @@
-//! Tokens of external issuers, and the sets of keys that verify them.
+//! Tokens of external issuers, and the key sets that verify them.
 
 use std::sync::LazyLock;
 
@@ -9,15 +9,15 @@ use serde_json::Value;
 static KEYS: LazyLock<Option<KeySet>> =
     LazyLock::new(|| KeySet::parse(include_bytes!("../vectors/jwks.json")).ok());
 
-/// Signed by the keys of the set, whose private halves are gone.
+/// Signed by the keys of the set, whose private halves were deleted.
 const TOKENS: [&str; 3] = [
     include_str!("../vectors/ed.jwt"),
     include_str!("../vectors/ec.jwt"),
     include_str!("../vectors/rsa.jwt"),
 ];
 
-/// By the first byte: the rest as a token, or as changes to one of the good tokens, two bytes of place and one to combine
-/// with each. No token is accepted but the good ones to the letter.
+/// The first byte selects whether the rest is a token or changes to one of the valid tokens. A change is an offset of two bytes and
+/// a byte to combine with. Only the exact valid tokens are accepted.
 pub fn jwt(data: &[u8]) {
     let keys = KEYS.as_ref().expect("the committed set is one");
     let Some((&choice, rest)) = data.split_first() else {
@@ -49,8 +49,8 @@ fn judge(keys: &KeySet, token: &str) {
     assert!(keys.verify(token, "i", "b").is_err());
 }
 
-/// A set of keys as it comes. It has no more keys than are in it, none of them symmetric; and it takes a good token only if it
-/// has the key that signed it.
+/// Any key set. It has no more keys than the input contains, and no symmetric ones. It verifies a valid token only if it contains
+/// the key that signed it.
 pub fn jwks(data: &[u8]) {
     let Ok(keys) = KeySet::parse(data) else {
         return;
@@ -69,17 +69,17 @@ pub fn jwks(data: &[u8]) {
     }
 }
 
-/// What tells a key from others: a coordinate, or the modulus.
+/// Returns what distinguishes a key from others: a coordinate, or the modulus.
 fn point(key: &Value) -> Option<Vec<u8>> {
     let text = key["x"].as_str().or(key["n"].as_str())?;
     let mut bytes = LOOSE.decode(text.as_bytes()).ok()?;
-    // A number may have zeros before it.
+    // A number may have leading zeros.
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.drain(..zeros);
     Some(bytes)
 }
 
-/// Base64 as lax as a reader of keys may be.
+/// Base64, decoded as leniently as any reader of keys may.
 static LOOSE: LazyLock<Encoding> = LazyLock::new(|| {
     let mut loose = BASE64URL_NOPAD.specification();
     loose.check_trailing_bits = false;

@@ -7,12 +7,12 @@ const TYPE: &str = "multipart/form-data; boundary=----WebKitFormBoundary7MA4";
 
 const DELIMITER: &str = "------WebKitFormBoundary7MA4";
 
-/// The page's parts, and how long each may be, in bytes.
+/// The page's parts, with the maximum length of each in bytes.
 const PARTS: [Part; 2] = [Part::Line("name"), Part::Upload("file", LONGEST_FILE)];
 const LONGEST_FILE: usize = 64 * 1024;
 const LONGEST_LINE: usize = 1024;
 
-/// The data as a form's body: what is read is within its limits, and the same again when a browser writes it.
+/// The data as a form's body: the result is within its limits, and is the same after a browser has written it again.
 pub fn multipart(data: &[u8]) {
     let Ok(form) = parse(data) else {
         return;

@@ -1,9 +1,9 @@
-//! The algorithm table of aws-lc-rs beside that of ring. It is here, where aws-lc-rs is linked anyway: it would triple what
-//! `fuzz/x509` takes to build.
+//! Compares the algorithm table of aws-lc-rs with that of ring. The target is in this package, which links aws-lc-rs anyway: in
+//! `fuzz/x509` it would triple the build time.
 
 use keyproof_x509::{Certificate, SignatureVerificationAlgorithm, X509Error, algorithms, verify};
 
-/// Self-signed certificates, one a scheme; ring has not the last two's.
+/// Self-signed certificates, one per scheme; ring does not support the schemes of the last two.
 const GENUINE: [&[u8]; 6] = [
     include_bytes!("../vectors/signatures/p256.der"),
     include_bytes!("../vectors/signatures/p384.der"),
@@ -13,8 +13,8 @@ const GENUINE: [&[u8]; 6] = [
     include_bytes!("../vectors/signatures/p521.der"),
 ];
 
-/// Byte 0 picks a certificate, the rest are changes to it: four bytes each. What ring offers, aws-lc-rs judges alike; nothing
-/// verifies that does not say what was signed.
+/// Byte 0 selects a certificate; the rest are changes of four bytes each. Where ring supports an algorithm, aws-lc-rs gives the
+/// same result. No signature verifies over anything but the signed contents.
 pub fn tables(data: &[u8]) {
     let Some((choice, edits)) = data.split_first() else {
         return;
@@ -34,7 +34,7 @@ pub fn tables(data: &[u8]) {
     let Ok(changed) = Certificate::from_der(&changed) else {
         return;
     };
-    // Under the certificate's own key, and under the one that made the signature.
+    // With the certificate's own key, and with the key that made the signature.
     for key in [changed.public_key(), original.public_key()] {
         let judge = |table: &[&dyn SignatureVerificationAlgorithm]| {
             let algorithm = changed.algorithm();

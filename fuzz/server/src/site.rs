@@ -1,4 +1,4 @@
-//! A whole server in this process, with its store in memory and its clock standing still, and one client of it.
+//! A whole server in this process, with an in-memory store and a stopped clock, and one client of it.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -30,25 +30,25 @@ use crate::{dps, stations, taler};
 /// The password of Taler's default instance.
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// In 2027, when the devices' certificates are valid; in seconds since the Unix epoch.
+/// A time in 2027 at which the devices' certificates are valid, in seconds since the Unix epoch.
 const NOW: u64 = 1_800_000_000;
 
-/// Each run leaves events in the store, which has no end: so many later there is a new one.
+/// Runs after which the server is replaced: each run leaves events in the store, which would grow without limit.
 const RUNS: u32 = 50_000;
 
-/// How long an answer may take before it is a finding.
+/// An answer that takes longer is a finding.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
-    /// May do everything to Taler's default instance.
+    /// A token with all permissions for Taler's default instance.
     pub(crate) taler: String,
-    /// May do everything to certificates.
+    /// A token with all permissions for certificates.
     pub(crate) dps: String,
-    /// May do everything to TPMs.
+    /// A token with all permissions for TPMs.
     pub(crate) f5: String,
-    /// What a device was given there.
+    /// What the server has issued to a device.
     pub(crate) given: stations::Given,
     client: Option<TcpStream>,
     left: u32,
@@ -56,19 +56,19 @@ pub(crate) struct Site {
     _runtime: Runtime,
 }
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The header fields, as they came.
+    /// The header fields, as received.
     pub(crate) head: String,
-    /// Null if it has no body.
+    /// Null if there is no body.
     pub(crate) json: Value,
 }
 
 static SITE: Mutex<Option<Site>> = Mutex::new(None);
 
-/// Runs with the server, which is started at first and started anew from time to time.
+/// Runs with the server. Starts it at first, and replaces it from time to time.
 pub(crate) fn with_site(run: impl FnOnce(&mut Site)) {
     let mut place = SITE.lock().unwrap_or_else(PoisonError::into_inner);
     if place.as_ref().is_none_or(|site| site.left == 0) {
@@ -106,15 +106,15 @@ impl Site {
         }
     }
 
-    /// Sends a request on the connection that is there. No answer is a fault of the server's, and each that has a body is
-    /// JSON.
+    /// Sends a request on the existing connection. Asserts that the answer is not a 5xx, and that a body, if there is one, is JSON.
     pub(crate) fn send(&mut self, request: &str, fields: &str, body: &[u8]) -> Answer {
         let length = body.len();
         let head = format!(
             "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{fields}\r\n"
         );
         let request = [head.as_bytes(), body].concat();
-        // The server may have closed what was idle for long, as on a machine that was suspended: then, and only then, again.
+        // The server may have closed a connection that was idle for long, as after the machine was suspended. Only then is the
+        // request sent again.
         let kept = self.client.take().and_then(|mut client| {
             client.write_all(&request).ok()?;
             Some((receive(&mut client)?, client))
@@ -132,13 +132,13 @@ impl Site {
         answer
     }
 
-    /// With a bearer token.
+    /// Sends a request with a bearer token.
     pub(crate) fn call(&mut self, request: &str, token: &str, more: &str, body: &[u8]) -> Answer {
         let fields = format!("Authorization: Bearer {token}\r\n{more}");
         self.send(request, &fields, body)
     }
 
-    /// With the password of the default instance.
+    /// Sends a request with the password of the default instance.
     pub(crate) fn log_in(&mut self, request: &str, more: &str, body: &[u8]) -> Answer {
         let credentials = BASE64.encode(format!("default:{PASSWORD}").as_bytes());
         let fields = format!("Authorization: Basic {credentials}\r\n{more}");
@@ -146,7 +146,7 @@ impl Site {
     }
 }
 
-/// A connection that does not wait for ever.
+/// Returns a connection with a read timeout.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(address).expect("it listens");
     client.set_nodelay(true).expect("an option");
@@ -154,14 +154,14 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// `None` if the connection was closed before the first byte of an answer.
+/// Returns `None` if the connection was closed before the first byte of an answer.
 fn receive(client: &mut TcpStream) -> Option<Answer> {
     let mut received = Vec::new();
     let mut buffer = [0; 8192];
     let mut more = |received: &mut Vec<u8>| {
         let len = loop {
             match client.read(&mut buffer) {
-                // By libFuzzer's own timer.
+                // libFuzzer's own timer interrupts reads.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionReset && received.is_empty() => {
                     break 0;
@@ -202,7 +202,7 @@ fn receive(client: &mut TcpStream) -> Option<Answer> {
     Some(Answer { status, head, json })
 }
 
-/// A field of a head in lower case.
+/// Returns the value of a field of a head, whose name is given in lower case.
 pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
     head.lines().find_map(value).map(str::trim)

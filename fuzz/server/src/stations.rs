@@ -1,4 +1,4 @@
-//! Bodies of what devices send after their provision, through the whole server: activations and attestations.
+//! Bodies that devices send after their provision, to the whole server: activations and attestations.
 
 use data_encoding::BASE64;
 use keyproof_tpm::{Name, Structure, TpmtPublic};
@@ -8,7 +8,7 @@ use crate::site::{Answer, Site, with_site};
 
 const NAMESPACE: &str = "/api/tpm/namespaces/default";
 
-/// A provision request of a TPM that nobody has here.
+/// A provision request of a TPM that is not available here.
 const PROVISION: &str = include_str!("../corpus/f5_provision/rsa2048");
 
 const AK_PUBLIC: &[u8] = include_bytes!("../vectors/rsa2048/ak.pub.tpm2b");
@@ -20,7 +20,8 @@ pub(crate) struct Given {
     nonce: String,
 }
 
-/// The data as an activation's body, `@ticket@` being the device's. Nobody has opened its credential: none is taken.
+/// The data as an activation's body, in which `@ticket@` stands for the device's ticket. Nobody has opened its credential, so no
+/// activation succeeds.
 pub fn activate(data: &[u8]) {
     with_site(|site| {
         let body = replaced(data, "@ticket@", &site.given.ticket);
@@ -29,8 +30,8 @@ pub fn activate(data: &[u8]) {
     });
 }
 
-/// The data as an attestation's body, `@nonce@` being the device's. Nobody has activated its key, and nothing was quoted
-/// with the nonce: whichever checks pass beside, these two do not, and no report accepts.
+/// The data as an attestation's body, in which `@nonce@` stands for the device's nonce. The key was never activated and the nonce
+/// was never quoted. These two checks always fail, and no report accepts.
 pub fn attest(data: &[u8]) {
     with_site(|site| {
         let body = replaced(data, "@nonce@", &site.given.nonce);
@@ -59,7 +60,7 @@ fn refused(answer: &Answer) {
     );
 }
 
-/// What every new server has: a category that allows the device, its ticket, and a nonce.
+/// Adds what every new server starts with: a category that allows the device, its ticket, and a nonce.
 pub(crate) fn prepare(site: &mut Site) {
     let mut request: Value = serde_json::from_str(PROVISION).expect("the seed is JSON");
     let allowed = json!({ "tpm_manager_ref": [{ "name": "manager" }], "tpm_allow_list": [request["ek_cert"]] });
@@ -114,7 +115,7 @@ fn post(site: &mut Site, path: &str, body: &[u8]) -> Answer {
     site.send(&format!("POST {path}"), &fields, body)
 }
 
-/// The data with what stands for a text of this server's replaced by it.
+/// Returns the data with the placeholder replaced by a value of this server.
 fn replaced(data: &[u8], mark: &str, by: &str) -> Vec<u8> {
     let at = data
         .windows(mark.len())

@@ -1,9 +1,9 @@
-//! Store keys: order, prefixes, length, and the way back.
+//! Store keys: order, prefixes, length, and decoding.
 
 use keyproof_store::{Key, Prefix, Segment};
 
-/// The data as an encoded key; and two lists of three segments from it, each segment of a length
-/// given by a byte before it, as keys beside each other.
+/// The data as an encoded key. Also reads two lists of three segments from it, each segment after a length byte, and compares the
+/// two as keys.
 pub fn key(data: &[u8]) {
     if let Ok(key) = Key::from_bytes(data) {
         assert_eq!(key.as_bytes(), data, "only one encoding is taken");
@@ -51,7 +51,7 @@ fn prefix(prefix: &Prefix, key: &Key, contained: bool) {
     assert_eq!(in_range, contained, "the range of {prefix:?} and {key:?}");
 }
 
-/// The next segment, shorter if the data ends.
+/// Returns the next segment, which is shorter if the data ends.
 fn segment<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let Some((&len, data)) = rest.split_first() else {
         return &[];

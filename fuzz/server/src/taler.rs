@@ -1,4 +1,4 @@
-//! Bodies of the Taler dialect, through the whole server, beside a reading of the same JSON without types.
+//! Bodies of the Taler dialect, sent to the whole server and compared with an untyped reading of the same JSON.
 
 use data_encoding::BASE32;
 use keyproof_otp::Base32Profile;
@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use crate::site::{Answer, Site, with_site};
 
-/// A device that is there all the time.
+/// A device that always exists.
 const TILL: &str =
     r#"{"otp_device_id":"till","otp_device_description":"","otp_key":"","otp_algorithm":0}"#;
 
-/// Byte 0: `a` adds a device, `c` changes one, `t` asks for a token; the rest is the body. What begins like gzip or zlib is
-/// said to be compressed. Whatever is taken is what was sent, member by member; what is plainly right is taken.
+/// Byte 0 selects the request: `a` adds a device, `c` changes one, `t` requests a token. The rest is the body. A body that begins
+/// like gzip or zlib is declared as compressed. An accepted body is stored as sent, member by member, and a plainly valid body is
+/// accepted.
 pub fn body(data: &[u8]) {
     let Some((operation, body)) = data.split_first() else {
         return;
@@ -29,7 +30,7 @@ pub fn body(data: &[u8]) {
     });
 }
 
-/// What every new server has.
+/// Adds what every new server starts with.
 pub(crate) fn prepare(site: &mut Site) {
     let token = site.taler.clone();
     let added = site.call("POST /private/otp-devices", &token, "", TILL.as_bytes());
@@ -106,7 +107,7 @@ fn assert_refused(answer: &Answer) {
     assert!(answer.json["code"].as_u64().is_some(), "{answer:?}");
 }
 
-/// The body without types, unless it is compressed.
+/// Returns the body without types, unless it is compressed.
 fn untyped(coding: &str, body: &[u8]) -> Option<Value> {
     let json = coding.is_empty().then(|| serde_json::from_slice(body));
     json?.ok()
@@ -131,7 +132,7 @@ fn assert_shows(shown: &Value, sent: &Value) {
     assert!(Base32Profile::Taler.decode_to(key, &mut bytes).is_ok());
 }
 
-/// Whether nothing can be said against it: each member once and in its simplest form.
+/// Returns whether a body is certainly valid: each member occurs once and in its simplest form.
 fn is_plain(sent: &Value, body: &[u8]) -> bool {
     let text = |name: &str| sent[name].as_str();
     let id = text("otp_device_id").filter(|id| {
@@ -145,13 +146,13 @@ fn is_plain(sent: &Value, body: &[u8]) -> bool {
     });
     let algorithm = sent["otp_algorithm"].as_u64().filter(|number| *number <= 2);
     let members = sent.as_object().map_or(0, serde_json::Map::len);
-    // Canonical, so that no member is there twice.
+    // Canonical, so no member is repeated.
     let is_canonical = sent.to_string().as_bytes() == body;
     let all = (id, description, key, algorithm);
     is_canonical && members == 4 && matches!(all, (Some(_), Some(_), Some(_), Some(_)))
 }
 
-/// A path segment (RFC 3986 section 2.1).
+/// Escapes a path segment (RFC 3986 section 2.1).
 fn escaped(segment: &str) -> String {
     let byte = |byte: u8| match byte {
         byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),

@@ -1,4 +1,4 @@
-//! Attestations of a TPM with changes.
+//! Attestations of a TPM, with changes.
 
 use keyproof_tpm::{
     AttestationEvidence, AttestationPolicy, Attested, Buffer, CertifyPolicy, CreationEvidence,
@@ -10,7 +10,7 @@ use keyproof_tpm::{
 
 use crate::{report::sound as sound_report, structure::comes_back, vectors::vector};
 
-/// `sound` with bytes changed: each four bytes of `data` say in which part, where and how.
+/// Returns `sound` with changed bytes: each four bytes of `data` give the part, the offset and the change.
 fn edited(sound: &[Vec<u8>], data: &[u8]) -> Vec<Vec<u8>> {
     let mut parts = sound.to_vec();
     for edit in data.chunks_exact(4) {
@@ -39,8 +39,7 @@ fn attestation_policy() -> AttestationPolicy<'static> {
     policy
 }
 
-/// A certification of a TPM with changes to attestation, signature and object. Only the unchanged one is
-/// accepted.
+/// A TPM's key certification, with changes to the attestation, the signature and the object. Only the unchanged one is accepted.
 pub fn certify(data: &[u8]) {
     let sound = [
         vector!("eccp256/certify.tpms_attest.bin").to_vec(),
@@ -66,8 +65,8 @@ pub fn certify(data: &[u8]) {
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
 
-/// A certified creation of a TPM with changes to attestation, signature, creation data and object. Only the
-/// unchanged one is accepted.
+/// A TPM's certified creation, with changes to the attestation, the signature, the creation data and the object. Only the unchanged
+/// one is accepted.
 pub fn creation(data: &[u8]) {
     let sound = [
         vector!("eccp256/certifycreation.tpms_attest.bin").to_vec(),
@@ -98,7 +97,7 @@ pub fn creation(data: &[u8]) {
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
 
-/// An attested time of a TPM with changes to attestation and signature. Only the unchanged one is accepted.
+/// A TPM's attested time, with changes to the attestation and the signature. Only the unchanged one is accepted.
 pub fn time(data: &[u8]) {
     let sound = [
         vector!("eccp256/gettime.tpms_attest.bin").to_vec(),
@@ -116,10 +115,10 @@ pub fn time(data: &[u8]) {
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
 
-/// A certified NV index with any body, which nobody has signed: never accepted.
+/// A certified NV index with any body. It is unsigned, so it is never accepted.
 pub fn nv_certify(data: &[u8]) {
     let genuine = vector!("eccp256/certify.tpms_attest.bin");
-    // The frame of an attestation, up to its body, with the type of an NV index or of its digest.
+    // The header of an attestation, up to its body, with the type of an NV index or of its digest.
     let name_size = 2 + 34;
     let data_size = 2 + 4;
     let mut attest = genuine[..6 + name_size + data_size + 25].to_vec();
@@ -137,7 +136,7 @@ pub fn nv_certify(data: &[u8]) {
         auth_policy: Buffer::default(),
         data_size: 8,
     });
-    // Where a body ends in its contents, these may be they.
+    // If a body ends with the index's contents, these may be the contents.
     let contents = data.get(data.len().saturating_sub(8)..).unwrap_or_default();
     let evidence = AttestationEvidence {
         attest: &attest,
@@ -163,7 +162,7 @@ pub fn nv_certify(data: &[u8]) {
     }
 }
 
-/// A quote of a TPM with changes to attestation, signature and values. Only the unchanged one is accepted.
+/// A TPM's quote, with changes to the attestation, the signature and the values. Only the unchanged one is accepted.
 pub fn quote(data: &[u8]) {
     let sound = [
         vector!("eccp256/quote.tpms_attest.bin").to_vec(),
@@ -187,7 +186,7 @@ pub fn quote(data: &[u8]) {
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
 
-/// What a quote by another type of key is made of.
+/// The parts of a quote by another type of key.
 struct Quoted {
     ak: &'static [u8],
     nonce: &'static [u8],
@@ -208,8 +207,8 @@ macro_rules! quoted {
     };
 }
 
-/// A quote by a key on P-384, by one of RSASSA or by one of RSAPSS, as byte 0 says, with changes to attestation, signature,
-/// values and key. Only the unchanged one is accepted.
+/// A quote by a key on P-384, by an RSASSA key or by an RSAPSS key, as byte 0 selects, with changes to the attestation, the
+/// signature, the values and the key. Only the unchanged one is accepted.
 pub fn quote_of_key(data: &[u8]) {
     let [which, edits @ ..] = data else {
         return;
@@ -229,7 +228,7 @@ pub fn quote_of_key(data: &[u8]) {
     let policy = QuotePolicy::new(quoted.nonce, algorithms::RING);
     let report = check_quote(&ak, &evidence, &policy);
     sound_report(&report);
-    // The key's Name is nowhere in a quote: other attributes of the same key make no difference to what it signs.
+    // A quote does not contain the key's Name, so other attributes of the same key do not change what it signs.
     let is_sound = parts[..3] == sound[..3] && ak.is_same_key(&key(quoted.ak));
     assert!(!report.accepted() || is_sound, "{report}");
     assert!(report.accepted() || parts != sound, "{report}");

@@ -1,4 +1,4 @@
-//! What a device sends of itself: its properties, its certification request, and the templates that its keys come from.
+//! What a device sends: its properties, its certification request, and the keys that a template completes.
 
 use keyproof_tpm::{
     AttestationTemplate, DeviceField, DeviceInfo, DeviceProperties, EkCertificate,
@@ -8,8 +8,8 @@ use keyproof_tpm::{
 
 use crate::vectors::vector;
 
-/// The first line has four properties, with tabs between them; what follows is a certification request (DER). A request of
-/// another key, or that names another device, is refused; and what goes into a certificate names the device.
+/// The first line has four properties, separated by tabs; the rest is a certification request (DER). A request with another key, or
+/// for another device, is rejected. What goes into a certificate names the device.
 pub fn device(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (line, request) = data.split_at(end.unwrap_or(data.len()));
@@ -55,13 +55,13 @@ pub fn device(data: &[u8]) {
             device.version()
         ]
     );
-    // Who cuts or trims them reads the same device.
+    // Cutting at control characters or trimming does not change the device.
     for text in [device.serial(), device.vendor()] {
         assert!(!text.contains(char::is_control) && text.trim() == text);
     }
     let request = request.get(1..).unwrap_or_default();
     if check_certification_request(request, &device, algorithms::RING).is_ok() {
-        // Its subject has the device's name or serial, whatever the type of string.
+        // The subject contains the device's name or serial, in any string type.
         let names = [device.name(), device.serial()];
         let is_there = |name: &str| {
             let wide: Vec<u8> = name.encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -86,14 +86,14 @@ pub fn device(data: &[u8]) {
 /// 1.2.840.113549.1.1.7 (RFC 4055, section 4.1).
 const RSAES_OAEP: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07";
 
-/// A SubjectPublicKeyInfo (DER) of an endorsement key, and of an attestation key below it: what a template makes of it follows
-/// that template, and gives the same bare key back.
+/// A SubjectPublicKeyInfo (DER) of an endorsement key, and of an attestation key below it. The key that a template makes of it
+/// follows that template, and has the same bare key.
 pub fn template(data: &[u8]) {
     let Ok(ek) = TpmtPublic::endorsement_from_spki(data) else {
         return;
     };
     let bare = ek.to_spki().expect("X.509 names its kind");
-    // What names the key's use comes back as what names its kind.
+    // RSAES-OAEP, which names the key's use, comes back as the plain key type.
     assert!(bare == data || data.windows(RSAES_OAEP.len()).any(|oid| oid == RSAES_OAEP));
     assert_eq!(TpmtPublic::endorsement_from_spki(&bare).as_ref(), Ok(&ek));
     let template = EndorsementTemplate::of(&ek).expect("it was made by one");

@@ -7,7 +7,7 @@ use keyproof_tpm::{
 
 use crate::{report::sound, structure::points_into, vectors::vector};
 
-/// Endorsement certificates, as they lie in NV memory: only those that the CA signed are accepted.
+/// Endorsement certificates, as stored in NV memory. Only those that the CA has signed are accepted.
 pub fn ek_certificate(data: &[u8]) {
     let genuine = [
         &vector!("eccp256/ek.cert.der")[..],
@@ -32,7 +32,8 @@ pub fn ek_certificate(data: &[u8]) {
     sound(&report);
     let is_genuine = parsed.is_ok_and(|certificate| genuine.contains(&certificate.as_der()));
     assert_eq!(report.accepted(), is_genuine, "{report}");
-    // Beside a key, without roots, or allowed as it is: the last is taken whatever is wrong with it, but for its key.
+    // With an expected key, as an allowed certificate without roots, or with neither. An allowed certificate is accepted despite all
+    // faults other than its key's.
     let ek = TpmtPublic::parse_sized(vector!("eccp256/ek.pub.tpm2b")).expect("a public area");
     for (ek, allowed, roots) in [
         (Some(&ek), &[][..], &roots[..]),
@@ -48,7 +49,7 @@ pub fn ek_certificate(data: &[u8]) {
             !report.accepted() || is_genuine || !allowed.is_empty(),
             "{report}"
         );
-        // Being allowed makes no CA a TPM's, and nothing valid for longer.
+        // Even an allowed certificate must not be a CA's, and must be valid now.
         if report.accepted() {
             let certificate = EkCertificate::parse(data).expect("it was accepted");
             let certificate = certificate.certificate();

@@ -7,8 +7,8 @@ use keyproof_tpm::{
 
 use crate::{report::sound, structure::points_into};
 
-/// Event logs: what a log leads to is accepted as that, and nothing else is; what is trusted in it is what
-/// was measured.
+/// Event logs: a log is accepted for the register values that its replay gives, and for no others. Data is trusted only if it was
+/// measured.
 pub fn event_log(data: &[u8]) {
     let log = match EventLog::parse(data) {
         Ok(log) => log,
@@ -43,7 +43,7 @@ pub fn event_log(data: &[u8]) {
         return;
     }
     let (outcome, replayed) = check(&values);
-    // The log may say, or PCR 0 begin with, another locality.
+    // The log may contain another locality, or PCR 0 may start with another one.
     let says_locality = replayed.locality != 0;
     assert!(
         outcome == Outcome::Pass || says_locality,
@@ -61,7 +61,7 @@ pub fn event_log(data: &[u8]) {
             assert_eq!(event.digest(hash), Some(&*measured));
         }
     }
-    // Secure Boot is on only by a variable that was measured into its register.
+    // Secure Boot is on only if the variable was measured into its register.
     if replayed.secure_boot.enabled == Some(true) {
         let name: Vec<u8> = "SecureBoot"
             .encode_utf16()

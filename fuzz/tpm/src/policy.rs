@@ -1,4 +1,4 @@
-//! Genuine attestations of a TPM, judged under policies that are not those they were made for.
+//! Genuine attestations of a TPM, checked under policies other than those they were made for.
 
 use keyproof_tpm::{
     AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Buffer, CertifyPolicy,
@@ -17,7 +17,7 @@ const HIERARCHIES: [Hierarchy; 4] = [
     Hierarchy::Platform,
 ];
 
-/// What is asked beside the signature, from the input: each byte a question.
+/// The requirements beside the signature, read from the input: one byte for each.
 struct Asked<'a> {
     nonce: Option<&'a [u8]>,
     signer: Option<QualifiedName>,
@@ -96,7 +96,7 @@ impl<'a> Asked<'a> {
         policy
     }
 
-    /// What is accepted of a genuine attestation was asked for: its nonce, its key, and no time before the last.
+    /// Asserts that an accepted attestation meets the requirements: its nonce, its key, and a time that is not before the last one.
     fn is_answered(&self, attest: &TpmsAttest) {
         assert!(
             self.nonce
@@ -112,7 +112,7 @@ impl<'a> Asked<'a> {
         }));
     }
 
-    /// Whether nothing is asked beside what every attestation has.
+    /// Returns whether nothing is required that not every attestation has.
     fn is_plain(&self) -> bool {
         self.nonce.is_none()
             && self.signer.is_none()
@@ -125,8 +125,8 @@ fn key(sized: &[u8]) -> TpmtPublic {
     TpmtPublic::parse_sized(sized).expect("a public area")
 }
 
-/// Byte 0 says of which type the attestation is. Nothing is accepted that does not answer what was asked, and what asks for
-/// nothing more than there is is accepted.
+/// Byte 0 selects the type of the attestation. Only an attestation that meets all requirements is accepted, and one with no extra
+/// requirements is accepted.
 pub fn policy(data: &[u8]) {
     match data {
         [0, asked @ ..] => certify(asked),
@@ -166,7 +166,7 @@ fn certify(data: &[u8]) {
     if report.accepted() {
         asked.is_answered(&attest);
         assert!(!matches!(asked.profile, KeyProfile::Attestation(_)));
-        // It stands below the storage key, which is asked for by none of these.
+        // Its parent is the storage key, which none of the policies requires.
         assert!(policy.parent.is_none(), "{report}");
     }
     if asked.is_plain() && policy.parent.is_none() && asked.profile == KeyProfile::Any {
@@ -246,7 +246,7 @@ fn time(data: &[u8]) {
         asked.is_answered(&attest);
         assert!(firmware_version.is_none_or(|version| version == attest.firmware_version));
     }
-    // As it was asked for when it was made, it is accepted.
+    // It is accepted under the policy that it was made for.
     if asked.is_plain() && firmware_version.is_none() {
         assert!(report.accepted(), "{report}");
     }

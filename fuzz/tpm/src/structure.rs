@@ -1,4 +1,4 @@
-//! Structures alone: public areas, attestations, signatures, selections, credentials, creation data.
+//! Single structures: public areas, attestations, signatures, selections, credentials, creation data.
 
 use keyproof_tpm::{
     AttestationKeyPolicy, Credential, DevIdKeyPolicy, EncryptedSecret, EndorsementTemplate, Name,
@@ -8,7 +8,7 @@ use keyproof_tpm::{
 
 use crate::report::sound;
 
-/// Public areas, and what is derived from them.
+/// Public areas, and values derived from them.
 pub fn public(data: &[u8]) {
     comes_back::<TpmtPublic>(data);
     let Ok(public) = TpmtPublic::parse_any(data) else {
@@ -17,7 +17,7 @@ pub fn public(data: &[u8]) {
     let _ = Name::of(&public);
     sound(&AttestationKeyPolicy::default().check(&public));
     sound(&DevIdKeyPolicy::default().check(&public));
-    // What is shown of the attributes names each that is set, and none that is not.
+    // The displayed attributes name exactly those that are set.
     let attributes = public.object_attributes;
     let restricted = attributes.to_string().contains("restricted");
     assert_eq!(
@@ -47,7 +47,7 @@ pub fn signature(data: &[u8]) {
     comes_back::<TpmtSignature>(data);
 }
 
-/// Selections of registers, as bytes and as text.
+/// PCR selections, as bytes and as text.
 pub fn pcr_selection(data: &[u8]) {
     comes_back::<TpmlPcrSelection>(data);
     let Ok(text) = str::from_utf8(data) else {
@@ -66,12 +66,12 @@ pub fn pcr_selection(data: &[u8]) {
     }
 }
 
-/// What `TPM2_MakeCredential` returns first.
+/// The first output of `TPM2_MakeCredential`.
 pub fn id_object(data: &[u8]) {
     comes_back::<TpmsIdObject>(data);
 }
 
-/// What `TPM2_MakeCredential` returns second.
+/// The second output of `TPM2_MakeCredential`.
 pub fn encrypted_secret(data: &[u8]) {
     comes_back::<EncryptedSecret>(data);
 }
@@ -87,8 +87,8 @@ pub fn credential_file(data: &[u8]) {
     comes_back::<Credential>(data);
 }
 
-/// Whatever is taken is written back byte for byte, bare or behind its size; an error points into
-/// the input.
+/// Asserts that an accepted structure encodes to the same bytes, with or without its size prefix, and that an error's position is
+/// within the input.
 pub(crate) fn comes_back<S: Structure>(data: &[u8]) {
     match S::parse(data) {
         Ok(structure) => assert_eq!(structure.to_bytes(), data),

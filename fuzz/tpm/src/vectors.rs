@@ -1,4 +1,4 @@
-//! What a software TPM made, as the crate's own tests have it.
+//! Outputs of a software TPM, the same as in the crate's own tests.
 
 macro_rules! vector {
     ($file:literal) => {

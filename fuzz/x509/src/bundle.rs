@@ -1,4 +1,4 @@
-//! Lists of certificates and revocation lists: PEM bundles, and PKCS #7.
+//! Bundles of certificates and CRLs: PEM and PKCS #7.
 
 use keyproof_x509::{
     X509Error,
@@ -8,8 +8,8 @@ use keyproof_x509::{
     pkcs7::{MAX_ELEMENTS, Pkcs7},
 };
 
-/// A bundle: none of its blocks is left out without a word, and what was read is read again from a bundle of it. Signed data:
-/// every element is of the input, in its order.
+/// A bundle: no block is silently left out, and the contents read back the same from a bundle of them. Signed data: every element
+/// is part of the input, in the same order.
 pub fn bundle(data: &[u8]) {
     pem(data);
     match Pkcs7::from_der(data) {
@@ -39,13 +39,13 @@ fn pem(text: &[u8]) {
         Ok(all) => all,
         Err(broken) => {
             assert!(broken.block > 0 && !broken.problem.is_empty(), "{broken}");
-            // What is broken among all is broken among certificates alone: there, or before.
+            // A bundle that is malformed as a mixed one is also malformed as certificates only, in the same block or earlier.
             let alone = certificates(text).expect_err("it is broken");
             assert!(alone.block <= broken.block);
             return;
         }
     };
-    // Of each block there is something: one of PKCS #7 has as many as there are in it.
+    // Each block contributes something; a PKCS #7 block contributes all its elements.
     let mut numbers: Vec<usize> = all.iter().map(|block| block.block).collect();
     numbers.dedup();
     assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());

@@ -9,7 +9,7 @@ use x509_cert::{
     ext::pkix::{BasicConstraints, KeyUsage},
 };
 
-/// Certificates: all facts of whatever is read, strictness about what follows, and agreement with x509-cert.
+/// Certificates: all fields of a parsed certificate, strictness about trailing data, and agreement with x509-cert.
 pub fn certificate(data: &[u8]) {
     let issued = Certificate::from_der_as_issued(data);
     if let Ok(issued) = &issued {
@@ -54,7 +54,7 @@ pub fn certificate(data: &[u8]) {
     assert!(Certificate::from_der(&longer).is_err());
 }
 
-/// Also where the serial number has octets to spare: everything can be shown, and kept.
+/// Everything can be displayed and copied, even if the serial number has redundant octets.
 fn as_issued(certificate: &Certificate<'_>) {
     assert!((1..=3).contains(&certificate.version().number()));
     let oddity = certificate.serial().oddity();
@@ -70,7 +70,7 @@ fn as_issued(certificate: &Certificate<'_>) {
     }
 }
 
-/// What RustCrypto's x509-cert reads in a certificate, and we as well, we read to the same.
+/// Asserts that what both we and RustCrypto's x509-cert parse has the same fields.
 fn as_x509_cert_reads(certificate: &Certificate<'_>) {
     let Ok(theirs) = <X509Certificate>::from_der(certificate.as_der()) else {
         return;

@@ -1,5 +1,5 @@
-//! Revocation lists: whatever is read, and a list of a revoked leaf after some edits, signed anew. RustCrypto's x509-cert reads
-//! them as well: a leaf that it finds on the list is never accepted.
+//! CRLs: arbitrary ones, and one that revokes a leaf, edited and signed again. RustCrypto's x509-cert parses them too: a leaf that
+//! it finds on the CRL is never accepted.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ use crate::{
     report::sound,
 };
 
-/// Byte 0 says whether the rest is a list as it comes, or edits of a sound one.
+/// Byte 0 selects whether the rest is an arbitrary CRL, or edits of a valid one.
 pub fn crl(data: &[u8]) {
     match data {
         [what, list @ ..] if what % 2 == 0 => read(list),
@@ -82,7 +82,7 @@ fn signer<R>(then: impl FnOnce(&Certificate<'_>, &dyn Signer) -> R) -> R {
     then(&ca, &signer)
 }
 
-/// A list that revokes the leaf and another certificate.
+/// A CRL that revokes the leaf and another certificate.
 static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
     let revoked = [
@@ -109,7 +109,7 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     })
 });
 
-/// A list of later that revokes nothing.
+/// A CRL from the future that revokes nothing.
 static AHEAD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     signer(|ca, signer| {
         let list = RevocationList {
@@ -134,8 +134,8 @@ fn signed_anew(edits: &[u8]) {
     let Ok(crl) = Crl::from_der(&der) else {
         return;
     };
-    // Asked means that the list was taken for the leaf's issuer's, and that it was accepted all the same. Of which certificates
-    // such a list says to tell makes no difference to what is on it.
+    // If revocation was checked, the CRL was taken for one of the leaf's issuer and was accepted. The scope that the CRL declares
+    // does not change which entries it has.
     let judged = judge(&crl);
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
     let is_by_its_issuer = crl.issuer().as_der() == leaf.issuer().as_der();
@@ -149,7 +149,7 @@ fn signed_anew(edits: &[u8]) {
         assert_eq!(is_listed, crl.find(leaf.serial()).is_some());
         assert!(!is_listed || judged.is_none());
     }
-    // What it revokes stays so beside a list whose time is still to come.
+    // A revocation persists beside a CRL that is not valid yet.
     if judged.is_none() {
         let ahead = Crl::from_der(&AHEAD).expect("a sound list");
         for lists in [[crl.clone(), ahead.clone()], [ahead, crl]] {
@@ -158,19 +158,19 @@ fn signed_anew(edits: &[u8]) {
     }
 }
 
-/// How the check of revocation ended for the sound leaf; `None` if it was refused.
+/// Returns the outcome of the revocation check for the valid leaf, or `None` if the path was refused.
 fn judge(crl: &Crl<'_>) -> Option<Outcome> {
     let crls = std::slice::from_ref(crl);
     let report = found(crls, false);
     let outcome = report.checks().outcome(PathCheck::Revocation);
     assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
-    // Where lists are required, it was looked up or is refused.
+    // If CRLs are required, the leaf was looked up or is refused.
     let required = found(crls, true);
     assert_eq!(required.accepted(), outcome == Outcome::Pass, "{report}");
     report.accepted().then_some(outcome)
 }
 
-/// The path of the sound leaf.
+/// Validates the path of the valid leaf.
 fn found(crls: &[Crl<'_>], require_crls: bool) -> PathReport {
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
     let mut rules = Rules::new(algorithms::RING, NOW);

@@ -1,4 +1,4 @@
-//! Verification leaves that are made here: of a code alone, and for a certification request.
+//! Verification leaves that are issued here: for a code alone, and for a certification request.
 
 use keyproof_x509::{
     Certificate, Outcome, Policy, ProofCheck, Redemption, Validity, VerificationCode, X509Error,
@@ -9,8 +9,9 @@ use ring::rand::SystemRandom;
 
 use crate::pairs::{ED25519_CA, ED25519_KEY, NOW};
 
-/// 24 bytes of a code, 16 of a serial number, from when and until when in eight bytes each, and a request (DER). A leaf that was
-/// made of a code is accepted for it while it is valid, and for no other code; a request that is not for the code is not signed.
+/// The input is 24 bytes of a code, 16 of a serial number, the start and end of the validity in eight bytes each, and a request
+/// (DER). A leaf that was issued for a code is accepted for it while it is valid, and for no other code. A request that is not for
+/// the code is not signed.
 pub fn leaf(data: &[u8]) {
     let Some((random, rest)) = data.split_first_chunk::<24>() else {
         return;

@@ -1,7 +1,7 @@
-//! The path search of `keyproof-x509`: sets of certificates of which it is known what is wrong with each.
+//! Path validation by `keyproof-x509` over sets of certificates whose faults are known.
 //!
-//! Whatever is accepted, the walk has been told the truth by construction: who signed what, when it is valid, and who may
-//! issue. Extensions come as they are in the input, so that their readers are reached under good signatures.
+//! The signer, the validity and the permission to issue of every certificate are known by construction, and every accepted path is
+//! checked against them. Extensions come from the input, so that their parsers run on correctly signed certificates.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ use crate::report::sound;
 /// 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000;
 
-/// The most certificates of a set, the leaf included.
+/// The maximum number of certificates of a set, including the leaf.
 const MAX_CERTIFICATES: usize = 8;
 
 static KEYS: LazyLock<Vec<Ed25519KeyPair>> = LazyLock::new(|| {
@@ -26,17 +26,17 @@ static KEYS: LazyLock<Vec<Ed25519KeyPair>> = LazyLock::new(|| {
         .collect()
 });
 
-/// What a certificate is made of.
+/// The parts of a certificate.
 #[derive(Clone, Copy)]
 struct Plan<'a> {
-    /// Name and key of the subject, and of whoever signs it: indices into four of each.
+    /// The name and key of the subject and of the signer: indices into four of each.
     subject: u8,
     key: u8,
     issuer: u8,
     signer: u8,
     flags: u8,
     path_len: u8,
-    /// An extension by its place in [`EXTENSIONS`], critical if the first bit is set, and its value.
+    /// An extension and its value. The extension is an index into [`EXTENSIONS`], and critical if the first bit is set.
     extension: u8,
     value: &'a [u8],
 }
@@ -50,15 +50,15 @@ const HAS_PATH_LEN: u8 = 1 << 5;
 const IS_FORGED: u8 = 1 << 6;
 const IS_ANCHOR: u8 = 1 << 7;
 
-/// Of the switches.
+/// A bit of the switches.
 const JUDGES_ANCHORS: u8 = 1 << 7;
 
-/// The last arc of 2.5.29: nameConstraints, certificatePolicies, policyMappings, policyConstraints, inhibitAnyPolicy,
-/// extKeyUsage, subjectAltName, and one that nobody knows.
+/// The last arc of 2.5.29: nameConstraints, certificatePolicies, policyMappings, policyConstraints, inhibitAnyPolicy, extKeyUsage,
+/// subjectAltName, and an unknown one.
 const EXTENSIONS: [u8; 8] = [30, 32, 33, 36, 54, 37, 17, 99];
 
 impl<'a> Plan<'a> {
-    /// Six octets and a value with its length before it.
+    /// Reads six octets and a value with a length prefix.
     fn read(data: &mut &'a [u8]) -> Option<Self> {
         let [
             subject_key,
@@ -145,7 +145,7 @@ impl<'a> Plan<'a> {
         {
             extensions.push(extension(*id, self.extension & 1 == 1, self.value));
         }
-        // Beside another extension, such as policyMappings: any policy, 1.2.1, or that and 1.2.2.
+        // The policies beside another extension, such as policyMappings: any policy, 1.2.1, or 1.2.1 and 1.2.2.
         let policies: &[&[u8]] = match self.extension >> 4 & 3 {
             1 => &[ANY_POLICY],
             2 => &[&[0x2A, 1]],
@@ -198,7 +198,7 @@ fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
     [header, contents].concat()
 }
 
-/// A set of certificates: the first is the leaf, the others stand above it.
+/// A set of certificates: the first is the leaf, the others are possible issuers.
 pub fn path(data: &[u8]) {
     let Some((switches, mut rest)) = data.split_first() else {
         return;
@@ -225,7 +225,7 @@ pub fn path(data: &[u8]) {
     rules.require_policy = switches & 1 != 0;
     rules.inhibit_mapping = switches & 2 != 0;
     rules.inhibit_any_policy = switches & 4 != 0;
-    // For servers; or with the extension that nobody knows processed by the caller.
+    // For TLS servers, or with the unknown extension processed by the caller.
     let purpose = Purpose {
         is_required: switches & 16 != 0,
         ..Purpose::SERVER_AUTH
@@ -274,7 +274,7 @@ pub fn path(data: &[u8]) {
         })
         .collect();
     let walked = walked.expect("a walk over what was given");
-    // Accepted or not: who is on the walk has signed the one before.
+    // Even in a path that is refused, each certificate has signed the one before it.
     for pair in walked.windows(2) {
         let [below, above] = pair else { continue };
         let is_signed =
@@ -287,11 +287,11 @@ pub fn path(data: &[u8]) {
             assert_is_an_end(&walked, &anchors, &report);
         }
         let sets = report.policies().expect("there is a path");
-        // Where a policy is required there is one, and of those that were asked for.
+        // If a policy is required, there is one, and it is among the requested ones.
         assert!(switches & 1 == 0 || !sets.user.is_empty(), "{report}");
         let is_asked = |policy: &String| switches & 8 == 0 || policy == "1.2.1";
         assert!(sets.user.iter().all(is_asked), "{report}");
-        // Where the leaf must say what it is for, it says something.
+        // If the leaf must declare its purpose, it does.
         let usage = ObjectIdentifier::new_unwrap("2.5.29.37");
         let says = leaf.extensions().iter().any(|known| known.id == usage);
         let must_say = switches >> 5 & 3 == 1 && switches & 16 != 0;
@@ -299,20 +299,20 @@ pub fn path(data: &[u8]) {
     }
 }
 
-/// Where anchors are judged, one that stands below another, and not above it as well, ends no path.
+/// If anchors are validated, an anchor that was issued by another one, and did not itself issue that one, does not end a path.
 fn assert_is_an_end(walked: &[Plan<'_>], anchors: &[Plan<'_>], report: &PathReport) {
     let is_by = |plan: &Plan<'_>, issuer: &Plan<'_>| {
         plan.issuer == issuer.subject && plan.signer == issuer.key && !plan.is(IS_FORGED)
     };
     let is_same =
         |one: &Plan<'_>, other: &Plan<'_>| one.subject == other.subject && one.key == other.key;
-    // The CAs above one, by all that is listed of it.
+    // Returns all CAs above this one, according to all its certificates among the anchors.
     let all_above = |ca: &Plan<'_>| {
         let mut above: Vec<usize> = Vec::new();
         let mut below = vec![*ca];
         while let Some(ca) = below.pop() {
             let certificates = || anchors.iter().filter(|anchor| is_same(anchor, &ca));
-            // A root is issued by nobody.
+            // A root has no other issuer.
             if certificates().any(|root| !root.is(IS_OVER) && is_by(root, root)) {
                 continue;
             }

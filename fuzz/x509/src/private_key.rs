@@ -1,4 +1,4 @@
-//! Private keys in the files that people have.
+//! Private keys in common file formats.
 
 use keyproof_x509::{
     Certificate, algorithms,
@@ -24,8 +24,8 @@ const GENUINE: [(&[u8], &[u8]); 3] = [
     ),
 ];
 
-/// Byte 0 says whether the rest is a file as it comes, or edits of a genuine key, and of which. Whatever is taken for a
-/// certificate's key makes signatures that verify with that certificate.
+/// Byte 0 selects whether the rest is an arbitrary file, or edits of a genuine key, and of which one. A key that is accepted for a
+/// certificate makes signatures that verify with that certificate.
 pub fn private_key(data: &[u8]) {
     match data {
         [0, file @ ..] => signs(file),
@@ -52,7 +52,7 @@ fn signs(file: &[u8]) {
         let Ok(signer) = RingSigner::new(&key, &ca, &random) else {
             continue;
         };
-        // A provider may yet find out that the parts of a key do not belong together.
+        // A provider may detect only when signing that the parts of a key do not belong together.
         let Ok(signature) = signer.sign(b"message") else {
             continue;
         };

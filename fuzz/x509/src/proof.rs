@@ -15,8 +15,8 @@ const IS_OF_ANOTHER: u8 = 1 << 1;
 const IS_EXPIRED: u8 = 1 << 2;
 const IS_STRICT: u8 = 1 << 3;
 
-/// Byte 0 says how the code is bound and under which policy it is redeemed, two bytes the CA's length; the rest is the upload.
-/// A code is spent exactly by a leaf that is accepted, and never one of another certificate, or after its time.
+/// Byte 0 selects how the code is bound and under which policy it is redeemed, two bytes give the CA's length, and the rest is the
+/// upload. A code is spent exactly by an accepted leaf, and never if it is another certificate's or has expired.
 pub fn proof(data: &[u8]) {
     let [flags, high, low, rest @ ..] = data else {
         return;

@@ -1,4 +1,4 @@
-//! The whole check of a leaf against its CA.
+//! The complete check of a leaf against its CA.
 
 use keyproof_x509::{
     Certificate, Outcome, Policy, ProofCheck, ProofFinding, Report, Upload, VerificationCode,
@@ -12,9 +12,11 @@ use crate::{
     report::sound,
 };
 
-/// The whole check on a valid pair after some edits: byte 0 says to what, byte 1 to which pair, the rest are the edits.
+/// The complete check of a valid pair after some edits: byte 0 selects what is edited, byte 1 selects the pair, and the rest are
+/// the edits.
 ///
-/// No edit of a leaf's signed part is ever accepted; if it is signed anew, then only as long as it says what a sound leaf says.
+/// An edit of a leaf's signed part is never accepted. If the leaf is signed again, it is accepted only if its contents are still
+/// those of a valid leaf.
 pub fn prove(data: &[u8]) {
     let [what, pair, edits @ ..] = data else {
         return;
@@ -48,7 +50,7 @@ fn mutated_ca(ca: &[u8], leaf: &[u8], edits: &[u8]) {
         let original = Certificate::from_der(ca).expect("a sound CA");
         assert_eq!(accepted.public_key().key(), original.public_key().key());
         assert!(accepted.subject().compare(&original.subject()).is_match());
-        // It may issue, and is valid.
+        // The CA may issue, and is valid.
         let constraints = accepted.basic_constraints().expect("it was accepted");
         assert!(constraints.is_none_or(|constraints| constraints.ca));
         let usage = accepted.key_usage().expect("it was accepted");
@@ -88,7 +90,7 @@ fn leaf_signed_anew(edits: &[u8]) {
     }
 }
 
-/// Judges under both policies, and holds the reports to what every report keeps.
+/// Checks the pair under both policies, and asserts the properties of every report.
 fn judge(ca: &[u8], leaf: &[u8]) -> Report<ProofFinding> {
     let ca = Certificate::from_der(ca).expect("a sound CA");
     let code = VerificationCode::parse(CODE).expect("48 digits");

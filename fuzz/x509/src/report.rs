@@ -1,10 +1,10 @@
-//! What every report keeps.
+//! Properties of every report.
 
 use std::fmt::Debug;
 
 use keyproof_x509::{Check, Finding, Outcome, Report, Severity};
 
-/// Each check has a line with a reason; the verdict follows from the lines; and of whatever was found it is said what to do.
+/// Asserts that each check has a line with a reason, that the verdict follows from the lines, and that each finding has a remedy.
 pub(crate) fn sound<F: Debug + Finding>(report: &Report<F>) {
     assert_eq!(report.rows().count(), F::Check::ALL.len());
     let refuses = report.rows().any(|row| row.outcome.refuses());

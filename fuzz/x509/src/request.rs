@@ -8,15 +8,15 @@ use x509_cert::{
 
 use crate::pairs::edited;
 
-/// Requests whose signatures are right.
+/// Requests with valid signatures.
 const GENUINE: [&[u8]; 3] = [
     include_bytes!("../vectors/p256.csr.der"),
     include_bytes!("../vectors/rsa2048.csr.der"),
     include_bytes!("../vectors/ed25519.csr.der"),
 ];
 
-/// Byte 0 says whether the rest is a request as it comes, or edits of a genuine one, and of which. No edit of the signed part
-/// verifies; what x509-cert reads as well is read to the same.
+/// Byte 0 selects whether the rest is an arbitrary request, or edits of a genuine one, and of which one. No edit of the signed part
+/// verifies. What x509-cert parses too has the same fields.
 pub fn request(data: &[u8]) {
     match data {
         [0, request @ ..] => drop(read(request)),
@@ -32,12 +32,12 @@ pub fn request(data: &[u8]) {
     }
 }
 
-/// The CertificationRequestInfo: the first structure within the outer one.
+/// Returns the CertificationRequestInfo: the first structure in the outer one.
 fn signed(request: &[u8]) -> Option<Vec<u8>> {
     CertReq::from_der(request).ok()?.info.to_der().ok()
 }
 
-/// Whether it is read and verifies.
+/// Returns whether the request parses and verifies.
 fn read(data: &[u8]) -> bool {
     let request = match CertificationRequest::from_der(data) {
         Ok(request) => request,

@@ -1,11 +1,11 @@
-//! Signatures by any key under any algorithm.
+//! Signatures by any key with any algorithm.
 
 use keyproof_x509::{
     AlgorithmIdentifier, Scheme, SubjectPublicKeyInfo, X509Error, algorithms, verify,
 };
 
-/// An AlgorithmIdentifier and a SubjectPublicKeyInfo (DER), a signature, and the message: each but the last with its length in
-/// two bytes before it. What is weak verifies nothing; and what verifies is no signature of another message.
+/// The input is an AlgorithmIdentifier and a SubjectPublicKeyInfo (DER), a signature and the message, each but the last after its
+/// length in two bytes. Weak algorithms and keys verify nothing, and a signature that verifies is not one of another message.
 pub fn signature(data: &[u8]) {
     let mut rest = data;
     let Some([algorithm, key, signature]) = [(); 3]
@@ -49,7 +49,7 @@ pub fn signature(data: &[u8]) {
     }
 }
 
-/// Whatever is wrong can be said.
+/// Asserts that the error can be displayed.
 fn shown(error: &X509Error) {
     assert!(!error.to_string().is_empty());
 }

@@ -7,7 +7,7 @@ use std::{
 
 use keyproof_x509::{Sha1Thumbprint, Sha256Thumbprint, VerificationCode, X509Error};
 
-/// What is read is shown again in its one spelling, and an error points into the text.
+/// An accepted text is displayed in its canonical spelling, and an error's position is within the text.
 pub fn text(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;

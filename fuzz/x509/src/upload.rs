@@ -2,7 +2,7 @@
 
 use keyproof_x509::{Encoding, Upload, X509Error};
 
-/// Uploads: errors point into the upload, and what is read from one is read from every encoding.
+/// Uploads: error positions are within the upload, and what is read from one is read from every encoding of it.
 pub fn upload(data: &[u8]) {
     let upload = match Upload::decode(data) {
         Ok(upload) => upload,
@@ -18,7 +18,7 @@ pub fn upload(data: &[u8]) {
         assert_eq!(again.encoding(), Encoding::Pem);
         assert_eq!(again.sole_pem(), Some(pem));
     }
-    // A PEM block may hold what is no certificate; that is found out by reading it.
+    // A PEM block may contain something other than a certificate, which only parsing detects.
     if upload.certificate().is_err() {
         return;
     }
@@ -45,7 +45,7 @@ pub fn upload(data: &[u8]) {
     }
 }
 
-/// Base64 (RFC 4648 section 4), padded, in one line.
+/// Encodes as Base64 (RFC 4648 section 4), padded, in one line.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digit = |bits: u32| {

@@ -1,4 +1,4 @@
-//! A login's second step: the stored secret, the typed code, the last step that was used; and the URI that enrolled it.
+//! The second step of a login, from the stored secret, the typed code and the last used step; and the URI that enrolled the secret.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! The same with totp-rs, which leaves it to the caller to refuse a code that was used.
+//! The same task with totp-rs, which leaves the rejection of used codes to the caller.
 
 use std::error::Error;
 

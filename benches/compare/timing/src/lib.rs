@@ -1,11 +1,11 @@
-//! Runs a task for about a second, and prints the nanoseconds that it takes once.
+//! Runs a task repeatedly for about a second, and prints the nanoseconds that one run takes.
 
 use std::{
     error::Error,
     time::{Duration, Instant},
 };
 
-/// A task is done right or it does not count.
+/// A task that fails does not count.
 pub fn run(mut task: impl FnMut() -> Result<(), Box<dyn Error>>) {
     let mut samples = Vec::new();
     let end = Instant::now() + Duration::from_secs(1);

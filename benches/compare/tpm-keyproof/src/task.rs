@@ -1,4 +1,4 @@
-//! A quote: whether a restricted key in a TPM has signed this nonce and these registers.
+//! A quote: verifies that a restricted key in a TPM has signed this nonce and these PCR values.
 
 use std::error::Error;
 

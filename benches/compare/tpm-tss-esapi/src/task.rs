@@ -1,4 +1,4 @@
-//! The same with tss-esapi: it reads the structures (by the TSS, in C), ring verifies, and the checks are the caller's own.
+//! The same task with tss-esapi, which parses the structures (with the TSS, in C). ring verifies; the checks are the caller's own.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Proof of possession: a code for a CA, a leaf that names it, and the verdict with its reasons.
+//! Proof of possession: a code for a CA, a leaf that contains it, and the verdict with its reasons.
 
 use std::error::Error;
 

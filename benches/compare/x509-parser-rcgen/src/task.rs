@@ -1,5 +1,5 @@
-//! The same with x509-parser and rcgen: the checks are the caller's own. The key is the same one as PKCS#8, which is what rcgen
-//! reads with ring.
+//! The same task with x509-parser and rcgen: the checks are the caller's own. The key is the same one as PKCS#8, the format that
+//! rcgen reads with ring.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! The commands, as people and scripts see them: each a process of its own.
+//! The commands as people and scripts use them, each in a process of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The commands that work on a store, as a script sees them, each a process of its own on one store.
+//! The commands that use a store, as a script runs them: each in a process of its own, on one store.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ const PASSWORD: &str = "correct horse";
 pub(crate) struct Home(pub(crate) TempDir);
 
 impl Home {
-    /// With a store that `migrate` has made.
+    /// Returns a folder with a store that `migrate` has made.
     pub(crate) fn new() -> Self {
         let home = Self(TempDir::new().unwrap());
         let said = home.prints(&["migrate"], "");
@@ -27,7 +27,7 @@ impl Home {
         home
     }
 
-    /// The store, as its URL names it.
+    /// Returns the store's URL.
     fn store(&self) -> String {
         format!("sqlite:{}", self.0.path().join("k.db").display())
     }
@@ -58,12 +58,12 @@ impl Home {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // A command that reads nothing may have ended already.
+        // A command that reads no input may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     }
 
-    /// What a command that must succeed prints.
+    /// Returns the output of a command that must succeed.
     #[track_caller]
     pub(crate) fn prints(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run_with(arguments, input);
@@ -86,7 +86,7 @@ impl Home {
         serde_json::from_str(&self.prints(arguments, input)).unwrap()
     }
 
-    /// A command that must fail, with nothing on standard output.
+    /// Asserts that a command fails, with nothing on standard output.
     #[track_caller]
     pub(crate) fn fails(&self, arguments: &[&str], input: &str, code: i32, says: &str) {
         let output = self.run_with(arguments, input);
@@ -102,7 +102,7 @@ impl Home {
     }
 }
 
-/// The command as a shell starts it with `>&-`.
+/// Runs the command as a shell does with `>&-`.
 fn with_closed_output(command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
     let environment = command
@@ -196,7 +196,7 @@ fn instances_are_added_listed_changed_and_removed() {
     );
 }
 
-/// A forgotten `--config` is noticed before a token is made that no server takes.
+/// A forgotten `--config` must be noticed, or the command would make a token that no server accepts.
 #[test]
 fn a_command_on_a_store_that_is_not_there_names_it_and_makes_nothing() {
     let home = Home(TempDir::new().unwrap());
@@ -223,13 +223,13 @@ fn a_command_on_a_store_that_is_not_there_names_it_and_makes_nothing() {
     home.fails(&["user", "list", "--store", &elsewhere], "", 2, &elsewhere);
     assert_eq!(fs::read_dir(home.0.path()).unwrap().count(), 0);
 
-    // Whoever makes one says so, and makes its key with it.
+    // `migrate` makes a store, and with it the key.
     home.prints(&["migrate"], "");
     assert!(home.0.path().join("k.db.master-key").exists());
     home.prints(&["token", "create", "--scope", "admin"], "");
 }
 
-/// Gives the store the layout of schema 1, and keeps it open until it is told.
+/// Gives the store the layout of schema 1, and keeps it open until its input ends.
 const AS_SCHEMA_1: &str = "
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -277,7 +277,7 @@ fn a_store_of_an_earlier_schema_is_written_anew_once_nobody_has_it_open() {
     assert_eq!(home.prints(&["instance", "list"], ""), listed);
 }
 
-/// However few there are: a supervisor tries again, and nothing panics.
+/// With any number of descriptors: the command ends with 1, so that a supervisor tries again, and does not panic.
 #[test]
 fn a_command_out_of_descriptors_ends_with_1() {
     const FEWEST: usize = 7;
@@ -293,7 +293,7 @@ fn a_command_out_of_descriptors_ends_with_1() {
         command
             .args([
                 "-c",
-                // What a test's process may have left open does not count.
+                // Closes what the test's process may have left open.
                 &format!(
                     "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n {descriptors} && exec \"$0\" token list"
                 ),
@@ -304,7 +304,7 @@ fn a_command_out_of_descriptors_ends_with_1() {
         let output = command.output().unwrap();
         let said = text(&output.stderr);
         let code = output.status.code();
-        // How many are enough depends on the libraries; the fewest never are.
+        // The number that is enough depends on the libraries; the lowest is never enough.
         assert!(
             code == Some(1) || code == Some(0) && descriptors > FEWEST,
             "{descriptors}: {code:?}: {said}"
@@ -420,7 +420,7 @@ fn a_removal_is_asked_about_at_a_terminal() {
     assert_eq!(names["instances"].as_array().unwrap().len(), 1);
 }
 
-/// Each is told by its name, and none by that of a file that nobody has asked for.
+/// The error names the given place, and not another file that the user has not named.
 #[test]
 fn places_where_no_backup_is_or_can_be_are_wrong() {
     let home = Home::new();
@@ -460,13 +460,13 @@ fn places_where_no_backup_is_or_can_be_are_wrong() {
     writer.join().unwrap();
 }
 
-/// The command in a shell's session, whose terminal this is; then its exit code, and how it has left the terminal.
+/// Runs the command in a shell's session with this terminal, then prints its exit code and the terminal's settings.
 fn at_its_terminal(command: &Command, terminal: &Terminal) -> Command {
     let script = "trap : INT; \"$0\" \"$@\"; echo $?; stty -a";
     in_a_session(&["/bin/sh", "-c", script], command, terminal)
 }
 
-/// The command, behind these words, in a session of its own, whose terminal this is.
+/// Runs the command, prefixed with these words, in its own session with this terminal.
 fn in_a_session(words: &[&str], command: &Command, terminal: &Terminal) -> Command {
     let mut session = Command::new("/usr/bin/setsid");
     let environment = command.get_envs();
@@ -483,7 +483,7 @@ fn in_a_session(words: &[&str], command: &Command, terminal: &Terminal) -> Comma
     session
 }
 
-/// Types an answer to the prompt of a command; what the person has seen, and what the shell has printed behind it.
+/// Types an answer to a command's prompt. Returns what the user saw, and what the shell printed afterwards.
 fn answering(command: &Command, answer: &[u8]) -> (String, String) {
     let mut terminal = Terminal::open();
     let child = at_its_terminal(command, &terminal).spawn().unwrap();
@@ -504,7 +504,7 @@ fn prompted(terminal: &mut Terminal) {
     }
 }
 
-/// Nothing of a password is shown while it is typed, and all is again afterwards.
+/// A password is not shown while it is typed, and the terminal's settings are restored afterwards.
 #[test]
 fn a_prompt_that_is_interrupted_leaves_the_terminal_as_it_was() {
     let home = Home::new();
@@ -516,7 +516,7 @@ fn a_prompt_that_is_interrupted_leaves_the_terminal_as_it_was() {
     }
 }
 
-/// Else a loop of a shell would go on.
+/// Otherwise a shell's loop would continue.
 #[test]
 fn a_prompt_ends_by_the_signal_that_ends_it() {
     let home = Home::new();
@@ -547,7 +547,7 @@ fn a_password_that_cannot_be_one_is_not_asked_for_again() {
     assert!(!seen.contains("again"), "{seen}");
     assert!(said.contains("at least 8"), "{said}");
 
-    // Nor is any where there is no store.
+    // There is no prompt either if there is no store.
     let elsewhere = format!("sqlite:{}", home.0.path().join("x.db").display());
     let command = home.command(&["instance", "add", "shop", "--store", &elsewhere]);
     let terminal = Terminal::open();
@@ -760,7 +760,7 @@ fn tokens_are_shown_once_listed_and_revoked() {
     );
 }
 
-/// The suffix for reading alone belongs to the scope, and not to the name behind it.
+/// The suffix for read-only access belongs to the scope, and not to the name after it.
 #[test]
 fn a_scope_whose_name_ends_in_read_is_warned_of() {
     let home = Home::new();
@@ -950,7 +950,7 @@ fn a_store_that_is_moved_or_deleted_while_it_is_served_takes_nothing_and_says_so
         fs::rename(&away, &path).unwrap();
         node.wait_until_ready();
         assert_eq!(node.ask(login).0, 200, "{file}");
-        // Others come and go meanwhile.
+        // Other processes open and close the store meanwhile.
         home.prints(&["instance", "list"], "");
         assert_eq!(node.ask("GET /readyz").0, 200);
     }

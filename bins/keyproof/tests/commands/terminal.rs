@@ -1,4 +1,4 @@
-//! A terminal that a command is run at.
+//! A pseudo-terminal for a command.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,7 +11,7 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 
-/// A terminal, of which this is the side where a person sits.
+/// A pseudo-terminal, as seen from the user's side.
 pub(crate) struct Terminal {
     pub(crate) person: File,
     path: String,
@@ -29,7 +29,7 @@ impl Terminal {
         }
     }
 
-    /// The program's side.
+    /// Returns the program's side.
     pub(crate) fn end(&self) -> File {
         let mut options = OpenOptions::new();
         options
@@ -39,10 +39,10 @@ impl Terminal {
         options.open(&self.path).unwrap()
     }
 
-    /// All that the person has seen, once no program has the terminal open any more.
+    /// Returns everything that the user has seen, once no program has the terminal open any more.
     pub(crate) fn seen(mut self) -> String {
         let mut seen = Vec::new();
-        // Its end is told as an error.
+        // The end is reported as an error.
         let _ = self.person.read_to_end(&mut seen);
         String::from_utf8(seen).unwrap()
     }

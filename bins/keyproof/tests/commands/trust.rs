@@ -1,4 +1,4 @@
-//! `keyproof tpm trust`: what is taken, what is refused and where, and what is shown.
+//! `keyproof tpm trust`: what is accepted, what is rejected with its position, and what is listed.
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
@@ -124,13 +124,13 @@ fn a_bundle_is_added_listed_checked_and_removed() {
     assert_eq!(added["known"], 0);
     let again = home.document(&["tpm", "trust", "add", &all, "--json"], "");
     assert_eq!(again, json!({ "added": [], "replaced": [], "known": 3 }));
-    // The intermediate alone, in DER, is no root unless that is said.
+    // The intermediate alone, in DER, is not a root unless a flag makes it one.
     let der = pem_to_der(&intermediate.pem);
     let der = file(&home, "intermediate.der", der);
     let known = home.document(&["tpm", "trust", "add", &der, "--json"], "");
     assert_eq!(known["known"], 1);
 
-    // So it is in PKCS #7, as OpenSSL packs it.
+    // The same in PKCS #7, as OpenSSL writes it.
     for encoding in ["DER", "PEM"] {
         let p7b = home.0.path().join("all.p7b");
         let packed = Command::new("openssl")
@@ -161,7 +161,7 @@ fn a_bundle_is_added_listed_checked_and_removed() {
     assert!(text.starts_with("Chips and Sons\n  "), "{text}");
     assert_eq!(text.lines().count(), 4);
 
-    // The chain is there now, so the intermediate is what is missed once it is gone.
+    // The chain is complete now, so it breaks once the intermediate is removed.
     let chain = |text: &str| {
         let report: Value = serde_json::from_str(text).unwrap();
         let checks = report["checks"].as_array().unwrap().iter();
@@ -203,7 +203,7 @@ fn a_bundle_is_added_listed_checked_and_removed() {
     }
 }
 
-/// RFC 5280, 4.1.2.5: 99991231235959Z is what a certificate without an end says.
+/// RFC 5280, 4.1.2.5: 99991231235959Z means that a certificate does not expire.
 #[test]
 fn a_root_without_an_end_is_listed_with_its_date() {
     let home = Home::new();
@@ -249,7 +249,7 @@ fn what_is_no_ca_or_no_certificate_is_refused_by_its_number_and_nothing_is_added
     home.fails(&["tpm", "trust", "add", &forged], "", 1, says);
     assert!(entries(&home).is_empty());
 
-    // One that is no root by itself, as AMD's are, is one if that is said.
+    // A certificate that is not self-signed, such as AMD's, is a root only if a flag makes it one.
     let intermediate = file(&home, "intermediate.pem", root.below().pem);
     for (arguments, kind) in [
         (vec!["tpm", "trust", "add", &*intermediate], "intermediate"),

@@ -29,7 +29,7 @@ use crate::{node::Node, terminal::Terminal};
 const PASSWORD: &str = "correct horse";
 const PASSPHRASE: &str = "battery staple";
 
-/// What is said of a store that began as another one that is moved.
+/// Part of the error about a target that began as a copy of another store than the one that is moved.
 const OTHER_RECORDS: &str = "has other records than";
 
 /// A folder for stores and backups.
@@ -65,7 +65,7 @@ impl Home {
 
     fn run(&self, words: &[&str], input: &[u8]) -> Output {
         let mut child = self.command(words).spawn().unwrap();
-        // A command that reads nothing may have ended already.
+        // A command that reads no input may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     }
@@ -91,7 +91,7 @@ impl Home {
         assert!(complaint.contains(says), "{words:?}: {complaint}");
     }
 
-    /// A store with a user, an instance and a token, which is given.
+    /// Creates a store with a user, an instance and a token, and returns the token.
     fn fill(&self, url: &str) -> String {
         self.prints(&["migrate", "--store", url], "");
         let add = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
@@ -121,7 +121,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Whether a server takes this token.
+/// Returns whether a server accepts this token.
 fn takes(node: &Node, token: &str) -> bool {
     let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
     let (status, ..) = node.ask(&format!(
@@ -150,7 +150,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     });
     assert_eq!(left.count(), 0, "a draft is left");
 
-    // Without its key it is worth nothing, and makes nothing.
+    // Without its key a backup is useless, and a restore creates nothing.
     let other = home.url("other.db");
     let restore = ["restore", text(&file), "--json", "--store", &other];
     home.fails(&restore, b"", 2, made["master_key"].as_str().unwrap());
@@ -178,7 +178,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert_eq!(home.users(&other), home.users(&url));
     assert!(!takes(&home.serve(&other), &token), "it has ended");
 
-    // Once more, as when it was killed before its last word.
+    // Again, as if it had been killed before its last line of output.
     let again = home.users(&other);
     home.fails(&restore, b"", 1, "may be of");
     assert_eq!(home.users(&other), again);
@@ -205,7 +205,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert!(takes(&node, &token));
 }
 
-/// All backups of a store, and all that was restored from them, are called the same.
+/// The error describes all backups of a store, and all stores restored from them, in the same way.
 #[test]
 fn a_store_of_another_backup_is_not_said_to_be_of_this_one() {
     let home = Home::new();
@@ -268,7 +268,7 @@ fn a_backup_of_a_database_is_restored_into_a_new_one_and_into_a_file() {
             "{users}"
         );
     }
-    // Into one that nobody has migrated there is nothing to restore.
+    // A store that was not migrated cannot be restored into.
     let words = [
         &restore[..],
         &["--master-key", text(&key), "--store", &other],
@@ -296,14 +296,14 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     let other = home.url("state/other.db");
     let restore = ["restore", text(&file), "--stdin", "--store", &other];
     home.fails(&restore, b"not it at all\n", 1, "not the passphrase");
-    // Both from one place.
+    // The backup and the passphrase cannot both come from standard input.
     let piped = ["restore", "-", "--stdin", "--store", &other];
     let backup_and_all = fs::read(&file).unwrap();
     home.fails(&piped, &backup_and_all, 2, "leave out --stdin");
     assert!(!home.path("state").exists());
     let said = home.prints(&restore, PASSPHRASE);
     assert_eq!(mode(&home.path("state/other.db.master-key")), 0o600);
-    // How old it is, what has ended, and what nobody can know.
+    // The age of the backup, what has ended, and what cannot be known.
     let first = said.lines().next().unwrap();
     assert!(first.starts_with("restored ") && first.ends_with(" s ago"));
     let ended = format!("ended {:>6}  bearer tokens of operators and services", 1);
@@ -314,7 +314,7 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     assert_eq!(home.users(&other), home.users(&url));
 }
 
-/// As of a machine whose clock is two hours ahead of this one's.
+/// A backup from a machine whose clock is two hours ahead of this one.
 #[test]
 fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
     let home = Home::new();
@@ -355,7 +355,7 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
     let first = said.lines().next().unwrap();
     assert!(first.ends_with(" from now"), "{first}");
 
-    // Before anything is written, and with what can be done instead.
+    // The error comes before anything is written, and contains the alternative.
     let full = home.url("c.db");
     let into_full = [&["restore", "-"][..], &flags, &[full.as_str()]].concat();
     home.fails(&into_full, &ahead, 1, "from the future");
@@ -435,7 +435,7 @@ fn a_folder_of_backups_keeps_the_latest() {
     let expected: Vec<_> = latest.chain([folder.join("note")]).collect();
     assert_eq!(left, expected);
 
-    // What a killed one has left is gone, and the new one is there, although a clock was ahead.
+    // The draft of a killed backup is deleted and the new backup is kept, although a clock was ahead.
     let draft = folder.join(".keyproof-killed");
     File::create(&draft).unwrap();
     let ahead = ["20991231T235959000Z", "20991231T235959001Z"]
@@ -488,7 +488,7 @@ fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
     assert_eq!(terminal.seen(), "");
 }
 
-/// A wrong argument must not cost the store, or its key.
+/// A wrong argument must not destroy the store or its key.
 #[test]
 fn a_backup_replaces_an_older_one_and_no_other_file() {
     let home = Home::new();
@@ -497,7 +497,7 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
     let config = home.path("keyproof.toml");
     fs::write(&config, format!("store.url = \"{url}\"\n")).unwrap();
     fs::write(home.path("note"), "not a backup\n").unwrap();
-    // Some of these are there only while the store is open.
+    // Some of these exist only while the store is open.
     let names = [
         "k.db",
         "k.db-wal",
@@ -528,7 +528,7 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
 
     let file = home.path("b.backup");
     let backup = ["backup", text(&file), "--json", "--store", &url];
-    // What it leads to may be on a disk that is away.
+    // The link's target may be on a disk that is not mounted.
     symlink(home.path("away/b.backup"), &file).unwrap();
     home.fails(&backup, b"", 2, "a dangling link");
     assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
@@ -537,20 +537,20 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
     let first = fs::read(&file).unwrap();
     home.prints(&backup, "");
     assert_ne!(fs::read(&file).unwrap(), first);
-    // One that was cut is a backup as well, and an empty file, as `mktemp` makes it, is nothing to lose.
+    // A truncated backup is replaced too, and an empty file, as `mktemp` makes it, has nothing to lose.
     for before in [&first[..20], &[]] {
         fs::write(&file, before).unwrap();
         home.prints(&backup, "");
         assert!(fs::read(&file).unwrap().len() > 20);
     }
-    // What a killed one has left beside it goes, too.
+    // The draft of a killed backup in the same folder is also deleted.
     let draft = home.path(".keyproof-killed");
     File::create(&draft).unwrap();
     assert_eq!(home.document(&backup, "")["removed"], json!([text(&draft)]));
     assert!(!draft.exists());
 }
 
-/// Of the nodes that are to be given the next key, one was forgotten.
+/// One of the nodes was not given the next key.
 #[test]
 fn a_node_without_the_prepared_key_goes_no_further() {
     let home = Home::new();
@@ -562,7 +562,7 @@ fn a_node_without_the_prepared_key_goes_no_further() {
     let both = fs::read_to_string(&key).unwrap();
     fs::write(&key, both.lines().next().unwrap()).unwrap();
     home.fails(&rotate("switch"), b"", 2, "add it to the key file");
-    // It goes on as it was, until the switch.
+    // It continues as before, until the switch.
     assert_eq!(home.users(&url)["users"].as_array().unwrap().len(), 1);
     fs::write(&key, both).unwrap();
     home.prints(&rotate("switch"), "");
@@ -609,7 +609,7 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
     let home = Home::new();
     let (url, copy) = (home.url("k.db"), home.url("copies/c.db"));
     home.fill(&url);
-    // Named by a file: among a command's arguments everybody would see a database's password.
+    // In a file, because everybody can see a database's password in a command's arguments.
     let file = home.path("copy.toml");
     fs::write(&file, format!("store.url = \"{copy}\"\n")).unwrap();
     let to = format!("config:{}", text(&file));
@@ -628,10 +628,10 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
     );
 }
 
-/// Ends the service of one store and goes on with another.
+/// The path of the instance `till`.
 const TILL: &str = "/instances/till/private";
 
-/// A token of the instance `till`.
+/// Returns a token of the instance `till`.
 fn till_token(node: &Node) -> String {
     let known = data_encoding::BASE64.encode(format!("till:{PASSWORD}").as_bytes());
     let (status, _, body) = node.ask(&format!(
@@ -670,7 +670,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let node = Node::start(&mut serve(from));
     assert!(takes(&node, token));
     let copy = [&["store", "copy", from, to], flags].concat();
-    // Somebody writes all the while, and knows what was acknowledged.
+    // A writer runs meanwhile, and records what was acknowledged.
     let till = till_token(&node);
     let over = AtomicBool::new(false);
     let (moved, acknowledged) = thread::scope(|scope| {
@@ -699,7 +699,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
         (moved, writing.join().unwrap())
     });
     assert_eq!(moved["moved"], true);
-    // The server that was there answers nobody any more.
+    // The former server accepts no requests any more.
     let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
     let request = format!("GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}");
     assert_eq!(node.ask(&request).0, 503);
@@ -728,10 +728,10 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     };
     has_all(&there);
     home.fails(&copy, b"", 1, "was moved to another one");
-    // The copy has gone on since, so that it looks like any other.
+    // The copy has changed since, so that it looks like any other store.
     let again = [&copy[..], &["--move"]].concat();
     home.fails(&again, b"", 1, OTHER_RECORDS);
-    // One that was interrupted after the fence, or whose copy is lost, is ended from what the source has still.
+    // A move that was interrupted after the fence, or whose copy is lost, is completed from the source's data.
     drop(there);
     let again = home.url("again.db");
     let copy = [&["store", "copy", from, &again], flags].concat();
@@ -744,7 +744,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     has_all(&there);
 }
 
-/// As when it was killed between its last write and the event in the trail: a copy is just what that leaves.
+/// As if it had been killed between its last write and the audit event: a copy leaves the same state.
 #[test]
 fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
     let home = Home::new();
@@ -771,16 +771,16 @@ fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
         (&json!(true), &json!(0))
     );
     assert_eq!(events(&moved), 1);
-    // From here on it is not as the other was.
+    // From now on it differs from the other store.
     home.fails(&again, b"", 1, OTHER_RECORDS);
     assert_eq!(events(&moved), 1);
-    // A copy of an earlier moment never was.
+    // A copy of an earlier moment never was the same.
     let into_stale = ["store", "copy", &url, &stale, "--move"];
     home.fails(&into_stale, b"", 1, OTHER_RECORDS);
     assert_eq!(events(&stale), 0);
 }
 
-/// As above, in words: nothing was copied.
+/// The same in words: nothing was copied.
 #[test]
 fn a_complete_copy_is_said_to_be_one() {
     let home = Home::new();
@@ -801,7 +801,7 @@ fn add_user(home: &Home, url: &str, name: &str) {
     home.prints(&[&add[..], &["--store", url]].concat(), PASSWORD);
 }
 
-/// A copy has the audit trail of what it was made of, an event of a move from that very store included.
+/// A copy contains the audit trail of its source, including the event of the source's own move.
 #[test]
 fn a_copy_of_what_was_moved_to_is_not_taken_for_it() {
     let home = Home::new();
@@ -829,7 +829,7 @@ fn a_move_that_is_refused_writes_no_key() {
     assert!(!key.exists());
 }
 
-/// A store is called by the version of what names its keys, which each step changes.
+/// A store is identified by the version of its keyring record, which each step of a rotation changes.
 #[tokio::test]
 async fn a_copy_that_was_begun_before_a_step_of_a_rotation_is_told_to_begin_elsewhere() {
     let home = Home::new();
@@ -849,7 +849,7 @@ async fn a_copy_that_was_begun_before_a_step_of_a_rotation_is_told_to_begin_else
     assert_eq!(home.users(&c), home.users(&a));
 }
 
-/// Into a store that is not empty, whose own key is elsewhere.
+/// The target is not empty, and its own key is missing.
 #[test]
 fn neither_a_restore_nor_a_copy_that_is_refused_writes_a_key() {
     let home = Home::new();
@@ -880,7 +880,7 @@ fn neither_a_restore_nor_a_copy_that_is_refused_writes_a_key() {
     assert!(!key.exists());
 }
 
-/// Nor its mark: what is refused for its key does not keep anything else from filling the store.
+/// It does not leave its mark either: a target that was refused because of its key can be filled from another source.
 #[test]
 fn a_store_whose_key_could_not_be_kept_is_filled_from_elsewhere() {
     let home = Home::new();
@@ -901,7 +901,7 @@ fn a_store_whose_key_could_not_be_kept_is_filled_from_elsewhere() {
         home.prints(&migrate, "");
         url
     };
-    // A folder that is not there is not made, whoever runs this.
+    // A missing folder is not created, whoever runs this.
     let nowhere = home.path("nowhere/key");
 
     for (number, url) in [database(), home.url("restored.db")].iter().enumerate() {
@@ -957,7 +957,7 @@ fn a_copy_that_has_the_event_of_an_earlier_move_is_not_taken_for_complete() {
     let home = Home::new();
     let [a, b, c, d] = ["a.db", "b.db", "c.db", "d.db"].map(|name| home.url(name));
     home.fill(&a);
-    // There and back, so that the trail has a move from either.
+    // There and back, so that the trail has a move from either store.
     home.prints(&["store", "copy", &a, &b, "--move"], "");
     for name in ["a.db", "a.db-wal", "a.db-shm"] {
         let _ = fs::remove_file(home.path(name));
@@ -1001,7 +1001,7 @@ fn make_key(path: &Path) {
 
 const DEVICES: &str = "/instances/shop/private/otp-devices";
 
-/// A shop's owner at one of the nodes.
+/// The owner of a shop at one of the nodes.
 struct Shop(String);
 
 impl Shop {
@@ -1024,7 +1024,7 @@ impl Shop {
         node.ask(&request).0
     }
 
-    /// What the device shows at a moment, if the node can tell.
+    /// Returns the device's current code if the node can show it.
     fn code(&self, node: &Node, id: &str) -> (u16, Option<String>) {
         let token = &self.0;
         let (status, _, answer) = node.ask(&format!(
@@ -1035,7 +1035,8 @@ impl Shop {
     }
 }
 
-/// How many envelopes under a master key stand anywhere in the files of an embedded store, in records or in what is left of some.
+/// Returns how many values sealed with a master key are anywhere in the files of an embedded store, in records or in remains of
+/// them.
 fn envelopes(store: &Path, key: &Value) -> usize {
     let mark = format!("\"key\":{key},\"nonce\"");
     let files = ["", "-wal"].map(|suffix| format!("{}{suffix}", store.display()));
@@ -1047,8 +1048,8 @@ fn envelopes(store: &Path, key: &Value) -> usize {
     files.iter().map(count).sum()
 }
 
-/// Goes through a rotation with two nodes that have both keys, and one that was never given the new one; `file` is the store's, if
-/// it is embedded.
+/// Runs a rotation with two nodes that have both keys, and one that never got the new one. `file` is the store's file if it is
+/// embedded.
 fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Path>) {
     let serve = || {
         let words = [&["serve", "--listen", "127.0.0.1:0", "--store", url], flags].concat();
@@ -1079,7 +1080,7 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
         assert_eq!(shop.code(node, "first"), shown);
         assert_eq!(shop.add(node, id), 204);
     }
-    // It writes no secret, can read none, and says why.
+    // It can neither write nor read secrets, and logs why.
     assert_eq!(shop.add(&stale, "fourth"), 500);
     assert_eq!(shop.code(&stale, "first").0, 500);
     let (status, _, why) = stale.ask("GET /readyz");
@@ -1094,7 +1095,7 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
     assert_ne!(left(), Some(0), "in the log, or where records were");
     let finished = home.document(&rotate("finish"), "");
     assert_eq!(finished["forgotten"][0], old["sealing"]);
-    // Nothing of the old key's is left in the file, nor in its log.
+    // Nothing that was sealed with the old key is left in the file or in its log.
     assert!(matches!(left(), None | Some(0)), "{:?}", left());
     let keys = fs::read_to_string(key).unwrap();
     fs::write(key, keys.lines().last().unwrap()).unwrap();
@@ -1141,7 +1142,7 @@ fn a_backup_is_told_whatever_its_path_is() {
     assert!(file.exists());
 }
 
-/// Between two steps of a rotation a store needs two keys.
+/// Between two steps of a rotation, a backup needs two keys.
 #[test]
 fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     let home = Home::new();
@@ -1177,7 +1178,7 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     assert_eq!(home.users(&other), home.users(&url));
 }
 
-/// As after a restore of a backup that took only the key along that sealed.
+/// As after the restore of a backup that included only the key in use.
 #[test]
 fn a_prepared_key_that_is_lost_gives_way_to_another() {
     let home = Home::new();
@@ -1189,7 +1190,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
         let text = fs::read_to_string(&key).unwrap();
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    // Of none that is prepared nothing is lost.
+    // If no key is prepared, none can be lost.
     let none = [&rotate("prepare")[..], &["--lost", "0000000000000000"]].concat();
     home.fails(&none, b"", 2, "no key is prepared");
     let first = home.document(&rotate("prepare"), "");
@@ -1197,7 +1198,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
     let old = lines()[0].clone();
     fs::write(&key, &old).unwrap();
     let lost = first["next"].as_str().unwrap();
-    // It may be another server's: whoever gives it up says so.
+    // It may be on another server, so giving it up must be explicit.
     let hint = format!("keyproof keys rotate prepare --lost {lost}");
     for step in ["switch", "prepare"] {
         home.fails(&rotate(step), b"", 2, &hint);
@@ -1234,7 +1235,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
     let finished = home.document(&rotate("finish"), "");
     assert_eq!(finished["forgotten"][0], first["sealing"]);
 
-    // The old key was not taken out: it is not the next one again.
+    // The old key was not removed from the file, but does not become the next key again.
     let third = home.document(&rotate("prepare"), "");
     assert_ne!(third["next"], first["sealing"]);
     assert_eq!(lines()[0], old);
@@ -1254,7 +1255,7 @@ fn how_far_a_rotation_is_is_told_at_a_terminal() {
         let done = done.unwrap();
         let seen = terminal.seen();
         assert_eq!(done.status.code(), Some(0), "{seen}");
-        // Drawn over and over, and in the end as all of it.
+        // The line is redrawn repeatedly, and shows completion at the end.
         let last = seen.trim_end().rsplit('\r').next().unwrap();
         let all = last.trim_end_matches("\u{1b}[K");
         let all = all.strip_prefix(&format!("[{}] ", "#".repeat(30)));
@@ -1262,22 +1263,22 @@ fn how_far_a_rotation_is_is_told_at_a_terminal() {
         let (read, of) = all.and_then(|all| all.split_once(" of ")).expect(&seen);
         assert_eq!(read, of);
         assert!(read.parse::<u32>().unwrap() > 5, "{seen}");
-        // About how many there are was known from the first on.
+        // The approximate total was known from the start.
         let mut drawn = seen.split('\r').filter(|drawn| !drawn.trim().is_empty());
         assert!(drawn.all(|drawn| drawn.contains(" of ")), "{seen}");
     }
-    // A script is told of nothing but what came of it.
+    // A script sees only the result.
     let again = home.run(&rotate("finish"), b"");
     assert_eq!(String::from_utf8(again.stderr).unwrap(), "");
 }
 
-/// The password as emnify's clients send it: its SHA-1, in hexadecimal digits.
+/// Returns the password as emnify's clients send it: SHA-1, in hexadecimal.
 fn digest() -> String {
     let digest = <sha1::Sha1 as sha1::Digest>::digest(PASSWORD);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The status and the document that a request of emnify's API is answered with.
+/// Returns the status and the document of the answer to a request to emnify's API.
 fn asks(node: &Node, line: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
     let bearer = token.map_or_else(String::new, |token| {
         format!("\nAuthorization: Bearer {token}")
@@ -1288,7 +1289,7 @@ fn asks(node: &Node, line: &str, token: Option<&str>, body: &Value) -> (u16, Val
     (status, serde_json::from_str(&answer).unwrap_or_default())
 }
 
-/// Shows ada's password, and what that is answered with.
+/// Submits ada's password, and returns the answer.
 fn shows_password(node: &Node) -> Value {
     let body = json!({ "username": "ada", "password": digest() });
     let (status, answer) = asks(node, "POST /api/v1/authenticate", None, &body);
@@ -1296,14 +1297,14 @@ fn shows_password(node: &Node) -> Value {
     answer
 }
 
-/// An access token of ada's, as a client logs in.
+/// Logs ada in, and returns her access token.
 fn logged_in(node: &Node) -> String {
     let answer = shows_password(node);
     answer["auth_token"].as_str().unwrap().to_owned()
 }
 
-/// By hand: a backup, a login with a code, the restore, and the same code again. Where what was spent is to be good, the phone's
-/// code of then is shown, for another has come meanwhile.
+/// Restores a backup that was made before a login with a code, and tries the same code again. If used codes are to be valid again,
+/// the phone's code at that later time is submitted, because the code has changed meanwhile.
 #[test]
 fn a_code_that_was_used_after_the_backup_is_not_good_after_the_restore() {
     let home = Home::new();
@@ -1327,7 +1328,7 @@ fn a_code_that_was_used_after_the_backup_is_not_good_after_the_restore() {
 
     let file = home.path("b.backup");
     home.prints(&["backup", text(&file), "--store", &url], "");
-    // The phone's next one is good already, and of another step than the first.
+    // The phone's next code is accepted already, and belongs to another step than the first.
     let used = code(1);
     let is_let_in = |node: &Node, code: &str| {
         let asked = shows_password(node)["mfa_token"].clone();
@@ -1367,7 +1368,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     home.fill(&url);
     let nodes = [(); 2].map(|()| home.serve(&url));
     let token = logged_in(&nodes[0]);
-    // Both remember it.
+    // Both nodes cache it.
     for node in nodes.iter().chain(&nodes) {
         assert!(is_logged_in(node, &token));
     }
@@ -1377,7 +1378,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
         panic!("{listed}");
     };
     let leaked = leaked.as_str().unwrap().to_owned();
-    // One that is only replaced is good until it ends, and told after the one that has come.
+    // A key that was only replaced is valid until it expires, and is listed after its successor.
     let rotate = ["keys", "signing", "rotate", "--json", "--store", &url];
     let rotated = home.document(&rotate, "");
     assert_eq!(rotated["former"], leaked);
@@ -1406,7 +1407,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     for (node, token) in nodes.iter().zip(&tokens) {
         assert!(is_logged_in(node, token));
     }
-    // The one that signs is ended as well, and another takes its place.
+    // The signing key is ended too, and another replaces it.
     let signing = rotated["signing"].as_str().unwrap();
     let words = end(signing);
     let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -1422,7 +1423,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     }
     let unknown = "no key of this id signs or is published: `keyproof keys signing list`";
     home.fails(&ended, b"", 1, unknown);
-    // An id may begin with a hyphen.
+    // An id may start with a hyphen.
     let hyphen = end("-j1UgnIz3yHFPjxWoW19LFC5BqshBXT3Md9luCMbGSU");
     let hyphen: Vec<_> = hyphen.iter().map(String::as_str).collect();
     home.fails(&hyphen, b"", 1, unknown);
@@ -1449,12 +1450,12 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
     let all = export("");
     assert!(all.len() > 2);
     let have_cursors = all.iter().any(|event| !event["cursor"].is_null());
-    // No cursor passes what is younger than five minutes.
+    // Events younger than five minutes have no cursor.
     if begun.elapsed() < Duration::from_secs(290) {
         assert!(!have_cursors, "{all:?}");
     }
     assert_eq!(ids(&export("null")), ids(&all));
-    // As one of two minutes ago would be; one that a clock has printed which is some minutes ahead; and one of tomorrow.
+    // A cursor from two minutes ago, one from a clock that is some minutes ahead, and one of tomorrow.
     let young = all[0]["id"].as_str().unwrap();
     let (moment, id) = young.split_once('-').unwrap();
     let moment = u64::from_str_radix(moment, 16).unwrap();
@@ -1474,7 +1475,7 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
     home.fails(&wrong, b"", 2, "a cursor is what");
 }
 
-/// An id that is full of what looks like users, in a store that serves.
+/// An id that contains many texts that look like users, in a store in use.
 #[test]
 fn a_clients_text_stops_no_reader_of_the_trail() {
     let home = Home::new();

@@ -1,4 +1,4 @@
-//! The audit trail as systemd's journal is told of it: a datagram socket stands for the journal's.
+//! Audit events for systemd's journal, which a datagram socket replaces here.
 
 use std::{
     collections::BTreeMap, io::ErrorKind, net::SocketAddr, num::NonZeroUsize,
@@ -23,14 +23,14 @@ use crate::{
     taler::site::keeper,
 };
 
-/// Whoever asks to log in with this password is told of with every attempt.
+/// Each login attempt with this password has its own event.
 const LOGIN: &str = r#"{"username":"nobody@example.com","password":"hidden-secret"}"#;
 
 async fn start(socket: &Path) -> Server {
     start_on(socket, store(Arc::new(MemoryEngine::new())).await).await
 }
 
-/// A store on an empty engine.
+/// Opens a store on an empty engine.
 async fn store(engine: Arc<dyn Engine>) -> Store {
     let entropy = Arc::new(SystemEntropy::new());
     let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
@@ -60,7 +60,7 @@ async fn start_on(socket: &Path, store: Store) -> Server {
     server.await.unwrap()
 }
 
-/// A login that is refused, and told of.
+/// Sends a login that is refused and has an event.
 async fn try_to_log_in(address: SocketAddr) {
     let mut client = Client::connect(address).await;
     let length = LOGIN.len();
@@ -87,7 +87,7 @@ async fn counted(server: &Server, outcome: &str) -> u64 {
     values.next().unwrap().parse().unwrap()
 }
 
-/// The fields of a datagram, each by its length.
+/// Parses the fields of a datagram by their lengths.
 fn fields(mut datagram: &[u8]) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     while !datagram.is_empty() {
@@ -106,7 +106,7 @@ fn fields(mut datagram: &[u8]) -> BTreeMap<String, String> {
     fields
 }
 
-/// A journal that listens at `path`.
+/// Binds a journal socket at `path`.
 fn listen(path: &Path) -> UnixDatagram {
     let journal = UnixDatagram::bind(path).unwrap();
     journal
@@ -115,7 +115,7 @@ fn listen(path: &Path) -> UnixDatagram {
     journal
 }
 
-/// The next event of an action.
+/// Returns the next event of an action.
 fn told(journal: &UnixDatagram, action: &str) -> Vec<u8> {
     let mut datagram = vec![0; 512 * 1024];
     loop {
@@ -134,9 +134,9 @@ async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
     let journal = listen(&path);
     let server = start(&path).await;
     try_to_log_in(server.address()).await;
-    // What waits is told before it ends.
+    // Waiting events are sent before the server ends.
     within(server.drain()).await;
-    // What a store has from its first start on is the server's own doing.
+    // The events of a store's first start are attributed to the server itself.
     let first = fields(&told(&journal, "instance.add"));
     assert_eq!(first["KEYPROOF_WHO"], "keyproof");
     let datagram = told(&journal, "user.authenticate");
@@ -177,7 +177,7 @@ async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
     assert!(!text.contains("hidden-secret") && !text.contains("nobody@example.com"));
 }
 
-/// A socket takes datagrams of some 200 KiB; a device's id may be as long as a request.
+/// A socket accepts datagrams of some 200 KiB, and a device's id may be as long as a request.
 #[tokio::test]
 async fn an_event_of_a_long_name_reaches_the_journal() {
     let folder = TempDir::new().unwrap();
@@ -232,8 +232,7 @@ async fn an_event_of_a_long_name_reaches_the_journal() {
     assert!(target.starts_with("instance/default/device/xxx") && target.len() <= 512);
 }
 
-/// The database was lost in the midst of the commit: nobody is told that something was done which may not have been, and what
-/// may have been is told of.
+/// The database was lost during the commit: the event is reported, but as one with an unknown outcome.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_may_be_committed_is_told_as_such() {
     let folder = TempDir::new().unwrap();
@@ -241,7 +240,7 @@ async fn an_event_that_may_be_committed_is_told_as_such() {
     let journal = listen(&path);
     let engine = FaultyEngine::new();
     let server = start_on(&path, store(engine.clone()).await).await;
-    // The first login of a store makes its signing key, by a commit of its own.
+    // A store's first login creates its signing key in a separate commit.
     try_to_log_in(server.address()).await;
     let first = fields(&told(&journal, "user.authenticate"));
     assert_eq!(first["KEYPROOF_OUTCOME"], "refused");
@@ -256,7 +255,7 @@ async fn an_event_that_may_be_committed_is_told_as_such() {
         let id = told["KEYPROOF_ID"].parse::<keyproof_service::audit::EventKey>();
         assert!(id.is_ok(), "it can be looked up in the export");
     }
-    // What is known not to be committed is nothing to tell.
+    // A change that was certainly not committed is not reported.
     engine.commits(Commits::NotApplied);
     try_to_log_in(server.address()).await;
     within(server.drain()).await;
@@ -274,7 +273,7 @@ async fn a_journal_that_is_not_there_costs_events_which_are_counted_and_comes_ba
     let path = folder.path().join("socket");
     let server = start(&path).await;
     try_to_log_in(server.address()).await;
-    // That one, and that of the store's first start.
+    // This event, and the one of the store's first start.
     within(async { while counted(&server, "lost").await < 2 {} }).await;
     assert_eq!(counted(&server, "delivered").await, 0);
     let _journal = UnixDatagram::bind(&path).unwrap();
@@ -287,7 +286,7 @@ async fn a_journal_that_is_full_holds_up_no_request_and_what_is_lost_is_counted(
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
-    // Somebody else has filled it, and nobody reads.
+    // Somebody else has filled the journal, and nobody reads it.
     let filler = UnixDatagram::unbound().unwrap();
     filler.set_nonblocking(true).unwrap();
     filler.connect(&path).unwrap();
@@ -302,7 +301,7 @@ async fn a_journal_that_is_full_holds_up_no_request_and_what_is_lost_is_counted(
         try_to_log_in(server.address()).await;
     }
     within(async { while counted(&server, "lost").await == 0 {} }).await;
-    // Once there is room again, it goes on.
+    // Once there is space again, the events continue.
     let mut datagram = vec![0; 64 * 1024];
     journal.set_nonblocking(true).unwrap();
     while journal.recv(&mut datagram).is_ok() {}

@@ -1,4 +1,4 @@
-//! A request whose body comes late: the server has judged its head when it asks for the body.
+//! A request whose body arrives late: the server has checked the head when it requests the body.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use tokio::{
 
 const ASKED_FOR: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Sends a head, and half of the body once the server asks for it; then does something else, and sends the rest.
+/// Sends a head, and half of the body once the server requests it. Then waits for `meanwhile`, and sends the rest.
 pub(crate) async fn send(
     address: SocketAddr,
     head: &str,

@@ -1,4 +1,4 @@
-//! The wire contracts, line by line, as their clients see them over a socket, and the stack below them.
+//! The wire contracts, line by line, as their clients see them over a socket, and the HTTP stack below them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What Prometheus reads after requests and commits that are known.
+//! What Prometheus reads after known requests and commits.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ async fn ask(address: SocketAddr, line: &str) -> Answer {
     client.answer().await
 }
 
-/// The series that Prometheus reads.
+/// The series of one scrape.
 struct Series(String);
 
 impl Series {
@@ -36,7 +36,7 @@ impl Series {
         Self(answer.body)
     }
 
-    /// The lines of one metric, without its help and type.
+    /// Returns the lines of one metric, without help and type.
     fn of(&self, name: &str) -> Vec<&str> {
         let lines = self.0.lines().filter(|line| !line.starts_with('#'));
         let mut lines: Vec<_> = lines
@@ -46,7 +46,7 @@ impl Series {
         lines
     }
 
-    /// The value of one series, 0 if it is not there.
+    /// Returns the value of one series, 0 if it does not exist.
     fn value(&self, series: &str) -> u64 {
         let mut values = self.0.lines().filter_map(|line| line.rsplit_once(' '));
         let found = values.find(|(name, _)| *name == series);
@@ -69,7 +69,7 @@ async fn requests_are_counted_by_dialect_method_template_and_status() {
     assert_eq!(ask("GET /healthz").await, 200);
     assert_eq!(ask("hidden").await, 400);
 
-    // A scrape is counted once it has ended: the next one tells of it.
+    // A scrape is counted when it has ended, so only the next one shows it.
     Series::scrape(&stack.server).await;
     let series = Series::scrape(&stack.server).await;
     let mut requests = series.of("keyproof_http_requests_total");
@@ -98,7 +98,7 @@ async fn requests_are_counted_by_dialect_method_template_and_status() {
     );
     assert!(!series.0.to_ascii_lowercase().contains("hidden"));
 
-    // Each has a duration, whatever its status.
+    // Each request has a duration, whatever its status.
     let durations = "keyproof_http_request_duration_seconds";
     let labels = "dialect=\"taler\",method=\"GET\",route=\"/trial/{what}\"";
     assert_eq!(series.value(&format!("{durations}_count{{{labels}}}")), 4);
@@ -106,7 +106,7 @@ async fn requests_are_counted_by_dialect_method_template_and_status() {
     assert_eq!(series.value(&infinite), 4);
 }
 
-/// Whoever has no credentials could else make a series of each method at each route.
+/// Otherwise clients without credentials could create a series for each method at each route.
 #[tokio::test]
 async fn the_methods_that_a_route_lacks_are_one_series() {
     let flags = [(LISTEN.0, LISTEN.1.into())];
@@ -180,7 +180,7 @@ async fn open_connections_are_counted_and_the_scrapes_own() {
     within(closed).await;
 }
 
-/// They would keep its eight slots for as long as `http.header_timeout`.
+/// They would occupy its eight slots until `http.header_timeout`.
 #[tokio::test]
 async fn silent_connections_do_not_blind_the_listener() {
     let an_hour = ("http.header_timeout_ms", 3_600_000.into());
@@ -219,7 +219,7 @@ async fn the_listener_serves_metrics_and_probes_alone_even_when_the_server_is_fu
     stack.trial.gate.add_permits(1);
     assert_eq!(only.answer().await.status, 200);
     drop(only);
-    // The others serve no metrics.
+    // Other listeners serve no metrics.
     assert_eq!(ask(stack.address, "GET /metrics").await.status, 404);
 }
 
@@ -263,7 +263,7 @@ async fn commits_are_counted_by_outcome_and_group() {
     assert_eq!(grown(&format!("{sizes}_count")), 3);
     assert_eq!(grown(&format!("{sizes}_sum")), 3);
     assert_eq!(grown(&format!("{sizes}_bucket{{le=\"1\"}}")), 3);
-    // Those that have not happened are there, at zero.
+    // Outcomes that have not occurred have series with the value zero.
     for never in ["not_applied", "unknown"] {
         let line = format!("{} 0", outcome(never));
         let commits = after.of("keyproof_store_commits_total");
@@ -277,7 +277,7 @@ async fn the_use_cases_and_the_process_tell_their_figures() {
     let engine = Arc::new(MemoryEngine::new());
     let site = Site::set_up(Timestamp::EPOCH, engine, &flags, |_, _| {}).await;
     let before = Series::scrape(&site.server).await;
-    // Nobody of that name is there, so that it costs a hash and says nothing.
+    // The user does not exist, so the login costs a hash and reveals nothing.
     let body = r#"{"username":"hidden-name","password":"hidden-password"}"#;
     let mut client = Client::connect(site.server.address()).await;
     let length = body.len();
@@ -296,7 +296,7 @@ async fn the_use_cases_and_the_process_tell_their_figures() {
     assert!(after.value("process_resident_memory_bytes") > 1_000_000);
     assert!(after.value("process_open_fds") > 3);
     assert!(!after.0.contains("hidden"));
-    // Without TLS there is no certificate that ends.
+    // Without TLS there is no certificate that could expire.
     let expiry = "keyproof_tls_certificate_expiry_timestamp_seconds";
     assert!(after.of(expiry).is_empty());
 }
@@ -322,7 +322,7 @@ async fn a_drain_is_seen_until_it_has_ended() {
     within(async { while value("keyproof_draining").await == 0 {} }).await;
     let unready = ask(metrics, "GET /readyz").await;
     assert_eq!((unready.status, &*unready.body), (503, "draining\n"));
-    // The scrape's own, and the one that is waited for.
+    // The scrape's own connection, and the one that is waited for.
     assert_eq!(value("keyproof_http_connections").await, 2);
     assert!(!drain.is_finished());
     trial.gate.add_permits(1);

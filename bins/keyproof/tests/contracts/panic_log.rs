@@ -1,4 +1,4 @@
-//! A handler's panic is logged, by its place and its request, without the words that it had.
+//! A handler's panic is logged with its location and its request, without its message.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use crate::stack::Stack;
 
 const INNER: &str = "KEYPROOF_TEST_INNER";
 
-/// Runs itself once more: the log of a process is its standard error.
+/// Runs itself again, because a process writes its log to its standard error.
 #[tokio::test]
 async fn a_panic_is_logged_by_place_and_request() {
     if env::var_os(INNER).is_some() {

@@ -1,4 +1,4 @@
-//! What a well-meaning client and an orchestrator see of the stack, over raw sockets.
+//! The HTTP stack as well-behaved clients and orchestrators see it, over raw sockets.
 
 use std::{
     net::SocketAddr,
@@ -44,7 +44,7 @@ async fn connections_are_kept_and_old_clients_served() {
             .await;
         assert_eq!(client.answer().await.body, r#"{"read":2}"#);
     }
-    // A body that nobody read does not end the connection if it is short.
+    // A short body that was not read does not end the connection.
     client
         .send("POST /trial/unread HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab")
         .await;
@@ -96,7 +96,7 @@ async fn the_client_is_who_the_proxy_says() {
     let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
     let stack = Stack::start(&[("http.trusted_proxies", proxies)]).await;
     assert_eq!(stack.send(request).await.body, r#"{"client":"192.0.2.1"}"#);
-    // Whatever a client has sent before it.
+    // Whatever the client has sent before it.
     let forged =
         b"GET /trial/client HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: \xe9, 192.0.2.1\r\n\r\n";
     assert_eq!(stack.send(forged).await.body, r#"{"client":"192.0.2.1"}"#);
@@ -119,7 +119,7 @@ async fn a_drain_waits_for_what_was_begun() {
         trial,
     } = stack;
     let drain = tokio::spawn(server.drain());
-    // The idle connection ends at once, and the listener with it.
+    // The idle connection ends at once, and so does the listener.
     assert!(idle.rest().await.is_empty());
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
@@ -148,7 +148,7 @@ async fn a_drain_waits_for_a_change_whose_client_has_left() {
     assert_eq!(trial.writes.load(Ordering::SeqCst), 1);
 }
 
-/// A drain whose own deadline, and every other, lies far beyond the test's.
+/// Deadlines far beyond the test's, including the drain's.
 const NO_DEADLINE: [(&str, i64); 3] = [
     ("http.drain_timeout_ms", 3_600_000),
     ("http.header_timeout_ms", 3_600_000),
@@ -182,7 +182,7 @@ async fn a_drain_does_not_wait_for_what_has_not_come() {
         ))
         .await;
     assert_eq!(expecting.answer().await.status, 100);
-    // Connections are accepted in order: once these are answered, those have begun.
+    // Connections are accepted in order: once these are answered, the earlier ones have begun.
     for _ in 0..20 {
         stack.serves().await;
     }
@@ -281,10 +281,10 @@ async fn a_server_that_is_dropped_is_gone() {
     }
 }
 
-/// Whether an answer is in a contract's shape.
+/// Returns whether an answer has a contract's form.
 type Shape = fn(&Answer) -> bool;
 
-/// Only Taler's answers are for every page on the web, and each contract's clients read its own.
+/// Only Taler's answers allow every web page to read them, and each contract's clients need its own form.
 #[tokio::test]
 async fn a_head_that_cannot_be_read_is_refused_by_whose_path_it_names() {
     let own = [("dialects.f5.listen", toml::Value::from("127.0.0.1:0"))];

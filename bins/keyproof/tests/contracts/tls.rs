@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::stack::{Stack, within};
 
-/// A certificate for `localhost` in files.
+/// The files of a certificate for `localhost`.
 struct Files {
     folder: TempDir,
 }
@@ -26,12 +26,12 @@ impl Files {
         }
     }
 
-    /// Writes a new pair, and returns what a client must trust.
+    /// Writes a new pair, and returns the roots that a client must trust.
     fn renew(&self) -> RootCertStore {
         self.renew_until(4096)
     }
 
-    /// The same, of a certificate that ends with the year before.
+    /// The same, for a certificate that expires at the start of `year`.
     fn renew_until(&self, year: i32) -> RootCertStore {
         let signing_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
@@ -56,7 +56,7 @@ impl Files {
     }
 }
 
-/// What `/healthz` answers to a client with these roots.
+/// Returns the answer of `/healthz` to a client with these roots.
 async fn health(
     stack: &Stack,
     roots: &RootCertStore,
@@ -109,7 +109,7 @@ async fn files_are_served_and_read_again() {
         .await
         .unwrap_err();
 
-    // Files that cannot be used change nothing.
+    // Unusable files change nothing.
     fs::write(files.path("key.pem"), "no key").unwrap();
     stack.server.reload().unwrap_err();
     within(health(&stack, &new, &version::TLS13)).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_stalled_or_failed_handshake_ends_alone() {
     let files = Files::new();
     let roots = files.renew();
     let [certificate, key] = files.flags();
-    // The sound handshake has no longer.
+    // The valid handshake has the same deadline.
     let deadline = ("http.header_timeout_ms", 3_000.into());
     let stack = Stack::start(&[certificate, key, deadline]).await;
 
@@ -165,9 +165,9 @@ async fn a_drain_does_not_wait_for_a_handshake() {
     let stack = Stack::start(&[certificate, key, head, drain]).await;
     let mut silent = stack.connect().await;
     let mut half = stack.connect().await;
-    // The head of a record of TLS that holds a ClientHello.
+    // The header of a TLS record with a ClientHello.
     half.send([22, 3, 1, 0, 200, 1, 0, 0]).await;
-    // Connections are accepted in order: once this one has ended, those have begun.
+    // Connections are accepted in order: once this one has ended, the earlier ones have begun.
     let mut plain = stack.connect().await;
     plain.send("GET /healthz HTTP/1.1\r\n\r\n").await;
     plain.rest().await;
@@ -183,7 +183,7 @@ async fn a_self_signed_certificate_has_a_fingerprint() {
     let bytes: Vec<&str> = fingerprint.split(':').collect();
     assert_eq!(bytes.len(), 32);
     assert!(bytes.iter().all(|byte| byte.len() == 2));
-    // A stranger to it does not trust it.
+    // A client without the root rejects it.
     let nobody = RootCertStore::empty();
     within(health(&stack, &nobody, &version::TLS13))
         .await

@@ -1,4 +1,4 @@
-//! Traces, as an OpenTelemetry collector is sent them: a stub on loopback decodes what comes.
+//! Traces for an OpenTelemetry collector: a stub on loopback decodes them.
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc};
 
@@ -25,11 +25,11 @@ use crate::{
     stack::{Client, Stack, within},
 };
 
-/// What W3C Trace Context, section 3.2, has as its example.
+/// The example of W3C Trace Context, section 3.2.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// A collector, which sends what it was sent.
+/// A collector, which passes on what it receives.
 struct Collector {
     address: SocketAddr,
     /// The head and the body of each request.
@@ -37,7 +37,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// Answers with this status.
+    /// Starts a collector that answers with this status.
     async fn start(status: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -50,7 +50,8 @@ impl Collector {
         Self { address, received }
     }
 
-    /// A server that sends spans there, once it has answered these and ended, and the bodies that came.
+    /// Starts a server that sends spans to the collector. Returns the spans and the bodies once these requests are answered and the
+    /// server has ended.
     async fn spans(
         mut self,
         flags: &[(&'static str, toml::Value)],
@@ -63,13 +64,13 @@ impl Collector {
         for request in requests {
             stack.send(request).await;
         }
-        // What waits is sent before it ends.
+        // Waiting spans are sent before the server ends.
         stack.server.drain().await;
         let (spans, bodies, _) = self.taken();
         (spans, bodies)
     }
 
-    /// What has come so far: the spans, the bodies and the heads.
+    /// Returns everything received so far: the spans, the bodies and the heads.
     fn taken(&mut self) -> (Vec<Span>, Vec<u8>, String) {
         let (mut spans, mut bodies, mut heads) = (Vec::new(), Vec::new(), String::new());
         while let Ok((head, body)) = self.received.try_recv() {
@@ -89,7 +90,7 @@ impl Collector {
     }
 }
 
-/// The head and the body of one request, which is answered so.
+/// Receives one request, and answers it with this status. Returns its head and body.
 async fn take(mut socket: TcpStream, status: &str) -> (String, Vec<u8>) {
     let mut received = Vec::new();
     let (head, start, length) = loop {
@@ -219,7 +220,7 @@ async fn a_trace_goes_on_where_a_trusted_proxy_says_so_and_nowhere_else() {
     for (proxies, fields, goes_on) in [
         (&trusted, traceparent("01"), true),
         (&strangers, traceparent("01"), false),
-        // Whoever stands before the trusted proxy has no say in it.
+        // A client in front of the trusted proxy has no influence.
         (
             &strangers,
             format!("X-Forwarded-For: 10.0.0.1\r\n{}", traceparent("01")),
@@ -246,7 +247,7 @@ async fn a_trace_goes_on_where_a_trusted_proxy_says_so_and_nowhere_else() {
         assert_eq!(parent, if goes_on { PARENT } else { "" }, "{fields}");
         assert_ne!(hex(&span.span_id), PARENT);
     }
-    // A proxy that does not sample decides for all behind it; a stranger does not.
+    // A trusted proxy's decision not to sample applies; a stranger's does not.
     for (proxies, spans) in [(trusted, 0), (strangers, 1)] {
         let collector = Collector::start("200 OK").await;
         let sent = request(line, &traceparent("00"));
@@ -255,7 +256,7 @@ async fn a_trace_goes_on_where_a_trusted_proxy_says_so_and_nowhere_else() {
     }
 }
 
-/// The value of a series of `keyproof_otlp_spans_total`.
+/// Returns the value of a series of `keyproof_otlp_spans_total`.
 async fn counted(stack: &Stack, outcome: &str) -> u64 {
     let mut client = Client::connect(stack.server.metrics_address().unwrap()).await;
     client.send(request("GET /metrics", "")).await;
@@ -299,7 +300,7 @@ async fn a_collector_that_is_gone_or_refuses_costs_spans_which_are_counted() {
 
 #[tokio::test]
 async fn a_collector_that_hangs_holds_up_neither_requests_nor_the_end() {
-    // It takes connections, and never answers.
+    // It accepts connections, and never answers.
     let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
     let stack = traced(listener.local_addr().unwrap()).await;
     for _ in 0..3 {
@@ -341,7 +342,7 @@ async fn what_a_request_waits_for_is_told_below_it_by_its_kind_alone() {
     log_in(401, "").await;
     faults.commits(Commits::NotApplied);
     log_in(503, "").await;
-    // Of what a proxy does not sample nothing is told, neither it nor its parts.
+    // A request that a proxy does not sample has no spans, nor do its parts.
     log_in(503, &traceparent("00")).await;
     site.server.drain().await;
     let (spans, bodies, _) = collector.taken();
@@ -423,7 +424,7 @@ async fn a_collector_gets_the_fields_of_the_file_and_nobody_else_reads_it() {
     assert!(heads.contains("\r\nx-scope: a"), "{heads}");
 }
 
-/// An engine that is followed is the engine that it was.
+/// A traced engine passes the same tests as the engine itself.
 mod conformance {
     use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Sockets that outlive the server: over a restart under load, no connection is refused and every request is answered.
+//! Sockets that outlive the server: during a restart under load, no connection is refused and every request is answered.
 
 use std::{
     fs,
@@ -21,11 +21,11 @@ use super::node::{Node, PATIENCE};
 const CLIENTS: usize = 8;
 const RESTARTS: usize = 5;
 
-/// Passes a socket as systemd does: as descriptor 3, under a name. The shell puts it there.
+/// Passes a socket as systemd does: as descriptor 3, with a name. The shell moves it there.
 const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=$1; \
                     export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; shift; exec \"$@\"";
 
-/// Passes a second one, too, which is the standard output until then.
+/// Also passes a second socket, which is the standard output before.
 const PASS_TWO: &str = "exec 3<&0 4<&1 0</dev/null 1>&2; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=$1; \
                         export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; shift; exec \"$@\"";
 
@@ -126,7 +126,7 @@ fn a_passed_socket_is_judged_by_its_own_address_and_name() {
             &[],
             "no listener takes a socket called radius",
         ),
-        // Nobody would accept what connects to it.
+        // Nobody would accept connections on it.
         (&here, "dps", &["--dialects", "taler"], "and dps is off"),
         (&here, "account", &without_account, "and account is off"),
     ] {
@@ -137,7 +137,7 @@ fn a_passed_socket_is_judged_by_its_own_address_and_name() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(says), "{said}");
     }
-    // What a flag says of the address is not asked: the socket is there.
+    // The address in a flag is ignored, because the socket is already there.
     let flags = ["--listen", "192.0.2.1:80"];
     let node = Node::start_with(serve(&home, &here, "keyproof.socket", &flags));
     assert_eq!(node.address, here.local_addr().unwrap());
@@ -158,7 +158,7 @@ fn a_socket_that_nothing_would_listen_on_is_refused() {
             "dps:dps",
             "two sockets are called dps: only the name http may be used more than once",
         ),
-        // One that is passed twice: what shares an address shares a listener.
+        // A socket that is passed twice: dialects with the same address share one listener.
         ([&first, &first], "http:dps", spare.as_str()),
     ] {
         let mut command = serve_two(&home, sockets, names);
@@ -184,7 +184,7 @@ fn ask(address: SocketAddr) -> std::io::Result<u16> {
     ask_for(address, "/healthz")
 }
 
-/// One request on a connection of its own, and its answer's status.
+/// Sends one request on a new connection, and returns the answer's status.
 fn ask_for(address: SocketAddr, path: &str) -> std::io::Result<u16> {
     let mut client = TcpStream::connect(address)?;
     client.set_read_timeout(Some(PATIENCE))?;

@@ -1,10 +1,10 @@
-//! The checker: what was promised, against what is there and what the audit trail tells.
+//! The checker: compares what was promised with the stored state and the audit trail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::{Deed, Promise, Records, Round, State};
 
-/// An event of the trail that says that a change was made.
+/// An audit event that reports a change.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
     pub(crate) action: String,
@@ -12,29 +12,29 @@ pub(crate) struct Event {
     pub(crate) request_id: Option<String>,
 }
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Violation {
-    /// Two requests were granted that asked for the same state: a code accepted twice, at once or later; two winners of
-    /// one etag.
+    /// Two requests that required the same state succeeded: a code was accepted twice, at once or later, or one etag had two
+    /// winners.
     GrantedTwice { thing: String },
-    /// Every request of a round was refused, though the thing was in the state for it.
+    /// Every request of a round was refused, although the thing was in the required state.
     RefusedWrongly { thing: String },
-    /// A thing is not as it was acknowledged, nor as a request without an answer may have left it.
+    /// A thing is neither in its acknowledged state nor in one that an unanswered request may have left.
     Differs {
         thing: String,
         allowed: Vec<State>,
         found: State,
     },
-    /// A thing is there that nobody asked for.
+    /// A thing exists that nobody requested.
     Unasked { thing: String },
-    /// A read missed what had been acknowledged before it.
+    /// A read missed something that was acknowledged before it.
     Stale(String),
     /// An acknowledged change has no event, or more than one.
     Events { request_id: String, count: usize },
-    /// A change has an event though its answer said that it was not made.
+    /// A change has an event, although its answer said that it was not made.
     EventOfNothing { request_id: String },
-    /// The trail tells more changes of a target, or fewer, than there are.
+    /// The trail has more changes of a target, or fewer, than there were.
     Trail {
         action: String,
         target: String,
@@ -43,8 +43,8 @@ pub(crate) enum Violation {
     },
 }
 
-/// Everything that is wrong. `found` holds what was read back after the last request has ended, by the things' names;
-/// of a thing that cannot be read nothing is known.
+/// Returns everything that is wrong. `found` is the state that was read after the last request, by the things' names; it is `None`
+/// for a thing that cannot be read.
 pub(crate) fn violations(
     records: &Records,
     found: &BTreeMap<String, State>,
@@ -70,7 +70,7 @@ pub(crate) fn violations(
     violations
 }
 
-/// By action and target: changes that nobody was told of, and that must be, or may be, in the trail all the same.
+/// Changes, by action and target, that were not acknowledged to anybody: those that must be in the trail, and those that may be.
 #[derive(Default)]
 struct Made {
     surely: BTreeMap<(String, String), usize>,
@@ -86,7 +86,7 @@ impl Made {
         violations: &mut Vec<Violation>,
     ) {
         let thing = thing.to_owned();
-        // What it may be like, and through which request that was not answered.
+        // The states that are possible, each with the unanswered request that would have caused it.
         let mut allowed: Vec<(State, Option<&Deed>)> = vec![(State::Absent, None)];
         for round in rounds {
             let with = |promise| round.iter().filter(move |deed| deed.promise == promise);
@@ -114,7 +114,7 @@ impl Made {
 
         let place = |deed: &Deed| (deed.action.to_owned(), deed.target.clone());
         let Some(found) = found else {
-            // One of the open ones, if any.
+            // One of the unanswered requests may have been done, if there are any.
             if let Some(open) = allowed.iter().find_map(|(_, deed)| *deed) {
                 *self.perhaps.entry(place(open)).or_default() += 1;
             }
@@ -167,7 +167,7 @@ fn judge_trail(records: &Records, made: &Made, trail: &[Event], violations: &mut
             _ => {}
         }
     }
-    // What is left was done on requests whose clients do not know it.
+    // The remaining events are of requests whose clients got no answer.
     let mut told: BTreeMap<(String, String), usize> = BTreeMap::new();
     for event in trail {
         let id = event.request_id.as_deref().unwrap_or_default();
@@ -202,7 +202,7 @@ mod tests {
         State::Is(state.to_owned())
     }
 
-    /// A request of that id for a state.
+    /// Returns a request with this id for a state.
     fn deed(id: &str, promise: Promise, becomes: State) -> Deed {
         Deed {
             action: ACTION,
@@ -303,7 +303,7 @@ mod tests {
             thing: "thing".to_owned(),
         };
         assert_eq!(judge(&[&both], is("spent"), &["1", "2"]), [twice]);
-        // Later, where it may only be refused.
+        // Later, when it may only be refused.
         let first = [deed("1", Done, is("spent"))];
         let again = |promise| [deed("2", promise, is("spent"))];
         assert_eq!(judge(&[&first, &again(Refused)], is("spent"), &["1"]), []);
@@ -331,7 +331,7 @@ mod tests {
         };
         let refused = [deed("1", Refused, is("a")), deed("2", Refused, is("a"))];
         assert_eq!(judge(&[&refused], State::Absent, &[]), [wrongly]);
-        // Somebody else may have been granted it, or the server said that it could not.
+        // Another request may have succeeded, or the server reported that it could not.
         let open = [deed("1", Refused, is("a")), deed("", Unknown, is("a"))];
         assert_eq!(judge(&[&open], is("a"), &["unknown"]), []);
         let unable = [deed("1", Refused, is("a")), deed("2", NotDone, is("a"))];
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(judge(is("b"), &["1", "unknown"]), []);
         assert_eq!(judge(is("c"), &["1", "unknown"]), []);
         assert!(differs(&judge(State::Absent, &["1"])));
-        // Half of it.
+        // With one of the two events.
         let without = judge(is("b"), &["1"]);
         assert!(matches!(
             *without,

@@ -1,4 +1,4 @@
-//! A client: one connection a request, to whichever node is up.
+//! A client: one connection per request, to any node that is running.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use tokio::{
 
 use crate::node::PATIENCE;
 
-/// Where the nodes are that are up.
+/// The addresses of the running nodes.
 #[derive(Clone)]
 pub(crate) struct Fleet(Arc<watch::Sender<Vec<Option<SocketAddr>>>>);
 
 impl Fleet {
-    /// So many, none of which is up.
+    /// Creates a fleet of this many nodes, none of which is running.
     pub(crate) fn of(nodes: usize) -> Self {
         Self(Arc::new(watch::Sender::new(vec![None; nodes])))
     }
@@ -33,7 +33,7 @@ impl Fleet {
         self.0.send_modify(|nodes| nodes[node] = None);
     }
 
-    /// The node that is wished for, or the next that is up. Waits until there is one.
+    /// Returns the preferred node, or the next running one. Waits until there is one.
     async fn pick(&self, wish: usize) -> SocketAddr {
         let next = |nodes: &[Option<SocketAddr>]| {
             let count = nodes.len();
@@ -79,13 +79,13 @@ impl Call {
         self
     }
 
-    /// Sends it to a node that takes it, and waits for its answer.
+    /// Sends the request to a node that accepts it, and waits for the answer.
     pub(crate) async fn send(&self, fleet: &Fleet, wish: usize) -> Reply {
         let reply = timeout(PATIENCE, async {
             loop {
                 match TcpStream::connect(fleet.pick(wish).await).await {
                     Ok(stream) => return self.exchange(stream).await.unwrap_or(Reply::Broken),
-                    // It is gone, and nothing was sent.
+                    // The node is gone, and nothing was sent.
                     Err(_) => sleep(Duration::from_millis(2)).await,
                 }
             }
@@ -96,7 +96,7 @@ impl Call {
         reply
     }
 
-    /// Sends it again until a node says what became of it: for what changes nothing that is judged.
+    /// Repeats the request until a node returns its outcome. For requests that change nothing that is checked.
     pub(crate) async fn insist(&self, fleet: &Fleet, wish: usize) -> Answer {
         let answered = timeout(PATIENCE, async {
             loop {
@@ -132,7 +132,7 @@ impl Call {
             Some(value.to_str().expect("plain text").to_owned())
         };
         if head.status == StatusCode::SERVICE_UNAVAILABLE && self.path != "/readyz" {
-            // Of a change that took too long it is not known whether it is made: nobody is told to try again.
+            // A change that took too long may have been made, so its answer must not tell the client to retry.
             let is_told = header("retry-after").is_some();
             let said = String::from_utf8_lossy(&body);
             let may_be_made = ["it is not known whether it is carried out", "503001"]
@@ -149,25 +149,25 @@ impl Call {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Answered(Answer),
-    /// The connection broke after it was made: the request may have arrived.
+    /// The connection broke after it was made, so the request may have arrived.
     Broken,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// As the audit trail knows it.
+    /// The id in the audit trail.
     pub(crate) request_id: Option<String>,
     pub(crate) json: Value,
     pub(crate) body: String,
 }
 
 impl Answer {
-    /// The member of that name in an answer that must be 200.
+    /// Returns the member with this name of an answer that must have status 200.
     #[track_caller]
     pub(crate) fn text(&self, member: &str) -> String {
         assert_eq!(self.status, 200, "{self:?}");

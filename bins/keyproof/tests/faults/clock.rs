@@ -1,7 +1,7 @@
-//! The clock of a running server is set forward and back by an hour, and the phones' clocks with it.
+//! Sets the clock of a running server, and the phones' clocks with it, forward and back by an hour.
 //!
-//! libfaketime does it to the real process: the clock that it reads is the system's, and its timers go by another that
-//! stays as it is, as they would on a machine whose clock is set.
+//! libfaketime does this to the real process: it changes the wall clock, but not the monotonic clock that timers use, as on a
+//! machine whose clock is set.
 
 use std::{
     fs,
@@ -22,11 +22,11 @@ use crate::{
 
 const HOUR: i64 = 60 * 60;
 
-/// By how many seconds clocks are off. It does not change while it is read.
+/// The clocks' offset in seconds. It does not change while a reading is held.
 #[derive(Clone, Default)]
 pub(crate) struct Clock(Arc<RwLock<i64>>);
 
-/// A clock that stands still, but for time.
+/// A clock whose offset cannot change while this exists. Time still passes.
 pub(crate) struct Reading(OwnedRwLockReadGuard<i64>);
 
 impl Clock {
@@ -36,14 +36,14 @@ impl Clock {
 }
 
 impl Reading {
-    /// Seconds since the Unix epoch.
+    /// Returns the seconds since the Unix epoch.
     pub(crate) fn seconds(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         now.as_secs().checked_add_signed(*self.0).unwrap()
     }
 }
 
-/// The clock of a process, which a file sets.
+/// The clock of a process, which is set through a file.
 #[derive(Clone)]
 pub(crate) struct Faketime {
     library: PathBuf,
@@ -52,7 +52,7 @@ pub(crate) struct Faketime {
 
 impl Faketime {
     pub(crate) fn new(folder: &Path) -> Self {
-        // The program that would set it shares memory under its process id, which one that was killed leaves behind.
+        // The `faketime` program would share memory under its process id, which a killed process leaves behind.
         let folders = fs::read_dir("/usr/lib").unwrap().map(Result::unwrap);
         let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
         let library = libraries.find(|library| library.exists());
@@ -62,7 +62,7 @@ impl Faketime {
         }
     }
 
-    /// Servers that read this clock.
+    /// Starts servers that read this clock.
     pub(crate) fn serve(&self, installation: Installation, nodes: usize) -> Cluster {
         let faketime = self.clone();
         Cluster::start_by(installation, nodes, move |command| faketime.under(command))
@@ -79,7 +79,7 @@ impl Faketime {
         command
     }
 
-    /// Both clocks at once.
+    /// Sets both clocks at once.
     pub(crate) async fn set(&self, clock: &Clock, offset: i64) {
         let mut clock = clock.0.write().await;
         let next = self.file.with_extension("next");
@@ -89,7 +89,7 @@ impl Faketime {
     }
 }
 
-/// A server on SQLite, by clocks that are off by so much, and how they are set.
+/// Starts a server on SQLite with clocks that are off by `offset`. Also returns the means to set them.
 async fn serve(offset: i64) -> (Cluster, Faketime, Clock) {
     let installation = Installation::on_sqlite();
     let faketime = Faketime::new(installation.folder());
@@ -105,7 +105,7 @@ async fn what_was_acknowledged_survives_a_clock_that_is_set() {
     let (cluster, faketime, clock) = serve(-HOUR).await;
     let load = Load::start_by(&clock, &cluster, seed).await;
     let ledger = load.ledger();
-    // What was accepted at noon is tried again at noon, after one o'clock.
+    // Codes that were accepted at noon are tried again at noon, after the clock has shown one o'clock.
     for offset in [0, HOUR, 0, -HOUR].into_iter().cycle().take(24) {
         faketime.set(&clock, offset).await;
         ledger
@@ -140,7 +140,7 @@ async fn neither_codes_nor_guesses_come_back_with_the_clock() {
         set(offset).await;
         assert_eq!(answer(&code).await, 401, "{offset}");
     }
-    // Nor does one of the hour before, which was never used.
+    // A code of the hour before is rejected too, even if it was never used.
     set(-HOUR).await;
     assert_eq!(answer(&shown().await).await, 401);
     set(120).await;
@@ -149,7 +149,7 @@ async fn neither_codes_nor_guesses_come_back_with_the_clock() {
     for _ in 0..3 {
         login("wrong horse").await;
     }
-    // The lock lasts 300 seconds, and from one line to the next go a few.
+    // The lock lasts 300 seconds, and a few seconds pass between the lines.
     for (offset, is_locked) in [
         (120, true),
         (120 - HOUR, true),

@@ -14,7 +14,7 @@ pub(crate) struct Cluster {
     pub(crate) installation: Installation,
     pub(crate) fleet: Fleet,
     nodes: Vec<Option<Node>>,
-    /// Makes another command of the one that serves.
+    /// Turns the command that serves into another.
     by: Box<dyn Fn(Command) -> Command>,
 }
 
@@ -23,7 +23,7 @@ impl Cluster {
         Self::start_by(installation, nodes, |command| command)
     }
 
-    /// The same, each server run by another command.
+    /// The same, with each server started by a modified command.
     pub(crate) fn start_by(
         installation: Installation,
         nodes: usize,
@@ -42,12 +42,12 @@ impl Cluster {
         cluster
     }
 
-    /// How many there are, up or not.
+    /// Returns the number of nodes, running or not.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// `kill -9`
+    /// Kills a node with SIGKILL.
     pub(crate) fn kill(&mut self, node: usize) {
         self.fleet.down(node);
         self.nodes[node] = None;
@@ -60,7 +60,7 @@ impl Cluster {
         self.nodes[node] = Some(started);
     }
 
-    /// Waits until a node's `/readyz` answers this.
+    /// Waits until a node's `/readyz` returns this status.
     pub(crate) async fn becomes(&self, node: usize, status: u16) {
         let reached = async {
             while self.readiness(node).await != Some(status) {
@@ -71,7 +71,7 @@ impl Cluster {
         assert!(reached.is_ok(), "readyz of {node} does not become {status}");
     }
 
-    /// What a node's `/readyz` answers.
+    /// Returns the status of a node's `/readyz`.
     pub(crate) async fn readiness(&self, node: usize) -> Option<u16> {
         match Call::new("GET", "/readyz").send(&self.fleet, node).await {
             Reply::Answered(answer) => Some(answer.status),
@@ -79,7 +79,7 @@ impl Cluster {
         }
     }
 
-    /// The process ids of those that are up.
+    /// Returns the process ids of the running nodes.
     pub(crate) fn processes(&self) -> impl Iterator<Item = u32> {
         self.nodes.iter().flatten().map(Node::id)
     }

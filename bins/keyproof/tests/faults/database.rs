@@ -1,4 +1,4 @@
-//! The database of several nodes goes away, or the way to it.
+//! The database of several nodes, or the connection to it, is lost.
 
 use std::time::Duration;
 

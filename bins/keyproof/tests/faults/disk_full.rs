@@ -1,4 +1,4 @@
-//! The disk fills up under SQLite, and empties again.
+//! The disk of an SQLite store becomes full, and has space again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +23,7 @@ use crate::{
 
 const MIB: u64 = 1 << 20;
 
-/// Every group that was told.
+/// The verdicts of every group of commits.
 #[derive(Default)]
 struct Groups(Mutex<Vec<Vec<Result<(), CommitError>>>>);
 
@@ -61,7 +61,7 @@ async fn a_group_that_does_not_fit_fails_whole_and_earlier_ones_stay() {
 
     let (mut kept, mut refused) = (Vec::new(), Vec::new());
     disk.fill(300_000);
-    // Forty at a time until the disk is full, and then once more.
+    // Forty at a time until the disk is full, and then one more wave.
     for wave in 0.. {
         let mut commits = JoinSet::new();
         for number in (0..40).map(|number| wave * 40 + number) {
@@ -136,12 +136,12 @@ async fn a_server_is_ready_only_if_what_failed_would_fit() {
     assert_eq!(add("before", 100_000).await, fits());
     assert_eq!(cluster.readiness(0).await, Some(200));
 
-    // There is room for a page or two.
+    // There is space for a page or two.
     disk.fill(24 << 10);
     assert_eq!(cluster.readiness(0).await, Some(200), "nothing has failed");
     assert_eq!(add("large", 100_000).await, does_not());
     assert_eq!(cluster.readiness(0).await, Some(503));
-    // That a small one is taken says nothing of large ones.
+    // A small commit that succeeds proves nothing about large ones.
     assert_eq!(add("small", 1).await, fits());
     assert_eq!(cluster.readiness(0).await, Some(503));
 
@@ -172,7 +172,7 @@ async fn what_was_acknowledged_survives_full_disks() {
         ledger.failed(failures).await;
         cluster.becomes(0, 503).await;
         if round % 5 == 4 {
-            // Killed while it is full, and started again before there is room.
+            // Killed while the disk is full, and started again before there is space.
             cluster.kill(0);
             cluster.bring_up(0);
         }

@@ -1,11 +1,10 @@
-//! Tests that need surroundings of their own, and run themselves again there.
+//! Tests that need a special environment, and run themselves again in it.
 
 use std::{env, process::Command};
 
-/// Runs the test of this name once more, in a process that the command makes surroundings for, with these flags of
-/// libtest's.
+/// Runs the test with this name again, in a process that the command prepares an environment for, with these libtest flags.
 ///
-/// Of a name that no test has, libtest says that all of nothing passed: that is a failure here.
+/// If no test has the name, libtest reports success after zero tests: that is a failure here.
 pub(crate) fn run_again(test: &str, within: &mut Command, flags: &[&str], place: &str) {
     let output = within
         .arg(env::current_exe().unwrap())

@@ -1,4 +1,4 @@
-//! What an operator sets up once: a configuration, a store under it, and commands beside the servers.
+//! An operator's setup: a configuration, a store for it, and commands that run beside the servers.
 
 use std::{
     fs::{self, OpenOptions},
@@ -15,17 +15,17 @@ use tempfile::TempDir;
 
 const KEYPROOF: &str = env!("CARGO_BIN_EXE_keyproof");
 
-/// A configuration in a folder of its own.
+/// A configuration in a separate folder.
 pub(crate) struct Installation {
     folder: TempDir,
-    /// What serves, and every command.
+    /// The program that serves and runs every command.
     program: PathBuf,
-    /// Runs as long as an installation needs it.
+    /// A database that runs as long as an installation needs it.
     _postgres: Option<Arc<Postgres>>,
 }
 
 impl Installation {
-    /// On a new SQLite file.
+    /// Creates an installation on a new SQLite file.
     pub(crate) fn on_sqlite() -> Self {
         Self::on_sqlite_in(TempDir::new().unwrap())
     }
@@ -35,7 +35,7 @@ impl Installation {
         Self::on_sqlite_of(folder, Path::new(KEYPROOF))
     }
 
-    /// The same, made by this program.
+    /// The same, created by this program.
     pub(crate) fn on_sqlite_by(program: &Path) -> Self {
         Self::on_sqlite_of(TempDir::new().unwrap(), program)
     }
@@ -48,7 +48,7 @@ impl Installation {
         installation
     }
 
-    /// On a new database of the PostgreSQL that this process's tests share.
+    /// Creates an installation on a new database of the PostgreSQL server that this process's tests share.
     pub(crate) fn on_postgres() -> Self {
         let postgres = Postgres::shared().unwrap();
         let installation = Self::on_database(&postgres.database().unwrap());
@@ -58,12 +58,12 @@ impl Installation {
         }
     }
 
-    /// On the database at this URL, which is migrated.
+    /// Creates an installation on the database at this URL, and migrates it.
     pub(crate) fn on_database(url: &str) -> Self {
         Self::on_database_by(Path::new(KEYPROOF), url)
     }
 
-    /// The same, made by this program.
+    /// The same, created by this program.
     pub(crate) fn on_database_by(program: &Path, url: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let key = folder.path().join("master-key");
@@ -78,7 +78,7 @@ impl Installation {
     }
 
     fn of(folder: TempDir, program: &Path, store: &str) -> Self {
-        // How much an address, a key or a service may do is not what is tried here.
+        // Rate limits of addresses, keys and services are not tested here.
         let config = format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nlevel = \"warn\"\n\
@@ -96,7 +96,7 @@ impl Installation {
         }
     }
 
-    /// Locks no account: where somebody guesses for longer than any lock lasts, and locks are not what is tried.
+    /// Disables account locks: for tests that guess for longer than a lock lasts, and do not test locks.
     pub(crate) fn without_locks(self) -> Self {
         let config = OpenOptions::new().append(true).open(self.config());
         let text = b"[emnify]\nlockout_failures = 1000000\n";
@@ -104,7 +104,7 @@ impl Installation {
         self
     }
 
-    /// From now on this program serves, and is every command.
+    /// Uses this program for the server and every command from now on.
     pub(crate) fn run_by(&mut self, program: &Path) {
         program.clone_into(&mut self.program);
     }
@@ -117,12 +117,12 @@ impl Installation {
         self.folder().join("keyproof.toml")
     }
 
-    /// The program with these arguments, in an environment of its own.
+    /// Returns the program with these arguments, in a separate environment.
     pub(crate) fn keyproof(&self, arguments: &[&str]) -> Command {
         self.program(&self.program, arguments)
     }
 
-    /// The same of this program.
+    /// The same for another program.
     pub(crate) fn program(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
@@ -134,7 +134,7 @@ impl Installation {
         command
     }
 
-    /// What a command prints that must succeed and is told this on standard input.
+    /// Returns the output of a command that must succeed, with this standard input.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str], input: &str) -> String {
         let mut child = self
@@ -145,7 +145,7 @@ impl Installation {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // One that reads nothing may have ended already.
+        // A command that reads no input may have ended already.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
         let output = child.wait_with_output().unwrap();
@@ -154,13 +154,13 @@ impl Installation {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A new operator's token of this scope.
+    /// Returns a new operator's token with this scope.
     pub(crate) fn token(&self, scope: &str) -> String {
         let create = ["token", "create", "--quiet", "--scope", scope];
         self.run(&create, "").trim_end().to_owned()
     }
 
-    /// The whole audit trail, as the command prints it.
+    /// Returns the whole audit trail, as the command prints it.
     pub(crate) fn trail(&self) -> Vec<Value> {
         let document: Value = serde_json::from_str(&self.run(&["audit", "--json"], "")).unwrap();
         document["events"].as_array().unwrap().clone()

@@ -1,4 +1,4 @@
-//! Servers are killed under load, again and again.
+//! Servers are killed under load repeatedly.
 
 use crate::{
     cluster::Cluster, installation::Installation, ledger::Promise, load::Load, seed::Seed,

@@ -1,9 +1,9 @@
-//! The model: everything that was asked for, and what the answers promised.
+//! The model: everything that was requested, and what the answers promised.
 //!
-//! A *thing* is what a request changes: a device, a certificate, a code that is good once. Each thing is changed in
-//! *rounds*, one after the other. The requests of one round race: they all ask for the thing as the round before left
-//! it, so that at most one may be granted; none, if they ask for what it is already. Once a round has left open what became of it, its thing is left alone: a
-//! request that nobody answered may still take effect later.
+//! A *thing* is what a request changes: a device, a certificate, a code that can be used once. Each thing is changed in *rounds*,
+//! one after the other. The requests of one round race: all require the state that the previous round left, so at most one may
+//! succeed, and none if they request the state that it has already. After a round with an unknown outcome the thing is not changed
+//! again, because an unanswered request may still take effect.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,39 +14,39 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{client::Reply, node::PATIENCE};
 
-/// What an answer says about the change that was asked for.
+/// What an answer promises about the requested change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Promise {
-    /// It is made, for good.
+    /// It was made and is durable.
     Done,
-    /// The thing was not in the state for it: it is not made, and never will be.
+    /// The thing was not in the required state: the change was not made, and never will be.
     Refused,
-    /// The server could not: it is not made, and never will be.
+    /// The server was not able to: the change was not made, and never will be.
     NotDone,
     /// Nothing, or there was no answer.
     Unknown,
 }
 
-/// What a thing is like.
+/// The state of a thing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     Absent,
-    /// There, as it is told.
+    /// It exists, in the state that an answer has described.
     Is(String),
-    /// There, but not as any answer has told.
+    /// It exists, in a state that no answer has described.
     Other,
 }
 
-/// One request for a change.
+/// A request for a change.
 #[derive(Clone, Debug)]
 pub(crate) struct Deed {
-    /// As the audit trail calls it.
+    /// The action's name in the audit trail.
     pub(crate) action: &'static str,
     pub(crate) target: String,
-    /// What its answer carried.
+    /// The request id in the answer.
     pub(crate) request_id: Option<String>,
     pub(crate) promise: Promise,
-    /// What the thing is like if it is done.
+    /// The state of the thing if the change is made.
     pub(crate) becomes: State,
 }
 
@@ -75,15 +75,15 @@ impl Deed {
 /// Requests that raced.
 pub(crate) type Round = Vec<Deed>;
 
-/// How a round has left its thing.
+/// The state in which a round has left its thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     As(State),
-    /// Nobody knows: it is not to be touched again.
+    /// Unknown: the thing must not be changed again.
     Open,
 }
 
-/// What is written down of a run.
+/// The records of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
     pub(crate) things: BTreeMap<String, Vec<Round>>,
@@ -91,7 +91,7 @@ pub(crate) struct Records {
     pub(crate) stale: Vec<String>,
 }
 
-/// The records, as clients write them.
+/// The records while clients write them.
 pub(crate) struct Ledger {
     records: Mutex<Records>,
     acknowledged: watch::Sender<u64>,
@@ -107,7 +107,7 @@ impl Ledger {
         }
     }
 
-    /// A round has ended.
+    /// Records the end of a round.
     pub(crate) fn round(&self, thing: &str, round: Round) -> Left {
         let done = |deed: &&Deed| deed.promise == Promise::Done;
         let acknowledged = round.iter().filter(done).count() as u64;
@@ -130,12 +130,12 @@ impl Ledger {
         left
     }
 
-    /// Whether the thing has been asked for before.
+    /// Returns whether the thing was requested before.
     pub(crate) fn knows(&self, thing: &str) -> bool {
         self.records().things.contains_key(thing)
     }
 
-    /// A read has ended, of a thing whose state was known before it began.
+    /// Records a read of a thing whose state was known before the read began.
     pub(crate) fn looked(&self, thing: &str, expected: &State, found: &State) {
         if expected != found {
             let stale = format!("{thing}: acknowledged as {expected:?}, read as {found:?}");
@@ -143,12 +143,12 @@ impl Ledger {
         }
     }
 
-    /// Waits until that many changes have been acknowledged.
+    /// Waits until this many changes have been acknowledged.
     pub(crate) async fn acknowledged(&self, count: u64) {
         reached(&self.acknowledged, count).await;
     }
 
-    /// Waits until that many changes have not been acknowledged for another reason than a refusal.
+    /// Waits until this many changes have failed for a reason other than a refusal.
     pub(crate) async fn failed(&self, count: u64) {
         reached(&self.failed, count).await;
     }
@@ -157,7 +157,7 @@ impl Ledger {
         *self.acknowledged.borrow()
     }
 
-    /// How many changes have been acknowledged of the things whose names begin like this.
+    /// Returns the number of acknowledged changes of things whose names start with this prefix.
     pub(crate) fn done_of(&self, beginning: &str) -> usize {
         let records = self.records();
         let things = records.things.iter();
@@ -186,7 +186,7 @@ async fn reached(counter: &watch::Sender<u64>, count: u64) {
 }
 
 impl Records {
-    /// How many requests ended like this.
+    /// Returns the number of requests with this outcome.
     pub(crate) fn count(&self, promise: Promise) -> usize {
         let deeds = self.deeds();
         deeds.filter(|deed| deed.promise == promise).count()
@@ -196,7 +196,7 @@ impl Records {
         self.things.values().flatten().flatten()
     }
 
-    /// What the trail may be held to: no other action was under test.
+    /// Returns the actions for which the trail must be complete: no others were under test.
     pub(crate) fn actions(&self) -> BTreeSet<&'static str> {
         self.deeds().map(|deed| deed.action).collect()
     }

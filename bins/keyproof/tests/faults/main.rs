@@ -1,7 +1,7 @@
-//! Faults: real servers under load are killed, starved and cut off, and a model of what was acknowledged says what must
-//! be there afterwards. `KEYPROOF_FAULT_SEED` draws a run's commands and faults again.
+//! Faults: real servers under load are killed, starved of resources and disconnected, and a model of what was acknowledged
+//! determines what must exist afterwards. `KEYPROOF_FAULT_SEED` repeats a run's commands and faults.
 //!
-//! Several nodes on one database are tried here too: their races need the same servers and clients.
+//! Races between several nodes on one database are tested here too, because they need the same servers and clients.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

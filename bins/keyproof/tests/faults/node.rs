@@ -1,4 +1,4 @@
-//! One server: a process that can be killed.
+//! A server as a process that can be killed.
 
 use std::{
     io::{BufRead, BufReader},
@@ -12,7 +12,7 @@ use std::{
 /// Long enough for any machine: it only ends tests that hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running `keyproof serve`, killed when the test lets go of it.
+/// A running `keyproof serve`, killed when it is dropped.
 pub(crate) struct Node {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -26,7 +26,7 @@ impl Node {
         Self::start_with(command)
     }
 
-    /// Starts it with the standard input that the command has.
+    /// Starts it with the command's own standard input.
     #[track_caller]
     pub(crate) fn start_with(mut command: Command) -> Self {
         let mut child = command
@@ -36,7 +36,7 @@ impl Node {
             .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (listening, told) = mpsc::channel();
-        // Reads on to the end: a full pipe would stop the server.
+        // Keeps reading to the end, because a full pipe would stop the server.
         let log = thread::spawn(move || {
             let mut log = Vec::new();
             for line in lines.map_while(Result::ok) {
@@ -69,7 +69,7 @@ impl Node {
     }
 }
 
-/// `kill -9`
+/// Kills the process with SIGKILL.
 impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -1,4 +1,4 @@
-//! A bad network before a database: it holds bytes back, and cuts connections in the middle of them.
+//! A bad network in front of a database: it delays bytes, and cuts connections while they are transferred.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use tokio::{
     time::sleep,
 };
 
-/// Passes connections on to a port of this machine. Ends with everything that it carries when it is dropped.
+/// Forwards connections to a port of this machine. All its connections end when it is dropped.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     network: Arc<Network>,
@@ -34,7 +34,7 @@ struct Network {
     rng: Mutex<Rng>,
 }
 
-/// What befalls one direction of a connection, after how many bytes.
+/// What happens in one direction of a connection, after a number of bytes.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     after: usize,
@@ -43,7 +43,7 @@ struct Fault {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// Both directions end, and what has not passed yet never will.
+    /// Both directions end, and what was not forwarded yet is lost.
     Cut,
     Delay(Duration),
 }
@@ -66,12 +66,12 @@ impl Proxy {
         }
     }
 
-    /// From now on connections suffer, those that are there included; or they do not.
+    /// Starts or stops the faults, also for existing connections.
     pub(crate) fn set_bad(&self, is_bad: bool) {
         self.network.is_bad.store(is_bad, Ordering::SeqCst);
     }
 
-    /// How many connections it has cut.
+    /// Returns the number of connections that it has cut.
     pub(crate) fn cuts(&self) -> u64 {
         self.network.cuts.load(Ordering::SeqCst)
     }
@@ -88,7 +88,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, network: Arc<Network>
     while let Ok((client, _)) = listener.accept().await {
         let network = Arc::clone(&network);
         connections.spawn(async move {
-            // Whoever is not there has cut it already.
+            // A server that is not there has cut it already.
             if let Ok(server) = TcpStream::connect(server).await {
                 carry(client, server, &network).await;
             }
@@ -97,7 +97,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, network: Arc<Network>
     }
 }
 
-/// Until one direction ends or is cut; then both are closed, whatever was under way.
+/// Forwards until one direction ends or is cut. Then both are closed, whatever was in transit.
 async fn carry(client: TcpStream, server: TcpStream, network: &Network) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();

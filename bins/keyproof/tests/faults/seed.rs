@@ -1,4 +1,4 @@
-//! Where every choice of a run comes from: one number, which a failing run leaves in its output.
+//! The source of every choice of a run: one number, which a failing run prints.
 
 use std::env;
 
@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 
 const VARIABLE: &str = "KEYPROOF_FAULT_SEED";
 
-/// What a run's commands and faults are drawn from. The threads' interleaving is not: a run that failed may have to be
-/// run again a few times.
+/// The seed of a run's commands and faults. Thread interleaving does not follow from it, so a failure may need several runs to be
+/// repeated.
 #[derive(Clone, Copy)]
 pub(crate) struct Seed(u64);
 
 impl Seed {
-    /// The one that the environment names, or a new one.
+    /// Returns the seed from the environment, or a new one.
     pub(crate) fn of_this_run() -> Self {
         let seed = match env::var(VARIABLE) {
             Ok(text) => u64::from_str_radix(&text, 16).expect("a number in hexadecimal"),
@@ -23,7 +23,7 @@ impl Seed {
         Self(seed)
     }
 
-    /// The choices of one part of the run, whatever the others draw.
+    /// Returns the choices of one part of the run, independent of the others.
     pub(crate) fn stream(self, part: &str) -> Rng {
         let digest = Sha256::new_with_prefix(self.0.to_be_bytes())
             .chain_update(part)

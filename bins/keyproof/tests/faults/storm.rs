@@ -1,8 +1,8 @@
-//! A storm of logins, in which the server is killed again and again: no code that was accepted is accepted once more,
-//! and no login, key or list of recovery codes that was acknowledged is lost.
+//! Many logins while the server is killed repeatedly: no accepted code is accepted again, and no acknowledged login, key or list of
+//! recovery codes is lost.
 //!
-//! The mixed load beside it races few logins for the same code; here each user has more keys and codes than they can
-//! use, so that nearly every answer is a login, and after every kill all that was accepted is shown again.
+//! The mixed load races few logins for the same code. Here each user has more keys and codes than are needed, so that nearly every
+//! answer is a login, and after every kill everything that was accepted is tried again.
 
 use std::{
     collections::BTreeSet,
@@ -27,12 +27,12 @@ const KILLS: usize = 20;
 const PASSWORD: &str = "correct horse";
 const PERIOD: u64 = 30;
 
-/// What users and the one who kills tell each other.
+/// The state shared by the users and the killer.
 struct Weather {
     fleet: Fleet,
-    /// Logins that were acknowledged.
+    /// Acknowledged logins.
     logins: watch::Sender<usize>,
-    /// Servers that were killed.
+    /// Killed servers.
     kills: watch::Sender<usize>,
     over: watch::Sender<bool>,
 }
@@ -61,7 +61,7 @@ async fn no_login_is_lost_or_had_twice_in_a_storm() {
         let mut logins = weather.logins.subscribe();
         tokio::select! {
             enough = logins.wait_for(|logins| *logins >= until) => drop(enough.unwrap()),
-            // Nobody ends before the storm does, unless something is wrong.
+            // No user ends before the storm does, unless something is wrong.
             Some(ended) = users.join_next() => panic!("{:?}", ended.err()),
         }
         cluster.kill(0);
@@ -93,7 +93,7 @@ async fn no_login_is_lost_or_had_twice_in_a_storm() {
     assert!(unknown > 0, "it was killed while nobody asked");
 }
 
-/// A user, all of whose requests come one by one.
+/// A user, who sends one request at a time.
 struct User {
     name: String,
     weather: Arc<Weather>,
@@ -101,27 +101,27 @@ struct User {
     /// An access token of the first login.
     token: String,
     key: Option<Key>,
-    /// The ids of the requests whose answer was a login.
+    /// The request ids of the successful logins.
     logins: Vec<String>,
-    /// How many accepted codes were shown again after a kill.
+    /// The number of accepted codes that were tried again after a kill.
     shown_again: usize,
-    /// How many logins were never answered.
+    /// The number of logins that were never answered.
     unknown: usize,
 }
 
-/// What hangs on one key.
+/// The data of one key.
 struct Key {
     id: Value,
     phone: Totp,
-    /// The last step whose code was shown, to whatever effect.
+    /// The last step whose code was sent, with any result.
     step: u64,
-    /// Codes that were accepted, with the steps of those that are the phone's.
+    /// Accepted codes, with the steps of the phone's codes.
     accepted: Vec<(String, Option<u64>)>,
-    /// Recovery codes that were never shown.
+    /// Recovery codes that were never sent.
     recovery: Vec<String>,
-    /// Whether there may have been any: more would cost a code.
+    /// Whether a list may have been created: another one would cost a code.
     has_list: bool,
-    /// Refresh tokens of logins by this key.
+    /// Refresh tokens of logins with this key.
     refresh: Vec<String>,
 }
 
@@ -153,7 +153,7 @@ impl User {
                 self.enrol().await;
                 continue;
             };
-            // The current one, or the next: a phone may be a step ahead.
+            // The current step or the next: a phone may be a step ahead.
             let (now, step) = (now_in_steps(), key.step + 1);
             if step <= now + 1 {
                 let step = step.max(now);
@@ -172,7 +172,7 @@ impl User {
         self
     }
 
-    /// A password's answer must be a challenge if a key was acknowledged, and tokens otherwise.
+    /// Sends the password. The answer must be a challenge if a key was acknowledged, and tokens otherwise.
     async fn password(&self) -> Answer {
         let body = json!({ "username": self.name, "password": PASSWORD });
         let answer = self.insist(authenticate(&body)).await;
@@ -181,7 +181,7 @@ impl User {
         answer
     }
 
-    /// A code that was never shown, on a challenge of its own.
+    /// Answers a new challenge with a code that was never sent.
     async fn log_in(&mut self, code: String, step: Option<u64>) {
         let challenge = self.password().await.text("mfa_token");
         let body = json!({ "mfa_token": challenge, "code": code });
@@ -199,7 +199,7 @@ impl User {
         }
     }
 
-    /// Shows all again that was accepted, of which nothing may be accepted now, and uses what was given for it.
+    /// Tries all accepted codes again, none of which may be accepted, and uses the refresh tokens.
     async fn check(&mut self) {
         let Some(key) = &self.key else {
             self.password().await;
@@ -207,7 +207,8 @@ impl User {
         };
         let last = key.accepted.last().map(|(_, step)| *step);
         for (code, step) in &key.accepted {
-            // A step that is over is a wrong code like any other, and would be counted; the last is known for ever.
+            // A code of a past step is wrong like any other and would be counted, except that the last used step is always
+            // recognised.
             if step.is_some_and(|step| step < now_in_steps()) && Some(*step) != last {
                 continue;
             }
@@ -240,7 +241,7 @@ impl User {
         let body = json!({ "status": { "id": 1 }, "code": code });
         let activate = Call::new("PATCH", format!("{keys}/{id}")).json(&body);
         let activated = self.insist(activate).await;
-        // What was not answered may have been done.
+        // An unanswered request may have been done.
         assert!(matches!(activated.status, 204 | 409), "{activated:?}");
         self.key = Some(Key {
             id,
@@ -260,7 +261,7 @@ impl User {
         let key = self.key.as_mut().expect("they are of a key");
         key.has_list = true;
         if made.status == 422 {
-            // Those whose answer was lost were made, or the five minutes of the activation are over.
+            // A list whose answer was lost exists already, or the five minutes after the activation are over.
             return;
         }
         assert_eq!(made.status, 200, "{made:?}");

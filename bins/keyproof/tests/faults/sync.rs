@@ -1,5 +1,5 @@
-//! What an acknowledgement rests on: the log was synced before the answer went out. A killed process does not show
-//! that, for what it wrote is the kernel's.
+//! The basis of an acknowledgement: the log was synced before the answer was sent. Killing a process does not test this, because
+//! what it has written is in the kernel.
 
 use std::{
     collections::HashMap,
@@ -22,20 +22,20 @@ use crate::{
     trace::{self, Attached, SystemCall, family, traced},
 };
 
-/// How the sync of one acknowledged change went.
+/// The sync of one acknowledged change.
 #[derive(Debug, PartialEq, Eq)]
 enum Durability {
-    /// Its event was written to the log, then the log was synced, then the answer went out.
+    /// Its event was written to the log, then the log was synced, then the answer was sent.
     BeforeTheAnswer,
     TooLate,
-    /// The trace does not show the event in the log, or not the answer.
+    /// The trace lacks the event in the log, or the answer.
     NotShown,
 }
 
-/// System calls, by the ids of requests that they wrote.
+/// System calls, by the ids of requests in what they wrote.
 struct Trace {
     calls: Vec<SystemCall>,
-    /// By either half of an id: a log may have a page's head in the midst of it.
+    /// By either half of an id, because a log may have a page header in the middle of it.
     carriers: HashMap<String, Vec<usize>>,
 }
 
@@ -57,7 +57,7 @@ impl Trace {
         Self { calls, carriers }
     }
 
-    /// Both the event in the log and the answer carry the request's id.
+    /// Both the event in the log and the answer contain the request's id.
     fn durability(&self, request_id: &str, is_log: impl Fn(&SystemCall) -> bool) -> Durability {
         let halves = [&request_id[..ID / 2], &request_id[ID / 2..]];
         let carriers = halves.iter().filter_map(|half| self.carriers.get(*half));
@@ -93,11 +93,11 @@ async fn sqlite_syncs_its_log_before_each_acknowledgement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_syncs_its_log_before_each_acknowledgement() {
-    // A server that would not do so by itself.
+    // A server that does not sync commits by default.
     let postgres = Setup::default().setting("synchronous_commit", "off");
     let postgres = postgres.start().unwrap();
     let installation = Installation::on_database(&postgres.database().unwrap());
-    // Whoever writes the log may be one that sits there already.
+    // The process that writes the log may exist already.
     let server = family(postgres.pid().unwrap());
     let attached = Attached::to(&server, installation.folder().join("strace-postgres"));
     let traced = TracedNodes::of(&installation);
@@ -106,7 +106,7 @@ async fn postgres_syncs_its_log_before_each_acknowledgement() {
     acknowledged_changes_are_durable(cluster, &traced, || attached.detach(), is_wal).await;
 }
 
-/// A server that was killed may have written what it never synced, and whoever opens the store next takes it for done.
+/// A killed server may have written data that it never synced, and the next one to open the store treats it as committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_syncs_the_log_that_a_killed_server_left_before_anything_else() {
     let installation = Installation::on_sqlite();
@@ -125,12 +125,13 @@ async fn sqlite_syncs_the_log_that_a_killed_server_left_before_anything_else() {
     assert!(first.as_ref().is_some_and(SystemCall::is_sync), "{first:?}");
 }
 
-/// Whoever fenced a store may have been killed before that was synced, and whoever finds the fence goes on from it.
+/// The process that fenced a store may have been killed before the fence was synced, and another one that finds the fence continues
+/// from it.
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_syncs_the_log_before_a_fence_that_is_found_is_believed() {
     let installation = Installation::on_sqlite();
     let folder = installation.folder().to_owned();
-    // It keeps the log where it is.
+    // It keeps the log in existence.
     let _cluster = Cluster::start(installation, 1);
     let url = |name: &str| format!("sqlite:{}", folder.join(name).display());
     let moves = |to: &str| {
@@ -145,7 +146,7 @@ async fn sqlite_syncs_the_log_before_a_fence_that_is_found_is_believed() {
     assert!(syncs.any(is_wal), "{calls:?}");
 }
 
-/// Works for a while, and looks at what was acknowledged. The database may be traced apart.
+/// Works for a while, and examines what was acknowledged. The database may be traced separately.
 async fn acknowledged_changes_are_durable(
     mut cluster: Cluster,
     traced: &TracedNodes,
@@ -174,7 +175,7 @@ async fn acknowledged_changes_are_durable(
         let durability = trace.durability(id, &is_log);
         assert_eq!(durability, Durability::BeforeTheAnswer, "{id}");
     }
-    // The same trace as one would leave that syncs nothing.
+    // The trace that a server without syncs would leave.
     let unsynced = trace.calls.into_iter().filter(|call| !call.is_sync());
     let unsynced = Trace::new(unsynced.collect());
     for id in &ids {
@@ -182,7 +183,7 @@ async fn acknowledged_changes_are_durable(
     }
 }
 
-/// Where the straces of nodes write.
+/// The files that the nodes' straces write.
 #[derive(Clone)]
 struct TracedNodes {
     folder: PathBuf,
@@ -205,7 +206,7 @@ impl TracedNodes {
         }
     }
 
-    /// What a node did that has been killed.
+    /// Returns what a killed node did.
     fn read(&self, process: u32) -> Vec<SystemCall> {
         let files = 0..self.started.load(Ordering::SeqCst);
         let mut files = files.map(|number| self.folder.join(format!("strace{number}")));
@@ -259,7 +260,7 @@ mod tests {
         );
         for late in [
             sync("/x/k.db", 20, 50),
-            // Of what was written before.
+            // A sync of earlier writes.
             sync("/x/k.db-wal", 19, 50),
             sync("/x/k.db-wal", 20, 51),
             sync("/x/k.db-wal", 60, 70),

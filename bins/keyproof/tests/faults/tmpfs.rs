@@ -14,8 +14,8 @@ use crate::inner::run_again;
 
 const INNER: &str = "KEYPROOF_TEST_INNER";
 
-/// Whether this is the test itself. If not, runs it in a process with a mount namespace of its own: what is mounted
-/// there is gone with the process, however that ends.
+/// Returns whether this is the test itself. Otherwise runs the test in a process with its own mount namespace, whose mounts
+/// disappear with the process, however it ends.
 pub(crate) fn is_inside(test: &str) -> bool {
     if env::var_os(INNER).is_some() {
         return true;
@@ -30,7 +30,7 @@ pub(crate) fn is_inside(test: &str) -> bool {
     false
 }
 
-/// A file system in memory of a few megabytes, over a folder.
+/// An in-memory file system of a few megabytes, mounted over a folder.
 pub(crate) struct Disk {
     ballast: PathBuf,
 }
@@ -48,7 +48,7 @@ impl Disk {
         }
     }
 
-    /// Fills it up, but for so many bytes.
+    /// Fills it except for this many bytes.
     pub(crate) fn fill(&self, leave: u64) {
         let mut ballast = OpenOptions::new()
             .create(true)
@@ -65,7 +65,7 @@ impl Disk {
         ballast.set_len(len.saturating_sub(leave)).unwrap();
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     pub(crate) fn empty(&self) {
         File::create(&self.ballast).unwrap();
     }

@@ -1,7 +1,7 @@
-//! What `strace` saw: which system calls a process made on which file or socket, when they began and when they ended.
+//! The system calls that `strace` has recorded: on which file or socket, when they began and when they ended.
 //!
-//! strace stops a thread before each call and after it. So of two calls of one causal chain, the end of the first is
-//! never told later than the beginning of the second, not even by two straces.
+//! strace stops a thread before and after each call. So for two calls in one causal chain, the recorded end of the first is never
+//! later than the start of the second, even with two straces.
 
 use std::{
     collections::HashMap,
@@ -17,16 +17,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::node::PATIENCE;
 
-/// One system call that returned.
+/// A system call that returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SystemCall {
     pub(crate) name: String,
     /// The path of the file, or `TCP:[…]`.
     pub(crate) target: String,
-    /// As strace quotes them: data as a C string.
+    /// The arguments as strace quotes them: data as a C string.
     pub(crate) arguments: String,
     pub(crate) result: i64,
-    /// In microseconds since the Unix epoch.
+    /// The start, in microseconds since the Unix epoch.
     pub(crate) begun: u64,
     pub(crate) ended: u64,
 }
@@ -42,13 +42,13 @@ impl SystemCall {
     }
 }
 
-/// Runs the command under strace, which writes to the file. The process is the one that is spawned, as without strace.
+/// Returns the command under strace, which writes to `output`. As without strace, the spawned process is the program.
 pub(crate) fn traced(command: &Command, output: &Path) -> Command {
     // strace is the grandchild.
     under_strace(command, &["-D"], output)
 }
 
-/// Runs a command that must succeed, and tells what it did; strace writes to the file.
+/// Runs a command that must succeed, and returns its system calls; strace writes to `output`.
 #[track_caller]
 pub(crate) fn calls_of(command: &Command, output: &Path) -> Vec<SystemCall> {
     let ended = under_strace(command, &[], output).output().unwrap();
@@ -58,7 +58,7 @@ pub(crate) fn calls_of(command: &Command, output: &Path) -> Vec<SystemCall> {
 
 fn under_strace(command: &Command, flags: &[&str], output: &Path) -> Command {
     let mut strace = Command::new("strace");
-    // Calls that nobody asks about go on without a stop.
+    // Other calls run without a stop.
     strace
         .args(STRACE)
         .args(flags)
@@ -71,7 +71,7 @@ fn under_strace(command: &Command, flags: &[&str], output: &Path) -> Command {
     strace
 }
 
-/// Threads too, with times and durations, descriptors by name, and no data cut off.
+/// Includes threads, times and durations, descriptors by name, and complete data.
 const STRACE: [&str; 8] = [
     "-f",
     "-ttt",
@@ -83,14 +83,14 @@ const STRACE: [&str; 8] = [
     "trace=sendto,write,writev,pwrite64,pwritev,fsync,fdatasync",
 ];
 
-/// strace, attached to processes that run already, and to the children that they will have.
+/// strace, attached to running processes and their future children.
 pub(crate) struct Attached {
     strace: Child,
     output: PathBuf,
 }
 
 impl Attached {
-    /// It takes root, or a system that lets one trace one's own processes.
+    /// Attaches strace. This needs root, or a system that allows tracing of one's own processes.
     pub(crate) fn to(processes: &[u32], output: PathBuf) -> Self {
         let mut strace = Command::new("strace");
         strace.args(STRACE).arg("-o").arg(&output);
@@ -101,16 +101,16 @@ impl Attached {
         let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines();
         for _ in processes {
             let line = lines.next().expect("strace runs").unwrap();
-            // A child may have ended since.
+            // A child may have ended meanwhile.
             let is_gone = line.contains("No such process");
             assert!(is_gone || line.ends_with(" attached"), "{line}");
         }
-        // It says more when it lets go.
+        // strace writes more when it detaches.
         thread::spawn(move || lines.for_each(drop));
         Self { strace, output }
     }
 
-    /// Lets go of the processes, and tells what they did.
+    /// Detaches, and returns the system calls of the processes.
     pub(crate) fn detach(mut self) -> Vec<SystemCall> {
         kill_process(Pid::from_child(&self.strace), Signal::INT).unwrap();
         self.strace.wait().unwrap();
@@ -118,7 +118,7 @@ impl Attached {
     }
 }
 
-/// Without it the traced processes would stay stopped.
+/// Otherwise the traced processes would stay stopped.
 impl Drop for Attached {
     fn drop(&mut self) {
         let _ = self.strace.kill();
@@ -126,7 +126,7 @@ impl Drop for Attached {
     }
 }
 
-/// A process and its children.
+/// Returns a process and its children.
 pub(crate) fn family(process: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
     let children = children.unwrap();
@@ -136,7 +136,7 @@ pub(crate) fn family(process: u32) -> Vec<u32> {
     [process].into_iter().chain(children).collect()
 }
 
-/// Whether strace has written this file about this process.
+/// Returns whether strace has written this file for this process.
 pub(crate) fn is_of(output: &Path, process: u32) -> bool {
     let text = fs::read_to_string(output).unwrap();
     text.lines().any(|line| is_by(line, process))
@@ -146,7 +146,7 @@ fn is_by(line: &str, thread: u32) -> bool {
     line.split(' ').next() == Some(&thread.to_string())
 }
 
-/// Reads what strace has written about a process that has been killed; waits until it is whole.
+/// Parses what strace has written about a killed process. Waits until the file is complete.
 pub(crate) fn read(output: &Path, process: u32) -> Vec<SystemCall> {
     let started = Instant::now();
     loop {
@@ -187,7 +187,7 @@ pub(crate) fn parse(text: &str) -> Vec<SystemCall> {
     calls
 }
 
-/// `fsync(3</a/b>) = 0 <0.000123>`; signals and exits are no calls, and what never returned is none.
+/// Parses `fsync(3</a/b>) = 0 <0.000123>`. Signals, exits and calls that never returned are skipped.
 fn call(time: &str, text: &str) -> Option<SystemCall> {
     let (name, rest) = text.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(" = ")?;

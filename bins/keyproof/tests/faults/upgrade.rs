@@ -1,6 +1,6 @@
-//! The release before and this one on one store, under load: `cargo xtask test upgrade`, which builds the former.
+//! The previous release and this one on one store, under load: `cargo xtask test upgrade`, which builds the previous one.
 //!
-//! The load goes on through all of it, with the tokens that the former gave out, and is judged as after any fault: nothing
+//! The load continues all the time, with the tokens that the previous release issued, and is checked as after any fault: nothing
 //! acknowledged is lost, no code is accepted twice, and each release reads what the other has written.
 
 use std::{
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 
 use crate::{cluster::Cluster, installation::Installation, load::Load, node::PATIENCE, seed::Seed};
 
-/// The variable that names the program of the release before.
+/// The environment variable with the previous release's program.
 const BEFORE: &str = "KEYPROOF_RELEASE_BEFORE";
 
-/// Changes that each state of affairs lasts for.
+/// The number of changes in each phase.
 const WHILE: u64 = 100;
 
 /// The programs of both releases.
@@ -46,8 +46,8 @@ impl Cluster {
 }
 
 impl Load {
-    /// All of them together get a good way, and each of them somewhere: one whose records a release cannot read stands still, and
-    /// the others would hide it.
+    /// Waits for many changes overall, and at least one by each client. Otherwise a client whose records a release cannot read
+    /// would stall unnoticed among the others.
     async fn goes_on(&self) {
         let ledger = self.ledger();
         let names = self.names().map(|name| format!("{name}/"));
@@ -56,14 +56,15 @@ impl Load {
         all_grow.await;
     }
 
-    /// Every phone's code is accepted once more: what a user has of a phone is written by that alone, and that takes half a minute.
+    /// Waits until a code of every phone is accepted once more: only this writes the user's phone record, and it takes half a
+    /// minute.
     async fn goes_on_by_phone(&self) {
         let names = self.names().filter(|name| name.starts_with("emnify"));
         let steps = names.map(|name| format!("{name}/step ")).collect();
         self.grow(steps).await;
     }
 
-    /// Of each of these beginnings of things' names, one more is acknowledged than are now.
+    /// Waits for one more acknowledged change of the things with each of these prefixes.
     fn grow(&self, things: Vec<String>) -> impl Future<Output = ()> {
         let ledger = self.ledger();
         assert!(!things.is_empty());
@@ -88,7 +89,7 @@ impl Load {
     }
 }
 
-/// The file is rebuilt by this release, and then serves the one before, too.
+/// This release rebuilds the file, which the previous one can still use.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test upgrade` runs it"]
 async fn a_file_is_upgraded_and_gone_back_from_under_load() {
@@ -98,7 +99,7 @@ async fn a_file_is_upgraded_and_gone_back_from_under_load() {
     let load = Load::start(&cluster, Seed::of_this_run()).await;
     load.goes_on().await;
 
-    // Not while the release before has it open.
+    // Not while the previous release has it open.
     let file = cluster.installation.folder().join("k.db");
     let migrate = cluster.installation.program(&this, &["migrate"]).output();
     let migrate = migrate.unwrap();
@@ -117,7 +118,7 @@ async fn a_file_is_upgraded_and_gone_back_from_under_load() {
     load.judge(&cluster.installation).await;
 }
 
-/// Nodes are exchanged one by one; then the database gets the schema of a release to come, on which both go on.
+/// Nodes are replaced one by one. Then the database gets the schema of a future release, on which both continue.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test upgrade` runs it"]
 async fn a_database_is_upgraded_node_by_node_under_load() {
@@ -138,7 +139,7 @@ async fn a_database_is_upgraded_node_by_node_under_load() {
         cluster.exchange(node, &before);
         load.goes_on().await;
     }
-    // Releases so far have had one schema. The next one's only adds, as its engine promises.
+    // All releases so far have had one schema. The next one only adds to it, as the engine promises.
     let next = "BEGIN; \
                 INSERT INTO keyproof_schema (version) VALUES (2); \
                 ALTER TABLE keyproof_records ADD COLUMN of_a_release_to_come BYTEA; \
@@ -151,7 +152,7 @@ async fn a_database_is_upgraded_node_by_node_under_load() {
         .unwrap();
     assert!(psql.status.success(), "{psql:?}");
     load.goes_on().await;
-    // And whoever starts on it, too.
+    // A node that is started on it also works.
     for (node, program) in [(0, &this), (1, &before), (2, &this)] {
         cluster.exchange(node, program);
         load.goes_on().await;
@@ -160,7 +161,7 @@ async fn a_database_is_upgraded_node_by_node_under_load() {
     load.judge(&cluster.installation).await;
 }
 
-/// The schema that a SQLite file names: `user_version`, at byte 60 of its header, the highest first.
+/// Returns the highest schema in an SQLite file: `user_version`, at byte 60 of its header.
 fn schema(file: &Path) -> u32 {
     let header = fs::read(file).unwrap();
     u32::from_be_bytes(*header[60..].first_chunk().unwrap())

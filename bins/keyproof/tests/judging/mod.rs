@@ -1,4 +1,4 @@
-//! A server on one thread, with the only turn to judge anything in the test's hand.
+//! A server with a single worker for expensive checks, which the test can occupy.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 use std::{
@@ -35,37 +35,37 @@ use zeroize::Zeroizing;
 
 use crate::stack::{Answer, Client};
 
-/// As many users as make a list of theirs work.
+/// Enough users to make a list of them expensive.
 const USERS: usize = 200;
 pub(crate) const PASSWORD: &str = "correct horse";
 
 const CERTIFICATES: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
 
-/// A server of all dialects.
+/// A server with all dialects.
 pub(crate) struct Judged {
     server: Server,
     service: Arc<Service>,
-    /// May everything that operators may.
+    /// A token with all of an operator's permissions.
     operator: String,
 }
 
-/// A request that has something judged, and how it is refused where that cannot be.
+/// A request that needs an expensive check, and its refusal if the check is not possible now.
 pub(crate) struct Judging {
     pub(crate) what: &'static str,
     head: String,
     body: Vec<u8>,
-    /// Where in the refusal's body its code is, and what that is.
+    /// The name of the refusal's code in the body, and its value.
     code: (&'static str, u64),
 }
 
 impl Judged {
-    /// One piece of work is done at a time, and `queue` more may wait in each queue.
+    /// Starts with one check at a time, and `queue` more waiting in each queue.
     pub(crate) async fn start(queue: usize) -> Self {
         let config = Config::load(&Sources {
             flags: vec![
                 ("http.listen", "127.0.0.1:0".into()),
                 ("store.url", "memory:".into()),
-                // Of what is asked here all is judged.
+                // No rate limit, so that every request is checked.
                 ("auth.address_limit", 0.into()),
                 ("auth.argon2_memory_kib", 8.into()),
                 ("auth.argon2_iterations", 1.into()),
@@ -107,7 +107,7 @@ impl Judged {
         }
     }
 
-    /// At least one of each dialect.
+    /// Returns at least one request for each dialect.
     pub(crate) async fn requests(&self) -> [Judging; 5] {
         let Self { operator, .. } = self;
         let user = self.user_token().await;
@@ -164,7 +164,7 @@ impl Judged {
             organisation: "Example Org".to_owned(),
             role: Role::User,
         };
-        // A list of fewer is made where it is read.
+        // A shorter list is made in place, without the queue.
         let others = (0..USERS).map(|number| format!("user-{number}@example.org"));
         for name in others.chain(["ada@example.org".to_owned()]) {
             new.name = name;
@@ -248,19 +248,19 @@ impl Judged {
         permitted.unwrap()
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The text of a session of the operator's at the console.
+    /// Returns the token of an operator's session at the console.
     pub(crate) async fn console_session(&self) -> String {
         let origin = origin();
         let signed = self.service.access.sign_in(&self.operator, None, &origin);
         signed.await.unwrap().to_string()
     }
 
-    /// The text of a session at the account site of a new user of this name.
+    /// Returns the token of a session at the account site, for a new user with this name.
     pub(crate) async fn account_session(&self, name: &str) -> String {
         let accounts = &self.service.accounts;
         let new = NewUser {
@@ -283,7 +283,7 @@ impl Judged {
         }
     }
 
-    /// Takes the only turn.
+    /// Occupies the only worker.
     pub(crate) async fn occupy(&self) -> Occupied {
         let (release, released) = mpsc::channel();
         let (started, has_started) = oneshot::channel();
@@ -299,7 +299,7 @@ impl Judged {
         Occupied { release, work }
     }
 
-    /// Sends a request on a connection of its own.
+    /// Sends a request on a new connection.
     pub(crate) async fn send(&self, request: &Judging) -> Client {
         let mut client = Client::connect(self.server.address()).await;
         let length = request.body.len();
@@ -311,7 +311,7 @@ impl Judged {
         client
     }
 
-    /// It serves, whatever is being judged.
+    /// Asserts that the server serves, whatever is being checked.
     pub(crate) async fn is_healthy(&self) {
         let mut client = Client::connect(self.server.address()).await;
         client
@@ -322,7 +322,7 @@ impl Judged {
 }
 
 impl Judging {
-    /// It is refused for now, in its dialect's words.
+    /// Asserts that the request is refused for now, in its dialect's form.
     #[track_caller]
     pub(crate) fn is_put_off(&self, answer: &Answer) {
         assert_eq!(answer.status, 503, "{}: {answer:?}", self.what);
@@ -332,7 +332,7 @@ impl Judging {
         assert_eq!(body.pointer(at), Some(&json!(code)), "{}", self.what);
     }
 
-    /// It is judged, whatever the verdict.
+    /// Asserts that the request was checked, whatever the verdict.
     #[track_caller]
     pub(crate) fn is_judged(&self, answer: &Answer) {
         let status = StatusCode::from_u16(answer.status).unwrap();
@@ -342,7 +342,7 @@ impl Judging {
     }
 }
 
-/// The only turn, until it is given back.
+/// The only worker, occupied until this is released.
 pub(crate) struct Occupied {
     release: mpsc::Sender<()>,
     work: JoinHandle<Result<(), TooBusy>>,

@@ -1,4 +1,4 @@
-//! Other people's programs, unmodified, against the server.
+//! Other programs, unmodified, as clients of the server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What Prometheus' own tool says of the alerts and of what the dashboard asks, and whether there are such metrics.
+//! Checks the alerts and the dashboard's queries with Prometheus' own tool, and that their metrics exist.
 
 use std::{
     collections::BTreeSet,
@@ -33,7 +33,7 @@ fn passes(arguments: &[&str], file: &Path) {
     );
 }
 
-/// What each panel asks, with any instance in the place of the variable.
+/// Returns the queries of each panel, with any instance in place of the variable.
 fn questions() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -59,7 +59,7 @@ fn the_alerts_and_the_dashboard_are_promql_over_metrics_that_there_are() {
         })
         .collect();
     assert!(!rules.is_empty());
-    // JSON is YAML.
+    // JSON is valid YAML.
     let rules = serde_json::json!({ "groups": [{ "name": "panels", "rules": rules }] });
     let panels = folder.path().join("panels.yml");
     fs::write(&panels, rules.to_string()).unwrap();
@@ -83,7 +83,7 @@ fn the_alerts_and_the_dashboard_are_promql_over_metrics_that_there_are() {
 fn alerts_ring_when_they_should_and_not_before() {
     let folder = TempDir::new().unwrap();
     let tests = folder.path().join("tests.yml");
-    // Each series, what it is minute by minute, and the alert that it rings at the end, if any.
+    // Each series, its values minute by minute, and the alert that fires at the end, if any.
     let locks = "keyproof_locks_total{instance=\"a\",domain=\"accounts\"}";
     let start = "process_start_time_seconds{instance=\"a\",job=\"keyproof\"}";
     let of_store = "keyproof_store_connections_waiting{instance=\"a\"}";
@@ -96,7 +96,7 @@ fn alerts_ring_when_they_should_and_not_before() {
         (rounds, "0+1x20", "KeyproofUpkeepStands", false),
         (rounds, "0 0 0+1x18", "KeyproofUpkeepStands", false),
         (rounds, "7x20", "KeyproofUpkeepStands", true),
-        // Thirty days are 2,592,000 s, and the trial ends at 1,200.
+        // Thirty days are 2,592,000 s, and the test ends at 1,200 s.
         (ends, "2594000x20", "KeyproofCaCertificateEnds", false),
         (ends, "2593000x20", "KeyproofCaCertificateEnds", true),
         (locks, "0+1x20", "KeyproofManyLocks", false),
@@ -129,7 +129,7 @@ fn alerts_ring_when_they_should_and_not_before() {
             }],
         });
         fs::write(&tests, trial.to_string()).unwrap();
-        // It fails where an alert rings that is not expected.
+        // The test fails if an unexpected alert fires.
         let is_silent = promtool(&["test", "rules"], &tests).status.success();
         assert_eq!(is_silent, !rings, "{series} {values}");
     }

@@ -1,4 +1,4 @@
-//! What systemd says of the units in `contrib/systemd`.
+//! Checks the units in `contrib/systemd` with systemd's own tools.
 
 use std::{fs, path::Path, process::Command};
 
@@ -6,8 +6,7 @@ use tempfile::TempDir;
 
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib/systemd");
 
-/// The exposure that `systemd-analyze security` tells at most, in tenths: 0 is no access to the machine at all, 100 all
-/// of it.
+/// The maximum exposure that `systemd-analyze security` may report, in tenths: 0 is no access to the machine, 100 full access.
 const EXPOSURE: &str = "20";
 
 #[test]
@@ -17,7 +16,7 @@ fn the_units_are_valid_and_the_services_have_little_of_the_machine() {
     for entry in fs::read_dir(UNITS).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap();
-        // The program stands elsewhere here.
+        // The program has another path here.
         let text = fs::read_to_string(&path).unwrap();
         let text = text.replace("/usr/local/bin/keyproof", env!("CARGO_BIN_EXE_keyproof"));
         let unit = folder.path().join(name);
@@ -25,7 +24,7 @@ fn the_units_are_valid_and_the_services_have_little_of_the_machine() {
         units.push(unit);
     }
     assert!(!units.is_empty());
-    // Without a manual page: it reads the pages of all that a unit names.
+    // Without manual pages: it would read the pages of everything that a unit names.
     let verify = ["verify", "--man=no"];
     analyze(&verify, units.iter().map(|unit| unit.as_path()));
     let threshold = format!("--threshold={EXPOSURE}");
@@ -37,7 +36,7 @@ fn the_units_are_valid_and_the_services_have_little_of_the_machine() {
 
 const PRESET: &str = include_str!("../../../../contrib/debian/keyproof.preset");
 
-/// As systemd does it in a system that was made with the package in it.
+/// The first boot of a system image that contains the package.
 #[test]
 fn the_first_boot_of_a_system_turns_on_the_service_alone() {
     let states_after = |preset: &str| {
@@ -76,7 +75,7 @@ fn the_first_boot_of_a_system_turns_on_the_service_alone() {
     ];
     let expected = expected.map(|(name, state)| (name.to_owned(), state.to_owned()));
     assert_eq!(states_after(PRESET), expected);
-    // What nobody names is turned on.
+    // Units that no preset names are enabled.
     assert_ne!(states_after(""), expected);
 }
 
@@ -90,6 +89,6 @@ fn analyze<'a>(arguments: &[&str], units: impl IntoIterator<Item = &'a Path>) {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8(said).unwrap();
     assert!(output.status.success(), "{arguments:?}: {said}");
-    // It is no failure of `verify` to pass over a key that it does not know.
+    // `verify` succeeds even if it ignores an unknown key.
     assert!(!said.contains("Unknown key"), "{said}");
 }

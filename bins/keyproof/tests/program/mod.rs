@@ -1,4 +1,4 @@
-//! The program as a process of its own, where what it takes of the machine is to be seen.
+//! The program in a process of its own, so that its use of the machine can be measured.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::{
@@ -19,7 +19,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts a server on an embedded store of its own, with this configuration.
+    /// Starts a server on a new embedded store, with this configuration.
     pub(crate) fn serve(configuration: &str) -> Self {
         let home = TempDir::new().unwrap();
         fs::write(home.path().join("keyproof.toml"), configuration).unwrap();
@@ -39,12 +39,12 @@ impl Program {
         }
         let address = line.trim_end().rsplit('/').next().unwrap();
         program.address = address.parse().unwrap();
-        // A full pipe would stop it.
+        // A full pipe would stop the server.
         thread::spawn(move || io::copy(&mut log, &mut io::sink()));
         program
     }
 
-    /// Runs a command that reads one line.
+    /// Runs a command with one line of input.
     pub(crate) fn run(&self, command: &[&str], line: &str) {
         let mut child = self.command(command).stdin(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
@@ -53,7 +53,7 @@ impl Program {
         assert!(child.wait().unwrap().success());
     }
 
-    /// What a command prints.
+    /// Returns a command's output.
     pub(crate) fn output(&self, command: &[&str]) -> String {
         let output = self.command(command).output().unwrap();
         assert!(output.status.success());
@@ -72,17 +72,17 @@ impl Program {
         command
     }
 
-    /// The most memory that it has had so far, in MiB.
+    /// Returns its peak memory so far, in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
         self.memory_mib("VmHWM:")
     }
 
-    /// The memory that it has, in MiB.
+    /// Returns its current memory, in MiB.
     pub(crate) fn resident_mib(&self) -> u64 {
         self.memory_mib("VmRSS:")
     }
 
-    /// A line of proc(5)'s `status`.
+    /// Returns the value of a line in proc(5)'s `status`.
     fn memory_mib(&self, what: &str) -> u64 {
         let child = self.child.as_ref().unwrap();
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();

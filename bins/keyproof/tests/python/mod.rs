@@ -1,11 +1,11 @@
-//! Real clients for Python: each runs in a virtual environment of its own below `target/`, made at the first run.
+//! Real clients for Python. Each runs in its own virtual environment below `target/`, made at the first run.
 //!
-//! What is missing fails the test; nothing is skipped.
+//! A missing tool fails the test; nothing is skipped.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 use std::{fs, path::Path, process::Command};
 
-/// `client.py` of a peer's folder, to be run with exactly the packages that `requirements.txt` there names.
+/// Returns the command for `client.py` in a peer's folder, with exactly the packages of its `requirements.txt`.
 pub(crate) fn client(peer: &str) -> Command {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests")
@@ -30,7 +30,7 @@ pub(crate) fn client(peer: &str) -> Command {
                 .arg(&requirements),
             "let pip reach its package index",
         );
-        // Last, so that an installation that was cut short is begun anew.
+        // Written last, so that an interrupted installation is repeated.
         fs::write(&installed, wanted).unwrap();
     }
     let mut client = Command::new(python);

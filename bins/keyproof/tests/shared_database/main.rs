@@ -1,4 +1,4 @@
-//! Several nodes on one PostgreSQL database: migrating, keys, passwords, and a database that goes away.
+//! Several nodes on one PostgreSQL database: migration, keys, passwords, and a database that is lost.
 //!
 //! A missing PostgreSQL fails these tests; nothing is skipped.
 #![allow(
@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 use node::{Node, until};
 
-/// What an operator sets up: an empty database, and a master key made as the README says.
+/// An operator's setup: an empty database, and a master key made as the README describes.
 struct Site {
     server: Postgres,
     url: String,
@@ -81,7 +81,7 @@ impl Site {
         command
     }
 
-    /// Runs a command; whatever it says, it does not say the password.
+    /// Runs a command, and asserts that its output never contains the password.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         self.ended(self.command(arguments).output().unwrap())
     }
@@ -149,7 +149,7 @@ fn three_nodes_may_migrate_and_serve_at_once() {
         assert_eq!(migrated["to"], 1);
         from.push(migrated["from"].as_u64());
     }
-    // Only the one that did it says so.
+    // Only the one that migrated reports it.
     from.sort_unstable();
     assert_eq!(from, [Some(0), Some(1), Some(1)]);
 
@@ -163,7 +163,7 @@ fn three_nodes_may_migrate_and_serve_at_once() {
     for node in &nodes {
         assert_eq!(node.ask("GET /readyz").0, 200);
     }
-    // What one is told, all know.
+    // A change at one node is known to all.
     let mut add = fresh.command(&["instance", "add", "shop", "--stdin"]);
     let mut add = add.stdin(Stdio::piped()).spawn().unwrap();
     add.stdin
@@ -313,7 +313,7 @@ fn a_database_that_goes_away_is_told_of_and_found_again() {
     assert_eq!(node.ask("GET /healthz").0, 200);
     for (request, _) in &requests {
         let (status, head, body) = node.ask(request);
-        // Taler's contract has a code of its own for it, whose status is 500.
+        // Taler's contract has its own code for this, with status 500.
         if request.contains("/instances/") {
             assert_eq!((status, body.contains("53")), (500, true), "{body}");
         } else {
@@ -343,7 +343,7 @@ fn a_table_that_somebody_keeps_locked_is_told_of_by_readyz() {
     let site = Site::new();
     let node = site.node(&["--migrate"]);
     assert_eq!(node.ask("GET /readyz").0, 200);
-    // The second keeps out changes alone, and the node has made none that could have failed.
+    // The second mode blocks only changes, and the node has made none that could have failed.
     for mode in ["ACCESS EXCLUSIVE", "SHARE"] {
         let mut psql = Psql::start(&site);
         psql.run(&format!(
@@ -357,7 +357,7 @@ fn a_table_that_somebody_keeps_locked_is_told_of_by_readyz() {
     }
 }
 
-/// As while somebody alters the table: a supervisor is to start the node again.
+/// As while the table is being altered: a supervisor should start the node again.
 #[test]
 fn a_node_that_starts_while_the_table_is_locked_ends_with_1() {
     let site = Site::new();
@@ -377,7 +377,7 @@ fn a_node_that_starts_while_the_table_is_locked_ends_with_1() {
     psql.end();
 }
 
-/// A session of psql, which takes commands for as long as it lives.
+/// A psql session, which accepts commands as long as it lives.
 struct Psql {
     child: Child,
     commands: ChildStdin,
@@ -403,7 +403,7 @@ impl Psql {
         psql
     }
 
-    /// Returns once it is done.
+    /// Runs a command, and returns once it is done.
     fn run(&mut self, command: &str) {
         writeln!(self.commands, "{command}\n\\echo done").unwrap();
         let mut line = String::new();
@@ -413,7 +413,7 @@ impl Psql {
         }
     }
 
-    /// A transaction that it has open ends with it.
+    /// Ends the session, and with it an open transaction.
     fn end(mut self) {
         drop(self.commands);
         assert!(self.child.wait().unwrap().success());
@@ -425,7 +425,7 @@ fn a_database_that_takes_connections_and_answers_none_is_given_up_in_time() {
     let site = Site::new();
     let patience = |command: &mut Command| {
         command.env("KEYPROOF_STORE__CONNECT_TIMEOUT", "3s");
-        // Nothing else ends a request while the test lives.
+        // Nothing else ends a request while the test runs.
         command.env("KEYPROOF_HTTP__HANDLER_TIMEOUT_MS", "3600000");
         command.env("KEYPROOF_STORE__STATEMENT_TIMEOUT", "1h");
     };
@@ -434,7 +434,7 @@ fn a_database_that_takes_connections_and_answers_none_is_given_up_in_time() {
     let node = Node::start(&mut serve);
     assert_eq!(node.ask("GET /readyz").0, 200);
     let mut psql = Psql::start(&site);
-    // The kernel still takes connections for a server that stands still.
+    // The kernel still accepts connections for a stopped server.
     let server = site.server.pid().unwrap().to_string();
     let signal = |name: &str| {
         let sent = Command::new("kill").args([name, &server]).status();

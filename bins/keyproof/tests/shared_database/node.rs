@@ -1,4 +1,4 @@
-//! A server that was started, and is asked.
+//! A running server, and requests to it.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,7 +12,7 @@ use std::{
 /// Long enough for any machine: it only ends tests that hang.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks again and again.
+/// Repeats a check until it succeeds.
 #[track_caller]
 pub(crate) fn until(awaited: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
@@ -46,7 +46,7 @@ impl Node {
                 address.clone_into(&mut node.address);
             }
         }
-        // Reads on: a full pipe would stop the server.
+        // Keeps reading, because a full pipe would stop the server.
         let log = Arc::clone(&node.log);
         std::thread::spawn(move || {
             for line in stderr.lines() {
@@ -58,7 +58,7 @@ impl Node {
         node
     }
 
-    /// The listener of its metrics, to be asked.
+    /// Returns the metrics listener.
     #[allow(dead_code, reason = "one of the tests that share this asks")]
     pub(crate) fn metrics(&self) -> Asked {
         self.wait_until_logged("metrics on http://");
@@ -72,12 +72,12 @@ impl Node {
         Asked(address.unwrap().to_owned())
     }
 
-    /// [`Asked::ask`] of the main listener.
+    /// [`Asked::ask`] on the main listener.
     pub(crate) fn ask(&self, request: &str) -> (u16, String, String) {
         Asked(self.address.clone()).ask(request)
     }
 
-    /// How many lines of the log have this in them.
+    /// Returns the number of log lines that contain this text.
     pub(crate) fn logged(&self, what: &str) -> usize {
         let log = self.log.lock().unwrap();
         log.lines().filter(|line| line.contains(what)).count()
@@ -94,12 +94,12 @@ impl Node {
     }
 }
 
-/// Where a node listens.
+/// A node's listener.
 pub(crate) struct Asked(String);
 
 impl Asked {
-    /// The answer's status, its head in small letters, and its body. A request is its first line without the version,
-    /// headers, an empty line and a body.
+    /// Returns the answer's status, its head in lower case, and its body. A request is its first line without the version, headers,
+    /// an empty line and a body.
     pub(crate) fn ask(&self, request: &str) -> (u16, String, String) {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let (line, headers) = head.split_once('\n').unwrap_or((head, ""));

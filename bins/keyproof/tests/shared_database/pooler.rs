@@ -1,4 +1,4 @@
-//! Nodes that reach the database through PgBouncer.
+//! Nodes that connect to the database through PgBouncer.
 
 use keyproof_peer_postgres::Pooler;
 

@@ -1,4 +1,4 @@
-//! A synchronous standby that takes over, and what clients were told before.
+//! A failover to a synchronous standby, and what clients were told before it.
 
 use std::{process::Command, thread::sleep, time::Duration};
 
@@ -26,7 +26,7 @@ impl Site {
         String::from_utf8(psql.stdout).unwrap().trim().to_owned()
     }
 
-    /// Ends whoever waits for the standby, once so many do.
+    /// Ends all sessions that wait for the standby, once there are this many.
     fn terminate(&self, waiting: usize) {
         let from = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         while self.sql(&format!("SELECT count(*) {from}")) != waiting.to_string() {
@@ -55,7 +55,7 @@ fn certificate() -> String {
     String::from_utf8(made.stdout).unwrap().replace('\n', "\\n")
 }
 
-/// Sends two requests at once, ends what waits for the standby, and tells how each ended.
+/// Sends two concurrent requests, ends their sessions that wait for the standby, and returns their statuses.
 fn interrupted(site: &Site, node: &Node, requests: [&str; 2]) -> [u16; 2] {
     std::thread::scope(|scope| {
         let asked = requests.map(|request| scope.spawn(move || node.ask(request).0));
@@ -80,7 +80,7 @@ fn a_server_says_that_a_failover_may_lose_what_was_acknowledged() {
         }
     };
     let says = |what: &str| {
-        // It looks every ten seconds.
+        // The server checks every ten seconds.
         for _ in 0..3_000 {
             let (status, _, body) = node.ask("GET /readyz");
             assert_eq!(status, 200, "{body}");
@@ -152,7 +152,7 @@ fn what_was_acknowledged_is_there_when_the_synchronous_standby_takes_over() {
     let remove = format!("DELETE {}\nIf-Match: {tag}", at("c"));
     standby.kill().unwrap();
 
-    // The first time something is changed, and nobody knows whether for good; the second time it is as it was to be.
+    // The first requests change something, and their outcome is unknown. The second ones find it already as requested.
     let again = add("lost");
     for _ in 0..2 {
         let statuses = interrupted(&site, &node, [&again, &remove]);

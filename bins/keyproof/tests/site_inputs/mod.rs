@@ -1,5 +1,5 @@
-//! What somebody may type into the pages of the sites, or write into their addresses: scripts, what turns the direction of
-//! reading round, control characters, and more than there is room for. Each is text or refused, and the server serves on.
+//! Inputs that users may type into forms or write into URLs: scripts, characters that change the text direction, control
+//! characters, and texts that are too long. Each is shown as text or rejected, and the server keeps serving.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code")]
 
 use form_urlencoded::{Serializer, byte_serialize};
@@ -13,7 +13,7 @@ use crate::{
     stack::{Answer, Client},
 };
 
-/// What nobody means well.
+/// Returns hostile inputs.
 fn inputs() -> Vec<String> {
     let mut inputs: Vec<_> = [
         "<script>alert(1)</script>",
@@ -34,7 +34,7 @@ fn inputs() -> Vec<String> {
     inputs
 }
 
-/// Which answers there may be: a page, a way elsewhere, or a refusal; and nothing that a browser would take for ours.
+/// Asserts that the answer is a page, a redirect or a refusal, without anything that a browser would take for our markup.
 #[track_caller]
 fn is_tame(answer: &Answer, input: &str) {
     let status = answer.status;
@@ -53,13 +53,13 @@ fn written(text: &str) -> String {
     byte_serialize(text.as_bytes()).collect()
 }
 
-/// What is filled in: names and values.
+/// Fields and their values.
 type Filled<'a> = Vec<(&'a str, &'a str)>;
 
-/// A form, and what is filled in.
+/// A form and its values.
 enum Form<'a> {
     Plain(String, Filled<'a>),
-    /// One that may have a file.
+    /// A form that may contain a file.
     Parts(String, Filled<'a>),
 }
 
@@ -72,7 +72,7 @@ impl Form<'_> {
         }
     }
 
-    /// Its body, and of which type that is.
+    /// Returns the body and its content type.
     fn body(&self, csrf: &str) -> (&'static str, String) {
         match self {
             Plain(_, fields) => {
@@ -120,13 +120,13 @@ impl Visitor<'_> {
         client.answer().await
     }
 
-    /// What the forms of a page have in them.
+    /// Returns the CSRF token of the page's forms.
     async fn csrf(&self, page: &str) -> String {
         hidden(&self.get(page).await, "csrf")
     }
 }
 
-/// What a hidden field of a page has in it.
+/// Returns the value of a hidden field.
 #[track_caller]
 fn hidden(page: &Answer, name: &str) -> String {
     let mark = format!("name=\"{name}\" value=\"");
@@ -134,7 +134,7 @@ fn hidden(page: &Answer, name: &str) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
-/// A CA's certificate.
+/// Returns a CA certificate.
 fn authority() -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "root");
@@ -338,7 +338,7 @@ fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
             plain(key("delete"), &[]),
         ]);
     }
-    // And of what there is.
+    // The same for objects that exist.
     let there = |path: &str| format!("tpms/default/{path}");
     forms.extend([
         parts(there("managers/manager/makers"), &["text"]),
@@ -362,7 +362,7 @@ fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
             vec![("policy", "expected"), ("registers", input)],
         ),
         plain(there("keys/station/revoke"), &["reason"]),
-        // They end the session.
+        // These end the session.
         plain("sign-out".to_owned(), &[]),
         plain("sign-out/everywhere".to_owned(), &[]),
     ]);
@@ -387,7 +387,7 @@ fn account_pages(typed: &str) -> Vec<String> {
     .into()
 }
 
-/// `key` is that of a phone that waits for its first code.
+/// `key` is the key of a phone whose activation is pending.
 fn account_forms<'a>(input: &'a str, typed: &str, key: &'a str) -> Vec<Form<'a>> {
     let form = |path: &str, fields: Filled<'a>| Plain(format!("/account/{path}"), fields);
     vec![
@@ -410,13 +410,13 @@ fn account_forms<'a>(input: &'a str, typed: &str, key: &'a str) -> Vec<Form<'a>>
             "password",
             vec![("old", PASSWORD), ("new", input), ("repeat", "x")],
         ),
-        // They end the session, or give it another text.
+        // These end the session, or change its token.
         form("sessions/end", vec![]),
         form("sign-out", vec![]),
     ]
 }
 
-/// What is sent by whoever is not signed in.
+/// Returns the forms that are sent without signing in.
 fn entries(input: &str) -> [Form<'_>; 3] {
     [
         Plain(
@@ -438,7 +438,7 @@ fn paths<'a>(forms: impl IntoIterator<Item = &'a Form<'a>>) -> Vec<String> {
         .collect()
 }
 
-/// What is there to be asked for: a device of a till, and a certificate.
+/// Adds objects to view: a device of a till, and a certificate.
 async fn furnish(judged: &Judged) {
     let _key = judged.api_key().await;
     let visitor = console(judged).await;
@@ -469,14 +469,14 @@ async fn furnish(judged: &Judged) {
     }
 }
 
-/// An operator who has just signed in.
+/// Signs in an operator.
 async fn console(judged: &Judged) -> Visitor<'_> {
     let session = judged.console_session().await;
     let cookies = format!("keyproof-console={session}");
     Visitor { judged, cookies }
 }
 
-/// Sends each form, as it is and as one of another page; the visitor's own are taken until one ends their session.
+/// Submits each form, first with a forged CSRF token and then with the visitor's own, until one ends the session.
 async fn fill_in_all(visitor: &Visitor<'_>, home: &str, forms: &[Form<'_>], input: &str) {
     let csrf = visitor.csrf(home).await;
     for form in forms {
@@ -514,7 +514,7 @@ async fn what_is_typed_into_the_console_is_text_or_refused() {
             303,
             "{input:?}: signed out"
         );
-        // Whatever was taken for a name is shown as one.
+        // Inputs that were accepted as names are shown as names.
         let visitor = console(&judged).await;
         for target in [
             "/console",
@@ -527,7 +527,7 @@ async fn what_is_typed_into_the_console_is_text_or_refused() {
             "/console/audit",
         ] {
             let answer = visitor.get(target).await;
-            // Of one organisation alone nobody chooses.
+            // With a single organisation there is no choice between them.
             let is_known = answer.status == 200 || target == "/console/users";
             assert!(is_known, "{input:?} {target}: {answer:?}");
             is_tame(&answer, &input);
@@ -548,7 +548,7 @@ async fn what_is_typed_into_the_account_site_is_text_or_refused() {
     );
     for (number, input) in inputs().into_iter().enumerate() {
         let typed = written(&input);
-        // Each is somebody of their own: wrong passwords lock.
+        // A new user for each input, because wrong passwords lock.
         let session = judged.account_session(&format!("ada{number}")).await;
         let visitor = Visitor {
             judged: &judged,

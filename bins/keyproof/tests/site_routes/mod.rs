@@ -1,10 +1,10 @@
-//! What the sites answer, line by line, as ARCHITECTURE.md has it, which is what their route tables have: so that a test of all
-//! of it fails until a new line is tried.
+//! The routes of the sites, from ARCHITECTURE.md, which lists the same as their route tables. A test of all routes fails until it
+//! covers a new one.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The templates of ARCHITECTURE.md's rows for a method at a site.
+/// Returns the templates in ARCHITECTURE.md's rows for a method and a site.
 fn templates(method: &str, site: &str) -> BTreeSet<String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md");
     let text = fs::read_to_string(file).unwrap();
@@ -17,7 +17,7 @@ fn templates(method: &str, site: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Each template of a method at a site has a path here.
+/// Asserts that each template of a method at a site matches one of these paths.
 #[track_caller]
 pub(crate) fn assert_complete(method: &str, site: &str, paths: &[String]) {
     let templates = templates(method, site);

@@ -1,4 +1,4 @@
-//! A server with a dialect made for tests, and a client that writes bytes as they are.
+//! A server with a dialect for tests, and a client that sends raw bytes.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(
     clippy::panic,
@@ -36,18 +36,18 @@ use tokio::{
 /// Long enough for any machine: it only ends tests that hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a body of `/trial/echo` and `/trial/write` needs.
+/// The number of bytes that the test dialect allows in a body of `/trial/echo` and `/trial/write`.
 pub(crate) const NEEDED: usize = 1 << 30;
 
-/// What the test dialect does and has done.
+/// The test dialect's state and counters.
 pub(crate) struct Trial {
-    /// Each permit lets one `/trial/write` or `/trial/wait` go on.
+    /// Each permit lets one `/trial/write` or `/trial/wait` continue.
     pub(crate) gate: Semaphore,
-    /// How many `/trial/write` and `/trial/wait` stand before the gate.
+    /// The number of `/trial/write` and `/trial/wait` that wait for a permit.
     pub(crate) waiting: Semaphore,
-    /// How many writes were made.
+    /// The number of writes.
     pub(crate) writes: AtomicUsize,
-    /// Whether the store is said to answer.
+    /// Whether the store is reported as ready.
     pub(crate) ready: AtomicBool,
 }
 
@@ -57,12 +57,12 @@ impl Trial {
         self.gate.acquire().await.unwrap().forget();
     }
 
-    /// Waits until a handler stands before the gate.
+    /// Waits until a handler waits for a permit.
     pub(crate) async fn handler_waits(&self) {
         within(self.waiting.acquire()).await.unwrap().forget();
     }
 
-    /// Waits until that many writes were made.
+    /// Waits for this number of writes.
     pub(crate) async fn written(&self, writes: usize) {
         let reached = async {
             while self.writes.load(Ordering::SeqCst) != writes {
@@ -138,7 +138,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// With limits that no test means to meet, but those given.
+    /// Starts with limits that no test reaches, except the given ones.
     pub(crate) async fn start(flags: &[(&'static str, toml::Value)]) -> Self {
         let trial = Arc::new(Trial {
             gate: Semaphore::new(0),
@@ -188,14 +188,14 @@ impl Stack {
         Client::connect(self.address).await
     }
 
-    /// Sends bytes on a connection of their own and returns the first answer.
+    /// Sends bytes on a new connection and returns the first answer.
     pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> Answer {
         let mut client = self.connect().await;
         client.send(bytes).await;
         client.answer().await
     }
 
-    /// Whatever happened before: the server serves.
+    /// Asserts that the server still serves.
     pub(crate) async fn serves(&self) {
         let answer = self.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert_eq!(answer.status, 200);
@@ -222,12 +222,12 @@ impl Client {
         }
     }
 
-    /// Sends bytes; a server that has closed already is no error.
+    /// Sends bytes. A connection that the server has closed is not an error.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within(self.socket.write_all(bytes.as_ref())).await;
     }
 
-    /// Sends no more, and still reads.
+    /// Shuts down the write side; reading continues.
     pub(crate) async fn finish(&mut self) {
         within(self.socket.shutdown()).await.unwrap();
     }
@@ -247,7 +247,7 @@ impl Client {
         }
     }
 
-    /// Reads until the server closes, and returns what came.
+    /// Reads until the server closes, and returns the received bytes.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.read_more().await {}
         std::mem::take(&mut self.received)
@@ -261,7 +261,7 @@ impl Client {
     }
 }
 
-/// An answer as it came.
+/// An answer as received.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -271,7 +271,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     fn take(received: &mut Vec<u8>) -> Option<Self> {
-        // A character may have come in part.
+        // The last character may be incomplete.
         let text = String::from_utf8(received.clone()).ok()?;
         let (head, rest) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -295,7 +295,7 @@ impl Answer {
             .map(|(_, value)| value)
     }
 
-    /// A refusal: its status, in the dialect's shape, with a request id.
+    /// Asserts a refusal: this status, in the dialect's form, with a request id.
     #[track_caller]
     pub(crate) fn refuses(&self, status: u16) {
         assert_eq!(self.status, status, "{self:?}");
@@ -307,7 +307,7 @@ impl Answer {
         );
     }
 
-    /// Whether the server says that it closes.
+    /// Returns whether the answer announces that the server closes the connection.
     pub(crate) fn closes(&self) -> bool {
         self.header("connection") == Some("close")
     }

@@ -1,4 +1,4 @@
-//! Configuration: its layers, and what is refused.
+//! Configuration: its layers, and what is rejected.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{fails, keyproof, run, text};
 
-/// `config check` with a file.
+/// Runs `config check` with a file.
 fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
     let home = TempDir::new().unwrap();
     let path = home.path().join("keyproof.toml");
@@ -75,7 +75,7 @@ fn what_config_check_prints_is_a_configuration() {
     let again = check(text(&first.stdout), &[], &[]);
     assert_eq!(text(&first.stdout), text(&again.stdout));
 
-    // Of a database, all but the password.
+    // A database URL is shown without the password.
     let key = data_encoding::BASE64.encode(&[7; 32]);
     let key = [("KEYPROOF_STORE__MASTER_KEY_BASE64", &*key)];
     let url = |password: &str| {
@@ -145,7 +145,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "f5.rate_limit_per_minute = -1",
             "expected a number from 0 to 4294967295",
         ),
-        // A key goes by the name that the reference has.
+        // The error names keys as the reference does.
         (
             "http.nix = 1",
             "`header_timeout`, `body_timeout`, `handler_timeout`",
@@ -254,7 +254,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
     assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
 }
 
-/// What Kubernetes puts into each pod beside a service that is called keyproof.
+/// The variables that Kubernetes sets in each pod beside a service with the name keyproof.
 #[test]
 fn links_to_services_are_passed_over_and_whatever_else_is_no_key_is_refused() {
     let links = [
@@ -336,7 +336,7 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
         fails(&output, 2, says);
         assert!(!text(&output.stderr).contains("hunter2"));
     }
-    // Systemd's credential does as well: others may read that.
+    // A systemd credential is accepted although others may read it.
     let credentials = TempDir::new().unwrap();
     let path = credentials.path().join("keyproof-otlp-headers");
     let variable = credentials.path().display().to_string();
@@ -433,7 +433,7 @@ fn no_secret_is_printed() {
     for stream in [&output.stdout, &output.stderr] {
         assert!(!text(stream).contains("MTIz"));
     }
-    // Not even one that stands where it does not belong.
+    // Not even a key in the wrong place.
     let misplaced = check("store.master_key_base64 = \"MTIz\"", &[], &[]);
     fails(&misplaced, 2, "unknown field `master_key_base64`");
     assert!(!text(&misplaced.stderr).contains("MTIz"));
@@ -490,7 +490,7 @@ fn quietly_only_what_is_unwise_or_wrong_is_printed() {
     assert!(text(&unwise.stderr).starts_with("warning: tls.self_signed"));
     let wrong = check("http.listn = 1", &[], &["--quiet"]);
     fails(&wrong, 2, "unknown field `listn`");
-    // The unit's journal gets no configuration at each start.
+    // The unit does not write the configuration to its journal at each start.
     let unit = include_str!("../../../../../contrib/systemd/keyproof.service");
     let before = unit.lines().find(|line| line.starts_with("ExecStartPre="));
     assert!(before.unwrap().contains("config check --quiet --config"));
@@ -638,7 +638,7 @@ fn files_that_others_can_read_or_write_are_warned_of() {
             );
         }
     }
-    // A set of keys that others can write is theirs to add to.
+    // Anyone who can write to a key set can add keys to it.
     let jwks = path("jwks.json");
     let point = &signing_key.public_key_raw()[1..];
     let base64 = |bytes| data_encoding::BASE64URL_NOPAD.encode(bytes);

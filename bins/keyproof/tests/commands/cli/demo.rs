@@ -32,7 +32,7 @@ fn the_demo_passes_and_leaves_nothing_behind() {
         let blocks = line.chars().filter(|c| "█▀▄ ".contains(*c)).count();
         blocks > 30 && blocks == line.chars().count()
     });
-    // Two modules a line, of a code that holds a whole URI.
+    // Each line draws two rows of modules, and the code contains a whole URI.
     assert!(drawn.count() > 15, "{}", text(&told.stdout));
 
     let output = demo(&["--json"]);
@@ -130,7 +130,7 @@ fn a_demo_that_is_ended_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "{line}");
 }
 
-/// A demo that stays, killed at the latest when the test ends.
+/// A demo that keeps running, killed at the latest when the test ends.
 struct Staying(Child);
 
 impl Drop for Staying {
@@ -140,14 +140,14 @@ impl Drop for Staying {
     }
 }
 
-/// A browser as far as signing in needs one.
+/// The parts of a browser that signing in needs.
 struct Browser {
     address: String,
     cookies: BTreeMap<String, String>,
 }
 
 impl Browser {
-    /// The whole answer, and its cookies kept.
+    /// Returns the complete answer, and stores its cookies.
     fn ask(&mut self, method: &str, path: &str, form: &str) -> String {
         let cookies = self.cookies.iter();
         let cookies: Vec<_> = cookies
@@ -175,7 +175,7 @@ impl Browser {
         answer
     }
 
-    /// Fills in the form of a page.
+    /// Submits a page's form.
     fn sign_in(&mut self, page: &str, fields: &str) -> String {
         let form = self.ask("GET", page, "");
         let (_, csrf) = form.split_once("name=\"csrf\" value=\"").unwrap();
@@ -223,7 +223,7 @@ fn a_demo_that_stays_leaves_both_sites_open_until_it_is_ended() {
     assert!(page.contains("<bdi>demo</bdi>"), "{page}");
     let page = browser.sign_in("/console/sign-in", &format!("token={token}"));
     assert!(page.contains("Signed in as <bdi>demo</bdi>"), "{page}");
-    // What the walk has left is there to be looked at.
+    // The records that the demo has made can be viewed.
     for (area, seen) in [
         ("tills", "demo-shop"),
         ("tpms", "/console/tpms/default"),

@@ -1,4 +1,4 @@
-//! The commands as a script sees them: exit codes, standard output, standard error, signals.
+//! The commands as a script uses them: exit codes, standard output, standard error, signals.
 
 mod config;
 mod demo;
@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// The program, in an environment of its own.
+/// Returns the program's command with a separate environment.
 fn keyproof(home: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
     command.env_clear().env("HOME", home.path());
@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Ends with this exit code, says this on standard error, and nothing on standard output.
+/// Asserts that the command ended with this exit code, printed this text to standard error, and nothing to standard output.
 #[track_caller]
 fn fails(output: &Output, code: i32, says: &str) {
     assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
@@ -41,7 +41,7 @@ fn fails(output: &Output, code: i32, says: &str) {
     assert!(output.stdout.is_empty());
 }
 
-/// Every command that scripts rely on, with its flags; those of all that touch a store, and `--json`, are below.
+/// Every command that scripts rely on, with its flags. The flags of all commands that use a store, and `--json`, are below.
 const RELIED_ON: &[(&str, &str)] = &[
     ("audit", "--follow --since"),
     ("backup", "--with-master-key --stdin --keep"),
@@ -113,7 +113,7 @@ const RELIED_ON: &[(&str, &str)] = &[
     ("x509 show", ""),
 ];
 
-/// The same for those that print no document.
+/// The same for commands that print no JSON document.
 const WITHOUT_A_DOCUMENT: &[(&str, &str)] = &[
     ("audit export", "--after"),
     ("completions", ""),
@@ -152,7 +152,7 @@ fn what_scripts_rely_on_is_there() {
             if is_on_a_store {
                 expected.extend(["--config", "--master-key"]);
             }
-            // The stores of a copy are its arguments.
+            // `store copy` takes its stores as arguments.
             if is_on_a_store && of != "store" {
                 expected.push("--store");
             }

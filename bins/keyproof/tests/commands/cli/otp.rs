@@ -48,7 +48,7 @@ fn otp_code_prints_the_code() {
         &["otp", "code", "--secret-file", &file, "--counter", "9"],
         "520489",
     );
-    // A moment says nothing of a counter.
+    // A time cannot be combined with a counter.
     for more in [&["code"][..], &["verify", "520489"]] {
         let (command, code) = (more[0], &more[1..]);
         let counter = ["--secret-file", &file, "--counter", "9", "--at", "59"];
@@ -135,7 +135,7 @@ fn otp_uri_is_drawn_for_a_phone() {
     );
 }
 
-/// A pipe is what a shell's `<(…)` names.
+/// A shell's `<(…)` is a pipe.
 #[test]
 fn files_are_regular_or_pipes_and_bounded() {
     let folder = TempDir::new().unwrap();
@@ -236,7 +236,7 @@ fn otp_verify_reports() {
         1,
         "secret: the secret is too long: it has more than 128 bytes",
     );
-    // None could be next.
+    // There is no next counter.
     let last = u64::MAX.to_string();
     let file = secret_file(&folder, SECRET);
     let of_last = ["--secret-file", &file, "--counter", &last];
@@ -251,7 +251,7 @@ fn otp_verify_reports() {
     fails(&verify("94287082", "1"), 2, "two numbers");
 }
 
-/// HMAC takes an empty key, so that its codes are anybody's to compute.
+/// HMAC accepts an empty key, whose codes anybody can compute.
 #[test]
 fn an_empty_secret_or_pin_is_refused_and_a_weak_secret_told() {
     const SUITE: &str = "OCRA-1:HOTP-SHA256-8:QN08-PSHA1";
@@ -492,7 +492,7 @@ fn otp_ocra_draws_challenges() {
     assert_ne!(question, draw());
 }
 
-/// RFC 6287 appendix C: the time is 0x132d0b6 minutes, and a client answers a server's question with its own.
+/// RFC 6287 appendix C: the time is 0x132d0b6 minutes. The client responds to a server's question and adds its own.
 #[test]
 fn otp_ocra_takes_the_time_and_two_questions() {
     let folder = TempDir::new().unwrap();
@@ -606,7 +606,7 @@ fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
     assert!(text(&output.stdout).contains('▀'));
 }
 
-/// What an export's names would do to a terminal.
+/// Names in an export cannot send control sequences to a terminal.
 #[test]
 fn otp_migration_shows_names_as_text() {
     let folder = TempDir::new().unwrap();
@@ -632,7 +632,7 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     fs::write(path("password"), "qwerty\n").unwrap();
     let show = |more: &[&str]| run(&[&["otp", "pskc", "show", &path("container")], more].concat());
 
-    // What is not secret is shown without the key.
+    // Data that is not secret is shown without the key.
     let output = show(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let told = "key 12345678: HOTP, manufacturer Manufacturer, serial 987654321, issuer Issuer";
@@ -693,7 +693,7 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     );
 }
 
-/// What an otpauth URI does not say of a device, and of a PIN.
+/// The properties of devices and PINs that an otpauth URI cannot contain.
 #[test]
 fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
     let folder = TempDir::new().unwrap();
@@ -752,7 +752,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
         assert!(text(&output.stdout).contains("otpauth://totp/1?"));
         assert!(text(&output.stderr).contains("key 7 is limited"));
     }
-    // A code of the key alone is none.
+    // A code from the key without the PIN would be rejected.
     for mode in ["Append", "Prepend", "Algorithmic"] {
         let policy = pin(&format!(r#"PINUsageMode="{mode}""#));
         let output = show("", &policy, &["--show-secrets"]);
@@ -769,7 +769,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
     }
 }
 
-/// A policy that a reader does not keep to permits nothing (RFC 6030 section 5): an otpauth URI says nothing of one.
+/// RFC 6030 section 5: a reader that cannot follow a policy must not use the key. An otpauth URI cannot contain a policy.
 #[test]
 fn otp_pskc_makes_no_uri_of_a_key_that_is_not_for_codes() {
     let folder = TempDir::new().unwrap();
@@ -840,7 +840,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
         prints(&[&command[..], more].concat(), &uris.join("\n"));
     };
 
-    // Not encrypted: into a new file of 0600, or printed when that is asked for.
+    // A plain container is written to a new file with mode 0600, or printed on request.
     fails(&write(&[]), 2, "--show-secrets");
     let output = write(&["--out", &path("plain"), "--manufacturer", "Müller & Söhne"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -848,7 +848,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     let mode = fs::metadata(path("plain")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     shows(&path("plain"), &[]);
-    // Not in place of one that is protected.
+    // A plain container is rejected if a key or password is given.
     for (given, file) in [("--key-file", "key"), ("--password-file", "password")] {
         let command = ["otp", "pskc", "show", &path("plain"), given, &path(file)];
         fails(&run(&command), 1, "is not encrypted");
@@ -861,7 +861,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     fs::write(path("printed"), &output.stdout).unwrap();
     shows(&path("printed"), &[]);
 
-    // Encrypted: under a key, under a password.
+    // Encrypted, with a key or with a password.
     let few = ["--iterations", "1000"];
     for (given, file, more) in [
         ("--key-file", "key", &[][..]),

@@ -1,4 +1,4 @@
-//! `keyproof serve` as a process: its start, its signals, its end.
+//! `keyproof serve` as a process: start, signals, end.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ impl Serving {
         };
         loop {
             let mut line = serving.line().trim_end().to_owned();
-            // With JSON logs it is a message.
+            // A JSON log has the line as its message.
             if let Ok(event) = serde_json::from_str::<Value>(&line) {
                 event["message"]
                     .as_str()
@@ -57,7 +57,7 @@ impl Serving {
         line
     }
 
-    /// The next line that says this.
+    /// Returns the next line that contains this text.
     fn line_with(&mut self, says: &str) -> String {
         loop {
             let line = self.line();
@@ -79,7 +79,7 @@ impl Serving {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end, and returns the exit code and what it still said.
+    /// Waits for the end. Returns the exit code and the remaining output.
     fn end(&mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
@@ -103,7 +103,7 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// Waits for what is to come soon.
+/// Waits for a condition that is soon true.
 #[track_caller]
 fn wait_until(has_come: impl Fn() -> bool) {
     let began = Instant::now();
@@ -134,7 +134,7 @@ fn serve_needs_no_configuration() {
     let key = folder.join("keyproof.db.master-key");
     assert_eq!(mode(&key), 0o600);
 
-    // The key is the store's, and nobody else's.
+    // Only the store's owner may read the key.
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
     fails(
         &keyproof(&home).args(listen).output().unwrap(),
@@ -159,7 +159,7 @@ fn serve_ends_on_sigint_too() {
     assert_eq!(serving.end().0, Some(0));
 }
 
-/// A database that accepts and never answers would be waited for ten minutes long.
+/// A database that accepts the connection and never answers is waited for up to ten minutes.
 #[test]
 fn a_signal_ends_a_start_that_waits() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -175,7 +175,7 @@ fn a_signal_ends_a_start_that_waits() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It listens for signals before it asks for its store.
+        // The server handles signals before it connects to its store.
         let _silent = database.accept().unwrap();
         kill_process(Pid::from_child(&child), signal).unwrap();
         let code = child.wait().unwrap().code();
@@ -183,7 +183,7 @@ fn a_signal_ends_a_start_that_waits() {
     }
 }
 
-/// Locks a store's file for itself until it is told.
+/// Locks a store's file exclusively until its input ends.
 const LOCKED: &str = "
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -192,7 +192,7 @@ print('locked', flush=True)
 sys.stdin.readline()
 ";
 
-/// A server that is deaf while it waits for the file ends with 1, once it has waited long enough.
+/// Without signal handling the server would wait for the file until its timeout, and end with 1.
 #[test]
 fn a_signal_ends_a_start_that_waits_for_a_file() {
     let home = TempDir::new().unwrap();
@@ -216,7 +216,7 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It listens for signals before it makes a new store's key, and that before it opens the file.
+    // The server handles signals before it makes a new store's key, and makes the key before it opens the file.
     let key = home.path().join("k.db.master-key");
     wait_until(|| key.exists());
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
@@ -225,7 +225,7 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
     assert!(other.wait().unwrap().success());
 }
 
-/// A client that asks much and reads nothing: what is being answered to it is waited for.
+/// Returns a client that sends many requests and reads nothing. The server waits for its answers.
 fn deaf_client_of(serving: &Serving) -> TcpStream {
     let mut deaf = TcpStream::connect(serving.address()).unwrap();
     deaf.set_write_timeout(Some(Duration::from_secs(2)))
@@ -249,7 +249,7 @@ fn serving_with_a_drain_of(home: &TempDir, milliseconds: &str) -> Serving {
 #[test]
 fn a_second_signal_ends_at_once() {
     let home = TempDir::new().unwrap();
-    // Only the second signal can end this drain while the test lives.
+    // Only the second signal can end this drain before the test does.
     let mut serving = serving_with_a_drain_of(&home, "3600000");
     let _deaf = deaf_client_of(&serving);
     serving.signal(Signal::TERM);
@@ -259,7 +259,7 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(serving.end().0, Some(1));
 }
 
-/// As timeout(1) sends it.
+/// timeout(1) sends signals like this.
 #[test]
 fn a_signal_sent_twice_at_once_is_one() {
     let home = TempDir::new().unwrap();
@@ -284,7 +284,7 @@ fn an_address_in_use_ends_with_1() {
     );
 }
 
-/// However many connections there are: those beyond the descriptors wait, and the server serves on.
+/// Whatever the number of connections: those beyond the descriptor limit wait, and the server keeps serving.
 #[test]
 fn a_server_out_of_descriptors_recovers() {
     let home = TempDir::new().unwrap();
@@ -345,7 +345,7 @@ fn log_lines_of_a_request_carry_the_trace_that_it_is_part_of() {
         ("text", format!("trace_id=\"{TRACE}\"")),
     ] {
         let mut command = keyproof(&home);
-        // Nobody is there, which is none of the request's business.
+        // The collector is unreachable, which must not affect the request.
         command
             .args(listen)
             .args(["--log-format", format])
@@ -392,7 +392,7 @@ fn with_json_logs_every_line_is_json() {
         "--log-format",
         "json",
     ];
-    // However little is logged, the address is told.
+    // The address is printed at every log level.
     let mut child = keyproof(&home)
         .args(arguments)
         .args(["--log-level", "off"])
@@ -474,13 +474,13 @@ fn a_self_signed_certificate_is_announced() {
     let mut serving = Serving::start(keyproof(&home).args(arguments));
     assert!(serving.url.starts_with("https://"));
     assert!(serving.line().contains("fingerprint (SHA-256) "));
-    // The certificate stays when there are no files to read again.
+    // The certificate stays in use if its files are gone.
     serving.signal(Signal::HUP);
     serving.signal(Signal::TERM);
     assert_eq!(serving.end().0, Some(0));
 }
 
-/// Writes a new certificate and its key into a folder, and returns its fingerprint.
+/// Writes a new certificate and its key into a folder, and returns the certificate's fingerprint.
 fn renew_certificate(folder: &TempDir) -> String {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -507,7 +507,7 @@ fn sighup_reads_the_tls_files_again() {
     assert!(serving.url.starts_with("https://"));
     assert!(serving.line_with("fingerprint").contains(&old));
 
-    // A file that cannot be used is named, and the server serves on.
+    // The log names a file that cannot be used, and the server keeps serving.
     fs::write(&key, "no key").unwrap();
     serving.signal(Signal::HUP);
     let log = serving.line_with("TLS files");
@@ -516,7 +516,7 @@ fn sighup_reads_the_tls_files_again() {
         "{log}"
     );
 
-    // So is a chain of which only the first certificate is one.
+    // The same for a chain in which only the first certificate is valid.
     let new = renew_certificate(&home);
     let whole = fs::read_to_string(&certificate).unwrap();
     let broken = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
@@ -602,7 +602,7 @@ fn metrics_have_a_listener_of_their_own() {
     assert_ne!(address, serving.address());
     assert!(get(serving.address(), "/metrics").starts_with("HTTP/1.1 404"));
 
-    // Each batch that a group had was counted once, by the engine that has groups.
+    // The engine, which makes the groups, counts each of their batches once.
     let answer = get(address, "/metrics");
     let value = |series: &str| -> u64 {
         let mut lines = answer.lines().filter_map(|line| line.rsplit_once(' '));
@@ -620,7 +620,7 @@ fn metrics_have_a_listener_of_their_own() {
     assert_eq!(serving.end().0, Some(0));
 }
 
-/// What a supervisor is told next.
+/// Returns the next message to the supervisor.
 fn told(supervisor: &UnixDatagram) -> String {
     let mut message = [0; 256];
     let length = supervisor.recv(&mut message).unwrap();
@@ -654,8 +654,8 @@ fn a_supervisor_is_told_of_the_start_of_life_and_of_the_end() {
     assert!(moment.unwrap().parse::<u64>().is_ok(), "{reloading}");
     assert_eq!(next_but_life(), "READY=1");
     serving.signal(Signal::TERM);
-    // The drain's ten seconds, two for the audit trail, five for the last commit and five for whoever still waits for the
-    // store, one for the log.
+    // Ten seconds for draining, two for the audit trail, five for the last commit, five for callers that still wait for the store,
+    // and one for the log.
     assert_eq!(next_but_life(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=23000000");
     assert_eq!(serving.end().0, Some(0));
 }

@@ -1,4 +1,4 @@
-//! `keyproof tpm`, on what a software TPM wrote.
+//! `keyproof tpm`, with files from a software TPM.
 
 use std::fs;
 
@@ -108,7 +108,7 @@ fn check_quote_reports_each_check() {
             check(&nonce, &["--pcrs", "/nonexistent"]).status.code(),
             Some(2)
         );
-        // A file that is not what it should be.
+        // A file of the wrong kind.
         let swapped = run(&[
             "tpm",
             "check-quote",
@@ -169,7 +169,7 @@ fn check_ek_follows_the_chain() {
     );
 }
 
-/// Who has revoked what is for the library's tests; here are its files, and what claims to be a list of the issuer's.
+/// The library's tests cover revocation itself. This covers the files, and CRLs that claim to be the issuer's.
 #[test]
 fn check_ek_asks_revocation_lists() {
     let folder = TempDir::new().unwrap();
@@ -221,7 +221,7 @@ fn check_ek_asks_revocation_lists() {
         let issuer = Issuer::from_params(&params, &key);
         list.signed_by(&issuer).unwrap()
     };
-    // Of another key of that name, which it says.
+    // A CRL with the issuer's name and another key, whose identifier it contains.
     let another = list(rcgen::KeyIdMethod::Sha256);
     for path in [
         write("another.der", another.der()),
@@ -232,7 +232,7 @@ fn check_ek_asks_revocation_lists() {
         assert_eq!(output.status.code(), Some(0), "{told}");
         assert!(told.contains("of other keys than the issuer's"), "{told}");
     }
-    // One that claims to be the issuer's, by the identifier that the issuer's certificate has.
+    // A CRL that claims to be the issuer's, with the key identifier of the issuer's certificate.
     let identifier = certificate
         .extensions()
         .iter()
@@ -244,12 +244,12 @@ fn check_ek_asks_revocation_lists() {
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stdout);
     assert!(told.contains("keyUsage leaves cRLSign out"), "{told}");
-    // What is no list revokes nothing, and must not be taken for one.
+    // A file that is not a CRL revokes nothing, and must not be accepted as one.
     fails(&check(&roots), 1, "block 1: it is a certificate");
     fails(&check(&write("no.pem", b"no")), 1, "no.pem");
 }
 
-/// As a server judges it: makers publish their intermediates beside their roots.
+/// Same as on a server: manufacturers publish their intermediates together with their roots.
 #[test]
 fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
     let folder = TempDir::new().unwrap();
@@ -317,7 +317,7 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
         (&alone, &[], 0),
         (&alone, &["--intermediates", &root], 0),
         (&alone, &["--intermediates", &root, "--crl", &revoking], 1),
-        // Whose list it is cannot be told.
+        // The CRL's issuer is unknown.
         (&alone, &["--crl", &revoking], 0),
     ] {
         let mut arguments = vec!["tpm", "check-ek", "--cert", &cert, "--roots", roots];
@@ -331,7 +331,7 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
     }
 }
 
-/// Whoever lists a root is to know that it is not looked at.
+/// The user must learn that a listed root is ignored.
 #[test]
 fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
     let folder = TempDir::new().unwrap();
@@ -385,7 +385,7 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
             fails(&run(&arguments), 1, &says);
         }
     }
-    // What stands around blocks is nothing to complain about.
+    // Text around the blocks is allowed.
     let bundle = format!("# Roots\nthe end\n{}", whole.replace('\n', "\r\n"));
     let between = write(
         "between.pem",
@@ -407,7 +407,7 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
 }
 
-/// The layout that tpm2_quote and tpm2_pcrread write with `-F serialized`, of these selections of SHA-256's bank.
+/// Returns the layout that tpm2_quote and tpm2_pcrread write with `-F serialized`, for these selections of the SHA-256 bank.
 fn serialized(selections: &[[u8; 3]], values: &[u8]) -> Vec<u8> {
     let values: Vec<_> = values.chunks(32).collect();
     let mut file = u32::try_from(selections.len())
@@ -466,7 +466,7 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
     fs::write(&path, &sound).unwrap();
     let output = check(&ak);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    // Another value, one that is longer than there is room for, and a list fewer.
+    // A changed value, a value that is longer than its field, and one list too few.
     let first = 4 + 16 * 8 + 4 + 4;
     let (mut other, mut longer) = (sound.clone(), sound.clone());
     other[first + 2] ^= 1;
@@ -485,10 +485,10 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
     fails(&run(&["tpm", "show", pem]), 1, "tpm2_readpublic");
 }
 
-/// The registers of the quotes among the vectors: 0 to 7, and 16.
+/// The PCRs in the vectors' quotes: 0 to 7, and 16.
 const QUOTED: [u8; 3] = [0xff, 0, 1];
 
-/// Nobody has signed what a file says of its values.
+/// A file's PCR numbers are not signed.
 #[test]
 fn registers_under_other_names_than_the_quotes_are_refused() {
     let folder = TempDir::new().unwrap();
@@ -512,7 +512,7 @@ fn registers_under_other_names_than_the_quotes_are_refused() {
         };
         let output = check(&[QUOTED]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-        // The value of PCR 16 is called that of PCR 8.
+        // The value of PCR 16 is labelled as that of PCR 8.
         let output = check(&[[0xff, 1, 0]]);
         assert_eq!(output.status.code(), Some(1));
         let told = text(&output.stdout);
@@ -520,7 +520,7 @@ fn registers_under_other_names_than_the_quotes_are_refused() {
         let says =
             "the given values are for sha256:0,1,2,3,4,5,6,7,8, not for sha256:0,1,2,3,4,5,6,7,16";
         assert!(told.contains(says), "{told}");
-        // It is called that of PCR 7.
+        // It is labelled as that of PCR 7.
         let twice = check(&[[0x7f, 1, 0], [0x80, 0, 0]]);
         fails(&twice, 1, "it names the bank sha256 twice");
     }
@@ -548,7 +548,7 @@ fn what_a_file_is_is_found_out() {
         "it is not",
     );
     fails(&run(&["tpm", "show", "/nonexistent"]), 2, "/nonexistent");
-    // What an ECDSA signature is without the scheme and the hash before it.
+    // An ECDSA signature without the scheme and the hash before it.
     let folder = TempDir::new().unwrap();
     let plain = folder.path().join("plain.sig");
     fs::write(&plain, [0x30, 6, 2, 1, 5, 2, 1, 7]).unwrap();
@@ -643,7 +643,7 @@ fn a_provision_answer_opens_with_its_key_only() {
     fails(&open("key", &[]), 1, "not a provision answer");
 }
 
-/// What cannot be read is 2, what does not parse is 1; nothing is written, and what is wrong is named.
+/// Unreadable files give exit code 2, malformed ones 1. Nothing is written, and the error names the file.
 #[test]
 fn bad_files_and_arguments_are_told_apart() {
     let folder = TempDir::new().unwrap();
@@ -743,7 +743,7 @@ fn bad_files_and_arguments_are_told_apart() {
     }
     assert!(fs::metadata(&out).is_err());
 
-    // Evidence that does not parse is refused by the report.
+    // The report rejects malformed evidence.
     for (attest, signature, fails) in [
         (&garbage, &signature, "structure"),
         (&attest, &garbage, "signature"),
@@ -769,7 +769,7 @@ fn bad_files_and_arguments_are_told_apart() {
     }
 }
 
-/// The form of a certificate, and nothing in it.
+/// The form of a certificate without its contents.
 const EMPTY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
 #[test]
@@ -888,7 +888,7 @@ fn other_attestations_are_checked_with_and_without_a_nonce() {
     }
 }
 
-/// A log of one event in PCR 0 and a separator in PCR 7, by SHA-256.
+/// Returns a log with one event in PCR 0 and a separator in PCR 7, with SHA-256.
 fn event_log() -> (Vec<u8>, Vec<u8>) {
     use ring::digest::{SHA256, digest};
     let mut log = [&[0, 0, 0, 0, 3, 0, 0, 0][..], &[0; 20], &[33, 0, 0, 0]].concat();
@@ -942,7 +942,7 @@ fn an_event_log_is_replayed_and_compared() {
     assert!(text(&output.stdout).contains("NOT MATCHED"));
     fails(&compare(&[]), 2, "--selection");
 
-    // tpm2_quote's own file says which registers it is of.
+    // A file written by tpm2_quote contains its PCR selection.
     let all: Vec<u8> = [&values[..32], &[0; 6 * 32], &values[32..]].concat();
     fs::write(&pcrs, serialized(&[[0xff, 0, 0]], &all)).unwrap();
     let same = ["--selection", "sha256:0,1,2,3,4,5,6,7"];
@@ -967,7 +967,7 @@ fn an_event_log_is_replayed_and_compared() {
     assert!(text(&output.stdout).contains("fail     event-log"));
 }
 
-/// The names in the table below a heading of docs/tpms.md.
+/// Returns the names in the table below a heading of docs/tpms.md.
 fn documented(heading: &str) -> Vec<&'static str> {
     const PAGE: &str = include_str!("../../../../../docs/tpms.md");
     let heading = format!("\n### {heading}\n");

@@ -1,5 +1,5 @@
-//! `keyproof tpm station`, with scripts in the place of tpm2-tools: what it does when they fail, hang or are not there.
-//! With real ones it is in `peers`.
+//! `keyproof tpm station` with scripts in place of tpm2-tools, which fail, hang or are missing. `peers` runs it with the real
+//! tools.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ const TOOLS: [&str; 9] = [
     "tpm2_startauthsession",
 ];
 
-/// A machine with the files that flags name.
+/// A machine with the files that the flags name.
 struct Machine {
     home: TempDir,
 }
@@ -51,7 +51,7 @@ impl Machine {
         machine
     }
 
-    /// A script that every tool is: `$tool` is its name, and what it was started with is written down.
+    /// Uses this script for every tool. `$tool` is the tool's name; each call is recorded.
     fn with_tools(script: &str) -> Self {
         let machine = Self::new();
         let script = format!(
@@ -67,7 +67,7 @@ impl Machine {
         machine
     }
 
-    /// The folder that a provision has left, below the endorsement key of the vectors.
+    /// Adds the folder that a provision leaves, for the endorsement key of the vectors.
     fn provisioned(self) -> Self {
         let state = self.path(".local/state/keyproof/station");
         fs::create_dir_all(&state).unwrap();
@@ -111,7 +111,7 @@ impl Machine {
     }
 
     fn run(&self, what: &str, more: &[&str]) -> Output {
-        // Nobody listens there.
+        // Nobody listens on this port.
         let mut command = self.command(what, "http://127.0.0.1:9", more);
         command.output().unwrap()
     }
@@ -129,7 +129,7 @@ fn vector(name: &str) -> String {
     format!("{vectors}/{name}")
 }
 
-/// The process ends, if not at once.
+/// Waits until the process has ended.
 fn must_end(pid: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while fs::metadata(format!("/proc/{}", pid.trim())).is_ok() {
@@ -277,7 +277,7 @@ fn a_tool_that_hangs_is_ended() {
     must_end(&fs::read_to_string(machine.path("pid")).unwrap());
 }
 
-/// Objects are unloaded also when the command is ended while they are loaded.
+/// Objects are unloaded even if the command is stopped while they are loaded.
 #[test]
 fn nothing_is_left_loaded_by_a_command_that_is_ended() {
     let machine = Machine::with_tools(
@@ -293,7 +293,7 @@ fn nothing_is_left_loaded_by_a_command_that_is_ended() {
     );
 }
 
-/// Ends a command whose tool has begun.
+/// Stops a command whose tool is running.
 #[track_caller]
 fn ended(machine: &Machine, child: Child) {
     let pid = machine.path("pid");
@@ -305,8 +305,8 @@ fn ended(machine: &Machine, child: Child) {
     must_end(&fs::read_to_string(&pid).unwrap());
 }
 
-/// The endorsement key is used in a session, which is ended: by its file, or, if the tool that was stopped has spoilt
-/// that, by its handle; and never another's.
+/// The endorsement key is used in a session, which must be flushed: by its file or, if a stopped tool has damaged that, by its
+/// handle. Other sessions must not be flushed.
 #[test]
 fn no_session_is_left_however_a_tool_ends() {
     let ek = vector("ek.pub.tpm2b");
@@ -337,7 +337,7 @@ fn no_session_is_left_however_a_tool_ends() {
     fails(&output, 1, "tpm2_load did not end within 1 seconds");
     ends(&machine.calls(), "tpm2_flushcontext 0x02000001\n");
 
-    // Somebody ends the command.
+    // A signal stops the command.
     let machine = Machine::with_tools(&script(
         "echo $$ > $HOME/pid; exec /bin/sleep 600",
         "exit 1",
@@ -348,7 +348,7 @@ fn no_session_is_left_however_a_tool_ends() {
     ends(&machine.calls(), "tpm2_flushcontext 0x02000001\n");
 }
 
-/// The server is who its certificate says, by the CAs that are named.
+/// The server is authenticated by its certificate, with the given CAs.
 #[test]
 fn the_server_is_known_by_its_certificate() {
     let script = format!(

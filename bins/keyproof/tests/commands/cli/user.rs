@@ -1,4 +1,4 @@
-//! `keyproof user`, alone and beside a server that runs.
+//! `keyproof user`, alone and beside a running server.
 
 use std::{
     io::{Read, Write},
@@ -25,7 +25,7 @@ impl Machine {
         machine
     }
 
-    /// `keyproof user` with this on standard input.
+    /// Runs `keyproof user` with this standard input.
     fn user(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
         let mut command = keyproof(&self.0);
         command
@@ -35,7 +35,7 @@ impl Machine {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // A command that reads nothing may have ended already.
+        // A command that reads no input may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input.as_ref());
         let output = child.wait_with_output().unwrap();
         for told in [&output.stdout, &output.stderr] {
@@ -44,7 +44,7 @@ impl Machine {
         output
     }
 
-    /// What a command prints that must succeed and complain of nothing.
+    /// Returns the output of a command that must succeed without warnings.
     #[track_caller]
     fn prints(&self, arguments: &[&str], input: &str) -> String {
         let output = self.user(arguments, input);
@@ -53,7 +53,7 @@ impl Machine {
         text(&output.stdout).to_owned()
     }
 
-    /// The one document that it prints.
+    /// Returns the JSON document that the command prints.
     #[track_caller]
     fn document(&self, arguments: &[&str], input: &str) -> Value {
         let arguments = [arguments, &["--json"]].concat();
@@ -66,8 +66,7 @@ impl Machine {
         self.prints(&arguments, PASSWORD);
     }
 
-    /// Name, role and status of every user, by name: those of an organisation are listed in the order of their numbers,
-    /// which are drawn.
+    /// Returns name, role and status of every user, by name: an organisation's users are listed by their numbers, which are random.
     #[track_caller]
     fn users(&self) -> Vec<[String; 3]> {
         let listed = self.document(&["list"], "");
@@ -83,7 +82,7 @@ impl Machine {
         users
     }
 
-    /// The audit trail, as one line an event.
+    /// Returns the audit trail, one line per event.
     fn trail(&self) -> String {
         let output = keyproof(&self.0).arg("audit").output().unwrap();
         text(&output.stdout).to_owned()
@@ -96,7 +95,7 @@ fn users_are_added_listed_changed_and_removed() {
     assert_eq!(machine.document(&["list"], ""), json!({ "users": [] }));
     assert_eq!(machine.prints(&["list"], ""), "");
     machine.add(ADA);
-    // The first line alone, without its end.
+    // Only the first line, without the line ending.
     let bob = [
         "add",
         "bob",
@@ -238,7 +237,7 @@ fn what_is_refused_ends_with_1_and_changes_nothing() {
             PASSWORD,
             "the user exists already",
         ),
-        // Names are unique over all organisations.
+        // Names are unique across organisations.
         (
             &add(ADA, "Another Org"),
             PASSWORD,
@@ -285,7 +284,7 @@ fn wrong_flags_end_with_2_and_change_nothing() {
         (&["add", "eve", "--stdin"][..], "--organisation"),
         (&["add", "--stdin"], "NAME"),
         (&["add", "eve", "--role", "King", "--stdin"], "a role is"),
-        // A password is no argument, and without a terminal nobody can be asked.
+        // A password cannot be an argument, and without a terminal there is no prompt.
         (&["add", "eve", PASSWORD], "unexpected argument"),
         (&["add", "eve"], "use --stdin"),
         (&["set-password", "eve"], "use --stdin"),
@@ -319,7 +318,7 @@ fn names_do_not_steer_the_terminal() {
     assert!(lines.starts_with("eve\\u{202e}gro.elpmaxe\t"), "{lines}");
 }
 
-/// A server that runs meanwhile, and what a client is told.
+/// A client of a server that runs meanwhile.
 struct Client {
     serving: Serving,
 }
@@ -349,7 +348,7 @@ impl Client {
         self.authenticate(&json!({ "username": ADA, "password": password }))
     }
 
-    /// Both tokens of a login.
+    /// Logs in, and returns both tokens.
     #[track_caller]
     fn tokens(&self, password: &str) -> [String; 2] {
         let (status, tokens) = self.password(password);
@@ -357,7 +356,7 @@ impl Client {
         ["auth_token", "refresh_token"].map(|name| tokens[name].as_str().unwrap().to_owned())
     }
 
-    /// Whether both tokens are valid.
+    /// Returns whether the tokens are valid. Both must give the same result.
     #[track_caller]
     fn holds(&self, [access, refresh]: &[String; 2]) -> bool {
         let (status, _) = self.send("GET /api/v1/user", access, &Value::Null);

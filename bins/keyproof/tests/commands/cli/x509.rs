@@ -1,4 +1,4 @@
-//! `keyproof x509`: from a code to an accepted leaf, and what is refused on the way.
+//! `keyproof x509`: from a code to an accepted leaf, and what is rejected on the way.
 
 use std::{
     fs,
@@ -98,7 +98,7 @@ fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() 
     let (exit, report) = check(&leaf, &code, &["--at", "1000000000"]);
     assert_eq!(exit, Some(1));
     assert_eq!(outcome(&report, "leaf-validity"), "fail");
-    // Of a chosen time nothing is said to be so now.
+    // With `--at` the report does not say "now".
     let tomorrow = (SystemTime::now() + Duration::from_secs(3_600))
         .duration_since(UNIX_EPOCH)
         .unwrap();
@@ -188,7 +188,7 @@ fn inputs_that_do_not_parse_end_with_1_and_files_that_are_not_there_with_2() {
     assert_eq!(outcome(&report, "leaf"), "fail");
 }
 
-/// Nothing leaves the machine, so that nothing is disclosed.
+/// Nothing leaves the machine, so no key is disclosed.
 #[test]
 fn a_key_beside_a_certificate_is_no_disclosure() {
     let folder = TempDir::new().unwrap();
@@ -209,7 +209,7 @@ fn a_key_beside_a_certificate_is_no_disclosure() {
     }
 }
 
-/// As `openssl rsa -aes256 -traditional` and `openssl pkcs8 -topk8` write them.
+/// The formats of `openssl rsa -aes256 -traditional` and `openssl pkcs8 -topk8`.
 #[test]
 fn an_encrypted_key_is_called_so() {
     let folder = TempDir::new().unwrap();

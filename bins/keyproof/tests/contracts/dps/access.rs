@@ -1,4 +1,4 @@
-//! Who may call: keyproof's own tokens, and those of external issuers.
+//! Who may make requests: keyproof's own tokens, and those of external issuers.
 
 use std::{fs, time::Duration};
 
@@ -73,7 +73,7 @@ async fn nobody_gets_in_without_a_token() {
         .call("GET", &target)
         .header("authorization", &format!("bEARER  {}", site.admin));
     lower.send().await.is(200);
-    // However long the path is.
+    // For paths of any length.
     let long = format!("/subscriptions{}", "/x".repeat(70));
     let answer = site.call("GET", &long).send().await;
     answer.refuses_as_arm(401, "AuthenticationFailed");
@@ -231,7 +231,7 @@ async fn a_token_of_a_configured_issuer_gets_in_and_is_named_in_the_trail() {
     put(&site, &issuer.good()).await.is(200);
     let told = site.told().await;
     assert_eq!(told[0].who, "external:https://sts.example/t//ada");
-    // The map says what it reaches.
+    // The map limits what the token may access.
     let elsewhere = CERTIFICATES.replace("Sub-1", "Sub-2");
     let target = format!("{elsewhere}?api-version={VERSION}");
     let other = site
@@ -247,11 +247,11 @@ async fn a_token_of_a_configured_issuer_gets_in_and_is_named_in_the_trail() {
             .await
             .refuses_as_arm(403, "AuthorizationFailed");
     }
-    // keyproof's own tokens go on working.
+    // keyproof's own tokens still work.
     put(&site, &site.admin).await.is(200);
 }
 
-/// The token with the first character of its signature exchanged.
+/// Returns the token with another first character of its signature.
 fn with_another_signature(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let first = if signature.starts_with('A') { 'B' } else { 'A' };

@@ -143,14 +143,14 @@ async fn the_certificate_is_answered_as_the_file_that_was_uploaded() {
         (ca.pem.clone(), base64(&ca.pem)),
         (base64(&ca.pem), base64(&ca.pem)),
         (base64(&crlf), base64(&crlf)),
-        // More than the one certificate: what was judged of it.
+        // More than the one certificate: the answer has the DER of the one that was checked.
         (base64(&format!("{}{}", ca.pem, second.pem)), der.clone()),
         (
             base64(&format!("subject=CN = Root\n{}", ca.pem)),
             der.clone(),
         ),
         (base64(&format!("\u{feff}{}", ca.pem)), der.clone()),
-        // Blanks, which every list would hold.
+        // Whitespace, which every list would otherwise contain.
         (format!("{}{}", ca.pem, " ".repeat(100 * 1024)), der.clone()),
     ] {
         let put = site
@@ -162,7 +162,7 @@ async fn the_certificate_is_answered_as_the_file_that_was_uploaded() {
         let of = |answer: &Value| answer["properties"]["certificate"].clone();
         assert_eq!(of(&put.is(200).json), *answered, "{upload}");
         assert_eq!(of(&site.get("c").await.json), *answered);
-        // What changes something else keeps the file.
+        // Other operations leave the file as it is.
         let code = site
             .to("POST", "/c/generateVerificationCode")
             .header("if-match", "*")
@@ -211,7 +211,7 @@ async fn the_eight_old_query_parameters_are_taken_and_ignored() {
     let site = Site::start().await;
     let ca = Ca::new("Root");
     let etag = site.put("c", &ca.body()).await.etag();
-    // As a client is known to send it: a whole PEM file for a name.
+    // A known client sends a whole PEM file as a name.
     let pem: String = percent_encoding::utf8_percent_encode(
         &ca.pem.repeat(14),
         percent_encoding::NON_ALPHANUMERIC,
@@ -276,7 +276,7 @@ async fn names_have_no_case_and_are_answered_as_first_written() {
     assert_eq!(updated.is(200).json["name"], "My-Cert");
     let list = site.to("GET", "").send().await;
     assert_eq!(list.json["value"].as_array().unwrap().len(), 1);
-    // An escaped slash belongs to the name.
+    // An escaped slash is part of the name.
     let put = site.put("a%2Fb%20c", &ca.body()).await;
     assert_eq!(put.json["name"], "a/b c");
     site.get("A%2fB%20C").await.is(200);
@@ -321,7 +321,7 @@ async fn etags_decide_in_every_form_that_clients_write() {
         ("POST", "/c/generateVerificationCode"),
         ("POST", "/c/verify"),
     ] {
-        // Missing, and before any look at the body.
+        // The precondition is missing, and this is refused before the body is read.
         let call = site
             .to(method, rest)
             .header("content-type", "image/png")
@@ -357,7 +357,7 @@ async fn what_is_absent_is_404_but_a_deletion_is_done() {
             call = call.header("if-match", if_match);
         }
         assert!(call.send().await.is(204).body.is_empty());
-        // Ignored where a new one is made.
+        // Ignored when a new one is created.
         let mut call = site.to("PUT", "/c").json(&Ca::new("Root").body());
         if let Some(if_match) = if_match {
             call = call.header("if-match", if_match);
@@ -419,7 +419,7 @@ async fn is_verified_is_refused_where_it_is_not_believed() {
     let etag = site.put("c", &ca.body()).await.etag();
     let (digits, etag) = site.code("c", &etag).await;
     let verified = site.verify("c", &etag, &ca.leaf(&digits)).await;
-    // What was proven may be sent back as it was shown.
+    // A verified certificate may be sent back as it was returned.
     let back = site
         .to("PUT", "/c")
         .if_match(&verified.etag())
@@ -439,7 +439,7 @@ async fn there_are_so_many_certificates_and_no_more() {
     let full = site.to("PUT", "/c").json(&ca.body()).send().await;
     full.refuses(409, 409_001);
     assert!(full.message().contains('2'), "{full:?}");
-    // Changing one is not adding one; neither is what another service has.
+    // Changing a certificate does not add one, and another service's certificates do not count.
     site.to("PUT", "/b")
         .if_match(&etag)
         .json(&ca.body())
@@ -461,11 +461,11 @@ async fn there_are_so_many_certificates_and_no_more() {
     site.put("c", &ca.body()).await;
 }
 
-/// A list has no pages, and is in memory whole until its client has read it.
+/// A list has no pages, and is in memory as a whole until its client has read it.
 #[tokio::test]
 async fn whoever_does_not_read_lists_has_few_of_them() {
     let site = Site::with("max_certificates = 100").await;
-    // More than the system takes for a client that does not read: each of these is 112 KiB of base64.
+    // More than the system buffers for a client that does not read: each of these is 112 KiB of base64.
     let ca = Ca::made("Root", |params| {
         let content = vec![0; 84 * 1024];
         let oid = [1, 3, 6, 1, 4, 1, 99_999, 1];
@@ -483,17 +483,17 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
         let head =
             format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        // It is being answered.
+        // The answer has begun.
         stream.read_exact(&mut [0; 100]).await.unwrap();
         stream
     };
     site.to("GET", "").send().await.is(200);
-    // However its names are written, it is one service.
+    // It is one service, however its name is written.
     let written_otherwise = target.replace("Sub-1", "SUB-1").replace("/Dps/", "/dPS/");
     let unread = [begun(&target).await, begun(&written_otherwise).await];
     let refused = site.to("GET", "").send().await;
     assert_eq!(refused.refuses(503, 503_003).header("retry-after"), "1");
-    // Nobody else is shut out, and nothing but lists.
+    // No other token is refused, and nothing but lists.
     let other = site.operator_token(&["certificates"], None).await;
     let other = site.call("GET", &target).bearer(&other).send().await;
     other.is(200);
@@ -502,11 +502,11 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
     site.to("GET", "").send().await.is(200);
 }
 
-/// A service is wherever a scope reaches, so that one token has as many as it likes.
+/// A scope may cover any number of services, each of which has places of its own.
 #[tokio::test]
 async fn one_token_takes_not_all_places_for_lists() {
     let site = Site::with("max_certificates = 100").await;
-    // As above: what the system takes for a client that does not read is less.
+    // As above: the system buffers less for a client that does not read.
     let ca = Ca::made("Root", |params| {
         let content = vec![0; 84 * 1024];
         let oid = [1, 3, 6, 1, 4, 1, 99_999, 1];
@@ -522,7 +522,7 @@ async fn one_token_takes_not_all_places_for_lists() {
             put.send().await.is(200);
         }
     }
-    // All at once: a list that nobody reads is given up after fifteen seconds.
+    // Concurrently, because a list that nobody reads is dropped after fifteen seconds.
     let mut lists = tokio::task::JoinSet::new();
     for certificates in &services {
         let head = format!(
@@ -536,7 +536,7 @@ async fn one_token_takes_not_all_places_for_lists() {
                 socket.set_recv_buffer_size(4_096).unwrap();
                 let mut stream = socket.connect(address).await.unwrap();
                 stream.write_all(head.as_bytes()).await.unwrap();
-                // It is being answered, or refused.
+                // The answer or refusal has begun.
                 let mut begin = [0; 100];
                 stream.read_exact(&mut begin).await.unwrap();
                 (begin.starts_with(b"HTTP/1.1 200"), stream)

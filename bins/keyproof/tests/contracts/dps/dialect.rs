@@ -1,4 +1,4 @@
-//! What is DPS's own: how a site is set up for it, what its requests and answers are like, and CAs.
+//! The parts specific to DPS: the setup of its site, its requests and answers, and CAs.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use crate::dps::site::{Answer, Call, Site};
 
-/// When the clock starts, in seconds: `Tue, 14 Nov 2023 22:13:20 GMT`.
+/// The initial time of the clock, in seconds: `Tue, 14 Nov 2023 22:13:20 GMT`.
 pub(crate) const START: u64 = 1_700_000_000;
 
-/// The certificates of the service that most tests work with.
+/// The certificates of the service that most tests use.
 pub(crate) const CERTIFICATES: &str = "/subscriptions/Sub-1/resourceGroups/Group/providers/Microsoft.Devices/provisioningServices/Dps/certificates";
 
 /// The newest version that is documented in full.
@@ -28,7 +28,7 @@ impl Site {
         Self::with("").await
     }
 
-    /// A server with some of `dps.*` set, as TOML.
+    /// Starts a server with these keys of `dps.*`, as TOML.
     pub(crate) async fn with(dps: &str) -> Self {
         let mut settings: toml::Table = format!("[dps]\n{dps}").parse().unwrap();
         let flags = [
@@ -42,7 +42,7 @@ impl Site {
         site
     }
 
-    /// A request below the service's certificates, with a token and an api-version.
+    /// Returns a request below the service's certificates, with a token and an api-version.
     pub(crate) fn to(&self, method: &str, rest: &str) -> Call {
         self.call(
             method,
@@ -62,7 +62,7 @@ impl Site {
         put
     }
 
-    /// Generates a code; answers it and the new etag.
+    /// Generates a code. Returns it and the new etag.
     pub(crate) async fn code(&self, name: &str, etag: &str) -> (String, String) {
         let code = self
             .to("POST", &format!("/{name}/generateVerificationCode"))
@@ -82,7 +82,7 @@ impl Site {
             .await
     }
 
-    /// The events about certificates, in the order of their time.
+    /// Returns the events about certificates, in order of time.
     pub(crate) async fn told(&self) -> Vec<Event> {
         let events = self.console.audit.events(Timestamp::EPOCH, None).await;
         let events = events.unwrap().into_iter().map(|(_, event)| event);
@@ -125,7 +125,7 @@ impl Ca {
         }
     }
 
-    /// The body that uploads it.
+    /// Returns the body that uploads it.
     pub(crate) fn body(&self) -> Value {
         json!({"properties": {"certificate": BASE64.encode(&self.der)}})
     }
@@ -148,7 +148,7 @@ impl Ca {
     }
 }
 
-/// What every answer has.
+/// Asserts the properties of every answer.
 fn every_answer(answer: &Answer, is_head: bool) {
     assert_eq!(answer.header("cache-control"), "no-cache", "{answer:?}");
     answer.is_identified_in("x-ms-request-id");
@@ -168,7 +168,7 @@ fn every_answer(answer: &Answer, is_head: bool) {
 }
 
 impl Call {
-    /// As the newer clients write it: in quotes.
+    /// Sets the header as newer clients write it: in quotes.
     pub(crate) fn if_match(self, etag: &str) -> Self {
         self.header("if-match", &format!("\"{etag}\""))
     }
@@ -187,7 +187,7 @@ impl Answer {
         etag.to_owned()
     }
 
-    /// A refusal as `ErrorDetails`, with these codes and exactly its four members.
+    /// Asserts a refusal as `ErrorDetails`, with these codes and exactly its four members.
     #[track_caller]
     pub(crate) fn refuses(&self, status: u16, code: u32) -> &Self {
         self.is(status);
@@ -205,7 +205,7 @@ impl Answer {
         self
     }
 
-    /// A refusal as Azure Resource Manager tells it.
+    /// Asserts a refusal in the form of Azure Resource Manager.
     #[track_caller]
     pub(crate) fn refuses_as_arm(&self, status: u16, code: &str) -> &Self {
         self.is(status);

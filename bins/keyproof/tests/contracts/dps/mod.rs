@@ -1,5 +1,5 @@
-//! The contract of Azure DPS's certificates, line by line, as a client sees it over a socket, with the clock in the
-//! test's hand.
+//! The contract of Azure DPS's certificates, line by line, as a client sees it over a socket, with the clock controlled by the
+//! test.
 
 mod access;
 mod certificates;

@@ -1,4 +1,4 @@
-//! The proof of possession: what is accepted, and what is refused with which code and words.
+//! The proof of possession: what is accepted, and which code and message a refusal has.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn the_right_leaf_verifies_and_spends_the_code() {
     assert_ne!(verified.etag(), etag);
     assert_eq!(site.get("c").await.json, expected);
 
-    // The etag of before is stale, and at the new one there is no code.
+    // The former etag is stale, and at the new one there is no code.
     site.verify("c", &etag, &leaf).await.refuses(412, 412_001);
     let again = site.verify("c", &verified.etag(), &leaf).await;
     again.refuses(400, 400_055);
@@ -92,7 +92,7 @@ impl Round {
         }
     }
 
-    /// Refused with this code; nothing is changed, the code lives, the trail tells of it.
+    /// Asserts a refusal with this code: nothing changes, the code remains valid, and the audit trail has an event.
     async fn refuses(&self, leaf: &[u8], code: u32, check: &str) -> Answer {
         let before = self.site.get("c").await.json;
         let told = self.site.told().await.len();
@@ -136,19 +136,19 @@ async fn a_foreign_issuer_or_signature_is_400053_whatever_else_is_wrong() {
         .refuses(&stranger.leaf(&round.digits), 400_053, "issuer")
         .await;
     assert!(answer.message().contains("CN=Stranger"), "{answer:?}");
-    // The right name, another key.
+    // The right name, but another key.
     let namesake = Ca::new("Root");
     round
         .refuses(&namesake.leaf(&round.digits), 400_053, "signature")
         .await;
-    // The wrong code as well: the proof is of nothing all the same.
+    // With a wrong code too, the answer is the same: possession is not proven.
     round
         .refuses(&stranger.leaf(&"0".repeat(48)), 400_053, "common-name")
         .await;
     let mut flipped = round.ca.leaf(&round.digits);
     *flipped.last_mut().unwrap() ^= 1;
     round.refuses(&flipped, 400_053, "signature").await;
-    // And the code lives on.
+    // The code is still valid.
     let leaf = round.ca.leaf(&round.digits);
     round.site.verify("c", &round.etag, &leaf).await.is(200);
 }
@@ -161,7 +161,7 @@ async fn another_common_name_is_400057() {
         .refuses(&round.ca.leaf(other), 400_057, "common-name")
         .await;
     assert!(answer.message().contains("verification code"), "{answer:?}");
-    // The CA certificate itself: its own name is not the code.
+    // The CA certificate itself, whose name is not the code.
     let answer = round.refuses(&round.ca.der, 400_057, "not-the-ca").await;
     assert!(answer.details().lines().count() >= 2, "{answer:?}");
 }
@@ -275,7 +275,7 @@ async fn without_a_code_there_is_nothing_to_verify() {
     let etag = site.put("c", &ca.body()).await.etag();
     let leaf = ca.leaf(&"0".repeat(48));
     site.verify("c", &etag, &leaf).await.refuses(400, 400_055);
-    // An upload of another certificate ends the code of the first.
+    // The upload of another certificate invalidates the first one's code.
     let (digits, etag) = site.code("c", &etag).await;
     let other = Ca::new("Other");
     let put = site

@@ -1,4 +1,4 @@
-//! Several at once: each etag is good for one change, each code for one proof.
+//! Concurrent requests: each etag is valid for one change, each code for one proof.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::dps::{dialect::Ca, site::Site};
 
-/// How many come at once.
+/// The number of concurrent requests.
 const CROWD: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -46,7 +46,7 @@ async fn one_of_many_proofs_with_one_code_is_taken() {
     let site = Arc::new(Site::start().await);
     let ca = Ca::new("Root");
     let mut etag = site.put("c", &ca.body()).await.etag();
-    // At the etag, and at any: there the code alone decides.
+    // With the etag and with any etag: in the second case only the code matters.
     for if_match in [None, Some("*"), None, Some("*")] {
         let (digits, coded) = site.code("c", &etag).await;
         let leaf = json!({"certificate": BASE64.encode(&ca.leaf(&digits))});

@@ -1,4 +1,4 @@
-//! Requests that are refused for what they are, and in which order.
+//! Requests that are rejected for their form, and the order of the checks.
 
 use data_encoding::BASE64;
 use serde_json::json;
@@ -18,7 +18,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
     let with_version = format!("{CERTIFICATES}/c?api-version={VERSION}");
     let (name, value) = ("content-type", "application/json");
 
-    // Everything is wrong: one thing after the other is put right.
+    // Everything is wrong, and is corrected one by one.
     let call = site
         .call("PUT", &without_version)
         .header(name, value)
@@ -52,7 +52,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
     call.send().await.refuses(400, 400_001);
     let call = site.to("PUT", "/c").if_match(&etag).json(&ca.body());
     call.send().await.is(200);
-    // Absent comes before any precondition, and before whatever is wrong with a body.
+    // Existence is checked before any precondition, and before the body.
     let call = site
         .to("POST", "/absent/verify")
         .if_match("x")
@@ -176,7 +176,7 @@ async fn a_bodys_type_is_not_asked_for_unless_it_is_plainly_another() {
     for coding in ["gzip", "identity, gzip"] {
         coded(coding).send().await.refuses(415, 415_001);
     }
-    // The one coding that changes nothing.
+    // The only content coding that changes nothing.
     for coding in ["identity", "Identity", ""] {
         coded(coding).send().await.is(200);
     }

@@ -1,4 +1,4 @@
-//! That what is configured is what the server does: every number here is another than the default.
+//! The configured values take effect: each number here differs from the default.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ async fn the_window_of_an_address_is_as_long_as_is_configured() {
     site.password("a", "b").await.is(401);
 }
 
-/// Whether the trail tells that a user was made.
+/// Returns whether the trail contains the creation of a user.
 async fn tells_of_ada(site: &Site) -> bool {
     let events = site.console.audit.events(Timestamp::EPOCH, None).await;
     let mut events = events.unwrap().into_iter();
@@ -72,7 +72,7 @@ async fn the_audit_trail_is_kept_for_as_long_as_is_configured() {
     site.add(ADA, "Example Org", Role::User).await;
     assert!(tells_of_ada(&site).await);
     site.clock.advance(DAY * 2 + Duration::from_secs(1));
-    // The upkeep of a server begins with it.
+    // A server starts with its clean-up.
     let (config, clock) = (Arc::clone(&site.config), site.clock.clone());
     let entropy = Arc::new(SystemEntropy::new());
     let twin = Server::start(config, site.store.clone(), clock, entropy);

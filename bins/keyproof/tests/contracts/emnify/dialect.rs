@@ -1,4 +1,4 @@
-//! What is emnify's own: how a site is set up for it, its users and their phones, and what its answers are like.
+//! The parts specific to emnify: the setup of its site, its users and their phones, and its answers.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::emnify::site::{Answer, Call, Flag, Site, command_line, secret};
 
-/// When the clock starts, in seconds: the first of a step.
+/// The initial time of the clock, in seconds: the start of a TOTP step.
 pub(crate) const START: u64 = 1_700_000_010;
 
 /// The password of every user.
@@ -31,7 +31,7 @@ pub(crate) const AUTHENTICATE: &str = "/api/v1/authenticate";
 const UNLIMITED: Flag = ("auth.address_limit", toml::Value::Integer(0));
 
 impl Site {
-    /// With Ada, a user, and Bob, an administrator, and without a limit of logins an address.
+    /// Starts with the user Ada and the administrator Bob, and without a login limit per address.
     pub(crate) async fn start() -> Self {
         let site = Self::configured(&[UNLIMITED]).await;
         site.add(ADA, "Example Org", Role::User).await;
@@ -39,12 +39,12 @@ impl Site {
         site
     }
 
-    /// With Ada alone, on SQLite in this folder.
+    /// Starts with only Ada, on SQLite in this folder.
     pub(crate) async fn on_sqlite(folder: &Path) -> Self {
         Self::on_sqlite_with(folder, &[UNLIMITED]).await
     }
 
-    /// The same, where refresh tokens are good once.
+    /// The same, with refresh tokens that are valid once.
     pub(crate) async fn rotating(folder: &Path) -> Self {
         let rotate = ("emnify.rotate_refresh_tokens", true.into());
         Self::on_sqlite_with(folder, &[UNLIMITED, rotate]).await
@@ -56,7 +56,7 @@ impl Site {
         site
     }
 
-    /// Another server on the same SQLite file, under the same clock.
+    /// Starts another server on the same SQLite file, with the same clock.
     pub(crate) async fn twin(&self, folder: &Path) -> Server {
         let entropy = Arc::new(SystemEntropy::new());
         let (keys, now) = (self.keys.clone(), self.now());
@@ -66,7 +66,7 @@ impl Site {
         server.await.unwrap()
     }
 
-    /// With nobody, and with these settings.
+    /// Starts without users, with these settings.
     pub(crate) async fn configured(flags: &[Flag]) -> Self {
         Self::on(Arc::new(MemoryEngine::new()), flags).await
     }
@@ -115,7 +115,7 @@ impl Site {
             .await
     }
 
-    /// An access token of a user without a key.
+    /// Returns an access token of a user without a key.
     pub(crate) async fn token(&self, name: &str) -> String {
         self.password(name, PASSWORD)
             .await
@@ -123,7 +123,7 @@ impl Site {
             .text("auth_token")
     }
 
-    /// The challenge of a user with one.
+    /// Returns the challenge of a user with a key.
     pub(crate) async fn challenge(&self, name: &str) -> String {
         self.password(name, PASSWORD)
             .await
@@ -131,13 +131,13 @@ impl Site {
             .text("mfa_token")
     }
 
-    /// Gives a user a pending key, and says its number.
+    /// Gives a user a pending key, and returns its number.
     pub(crate) async fn pending(&self, name: &str) -> u64 {
         let token = self.token(name).await;
         self.pending_key(&token).await.json["id"].as_u64().unwrap()
     }
 
-    /// Gives a user an active key; the step of its first code is over after.
+    /// Gives a user an active key. Afterwards the step of its first code is over.
     pub(crate) async fn enrol(&self, name: &str) -> Enrolled {
         let token = self.token(name).await;
         let key = self.pending_key(&token).await;
@@ -173,7 +173,7 @@ pub(crate) struct Enrolled {
     pub(crate) token: String,
 }
 
-/// What an authenticator shows.
+/// An authenticator app.
 pub(crate) struct Phone(Totp);
 
 impl Phone {
@@ -186,7 +186,7 @@ impl Phone {
         self.0.code(at.as_secs()).to_string()
     }
 
-    /// A code that it shows at no time near.
+    /// Returns a code that it shows at no time near now.
     pub(crate) fn never_shows(&self, at: Timestamp) -> String {
         let near: Vec<_> = (0..9)
             .map(|step| self.0.code(at.as_secs() + 30 * step - 120).to_string())
@@ -196,7 +196,7 @@ impl Phone {
     }
 }
 
-/// What every answer has.
+/// Asserts the properties of every answer.
 fn every_answer(answer: &Answer, _is_head: bool) {
     answer.is_identified_in("x-request-id");
     assert!(!answer.header("cache-control").is_empty(), "{answer:?}");
@@ -211,7 +211,7 @@ fn every_answer(answer: &Answer, _is_head: bool) {
 }
 
 impl Call {
-    /// To the other server.
+    /// Sends the request to the other server.
     pub(crate) fn to(mut self, twin: &Server) -> Self {
         self.address = twin.address();
         self
@@ -225,21 +225,21 @@ impl Answer {
         assert!(self.body.is_empty(), "{self:?}");
     }
 
-    /// The one member that it is to be read from.
+    /// Returns the value of this member.
     #[track_caller]
     pub(crate) fn text(&self, member: &str) -> String {
         let text = self.json[member].as_str();
         text.unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
 
-    /// This refusal to the letter.
+    /// Asserts exactly this refusal.
     #[track_caller]
     pub(crate) fn says(&self, status: u16, code: u16, token: &str, message: &str) {
         let body = json!({ "error_code": code, "error_token": token, "message": message });
         assert_eq!(self.is(status).json, body, "{self:?}");
     }
 
-    /// A refusal with this status, code and message, and nothing else in it but `errors`.
+    /// Asserts a refusal with this status, code and message, and no other members but `errors`.
     #[track_caller]
     pub(crate) fn refuses(&self, status: u16, code: u16, message: &str) -> &Self {
         self.is(status);

@@ -1,4 +1,4 @@
-//! What the audit trail tells of the contract's events.
+//! The audit events of the contract.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ async fn told(site: &Site, kind: &str) -> Vec<Event> {
     events.filter(of_kind).collect()
 }
 
-/// With names in the place of users, as readers of the trail see them.
+/// Replaces users by their names, as readers of the trail see them.
 async fn named(site: &Site, events: &mut [(EventKey, Event)]) {
     let events = events.iter_mut().map(|(_, event)| event);
     site.console.accounts.name_subjects(events).await.unwrap();
@@ -42,7 +42,7 @@ async fn failed_logins_of_users_are_type_6() {
     let ada = site.enrol(ADA).await;
     let token = site.challenge(ADA).await;
     let id = |answer: Answer| {
-        // Events of one millisecond come in any order.
+        // Events of one millisecond have no fixed order.
         site.clock.advance(MILLISECOND);
         answer.is(401).header("x-request-id").to_owned()
     };
@@ -67,9 +67,9 @@ async fn failed_logins_of_users_are_type_6() {
         ADA,
         "Invalid MFA code. Too many failed authentication requests",
     );
-    // What was typed for a name that nobody has may be a password.
+    // The name is left out, because a name that no user has may be a mistyped password.
     let nobody = "type 6: Failed authentication request, Reason: Invalid password".to_owned();
-    // Those of a name that were judged are one event a minute; those that were not are each one.
+    // Attempts for a name that were checked are one event per minute; the unchecked ones are one event each.
     let mut expected = [
         (&locks, [&requests[0], &requests[2]], 3),
         (
@@ -127,7 +127,7 @@ async fn tokens_that_nobody_knows_are_type_6() {
     );
 }
 
-/// A refusal says whether what was shown was judged: while a user is locked, the right code is refused too.
+/// A refusal contains whether the code was checked: while a user is locked, the right code is refused too.
 #[tokio::test]
 async fn refusals_of_a_session_say_why() {
     const LOCKS: &str = "Invalid password. Too many failed authentication requests";
@@ -175,7 +175,7 @@ async fn refusals_of_a_session_say_why() {
                 details,
                 ..
             }) => {
-                // Each of them has a reason of its own.
+                // Each of them has its own reason.
                 let details = details.into_iter().map(|told| Some(told.detail));
                 told.extend(request_ids.into_iter().map(Some).zip(details));
             }
@@ -303,7 +303,7 @@ async fn refreshes_of_a_login_are_one_event_an_hour() {
     assert_eq!(done(&site, "refresh_token.use").await.len(), 3);
 }
 
-/// None waits for all the others, and none is forgotten.
+/// No request waits for all the others, and each has its event.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_refreshes_at_once_are_all_answered_and_told() {
     let site = Arc::new(Site::start().await);

@@ -1,4 +1,4 @@
-//! Tokens that nobody but an attacker makes.
+//! Tokens that only an attacker would make.
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::{
@@ -54,7 +54,7 @@ async fn only_es256_by_the_key_of_that_id_is_a_signature() {
             .decode(public[name].as_str().unwrap().as_bytes())
             .unwrap()
     };
-    // SEC 1: the public key as it is known to everybody.
+    // SEC 1: the public key, which everybody knows.
     let known = [&[4][..], &point("x"), &point("y")].concat();
 
     let with = |member: &str, value: Value| {

@@ -1,5 +1,5 @@
-//! A client as generators make it from the published schema: numbers are 32-bit floats, in bodies and in paths, codes
-//! are among them and lose their zeros, and `Authorization` says `Bearer None` to those who have no token yet.
+//! A client as generators make it from the published schema: numbers are 32-bit floats, in bodies and in paths; codes are numbers
+//! too and lose leading zeros; and `Authorization` is `Bearer None` before there is a token.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::emnify::{
     site::{Answer, Site},
 };
 
-/// The client, with what its runtime knows as its token.
+/// The client, with the token in its runtime.
 struct Generated<'a> {
     site: &'a Site,
     token: String,
@@ -46,7 +46,7 @@ impl<'a> Generated<'a> {
     }
 }
 
-/// A number as this client reads it.
+/// Returns a number as this client parses it.
 #[track_caller]
 fn float(value: &Value) -> f32 {
     let number: f32 = value.to_string().parse().unwrap();
@@ -54,7 +54,7 @@ fn float(value: &Value) -> f32 {
     number
 }
 
-/// Its code at a time near which starts with a zero, by which the clock is moved.
+/// Moves the clock to a time near now at which the phone's code starts with a zero, and returns the code.
 fn code_with_a_zero(site: &Site, phone: &Phone) -> f32 {
     loop {
         let code = phone.shows(site.now());
@@ -86,7 +86,7 @@ async fn a_generated_client_goes_all_the_way() {
         .refuses(409, 1405, "MFA already activated");
 
     site.clock.advance(Duration::from_secs(30));
-    // May take longer than a challenge lives.
+    // May take longer than a challenge is valid.
     let code = code_with_a_zero(&site, &phone);
     let challenge = ada
         .authenticate(json!({ "username": ADA, "password": PASSWORD }))

@@ -1,4 +1,4 @@
-//! `user/mfa` and what is under it.
+//! `user/mfa` and the paths below it.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_new_key_says_all_that_the_contract_says() {
             "creation_date": "2023-11-14T22:13:30.000Z",
         })
     );
-    // A second one takes its place; numbers may have a fraction of nothing.
+    // A second pending key replaces it. Numbers may have a zero fraction.
     let body = json!({ "type": { "id": 0.0 }, "password": PASSWORD });
     let second = site.post(KEYS, &body).bearer(&token).send().await;
     assert_ne!(second.is(200).text("secret_key"), secret);
@@ -88,7 +88,7 @@ async fn what_is_wrong_with_an_enrolment_is_told() {
             })
         );
     }
-    // Counted in the session: a login is not its concern.
+    // Counted in the session, independently of logins.
     let locked = post(wrong).await;
     locked.refuses(429, 1105, "");
     assert_eq!(locked.header("retry-after"), "300");
@@ -144,7 +144,7 @@ async fn a_key_is_activated_by_a_code_in_every_shape() {
             .send()
             .await
             .refuses(409, 1405, "MFA already activated");
-        // The code that activated is spent for login too.
+        // The code that activated the key is spent for logins too.
         let challenge = site.challenge(ADA).await;
         let spent = json!({ "mfa_token": challenge, "code": phone.shows(now) });
         site.authenticate(spent).await.is_empty(401);
@@ -207,7 +207,7 @@ async fn statuses_and_types_are_those_of_the_contract() {
         get("/api/v1/user/mfa/type").await.is(200).json,
         json!([{ "id": 0, "description": "Time-Based One-Time Password" }])
     );
-    // They are nobody's; but a program has nothing to look for below this path.
+    // The types belong to nobody, but an application may not access anything below this path.
     let made = site.post("/api/v1/application_token", &json!({}));
     let made = made.bearer(&token).send().await;
     let log_in = json!({ "application_token": made.is(200).text("application_token") });
@@ -294,7 +294,7 @@ async fn every_wrong_password_or_code_of_a_session_counts() {
                     "/api/v1/user/password",
                     &json!({ "old_password": "wrong horse", "new_password": "another horse" }),
                 ),
-                // Nobody's key has letters in its codes.
+                // No key has codes with letters.
                 "code" => site.patch(
                     &format!("{KEYS}/{key}"),
                     &json!({ "status": { "id": 1 }, "code": "abcdef" }),
@@ -309,7 +309,7 @@ async fn every_wrong_password_or_code_of_a_session_counts() {
         for _ in 0..2 {
             attempt().await.says(429, 1105, "TooManyRequests", words);
         }
-        // It is this session's count alone.
+        // Only this session's counter is affected.
         site.password(ADA, PASSWORD).await.is(200);
     }
 }

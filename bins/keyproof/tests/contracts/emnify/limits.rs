@@ -1,4 +1,4 @@
-//! How often an address may try, and which address that is.
+//! The rate limit per address, and which address counts.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn an_address_has_so_many_posts_a_window() {
         "Too many authentication requests from this address",
     );
     assert_eq!(refused.header("retry-after"), "200");
-    // Only this path has the limit.
+    // Only this path is limited.
     site.get("/api/v1/user").send().await.is(401);
     site.clock.advance(Duration::from_millis(199_499));
     assert_eq!(site.password("a", "b").await.header("retry-after"), "1");
@@ -87,7 +87,7 @@ async fn a_login_counts_whatever_it_shows() {
     );
 }
 
-/// A stranger with a /48 neither has 65,536 windows of their own nor takes anybody else's.
+/// A stranger with a /48 does not get 65,536 separate limits, and does not use up anybody else's.
 #[tokio::test]
 async fn a_network_has_16_times_the_limit_and_others_have_their_own() {
     let proxies = vec!["127.0.0.0/8".into()];
@@ -134,10 +134,10 @@ async fn behind_a_trusted_proxy_the_limit_is_its_clients() {
     .await;
     post_from(&site, "192.0.2.1").await.is(401);
     post_from(&site, "192.0.2.1").await.is(429);
-    // What the client itself wrote before the proxy's own hop is nobody's word.
+    // Entries before the proxy's own, which the client may have written, are ignored.
     post_from(&site, "192.0.2.7, 192.0.2.1").await.is(429);
     post_from(&site, "192.0.2.2").await.is(401);
-    // A host has a whole IPv6 network.
+    // An IPv6 host has a whole network.
     post_from(&site, "2001:db8::1").await.is(401);
     post_from(&site, "2001:db8::2").await.is(429);
     post_from(&site, "::ffff:192.0.2.2").await.is(429);
@@ -194,17 +194,17 @@ async fn an_application_token_holds_for_an_ipv4_network_that_is_written_as_ipv6(
     site.post(AUTHENTICATE, &body).send().await.is(200);
     let listed = site.get("/api/v1/application_token").bearer(&token);
     assert_eq!(listed.send().await.is(200).json[0]["ip"], "127.0.0.0/8");
-    // Neither IPv4 nor IPv6 addresses alone.
+    // Such a network contains neither all IPv4 nor all IPv6 addresses.
     post("::ffff:127.0.0.0/80").await.refuses(422, 1403, "CIDR");
 }
 
-/// One byte that is no text took the whole line away, and with it what the proxy says.
+/// In the past, one byte that is not text discarded the whole line, including the proxy's entry.
 #[tokio::test]
 async fn no_byte_of_a_client_makes_it_the_proxy() {
     let proxies = vec!["127.0.0.0/8".into()];
     let site = Site::configured(&[("http.trusted_proxies", toml::Value::Array(proxies))]).await;
     site.add(ADA, "Example Org", Role::User).await;
-    // Of the network that the proxy is in.
+    // The network that contains the proxy.
     let body = json!({ "ip": "127.0.0.0/8" });
     let made = site
         .post("/api/v1/application_token", &body)

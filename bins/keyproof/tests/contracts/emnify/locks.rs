@@ -1,4 +1,4 @@
-//! Whom guesses shut out, and for how long.
+//! Who is locked out after wrong guesses, and for how long.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const HOME: &str = "192.0.2.1";
 const ABROAD: &str = "198.51.100.1";
 const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
 
-/// A site behind a proxy, so that a test says where it comes from.
+/// A site behind a proxy, so that a test can choose the client's address.
 async fn site() -> Site {
     let proxies = vec!["127.0.0.0/8".into()];
     let site = Site::configured(&[
@@ -38,7 +38,7 @@ async fn password(site: &Site, address: &str, password: &str) -> Answer {
     from(site, address, &body).await
 }
 
-/// Both steps, with the answer to the second; the code's step is over after.
+/// Does both steps, and returns the answer to the second. Afterwards the code's step is over.
 async fn in_full(site: &Site, ada: &Enrolled, address: &str) -> Answer {
     let token = password(site, address, PASSWORD).await;
     let body = json!({
@@ -51,7 +51,7 @@ async fn in_full(site: &Site, ada: &Enrolled, address: &str) -> Answer {
     answer
 }
 
-/// A right password and a wrong code.
+/// Sends a right password and a wrong code.
 async fn guess(site: &Site, ada: &Enrolled, address: &str) -> Answer {
     let token = password(site, address, PASSWORD).await;
     let body = json!({
@@ -61,7 +61,7 @@ async fn guess(site: &Site, ada: &Enrolled, address: &str) -> Answer {
     from(site, address, &body).await
 }
 
-/// Three of them, and how many seconds that locks.
+/// Does so three times, and returns for how many seconds that locks.
 async fn seconds_locked(site: &Site, ada: &Enrolled, address: &str) -> u64 {
     guess(site, ada, address).await.is_empty(401);
     guess(site, ada, address).await.is_empty(401);
@@ -146,7 +146,7 @@ async fn wrong_codes_double_the_lock_and_wrong_passwords_do_not() {
     let locked = password(&site, ABROAD, "wrong horse").await;
     assert_eq!(locked.header("retry-after"), "1200");
     site.clock.advance(Duration::from_secs(1200));
-    // A login there ends it; `user unlock` lifts the lock itself.
+    // A login there ends it; `user unlock` removes the lock itself.
     in_full(&site, &ada, ABROAD).await.is(200);
     assert_eq!(seconds_locked(&site, &ada, ABROAD).await, 300);
     let unlocked = site

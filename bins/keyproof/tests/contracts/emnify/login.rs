@@ -23,7 +23,7 @@ async fn a_password_gives_both_tokens_in_every_spelling_of_it() {
         let token = answer.text("auth_token");
         site.get("/api/v1/user").bearer(&token).send().await.is(200);
     }
-    // The official client sends this at its first login.
+    // The official client sends this with its first login.
     let body = json!({ "username": ADA, "password": PASSWORD });
     let none = site
         .post(AUTHENTICATE, &body)
@@ -74,7 +74,7 @@ async fn what_is_no_single_kind_of_credentials_is_400() {
         answer.refuses(400, 1000, "");
         assert_eq!(answer.json["error_token"], "BadRequest");
     }
-    // Null is absent, and members that are not known are passed over.
+    // Null means absent, and unknown members are ignored.
     let body = json!({
         "username": ADA, "password": PASSWORD, "refresh_token": null, "mfa_token": null, "more": [1],
     });
@@ -106,7 +106,7 @@ async fn a_code_is_asked_for_and_good_once() {
     answer(&second, &code).await.is_empty(401);
     site.clock.advance(Duration::from_secs(30));
     let next = ada.phone.shows(site.now());
-    // A wrong code before left the challenge alive.
+    // An earlier wrong code left the challenge open.
     answer(&second, &next).await.is(200);
     let third = site.challenge(ADA).await;
     site.clock.advance(Duration::from_secs(10 * 60));
@@ -200,7 +200,7 @@ async fn a_device_is_trusted_in_both_spellings_and_skips_the_code() {
     let other = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "other" });
     assert!(site.authenticate(other).await.is(200).json["mfa_token"].is_string());
     let trusted = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "flat" });
-    // A stranger who locks Ada does not lock her out of her own device.
+    // A stranger who locks Ada's name does not lock her out on her trusted device.
     for _ in 0..3 {
         site.password(ADA, "wrong horse").await.is(401);
     }
@@ -224,7 +224,7 @@ async fn what_is_said_of_a_device_refuses_no_right_code() {
         let listed = site.get(path).bearer(&ada.token).send().await;
         listed.is(200).json.clone()
     };
-    // Without a fingerprint no device is trusted.
+    // Without a fingerprint no device becomes trusted.
     for device in [
         json!({ "fingerprint": "" }),
         json!({ "trusted_device": { "fingerprint": "", "browser": "Firefox" } }),
@@ -247,7 +247,7 @@ async fn what_is_said_of_a_device_refuses_no_right_code() {
         assert!(site.authenticate(body).await.is(200).json["mfa_token"].is_string());
     }
 
-    // Of each text 256 bytes are kept, in whole characters.
+    // Of each text 256 bytes are stored, in whole characters.
     let long = format!("x{}", "é".repeat(200));
     let device = json!({ "trusted_device": {
         "fingerprint": "f", "browser": long, "operating_system": long, "name": long,
@@ -262,7 +262,7 @@ async fn what_is_said_of_a_device_refuses_no_right_code() {
     let trusted = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "f" });
     assert!(site.authenticate(trusted).await.is(200).json["refresh_token"].is_string());
 
-    // A fingerprint cannot be cut: the device would be another. The code is not spent.
+    // A fingerprint cannot be shortened, because it would be another device's. The code is not spent.
     let token = site.challenge(ADA).await;
     let device = json!({ "fingerprint": "f".repeat(1025) });
     let refused = answer(&token, &device).await;

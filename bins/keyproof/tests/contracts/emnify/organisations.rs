@@ -1,4 +1,4 @@
-//! Organisations do not see each other, whatever their members may do at home.
+//! Organisations cannot see each other, whatever roles their members have.
 
 use keyproof_service::accounts::Role;
 use serde_json::json;
@@ -108,7 +108,7 @@ async fn both_kinds_of_administrators_manage_and_nobody_else() {
             }
             site.challenge(ADA).await;
         }
-        // One's own, by number, takes no administrator.
+        // A user's own key, by number, does not require an administrator.
         let his = site.get("/api/v1/user/otto").bearer(&otto).send().await;
         let his = his.is(200).json["id"].clone();
         let path = format!("/api/v1/user/{his}/mfa/{}", site.pending("otto").await);

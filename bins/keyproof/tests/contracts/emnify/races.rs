@@ -1,4 +1,4 @@
-//! Many requests at once, on SQLite and two servers: one code is good once, and three failures are all there are.
+//! Many concurrent requests, on SQLite and two servers: a code is accepted once, and at most three failures are counted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::emnify::{
     site::{Answer, Site},
 };
 
-/// Sends all of them when all are connected, to one server and the other in turn.
+/// Sends all of them once all are connected, to the two servers in turn.
 async fn at_once(site: &Site, twin: &Server, bodies: Vec<Value>) -> Vec<Answer> {
     let all = Arc::new(Barrier::new(bodies.len()));
     let mut requests = JoinSet::new();
@@ -38,8 +38,7 @@ async fn challenges(site: &Site, count: usize) -> Vec<String> {
     challenges
 }
 
-/// How often the audit trail tells of an attempt for this reason, as of one that was judged.
-/// How many failures the audit trail tells of, one by one or several in an event.
+/// Returns the number of checked attempts that failed for this reason in the audit trail, whose events may each contain several.
 async fn judged(site: &Site, reason: &str) -> u64 {
     let events = site.console.audit.events(Timestamp::EPOCH, None).await;
     let reason = format!("Reason: {reason}");
@@ -73,7 +72,7 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
     for answer in lost {
         answer.is_empty(401);
     }
-    // Not one of them counted.
+    // None of them was counted.
     assert_eq!(judged(&site, "Invalid MFA code").await, 0);
     let wrong = json!({ "mfa_token": challenges[0], "code": ada.phone.never_shows(site.now()) });
     for token in [&challenges[1], &challenges[2]] {
@@ -101,11 +100,11 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     for answer in &answers {
         answer.is(401);
     }
-    // The third that is judged says, as those that are not, that there were too many.
+    // The third one that is checked gets the same answer as the unchecked ones: too many attempts.
     let empty = answers.iter().filter(|answer| answer.body.is_empty());
     assert_eq!(empty.count(), 2);
     assert_eq!(judged(&site, "Invalid MFA code").await, 3);
-    // The lock holds on both servers, and for whoever has the right code and password.
+    // The lock applies on both servers, even with the right code and password.
     let right = json!({ "mfa_token": challenges[0], "code": ada.phone.shows(site.now()) });
     site.authenticate(right.clone())
         .await
@@ -121,10 +120,10 @@ async fn of_a_hundred_guesses_at_a_password_three_are_judged() {
     let site = Site::on_sqlite(folder.path()).await;
     let twin = site.twin(folder.path()).await;
     site.enrol(ADA).await;
-    // Long after: nothing is kept of her count.
+    // Much later, nothing of her counter is stored any more.
     site.clock.advance(Duration::from_secs(25 * 60 * 60));
     for name in [ADA, "nobody@example.org"] {
-        // No more at once than passwords may wait to be hashed.
+        // No more at once than may wait for password hashing.
         let guesses = (0..16)
             .map(|number| json!({ "username": name, "password": format!("horse {number}") }));
         let mut empty = 0;

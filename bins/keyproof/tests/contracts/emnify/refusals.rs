@@ -1,4 +1,4 @@
-//! What is refused, in which words, and in which order.
+//! What is refused, with which message, and in which order.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const PATHS: [(&str, &str); 7] = [
 async fn what_is_not_there_is_told_in_the_contracts_words() {
     let site = Site::start().await;
     let bob = site.token(BOB).await;
-    // As it was asked for, but for a fraction of nothing.
+    // As it was requested, but without a zero fraction.
     for (asked, shown) in [
         ("27", "27"),
         ("27.0", "27"),
@@ -128,7 +128,7 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
         (&application, "PATCH", "user/password", 403, 1104),
         (&ada.token, "PATCH", "application_token/5", 404, 1401),
         (&ada.token, "PATCH", "user/mfa/5", 404, 1401),
-        // What stands in the way comes before what was sent.
+        // The state is checked before the body.
         (&ada.token, "POST", "user/mfa", 409, 1405),
         (&otto, "POST", "user/my/mfa/recovery_codes", 422, 1406),
         (&ada.token, "POST", "application_token", 400, 1000),
@@ -268,7 +268,7 @@ async fn null_is_absent_everywhere() {
         .is_empty(204);
 }
 
-/// All of an answer but what differs with every request.
+/// Returns everything of an answer except what differs with every request.
 fn look(answer: &Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let headers = answer.headers.iter();
     let headers = headers
@@ -297,7 +297,7 @@ async fn nobody_looks_like_somebody_with_another_password() {
         for (name, password) in [
             ("nobody@example.org", "wrong horse"),
             (BOB, "wrong horse"),
-            // Names are other names in another case.
+            // Names are case-sensitive.
             ("Ada@example.org", PASSWORD),
             ("b", PASSWORD),
         ] {

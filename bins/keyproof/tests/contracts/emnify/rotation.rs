@@ -1,4 +1,4 @@
-//! Refresh tokens where `emnify.rotate_refresh_tokens` is on, on SQLite.
+//! Refresh tokens with `emnify.rotate_refresh_tokens`, on SQLite.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ async fn refresh(site: &Site, token: &str) -> Answer {
     site.authenticate(json!({ "refresh_token": token })).await
 }
 
-/// Both tokens of an answer that holds nothing else, of which the first holds; gives the second.
+/// Returns the second token of an answer. Asserts that the first is valid, and that the answer contains nothing else.
 async fn successor(site: &Site, answer: &Answer) -> String {
     let members = answer.is(200).json.as_object().unwrap();
     let names: Vec<_> = members.keys().collect();
@@ -32,7 +32,7 @@ async fn each_use_gives_the_next_token_and_a_copy_ends_them_all() {
     let first = site.password(ADA, PASSWORD).await.text("refresh_token");
     let second = successor(&site, &refresh(&site, &first).await).await;
     assert_ne!(second, first);
-    // The answer was lost, and the client tries again.
+    // The answer was lost, and the client retries.
     let again = successor(&site, &refresh(&site, &first).await).await;
     assert_eq!(again, second);
     let third = successor(&site, &refresh(&site, &second).await).await;
@@ -50,7 +50,7 @@ async fn each_use_gives_the_next_token_and_a_copy_ends_them_all() {
             && detail.contains("Refresh token used twice")
     });
     assert_eq!(ended.count(), 1);
-    // A login begins anew.
+    // A login starts a new family.
     let first = site.password(ADA, PASSWORD).await.text("refresh_token");
     successor(&site, &refresh(&site, &first).await).await;
 }

@@ -1,4 +1,4 @@
-//! What a session may decide, and what an activation ends.
+//! What a session may change, and what an activation ends.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::emnify::{
 
 const TOKENS: &str = "/api/v1/application_token";
 
-/// A login from a device that is trusted from now on.
+/// Logs in from a device that is trusted from now on.
 async fn from_laptop(site: &Site) -> String {
     let body = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "laptop" });
     site.authenticate(body).await.is(200).text("auth_token")
 }
 
-/// All that decides over keys, devices, recovery codes, passwords and application tokens; the last two succeed.
+/// Returns all requests that change keys, devices, recovery codes, passwords and application tokens; the last two succeed.
 fn deciding(site: &Site, key: u64) -> Vec<Call> {
     let password = json!({ "old_password": PASSWORD, "new_password": "another horse" });
     let enrolment = json!({ "type": { "id": 0 }, "password": PASSWORD });
@@ -33,7 +33,7 @@ fn deciding(site: &Site, key: u64) -> Vec<Call> {
             "/api/v1/user/my/mfa/recovery_codes",
             &json!({ "password": PASSWORD }),
         ),
-        // Permission comes before existence, and before the body.
+        // Permission is checked before existence, and before the body.
         site.post("/api/v1/user/my/mfa/recovery_codes", &Value::Null),
         site.patch("/api/v1/user/password", &Value::Null),
         site.post(TOKENS, &Value::Null),
@@ -60,7 +60,7 @@ async fn a_token_of_before_an_activation_is_worth_nothing_after_it() {
         .refuses(401, 1102, "");
     let refresh = json!({ "refresh_token": old.text("refresh_token") });
     site.authenticate(refresh).await.is_empty(401);
-    // The one that it was done with goes on.
+    // The session that did it stays valid.
     site.get("/api/v1/user")
         .bearer(&ada.token)
         .send()
@@ -110,12 +110,12 @@ async fn a_session_that_has_shown_no_factor_decides_nothing() {
         let refused = call.bearer(&device).send().await;
         refused.refuses(403, 1104, "second factor");
     }
-    // It looks on.
+    // It may still read.
     let devices = "/api/v1/user/my/mfa/trusted_device";
     for path in ["/api/v1/user", TOKENS, devices] {
         site.get(path).bearer(&device).send().await.is(200);
     }
-    // What was shown at the login goes with its refresh tokens.
+    // Refreshed tokens have the same factor as the login.
     let refresh = json!({ "refresh_token": both.text("refresh_token") });
     let fresh = site.authenticate(refresh).await.text("auth_token");
     assert_ne!(fresh, shown);
@@ -123,7 +123,7 @@ async fn a_session_that_has_shown_no_factor_decides_nothing() {
         let done = call.bearer(&fresh).send().await;
         assert!(done.status.is_success(), "{done:?}");
     }
-    // No key, no factor. What had shown none has ended with the key.
+    // Without a key there is no factor. The session that had none ended with the key.
     let add = async |token: &str| site.post(TOKENS, &json!({})).bearer(token).send().await;
     add(&fresh).await.is(200);
     add(&device).await.refuses(401, 1102, "");
@@ -151,7 +151,7 @@ async fn a_removal_ends_every_token_but_its_own() {
     }
     let users = async |token: &str| site.get("/api/v1/user").bearer(token).send().await;
     users(&ada.token).await.is(200);
-    // An administrator's own token is none of hers.
+    // An administrator's own token is not one of hers.
     let ada = site.enrol(ADA).await;
     let bob = site.token(BOB).await;
     let found = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob);
@@ -239,7 +239,7 @@ async fn recovery_codes_cost_a_code_but_once_the_token_that_activated() {
         .await
         .says(422, 1402, "Required", required);
 
-    // A trusted device is not enough, whatever else it shows.
+    // A trusted device is not enough, even with a code.
     let device = from_laptop(&site).await;
     let code = ada.phone.shows(site.now());
     let refused = make(&device, code.clone().into()).await;
@@ -250,7 +250,7 @@ async fn recovery_codes_cost_a_code_but_once_the_token_that_activated() {
     let wrong = make(&shown, never.clone().into()).await;
     wrong.says(422, 1400, "InputValidationFailed", mismatch);
     make(&shown, code.clone().into()).await.is(200);
-    // It is spent, which counts nothing; one of the list before is no code any more, which does.
+    // The code is spent, which is not counted. A code of the former list is no code any more, which is counted.
     for _ in 0..3 {
         let spent = make(&shown, code.clone().into()).await;
         spent.says(422, 1400, "InputValidationFailed", mismatch);
@@ -267,7 +267,7 @@ async fn recovery_codes_cost_a_code_but_once_the_token_that_activated() {
 async fn the_token_that_activated_may_leave_the_code_out_for_five_minutes() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    // A step is over already.
+    // One step has passed already.
     site.clock.advance(Duration::from_secs(5 * 60 - 30));
     let body = json!({ "password": PASSWORD });
     let path = "/api/v1/user/my/mfa/recovery_codes";

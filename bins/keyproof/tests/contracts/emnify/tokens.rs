@@ -1,4 +1,4 @@
-//! Access tokens and their keys, refresh tokens, application tokens, and what a bearer is told.
+//! Access tokens and their keys, refresh tokens, application tokens, and answers about bearer tokens.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const TOKENS: &str = "/api/v1/application_token";
 #[tokio::test]
 async fn a_bearer_is_asked_for_before_anything_else() {
     let site = Site::start().await;
-    // Longer than any path that there is, by any count.
+    // Longer than any existing path.
     let long = format!("/api/v1{}", "/x".repeat(70));
     for path in [
         "/api/v1/user",
@@ -65,7 +65,7 @@ async fn a_bearer_is_asked_for_before_anything_else() {
             "Bearer"
         );
     }
-    // No token is asked for where tokens are got, whatever the method: a client that saw 401 would log in again.
+    // No token is required where tokens are issued, for any method: a client that got a 401 would log in again.
     for authorization in [
         None,
         Some("Bearer None".to_owned()),
@@ -136,7 +136,7 @@ async fn access_tokens_say_whose_they_are_and_verify_with_the_published_key() {
     expired.refuses(401, 1103, "expired");
     let post = site.post("/keyproof/v1/jwks.json", &json!({})).send().await;
     assert_eq!(post.is(405).header("allow"), "GET, HEAD");
-    // Nobody has what is below it, and so no token is asked for.
+    // Nothing exists below it, so no token is required.
     for nowhere in ["/keyproof/v1/jwks.json/", "/keyproof/v1/jwks.json/x"] {
         let call = site.get(nowhere).of_another_dialect();
         assert_eq!(call.send().await.is(404).json["code"], 21, "{nowhere}");
@@ -298,7 +298,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         .send()
         .await
         .is(200);
-    // Second factors are persons'.
+    // Only persons have second factors.
     for call in [
         site.post("/api/v1/user/mfa", &json!({})),
         site.patch("/api/v1/user/mfa/1", &json!({})),
@@ -320,7 +320,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         .send()
         .await
         .is(200);
-    // Whoever names a status and not which is not told that it was taken.
+    // A status object without an id is rejected.
     for unnamed in [
         json!({ "description": "Revoked" }),
         json!({ "id": null }),
@@ -347,7 +347,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     patch(json!({ "status": { "id": 0 } }))
         .await
         .refuses(422, 1406, "revoked");
-    // A new description revives nothing.
+    // A new description does not make the token valid again.
     patch(json!({ "description": "new use" }))
         .await
         .is_empty(204);
@@ -415,7 +415,7 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
             .send()
             .await
             .refuses(401, 1102, "");
-        // It is told to be revoked, and stays so.
+        // It is listed as revoked, and stays so.
         let bob = site.token(BOB).await;
         let listed = site.get(TOKENS).bearer(&bob).send().await;
         let revoked = json!({ "id": 1, "description": "Revoked" });
@@ -576,7 +576,7 @@ async fn an_application_token_may_last_to_the_end_of_9999() {
         site.authenticate(log_in).await.is(200);
         site.clock.advance(Duration::from_secs(1));
     }
-    // No offset is known of a zone that is only named.
+    // A zone that is only named has no known offset.
     for none in [
         "9999-12-32",
         "2027-05-29T13:04:49[Europe/Berlin]",

@@ -1,4 +1,4 @@
-//! Who may call what.
+//! Which tokens may make which requests.
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ async fn every_call_needs_a_token_and_every_bad_one_is_refused() {
             answer.refuses(401, 16).saying("the token is not accepted");
         }
     }
-    // However long the path is.
+    // For paths of any length.
     let long = format!("/api/tpm{}", "/x".repeat(70));
     site.call("GET", &long).send().await.refuses(401, 16);
     site.get(&long).await.refuses(404, 5);
@@ -85,7 +85,7 @@ async fn scopes_reach_their_namespace_and_stations_their_two_calls() {
             called.refuses(403, 7).saying("it needs tpm-station");
         }
     }
-    // Each of these 403 is in the audit trail.
+    // Each of these 403 answers is in the audit trail.
     let listing = site.trail("tpm_api_key.list").await;
     assert_eq!(listing.len(), 5);
     let needs = |scope: &str| {
@@ -116,7 +116,7 @@ async fn stations_may_be_let_in_by_their_key_alone() {
         .authorization("APIToken x")
         .json(&body);
     bad.send().await.refuses(401, 16);
-    // Nothing else is open to those who show no token, whether it is there or not.
+    // Nothing else is accessible without a token, whether it exists or not.
     for (method, path) in [
         ("GET", API_KEYS),
         ("DELETE", API_KEYS),
@@ -168,7 +168,7 @@ async fn paths_take_the_published_prefix_and_unknown_ones_are_not_found() {
     patch.refuses(405, 12);
     assert_eq!(patch.header("allow"), "DELETE, GET, HEAD, PUT");
     site.get(PREAUTH).await.refuses(405, 12);
-    // What cannot be decoded is of this dialect all the same.
+    // Paths that cannot be decoded still belong to this dialect.
     for path in [
         format!("{MANAGERS}/%zz"),
         format!("{prefix}{MANAGERS}/%zz"),
@@ -253,7 +253,7 @@ async fn a_stations_token_makes_and_changes_nothing_but_provisions() {
     }
 }
 
-/// Members in their order would do for serde.
+/// serde would accept the members in order.
 #[tokio::test]
 async fn an_array_is_no_object() {
     let site = Site::start().await;

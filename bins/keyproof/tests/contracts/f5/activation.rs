@@ -1,5 +1,5 @@
-//! Activation: what a device's proof does, and that nothing else does it. The thief has a station's token, an API key and
-//! the device's endorsement certificate, which is public.
+//! Activation: the effect of a device's proof, and that nothing else has it. The thief has a station's token, an API key and the
+//! device's endorsement certificate, which is public.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ const BOUND: [&str; 4] = [
     "tpm_spent_ticket",
 ];
 
-/// How many records say that something is bound, active or spent.
+/// Returns the number of records of bound keys, active keys and spent tickets.
 async fn bound(site: &Site) -> usize {
     let mut count = 0;
     for collection in BOUND {
@@ -37,14 +37,14 @@ async fn bound(site: &Site) -> usize {
     count
 }
 
-/// The numbers of what is on the category's list.
+/// Returns the number of entries on the category's CRL.
 async fn revoked(site: &Site) -> usize {
     let list = site.call("GET", &format!("{CATEGORIES}/category/crl"));
     let list = list.send().await.is(200).body.to_vec();
     Crl::from_der(&list).unwrap().revocations().iter().count()
 }
 
-/// One character of a member's text, changed.
+/// Returns a member's text with one character changed.
 fn changed(activation: &Value, member: &str, at: usize) -> Value {
     let mut bytes = activation[member].as_str().unwrap().as_bytes().to_vec();
     bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
@@ -70,7 +70,7 @@ async fn a_proof_makes_a_key_active_and_binds_its_device() {
     assert_eq!(outcome, "Done");
     assert!(detail.contains(", certificate "), "{detail}");
 
-    // Another key of the same TPM is active only by a proof of its own.
+    // Another key of the same TPM becomes active only by its own proof.
     let device = device.with_new_ak();
     let answer = site.provisioned(&key, &device).await;
     assert_eq!(site.records("tpm_attestation_key").await, 1);
@@ -97,7 +97,7 @@ async fn a_ticket_is_good_once_for_an_hour_and_on_every_server() {
         again.address = address;
         again.send().await.refuses(409, 6).saying("used before");
     }
-    // Each is good, in whichever order they come.
+    // Each of them is valid, in any order.
     site.post(ACTIVATE, &first).await.is(204);
     site.clock.advance(HOUR - Duration::from_millis(1));
     site.post(ACTIVATE, &first)
@@ -109,7 +109,7 @@ async fn a_ticket_is_good_once_for_an_hour_and_on_every_server() {
         let refused = site.post(ACTIVATE, expired).await;
         refused.refuses(403, 7).saying("expired");
     }
-    // What is noted of them goes with them.
+    // The records of spent tickets expire with the tickets.
     site.clock.advance(HOUR);
     assert_eq!(site.records("tpm_spent_ticket").await, 0);
 }
@@ -153,7 +153,7 @@ async fn a_ticket_is_taken_as_it_was_issued_and_its_proof_in_no_other_form() {
         let refused = site.post(ACTIVATE, &wrong).await;
         refused.refuses(status, code).saying(says);
     }
-    // Every part of the ticket is under the seal.
+    // Every part of the ticket is authenticated.
     for at in (0..ticket.len()).step_by(37) {
         let wrong = changed(&activation, "ticket", at);
         let refused = site.post(ACTIVATE, &wrong).await;
@@ -177,7 +177,7 @@ async fn what_a_thief_is_answered_binds_blocks_and_revokes_nothing() {
     let (site, key, device) = furnished().await;
     let stolen = device.ek_certificate.clone();
     let manufacturer = Manufacturer::new();
-    // For his own TPM, keys and names, and for the device's own identity, before and after the device came.
+    // With his own TPM, keys and names, and with the device's identity, before and after the device came.
     let thief = Device::new(&manufacturer, "SN0666").with_stolen_endorsement(&device);
     assert_eq!(thief.ek_certificate, stolen);
     let steal = async || {
@@ -205,7 +205,7 @@ async fn what_a_thief_is_answered_binds_blocks_and_revokes_nothing() {
     for _ in 0..3 {
         steal().await;
     }
-    // At a time when a new certificate is made for whoever asks.
+    // At a time when every provision makes a new certificate.
     site.clock.advance(YEAR * 4);
     for _ in 0..3 {
         site.post(PROVISION, &device.request(&key)).await.is(200);
@@ -234,7 +234,7 @@ async fn a_proof_is_that_of_its_own_ticket_alone() {
         refused.refuses(403, 7).saying("proof");
     }
     assert_eq!(bound(&site).await, 0);
-    // A wrong proof does not spend the ticket, nor tell whether it was spent.
+    // A wrong proof does not spend the ticket, nor reveal whether it was spent.
     site.post(ACTIVATE, &first).await.is(204);
     let crossed = json!({ "ticket": first["ticket"], "proof": again["proof"] });
     let refused = site.post(ACTIVATE, &crossed).await;
@@ -255,7 +255,7 @@ async fn a_ticket_of_another_store_is_none() {
     refused.refuses(400, 3).saying("not one of this server's");
 }
 
-/// As after a restore from a backup, which leaves the key out.
+/// As after the restore of a backup, which does not include the key.
 #[tokio::test]
 async fn tickets_and_nonces_are_void_under_another_challenge_key() {
     let (site, key, device) = furnished().await;
@@ -305,14 +305,14 @@ async fn of_two_tpms_for_one_identity_one_is_activated_however_they_race() {
         let one = Device::new(&manufacturer, "SN0001");
         let other = Device::new(&manufacturer, "SN0001");
         race(&one, &other).await;
-        // And one TPM under two names.
+        // One TPM under two names.
         let tpm = Device::new(&manufacturer, "SN0002");
         let renamed = tpm.clone().with_serial("SN0003");
         race(&tpm, &renamed).await;
         for collection in BOUND {
             assert_eq!(site.records(collection).await, 2, "{collection}");
         }
-        // And one ticket twice.
+        // The same ticket twice.
         let device = Device::new(&manufacturer, "SN0004");
         let activation = device.activation(&site.provisioned(&key, &device).await);
         let calls = (0..8).map(|_| site.post(ACTIVATE, &activation));
@@ -337,7 +337,7 @@ async fn what_is_withdrawn_meanwhile_is_not_activated() {
     change(json!({ "is_disabled": true })).await;
     let refused = site.post(ACTIVATE, &activation).await;
     refused.refuses(403, 7).saying("revoked or on hold");
-    // Another key has a certificate made in its place, which counts at once.
+    // A provision with another API key makes a certificate that replaces it, and is valid at once.
     let by_second = device.activation(&site.provisioned(&second, &device).await);
     change(json!({})).await;
     site.post(ACTIVATE, &by_second).await.is(204);

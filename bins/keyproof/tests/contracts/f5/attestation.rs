@@ -1,4 +1,4 @@
-//! What a device attests after the factory: what is taken, what is refused and by which check, and what a thief gets.
+//! A device's attestations after provisioning: what is accepted, which check rejects the rest, and what a thief gets.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use crate::f5::{
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A site, an API key, and a machine whose key is active.
+/// Returns a site, an API key, and a machine whose key is active.
 async fn active() -> (Site, String, Machine) {
     let (site, key, device) = furnished().await;
     site.activated(&key, &device).await;
     (site, key, Machine::new(device))
 }
 
-/// One bit of a member in Base64, changed.
+/// Flips one bit of a Base64 member.
 fn flip(body: &mut Value, member: &str, at: usize) {
     let mut bytes = BASE64
         .decode(body[member].as_str().unwrap().as_bytes())
@@ -103,7 +103,7 @@ async fn a_nonce_is_32_bytes_that_no_other_is_and_says_until_when() {
         let refused = site.post(NONCE, &asks(member, value)).await;
         refused.refuses(status, code).saying(says);
     }
-    // However many are asked for, none is stored, and the first is good.
+    // Any number of nonces can be requested: none is stored, and the first stays valid.
     for _ in 0..50 {
         machine.nonce(&site, SELECTION).await;
     }
@@ -121,7 +121,7 @@ async fn a_nonce_is_good_once_for_five_minutes() {
     let again = site.post(ATTEST, &body).await;
     assert_eq!(again.fails(), ["nonce"]);
     assert_eq!(again.check("nonce").1, "it was used before");
-    // What is signed anew is refused for it, too, and leaves nothing.
+    // A new signature over the same nonce is rejected too, and stores nothing.
     machine.clock.clock += 1;
     let anew = machine.attests(&nonce, SELECTION);
     assert_eq!(site.post(ATTEST, &anew).await.fails(), ["nonce"]);
@@ -139,7 +139,7 @@ async fn a_nonce_is_good_once_for_five_minutes() {
     let refused = site.post(ATTEST, &body).await;
     assert_eq!(refused.fails(), ["nonce"]);
     assert_eq!(refused.check("nonce").1, "it has expired");
-    // What is noted of the used ones goes once their time is over on every clock.
+    // Records of used nonces expire once the nonces have expired on every clock.
     site.clock.advance(MINUTE * 66);
     assert_eq!(site.records("tpm_spent_nonce").await, 0);
 }
@@ -199,7 +199,7 @@ async fn what_the_key_has_not_signed_is_refused_and_changes_nothing() {
             .await;
         assert!(refused.fails().contains(&failed.to_owned()), "{what}");
     }
-    // By another key, under the name of this one.
+    // Signed by another key, with this one's name.
     let refused = machine
         .attested_with(&site, SELECTION, |body| {
             let attest = body["attest"].as_str().unwrap();
@@ -215,12 +215,12 @@ async fn what_the_key_has_not_signed_is_refused_and_changes_nothing() {
         "only the one with wrong values was signed"
     );
     machine.attested(&site).await.accepts();
-    // A thief's refusals are in the audit trail, and not in the device's own list.
+    // The refusals that a thief causes are in the audit trail, but not in the device's own list.
     let place = site.device("SN0001").await;
     assert_eq!(place["attestations"].as_array().unwrap().len(), 3);
 }
 
-/// A station's token, a device's public key and as many tries as one likes are enough for such reports.
+/// A station's token, the device's public key and any number of attempts are enough to get such reports.
 #[tokio::test]
 async fn what_the_key_has_not_signed_over_a_good_nonce_is_told_nothing_of_the_device() {
     let (site, _, mut machine) = active().await;
@@ -245,7 +245,7 @@ async fn what_the_key_has_not_signed_over_a_good_nonce_is_told_nothing_of_the_de
     machine.clock.clock = 1000;
     let guess = machine.attested_with(&site, SELECTION, |body| flip(body, "signature", 20));
     told_nothing(&guess.await, "signature");
-    // Nor is what the key has signed for another time.
+    // The same for a signature over an expired nonce.
     let nonce = machine.nonce(&site, SELECTION).await;
     site.clock.advance(MINUTE * 5);
     let late = site.post(ATTEST, &machine.attests(&nonce, SELECTION)).await;
@@ -257,7 +257,7 @@ async fn what_the_key_has_not_signed_over_a_good_nonce_is_told_nothing_of_the_de
     assert_eq!(signed.fails(), ["pcr-policy"]);
     assert_eq!(signed.json["device"]["serial"], "SN0001");
     told_nothing(&site.post(ATTEST, &body).await, "nonce");
-    // The operator finds in the audit trail which device it was about.
+    // The audit trail shows the operator which device it was about.
     let events = site.console.audit.events(Timestamp::EPOCH, None).await;
     let events = events.unwrap().into_iter().map(|(_, event)| event);
     let told = events.filter(|event| event.action == "tpm.attest");
@@ -283,7 +283,7 @@ async fn a_key_that_is_not_active_is_not_believed() {
     assert_eq!(site.records("tpm_spent_nonce").await, 0);
     assert_eq!(site.records("tpm_device").await, 0);
 
-    // Not by a proof of another ticket, of another key, or of none.
+    // A proof for another ticket, of another key, or none at all does not activate it.
     let again = site.provisioned(&key, &device).await;
     let other = device.clone().with_new_ak();
     let others = other.activation(&site.provisioned(&key, &other).await);
@@ -299,7 +299,7 @@ async fn a_key_that_is_not_active_is_not_believed() {
     }
     assert_eq!(site.records("tpm_device").await, 0);
 
-    // What was not signed by it spends no ticket.
+    // An attestation that the key has not signed spends no ticket.
     let activation = device.activation(&answer);
     let refused = machine
         .attested_with(&site, SELECTION, |body| {
@@ -321,7 +321,7 @@ async fn a_key_that_is_not_active_is_not_believed() {
         .await
         .refuses(409, 6)
         .saying("used before");
-    // Once it is active, what comes without need is a warning at most.
+    // Once the key is active, an unnecessary activation causes only a warning.
     let again = machine
         .attested_with(&site, SELECTION, |body| body["activation"] = activation)
         .await;
@@ -339,7 +339,7 @@ async fn a_changed_register_is_refused_until_it_is_learnt_anew() {
     assert_eq!(refused.fails(), ["pcr-policy"]);
     let (_, detail) = refused.check("pcr-policy");
     assert_eq!(detail, "other than learnt: sha256:7");
-    // Nor does it help to leave the register out, or the values.
+    // Leaving out the PCR or its value does not help.
     let refused = machine.attested_with(&site, "sha256:0,1", |_| {}).await;
     assert_eq!(refused.fails(), ["pcr-policy"]);
     assert_eq!(refused.check("pcr-policy").1, "not quoted: sha256:7");
@@ -371,7 +371,7 @@ async fn what_was_refused_teaches_nothing() {
     let (site, _, mut machine) = active().await;
     let weak = machine
         .attested_with(&site, SELECTION, |body| {
-            // The quote is in order, and its log is none.
+            // The quote is valid, but the log is malformed.
             body["event_log"] = json!("AAAA");
         })
         .await;
@@ -410,7 +410,7 @@ async fn a_category_says_what_registers_are_to_be() {
     );
     let refused = machine.attested_with(&site, "sha256:0,1", |_| {}).await;
     assert_eq!(refused.check("pcr-policy").1, "not quoted: sha256:7");
-    // Nothing is learnt meanwhile, and nothing is said of it in a replacement that does not name it.
+    // Nothing is learnt meanwhile, and a replacement that does not mention the policy changes nothing of it.
     assert_eq!(site.device("SN0001").await["learnt"], json!(null));
     site.replace(CATEGORIES, "category", json!({}))
         .await
@@ -454,7 +454,7 @@ async fn clock_and_counters_of_a_key_never_fall() {
         restart_count,
         safe: true,
     };
-    // What it attests is a second later each time.
+    // Each attestation is one second later.
     machine.clock = at(5, 3, 100_000);
     machine.attested(&site).await.accepts();
     for (clock, failed) in [
@@ -472,7 +472,7 @@ async fn clock_and_counters_of_a_key_never_fall() {
             None => drop(answer.accepts()),
         }
     }
-    // Set back after a reset in disorder, as the TPM says: a warning.
+    // The clock went back after an unorderly reset, which the TPM reports: a warning.
     machine.clock = TpmsClockInfo {
         safe: false,
         ..at(7, 0, 1)
@@ -485,7 +485,7 @@ async fn clock_and_counters_of_a_key_never_fall() {
     assert_eq!(refused.fails(), ["clock"]);
 }
 
-/// The TPM has signed it, whatever else is wrong.
+/// The TPM has signed the clock, whatever else is wrong.
 #[tokio::test]
 async fn the_clock_of_a_refused_attestation_counts() {
     let (site, _, mut machine) = active().await;
@@ -519,7 +519,7 @@ async fn of_two_attestations_at_once_the_later_clock_is_not_lost() {
     machine.clock.clock -= 2000;
     let refused = machine.attested(&site).await;
     assert_eq!(refused.fails(), ["clock"]);
-    // And one nonce is spent once, however many come with it at once.
+    // One nonce is spent once, however many requests use it concurrently.
     machine.clock.clock += 10_000;
     let nonce = machine.nonce(&site, SELECTION).await;
     let body = machine.attests(&nonce, SELECTION);
@@ -611,7 +611,7 @@ async fn the_values_of_registers_are_remembered_and_what_a_log_says_of_those_tha
     let log = machine.log();
     let refused = machine.attested_with(&site, SELECTION, with_log(log)).await;
     assert_eq!(refused.fails(), ["pcr-policy"]);
-    // What the key has not signed is remembered of no attestation.
+    // An attestation that the key has not signed leaves no record.
     let forged = machine
         .attested_with(&site, SELECTION, |body| flip(body, "pcr_values", 0))
         .await;
@@ -656,14 +656,14 @@ async fn what_is_withdrawn_fails() {
     let refused = machine.attested(&site).await;
     assert_eq!(refused.fails(), ["ak-certificate"]);
     assert!(refused.check("ak-certificate").1.contains("on hold"));
-    // Another key that makes a certificate anew helps only who opens it.
+    // A new certificate for another key helps only the one who can open it.
     let second = site.api_key("second").await;
     let answer = site.provisioned(&second, &machine.device).await;
     assert_eq!(machine.attested(&site).await.fails(), ["ak-certificate"]);
     let activation = machine.device.activation(&answer);
     site.post(ACTIVATE, &activation).await.is(204);
     machine.attested(&site).await.accepts();
-    // And what a thief has made with a key that is then disabled does not harm the device.
+    // A certificate that a thief made with an API key that is then disabled does not affect the device.
     change(json!({})).await;
     let spec = json!({ "category_ref": [{ "name": "category" }] });
     let stolen = site.create(API_KEYS, "stolen", spec).await;
@@ -673,7 +673,7 @@ async fn what_is_withdrawn_fails() {
     let disabled = json!({ "is_disabled": true });
     site.replace(API_KEYS, "stolen", disabled).await.is(200);
     machine.attested(&site).await.accepts();
-    // The certificate's end is the end.
+    // The certificate's end applies.
     site.clock.advance(DAY * 365);
     let refused = machine.attested(&site).await;
     assert_eq!(refused.fails(), ["ak-certificate"]);
@@ -681,7 +681,7 @@ async fn what_is_withdrawn_fails() {
     machine.attested(&site).await.accepts();
 }
 
-/// What an API key's end means for what was made with it: see `tpm_api_key` in the contract.
+/// The effect of an API key's revocation on certificates made with it: see `tpm_api_key` in the contract.
 #[tokio::test]
 async fn a_key_attests_as_far_as_the_api_key_that_it_was_made_with_upholds_it() {
     let (site, key, mut machine) = active().await;
@@ -689,22 +689,22 @@ async fn a_key_attests_as_far_as_the_api_key_that_it_was_made_with_upholds_it() 
         site.replace(API_KEYS, "station", spec).await.is(200);
     };
     let made_at = "2023-11-14T22:13:20Z";
-    // Revoked from a later moment on: what was made before stays good, though the key makes nothing more.
+    // Revoked from a later time on: earlier certificates stay valid, but the key makes no more.
     site.clock.advance(Duration::from_secs(60));
     change(json!({ "revoked_timestamp": "2023-11-14T22:13:21Z" })).await;
     let refused = site.post(PROVISION, &machine.device.request(&key)).await;
     refused.refuses(403, 7);
     machine.attested(&site).await.accepts();
-    // Deleted as it is: nothing changes for what it upheld.
+    // Deleted in this state: nothing changes for earlier certificates.
     let deleted = site.admin("DELETE", &format!("{API_KEYS}/station"));
     deleted.send().await.is(200);
     machine.attested(&site).await.accepts();
-    // Another of its name has no say in it.
+    // A new key with the same name has no effect on them.
     site.api_key("station").await;
     change(json!({ "is_disabled": true, "revoked_timestamp": made_at })).await;
     machine.attested(&site).await.accepts();
 
-    // Revoked from the moment on at which it was made; deleted while on hold.
+    // Revoked from the time on at which the certificate was made, or deleted while it is on hold.
     for spec in [
         json!({ "revoked_timestamp": made_at }),
         json!({ "is_disabled": true }),
@@ -720,7 +720,7 @@ async fn a_key_attests_as_far_as_the_api_key_that_it_was_made_with_upholds_it() 
         let deleted = site.admin("DELETE", &format!("{API_KEYS}/station"));
         deleted.send().await.is(200);
         assert_eq!(machine.attested(&site).await.fails(), ["ak-certificate"]);
-        // Nobody gives it back.
+        // A new key with the same name does not restore it.
         site.api_key("station").await;
         assert_eq!(machine.attested(&site).await.fails(), ["ak-certificate"]);
     }
@@ -766,7 +766,7 @@ async fn a_request_that_cannot_be_read_is_400() {
             .await;
         refused.refuses(400, 3).saying(says);
     }
-    // What can be read and is no quote is refused in a report.
+    // A readable structure that is not a quote is rejected in a report.
     for (member, value, failed) in [
         ("attest", json!("AQID"), "structure"),
         ("signature", json!("AQID"), "signature"),
@@ -777,7 +777,7 @@ async fn a_request_that_cannot_be_read_is_400() {
             .await;
         assert!(refused.fails().contains(&failed.to_owned()), "{member}");
     }
-    // The public area may come with or without its size.
+    // The public area may have a size prefix or not.
     let bare = machine.device.ak_public().to_bytes();
     let answer = machine
         .attested_with(&site, SELECTION, |body| {
@@ -823,7 +823,7 @@ async fn stations_alone_attest() {
     }
 }
 
-/// Another namespace's devices are unknown there, whatever else is asked for.
+/// Another namespace's devices are unknown, whatever else is requested.
 #[tokio::test]
 async fn an_operator_of_another_namespace_attests_no_device() {
     let (site, _, machine) = active().await;
@@ -875,7 +875,7 @@ async fn an_attestation_shows_no_api_key_and_so_always_needs_a_token() {
     }
 }
 
-/// A body may come long after its head, by whose token it was let in.
+/// A body may arrive long after its head, whose token was checked.
 #[tokio::test]
 async fn what_a_station_sends_whose_token_was_revoked_meanwhile_is_neither_stored_nor_counted() {
     let engine = FaultyEngine::new();
@@ -904,11 +904,11 @@ async fn what_a_station_sends_whose_token_was_revoked_meanwhile_is_neither_store
         };
         let late = attest(&body).await.send_late(revoked);
         late.await.refuses(503, 14);
-        // It is judged once: sixteen tries would have sixteen commits.
+        // The request is processed once: sixteen attempts would have sixteen commits.
         let steps = engine.steps();
         assert!(steps < 16, "{steps} reads and commits");
         assert_eq!(known().await, before);
-        // The nonce is good for whoever may still use it.
+        // The nonce stays valid for others.
         let again = attest(&body).await.send().await;
         if accepted {
             drop(again.accepts());

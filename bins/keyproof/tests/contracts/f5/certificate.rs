@@ -1,4 +1,4 @@
-//! What is in the certificates of attestation keys, and of the CAs above them, field by field.
+//! The certificates of attestation keys and of the CAs above them, field by field.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
     opened.unwrap()
 }
 
-/// The sub-CA's certificate and the root's.
+/// Returns the sub-CA's certificate and the root's.
 async fn authorities(site: &Site) -> (Vec<u8>, Vec<u8>) {
     let spec = async |path: &str| site.get(path).await.json["spec"].clone();
     let der = |pem: &serde_json::Value| {
@@ -68,7 +68,7 @@ async fn authorities(site: &Site) -> (Vec<u8>, Vec<u8>) {
     (sub_ca, root_ca)
 }
 
-/// Each extension's identifier and whether it is critical, by identifier.
+/// Returns each extension's identifier and whether it is critical, by identifier.
 fn extensions(certificate: &Certificate<'_>) -> Vec<(String, bool)> {
     let mut found: Vec<(String, bool)> = certificate
         .extensions()
@@ -117,10 +117,10 @@ async fn an_attestation_keys_certificate_keeps_the_profile() {
         path_len: None,
     };
     assert_eq!(certificate.basic_constraints(), Ok(Some(end_entity)));
-    // tcg-kp-AIKCertificate, and nothing else.
+    // tcg-kp-AIKCertificate, and no other purpose.
     let aik = tlv(0x06, &[0x67, 0x81, 0x05, 0x08, 0x03]);
     assert_eq!(value(&certificate, EXTENDED_USAGE), tlv(0x30, &aik));
-    // keyIdentifier of the issuer's key.
+    // The keyIdentifier of the issuer's key.
     let subject_key = value(&sub_ca, SUBJECT_KEY);
     let (head, key_id) = subject_key.split_at(2);
     assert_eq!(head, [0x04, u8::try_from(key_id.len()).unwrap()]);
@@ -129,7 +129,7 @@ async fn an_attestation_keys_certificate_keeps_the_profile() {
         tlv(0x30, &tlv(0x80, key_id))
     );
 
-    // The TPM's attributes in one relative distinguished name, and the device's serial in a name of its own.
+    // The TPM's attributes in one relative distinguished name, and the device's serial in a separate name.
     let text = |oid: &[u8], tag: u8, value: &str| {
         tlv(0x30, &[tlv(0x06, oid), tlv(tag, value.as_bytes())].concat())
     };
@@ -173,7 +173,7 @@ async fn an_attestation_keys_certificate_says_where_the_revocation_list_is_if_th
     site.call("GET", path).send().await.is(200);
 }
 
-/// The extension of this type, and whether it is critical.
+/// Returns the extension of this type, and whether it is critical.
 fn extension<'a, T>(certificate: &'a x509_cert::Certificate) -> (bool, T)
 where
     T: Decode<'a> + AssociatedOid,
@@ -183,7 +183,7 @@ where
     found.unwrap().unwrap()
 }
 
-/// As RustCrypto's x509-cert reads it, of which nothing is ours.
+/// As parsed by RustCrypto's x509-cert, which shares no code with ours.
 #[tokio::test]
 async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() {
     let site = Site::start_with(&[("f5.public_url", "http://tpm.example.com".into())]).await;
@@ -212,7 +212,7 @@ async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() 
     };
     assert_eq!((is_critical, constraints), (true, end_entity));
 
-    // RFC 7093, section 2, method 4: of the SubjectPublicKeyInfo, the leftmost 160 bits.
+    // RFC 7093, section 2, method 4: the leftmost 160 bits of the hash of the SubjectPublicKeyInfo.
     let (is_critical, SubjectKeyIdentifier(own)) = extension(&read);
     assert!(!is_critical);
     assert_eq!(own.as_bytes(), &Sha256::digest(device.ak_spki())[..20]);
@@ -256,7 +256,7 @@ async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() 
     assert_eq!(points, [point]);
 }
 
-/// As Google Compute Engine's newer ones are.
+/// Google Compute Engine's newer endorsement certificates do not name the TPM.
 #[tokio::test]
 async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
     let site = Site::start().await;
@@ -269,7 +269,7 @@ async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
     site.replace(CATEGORIES, "category", allowed).await.is(200);
     let der = provision(&site, &api_key, &device).await;
     let certificate = Certificate::from_der(&der).unwrap();
-    // The device's serial alone.
+    // Only the device's serial.
     let serial = tlv(
         0x30,
         &[tlv(0x06, &[0x55, 4, 5]), tlv(0x13, b"SN0001")].concat(),
@@ -338,7 +338,7 @@ async fn the_chain_is_the_categorys_ca_and_the_managers_root() {
     assert_ne!(leaf.serial().as_bytes(), sub_ca.serial().as_bytes());
 }
 
-/// The seconds from which on and up to which a certificate is valid.
+/// Returns the validity of a certificate, in seconds.
 fn life(der: &[u8]) -> (u64, u64) {
     let validity = Certificate::from_der(der).unwrap().validity();
     let [begin, end] = [validity.not_before, validity.not_after].map(|end| end.try_into().unwrap());
@@ -360,7 +360,7 @@ async fn no_certificate_is_valid_when_its_issuer_is_not() {
     let last = provision(&site, &api_key, &device).await;
     assert_eq!(life(&last), (START + 1 + 18 * YEAR, START + 20 * YEAR));
 
-    // The CA's last second is the first in which nothing can be made any more.
+    // From the CA's last second on, no more certificates can be made.
     site.clock
         .advance(Duration::from_millis(2 * YEAR * 1000 - 2000));
     let device = device.with_new_ak();
@@ -370,7 +370,7 @@ async fn no_certificate_is_valid_when_its_issuer_is_not() {
     let request = device.with_new_ak().request(&api_key);
     site.post(PROVISION, &request).await.refuses(409, 10);
 
-    // A category made late ends with the root.
+    // A category that is created late ends with the root.
     site.clock.advance(Duration::from_secs(8 * YEAR));
     let late = site.category("late").await;
     let late = late.is(200).json["spec"]["ak_sub_ca_certificate"].clone();

@@ -1,4 +1,4 @@
-//! What is deleted, what is not, and what stays of it.
+//! What can be deleted, what cannot, and what remains.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn delete(site: &Site, path: &str, name: &str) -> Answer {
     site.admin("DELETE", &format!("{path}/{name}")).send().await
 }
 
-/// The serial number of a certificate that is made now.
+/// Provisions a device, and returns the serial number of the new certificate.
 async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
     let answer = site.post(PROVISION, &device.request(api_key)).await;
     let der = device.opens(&answer.is(200).json, &device.ak_public());
@@ -42,7 +42,7 @@ async fn preauth(site: &Site, api_key: &str) -> Value {
     site.post(PREAUTH, &body).await.is(200).json["status"].clone()
 }
 
-/// The category's list: each entry's serial number and reason.
+/// Returns the serial number and reason of each entry on the category's CRL.
 async fn list(site: &Site) -> Vec<(Vec<u8>, Option<CrlReason>)> {
     let answer = site.call("GET", LIST).send().await;
     let crl = Crl::from_der(&answer.is(200).body).unwrap();
@@ -91,7 +91,7 @@ async fn what_is_referred_to_is_not_deleted_and_the_rest_is() {
         let told = site.trail(&format!("{kind}.delete")).await;
         assert_eq!(told, [("Done".to_owned(), String::new())]);
     }
-    // All of it may be made anew, and the old key's text means nothing to it.
+    // Everything can be created again, and the old key's text is not valid for it.
     let new = site.furnished(&Manufacturer::new()).await;
     assert_eq!(preauth(&site, &key).await, "PREAUTH_RSP_INVALID_API_KEY");
     assert_eq!(preauth(&site, &new).await, "PREAUTH_RSP_SUCCESS");
@@ -117,10 +117,10 @@ async fn a_deletions_body_is_about_the_object_of_the_path() {
         (r#"{"namespace":"other"}"#, "namespace is not the path's"),
     ] {
         send("station", body).await.refuses(400, 3).saying(says);
-        // Existence comes first.
+        // Existence is checked first.
         send("none", body).await.refuses(404, 5);
     }
-    // Nobody may leave a reference to nothing.
+    // No dangling reference may be left.
     let force = r#"{"fail_if_referred":false,"name":"category","namespace":"default"}"#;
     let object = format!("{CATEGORIES}/category");
     let forced = site.admin("DELETE", &object).body(force).send().await;
@@ -142,14 +142,14 @@ async fn an_object_made_below_one_that_is_deleted_meanwhile_does_not_dangle() {
             site.category("category").await.is(200);
         }
         let spec = json!({ refers: [{ "name": name }] });
-        // It is being made when the other is deleted.
+        // It is being created when the other is deleted.
         let deleting = async {
             delete(&site, path, name).await.is(200);
         };
         let made = engine.overtake(site.create(below, "child", spec.clone()), deleting);
         made.await.refuses(404, 5);
         assert_eq!(site.get(below).await.json["items"], json!([]));
-        // The other is being deleted when it is made.
+        // The other is being deleted when it is created.
         let parent = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
         site.create(path, name, parent).await.is(200);
         let making = async {
@@ -161,7 +161,7 @@ async fn an_object_made_below_one_that_is_deleted_meanwhile_does_not_dangle() {
     }
 }
 
-/// A key that is deleted upholds what it upheld, and nobody can give back what it withdrew.
+/// Certificates that a deleted key left valid stay valid, and nobody can restore those on hold.
 #[tokio::test]
 async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     let (site, key, device) = furnished().await;
@@ -180,7 +180,7 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     assert_eq!(list(&site).await, revoked);
     assert!(!revoked.iter().any(|(serial, _)| *serial == kept));
 
-    // One of its name takes nothing over: not its certificates, and they not its good name.
+    // A new key with the same name does not take over the old certificates, and they do not affect it.
     let namesake = site.api_key("station").await;
     assert_eq!(list(&site).await, revoked);
     let again = provision(&site, &namesake, &device).await;
@@ -194,7 +194,7 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     let mut both = list(&site).await;
     both.sort_by_key(|(_, reason)| reason.is_some());
     assert_eq!(both, [revoked[0].clone(), (again, hold)]);
-    // Until they have ended, and were on a list after that.
+    // Until they have expired, and were on a CRL after that.
     site.clock.advance(YEAR * 5 + DAY * 2);
     assert_eq!(list(&site).await, []);
     assert_eq!(site.records("tpm_deleted_api_key").await, 0);
@@ -232,7 +232,7 @@ async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid(
         .await
         .refuses(404, 5);
 
-    // The address of the list has its name.
+    // The CRL's URL contains the name.
     site.create(MANAGERS, "manager", json!({})).await.is(200);
     let refused = site.category("category").await;
     refused.refuses(409, 6).saying("take another name");
@@ -244,14 +244,14 @@ async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid(
     site.category("category").await.refuses(409, 6);
     site.clock.advance(Duration::from_millis(1));
     site.category("category").await.is(200);
-    // It is the new one's, though one of before is in force.
+    // The CRL is the new category's, although certificates of the former one are still valid.
     assert_eq!(list(&site).await, []);
     let answer = site.call("GET", LIST).send().await;
     let crl = Crl::from_der(&answer.body).unwrap();
     assert!(crl.verify(algorithms::ALL, &ca.public_key()).is_err());
 }
 
-/// Nor does a list of before count as the one of a category of its name.
+/// A former category's CRL is not reused for one with the same name.
 #[tokio::test]
 async fn the_list_of_a_category_made_anew_is_its_own() {
     let site = Site::start().await;
@@ -267,7 +267,7 @@ async fn the_list_of_a_category_made_anew_is_its_own() {
     assert!(second.number() > first.number(), "numbers go on");
 }
 
-/// What was bound below a manager that was deleted stays to be seen and forgotten, and is nothing to another of its name.
+/// Devices that were bound below a deleted manager can still be viewed and forgotten, and are unknown to a new one with its name.
 #[tokio::test]
 async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     let site = Site::start().await;
@@ -304,7 +304,7 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     let made = site.create(API_KEYS, "station", spec).await;
     let key = made.is(200).json["api_key"].as_str().unwrap().to_owned();
     assert_eq!(left().await, both);
-    // Neither the attestation key nor what was learnt of the device comes along.
+    // Neither the attestation key nor the learnt PCR values are taken over.
     let there = |body: &mut Value| body["category"] = json!("another");
     let attest = async |machine: &mut Machine| {
         machine.clock.clock += 1000;
@@ -324,12 +324,12 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
             .contains(&"activation".to_owned())
     );
     site.post(ACTIVATE, &ticket).await.refuses(403, 7);
-    // The first TPM is in another device now, and the second device has another TPM.
+    // The first TPM is now in another device, and the second device has another TPM.
     let moved = first.clone().with_serial("SN0003");
     site.activated(&key, &moved).await;
     let replaced = Device::new(&manufacturer, "SN0002");
     site.activated(&key, &replaced).await;
-    // The first attestation key, once it is active again, with nothing learnt from before.
+    // The first attestation key, once it is active again, without the PCR values learnt before.
     machine.device = moved.clone();
     machine.extends(0, 8, b"new firmware");
     attest(&mut machine).await.accepts();
@@ -339,7 +339,7 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
         all.map(|(serial, left)| (serial.to_owned(), left))
     );
 
-    // To forget the one that is left undoes nothing of the one that has its TPM now.
+    // Forgetting the old device does not affect the one that has its TPM now.
     let forget = async |serial| devices.forget_device(&keeper(), &place(serial)).await;
     assert_eq!(forget("SN0001").await, Ok(1));
     let stolen = moved.clone().with_serial("SN0009");

@@ -1,5 +1,5 @@
-//! A device in software: an endorsement key with its manufacturer's certificate, an attestation key, and a key that signs
-//! its request.
+//! A device in software: an endorsement key with its manufacturer's certificate, an attestation key, and a key that signs its
+//! certification request.
 
 use std::{fs, time::Duration};
 
@@ -36,7 +36,7 @@ impl Manufacturer {
         Self::constrained(BasicConstraints::Unconstrained)
     }
 
-    /// Two of one name, whose certificates and revocation lists do not tell their keys apart.
+    /// Returns two with the same name, whose certificates and CRLs contain no key identifiers.
     pub(crate) fn indistinct() -> [Self; 2] {
         [(); 2].map(|()| {
             let Self {
@@ -48,12 +48,12 @@ impl Manufacturer {
         })
     }
 
-    /// Below whose root there are so many CAs at most.
+    /// Returns one whose root allows at most this many CAs below it.
     pub(crate) fn with_path_len(length: u8) -> Self {
         Self::constrained(BasicConstraints::Constrained(length))
     }
 
-    /// A certificate of the root that has ended.
+    /// Returns an expired certificate of the root.
     pub(crate) fn ended(&self) -> String {
         let mut params = self.params.clone();
         params.not_after = date_time_ymd(2021, 1, 1);
@@ -72,17 +72,17 @@ impl Manufacturer {
         Self { params, key, root }
     }
 
-    /// A CA of a manufacturer's below its root, whose certificate is its `root` here.
+    /// Returns a CA below this root. Its certificate is in its own `root`.
     pub(crate) fn below(&self) -> Self {
         self.below_as("TPM intermediate")
     }
 
-    /// The same of this name.
+    /// The same with this name.
     pub(crate) fn below_as(&self, called: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = self.params.clone();
         params.distinguished_name = name(&[(DnType::CommonName, called)]);
-        // That of every endorsement certificate, too.
+        // The serial number of every endorsement certificate, too.
         params.serial_number = Some(SerialNumber::from(7));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.use_authority_key_identifier_extension = true;
@@ -91,12 +91,12 @@ impl Manufacturer {
         Self { params, key, root }
     }
 
-    /// A revocation list for a day, in PEM, with the serial number of every endorsement certificate or with none.
+    /// Returns a CRL that is valid for a day, in PEM, with the serial number of every endorsement certificate or with none.
     pub(crate) fn revocation_list(&self, at: u64, has_all: bool) -> String {
         self.revocation_list_numbered(at, at, at + 24 * 60 * 60, has_all)
     }
 
-    /// The same under a number and until a time.
+    /// The same with this number and end.
     pub(crate) fn revocation_list_numbered(
         &self,
         number: u64,
@@ -108,7 +108,7 @@ impl Manufacturer {
         self.sign_revocation_list(None, number, time, has_all)
     }
 
-    /// The same of the CAs alone, or of all others, which say where their list is.
+    /// The same for CAs only, or for other certificates only, which contain its URL.
     pub(crate) fn revocation_list_of(&self, scope: CrlScope, at: u64, has_all: bool) -> String {
         let distribution_point = CrlDistributionPoint {
             uris: vec![LIST_POINT.to_owned()],
@@ -169,18 +169,18 @@ impl Manufacturer {
     }
 }
 
-/// A key that the device has, by its SubjectPublicKeyInfo.
+/// A key of the device, as SubjectPublicKeyInfo.
 #[derive(Clone)]
 pub(crate) struct Key(Vec<u8>);
 
 impl Key {
-    /// One of the endorsement keys in software of the TPM crate's tests, such as `rsa3072`.
+    /// Returns an endorsement key in software from the TPM crate's tests, such as `rsa3072`.
     pub(crate) fn of_kind(kind: &str) -> Self {
         let public = TpmtPublic::parse_sized(&software(kind, "ek.pub.tpm2b")).unwrap();
         Self(public.to_spki().unwrap())
     }
 
-    /// Another key of the same kind, whose private key nobody needs.
+    /// Returns another key of the same kind, without a private key.
     pub(crate) fn another_of_kind(kind: &str) -> Self {
         let mut public = TpmtPublic::parse_sized(&software(kind, "ek.pub.tpm2b")).unwrap();
         let algorithm = match &mut public.key {
@@ -215,7 +215,7 @@ fn software(kind: &str, file: &str) -> Vec<u8> {
     fs::read(format!("{vectors}/{kind}.{file}")).unwrap()
 }
 
-/// As rcgen writes it into a certificate.
+/// For rcgen to write into a certificate.
 impl PublicKeyData for Key {
     fn der_bytes(&self) -> &[u8] {
         SubjectPublicKeyInfo::from_der(&self.0).unwrap().key()
@@ -237,7 +237,7 @@ pub(crate) struct Device {
     ek_pkcs8: Vec<u8>,
     pub(crate) ek_certificate: Vec<u8>,
     ak: Key,
-    /// Nothing if only its public key is known.
+    /// Empty if only the public key is known.
     ak_pkcs8: Vec<u8>,
     own: KeyPair,
     pub(crate) serial: String,
@@ -245,7 +245,7 @@ pub(crate) struct Device {
 
 pub(crate) const VENDOR: &str = "ExampleCorp";
 
-/// Where a manufacturer's revocation list is.
+/// The URL of a manufacturer's CRL.
 const LIST_POINT: &str = "http://tpm.example.com/crl";
 
 impl Clone for Device {
@@ -263,14 +263,14 @@ impl Clone for Device {
 }
 
 impl Device {
-    /// With a new endorsement key on P-256.
+    /// Creates a device with a new endorsement key on P-256.
     pub(crate) fn new(manufacturer: &Manufacturer, serial: &str) -> Self {
         let ek = KeyPair::generate().unwrap();
         let spki = Key(ek.subject_public_key_info());
         Self::with_ek(manufacturer, serial, spki, ek.serialize_der())
     }
 
-    /// With the endorsement key of this kind.
+    /// Creates a device with an endorsement key of this kind.
     pub(crate) fn of_kind(manufacturer: &Manufacturer, serial: &str, kind: &str) -> Self {
         let pkcs8 = software(kind, "ek.pkcs8.der");
         Self::with_ek(manufacturer, serial, Key::of_kind(kind), pkcs8)
@@ -289,7 +289,7 @@ impl Device {
         }
     }
 
-    /// The same with another attestation key.
+    /// Returns the same device with another attestation key.
     pub(crate) fn with_new_ak(self) -> Self {
         let ak = KeyPair::generate().unwrap();
         Self {
@@ -299,7 +299,7 @@ impl Device {
         }
     }
 
-    /// The same with this one, which it cannot sign with.
+    /// Returns the same device with this attestation key, which it cannot sign with.
     pub(crate) fn with_ak(self, ak: Key) -> Self {
         let ak_pkcs8 = Vec::new();
         Self {
@@ -309,7 +309,7 @@ impl Device {
         }
     }
 
-    /// The same whose manufacturer certifies its endorsement key once more.
+    /// Returns the same device with a new certificate for its endorsement key.
     pub(crate) fn endorsed_again(self, manufacturer: &Manufacturer) -> Self {
         let ek_certificate = manufacturer.endorse(&self.ek);
         Self {
@@ -318,7 +318,7 @@ impl Device {
         }
     }
 
-    /// The same whose endorsement certificate does not say which TPM it is of.
+    /// Returns the same device with an endorsement certificate that does not name the TPM.
     pub(crate) fn endorsed_namelessly(self, manufacturer: &Manufacturer) -> Self {
         let ek_certificate = manufacturer.endorse_as(&self.ek, Vec::new());
         Self {
@@ -327,7 +327,7 @@ impl Device {
         }
     }
 
-    /// The same whose endorsement certificate says where its manufacturer's revocation list is.
+    /// Returns the same device with an endorsement certificate that contains the URL of a CRL.
     pub(crate) fn endorsed_with_a_list(self, manufacturer: &Manufacturer) -> Self {
         let point = tlv(0xa0, &tlv(0xa0, &tlv(0x86, LIST_POINT.as_bytes())));
         let points = tlv(0x30, &tlv(0x30, &point));
@@ -339,7 +339,7 @@ impl Device {
         }
     }
 
-    /// The same with another endorsement key of its TPM.
+    /// Returns the same device with another endorsement key of its TPM.
     pub(crate) fn with_another_ek(self, manufacturer: &Manufacturer) -> Self {
         let other = Self::new(manufacturer, &self.serial);
         Self {
@@ -350,7 +350,7 @@ impl Device {
         }
     }
 
-    /// The same that shows the endorsement key and certificate of another, which are public.
+    /// Returns the same device with the endorsement key and certificate of another, which are public.
     pub(crate) fn with_stolen_endorsement(self, victim: &Self) -> Self {
         let (ek, ek_certificate) = (victim.ek.clone(), victim.ek_certificate.clone());
         Self {
@@ -360,7 +360,7 @@ impl Device {
         }
     }
 
-    /// The same that says to be another.
+    /// Returns the same device claiming to be another.
     pub(crate) fn with_serial(self, serial: &str) -> Self {
         let serial = serial.to_owned();
         Self { serial, ..self }
@@ -376,7 +376,7 @@ impl Device {
         BASE64.encode(params.serialize_request(&self.own).unwrap().der())
     }
 
-    /// The body of a provision request in order.
+    /// Returns the body of a valid provision request.
     pub(crate) fn request(&self, api_key: &str) -> Value {
         let serial = DnType::CustomDnType(vec![2, 5, 4, 5]);
         let subject = [
@@ -407,7 +407,7 @@ impl Device {
         TpmtPublic::attestation_from_spki(&self.ak.0, template).unwrap()
     }
 
-    /// A TPMT_SIGNATURE by its attestation key.
+    /// Returns a TPMT_SIGNATURE by its attestation key.
     pub(crate) fn signs(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
@@ -426,14 +426,14 @@ impl Device {
         self.ak.0.clone()
     }
 
-    /// What its TPM finds in an answer: the certificate; `None` if it cannot open it for an attestation key like this.
+    /// Opens an answer with the TPM. Returns the certificate, or `None` if the credential is not for this attestation key.
     pub(crate) fn opens(&self, answer: &Value, ak: &TpmtPublic) -> Option<Vec<u8>> {
         let key = self.activates(answer, ak)?;
         let nonce = field(answer, "nonce").try_into().unwrap();
         Some(open(&key, nonce, field(answer, "encrypted_ak_cert")))
     }
 
-    /// What it shows for an answer that its TPM opened.
+    /// Returns the activation request for an answer that its TPM has opened.
     pub(crate) fn activation(&self, answer: &Value) -> Value {
         let ak = self.ak_public();
         let key = ActivationKey::from_bytes(&self.activates(answer, &ak).unwrap()).unwrap();
@@ -441,7 +441,7 @@ impl Device {
         json!({ "ticket": answer["activation_ticket"], "proof": BASE64.encode(&proof) })
     }
 
-    /// The key that its TPM takes from an answer's credential, for an attestation key like this.
+    /// Returns the key in an answer's credential, if it is for this attestation key.
     pub(crate) fn activates(&self, answer: &Value, ak: &TpmtPublic) -> Option<Vec<u8>> {
         let credential = Credential::parse(&field(answer, "credential_bundle")).unwrap();
         let name = Name::of(ak).unwrap();
@@ -465,7 +465,7 @@ fn name(attributes: &[(DnType, &str)]) -> DistinguishedName {
     name
 }
 
-/// A subjectAltName of manufacturer, model and version.
+/// Returns a subjectAltName with manufacturer, model and version.
 fn alt_names() -> CustomExtension {
     let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], tpm_names());
     names.set_criticality(true);
@@ -485,7 +485,7 @@ fn tpm_names() -> Vec<u8> {
     tlv(0x30, &tlv(0xa4, &tlv(0x30, &attributes)))
 }
 
-/// DER with a length below 128.
+/// Encodes DER with a length below 128.
 pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).unwrap();
     assert!(length < 128);
@@ -495,7 +495,7 @@ pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
 mod gcm {
     use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
-    /// AES-256-GCM without associated data, the tag last.
+    /// Decrypts AES-256-GCM without associated data; the tag is last.
     pub(super) fn open(key: &[u8], nonce: [u8; 12], mut sealed: Vec<u8>) -> Vec<u8> {
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).unwrap());
         let nonce = Nonce::assume_unique_for_key(nonce);

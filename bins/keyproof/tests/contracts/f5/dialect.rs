@@ -1,4 +1,4 @@
-//! What is F5's own: how a site is set up for it, and what its requests and answers are like.
+//! The parts specific to F5: the setup of its site, its requests and answers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::f5::{
     site::{Answer, Call, Flag, Site, command_line},
 };
 
-/// When the clock starts, in seconds.
+/// The initial time of the clock, in seconds.
 pub(crate) const START: u64 = 1_700_000_000;
 
 pub(crate) const ACTIVATE: &str = "/api/tpm/tpm/activate";
@@ -38,7 +38,7 @@ impl Site {
         site
     }
 
-    /// A manager that trusts a manufacturer, a category and an API key, whose text is returned.
+    /// Creates a manager that trusts a manufacturer, a category and an API key. Returns the key's text.
     pub(crate) async fn furnished(&self, manufacturer: &Manufacturer) -> String {
         let roots = json!({ "ek_root_certificates": [manufacturer.root] });
         self.create(MANAGERS, "manager", roots).await.is(200);
@@ -51,14 +51,14 @@ impl Site {
         self.create(CATEGORIES, name, spec).await
     }
 
-    /// The text of a new key in the category of that name.
+    /// Creates a key in the category `category`, and returns its text.
     pub(crate) async fn api_key(&self, name: &str) -> String {
         let spec = json!({ "category_ref": [{ "name": "category" }] });
         let answer = self.create(API_KEYS, name, spec).await;
         answer.is(200).json["api_key"].as_str().unwrap().to_owned()
     }
 
-    /// The text of a key that is named as that of a furnished site, and is in another namespace.
+    /// Creates a key with the name of a furnished site's, in another namespace, and returns its text.
     pub(crate) async fn namesake(&self) -> String {
         let make = async |kind: &str, name: &str, spec: Value| {
             let body = json!({ "metadata": { "name": name }, "spec": spec });
@@ -94,13 +94,13 @@ impl Site {
         self.admin("POST", path).json(body).send().await
     }
 
-    /// Provisions a device, whose answer is returned.
+    /// Provisions a device, and returns the answer.
     pub(crate) async fn provisioned(&self, api_key: &str, device: &Device) -> Value {
         let answer = self.post(PROVISION, &device.request(api_key)).await;
         answer.is(200).json.clone()
     }
 
-    /// The same, and what its TPM finds is shown.
+    /// The same, and activates the key with what the TPM finds.
     pub(crate) async fn activated(&self, api_key: &str, device: &Device) -> Value {
         let answer = self.provisioned(api_key, device).await;
         self.post(ACTIVATE, &device.activation(&answer))
@@ -109,18 +109,18 @@ impl Site {
         answer
     }
 
-    /// A request with the token that may do everything.
+    /// Returns a request with a token that has all permissions.
     pub(crate) fn admin(&self, method: &str, path: &str) -> Call {
         self.call(method, path)
             .authorization(&format!("APIToken {}", self.admin))
     }
 
-    /// A new token for stations.
+    /// Returns a new station token.
     pub(crate) async fn station_token(&self) -> String {
         self.operator_token(&["tpm-station"], None).await
     }
 
-    /// Revokes all tokens for stations.
+    /// Revokes all station tokens.
     pub(crate) async fn revoke_stations(&self) {
         let access = &self.console.access;
         for listed in access.list().await.unwrap() {
@@ -130,14 +130,14 @@ impl Site {
         }
     }
 
-    /// How many records a collection has.
+    /// Returns the number of records in a collection.
     pub(crate) async fn records(&self, collection: &str) -> usize {
         let all = Prefix::collection(collection);
         let rows = self.store.scan_raw(&all, None, usize::MAX, self.now());
         rows.await.unwrap().len()
     }
 
-    /// What the audit trail says about an action: each event's outcome, and its detail.
+    /// Returns the outcome and detail of each audit event of an action.
     pub(crate) async fn trail(&self, action: &str) -> Vec<(String, String)> {
         let events = self.console.audit.events(Timestamp::EPOCH, None).await;
         events
@@ -156,11 +156,11 @@ impl Site {
     }
 }
 
-/// What every answer has.
+/// Asserts the properties of every answer.
 fn every_answer(answer: &Answer, _is_head: bool) {
     answer.is_identified_in("x-request-id");
     assert_eq!(answer.header("cache-control"), "no-store", "{answer:?}");
-    // All that it answers is text, but for revocation lists.
+    // All answers are text, except CRLs.
     if answer.header("content-type") != "application/pkix-crl" {
         answer.text();
     }
@@ -181,7 +181,7 @@ impl Answer {
         str::from_utf8(&self.body).unwrap()
     }
 
-    /// A refusal in F5's shape, with nothing else in it.
+    /// Asserts a refusal in F5's form, with nothing else in it.
     #[track_caller]
     pub(crate) fn refuses(&self, status: u16, code: u16) -> &Self {
         self.is(status);
@@ -196,7 +196,7 @@ impl Answer {
         self
     }
 
-    /// The message says this.
+    /// Asserts that the message contains this text.
     #[track_caller]
     pub(crate) fn saying(&self, text: &str) {
         let message = self.json["message"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! What goes wrong below the contract, in the contract's shape.
+//! Failures below the contract, reported in the contract's form.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_store_that_does_not_answer_is_503() {
 /// Long enough for any machine: it only ends tests that hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many certificates of attestation keys there are.
+/// Returns the number of certificates of attestation keys.
 async fn certified(site: &Site) -> usize {
     site.records("tpm_ak_certificate").await
 }
@@ -84,7 +84,7 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
         let key = site.furnished(&manufacturer).await;
         let device = Device::new(&manufacturer, "SN0001");
         let request = device.request(&key);
-        // The key of challenges is made when it is first needed, and stays.
+        // The challenge key is created when it is first needed, and stays.
         Machine::new(device.clone()).nonce(&site, SELECTION).await;
         engine.commits(fate);
         let lost = site.post(PROVISION, &request).await;
@@ -108,7 +108,7 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
         let trail = site.trail("tpm.provision").await;
         let made = trail.iter().filter(|(_, how)| how.contains("made"));
         assert_eq!(made.count(), 1, "{trail:?}");
-        // What is certified is what was made while nobody could say so.
+        // The certificate is the one that was made although its outcome was reported as unknown.
         let serials = trail.iter().map(|(_, how)| how.split([' ', ',']).nth(4));
         assert!(serials.is_sorted_by(|a, b| a == b), "{trail:?}");
     }
@@ -132,7 +132,7 @@ async fn an_object_whose_outcome_is_lost_is_500() {
 #[tokio::test]
 async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
     let engine = FaultyEngine::new();
-    // What is asked before and after has no longer.
+    // The deadline also applies to the requests before and after.
     let deadline = ("http.handler_timeout_ms", 3_000.into());
     let site = Site::on(engine.clone(), &[deadline]).await;
     let manufacturer = Manufacturer::new();

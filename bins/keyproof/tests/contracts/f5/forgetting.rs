@@ -27,13 +27,13 @@ pub(crate) fn place(serial: &str) -> DevicePlace {
     }
 }
 
-/// They, with the devices of all namespaces.
+/// Returns an operator at the machine, with the devices of all namespaces.
 pub(crate) fn keeper() -> Keeper {
     Keeper::of_command_line(&command_line())
 }
 
 impl Site {
-    /// What is known of a device.
+    /// Returns what is known of a device.
     pub(crate) async fn device(&self, serial: &str) -> Value {
         let devices = &self.console.device_identity;
         let (device, keys) = devices.device(&keeper(), &place(serial)).await.unwrap();
@@ -62,7 +62,7 @@ impl Site {
         devices.forget_device(&keeper(), &place(serial)).await
     }
 
-    /// Why each certificate is on the category's list.
+    /// Returns the reason of each entry on the category's CRL.
     async fn revoked(&self) -> Vec<Option<CrlReason>> {
         let list = self.call("GET", &format!("{CATEGORIES}/category/crl"));
         let list = list.send().await.is(200).body.to_vec();
@@ -88,7 +88,7 @@ async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets
         .await
         .refuses(409, 6);
 
-    // Its own certificates, the one whose credential nobody opened included.
+    // Its own certificates, including one whose credential was never opened.
     assert_eq!(site.forget("SN0001").await, Ok(2));
     let ceased = Some(CrlReason::CessationOfOperation);
     assert_eq!(site.revoked().await, [ceased, ceased]);
@@ -98,11 +98,11 @@ async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets
     assert_eq!(site.forget("SN0001").await, unknown);
     let refused = machine.attested(&site).await;
     assert_eq!(refused.fails(), ["activation"]);
-    // A ticket of before, never used, and its proof.
+    // An old ticket that was never used, with its proof.
     let refused = site.post(ACTIVATE, &old).await;
     refused.refuses(403, 7).saying("forgotten");
 
-    // The endorsement key may be another device's, and the device may have another.
+    // The endorsement key may become another device's, and the device may get another.
     site.activated(&key, &renamed).await;
     let other_tpm = Device::new(&manufacturer, "SN0001");
     let answer = site.activated(&key, &other_tpm).await;
@@ -122,7 +122,7 @@ async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets
     assert!(detail.starts_with("endorsement key 000b"), "{detail}");
 }
 
-/// Whatever fails on the way, the next call revokes what is left.
+/// Whatever fails on the way, the next call revokes the rest.
 #[tokio::test]
 async fn what_was_interrupted_after_a_device_was_forgotten_is_gone_on_with() {
     for made in 0..3 {
@@ -145,7 +145,7 @@ async fn what_was_interrupted_after_a_device_was_forgotten_is_gone_on_with() {
         assert_eq!(site.revoked().await, [ceased, ceased], "after {made}");
         let unknown = Err(Failure::Refused(DeviceError::Unknown));
         assert_eq!(site.forget("SN0001").await, unknown);
-        // What is made for the device from then on stays.
+        // Certificates made for the device from then on stay valid.
         site.activated(&key, &device).await;
         assert_eq!(site.revoked().await.len(), 2);
         assert_eq!(site.device("SN0001").await["active"], 1);
@@ -183,7 +183,7 @@ async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
     Machine::new(device).attested(&site).await.accepts();
 }
 
-/// TPMs have several endorsement keys, and a station may try one after the other.
+/// A TPM has several endorsement keys, and a station may try one after the other.
 #[tokio::test]
 async fn a_device_whose_key_was_certified_under_two_endorsement_keys_is_forgotten_too() {
     let site = Site::start().await;
@@ -202,7 +202,7 @@ async fn a_device_whose_key_was_certified_under_two_endorsement_keys_is_forgotte
     assert_eq!(machine.attested(&site).await.fails(), ["activation"]);
 }
 
-/// What there was of its certificates has ended, so nothing says any more which keys were certified.
+/// All its certificates have expired, so nothing shows any more which keys were certified.
 #[tokio::test]
 async fn the_key_of_a_forgotten_device_is_free_though_its_certificate_has_ended_long_ago() {
     let site = Site::start().await;
@@ -210,7 +210,7 @@ async fn the_key_of_a_forgotten_device_is_free_though_its_certificate_has_ended_
     let key = site.furnished(&manufacturer).await;
     let device = Device::new(&manufacturer, "SN0001");
     site.activated(&key, &device).await;
-    // Under another endorsement key it is refused while it counts, whichever device that is said to be of.
+    // With another endorsement key it is rejected while the certificate is valid, whichever device is claimed.
     let elsewhere = device.clone().with_serial("SN0002");
     let elsewhere = elsewhere.with_another_ek(&manufacturer);
     let answer = site.provisioned(&key, &elsewhere).await;
@@ -241,7 +241,7 @@ async fn a_device_that_comes_back_has_new_certificates_and_learns_anew() {
     machine.attested(&site).await.accepts();
     assert_eq!(site.device("SN0001").await["keys"], 1);
     assert_eq!(site.revoked().await.len(), 1);
-    // And so on: each incarnation has tickets of its own.
+    // Each incarnation has its own tickets.
     let third = device.activation(&site.provisioned(&key, &device).await);
     site.forget("SN0001").await.unwrap();
     site.post(ACTIVATE, &third).await.refuses(403, 7);
@@ -261,7 +261,7 @@ async fn a_device_that_is_forgotten_while_it_is_activated_is_not() {
     let slow = site.post(ACTIVATE, &activation);
     let answer = engine.overtake(slow, forget).await;
     answer.refuses(403, 7).saying("forgotten");
-    // And a certificate that is made meanwhile is of the new incarnation, or revoked.
+    // A certificate that is made meanwhile belongs to the new incarnation, or is revoked.
     site.activated(&key, &device).await;
     let request = device.clone().with_new_ak().request(&key);
     let forget = async {

@@ -1,4 +1,4 @@
-//! Each kind of key that endorsement and attestation keys may be.
+//! Each supported kind of endorsement and attestation key.
 
 use data_encoding::BASE64;
 use keyproof_tpm::{
@@ -47,7 +47,7 @@ async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
             let certified = certificate.public_key();
             assert_eq!(certified.as_der(), device.ak_spki(), "{ek}, {ak}");
 
-            // A key of the same TPM whose Name is by another hash is not the one that was certified.
+            // A key of the same TPM with a Name by another hash is not the certified one.
             let other = AttestationTemplate {
                 name_alg: match hash {
                     HashAlgorithm::Sha256 => HashAlgorithm::Sha384,
@@ -89,7 +89,7 @@ async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
     }
 }
 
-/// A Name that is certified is one that a nonce is given for; else its key would never attest.
+/// A nonce is issued for every certified Name; otherwise its key could never attest.
 #[tokio::test]
 async fn a_key_whose_name_is_certified_can_attest() {
     let site = Site::start().await;
@@ -152,7 +152,7 @@ async fn keys_of_other_sizes_and_curves_are_refused() {
     refused.refuses(400, 3).saying("name-algorithm");
 }
 
-// Made by openssl genpkey; their private halves are gone.
+// Made by openssl genpkey; the private halves were deleted.
 const P521: &str = "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBnCFoYJGgH+Qezgjt7sK1t7lY3BFZXXsVGoKhLsZ85UcZTS7QNtwYvK3fJV35\
     xCvQJUF0bgdybq3/uI5NIQ9qaZwByWkW6T+Po2igHNNfIPwh+jWlegb5WfmmbpF9fKHXwPD9xcFDZ1rt38BkIOC5GWm2PPhY\
     WUtj9uvkd0swbXM5vYk=";

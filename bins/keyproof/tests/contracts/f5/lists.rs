@@ -1,4 +1,4 @@
-//! What a list is asked for: by labels, and with more than a summary.
+//! List queries: by labels, and with more than a summary.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ async fn a_label_filter_selects_as_kubernetes_does() {
         let answer = list(&site, "label_filter", filter).await;
         assert_eq!(names(&answer), found, "{filter}");
     }
-    // Whoever asks twice asks for both.
+    // Repeated filters must all match.
     let both = format!("{MANAGERS}?label_filter=tier%3Dweb&label_filter=env%3Dstaging");
     assert_eq!(names(&site.get(&both).await), "a");
 }
@@ -78,7 +78,7 @@ async fn a_label_filter_that_is_none_is_refused_where_it_goes_wrong() {
     }
 }
 
-/// Clients name no field, or what stands in the documentation's example.
+/// Clients send no field name, or the one in the documentation's example.
 #[tokio::test]
 async fn whatever_report_fields_names_the_whole_object_is_told() {
     let site = site().await;
@@ -103,12 +103,12 @@ async fn whatever_report_fields_names_the_whole_object_is_told() {
     }
 }
 
-/// A list has no pages, and is in memory whole until its client has read it.
+/// A list has no pages, and is in memory as a whole until its client has read it.
 #[tokio::test]
 async fn whoever_does_not_read_lists_has_few_of_them_in_all_namespaces_together() {
     const OTHERS: &str = "/api/tpm/namespaces/other/tpm_managers";
     let site = Site::start().await;
-    // More than the system takes for a client that does not read: each of these characters is six in JSON.
+    // More than the system buffers for a client that does not read: each of these characters is six in JSON.
     let value = "\u{1}".repeat(1024);
     let annotations: BTreeMap<String, &str> = (0..165)
         .map(|number| (format!("note-{number}"), &*value))
@@ -128,13 +128,13 @@ async fn whoever_does_not_read_lists_has_few_of_them_in_all_namespaces_together(
         let head =
             format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: APIToken {token}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        // It is being answered.
+        // The answer has begun.
         stream.read_exact(&mut [0; 100]).await.unwrap();
         stream
     };
     let unread = [begun(MANAGERS).await, begun(OTHERS).await];
     site.get(MANAGERS).await.refuses(503, 14);
-    // Nobody else is shut out, and nothing but lists.
+    // No other token is refused, and nothing but lists.
     let other = format!("APIToken {}", site.operator_token(&["tpm"], None).await);
     let listed = site.call("GET", MANAGERS).authorization(&other).send();
     listed.await.is(200);

@@ -1,4 +1,4 @@
-//! A machine with a TPM in software: its registers, its clock, and its firmware's log.
+//! A machine with a TPM in software: its PCRs, its clock, and its firmware's log.
 
 use data_encoding::BASE64;
 use keyproof_tpm::{
@@ -13,15 +13,15 @@ use crate::f5::{
     site::{Answer, Site},
 };
 
-/// What most tests ask for.
+/// The selection that most tests use.
 pub(crate) const SELECTION: &str = "sha256:0,1,7";
 
 pub(crate) struct Machine {
     pub(crate) device: Device,
     pub(crate) clock: TpmsClockInfo,
-    /// The registers of the bank of SHA-256.
+    /// The PCRs of the SHA-256 bank.
     registers: [[u8; 32]; 24],
-    /// What was extended into them: register, type and data.
+    /// The events that extended them: PCR, type and data.
     events: Vec<(u32, u32, Vec<u8>)>,
 }
 
@@ -40,7 +40,7 @@ impl Machine {
         }
     }
 
-    /// One that has booted: firmware and separators are in its registers.
+    /// Returns a booted machine: firmware and separators are in its PCRs.
     pub(crate) fn booted(device: Device) -> Self {
         const EV_S_CRTM_VERSION: u32 = 8;
         const EV_SEPARATOR: u32 = 4;
@@ -60,7 +60,7 @@ impl Machine {
         self.events.push((register, kind, data.to_vec()));
     }
 
-    /// The firmware's log (TCG PC Client Platform Firmware Profile, 10.2), with a bank of SHA-256.
+    /// Returns the firmware's log (TCG PC Client Platform Firmware Profile, 10.2), with a SHA-256 bank.
     pub(crate) fn log(&self) -> Vec<u8> {
         let mut head = b"Spec ID Event03\0".to_vec();
         head.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
@@ -92,7 +92,7 @@ impl Machine {
         name.as_bytes().to_vec()
     }
 
-    /// What a nonce is asked for.
+    /// Returns a nonce request.
     pub(crate) fn asks(&self, selection: &str) -> Value {
         json!({
             "namespace": "default",
@@ -102,7 +102,7 @@ impl Machine {
         })
     }
 
-    /// A nonce for this selection.
+    /// Requests a nonce for this selection.
     pub(crate) async fn nonce(&self, site: &Site, selection: &str) -> Vec<u8> {
         let answer = site.post(NONCE, &self.asks(selection)).await;
         let nonce = answer.is(200).json["nonce"].as_str().unwrap();
@@ -125,7 +125,7 @@ impl Machine {
         attest.to_bytes()
     }
 
-    /// What it sends for a nonce.
+    /// Returns the attestation for a nonce.
     pub(crate) fn attests(&self, nonce: &[u8], selection: &str) -> Value {
         let attest = self.quote(nonce, selection);
         json!({
@@ -139,12 +139,12 @@ impl Machine {
         })
     }
 
-    /// Asks for a nonce and attests, a second after the last time.
+    /// Requests a nonce and attests, one second after the last time.
     pub(crate) async fn attested(&mut self, site: &Site) -> Answer {
         self.attested_with(site, SELECTION, |_| {}).await
     }
 
-    /// The same, with what it sends changed.
+    /// The same, with a modified request.
     pub(crate) async fn attested_with(
         &mut self,
         site: &Site,
@@ -159,13 +159,13 @@ impl Machine {
 }
 
 impl Answer {
-    /// A report that accepts; how its checks ended that did not pass.
+    /// Asserts a report that accepts. Returns the outcomes of the checks that did not pass.
     #[track_caller]
     pub(crate) fn accepts(&self) -> Vec<(String, String)> {
         self.reports(true)
     }
 
-    /// A report that refuses; the names of the checks that failed.
+    /// Asserts a report that refuses. Returns the names of the failed checks.
     #[track_caller]
     pub(crate) fn fails(&self) -> Vec<String> {
         let outcomes = self.reports(false);
@@ -189,7 +189,7 @@ impl Answer {
         all.filter(|(_, outcome)| outcome != "pass").collect()
     }
 
-    /// What a check of a report says.
+    /// Returns the outcome and detail of a check in a report.
     #[track_caller]
     pub(crate) fn check(&self, name: &str) -> (&str, &str) {
         let checks = self.json["checks"].as_array().unwrap();

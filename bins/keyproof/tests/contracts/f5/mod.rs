@@ -1,4 +1,4 @@
-//! F5's TPM contract, as a client sees it over a socket, with the clock in the test's hand and a TPM in software.
+//! F5's TPM contract, as a client sees it over a socket, with the clock controlled by the test and a TPM in software.
 
 mod access;
 mod activation;

@@ -1,4 +1,4 @@
-//! Client certificates: who is let in by one, for which API key it does, and what a handshake tells clients.
+//! Client certificates: who is admitted by one, with which API keys, and what a handshake reveals to clients.
 
 use std::{
     fs,
@@ -43,7 +43,7 @@ use crate::f5::{
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
 
-/// A site, and beside it a node on the same store that speaks TLS.
+/// A site, and a TLS node on the same store.
 struct Secured {
     site: Site,
     node: Server,
@@ -52,10 +52,10 @@ struct Secured {
     manufacturer: Manufacturer,
 }
 
-/// What a station shows in its handshake.
+/// The certificate that a station presents in its handshake.
 struct Shows {
     identity: Option<Arc<sign::CertifiedKey>>,
-    /// The names of CAs that it was told.
+    /// The CA names that the server sent.
     told: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -87,7 +87,7 @@ fn shows(identity: Option<sign::CertifiedKey>) -> Arc<Shows> {
     })
 }
 
-/// A certificate and a key, in PEM, whether they belong together or not.
+/// Builds a station's identity from a certificate and a key in PEM, whether they match or not.
 fn identity(certificate: &str, key: &str) -> Arc<Shows> {
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
@@ -125,7 +125,7 @@ impl Secured {
         let mut all = vec![
             ("tls.certificate", path("server.pem").into()),
             ("tls.key", path("server.key").into()),
-            // Which would be on the same listener.
+            // The site would be on the same listener.
             ("account.enabled", false.into()),
             ("console.enabled", false.into()),
         ];
@@ -145,7 +145,7 @@ impl Secured {
         }
     }
 
-    /// The client certificate and key of a new category, in PEM.
+    /// Creates a category, and returns its client certificate and key in PEM.
     async fn category(&self, name: &str) -> (String, String) {
         let made = self.site.category(name).await;
         let spec = &made.is(200).json["spec"];
@@ -153,14 +153,14 @@ impl Secured {
         (text("client_cert"), text("client_key"))
     }
 
-    /// The text of a new key of a category.
+    /// Creates a key in a category, and returns its text.
     async fn api_key(&self, category: &str, name: &str, need_mtls: bool) -> String {
         let spec = json!({ "category_ref": [{ "name": category }], "need_mtls": need_mtls });
         let made = self.site.create(API_KEYS, name, spec).await;
         made.is(200).json["api_key"].as_str().unwrap().to_owned()
     }
 
-    /// Status and body of an answer; nothing if the handshake failed.
+    /// Returns the status and body of an answer, or `None` if the handshake failed.
     async fn send(
         &self,
         version: &'static SupportedProtocolVersion,
@@ -187,7 +187,7 @@ impl Secured {
         );
         session.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
-        // A handshake of TLS 1.3 fails behind the client's back.
+        // In TLS 1.3 a client learns of a failed handshake only when it reads.
         session.read_to_end(&mut answer).await.ok()?;
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -195,7 +195,7 @@ impl Secured {
         Some((status, serde_json::from_str(body).unwrap()))
     }
 
-    /// What preauth tells; nothing if the handshake failed.
+    /// Returns preauth's status, or `None` if the handshake failed.
     async fn preauth(
         &self,
         version: &'static SupportedProtocolVersion,
@@ -218,7 +218,7 @@ const SUCCESS: &str = "PREAUTH_RSP_SUCCESS";
 const INVALID: &str = "PREAUTH_RSP_INVALID_API_KEY";
 const UNAUTHENTICATED: &str = "401/16";
 
-/// A certificate of the same names by a CA of the same name, and its key.
+/// Returns a certificate with the same names, issued by a CA with the same name, and its key.
 fn made_at_home(of: &str) -> (String, String) {
     let upload = Upload::decode(of.as_bytes()).unwrap();
     let original = upload.certificate().unwrap();
@@ -278,7 +278,7 @@ async fn a_categorys_certificate_lets_a_station_in_and_its_own_does_for_its_keys
             let told = secured.preauth(version, shown, token, &free).await;
             assert_eq!(told.as_deref(), Some(told_of_free));
         }
-        // Somebody else's certificate without its key is no certificate at all: there is no connection.
+        // Another one's certificate without its key is worthless: there is no connection.
         let stolen = identity(&cert, &other_key);
         assert_eq!(secured.preauth(version, &stolen, token, &free).await, None);
     }
@@ -304,11 +304,11 @@ async fn a_categorys_certificate_lets_a_station_in_and_its_own_does_for_its_keys
         .filter(|event| event.action == "tpm.provision")
         .collect();
     let mut whose: Vec<&str> = provisions.iter().map(|event| &*event.who).collect();
-    // Of one moment.
+    // The events are of one moment, so their order is not fixed.
     whose.sort_unstable();
     assert_eq!(whose, ["station:default/category", "station:default/other"]);
 
-    // Nothing else is open to a station.
+    // A station may access nothing else.
     for (method, path) in [("GET", MANAGERS), ("GET", API_KEYS), ("POST", CATEGORIES)] {
         let answer = secured
             .send(version, &own, None, (method, path, &json!({})))
@@ -358,7 +358,7 @@ async fn a_certificate_that_has_ended_or_whose_category_is_gone_or_disabled_coun
     assert_eq!(told(None).await, UNAUTHENTICATED);
     assert_eq!(told(Some(&*station)).await, INVALID);
 
-    // Of a category that is deleted, and of one of its name.
+    // Of a deleted category, and of a new one with its name.
     let (cert, key) = secured.category("short").await;
     let free = secured.api_key("category", "free", false).await;
     let short = identity(&cert, &key);
@@ -416,7 +416,7 @@ async fn a_station_whose_category_is_gone_by_then_changes_nothing() {
     assert!(station().await.is_err());
 }
 
-/// Whatever clients are told to choose by, they are told of each category as soon as there is one.
+/// Clients may choose a certificate by the names in the handshake, which contains each category as soon as it exists.
 #[tokio::test]
 async fn the_handshake_names_the_cas_of_the_categories_there_are() {
     let secured = Secured::start().await;
@@ -506,7 +506,7 @@ async fn no_certificate_is_asked_for_unless_that_is_configured_and_the_key_alone
         assert_eq!(told.as_deref(), Some(SUCCESS));
     }
 
-    // Where there are no handshakes there is nobody to ask.
+    // Without TLS there are no handshakes to request a certificate in.
     let plain = config(&[("f5.client_certificates", true.into())]);
     assert!(matches!(plain, Err(ConfigError::ClientCertificates(_))));
     let elsewhere = config(&[
@@ -546,7 +546,7 @@ async fn no_certificate_is_asked_for_unless_that_is_configured_and_the_key_alone
     ] {
         assert!(beside(apart).is_ok(), "{apart:?}");
     }
-    // Either site alone is one too many.
+    // A single site is already rejected.
     for site in ["account.enabled", "console.enabled"] {
         assert!(beside(&[(site, false.into())]).is_err(), "{site}");
     }

@@ -84,7 +84,7 @@ async fn envelopes_are_those_of_the_contract() {
     assert_eq!(elsewhere.is(200).json["items"], json!([]));
 }
 
-/// Each of `ListResponseItem`, `GetResponse`, `SystemObjectGetMetaType` and the references, by name.
+/// Covers `ListResponseItem`, `GetResponse`, `SystemObjectGetMetaType` and the references, by name.
 #[tokio::test]
 async fn each_member_of_the_contract_is_there() {
     let site = Site::start().await;
@@ -230,7 +230,7 @@ async fn a_get_tells_what_its_response_format_asks_for() {
             get(&object, wrong).await.refuses(400, 3);
         }
 
-        // What a form says makes another object like it.
+        // The contents of a form create another object like it.
         let mut form = get(&object, "GET_RSP_FORMAT_FOR_CREATE").await.json["create_form"].clone();
         assert_eq!(form["metadata"]["name"], name);
         form["metadata"]["name"] = json!("twin");
@@ -312,7 +312,7 @@ async fn a_get_tells_what_its_response_format_asks_for() {
     assert_eq!(referring, [pair("tpm_category", "off")]);
 }
 
-/// What a replacement leaves out is undone, and so one of which nothing came is none.
+/// A replacement resets what it leaves out, so one without a spec must be rejected.
 #[tokio::test]
 async fn a_replacement_names_its_object_and_has_a_spec() {
     let site = Site::start().await;
@@ -356,7 +356,7 @@ async fn a_replacement_names_its_object_and_has_a_spec() {
     let preauth = json!({ "api_key": key, "device": {} });
     let answer = site.post(PREAUTH, &preauth).await;
     assert_eq!(answer.is(200).json["status"], "PREAUTH_RSP_INVALID_API_KEY");
-    // One that is there and says nothing undoes what it leaves out.
+    // An empty spec resets what it leaves out.
     let enabled = site.replace(API_KEYS, "station", json!({})).await;
     enabled.is(200);
     let shown = site.get(&format!("{API_KEYS}/station")).await;
@@ -373,7 +373,7 @@ async fn a_key_may_be_revoked_since_before_all_time() {
     assert_eq!(answer.is(200).json["status"], "PREAUTH_RSP_INVALID_API_KEY");
 }
 
-/// Clients in Go write the zero of their time where none is set.
+/// Clients in Go send the zero of their time type for an unset time.
 #[tokio::test]
 async fn a_key_is_not_revoked_since_the_first_year() {
     let site = Site::start().await;
@@ -431,7 +431,7 @@ async fn names_and_references_are_checked() {
             .saying("metadata.namespace");
         site.get(&format!("{path}/none")).await.refuses(404, 5);
         site.replace(path, "none", json!({})).await.refuses(404, 5);
-        // Existence comes before the body.
+        // Existence is checked before the body.
         let absent = site.admin("PUT", &format!("{path}/none")).body("{");
         absent.send().await.refuses(404, 5);
         let other = json!({ "metadata": { "name": "other" } });
@@ -477,7 +477,7 @@ async fn every_change_is_told_to_the_audit_trail() {
         site.clock.advance(Duration::from_millis(1));
         site.replace(path, name, json!({})).await.is(200);
     }
-    // What is refused, of a key that is known, and of one that is not.
+    // Rejected, both for a known key and for an unknown one.
     for key in [key.as_str(), "unknown"] {
         for path in [PREAUTH, PROVISION] {
             site.clock.advance(Duration::from_millis(1));
@@ -485,7 +485,7 @@ async fn every_change_is_told_to_the_audit_trail() {
                 .await;
         }
     }
-    // And of one that is known and no good any more.
+    // And for a known key that is not valid any more.
     let disabled = json!({ "is_disabled": true });
     site.replace(API_KEYS, "station", disabled).await.is(200);
     site.clock.advance(Duration::from_millis(1));
@@ -523,7 +523,7 @@ async fn every_change_is_told_to_the_audit_trail() {
     );
 }
 
-/// A list is read in pages, which nobody is to notice.
+/// A list is read in pages internally, which must not be noticeable.
 #[tokio::test]
 async fn a_long_list_is_whole() {
     let site = Site::start().await;
@@ -557,7 +557,8 @@ async fn trust_lists_hold_certificates() {
             .refuses(400, 3)
             .saying("entry 0");
     }
-    // Beside a root, what is none: a private key would be kept, and shown to whoever reads the manager.
+    // Anything else beside a root is rejected: a private key, for example, would be stored and shown to every reader of the
+    // manager.
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let root = &manufacturer.root;
     for (more, says) in [
@@ -575,7 +576,7 @@ async fn trust_lists_hold_certificates() {
             "-----END CERTIFICATE-----\n".to_owned(),
             "block 2: it has no beginning",
         ),
-        // PEM, but no X.509.
+        // PEM, but not X.509.
         (
             "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n".to_owned(),
             "block 2: ",
@@ -586,7 +587,7 @@ async fn trust_lists_hold_certificates() {
         let says = format!("entry 0, {says}");
         refused.refuses(400, 3).saying(&says);
     }
-    // A certificate, but no CA's.
+    // A certificate, but not a CA's.
     let device = Device::new(&manufacturer, "SN0001");
     let base64 = data_encoding::BASE64.encode(&device.ek_certificate);
     let leaf = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
@@ -665,7 +666,7 @@ async fn a_key_is_disabled_and_enabled_but_a_revocation_in_force_stays() {
             .await
             .refuses(400, 3);
     }
-    // Still to come, so it can be put off.
+    // In the future, so it can be postponed.
     replace(json!({ "revoked_timestamp": "2023-11-14T23:00:00Z" }))
         .await
         .is(200);

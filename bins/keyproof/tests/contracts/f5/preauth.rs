@@ -171,7 +171,7 @@ async fn each_key_has_its_own_rate() {
     let refused = site.post(super::dialect::PROVISION, &provision).await;
     refused.refuses(429, 8);
     assert_eq!(refused.header("retry-after"), "30");
-    // Told in whole seconds, and never too early.
+    // In whole seconds, and never too early.
     site.clock.advance(Duration::from_millis(1));
     assert_eq!(call(&key).await.refuses(429, 8).header("retry-after"), "30");
     site.clock.advance(Duration::from_millis(29_998));

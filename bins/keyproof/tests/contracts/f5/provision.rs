@@ -1,4 +1,4 @@
-//! Provision, with a TPM in software that opens what it is sent.
+//! Provision, with a TPM in software that opens the answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::f5::{
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A site, an API key and a device that it may provision.
+/// Returns a site, an API key and a device that it may provision.
 pub(crate) async fn furnished() -> (Site, String, Device) {
     furnished_on(Arc::new(MemoryEngine::new())).await
 }
@@ -57,7 +57,7 @@ async fn only_the_devices_tpm_reads_its_certificate() {
     );
 }
 
-/// Requests put together from what a TPM, its manufacturer's CA and tpm2-openssl made.
+/// Requests built from the output of a TPM, its manufacturer's CA and tpm2-openssl.
 #[tokio::test]
 async fn what_tpms_and_their_tools_make_is_taken() {
     for made in [
@@ -78,7 +78,7 @@ async fn what_tpms_and_their_tools_make_is_taken() {
     }
 }
 
-/// An attestation key's certificate ends with its CA at the latest; and once the CA has ended there are no more.
+/// An attestation key's certificate ends with its CA at the latest, and an expired CA issues none.
 #[tokio::test]
 async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -103,8 +103,8 @@ async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
     assert_eq!((&*outcome, &*detail), ("Refused", message));
 }
 
-/// As Intel's do: what stands between the certificate and the manufacturer's root comes from the device, and is
-/// trusted for the root's sake alone.
+/// As for Intel's TPMs: the intermediates between the certificate and the manufacturer's root come from the device, and are trusted
+/// only because of the root.
 #[tokio::test]
 async fn a_device_may_carry_the_chain_of_its_certificate() {
     let site = Site::start().await;
@@ -136,7 +136,7 @@ async fn a_device_may_carry_the_chain_of_its_certificate() {
         let message = refused.json["message"].as_str().unwrap();
         assert!(message.starts_with("ek_chain: "), "{what}: {message}");
     }
-    // One that cannot be read stands in no other's way, and helps nobody.
+    // A malformed one does not block others, and does not help.
     let odd = "-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n";
     site.post(PROVISION, &with(odd)).await.refuses(403, 7);
     for beside in [&*elsewhere, odd] {
@@ -256,7 +256,7 @@ async fn a_device_that_is_active_keeps_its_endorsement_key_and_the_key_its_devic
     renamed["device"]["name"] = json!("another name");
     renamed["device"]["version"] = json!("2");
     let answer = site.post(PROVISION, &renamed).await;
-    // Whoever asks says nothing about the device, but who opens the answer.
+    // Not the requester determines the device's name, but the one who opens the answer.
     assert!(!known().await.contains("another name"));
     site.post(ACTIVATE, &device.activation(&answer.is(200).json))
         .await
@@ -291,7 +291,7 @@ async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
         .refuses(403, 7);
     site.post(PROVISION, &foreign.request(&key)).await.is(200);
 
-    // In PEM it is the same; another certificate of the same key is not.
+    // The same certificate in PEM is allowed; another certificate of the same key is not.
     let base64 = BASE64.encode(&foreign.ek_certificate);
     let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
     let allowed = json!({ "tpm_allow_list": [BASE64.encode(&device.ek_certificate), pem] });
@@ -301,7 +301,7 @@ async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
     let again = foreign.endorsed_again(&foreign_manufacturer);
     let refused = site.post(PROVISION, &again.request(&key)).await;
     refused.refuses(403, 7).saying("chain");
-    // Once allowed, a certificate must be valid all the same.
+    // An allowed certificate must still be valid.
     site.clock.advance(DAY * 365 * 113);
     let refused = site.post(PROVISION, &device.request(&key)).await;
     refused.refuses(403, 7).saying("expired");
@@ -331,7 +331,7 @@ async fn a_device_is_known_within_its_manager() {
         keys.push(made.is(200).json["api_key"].as_str().unwrap().to_owned());
     }
     let [same, other] = keys.try_into().unwrap();
-    // Each category has a CA of its own, and so a certificate of its own.
+    // Each category has its own CA, and therefore its own certificate.
     let second = site.post(PROVISION, &device.request(&same)).await;
     let second = device.opens(&second.is(200).json, &device.ak_public());
     assert!(second.is_some() && second != first);
@@ -395,7 +395,7 @@ async fn a_request_is_refused_for_what_is_wrong_with_it() {
     let mut nowhere = ak.clone();
     nowhere[ak.len() - 64..].fill(0);
     let mut even = Key::of_kind("rsa2048").spki().to_vec();
-    // Behind the modulus stand the five octets of the exponent, 65537.
+    // The modulus is followed by the five octets of the exponent, 65537.
     let last = even.len() - 6;
     even[last] &= 0xFE;
     for none in [beside_the_curve, nowhere, even] {
@@ -466,7 +466,7 @@ async fn the_attestation_keys_template_is_the_default_the_categorys_or_the_reque
     let answer = site.post(PROVISION, &request).await;
     assert!(device.opens(&answer.is(200).json, &told).is_some());
     assert!(device.opens(&answer.json, &device.ak_public()).is_none());
-    // Empty is absent.
+    // Empty means absent.
     request["ak_public"] = json!("");
     let answer = site.post(PROVISION, &request).await;
     assert!(
@@ -538,7 +538,7 @@ async fn inputs_may_be_pem_and_wrapped() {
     let (head, tail) = request["ak_pub_key"].as_str().unwrap().split_at(40);
     request["ak_pub_key"] = json!(format!("{head}\r\n {tail}\n"));
     site.post(PROVISION, &request).await.is(200);
-    // As openssl's -newhdr, certreq and keytool have it.
+    // In the formats of openssl's -newhdr, certreq and keytool.
     let csr = request["csr"].as_str().unwrap();
     let relabelled = csr.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
     request["csr"] = json!(relabelled);
@@ -585,7 +585,7 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
     let first = site.post(PROVISION, &request).await;
     let first = device.opens(&first.is(200).json, &device.ak_public());
 
-    // The key that the certificate was made with is disabled while another one would keep it.
+    // The key that the certificate was made with is disabled while a provision with another key would reuse it.
     let with_other = device.request(&other);
     let slow = site.post(PROVISION, &with_other);
     let answer = engine.overtake(slow, disable("station")).await;
@@ -629,7 +629,7 @@ async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
     let first = opened(&site.post(PROVISION, &request).await);
     let mut renewed = None;
     let renew = async {
-        // A station that is served once two thirds of its life are over.
+        // Another station is served once two thirds of the certificate's life are over.
         site.clock.advance(DAY * 365 * 4);
         renewed = Some(opened(&site.post(PROVISION, &request).await));
     };
@@ -639,7 +639,7 @@ async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
     assert_eq!(Some(opened(&answer)), renewed);
 }
 
-/// Polls all of them at once.
+/// Polls all futures concurrently.
 pub(crate) async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut pinned: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! The renewal of a category's CA: under the same name and key, in time, once.
+//! The renewal of a category's CA: with the same name and key, in time, once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ async fn sub_ca(site: &Site) -> Vec<u8> {
     certificate(site, &category, "ak_sub_ca_certificate").await
 }
 
-/// The certificate of the device's attestation key, and the chain that came with it.
+/// Returns the certificate of the device's attestation key, and its chain.
 async fn provision(site: &Site, api_key: &str, device: &Device) -> (Vec<u8>, String) {
     let answer = site.post(PROVISION, &device.request(api_key)).await;
     let der = device.opens(&answer.is(200).json, &device.ak_public());
@@ -64,14 +64,14 @@ async fn a_ca_is_renewed_under_its_name_and_key_and_vouches_for_what_it_has_sign
     let root = certificate(&site, &manager, "ak_root_ca_certificate").await;
     let old_ca = sub_ca(&site).await;
     let renew = async || site.console.device_identity.renew_authorities().await;
-    // Certificates of attestation keys live for five years, and this is a year earlier.
+    // Attestation keys' certificates are valid for five years, and this is a year earlier.
     site.clock.advance(YEAR * 14 - DAY);
     let (before, _) = provision(&site, &key, &device).await;
     let disabled = json!({ "is_disabled": true });
     site.replace(API_KEYS, "station", disabled).await.is(200);
     let list_before = list(&site).await;
     site.replace(API_KEYS, "station", json!({})).await.is(200);
-    // When it ends is told, as it was last looked at.
+    // The metric has the end as it was last read.
     let ends = || {
         site.console
             .figures()
@@ -106,7 +106,7 @@ async fn a_ca_is_renewed_under_its_name_and_key_and_vouches_for_what_it_has_sign
     let twenty_years = i64::try_from(site.now().saturating_add(YEAR * 20).as_secs()).unwrap();
     assert_eq!(end(&new), twenty_years.min(root_end));
 
-    // The key goes on as before, and what it signs is signed by either.
+    // The key stays the same, so what it signs verifies with either certificate.
     let (after, chain) = provision(&site, &key, &device.with_new_ak()).await;
     let newest = Upload::decode(chain.as_bytes()).unwrap().into_der();
     assert_eq!(newest, new_ca, "the chain is the newest");
@@ -152,7 +152,7 @@ async fn nodes_that_renew_at_once_renew_once() {
     assert_eq!(renewals(&site).await, 1);
 }
 
-/// Nothing outlives the root, and a CA that has ended nonetheless stays as it is.
+/// Nothing is valid for longer than the root, and an expired CA is not renewed.
 #[tokio::test]
 async fn a_ca_is_not_renewed_beyond_its_root_or_after_its_end() {
     let (site, key, device) = furnished().await;

@@ -1,4 +1,4 @@
-//! A category's revocation list: what is on it, when it is made anew, and that anybody may ask for it.
+//! A category's CRL: its entries, when a new one is made, and that anybody may fetch it.
 
 use std::{fs, process::Command, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ const HALF_DAY: Duration = Duration::from_secs(12 * 60 * 60);
 const DAY: Duration = HALF_DAY.saturating_mul(2);
 const YEAR: Duration = DAY.saturating_mul(365);
 
-/// Whoever asks shows nothing.
+/// Fetches the CRL without any credentials.
 async fn list(site: &Site) -> Vec<u8> {
     site.call("GET", LIST).send().await.is(200).body.to_vec()
 }
@@ -36,7 +36,7 @@ async fn list_of(site: &Site, server: &Server) -> Vec<u8> {
     call.send().await.is(200).body.to_vec()
 }
 
-/// Another server on the same store, under the same clock.
+/// Starts another server on the same store, with the same clock.
 async fn twin(site: &Site) -> Server {
     let (config, clock) = (Arc::clone(&site.config), site.clock.clone());
     let entropy = Arc::new(SystemEntropy::new());
@@ -44,7 +44,7 @@ async fn twin(site: &Site) -> Server {
     server.await.unwrap()
 }
 
-/// The serial number of a certificate that is made now.
+/// Provisions a device, and returns the serial number of the new certificate.
 async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
     let answer = site.post(PROVISION, &device.request(api_key)).await;
     let der = device.opens(&answer.is(200).json, &device.ak_public());
@@ -59,7 +59,7 @@ async fn change(site: &Site, api_key: &str, spec: Value) -> Answer {
 
 type Listed = (Vec<u8>, u64, Option<CrlReason>);
 
-/// Each entry's serial number, since when it is there, in seconds, and why.
+/// Returns each entry's serial number, time of revocation in seconds, and reason.
 fn entries(der: &[u8]) -> Vec<Listed> {
     let crl = Crl::from_der(der).unwrap();
     let all = crl.revocations().iter().map(|entry| {
@@ -77,7 +77,7 @@ fn revoked(serial: &[u8], since: u64) -> Listed {
     (serial.to_vec(), since, None)
 }
 
-/// In the order of a list that was read.
+/// Sorts like a parsed CRL.
 fn sorted<const N: usize>(mut entries: [Listed; N]) -> Vec<Listed> {
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     entries.into()
@@ -89,7 +89,7 @@ fn number(der: &[u8]) -> u64 {
     octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
 }
 
-/// The certificate of the category's CA, in PEM.
+/// Returns the certificate of the category's CA, in PEM.
 async fn issuer(site: &Site) -> String {
     let category = site.get(&format!("{CATEGORIES}/category")).await;
     let pem = category.json["spec"]["ak_sub_ca_certificate"].as_str();
@@ -120,7 +120,7 @@ async fn the_list_is_signed_by_the_categorys_ca_and_openssl_verifies_it() {
     assert_eq!(crl.next_update(), Some(start + 24 * 60 * 60));
     let mut extensions = ca.extensions().iter();
     let key_id = extensions.find(|one| one.id.to_string() == "2.5.29.14");
-    // Behind the head of an OCTET STRING.
+    // Without the header of an OCTET STRING.
     let key_id = key_id.unwrap().value.split_at(2).1;
     assert_eq!(crl.authority_key_identifier(), Some(key_id));
 
@@ -165,7 +165,7 @@ async fn anybody_may_ask_and_only_for_the_list_of_a_category_that_is_there() {
     }
     let refused = site.call("POST", LIST).send().await;
     assert_eq!(refused.refuses(405, 12).header("allow"), "GET, HEAD");
-    // No token is read: whoever checks certificates may have one for another server.
+    // No token is read: a client that validates certificates may have one for another server.
     for nobodys in ["APIToken nonsense", "Basic YTpi", "nonsense"] {
         let call = site.call("GET", LIST).authorization(nobodys);
         assert_eq!(call.send().await.is(200).body, list(&site).await);
@@ -190,7 +190,7 @@ async fn a_revoked_keys_certificates_are_listed_from_the_revocation_on() {
     let both = sorted([revoked(&at, START + 60), revoked(&after, START + 60)]);
     assert_eq!(entries(&list(&site).await), both);
 
-    // Disabled too, the key takes the one of before with it, and nothing gives back what is revoked.
+    // Disabling the key also puts the earlier certificate on hold; what is revoked stays revoked.
     let too = json!({ "revoked_timestamp": "2023-11-14T22:14:20Z", "is_disabled": true });
     change(&site, "station", too).await.is(200);
     let all = sorted([
@@ -216,14 +216,14 @@ async fn a_disabled_keys_certificates_are_on_hold_until_it_is_enabled() {
     change(&site, "station", disabled.clone()).await.is(200);
     let held = vec![on_hold(&first, START + 5)];
     assert_eq!(entries(&list(&site).await), held);
-    // Since when it is on hold does not change with what is said of it.
+    // The time of the hold does not change if the key is disabled again.
     site.clock.advance(DAY);
     change(&site, "station", disabled).await.is(200);
     assert_eq!(entries(&list(&site).await), held);
     change(&site, "station", json!({})).await.is(200);
     assert_eq!(entries(&list(&site).await), []);
 
-    // Another category's list says nothing of it.
+    // Another category's CRL does not contain it.
     site.category("other").await.is(200);
     change(&site, "station", json!({ "is_disabled": true }))
         .await
@@ -251,14 +251,14 @@ async fn a_list_is_served_until_half_its_life_or_the_next_revocation_and_its_num
     change(&site, "station", disabled).await.is(200);
     let third = list(&site).await;
     assert!(number(&third) > number(&second));
-    // Why a key is revoked changes nothing.
+    // The reason in the key's spec changes nothing.
     let why = json!({ "is_disabled": true, "revoke_reason": "lost" });
     change(&site, "station", why).await.is(200);
     assert_eq!(list_of(&site, &other_node).await, third);
     change(&site, "station", json!({})).await.is(200);
     let fourth = list_of(&site, &other_node).await;
     assert!(number(&fourth) > number(&third));
-    // Nor is one from a clock that was far ahead taken for the last word.
+    // A CRL from a clock that was far ahead does not remain the latest one.
     site.clock.set(Timestamp::from_secs(START));
     let set_back = list(&site).await;
     assert!(number(&set_back) > number(&fourth));
@@ -293,27 +293,27 @@ async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
         let spec = json!({ "is_disabled": is_disabled });
         change(&site, "station", spec).await.is(200);
     };
-    // The first list is being made, and later one in the place of another, when the key is disabled.
+    // The first CRL is being made, and later a replacement, when the key is disabled.
     for time in [START, START + 24 * 60 * 60] {
         site.clock.set(Timestamp::from_secs(time));
         let made = engine.overtake(list_of(&site, &other_node), set(true));
         let held = vec![on_hold(&serial, time)];
         assert_eq!(entries(&made.await), held);
-        // The key is being enabled when a list is made.
+        // The key is being enabled when a CRL is made.
         let making = async {
             site.clock.advance(HALF_DAY);
             assert_eq!(entries(&list_of(&site, &other_node).await), held);
         };
         engine.overtake(set(false), making).await;
         assert_eq!(entries(&list_of(&site, &other_node).await), []);
-        // The key is disabled, and enabled while the list of that is made.
+        // The key is disabled, and then enabled while the CRL for that is made.
         set(true).await;
         let made = engine.overtake(list_of(&site, &other_node), set(false));
         assert_eq!(entries(&made.await), []);
     }
 }
 
-/// A station's token, an API key and a public endorsement certificate revoke nothing.
+/// A station's token, an API key and a public endorsement certificate are not enough to revoke anything.
 #[tokio::test]
 async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
     let (site, key, device) = furnished().await;
@@ -335,7 +335,7 @@ async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
     let superseded = |since| (first.clone(), since, Some(CrlReason::Superseded));
     assert_eq!(entries(&list(&site).await), [superseded(since)]);
 
-    // What is revoked for good is not on hold as well.
+    // What is revoked permanently is not on hold as well.
     site.clock.advance(Duration::from_secs(1));
     let disabled = json!({ "is_disabled": true });
     change(&site, "station", disabled.clone()).await.is(200);
@@ -360,7 +360,7 @@ async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
     assert_eq!(entries(&list(&site).await), both);
 }
 
-/// RFC 5280, section 3.3: an entry is not removed before it was on a list made after the certificate's end.
+/// RFC 5280, section 3.3: an entry is not removed before it was on a CRL made after the certificate's end.
 #[tokio::test]
 async fn an_entry_stays_beyond_the_certificates_end() {
     let (site, key, device) = furnished().await;
@@ -408,7 +408,7 @@ impl Record for Issued {
     const VERSION: u32 = 1;
 }
 
-/// More than one page of the index, and more than one record has room for.
+/// More than a page of the index, and more than fits in one record.
 #[tokio::test]
 async fn a_long_list_is_whole() {
     const MANY: u32 = 12_000;

@@ -1,4 +1,4 @@
-//! How long it is kept that a ticket or a nonce was used: another server's clock may be behind, and take it for good still.
+//! How long a used ticket or nonce is recorded: another server's clock may be behind, and still take it for valid.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const LIFE_OF_NONCE: Duration = Duration::from_secs(5 * 60);
 const LIFE_OF_TICKET: Duration = HOUR;
 
-/// That what is kept of it, as it was given just now, ends an hour after it.
+/// Asserts that the record of a ticket or nonce issued now expires an hour after it.
 async fn outlives(site: &Site, collection: &str, life: Duration) {
     site.clock.advance(life + HOUR - MILLISECOND);
     assert_eq!(site.records(collection).await, 1, "a clock may be behind");

@@ -1,4 +1,4 @@
-//! The trust bundle: for whom it counts, and that running servers notice what is added and removed.
+//! The trust bundle: which managers use it, and that running servers notice additions and removals.
 
 use std::{fs, process::Command, sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ async fn remove(site: &Site, pem: &str) {
     removed.unwrap();
 }
 
-/// The revocation lists of the bundle.
+/// Returns the CRLs of the bundle.
 async fn lists(site: &Site) -> Vec<TrustEntry> {
     let entries = site.console.device_identity.trust_entries().await;
     let mut entries = entries.unwrap();
@@ -43,7 +43,7 @@ async fn lists(site: &Site) -> Vec<TrustEntry> {
     entries
 }
 
-/// A site whose manager trusts these roots, and an API key.
+/// Returns a site whose manager trusts these roots, and an API key.
 async fn site(roots: &[&str], trusts_bundle: Option<bool>) -> (Site, String) {
     let site = Site::start().await;
     let key = furnish(&site, roots, trusts_bundle).await;
@@ -76,7 +76,7 @@ async fn the_roots_of_the_bundle_count_for_managers_that_say_so() {
     say(json!({ "ek_trust_bundle": true })).await.is(200);
     assert_eq!(trusts().await, true);
     provision(&site, &key, &device).await.is(200);
-    // A client that knows nothing of it takes it back.
+    // A client that does not know the member resets it.
     say(json!({})).await.is(200);
     assert_eq!(trusts().await, false);
     provision(&site, &key, &device).await.refuses(403, 7);
@@ -85,7 +85,7 @@ async fn the_roots_of_the_bundle_count_for_managers_that_say_so() {
         .refuses(400, 3);
     say(json!({ "ek_trust_bundle": true })).await.is(200);
     provision(&site, &key, &device).await.is(200);
-    // Nothing has to be started anew.
+    // No restart is needed.
     remove(&site, &maker.root).await;
     provision(&site, &key, &device).await.refuses(403, 7);
 }
@@ -105,7 +105,7 @@ async fn the_intermediates_of_the_bundle_stand_between_for_every_manager() {
     remove(&site, &intermediate.root).await;
     provision(&site, &key, &device).await.refuses(403, 7);
 
-    // It ends no chain, not even for whoever trusts the bundle.
+    // It does not end a chain, even for a manager that trusts the bundle.
     let (site, key) = self::site(&[], Some(true)).await;
     add(&site, &intermediate.root).await;
     provision(&site, &key, &device).await.refuses(403, 7);
@@ -126,14 +126,14 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     add(&site, &revoking).await;
     let refused = provision(&site, &key, &device).await;
     refused.refuses(403, 7).saying("revoked");
-    // Past its time it only warns of what it does not say; what it says stays.
+    // An expired CRL only causes warnings about certificates that it does not contain; its entries stay revoked.
     site.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
     provision(&site, &key, &device).await.refuses(403, 7);
     let later = maker.revocation_list(START + 60, false);
     add(&site, &later).await;
     provision(&site, &key, &device).await.is(200);
 
-    // An older one takes nothing back, and a newer one has taken the place of the others.
+    // An older CRL is rejected, and a newer one has replaced the others.
     let devices = &site.console.device_identity;
     let older = devices.add_trust(&items(&revoking), &command_line()).await;
     let refused = AddTrustError::Older { block: Some(1) };
@@ -144,7 +144,7 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     assert_eq!(lists[0].revoked, Some(0));
 }
 
-/// An offline CA signs some lists at once; then a key is stolen.
+/// An offline CA signs several CRLs at once; later a key is stolen.
 #[tokio::test]
 async fn a_revocation_list_that_was_signed_ahead_takes_no_place_before_its_time() {
     const HOUR: u64 = 60 * 60;
@@ -170,13 +170,13 @@ async fn a_revocation_list_that_was_signed_ahead_takes_no_place_before_its_time(
             add(&site, file).await;
         }
         assert_eq!(lists(&site).await.len(), there);
-        // As the time of each comes, too.
+        // Also after the start of each one's validity.
         for hours in [0, 2, 2] {
             site.clock.advance(Duration::from_secs(hours * HOUR));
             let refused = provision(&site, &key, &device).await;
             refused.refuses(403, 7).saying("it is revoked");
         }
-        // In the place of all but the one of a later time.
+        // It replaces all except the one that starts later.
         let lifted = numbered(21, START + 4 * HOUR - 60, false);
         add(&site, &lifted).await;
         assert_eq!(lists(&site).await.len(), 2);
@@ -184,7 +184,7 @@ async fn a_revocation_list_that_was_signed_ahead_takes_no_place_before_its_time(
         let older = devices.add_trust(&items(&emergency), &command_line()).await;
         let refused = AddTrustError::Older { block: Some(1) };
         assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
-        // One whose time has come since takes its place when the next one is added.
+        // A CRL that has become valid meanwhile is replaced when the next one is added.
         add(&site, &numbered(22, START + 5 * HOUR, false)).await;
         assert_eq!(lists(&site).await.len(), 3);
         site.clock.advance(Duration::from_secs(2 * HOUR));
@@ -193,7 +193,7 @@ async fn a_revocation_list_that_was_signed_ahead_takes_no_place_before_its_time(
     }
 }
 
-/// Of one time the number tells which is the newer, as in a path.
+/// For CRLs of the same time, the higher number is newer, as in path validation.
 #[tokio::test]
 async fn a_revocation_list_takes_the_place_of_one_of_its_time_by_a_higher_number_alone() {
     let maker = Manufacturer::new();
@@ -208,7 +208,7 @@ async fn a_revocation_list_takes_the_place_of_one_of_its_time_by_a_higher_number
     let older = devices.add_trust(&older, &command_line()).await;
     let refused = AddTrustError::Older { block: Some(1) };
     assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
-    // Which of two under one number is the newer cannot be told.
+    // For two with the same number, neither is known to be newer.
     add(&site, &numbered(6, false)).await;
     assert_eq!(lists(&site).await.len(), 2);
     let refused = provision(&site, &key, &device).await;
@@ -218,7 +218,7 @@ async fn a_revocation_list_takes_the_place_of_one_of_its_time_by_a_higher_number
     provision(&site, &key, &device).await.is(200);
 }
 
-/// A list that ends before an older one does not stand for it when it has ended.
+/// A CRL that ends before an older one does not replace it.
 #[tokio::test]
 async fn a_revocation_list_takes_the_place_of_none_that_is_good_for_longer() {
     let maker = Manufacturer::new();
@@ -239,7 +239,7 @@ async fn a_revocation_list_takes_the_place_of_none_that_is_good_for_longer() {
     }
 }
 
-/// A CA may go on under another key, and its lists may not say of which they are.
+/// A CA may have another key, and its CRLs may not contain which key they are of.
 #[tokio::test]
 async fn a_revocation_list_takes_the_place_of_none_of_its_issuers_other_key() {
     let [first, second] = Manufacturer::indistinct();
@@ -253,7 +253,7 @@ async fn a_revocation_list_takes_the_place_of_none_of_its_issuers_other_key() {
     add(&site, &second.revocation_list(START - 60, true)).await;
     assert_eq!(lists(&site).await.len(), 2);
     provision(&site, &key, &device).await.is(200);
-    // Nor does it stand in the way of an older one.
+    // It does not block an older one either.
     add(&site, &first.revocation_list(START - 90, true)).await;
     assert_eq!(lists(&site).await.len(), 2);
     let refused = provision(&site, &key, &device).await;
@@ -270,13 +270,13 @@ async fn a_revocation_list_whose_issuer_is_not_there_takes_no_place_and_stands_i
     assert_eq!(lists(&site).await.len(), 2);
     let refused = provision(&site, &key, &device).await;
     refused.refuses(403, 7).saying("it is revoked");
-    // And whoever adds one is told.
+    // The result names each CRL that has no known issuer.
     let another = maker.revocation_list(START - 120, false);
     let devices = &site.console.device_identity;
     let added = devices.add_trust(&items(&another), &command_line()).await;
     assert_eq!(added.unwrap().without_issuer, [fingerprint(&another)]);
     assert_eq!(lists(&site).await.len(), 3);
-    // Once its certificate is there, it is known which are its issuer's.
+    // Once the issuer's certificate is in the bundle, its CRLs are known.
     add(&site, &maker.root).await;
     let latest = maker.revocation_list(START - 30, false);
     add(&site, &latest).await;
@@ -290,7 +290,7 @@ async fn a_revocation_list_whose_issuer_is_not_there_takes_no_place_and_stands_i
     provision(&site, &key, &device).await.is(200);
 }
 
-/// A list of CAs says nothing of endorsement certificates.
+/// A CRL for CAs does not cover endorsement certificates.
 #[tokio::test]
 async fn a_revocation_list_takes_the_place_of_those_that_tell_of_nothing_else() {
     let maker = Manufacturer::new();
@@ -316,7 +316,7 @@ async fn a_revocation_list_takes_the_place_of_those_that_tell_of_nothing_else() 
         assert_eq!(there().await, 2);
         provision(&site, &key, &device).await.is(200);
 
-        // One that tells of all takes the place of both, and neither takes its.
+        // A CRL that covers all certificates replaces both, and neither replaces it.
         add(&site, &maker.revocation_list(START + 120, false)).await;
         assert_eq!(there().await, 1);
         let older = of_users(START + 119, false);
@@ -326,14 +326,14 @@ async fn a_revocation_list_takes_the_place_of_those_that_tell_of_nothing_else() 
         add(&site, &of_users(START + 180, true)).await;
         assert_eq!(there().await, 2);
         provision(&site, &key, &device).await.refuses(403, 7);
-        // An older one that tells of more stays, too, for what the newer one does not tell of.
+        // An older CRL with a wider scope is also kept, for what the newer one does not cover.
         add(&site, &maker.revocation_list(START + 150, false)).await;
         assert_eq!(there().await, 2);
         provision(&site, &key, &device).await.refuses(403, 7);
     }
 }
 
-/// A maker's intermediate may stand in a manager's list beside the root that has issued it, or alone.
+/// A manufacturer's intermediate may be in a manager's list together with its root, or alone.
 #[tokio::test]
 async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoked_it() {
     let maker = Manufacturer::new();
@@ -345,7 +345,7 @@ async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoke
         Device::new(&lower, "SN0002"),
     );
     let revoking = maker.revocation_list(START, true);
-    // Beside its root, in one block or two; alone; and with a CA below it.
+    // With its root, in one block or two; alone; and with a CA below it.
     let listings: [(&[&str], &Device); 5] = [
         (&[&both], &of_it),
         (&[&intermediate.root, &maker.root], &of_it),
@@ -357,7 +357,7 @@ async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoke
         let (site, key) = site(listed, None).await;
         site.clock.advance(Duration::from_secs(60));
         provision(&site, &key, device).await.is(200);
-        // Its issuer's list counts once it is known whose it is.
+        // Its issuer's CRL applies once the issuer is known.
         add(&site, &maker.revocation_list(START - 60, false)).await;
         add(&site, &maker.root).await;
         provision(&site, &key, device).await.is(200);
@@ -369,7 +369,7 @@ async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoke
         provision(&site, &key, device).await.is(200);
     }
 
-    // The same of a root of the bundle that is no root of its own.
+    // The same for a root in the bundle that is not self-signed.
     let (site, key) = site(&[], Some(true)).await;
     let devices = &site.console.device_identity;
     let as_root = TrustItem::read(intermediate.root.as_bytes(), true).unwrap();
@@ -382,7 +382,7 @@ async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoke
     refused.refuses(403, 7).saying("not trusted");
 }
 
-/// What is taken of a manager's list is used, in whichever form it came.
+/// Every accepted form of a manager's roots is used.
 #[tokio::test]
 async fn roots_count_in_every_form_that_is_taken() {
     let maker = Manufacturer::new();
@@ -398,7 +398,7 @@ async fn roots_count_in_every_form_that_is_taken() {
         let (site, key) = site(&[&root, &intermediate.root], None).await;
         provision(&site, &key, &of_root).await.is(200);
         provision(&site, &key, &of_intermediate).await.is(200);
-        // It is the intermediate's issuer, too.
+        // It is also the intermediate's issuer.
         add(&site, &maker.revocation_list(START, true)).await;
         for device in [&of_root, &of_intermediate] {
             let refused = provision(&site, &key, device).await;
@@ -407,7 +407,7 @@ async fn roots_count_in_every_form_that_is_taken() {
     }
 }
 
-/// A certificate as OpenSSL packs it.
+/// Returns a certificate as OpenSSL packs it.
 fn pkcs7(certificate: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("root.pem");
@@ -420,14 +420,14 @@ fn pkcs7(certificate: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// As before there were revocation lists: a root may be certified by another, which is not there, has ended, or is of its name.
+/// Without CRLs, a listed root may be cross-certified by a CA that is unknown, expired or only has the same name.
 #[tokio::test]
 async fn an_intermediate_that_a_manager_lists_alone_ends_chains() {
     let maker = Manufacturer::new();
     let (intermediate, stranger) = (maker.below(), Manufacturer::new());
     let device = Device::new(&intermediate, "SN0001");
     let ended = maker.ended();
-    // The stranger is called as its issuer is.
+    // The stranger has the same name as its issuer.
     for listed in [
         &[&*intermediate.root][..],
         &[&*stranger.root, &*intermediate.root],
@@ -441,7 +441,7 @@ async fn an_intermediate_that_a_manager_lists_alone_ends_chains() {
     }
 }
 
-/// What its issuer says of it counts: how many may be below.
+/// The issuer's constraints apply: its path length.
 #[tokio::test]
 async fn the_constraints_of_a_root_count_for_an_intermediate_beside_it() {
     let maker = Manufacturer::with_path_len(0);
@@ -452,12 +452,12 @@ async fn the_constraints_of_a_root_count_for_an_intermediate_beside_it() {
     refused.refuses(403, 7).saying("not trusted");
 }
 
-/// Who has issued whom is not tried without end, for everybody who provisions.
+/// The search for issuers has a limit, so that it does not slow down every provision.
 #[tokio::test]
 async fn a_list_of_namesakes_is_given_up_and_stands_in_nobodys_way_who_says_whose_key_it_is() {
     let (lost, maker) = (Manufacturer::new(), Manufacturer::new());
     let intermediate = maker.below();
-    // All of them are called as the roots are, and none of them has issued another.
+    // All have the same name as the roots, and none of them has issued another.
     let namesakes: Vec<_> = (0..300).map(|_| lost.below_as("TPM root")).collect();
     let mut listed: Vec<&str> = namesakes.iter().map(|ca| &*ca.root).collect();
     listed.extend([&*intermediate.root, &*maker.root]);
@@ -468,7 +468,7 @@ async fn a_list_of_namesakes_is_given_up_and_stands_in_nobodys_way_who_says_whos
     provision(&site, &key, &honest).await.is(200);
     add(&site, &maker.root).await;
     add(&site, &maker.revocation_list(START, true)).await;
-    // After its own issuer, by whom it is revoked, all namesakes are tried.
+    // Its own issuer has revoked it, so all the namesakes are tried after that.
     let refused = provision(&site, &key, &honest).await;
     refused.refuses(403, 7).saying("took too much work");
 }
@@ -478,14 +478,14 @@ async fn a_revocation_list_that_its_issuer_has_not_signed_is_refused_where_that_
     let (maker, stranger) = (Manufacturer::new(), Manufacturer::new());
     let (site, _) = site(&[], None).await;
     let devices = &site.console.device_identity;
-    // Both are called the same.
+    // Both have the same name.
     add(&site, &maker.root).await;
     let forged = stranger.revocation_list(START, false);
     let refused = devices.add_trust(&items(&forged), &command_line()).await;
     let not_signed = AddTrustError::NotSigned { block: Some(1) };
     assert_eq!(refused, Err(keyproof_service::Failure::Refused(not_signed)));
     assert_eq!(devices.trust_entries().await.unwrap().len(), 1);
-    // With its issuer's certificate beside it, it is that one's.
+    // Together with its issuer's certificate it is accepted as that one's.
     let both = format!("{}{forged}", stranger.root);
     let added = devices.add_trust(&items(&both), &command_line()).await;
     let kinds: Vec<TrustKind> = added.unwrap().added.iter().map(|(kind, _)| *kind).collect();
@@ -505,7 +505,7 @@ async fn a_provision_is_judged_again_when_the_bundle_changed_meanwhile() {
     assert_eq!(site.records("tpm_device").await, 0);
 }
 
-/// There is nothing yet that a provision could have read.
+/// A provision cannot have read any record of the bundle yet.
 #[tokio::test]
 async fn a_provision_is_judged_again_when_the_bundle_began_meanwhile() {
     let engine = FaultyEngine::new();
@@ -518,7 +518,7 @@ async fn a_provision_is_judged_again_when_the_bundle_began_meanwhile() {
     answer.await.refuses(403, 7).saying("revoked");
     assert_eq!(site.records("tpm_device").await, 0);
 
-    // Two that find nothing both go through, and what is added then counts.
+    // Two provisions without a bundle both succeed, and what is added then applies.
     let site = Site::on(FaultyEngine::new(), &[]).await;
     let key = furnish(&site, &[&maker.root], None).await;
     let other = Device::new(&maker, "SN0002");

@@ -1,4 +1,4 @@
-//! A server in this process, with its clock and its store in the test's hand, and a client for it.
+//! A server in this process, whose clock and store the test controls, and a client for it.
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -24,10 +24,10 @@ use zeroize::Zeroizing;
 
 use crate::late;
 
-/// A key of the configuration, and what it is set to.
+/// A configuration key and its value.
 pub(crate) type Flag = (&'static str, toml::Value);
 
-/// Checks what every answer of a dialect has; it is told whether `HEAD` was asked.
+/// Asserts the properties of every answer of a dialect. The flag is whether the method was `HEAD`.
 pub(crate) type EveryAnswer = fn(&Answer, bool);
 
 pub(crate) struct Site {
@@ -36,15 +36,15 @@ pub(crate) struct Site {
     pub(crate) keys: MasterKeys,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Store,
-    /// What the commands use, in another process.
+    /// The use cases that commands have, as in another process.
     pub(crate) console: Arc<Service>,
-    /// A token that may do all that the dialect asks operators' tokens for; empty if it asks for none.
+    /// A token with all of an operator's permissions that the dialect has; empty if it has none.
     pub(crate) admin: String,
     every_answer: EveryAnswer,
 }
 
 impl Site {
-    /// With its clock at this time.
+    /// Starts with the clock at this time.
     pub(crate) async fn set_up(
         now: Timestamp,
         engine: Arc<dyn Engine>,
@@ -83,12 +83,12 @@ impl Site {
         }
     }
 
-    /// The time on the clock.
+    /// Returns the time of the clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// A new operator's token.
+    /// Creates a new operator's token.
     pub(crate) async fn operator_token(
         &self,
         scopes: &[&str],
@@ -103,7 +103,7 @@ impl Site {
         issued.unwrap().text.to_string()
     }
 
-    /// A request to exactly this target, with nothing else.
+    /// Returns a request to exactly this target, with nothing else.
     pub(crate) fn call(&self, method: &str, target: &str) -> Call {
         Call {
             address: self.server.address(),
@@ -121,7 +121,7 @@ pub(crate) fn secret(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
 }
 
-/// Whoever runs a command on this instance.
+/// Returns the user of a command on this instance.
 pub(crate) fn keeper(instance: &str) -> Keeper {
     Keeper::of_command_line(&CommandLine::of("test".to_owned()), instance)
 }
@@ -136,7 +136,7 @@ pub(crate) fn console_origin() -> Origin {
     }
 }
 
-/// The same, as what they may do.
+/// The same with a command's permissions.
 pub(crate) fn command_line() -> CommandLine {
     CommandLine::of("test".to_owned())
 }
@@ -155,7 +155,7 @@ impl Call {
         self
     }
 
-    /// Its answer is not in the shape of the dialect under test.
+    /// Marks the answer as not being in the form of the dialect under test.
     pub(crate) fn of_another_dialect(mut self) -> Self {
         self.every_answer = |_, _| {};
         self
@@ -174,7 +174,7 @@ impl Call {
         self.send_with(&Barrier::new(1)).await
     }
 
-    /// Connects, and sends when all others at the barrier have connected too.
+    /// Connects, and sends once all others at the barrier have connected too.
     pub(crate) async fn send_with(self, others: &Barrier) -> Answer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
@@ -191,7 +191,7 @@ impl Call {
         answer
     }
 
-    /// Sends the end of the body only after something else was done, which the head was judged before.
+    /// Sends the end of the body only after `meanwhile`, when the head was already checked.
     pub(crate) async fn send_late(self, meanwhile: impl Future<Output = ()>) -> Answer {
         let request = self.request.body(()).unwrap();
         let first = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
@@ -224,7 +224,7 @@ impl Answer {
         }
     }
 
-    /// A header's value, empty if there is none.
+    /// Returns a header's value, empty if there is none.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -237,7 +237,7 @@ impl Answer {
         self
     }
 
-    /// There is a request's id in this header.
+    /// Asserts that this header contains a request id.
     #[track_caller]
     pub(crate) fn is_identified_in(&self, header: &str) {
         let id = self.header(header);

@@ -1,4 +1,4 @@
-//! What a user does at `/account`.
+//! A user's actions at `/account`.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     ada.sees(&format!("<bdi>{ADA}</bdi>"));
     let before = ada.session().unwrap().to_owned();
 
-    // A wrong password, then the QR code and the secret, this once.
+    // A wrong password first; then the QR code and the secret, which are shown only once.
     ada.get("/account/phone").await.is(200);
     ada.post("/account/phone", &[("password", "wrong horse")])
         .await
@@ -54,7 +54,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     let phone = ada.set_up().await;
     ada.sees("Your phone is set up.");
 
-    // Recovery codes need no code now, and are shown once.
+    // Recovery codes need no code now, and are shown only once.
     ada.sees_not("name=\"code\"");
     ada.post("/account/recovery-codes", &[("password", PASSWORD)])
         .await
@@ -80,7 +80,8 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     ada.sees_not(&codes[0]);
     ada.sees("name=\"code\"");
 
-    // The next login asks for a code: a wrong one, one with a blank as apps show it, then the session is another.
+    // The next login requires a code. A wrong one is rejected, one with a space, as apps show it, is accepted, and the session is
+    // new.
     ada.post("/account/sign-out", &[]).await.is(303);
     assert_eq!(ada.session(), None);
     ada.sign_in(ADA).await.is(200);
@@ -96,7 +97,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     ada.sees("You need a code from your phone to sign in. Set up on <time");
     assert_ne!(ada.session().unwrap(), before);
 
-    // The phone is lost: a recovery code signs in, once.
+    // The phone is lost: a recovery code signs in, but only once.
     let mut elsewhere = Browser::new(&site);
     elsewhere.sign_in(ADA).await.is(200);
     elsewhere
@@ -113,7 +114,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     elsewhere.sees("No phone is set up.");
 }
 
-/// The number of the active key, whose removal is at hand.
+/// Returns the number of the active key from the form that removes it.
 async fn key_of(browser: &mut Browser<'_>) -> String {
     browser.get("/account/phone").await.is(200);
     browser.hidden("key").unwrap()
@@ -153,7 +154,7 @@ async fn what_weakens_an_account_asks_for_password_and_code_again() {
         .is(200);
     ada.sees("Enter your code");
     let to = ada.hidden("to").unwrap();
-    // The session of before is there until the new one is.
+    // The former session lasts until the new one begins.
     assert_eq!(ada.session().unwrap(), before);
     let code = phone.shows(ada.next_step());
     ada.submit("/account/code", &[("code", &code), ("to", &to)])
@@ -162,7 +163,7 @@ async fn what_weakens_an_account_asks_for_password_and_code_again() {
     let after = ada.session().unwrap().to_owned();
     assert_ne!(after, before);
     ada.sees("action=\"/account/phone/remove\"");
-    // The old session is over.
+    // The former session has ended.
     ada.cookies.insert("keyproof-account".to_owned(), before);
     ada.get("/account").await.is(303);
     ada.cookies.insert("keyproof-account".to_owned(), after);
@@ -189,7 +190,7 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
     ada.post("/account/sign-out", &[]).await.is(303);
     ada.sign_in(ADA).await.is(200);
     ada.sees("You signed in without a code.");
-    // Its own rules: it looks on, and is asked for a code before anything else.
+    // The session may read, but requires a code before it may change anything.
     ada.get("/account/devices").await.is(200);
     let id = ada.page.split("/account/devices/").nth(1).unwrap();
     let path = format!("/account/devices/{}/revoke", id.split('/').next().unwrap());
@@ -211,7 +212,7 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
         refused.is(303).header("location"),
         "/account/confirm?to=/account/password"
     );
-    // An address of somebody else's leads to the overview.
+    // A URL of another site is replaced by the overview.
     let evil = "//evil.example";
     ada.get(&format!("/account/confirm?to={evil}"))
         .await
@@ -233,7 +234,7 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
     ada.post(&path, &[]).await.is(404);
 }
 
-/// Whoever has copied the cookie of a trusted browser has nothing of it once that was revoked.
+/// A copied cookie of a trusted browser is worthless once the device was revoked.
 #[tokio::test]
 async fn a_browser_that_is_trusted_again_is_known_by_another_cookie() {
     const DEVICE: &str = "keyproof-device";
@@ -254,12 +255,12 @@ async fn a_browser_that_is_trusted_again_is_known_by_another_cookie() {
     thief.sign_in(ADA).await.is(200);
     thief.sees("You signed in without a code.");
 
-    // It is revoked, and trusted again.
+    // The device is revoked, and trusted again.
     ada.get("/account/devices").await.is(200);
     let id = ada.page.split("/account/devices/").nth(1).unwrap();
     let path = format!("/account/devices/{}/revoke", id.split('/').next().unwrap());
     ada.submit(&path, &[]).await.is(200);
-    // It shows no fingerprint of no device from then on.
+    // From then on the browser does not send the revoked device's fingerprint.
     assert!(!ada.cookies.contains_key(DEVICE));
     ada.post("/account/sign-out", &[]).await.is(303);
     ada.next_step();
@@ -270,7 +271,7 @@ async fn a_browser_that_is_trusted_again_is_known_by_another_cookie() {
     thief.sign_in(ADA).await.is(200);
     thief.sees("Enter your code");
 
-    // Trusted once more it takes its own place, and what was copied of it is over without a revocation.
+    // Trusted once more, it replaces its own device, so that a copied cookie is invalid without a revocation.
     ada.get("/account/confirm").await.is(200);
     let fields = [("password", PASSWORD), ("to", "/account/devices")];
     ada.submit("/account/confirm", &fields).await.is(200);
@@ -331,7 +332,7 @@ async fn a_new_password_ends_every_session_and_is_typed_twice() {
     ada.sees("Password changed");
 }
 
-/// Tokens of the API by password and code: one for access, and one for more of them.
+/// Logs in to the API with password and code. Returns an access token and a refresh token.
 async fn tokens(site: &Site, phone: &Phone) -> [String; 2] {
     let challenge = site.challenge(ADA).await;
     let body = json!({ "mfa_token": challenge, "code": phone.shows(site.now()) });
@@ -363,7 +364,7 @@ async fn other_sessions_end_and_this_one_stays() {
     assert_ne!(ada.session().unwrap(), before);
     other.get("/account").await.is(303);
     have_ended(&site, &tokens).await;
-    // It has shown what it had shown.
+    // The session keeps its factor.
     ada.get("/account/password").await.is(200);
     let fields = [
         ("old", PASSWORD),
@@ -382,7 +383,7 @@ async fn other_sessions_end_with_the_phone_and_this_one_stays() {
     let phone = ada.set_up().await;
     other.sign_in_with(&phone, true).await.is(200);
     other.post("/account/sign-out", &[]).await.is(303);
-    // A trusted browser, which has shown no factor and is not to decide for that the key is gone.
+    // A trusted browser has shown no factor, and must not gain rights when the key is gone.
     other.sign_in(ADA).await.is(200);
     other.sees("You signed in without a code.");
     ada.next_step();
@@ -421,7 +422,7 @@ async fn wrong_tries_lock_and_the_page_says_how_long() {
         assert_eq!(locked.is(429).header("retry-after"), "300");
         ada.sees("try again in 5 minutes");
     }
-    // The same count as that of the API.
+    // The counter is shared with the API.
     site.password(ADA, PASSWORD).await.refuses(401, 1105, "");
     site.clock.advance(Duration::from_secs(300));
     ada.submit("/account/sign-in", &[("name", ADA), ("password", PASSWORD)])
@@ -462,7 +463,7 @@ async fn a_phone_whose_clock_is_off_is_told_of() {
     let phone = ada.set_up().await;
     ada.get("/account").await.is(200);
     ada.sees("It is right.");
-    // Whoever reads a code at the end of its step sends it in the next one, by a clock that is right.
+    // A user may read a code at the end of its step and send it in the next one, although the clock is right.
     for (seconds, told) in [
         (30, "It was about 30 seconds fast"),
         (0, "It is right."),
@@ -530,7 +531,7 @@ async fn the_activity_is_the_users_own() {
         ada.sees(seen);
     }
     ada.get("/account/activity?before=x").await.is(404);
-    // Bob has signed in once, and nothing of Ada's is his.
+    // Bob has signed in once, and sees nothing of Ada's.
     bob.get("/account/activity").await.is(200);
     bob.sees_not("Locks lifted");
     assert_eq!(
@@ -540,7 +541,7 @@ async fn the_activity_is_the_users_own() {
     );
 }
 
-/// Whoever knew the session before it showed a factor has nothing of what it shows.
+/// Somebody who copied the session before its second factor gains nothing from the factor.
 #[tokio::test]
 async fn a_phone_that_is_activated_gives_the_session_another_id() {
     let site = Site::start().await;
@@ -559,14 +560,14 @@ async fn a_phone_that_is_activated_gives_the_session_another_id() {
         let location = other.get(path).await.is(303).location();
         assert_eq!(location, format!("/account/sign-in?over{to}"));
     }
-    // It is the same session still: the codes need no code now, and it is fresh.
+    // It is still the same session: recovery codes need no code now, and the sign-in is recent.
     ada.get("/account/recovery-codes").await.is(200);
     ada.sees_not("name=\"code\"");
     ada.get("/account/phone").await.is(200);
     ada.sees("action=\"/account/phone/remove\"");
 }
 
-/// Whoever knows the name can fail at it as often as they like.
+/// Everybody who knows the name can cause any number of failures.
 #[tokio::test]
 async fn failures_at_a_users_name_hide_no_sign_in() {
     let site = Site::start().await;
@@ -616,7 +617,7 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     assert_eq!(kept, "public, max-age=31536000, immutable");
     assert!(page + style.body.len() < 60 * 1024, "{page} bytes");
     ada.get(&older).await.is(200);
-    // The account, sixty locks lifted that were none, and the login.
+    // The account, the lifting of sixty locks that did not exist, and the login.
     assert_eq!(ada.page.matches("<tr><td").count(), 12);
     ada.sees("Account made");
 }
@@ -638,7 +639,7 @@ async fn the_help_is_everybodys_and_prolongs_no_session() {
     ada.get("/account").await.is(303);
     ada.get("/account/help").await.is(200);
     ada.sees_not("/account/sign-out");
-    // The form on it is the session's.
+    // The form on it has the session's token.
     ada.sign_in(ADA).await.is(200);
     ada.get("/account/help").await.is(200);
     let out = ada.post("/account/sign-out", &[]).await;
@@ -673,7 +674,7 @@ async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen(
     ada.sees("Es ist kein Telefon eingerichtet.");
     ada.get("/account/nowhere").await.is(404);
     ada.sees("Diese Seite gibt es nicht");
-    // Another language changes nothing of where one is led back to.
+    // A change of the language keeps the page to return to.
     ada.get("/account/confirm?to=/account/phone").await.is(200);
     let link = "/account/confirm?lang=en&amp;to=/account/phone";
     ada.sees(&format!("href=\"{link}\""));
@@ -682,7 +683,7 @@ async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen(
     assert_eq!(ada.hidden("to").unwrap(), "/account/phone");
 }
 
-/// Back in the browser, a second window, or a form that another window was faster than.
+/// After going back in the browser, in a second window, or with a form that another window was faster with.
 #[tokio::test]
 async fn no_sign_in_page_throws_a_live_session_away() {
     let site = Site::start().await;
@@ -695,14 +696,14 @@ async fn no_sign_in_page_throws_a_live_session_away() {
         assert_eq!(ada.session(), Some(&*session), "{query}");
     }
     ada.get("/account").await.is(200);
-    // One that may have ended by another server's clock is neither told of nor led back to that.
+    // A session that may have ended by another server's clock is neither reported as ended nor deleted.
     site.clock.advance(Duration::from_secs(13 * 60));
     let asked = "/account/sign-in?over&to=/account/devices";
     ada.get(asked).await.is(200);
     ada.sees_not("Please sign in.");
     assert_eq!(ada.hidden("to").unwrap(), "/account/devices");
     assert_eq!(ada.session(), Some(&*session));
-    // One that has ended is forgotten, and is told of.
+    // A session that has ended is deleted, and reported.
     site.clock.advance(Duration::from_secs(2 * 60));
     ada.get("/account/sign-in?over").await.is(200);
     ada.sees("Please sign in.");
@@ -743,7 +744,7 @@ async fn whoever_has_lost_a_phone_is_told_in_german_whom_to_ask() {
     ada.sees("wenden Sie sich an diejenigen, die diesen Server betreiben");
 }
 
-/// What people do who fear for their account says what stays.
+/// The pages that users visit when they fear for their account list what stays valid.
 #[tokio::test]
 async fn what_stays_valid_is_said_where_something_is_ended() {
     let site = Site::start().await;
@@ -771,7 +772,7 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
         }
         ada.get("/account").await.is(200);
         ada.sees(devices);
-        // Beside what was told of a device alone.
+        // Only after the revocation of a device.
         for other in ["", "?activated", "?ended", "?removed"] {
             ada.get(&format!("/account/devices{other}")).await.is(200);
             ada.sees_not(button);
@@ -785,7 +786,7 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
     }
 }
 
-/// A page lets so many characters be typed, and each may have several bytes.
+/// A page limits the number of characters, each of which may have several bytes.
 #[tokio::test]
 async fn a_password_that_is_too_long_is_told_so() {
     let site = Site::start().await;
@@ -798,7 +799,7 @@ async fn a_password_that_is_too_long_is_told_so() {
     ada.sees("The new password is too long: at most 1024 bytes.");
     let fields = [("old", &*long), ("new", &*long), ("repeat", &*long)];
     ada.post("/account/password", &fields).await.is(422);
-    // What is no new one is wrong, and nothing else.
+    // Where no new password is chosen, one that is too long is reported only as wrong.
     ada.get("/account/phone").await.is(200);
     let wrong = [("password", &*long)];
     ada.post("/account/phone", &wrong).await.is(422);
@@ -819,7 +820,7 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let right = [("name", ADA), ("password", PASSWORD), ("to", &*to)];
     let signed_in = ada.post("/account/sign-in", &right).await;
     assert_eq!(signed_in.is(303).location(), "/account/devices");
-    // Another window was sent to sign in before, or has a step of it open still.
+    // Another window was sent to the sign-in page before, or still shows a step of it.
     let there = ada.get(&sent).await;
     assert_eq!(there.is(303).location(), "/account/devices");
     ada.cookies.clear();
@@ -859,7 +860,7 @@ async fn the_list_of_devices_marks_the_browser_that_it_is_shown_in() {
         assert_eq!(browser.page.matches("/revoke\"").count(), 1);
         assert_eq!(browser.page.matches(MARK).count(), marked);
     }
-    // A cookie that is none of ours marks nothing.
+    // A cookie with an unknown value marks no device.
     let cookies = &mut ada.cookies;
     cookies.insert("keyproof-device".to_owned(), "x".to_owned());
     ada.get("/account/devices").await.is(200);

@@ -1,4 +1,4 @@
-//! What people do in a browser at `/account`, and how an operator comes into `/console` from there.
+//! A browser's actions at `/account`, and how an operator gets to `/console` from there.
 
 use std::ops::{Deref, DerefMut};
 
@@ -10,7 +10,7 @@ use crate::emnify::{
     site::Site,
 };
 
-/// At a site of emnify's contract, whose users sign in to `/account`.
+/// A browser at a site of emnify's contract, whose users sign in to `/account`.
 pub(crate) struct Browser<'a> {
     pub(crate) site: &'a Site,
     operator: Operator,
@@ -36,48 +36,48 @@ impl<'a> Browser<'a> {
         Self { site, operator }
     }
 
-    /// The same browser, to ask for something beside this.
+    /// Returns a copy of the browser, for parallel requests.
     pub(crate) fn operator(&self) -> Operator {
         self.operator.clone()
     }
 
-    /// Which sends this with each request.
+    /// Adds a header to each request.
     pub(crate) fn sending(mut self, name: &'static str, value: &str) -> Self {
         self.operator.headers.push((name, value.to_owned()));
         self
     }
 
-    /// The session's cookie.
+    /// Returns the session's cookie.
     pub(crate) fn session(&self) -> Option<&str> {
         self.cookies.get("keyproof-account").map(|it| &**it)
     }
 
-    /// Pastes a new token of these scopes into the console's form, and gives the token.
+    /// Signs in to the console with a new token of these scopes, and returns the token.
     pub(crate) async fn sign_in_as(&mut self, scopes: &[&str]) -> String {
         let token = self.site.operator_token(scopes, None).await;
         self.paste(&token).await.is(200);
         token
     }
 
-    /// Pastes a token into the console's form.
+    /// Submits a token in the console's sign-in form.
     pub(crate) async fn paste(&mut self, token: &str) -> Answer {
         self.get("/console/sign-in").await.is(200);
         self.submit("/console/sign-in", &[("token", token)]).await
     }
 
-    /// The console's session.
+    /// Returns the console session's cookie.
     pub(crate) fn console(&self) -> Option<&str> {
         self.cookies.get("keyproof-console").map(|it| &**it)
     }
 
-    /// Types the password.
+    /// Submits the name and the password.
     pub(crate) async fn sign_in(&mut self, name: &str) -> Answer {
         self.get("/account/sign-in").await.is(200);
         let fields = [("name", name), ("password", PASSWORD)];
         self.submit("/account/sign-in", &fields).await
     }
 
-    /// Types the password, and the code.
+    /// Submits the password, and then the code.
     pub(crate) async fn sign_in_with(&mut self, phone: &Phone, trust: bool) -> Answer {
         self.sign_in(ADA).await.is(200);
         let code = phone.shows(self.site.now());

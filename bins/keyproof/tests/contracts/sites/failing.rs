@@ -1,5 +1,5 @@
-//! A store that fails under the pages: each of them, and each of their forms, is answered by a page of its site that says so,
-//! nothing is done, and nobody loses their session by it.
+//! A store that fails below the pages. Every page and form is answered by a page of its site that reports the failure, nothing is
+//! changed, and no session is lost.
 
 use keyproof_service::{
     accounts::{NewUser, Role},
@@ -20,10 +20,10 @@ use crate::{
 const NAME: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse";
 
-/// What is said to whoever came with a session, where that is certain.
+/// The statement for a user with a session, shown only where it is certain.
 const STAYS: &str = "This did not sign you out.";
 
-/// The pages that are answered although the store does not.
+/// The pages that work without the store.
 const WITHOUT: [&str; 4] = [
     "/account/help",
     "/account/sign-in",
@@ -31,7 +31,7 @@ const WITHOUT: [&str; 4] = [
     "/console/sign-in",
 ];
 
-/// The forms that change nothing here, or what there is none of.
+/// The forms that change nothing here, or whose objects do not exist.
 const UNCHANGING: &[&str] = &[
     "/account/code",
     "/account/phone/remove",
@@ -52,7 +52,7 @@ fn template(path: &str) -> &str {
     path.split('?').next().unwrap()
 }
 
-/// What is filled in.
+/// The contents of a form.
 enum Filled<'a> {
     Fields(Vec<(&'a str, &'a str)>),
     Parts(Vec<(&'a str, &'a [u8])>),
@@ -60,7 +60,7 @@ enum Filled<'a> {
 
 use Filled::{Fields, Parts};
 
-/// A site with one of everything, and two who are signed in.
+/// A site with one object of each kind, and two users who are signed in.
 struct Scene {
     engine: std::sync::Arc<FaultyEngine>,
     site: Site,
@@ -69,9 +69,9 @@ struct Scene {
     token: String,
     /// The path of Ada's page in the console.
     user: String,
-    /// The tag of the certificate.
+    /// The etag of the certificate.
     etag: String,
-    /// A fingerprint of nothing.
+    /// A fingerprint that matches nothing.
     zeros: String,
     maker: Manufacturer,
 }
@@ -313,7 +313,7 @@ impl Scene {
         ]
     }
 
-    /// Who visits this page.
+    /// Returns the user of this page.
     fn visitor(&self, path: &str) -> Operator {
         if path.starts_with("/account") {
             self.ada.clone()
@@ -324,7 +324,7 @@ impl Scene {
 
     async fn fill_in(&self, path: &str, filled: &Filled<'_>) -> (Operator, Answer) {
         let mut visitor = self.visitor(path);
-        // A form of before signing in is bound to another cookie.
+        // A form before the sign-in is bound to another cookie.
         if ["/account/sign-in", "/account/code", "/console/sign-in"].contains(&path) {
             visitor = Operator::at(self.site.server.address());
             visitor
@@ -339,7 +339,7 @@ impl Scene {
         (visitor, answer)
     }
 
-    /// Both are signed in still.
+    /// Asserts that both are still signed in.
     async fn stays(&self, after: &str) {
         for (visitor, home) in [(&self.ada, "/account"), (&self.ops, "/console")] {
             let status = visitor.clone().get(home).await.status;
@@ -348,7 +348,7 @@ impl Scene {
     }
 }
 
-/// A page of the site that the path is of, which says this; and no cookie is changed.
+/// Asserts a page of the path's site that contains this text, and that no cookie is changed.
 #[track_caller]
 fn assert_page(visitor: &Operator, answer: &Answer, path: &str, says: &str) {
     let header = |name: &str| {
@@ -458,11 +458,11 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
             if answer.status == status {
                 assert_page(&visitor, &answer, path, says);
                 if fate == Commits::LostUnmade {
-                    // A session may have ended by it.
+                    // The failed request may have ended a session.
                     visitor.sees_not(STAYS);
                 }
             } else {
-                // Nothing was to be changed: it is refused, or as it was to be.
+                // There was nothing to change: the form is rejected, or everything is already as requested.
                 let is_refused = [303, 404, 409, 422].contains(&answer.status.as_u16());
                 let changes_nothing = UNCHANGING.iter().any(|end| template(path).ends_with(end));
                 assert!(is_refused && changes_nothing, "{path}: {}", answer.status);
@@ -470,7 +470,7 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
             scene.stays(path).await;
         }
     }
-    // So all of it can be done still.
+    // So everything still exists.
     let mut ops = scene.ops.clone();
     for path in [
         "/console/tills/default/device?id=till",
@@ -485,7 +485,7 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
     }
 }
 
-/// It may live, and nothing is said of it.
+/// The session may be valid, and the page makes no statement about it.
 #[tokio::test]
 async fn no_session_is_thrown_away_while_the_store_cannot_say_whether_it_lives() {
     let scene = Scene::set().await;

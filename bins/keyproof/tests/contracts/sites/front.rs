@@ -60,7 +60,7 @@ async fn the_front_page_is_in_the_language_that_was_chosen_else_asked_for() {
     browser.get("/?lang=en").await.is(200);
     browser.sees("<html lang=\"en\">");
     browser.sees("<a href=\"/?lang=de\" lang=\"de\" hreflang=\"de\">Deutsch</a>");
-    // It is kept, here and at the account.
+    // The choice is stored, for this page and for the account.
     browser.get("/").await.is(200);
     browser.sees("<html lang=\"en\">");
     browser.get("/account/sign-in").await.is(200);

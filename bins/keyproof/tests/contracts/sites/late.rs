@@ -1,5 +1,4 @@
-//! Forms whose end comes when the session that they are sent in is over already: whoever has stolen a cookie may have sent
-//! their beginning before.
+//! Forms whose end arrives when their session is already over: somebody with a stolen cookie may have sent the beginning before.
 
 use crate::{
     emnify::{
@@ -38,7 +37,7 @@ async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
     let fields = [("key", &*key)];
     let late = ada.post_late("/account/phone/remove", &fields, out).await;
     assert_eq!(late.is(303).location(), "/account/sign-in?over");
-    // The phone is asked for as before.
+    // The phone is still required.
     let mut again = Browser::new(&site);
     again.sign_in_with(&phone, false).await.is(200);
     again.next_step();
@@ -73,7 +72,7 @@ async fn nothing_is_done_at_console_in_a_session_that_was_ended_meanwhile() {
     assert_eq!(late.is(303).location(), "/console/sign-in?over");
     assert_eq!(suspended().await.0, before);
 
-    // Nor with a token that was revoked.
+    // The same for a token that was revoked.
     ops.paste(&token).await.is(200);
     ops.get(&path).await.is(200);
     let revoke = async {

@@ -1,4 +1,4 @@
-//! The sites, as a browser without scripts sees them over a socket, with the clock in the test's hand.
+//! The sites, as a browser without scripts sees them over a socket, with the clock controlled by the test.
 
 mod account;
 mod browser;

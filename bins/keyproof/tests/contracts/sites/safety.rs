@@ -1,4 +1,4 @@
-//! What keeps strangers, neighbours and other pages out.
+//! The protection against strangers, neighbouring hosts and other pages.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn cookies(headers: &HeaderMap) -> Vec<&str> {
     all.map(|cookie| cookie.to_str().unwrap()).collect()
 }
 
-/// A page elsewhere can lead a browser here, which then sends no cookie, but keeps those that it is given.
+/// A page elsewhere can direct a browser here. The browser then sends no cookies, but stores those in the answer.
 #[tokio::test]
 async fn no_page_elsewhere_signs_anybody_out() {
     let site = Site::start().await;
@@ -52,7 +52,7 @@ async fn no_page_elsewhere_signs_anybody_out() {
     }
 }
 
-/// A neighbour's page can lead a browser here with its cookies (`SameSite` is of the site, not of the host).
+/// A page on a neighbouring host can direct a browser here with its cookies (`SameSite` refers to the site, not to the host).
 #[tokio::test]
 async fn no_page_elsewhere_has_us_say_that_something_was_done() {
     let site = Site::start().await;
@@ -98,7 +98,7 @@ async fn a_form_is_taken_from_our_own_page_alone() {
     ada.get("/account/sign-in").await.is(200);
     let ours = ada.csrf();
     let fields = [("name", ADA), ("password", PASSWORD)];
-    // Without the text, with another's, and without the cookie.
+    // Without the CSRF token, with another user's, and without the cookie.
     let mut stranger = Browser::new(&site);
     stranger.get("/account/sign-in").await.is(200);
     let theirs = stranger.csrf();
@@ -114,7 +114,7 @@ async fn a_form_is_taken_from_our_own_page_alone() {
         .post_with("/account/sign-in", &ours, &fields)
         .await
         .is(403);
-    // From another origin, as either header tells.
+    // From another origin, according to either header.
     for (name, value) in [
         ("origin", "https://evil.example"),
         ("origin", "null"),
@@ -133,10 +133,10 @@ async fn a_form_is_taken_from_our_own_page_alone() {
     own.post_with("/account/sign-in", &ours, &fields)
         .await
         .is(303);
-    // Nobody was counted for what was forged.
+    // Forged attempts are not counted.
     site.password(ADA, PASSWORD).await.is(200);
 
-    // Signed in, the text is another, and that of before is none.
+    // After the sign-in there is a new CSRF token, and the former one is invalid.
     ada.post_with("/account/sign-in", &ours, &fields)
         .await
         .is(303);
@@ -234,7 +234,7 @@ async fn a_session_ends_with_what_ends_its_user() {
             }
             _ => accounts.remove_user(ADA, &command).await.map(drop).unwrap(),
         }
-        // The overview reads the user anew, and would see it by itself.
+        // The overview reads the user again, and would notice by itself.
         for path in ["/account", "/account/activity", "/account/password"] {
             ada.get(path).await.is(303);
         }
@@ -257,7 +257,7 @@ async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alo
         "{cookie}"
     );
 
-    // Behind a proxy that speaks TLS with its client.
+    // Behind a proxy that uses TLS with its client.
     let proxied = |proto: &'static str| {
         let call = site.call("GET", "/account/sign-in").of_another_dialect();
         let call = call.header("x-forwarded-for", "198.51.100.7");
@@ -273,7 +273,7 @@ async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alo
         "{cookie}"
     );
 
-    // One that does not.
+    // Behind a proxy that does not.
     let answer = proxied("http").await;
     assert!(cookies(&answer.is(403).headers).is_empty());
     assert!(String::from_utf8_lossy(&answer.body).contains("https://"));
@@ -283,7 +283,7 @@ async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alo
 async fn what_a_neighbour_has_a_browser_keep_shuts_nobody_out() {
     let site = Site::start().await;
     let mut ada = Browser::new(&site);
-    // Of another program under the same name, and before ours in the same line.
+    // Another program's cookie of the same name, before ours in the same line.
     ada.cookies.insert("a".to_owned(), "Zoë".to_owned());
     ada.sign_in(ADA).await.is(200);
     ada.get("/account/devices").await.is(200);
@@ -291,7 +291,7 @@ async fn what_a_neighbour_has_a_browser_keep_shuts_nobody_out() {
     ada.get("/console").await.is(200);
 }
 
-/// Looking for events takes places that all share.
+/// Searches for events use a limited number of places, which all users share.
 #[tokio::test]
 async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses() {
     let engine = FaultyEngine::new();
@@ -302,7 +302,7 @@ async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses(
     let (mut ada, mut bob) = (Browser::new(&site), Browser::new(&site));
     ada.sign_in(ADA).await.is(200);
     bob.sign_in(BOB).await.is(200);
-    // All of them come to the trail in step with each other.
+    // All requests reach the trail at the same time.
     engine.stall();
     engine.steps();
     let asked = |mut who: Operator, path: &'static str| {
@@ -333,7 +333,7 @@ async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses(
         shown += usize::from(status == 200);
     }
     assert!((1..40).contains(&shown), "{shown}");
-    // What else an overview shows is shown.
+    // The rest of the overview is shown.
     let mut without = 0;
     for overview in overviews {
         let (status, page) = overview.await.unwrap();
@@ -379,7 +379,7 @@ async fn names_from_outside_are_text_on_a_page() {
         .await;
     browser.sees_not("<script>");
     browser.sees_not("<b>Org");
-    // What was typed comes back as it was typed.
+    // The form contains the text as it was typed.
     let mut other = Browser::new(&site);
     other.get("/account/sign-in").await.is(200);
     other
@@ -445,7 +445,7 @@ async fn neither_the_store_nor_the_page_has_a_session_in_the_clear() {
         assert!(!String::from_utf8_lossy(row.json()).contains(&session));
         assert!(!row.key().to_string().contains(&session));
     }
-    // What has the form of a session, and is none.
+    // Values in a session's form that are not one.
     for wrong in ["x", &session[1..], &session.replace(&session[..1], "_")] {
         ada.cookies
             .insert("keyproof-account".to_owned(), wrong.to_owned());

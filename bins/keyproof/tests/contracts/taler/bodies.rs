@@ -1,4 +1,4 @@
-//! What a body may be: JSON's rules, sizes, compression.
+//! Valid and invalid bodies: JSON's rules, sizes, compression.
 
 use std::io::Write;
 
@@ -41,7 +41,7 @@ async fn each_member_is_what_the_contract_says_or_named() {
         ("otp_device_id", json!(5)),
         ("otp_device_id", json!("")),
         ("otp_device_id", json!("x".repeat(4097))),
-        // Clients take them out of the URLs that would reach them.
+        // Clients remove these from URLs.
         ("otp_device_id", json!(".")),
         ("otp_device_id", json!("..")),
         ("otp_device_description", json!(["x"])),
@@ -70,7 +70,7 @@ async fn each_member_is_what_the_contract_says_or_named() {
             .await
             .refuses_field(name);
     }
-    // What has the right type says why it is not taken.
+    // For a value of the right type, the answer contains the reason for its rejection.
     for (name, wrong, why) in [
         ("otp_device_id", "x".repeat(4097), "at most 4096 bytes"),
         ("otp_device_id", ".".to_owned(), "neither . nor .."),
@@ -95,7 +95,7 @@ async fn each_member_is_what_the_contract_says_or_named() {
         .send()
         .await;
     answer.refuses_field("otp_ctr");
-    // Nothing of all that was stored.
+    // None of these was stored.
     let listed = site.get(DEVICES).bearer(token).send().await;
     assert_eq!(listed.json, json!({ "otp_devices": [] }));
 }
@@ -168,7 +168,7 @@ async fn patch_bodies_follow_the_same_rules() {
     let detail = refused.json["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("at most 4096 bytes"), "{refused:?}");
     patch("{").await.refuses(400, 22);
-    // Existence comes before the body.
+    // Existence is checked before the body.
     let unknown = site
         .call("PATCH", "/private/otp-devices/none")
         .bearer(token)
@@ -209,7 +209,7 @@ async fn what_is_no_json_object_is_400() {
         .send()
         .await
         .refuses(400, 22);
-    // Whatever it is called: what counts is what it is.
+    // The content type is ignored; only the content matters.
     for content_type in [
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -228,7 +228,7 @@ async fn bodies_may_be_compressed_and_stay_bounded() {
     let site = Site::start().await;
     let token = &site.token("all").await;
     let description = "long ".repeat(800);
-    // A member that nobody asks for.
+    // A member that is not used.
     let more = "more ".repeat(2_000);
     let body = with(
         device("till"),

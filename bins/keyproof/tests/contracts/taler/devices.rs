@@ -110,13 +110,13 @@ async fn absent_members_are_left_out_of_answers() {
     );
 }
 
-/// A list has no pages, and is in memory whole until its client has read it.
+/// A list has no pages, and is in memory as a whole until its client has read it.
 #[tokio::test]
 async fn whoever_does_not_read_lists_has_few_of_them() {
     let site = Site::start().await;
     let token = &site.token_of("shop").await;
     let path = "/instances/shop/private/otp-devices";
-    // More than the system takes for a client that does not read: each of these characters is six in JSON.
+    // More than the system buffers for a client that does not read: each of these characters is six in JSON.
     let description = "\u{1}".repeat(4_096);
     for number in 0..400 {
         let body = with(
@@ -135,14 +135,14 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
         let head =
             format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        // It is being answered.
+        // The answer has begun.
         stream.read_exact(&mut [0; 100]).await.unwrap();
         stream
     };
     let unread = [begun().await, begun().await];
     let refused = list().await;
     assert_eq!(refused.refuses(503, 77).header("retry-after"), "1");
-    // Nobody else is shut out, and nothing but lists.
+    // No other token is refused, and nothing but lists.
     let other = site.get(DEVICES).bearer(&site.token("all").await);
     other.send().await.is(200);
     let shown = site.get(&format!("{path}/7")).bearer(token).send();
@@ -160,7 +160,7 @@ struct Vector {
     otp_code: Option<String>,
 }
 
-/// The vectors were made by Taler's own code.
+/// Taler's own code made the vectors.
 #[tokio::test]
 async fn codes_are_those_of_the_published_vectors() {
     let site = Site::start().await;
@@ -179,7 +179,7 @@ async fn codes_are_those_of_the_published_vectors() {
         }
         let shown = site.get(&path(&query)).bearer(token).send().await;
         if vector.price.is_some() && vector.otp_code.is_none() {
-            // Taler's own code is silent about a price that it cannot read.
+            // Taler's own code ignores a price that it cannot parse.
             assert_eq!(shown.refuses(400, 26).json["detail"], "price");
             unreadable += 1;
             continue;
@@ -258,7 +258,7 @@ async fn queries_are_checked_whether_they_are_used_or_not() {
             );
         }
     }
-    // A device that is not there comes first.
+    // Existence is checked first.
     show("none?price=x").await.refuses(404, 2021);
 }
 
@@ -399,7 +399,7 @@ async fn ids_are_any_text_percent_encoded() {
             .await
             .is_empty();
     }
-    // The longest that is taken, each byte of which is written as three.
+    // The longest accepted id, each byte of which is encoded as three.
     let (longest, encoded) = ("/".repeat(4_096), "%2F".repeat(4_096));
     site.add(token, device(&longest)).await;
     site.get(&path(&encoded)).bearer(token).send().await.is(200);

@@ -1,4 +1,4 @@
-//! What is Taler's own: how a site is set up for it, and what its requests and answers are like.
+//! The parts specific to Taler: the setup of its site, its requests and answers.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 
 use crate::taler::site::{Answer, Call, Flag, Site, console_origin, keeper, secret};
 
-/// When the clock starts, in seconds.
+/// The initial time of the clock, in seconds.
 pub(crate) const START: u64 = 1_700_000_000;
 
-/// The password of every instance.
+/// The password of all instances.
 pub(crate) const PASSWORD: &str = "correct horse";
 
 /// The key of RFC 6238's appendix B.
 pub(crate) const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-/// The longest body.
+/// The maximum length of a body.
 pub(crate) const LIMIT: usize = 60_000;
 
 pub(crate) const DEVICES: &str = "/private/otp-devices";
@@ -27,7 +27,7 @@ pub(crate) const DEVICES: &str = "/private/otp-devices";
 pub(crate) const TOKEN: &str = "/private/token";
 
 impl Site {
-    /// With the instances `default` and `shop`.
+    /// Starts with the instances `default` and `shop`.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -78,7 +78,7 @@ impl Site {
             .await
     }
 
-    /// A token of the default instance, with `secret-token:`.
+    /// Returns a token of the default instance, with `secret-token:`.
     pub(crate) async fn token(&self, scope: &str) -> String {
         let answer = self
             .login(json!({ "scope": scope, "duration": { "d_us": "forever" } }))
@@ -89,7 +89,7 @@ impl Site {
             .to_owned()
     }
 
-    /// A token of another instance, made past the server.
+    /// Returns a token of another instance, created without the server.
     pub(crate) async fn token_of(&self, instance: &str) -> String {
         let devices = &self.console.otp_devices;
         let login = devices
@@ -114,7 +114,7 @@ impl Site {
     }
 }
 
-/// The body that adds a device.
+/// Returns the body that adds a device.
 pub(crate) fn device(id: &str) -> Value {
     json!({
         "otp_device_id": id,
@@ -124,7 +124,7 @@ pub(crate) fn device(id: &str) -> Value {
     })
 }
 
-/// A body with some members set, or taken out where they are `null`.
+/// Returns a body with some members replaced, or removed where they are `null`.
 pub(crate) fn with(mut body: Value, members: Value) -> Value {
     for (name, value) in members.as_object().unwrap() {
         body[name] = value.clone();
@@ -135,7 +135,7 @@ pub(crate) fn with(mut body: Value, members: Value) -> Value {
     body
 }
 
-/// What every answer has.
+/// Asserts the properties of every answer.
 fn every_answer(answer: &Answer, is_head: bool) {
     for cors in [
         "access-control-allow-origin",
@@ -164,13 +164,13 @@ impl Call {
 }
 
 impl Answer {
-    /// 204
+    /// Asserts an answer with status 204.
     #[track_caller]
     pub(crate) fn is_empty(&self) {
         self.is(204);
     }
 
-    /// A refusal in Taler's shape, with this status and code and nothing else in it but what the caller then checks.
+    /// Asserts a refusal in Taler's form, with this status and code; the caller may check further members.
     #[track_caller]
     pub(crate) fn refuses(&self, status: u16, code: u16) -> &Self {
         self.is(status);
@@ -197,7 +197,7 @@ impl Answer {
         self
     }
 
-    /// 400/22 about a member of the body.
+    /// Asserts a refusal 400/22 of a member of the body.
     #[track_caller]
     pub(crate) fn refuses_field(&self, name: &str) {
         self.refuses(400, 22);

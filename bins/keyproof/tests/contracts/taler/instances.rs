@@ -1,4 +1,4 @@
-//! Instances, and what commands do to them while the server runs.
+//! Instances, and the effect of commands on them while the server runs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Guesses at an instance's password: whom they shut out, and for how long.
+//! Wrong guesses of an instance's password: who is locked out, and for how long.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::taler::{
 
 const HOME: &str = "192.0.2.1";
 
-/// A site behind a proxy, so that a test says where it comes from.
+/// A site behind a proxy, so that a test can choose the client's address.
 async fn site() -> Site {
     let proxies = vec!["127.0.0.0/8".into()];
     Site::start_with(&[
@@ -30,7 +30,7 @@ async fn log_in(site: &Site, address: &str, password: &str) -> Answer {
     call.basic("shop", password).send().await
 }
 
-/// As many wrong passwords as are judged.
+/// Sends wrong passwords until the instance is locked.
 async fn lock(site: &Site, address: &str) {
     for _ in 0..2 {
         log_in(site, address, "wrong horse")
@@ -53,7 +53,7 @@ async fn of_twelve_wrong_passwords_in_a_row_three_are_judged() {
         refused.refuses(429, 2127);
         assert_eq!(refused.header("retry-after"), "240");
     }
-    // Under another name too: it is the instance's password all the same.
+    // With another name too, because it is still the instance's password.
     let call = site.post(&format!("/instances/shop{TOKEN}"), &json!({}));
     call.basic("default", PASSWORD)
         .send()
@@ -75,7 +75,7 @@ async fn a_strangers_guesses_do_not_shut_out_where_a_login_came_from_before() {
         log_in(&site, HOME, PASSWORD).await.is(200);
         site.clock.advance(Duration::from_secs(300));
     }
-    // It locks for itself, and shuts out nobody else.
+    // The lock affects this address alone.
     lock(&site, HOME).await;
     log_in(&site, "198.51.100.1", PASSWORD).await.is(200);
 }

@@ -137,7 +137,7 @@ async fn a_wrong_name_or_password_is_401_and_comes_before_the_body() {
         let answer = call.send().await;
         answer.refuses(401, 2015);
         assert!(answer.header("www-authenticate").contains("Basic"));
-        // Three in a row would lock.
+        // Three attempts in a row would lock.
         site.clock.advance(Duration::from_secs(24 * 60 * 60));
     }
     let answer = site
@@ -187,7 +187,7 @@ async fn a_refreshable_token_gives_others_within_its_own_scope() {
     }
     refresh(&full, "readonly").await.refuses(403, 16);
 
-    // Permission comes before the body.
+    // Permission is checked before the body.
     let plain = site.token("all").await;
     let answer = site
         .call("POST", TOKEN)
@@ -228,7 +228,7 @@ async fn a_token_ends_when_it_says() {
 #[tokio::test]
 async fn a_revoked_token_is_unknown() {
     let site = Site::start().await;
-    // Every scope may give its own token back.
+    // A token with any scope may revoke itself.
     for scope in ["all", "readonly", "order-simple"] {
         let token = site.token(scope).await;
         site.delete(TOKEN).bearer(&token).send().await.is_empty();
@@ -285,7 +285,7 @@ async fn tokens_are_told_apart_by_what_is_wrong_with_them() {
     }
     let twice = site.get(DEVICES).bearer(&token).bearer(&token);
     twice.send().await.refuses(400, 23);
-    // The last is what taler-php sends once it has logged in.
+    // The last form is what taler-php sends after a login.
     for accepted in [format!("bearer {token}"), format!("BEARER  {token}"), token] {
         site.get(DEVICES)
             .header("authorization", &accepted)
@@ -327,7 +327,7 @@ async fn scopes_reach_what_the_contract_says() {
             }
         }
     }
-    // Permission comes before existence and body.
+    // Permission is checked before existence and body.
     let readonly = site.token("readonly").await;
     let unknown = site
         .call("PATCH", "/private/otp-devices/none")
@@ -368,7 +368,7 @@ async fn an_address_has_so_many_passwords_judged_a_window() {
         let call = site.post(&path, &json!({ "scope": "all" }));
         call.basic(instance, "wrong horse").send()
     };
-    // Where there is no password, nothing is hashed, and nothing counts.
+    // Without a password nothing is hashed and nothing is counted.
     for _ in 0..5 {
         log_in("default").await.refuses(401, 2015);
         log_in("nowhere").await.refuses(404, 2000);
@@ -379,7 +379,7 @@ async fn an_address_has_so_many_passwords_judged_a_window() {
     let refused = log_in("shop").await;
     refused.refuses(429, 2127);
     assert_eq!(refused.header("retry-after"), "300");
-    // One table for all dialects.
+    // All dialects share one table.
     let body = json!({ "username": "a", "password": "b" }).to_string();
     let elsewhere = site.call("POST", "/api/v1/authenticate");
     elsewhere
@@ -388,7 +388,7 @@ async fn an_address_has_so_many_passwords_judged_a_window() {
         .send()
         .await
         .is(429);
-    // A day later no wrong password is counted any more either.
+    // A day later the wrong passwords are forgotten.
     site.clock.advance(Duration::from_secs(24 * 60 * 60));
     log_in("shop").await.refuses(401, 2015);
 }

@@ -1,5 +1,5 @@
-//! The contract of GNU Taler's OTP devices, line by line, as a client sees it over a socket, with the clock in the
-//! test's hand and the commands' own use cases beside the server on the same store.
+//! The contract of GNU Taler's OTP devices, line by line, as a client sees it over a socket, with the clock controlled by the test,
+//! and the commands' own use cases beside the server on the same store.
 
 mod bodies;
 mod config;

@@ -1,4 +1,4 @@
-//! Paths, methods, and what the stack refuses in this dialect's shape.
+//! Paths, methods, and refusals by the HTTP stack in this dialect's form.
 
 use crate::taler::{
     dialect::{DEVICES, TOKEN},
@@ -57,7 +57,7 @@ async fn other_methods_are_405_with_those_that_there_are() {
         ),
     ] {
         for method in methods {
-            // Before authentication, and whatever the instance.
+            // Before authentication, for any instance.
             for prefix in ["", "/instances/shop", "/instances/nowhere"] {
                 let answer = site.call(method, &format!("{prefix}{path}")).send().await;
                 if *method == "HEAD" {

@@ -1,4 +1,4 @@
-//! Every other loss, which CI's time is too short for.
+//! All other losses of a leader, which take too long for CI.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn what_was_acknowledged_survives_a_leader_without_a_network() {
     run.keeps_its_promises().await;
 }
 
-/// Servers that have all machines in their URL do not wait for the one that says nothing.
+/// Servers with all machines in their URL do not wait for the one that does not respond.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test cluster` runs it"]
 async fn what_was_acknowledged_survives_a_silent_leader_without_a_proxy() {
@@ -57,7 +57,7 @@ async fn what_was_acknowledged_survives_a_switchover() {
     run.keeps_its_promises().await;
 }
 
-/// Nothing is acknowledged while one machine alone would have it.
+/// Nothing is acknowledged that only one machine has.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test cluster` runs it"]
 async fn nothing_is_acknowledged_without_a_standby_that_has_it() {
@@ -70,7 +70,7 @@ async fn nothing_is_acknowledged_without_a_standby_that_has_it() {
     for standby in standbys.clone() {
         run.database.kill(standby);
     }
-    // A round is counted with the last of its answers, which wait for a standby in vain.
+    // A round is counted after its last answer, and these answers wait for a standby in vain.
     sleep(Duration::from_secs(25)).await;
     let before = run.load.ledger().count();
     let add = ["instance", "add", "alone"];
@@ -83,7 +83,7 @@ async fn nothing_is_acknowledged_without_a_standby_that_has_it() {
     }
     run.goes_on(50).await;
     run.database.convalesce();
-    // And the one that had waited may go, too.
+    // The leader, which had waited, may be killed too.
     run.database.kill(leader);
     run.fails_over().await;
     run.database.bring_up(leader);
@@ -108,8 +108,8 @@ async fn what_was_acknowledged_survives_a_leader_whose_disk_is_full() {
     run.keeps_its_promises().await;
 }
 
-/// The leader goes on for a while after the others have chosen another; what it acknowledges then is lost. It is what
-/// the warning of `/readyz` is about.
+/// The leader continues for a while after the others have elected another one. What it acknowledges then is lost. `/readyz` warns
+/// of this.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test cluster` runs it"]
 async fn what_was_acknowledged_can_be_lost_with_asynchronous_replication() {
@@ -123,11 +123,11 @@ async fn what_was_acknowledged_can_be_lost_with_asynchronous_replication() {
     for other in MACHINES.into_iter().filter(|other| *other != alone) {
         run.database.machine(alone).cut_off_from(other);
     }
-    // It has the last word with clients for as long as it takes itself for the leader.
+    // It answers its clients as long as it believes that it is the leader.
     run.goes_on(50).await;
     run.fails_over().await;
     run.database.machine(alone).reconnect();
-    // So an operator is warned, once a server has looked.
+    // So an operator is warned, as soon as a server has checked.
     run.is_unsafe().await;
     let lost = run.losses();
     assert!(!lost.is_empty(), "nothing was lost");

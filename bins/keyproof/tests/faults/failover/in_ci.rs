@@ -1,4 +1,4 @@
-//! One loss of each kind.
+//! One example of each kind of loss.
 
 use super::{
     Run,
@@ -6,7 +6,7 @@ use super::{
     replicated::{MACHINES, Replication::Synchronous},
 };
 
-/// Servers that have all machines in their URL find the next leader themselves.
+/// Servers with all machines in their URL find the next leader themselves.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test failover` runs it"]
 async fn what_was_acknowledged_survives_a_kill_of_the_leader() {
@@ -21,7 +21,7 @@ async fn what_was_acknowledged_survives_a_kill_of_the_leader() {
     run.keeps_its_promises().await;
 }
 
-/// It does not know that another has taken over, and takes itself for the leader until it looks.
+/// The former leader does not know of its successor, and acts as leader until it checks.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test failover` runs it"]
 async fn what_was_acknowledged_survives_a_leader_that_comes_back_as_a_zombie() {
@@ -39,7 +39,7 @@ async fn what_was_acknowledged_survives_a_leader_that_comes_back_as_a_zombie() {
     run.keeps_its_promises().await;
 }
 
-/// Clients still reach it, the other machines do not.
+/// The clients can still reach it, but the other machines cannot.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test failover` runs it"]
 async fn what_was_acknowledged_survives_a_leader_that_is_cut_off_from_the_others() {

@@ -1,6 +1,6 @@
-//! Machines of a test's own: each a name space of processes and one of the network, on a bridge of the test's.
+//! The test's own machines: each is a process namespace and a network namespace, on a bridge of the test.
 //!
-//! The test runs in such name spaces itself, and all is gone with it, however it ends.
+//! The test itself runs in such namespaces, which disappear with it, however it ends.
 
 use std::{
     env,
@@ -21,10 +21,11 @@ const INNER: &str = "KEYPROOF_TEST_MACHINES";
 const BRIDGE: &str = "machines";
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The test's own address on the bridge. The network is that of RFC 2544's benchmarks: nobody is reached by it.
+/// The test's own address on the bridge. The network is the one that RFC 2544 reserves for benchmarks, so that no real host is
+/// reached.
 pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 254);
 
-/// Whether this is the test itself. If not, runs it where it has processes, mounts and a network of its own.
+/// Returns whether this is the test itself. Otherwise runs the test with its own processes, mounts and network.
 pub(crate) fn is_inside(test: &str) -> bool {
     if env::var_os(INNER).is_some() {
         ip(&["link", "set", "lo", "up"]);
@@ -42,28 +43,28 @@ pub(crate) fn is_inside(test: &str) -> bool {
         .args(["--mount", "--net", "--pid", "--fork", "--mount-proc"])
         .arg("--kill-child")
         .env(INNER, "1")
-        // Such a test takes minutes, and says how far it is.
+        // Such a test takes minutes, so it prints its progress.
         .stderr(Stdio::inherit());
     run_again(test, &mut unshare, &["--ignored"], "name spaces of its own");
     false
 }
 
-/// A machine that is on.
+/// A running machine.
 pub(crate) struct Machine {
-    /// From 1 on.
+    /// Numbers start at 1.
     number: u8,
     holder: Child,
     /// Its first process, which reaps the others.
     first: Pid,
     folder: PathBuf,
-    /// Whose servers run on it: user and group.
+    /// The user and group of the servers on it.
     owner: [u32; 2],
     entered: Vec<Child>,
 }
 
 impl Machine {
-    /// Switches it on, with its data in a folder of this one, on a disk of so many bytes. That is in memory, which outlives
-    /// every process: a slow disk of the machine that tests would only have etcd and Patroni choose leaders unasked.
+    /// Starts the machine, with its data in a subfolder of `folder`, on a disk of `disk` bytes. The disk is in memory, which
+    /// survives the end of every process: on a slow real disk, etcd and Patroni would change leaders for no reason.
     pub(crate) fn start(number: u8, folder: &Path, owner: [u32; 2], disk: u64) -> Self {
         let folder = folder.join(format!("machine{number}"));
         fs::create_dir(&folder).unwrap();
@@ -104,7 +105,7 @@ impl Machine {
         &self.folder
     }
 
-    /// A file that the servers can read.
+    /// Writes a file that the servers can read.
     pub(crate) fn write(&self, name: &str, contents: &str) -> PathBuf {
         let path = self.folder.join(name);
         fs::write(&path, contents).unwrap();
@@ -112,7 +113,7 @@ impl Machine {
         path
     }
 
-    /// A program on it.
+    /// Returns a command that runs on the machine.
     pub(crate) fn command(&self, program: &str) -> Command {
         let [user, group] = self.owner;
         let mut command = self.enter();
@@ -125,7 +126,7 @@ impl Machine {
         command
     }
 
-    /// Runs a server on it, whose words go to a file.
+    /// Starts a server on the machine, with its output in a file.
     pub(crate) fn serve(&mut self, log: &str, command: &mut Command) {
         let path = self.folder.join(log);
         let log = File::options().create(true).append(true).open(path);
@@ -138,17 +139,17 @@ impl Machine {
         self.entered.push(child);
     }
 
-    /// Sends a signal to every process of these names; answers whether there was one.
+    /// Sends a signal to every process with one of these names. Returns whether there was one.
     pub(crate) fn signal(&self, names: &[&str], signal: Signal) -> bool {
         let processes = self.processes(names);
         for process in &processes {
-            // An error says that it is gone already.
+            // An error means that it has ended already.
             let _ = kill_process(*process, signal);
         }
         !processes.is_empty()
     }
 
-    /// `kill -9` of every process of these names; returns when they are gone.
+    /// Kills every process with one of these names with SIGKILL. Returns when they are gone.
     pub(crate) fn kill(&self, names: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         while self.signal(names, Signal::KILL) {
@@ -157,12 +158,12 @@ impl Machine {
         }
     }
 
-    /// The end of its cable is pulled out.
+    /// Disconnects its network cable.
     pub(crate) fn unplug(&self) {
         ip(&["link", "set", &format!("machine{}", self.number), "down"]);
     }
 
-    /// Nothing gets from it to another machine, though both are reached from elsewhere.
+    /// Blocks traffic from this machine to another one; both remain reachable from elsewhere.
     pub(crate) fn cut_off_from(&self, other: u8) {
         self.ip(&["route", "add", "blackhole", &address(other).to_string()]);
     }
@@ -173,7 +174,7 @@ impl Machine {
         self.ip(&["route", "flush", "type", "blackhole"]);
     }
 
-    /// Leaves no byte free.
+    /// Fills the disk completely.
     pub(crate) fn fill_disk(&self) -> Ballast {
         let path = self.folder.join("ballast");
         let mut file = File::create(&path).unwrap();
@@ -218,7 +219,7 @@ impl Machine {
     }
 }
 
-/// A small disk of a machine's own, in memory.
+/// A small in-memory disk of a machine.
 pub(crate) struct Disk;
 
 impl Disk {
@@ -227,7 +228,7 @@ impl Disk {
     /// Enough until it is filled.
     pub(crate) const SMALL: u64 = 400 << 20;
 
-    /// Puts one below what is to be in this folder.
+    /// Mounts a disk below the later contents of this folder.
     pub(crate) fn mount(folder: &Path, bytes: u64, owner: [u32; 2]) {
         let [user, group] = owner;
         let options = format!("size={bytes},mode=0755,uid={user},gid={group}");
@@ -239,7 +240,7 @@ impl Disk {
     }
 }
 
-/// What fills a disk.
+/// A file that fills a disk.
 pub(crate) struct Ballast(PathBuf);
 
 impl Ballast {
@@ -249,7 +250,7 @@ impl Ballast {
 }
 
 impl Drop for Machine {
-    /// With its first process go all others.
+    /// All other processes end with its first one.
     fn drop(&mut self) {
         let _ = kill_process(self.first, Signal::KILL);
         let _ = self.holder.kill();
@@ -265,7 +266,7 @@ pub(crate) fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, 0, number)
 }
 
-/// User and group of somebody without privileges: PostgreSQL refuses to run as root.
+/// Returns the user and group of an unprivileged user, because PostgreSQL refuses to run as root.
 pub(crate) fn owner() -> [u32; 2] {
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let line = users.lines().find(|line| line.starts_with("postgres:"));

@@ -1,6 +1,6 @@
-//! A database of three machines whose leader is lost, under the load of clients of three servers.
+//! A database on three machines loses its leader, under the load of clients of three servers.
 //!
-//! `cargo xtask test failover` runs what `in_ci` has, `cargo xtask test cluster` all of it.
+//! `cargo xtask test failover` runs the tests in `in_ci`, and `cargo xtask test cluster` runs all.
 
 mod at_length;
 mod in_ci;
@@ -30,10 +30,10 @@ use crate::{
 
 const NODES: usize = 3;
 
-/// The variable that has [`BACK`] asserted, as the stage `cluster` does.
+/// The environment variable that makes [`BACK`] an assertion; the stage `cluster` sets it.
 const ON_TIME: &str = "KEYPROOF_FAILOVER_ON_TIME";
 
-/// How long after a machine has come to lead something has to be acknowledged again.
+/// The maximum time between a new leader and the next acknowledgement.
 const BACK: Duration = Duration::from_secs(5);
 
 /// Three servers on a database of three machines, under load.
@@ -41,7 +41,7 @@ struct Run {
     database: Replicated,
     cluster: Cluster,
     load: Load,
-    /// The machine that leads.
+    /// The machine that is the leader.
     leader: u8,
 }
 
@@ -50,13 +50,13 @@ impl Run {
         Self::start_on(replication, Disk::ROOMY, &Replicated::url()).await
     }
 
-    /// The same with servers that look for the leader themselves, without a proxy.
+    /// The same, with servers that find the leader themselves, without a proxy.
     async fn start_without_proxy() -> Self {
         let url = Replicated::url_of_all_machines();
         Self::start_on(Replication::Synchronous, Disk::ROOMY, &url).await
     }
 
-    /// The same on disks of so many bytes, with servers that know the database by this URL.
+    /// The same on disks of this many bytes, with servers that use this database URL.
     async fn start_on(replication: Replication, disk: u64, url: &str) -> Self {
         let seed = Seed::of_this_run();
         let database = Replicated::start(replication, disk);
@@ -73,13 +73,13 @@ impl Run {
         run
     }
 
-    /// Waits until so many more changes are acknowledged.
+    /// Waits for this many more acknowledged changes.
     async fn goes_on(&self, count: u64) {
         let ledger = self.load.ledger();
         ledger.acknowledged(ledger.count() + count).await;
     }
 
-    /// Waits for another leader, and for what it acknowledges.
+    /// Waits for another leader, and for changes that it acknowledges.
     async fn fails_over(&mut self) {
         let lost = Instant::now();
         let leader = self.database.leader_other_than(Some(self.leader));
@@ -91,7 +91,7 @@ impl Run {
             (led - lost).as_secs_f64(),
             back.as_secs_f64()
         );
-        // It is what operators are promised. The whole test command, on a machine that may do other work, only reports it.
+        // Operators are promised this time. The complete test command only prints it, because its machine may be busy.
         let kept = back < BACK;
         assert!(
             kept || env::var_os(ON_TIME).is_none(),
@@ -101,7 +101,7 @@ impl Run {
         self.goes_on(50).await;
     }
 
-    /// Waits until a server warns of its database.
+    /// Waits until a server warns about its database.
     async fn is_unsafe(&self) {
         let warned = async {
             while !self.warns().await {
@@ -122,13 +122,13 @@ impl Run {
         }
     }
 
-    /// Ends the load, and tells what was acknowledged and is not there.
+    /// Ends the load, and returns what was acknowledged but lost.
     fn losses(self) -> Vec<Deed> {
         self.database.convalesce();
         self.load.lost(&self.cluster.installation)
     }
 
-    /// Ends the load, and holds what is there against what was promised.
+    /// Ends the load, and compares the stored state with what was promised.
     async fn keeps_its_promises(self) {
         self.database.convalesce();
         let ledger = self.load.judge(&self.cluster.installation).await;

@@ -1,4 +1,4 @@
-//! A database on three machines: etcd, Patroni and PostgreSQL on each, and haproxy before them.
+//! A database on three machines: etcd, Patroni and PostgreSQL on each, and haproxy in front of them.
 
 use std::{
     io::{Read, Write},
@@ -21,9 +21,9 @@ use crate::node::PATIENCE;
 pub(crate) const MACHINES: [u8; 3] = [1, 2, 3];
 const PASSWORD: &str = "of-a-test";
 const PAUSE: Duration = Duration::from_millis(50);
-/// What Patroni may take to make up its mind, and a machine to catch up: far more than they need.
+/// The time limit for Patroni to elect a leader and for a machine to catch up, far more than they need.
 const CONVALESCENCE: Duration = Duration::from_secs(120);
-/// The programs that make a machine's database.
+/// The programs of a machine's database.
 const DATABASE: [&str; 2] = ["patroni", "postgres"];
 
 /// When a commit is acknowledged.
@@ -31,7 +31,7 @@ const DATABASE: [&str; 2] = ["patroni", "postgres"];
 pub(crate) enum Replication {
     /// Once one machine has it.
     Asynchronous,
-    /// Once two have it; never by one alone.
+    /// Once two machines have it, never by one alone.
     Synchronous,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Replicated {
 }
 
 impl Replicated {
-    /// Starts it, and waits until all machines have all.
+    /// Starts the database, and waits until all machines are up to date.
     pub(crate) fn start(replication: Replication, disk: u64) -> Self {
         let folder = tempfile::Builder::new().prefix("failover-").tempdir();
         let folder = folder.unwrap();
@@ -73,7 +73,7 @@ impl Replicated {
         url("keyproof")
     }
 
-    /// Without the proxy: a client goes on to the next machine until one takes writes.
+    /// The URL without the proxy: a client tries the machines in turn until one accepts writes.
     pub(crate) fn url_of_all_machines() -> String {
         let hosts = MACHINES.map(|number| format!("{}:5432", address(number)));
         format!(
@@ -95,7 +95,7 @@ impl Replicated {
         let own = machine.address();
         let members = MACHINES.map(|n| format!("m{n}=http://{}:2380", address(n)));
         let mut etcd = machine.command("etcd");
-        // Patroni 3.0 on the newer API puts its name over another's without looking, after a partition: see
+        // With etcd's newer API, Patroni 3.0 overwrites another machine's leader key without a check after a partition: see
         // docs/operate/failover.md.
         etcd.args([
             "--enable-v2=true",
@@ -118,28 +118,28 @@ impl Replicated {
     /// Starts a machine's database, as its supervisor would.
     pub(crate) fn bring_up(&mut self, number: u8) {
         let machine = self.machine_mut(number);
-        // Debian's own, whichever python3 is on the path.
+        // Debian's own python3, whichever one is on the path.
         let mut patroni = machine.command("/usr/bin/patroni");
         patroni.arg(machine.folder().join("patroni.yml"));
         machine.serve("patroni.log", &mut patroni);
     }
 
-    /// `kill -9` of a machine's database, and of what would start it again.
+    /// Kills a machine's database with SIGKILL, and whatever would restart it.
     pub(crate) fn kill(&self, number: u8) {
         self.machine(number).kill(&DATABASE);
     }
 
-    /// A machine's database stands still.
+    /// Stops all processes of a machine's database.
     pub(crate) fn freeze(&self, number: u8) {
         assert!(self.machine(number).signal(&DATABASE, Signal::STOP));
     }
 
-    /// And goes on, as if no time had passed.
+    /// Continues them, as if no time had passed.
     pub(crate) fn thaw(&self, number: u8) {
         self.machine(number).signal(&DATABASE, Signal::CONT);
     }
 
-    /// The leader hands over to another, in order.
+    /// Performs a planned switchover from the leader to another machine.
     pub(crate) fn switch_over(&self, from: u8) {
         let machine = self.machine(from);
         succeed(
@@ -157,7 +157,7 @@ impl Replicated {
         );
     }
 
-    /// Waits until a machine leads that is not this one.
+    /// Waits for a leader other than this machine.
     pub(crate) fn leader_other_than(&self, former: Option<u8>) -> u8 {
         let deadline = Instant::now() + CONVALESCENCE;
         loop {
@@ -181,7 +181,7 @@ impl Replicated {
         cluster["members"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until a leader has two standbys that have all it has.
+    /// Waits until a leader has two standbys that are up to date.
     pub(crate) fn convalesce(&self) {
         let deadline = Instant::now() + CONVALESCENCE;
         loop {
@@ -194,7 +194,7 @@ impl Replicated {
                     && Some(&member["timeline"]) == timeline
                     && member["lag"].as_u64().is_some_and(|lag| lag < 1 << 20)
             };
-            // Nobody but the one that was waited for may take over.
+            // Only the synchronous standby may take over.
             let is_waited_for = members
                 .iter()
                 .any(|member| member["role"] == "sync_standby");
@@ -210,7 +210,7 @@ impl Replicated {
         }
     }
 
-    /// What the leader answers.
+    /// Runs SQL on the leader, and returns the result.
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -248,7 +248,7 @@ fn url(database: &str) -> String {
     format!("postgres://keyproof:{PASSWORD}@{HERE}:5432/{database}")
 }
 
-/// The shortest times that Patroni lets one have: a machine that has not renewed its lead for eight seconds has lost it.
+/// The shortest times that Patroni allows: a machine that has not renewed its leader key for eight seconds has lost it.
 fn configuration(machine: &Machine, replication: Replication) -> String {
     let etcd = MACHINES.map(|number| format!("'{}:2379'", address(number)));
     let (own, folder) = (machine.address(), machine.folder().display());
@@ -288,7 +288,7 @@ fn configuration(machine: &Machine, replication: Replication) -> String {
     )
 }
 
-/// Leads to whichever machine Patroni says leads, and ends connections to one that does no more.
+/// Forwards connections to the machine that Patroni reports as the leader, and closes those to a former one.
 fn haproxy(folder: &Path) -> Child {
     let servers = MACHINES.map(|number| {
         let address = address(number);
@@ -313,7 +313,7 @@ fn haproxy(folder: &Path) -> Child {
         .expect("haproxy (`cargo xtask test tools` installs it)")
 }
 
-/// What a machine's Patroni answers, if it does.
+/// Returns the answer of a machine's Patroni, if there is one.
 fn get(number: u8, path: &str) -> Option<(u16, String)> {
     const SOON: Duration = Duration::from_secs(1);
     let address = SocketAddr::from((address(number), 8008));

@@ -1,4 +1,4 @@
-//! Certificates: several hands change one at the same entity tag, and prove possession with the same code.
+//! Certificates: several requests change one at the same entity tag, and prove possession with the same code.
 
 use std::{
     collections::BTreeMap,
@@ -83,7 +83,7 @@ fn at(call: Call, etag: &str) -> Call {
     call.header("if-match", value)
 }
 
-/// A client with a provisioning service of its own.
+/// A client with its own provisioning service.
 pub(super) struct Certificates {
     pub(super) worker: Worker,
     service: ProvisioningService,
@@ -97,7 +97,7 @@ impl Certificates {
         }
     }
 
-    /// The whole life of a certificate.
+    /// Runs the complete life of a certificate.
     pub(super) async fn live(&mut self, number: u32) {
         let name = format!("c{number}");
         let updates = self.worker.rng.u32(0..3);
@@ -178,7 +178,7 @@ impl Certificates {
     }
 }
 
-/// The entity tag first: it has no spaces.
+/// Starts with the entity tag, which contains no spaces.
 fn state(certificate: &Value) -> State {
     let etag = certificate["etag"].as_str().unwrap();
     let properties = &certificate["properties"];
@@ -195,13 +195,13 @@ fn etag(left: &Left) -> Option<&str> {
     }
 }
 
-/// What the table at the head of `dialect/dps/errors.rs` says.
+/// Follows the table at the head of `dialect/dps/errors.rs`.
 fn promise(removes: bool, reply: &Reply) -> Promise {
     let Reply::Answered(answer) = reply else {
         return Promise::Unknown;
     };
     match (answer.status, answer.json["code"].as_u64()) {
-        // There was none: somebody else was faster.
+        // It did not exist any more: another request was faster.
         (204, _) if removes => Promise::Refused,
         (200..300, _) => Promise::Done,
         (429, _) | (_, Some(503_002 | 503_003)) => Promise::NotDone,

@@ -1,4 +1,4 @@
-//! Second factors: several hands answer with the same code, from the phone or from the list of recovery codes.
+//! Second factors: several requests answer with the same code, from the phone or from the list of recovery codes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,23 +16,23 @@ use crate::{
 pub(crate) const PASSWORD: &str = "correct horse";
 const HANDS: usize = 2;
 const PERIOD: u64 = 30;
-/// How long after its activation the tests have a session make a list without a code: less than the five minutes that
-/// it may.
+/// The seconds after the activation in which the tests create a list of recovery codes without a code: less than the allowed five
+/// minutes.
 const WITHOUT_CODE: u64 = 240;
 
 /// A user with a phone.
 pub(crate) struct User {
     name: String,
-    /// As the audit trail calls the user.
+    /// The user's name in the audit trail.
     target: String,
     token: String,
     phone: Totp,
-    /// When its key was activated, in seconds since the Unix epoch.
+    /// The time of the key's activation, in seconds since the Unix epoch.
     activated_at: u64,
 }
 
 impl User {
-    /// Adds one, whose phone shows a code that it has not shown before from the next step on.
+    /// Adds a user whose phone shows an unused code from the next step on.
     pub(crate) async fn add(
         installation: &Installation,
         fleet: &Fleet,
@@ -68,17 +68,17 @@ impl User {
         }
     }
 
-    /// What the phone shows at a moment, in seconds since the Unix epoch.
+    /// Returns the phone's code at a time, in seconds since the Unix epoch.
     pub(crate) fn code(&self, at: u64) -> String {
         self.phone.code(at).to_string()
     }
 
-    /// One that it has not shown so far, and that is good already.
+    /// Returns a code that was not shown before and is accepted already.
     pub(crate) fn next_code(&self, now: &Reading) -> String {
         self.code(now.seconds() + PERIOD)
     }
 
-    /// One that it shows at no time near.
+    /// Returns a code that the phone shows at no time near now.
     pub(crate) fn wrong_code(&self, now: &Reading) -> String {
         let near: Vec<_> = (0..9)
             .map(|step| self.code(now.seconds() + PERIOD * step - PERIOD * 4))
@@ -87,12 +87,12 @@ impl User {
         codes.find(|code| !near.contains(code)).unwrap()
     }
 
-    /// Step one.
+    /// Returns the request for step one.
     pub(crate) fn login(&self, password: &str) -> Call {
         login(&self.name, password)
     }
 
-    /// Step two.
+    /// Returns the request for step two.
     pub(crate) fn answer(&self, challenge: &str, code: &str) -> Call {
         authenticate(&json!({ "mfa_token": challenge, "code": code }))
     }
@@ -106,16 +106,16 @@ fn authenticate(body: &Value) -> Call {
     Call::new("POST", "/api/v1/authenticate").json(body)
 }
 
-/// A user with several hands.
+/// A user who sends several requests at once.
 pub(super) struct Codes {
     pub(super) worker: Worker,
     user: User,
-    /// The latest step whose code was shown.
+    /// The latest step whose code was used.
     step: u64,
-    /// The recovery codes that are good unless used, by the names that they have in the ledger.
+    /// The recovery codes that are valid unless used, by their names in the ledger.
     codes: Vec<(String, String)>,
     lists: u32,
-    /// The recovery code that pays for the next list.
+    /// The recovery code that will authorise the next list.
     spare: Option<String>,
 }
 
@@ -136,8 +136,8 @@ impl Codes {
         }
     }
 
-    /// A list of recovery codes, some of which are used, and the phone's code whenever it shows a new one; or one that
-    /// it has shown before, now that its clock was set back. Now and then one is tried again.
+    /// Uses some recovery codes of a list, and the phone's code whenever there is a new one, or an old one if the clock was set
+    /// back. Occasionally a code is tried again.
     pub(super) async fn live(&mut self) {
         let used = self.worker.rng.usize(1..=4);
         let again = self.worker.rng.u8(..);
@@ -164,7 +164,7 @@ impl Codes {
         }
     }
 
-    /// Every recovery code that could still be good is tried once more.
+    /// Tries every recovery code that could still be valid once more.
     pub(super) async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
         let things = self.worker.things();
         for (thing, code) in self.codes.clone() {
@@ -182,10 +182,10 @@ impl Codes {
         }
     }
 
-    /// A new list, for a code that was not shown: the last of the list before, or the phone's. The first needs none, soon
-    /// after the activation. Without an answer neither the old one nor the new one is known to be good.
+    /// Creates a new list, authorised by an unused code: the last one of the previous list, or the phone's. Soon after the
+    /// activation the first list needs none. If there is no answer, neither the old list nor the new one is known to be valid.
     async fn make_codes(&mut self) -> bool {
-        // The clock is not set before the answer is there.
+        // The clock is not set before the answer has arrived.
         let now = self.worker.clock.read().await;
         let step = now.seconds() / PERIOD;
         let since_activation = now.seconds().abs_diff(self.user.activated_at);
@@ -197,7 +197,7 @@ impl Codes {
                 Some(self.user.code(step * PERIOD))
             }
             None => {
-                // Until the phone shows another.
+                // Waits until the phone shows another code.
                 drop(now);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 return false;
@@ -226,7 +226,7 @@ impl Codes {
         !self.codes.is_empty()
     }
 
-    /// All hands answer a challenge of their own with the same code.
+    /// Answers several challenges with the same code, all at once.
     async fn answer(&mut self, thing: &str, code: &str) {
         let mut answers = Vec::new();
         for _ in 0..HANDS {
@@ -249,7 +249,7 @@ fn spent() -> State {
     State::Is("spent".to_owned())
 }
 
-/// What the statuses say, and the message where one status has two meanings.
+/// Follows the statuses, and the message if a status has two meanings.
 fn promise(reply: &Reply) -> Promise {
     let Reply::Answered(answer) = reply else {
         return Promise::Unknown;

@@ -1,4 +1,4 @@
-//! Stations: several hands show one ticket of a device, and API keys come, are disabled, and go.
+//! Stations: several requests use one ticket of a device, and API keys are created, disabled and deleted.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const HANDS: usize = 2;
 const NAMESPACE: &str = "/api/tpm/namespaces/default";
 const API_KEYS: &str = "tpm_api_keys";
 
-/// A client with a manager, a category and a key of its own.
+/// A client with its own manager, category and key.
 pub(super) struct Stations {
     pub(super) worker: Worker,
     token: String,
@@ -47,7 +47,7 @@ impl Stations {
         stations
     }
 
-    /// A device that is provisioned and activated, and the whole life of an API key.
+    /// Provisions and activates a device, and runs the complete life of an API key.
     pub(super) async fn live(&mut self, number: u32) {
         self.activate(number).await;
         self.manage_key(number).await;
@@ -57,7 +57,7 @@ impl Stations {
         let prefix = format!("{}/", self.worker.name);
         for thing in self.worker.things() {
             let name = thing.strip_prefix(&prefix).unwrap_or_default();
-            // Nobody can ask whether a device is active; the trail tells.
+            // No request returns whether a device is active, but the trail has it.
             if name.starts_with(&self.worker.name) {
                 let state = self.look(name).await;
                 found.insert(thing, state);
@@ -95,7 +95,7 @@ impl Stations {
     }
 
     async fn manage_key(&mut self, number: u32) {
-        // No two clients have keys of one name.
+        // The names of keys are unique across clients.
         let name = format!("{}-key{number}", self.worker.name);
         let create = self.create_key(&name);
         let enabled = State::Is("enabled".to_owned());
@@ -126,7 +126,7 @@ impl Stations {
             .await;
     }
 
-    /// What stations are told of a key, whichever node they ask.
+    /// Checks the answer to stations about a key, at any node.
     async fn is_taken_for(&mut self, name: &str, api_key: &str, expected: &State) {
         let device = json!({ "name": "device-1", "serial": "1", "vendor": "v", "version": "1" });
         let body = json!({ "api_key": api_key, "device": device });
@@ -194,7 +194,7 @@ impl Stations {
     }
 }
 
-/// What the table in `dialect/f5/errors.rs` says.
+/// Follows the table in `dialect/f5/errors.rs`.
 fn promise(reply: &Reply) -> Promise {
     let Reply::Answered(answer) = reply else {
         return Promise::Unknown;

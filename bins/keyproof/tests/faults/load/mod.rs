@@ -1,4 +1,4 @@
-//! The load: clients of the dialects, each with things of its own, at work until they are told to stop.
+//! The load: clients of the dialects, each with its own things, which work until they are stopped.
 
 mod dps;
 mod emnify;
@@ -31,32 +31,32 @@ pub(crate) use self::{
     taler::Instance,
 };
 
-/// How many clients of each dialect.
+/// The number of clients of each dialect.
 const CLIENTS: usize = 3;
 
-/// Clients at work.
+/// The running clients.
 pub(crate) struct Load {
     clients: JoinSet<Client>,
     ledger: Arc<Ledger>,
     stop: watch::Sender<bool>,
-    /// The events of the preparations, by the ids of their requests.
+    /// The events of the preparations, by their request ids.
     prepared: BTreeSet<String>,
-    /// What the clients' things begin with.
+    /// The prefixes of the clients' things.
     names: Vec<String>,
 }
 
 impl Load {
-    /// Prepares what the clients need, and sets them to work.
+    /// Prepares what the clients need, and starts them.
     pub(crate) async fn start(cluster: &Cluster, seed: Seed) -> Self {
         Self::start_by(&Clock::default(), cluster, seed).await
     }
 
-    /// The same, with phones that go by this clock.
+    /// The same, with phones that use this clock.
     pub(crate) async fn start_by(clock: &Clock, cluster: &Cluster, seed: Seed) -> Self {
         Self::start_with(clock, cluster, seed, false).await
     }
 
-    /// The same with stations, whose certificates and tickets do not go by a clock that is set.
+    /// The same with stations, whose certificates and tickets cannot follow a clock that is set.
     pub(crate) async fn start_with_stations(cluster: &Cluster, seed: Seed) -> Self {
         Self::start_with(&Clock::default(), cluster, seed, true).await
     }
@@ -118,7 +118,7 @@ impl Load {
         &self.ledger
     }
 
-    /// Lets go of the clients, and tells what was acknowledged to them and is not in the audit trail.
+    /// Drops the clients, and returns what was acknowledged to them but is not in the audit trail.
     pub(crate) fn lost(self, installation: &Installation) -> Vec<Deed> {
         let Self {
             clients, ledger, ..
@@ -135,14 +135,14 @@ impl Load {
         done.filter(is_lost).cloned().collect()
     }
 
-    /// Lets the clients finish what they are at, reads everything back, and holds it against what was promised.
+    /// Lets the clients finish their current requests, reads everything back, and compares it with what was promised.
     pub(crate) async fn judge(mut self, installation: &Installation) -> Arc<Ledger> {
         self.stop.send_replace(true);
         let mut clients = Vec::new();
         while let Some(client) = self.clients.join_next().await {
             clients.push(client.expect("a client that found nothing odd"));
         }
-        // Before the codes are tried once more, which may make events.
+        // Read before the codes are tried once more, which may create events.
         let trail = installation.trail();
         let trail: Vec<_> = trail
             .iter()
@@ -200,7 +200,7 @@ impl Client {
         }
     }
 
-    /// Adds what each of its things is like now.
+    /// Adds the current state of each of its things.
     async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
         match self {
             Self::Dps(certificates) => certificates.read_back(found).await,
@@ -211,7 +211,7 @@ impl Client {
     }
 }
 
-/// What every client has.
+/// The parts that every client has.
 struct Worker {
     name: String,
     rng: Rng,
@@ -222,7 +222,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// The node that the next request would like to go to.
+    /// Returns the node that the next request prefers.
     fn wish(&mut self) -> usize {
         usize::from(self.rng.u8(..))
     }
@@ -232,7 +232,7 @@ impl Worker {
         call.insist(&self.fleet, wish).await
     }
 
-    /// Lets these requests race, and writes down what was promised: `deed` reads it from each reply.
+    /// Sends these requests concurrently, and records the promises: `deed` reads each from the reply.
     async fn race(
         &mut self,
         thing: &str,
@@ -249,7 +249,7 @@ impl Worker {
         (self.ledger.round(thing, round), replies)
     }
 
-    /// The things that this client has asked for.
+    /// Returns the things that this client has requested.
     fn things(&self) -> Vec<String> {
         let records = self.ledger.records();
         let all = records.things.keys();

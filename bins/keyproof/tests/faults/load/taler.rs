@@ -1,4 +1,4 @@
-//! OTP devices: added, changed, looked at, removed; each by one hand.
+//! OTP devices: added, changed, read and removed, each by one client.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl Instance {
         }
     }
 
-    /// The request for a token that lives so many microseconds.
+    /// Returns the request for a token with this lifetime in microseconds.
     pub(crate) fn login(&self, lifetime: Value) -> Call {
         let credentials = BASE64.encode(format!("{}:{PASSWORD}", self.name).as_bytes());
         Call::new("POST", format!("/instances/{}/private/token", self.name))
@@ -43,7 +43,7 @@ impl Instance {
             .json(&json!({ "scope": "all", "duration": { "d_us": lifetime } }))
     }
 
-    /// The same with another token.
+    /// Returns the same instance with another token.
     pub(crate) fn with_token(self, token: String) -> Self {
         Self { token, ..self }
     }
@@ -52,7 +52,7 @@ impl Instance {
         self.call("GET", "")
     }
 
-    /// The request that adds a device whose record is so many bytes long, and some more.
+    /// Returns the request that adds a device whose record is slightly longer than `length` bytes.
     pub(crate) fn add_large_device(&self, id: &str, length: usize) -> Call {
         self.call("POST", "").json(&json!({
             "otp_device_id": id,
@@ -62,7 +62,7 @@ impl Instance {
         }))
     }
 
-    /// The request that adds a device.
+    /// Returns the request that adds a device.
     pub(crate) fn add_device(&self, id: &str, description: &str, counter: u32) -> Call {
         self.call("POST", "").json(&json!({
             "otp_device_id": id,
@@ -79,7 +79,7 @@ impl Instance {
     }
 }
 
-/// A client with an instance of its own.
+/// A client with its own instance.
 pub(super) struct Devices {
     pub(super) worker: Worker,
     instance: Instance,
@@ -93,7 +93,7 @@ impl Devices {
         }
     }
 
-    /// The whole life of a device.
+    /// Runs the complete life of a device.
     pub(super) async fn live(&mut self, number: u32) {
         let id = format!("till-{number}");
         let changes = self.worker.rng.u32(0..4);
@@ -174,7 +174,7 @@ fn is(description: &str, counter: u32) -> State {
     State::Is(format!("{description}, {counter}"))
 }
 
-/// What Taler's error codes say (GANA's registry).
+/// Follows Taler's error codes (GANA's registry).
 fn promise(reply: &Reply) -> Promise {
     let Reply::Answered(answer) = reply else {
         return Promise::Unknown;
@@ -182,7 +182,7 @@ fn promise(reply: &Reply) -> Promise {
     match (answer.status, answer.json["code"].as_u64()) {
         (200..300, _) => Promise::Done,
         (400..500, _) => Promise::Refused,
-        // What it rests on could not be read, or others kept changing it.
+        // A record that it depends on could not be read, or others kept changing it.
         (_, Some(53 | 55)) => Promise::NotDone,
         _ => Promise::Unknown,
     }

@@ -1,4 +1,4 @@
-//! Logins over three nodes: codes, guesses, and the keys that sign access tokens.
+//! Logins across three nodes: codes, wrong guesses, and the keys that sign access tokens.
 
 use serde_json::json;
 
@@ -23,7 +23,7 @@ async fn furnished() -> (Cluster, User) {
 }
 
 impl Cluster {
-    /// A challenge that some node has made.
+    /// Opens a challenge at a node.
     async fn challenge(&self, node: usize, user: &User) -> String {
         let challenged = self.send(node, &user.login(PASSWORD)).await;
         challenged.text("mfa_token")
@@ -39,13 +39,13 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
         challenges.push(cluster.challenge(number, &user).await);
     }
     let mut answers = Vec::new();
-    // Ten waves of a hundred: the code stays spent from one to the next.
+    // Ten waves of a hundred: the code stays spent from one wave to the next.
     for _ in 0..10 {
         let wave = (0..100).map(|number| user.answer(&challenges[number % 50], &code));
         answers.extend(cluster.race(wave).await);
     }
     assert_eq!(count(&answers, 200, 401), Some(1), "{answers:?}");
-    // None of the nine hundred and ninety-nine was counted as a guess.
+    // None of the 999 other attempts was counted as a wrong guess.
     for node in 0..NODES {
         cluster.challenge(node, &user).await;
     }
@@ -59,11 +59,11 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     let answers = (0..200).map(|_| user.answer(&challenge, &wrong));
     let answers = cluster.race(answers).await;
     assert_eq!(count(&answers, 401, 401), Some(200), "{answers:?}");
-    // The third that is judged says, as those that are not, that there were too many.
+    // The third one that is checked gets the same answer as the unchecked ones: too many attempts.
     let judged = answers.iter().filter(|answer| answer.json.is_null());
     let judged: Vec<_> = judged.map(|answer| answer.request_id.as_deref()).collect();
     assert_eq!(judged.len(), 2);
-    // The trail tells of these three as one, or as two if a minute ended among them, and names their requests.
+    // The trail has these three as one event, or as two if a minute ended between them, with their request ids.
     let trail = cluster.installation.trail();
     let told: Vec<_> = trail
         .iter()
@@ -113,14 +113,14 @@ async fn a_token_of_one_node_holds_on_all_and_outlives_a_change_of_keys() {
     let installation = Installation::on_postgres();
     let faketime = Faketime::new(installation.folder());
     let clock = Clock::default();
-    // A key makes way only where the clocks are the database's: so it was made a month ago.
+    // A key is replaced only while the nodes' clocks agree with the database's, so the key must be a month old.
     faketime.set(&clock, 40 - 30 * DAY).await;
     let cluster = faketime.serve(installation, NODES);
     let add = ["user", "add", USER, "--organisation", "org", "--stdin"];
     cluster.installation.run(&add, PASSWORD);
     let login = json!({ "username": USER, "password": PASSWORD });
     let login = || Call::new("POST", "/api/v1/authenticate").json(&login);
-    // One at each node, all at once.
+    // One token from each node, requested concurrently.
     let tokens = async || {
         let answers = cluster.race((0..NODES).map(|_| login())).await;
         let tokens = answers.iter().map(|answer| answer.text("auth_token"));
@@ -142,7 +142,7 @@ async fn a_token_of_one_node_holds_on_all_and_outlives_a_change_of_keys() {
     let first = tokens().await;
     hold(&first).await;
     assert_eq!(keys(0).await.len(), 1);
-    // A key signs for thirty days, so the next logins are the last of this one, a minute and a half before its end.
+    // A key signs for thirty days. These logins are the last before its end, a minute and a half ahead.
     faketime.set(&clock, -50).await;
     let last = tokens().await;
     hold(&last).await;

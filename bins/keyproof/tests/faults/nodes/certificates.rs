@@ -1,4 +1,4 @@
-//! One certificate changed over three nodes: an entity tag is good for one change, a code for one proof.
+//! One certificate changed at three nodes: an entity tag is valid for one change, a code for one proof.
 
 use super::{NODES, count};
 use crate::{cluster::Cluster, installation::Installation, load::ProvisioningService};
@@ -30,7 +30,7 @@ async fn a_code_proves_once() {
     for round in 0..5 {
         let coded = cluster.send(round, &service.generate_code("c", "*")).await;
         let code = coded.json["properties"]["verificationCode"].as_str();
-        // At any entity tag: the code alone decides.
+        // With any entity tag, so that only the code matters.
         let proofs = vec![service.verify("c", "*", code.unwrap()); CROWD];
         let answers = cluster.race(proofs).await;
         assert_eq!(count(&answers, 200, 400), Some(1), "{answers:?}");

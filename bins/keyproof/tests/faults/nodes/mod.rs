@@ -1,4 +1,4 @@
-//! Several nodes on one database: what one of them has decided binds the others from the next request on.
+//! Several nodes on one database: a decision at one node applies to the others from the next request on.
 
 mod accounts;
 mod certificates;
@@ -14,7 +14,7 @@ use crate::{
 const NODES: usize = 3;
 
 impl Cluster {
-    /// One request to one node.
+    /// Sends one request to one node.
     async fn send(&self, node: usize, call: &Call) -> Answer {
         match call.send(&self.fleet, node).await {
             Reply::Answered(answer) => answer,
@@ -22,7 +22,7 @@ impl Cluster {
         }
     }
 
-    /// The answers to requests that are sent at once, to the nodes in turn.
+    /// Sends requests concurrently to the nodes in turn, and returns the answers.
     async fn race(&self, calls: impl IntoIterator<Item = Call>) -> Vec<Answer> {
         let mut race = JoinSet::new();
         for (number, call) in calls.into_iter().enumerate() {
@@ -38,7 +38,7 @@ impl Cluster {
     }
 }
 
-/// How many of the answers have this status; `None` if one has neither it nor the other.
+/// Returns the number of answers with this status, or `None` if any has neither of the two.
 fn count(answers: &[Answer], status: u16, other: u16) -> Option<usize> {
     let known = |answer: &Answer| answer.status == status || answer.status == other;
     let hits = answers.iter().filter(|answer| answer.status == status);

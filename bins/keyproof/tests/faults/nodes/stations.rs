@@ -1,4 +1,4 @@
-//! Stations at three nodes: an API key that is disabled at one is refused at all, and a TPM has one identity.
+//! Stations at three nodes: an API key that is disabled at one is rejected at all, and a TPM has one identity.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ struct Plant {
 }
 
 impl Plant {
-    /// With a manager that trusts a manufacturer, and a category.
+    /// Starts with a manager that trusts a manufacturer, and a category.
     async fn start() -> Self {
         let cluster = Cluster::start(Installation::on_postgres(), NODES);
         let plant = Self {
@@ -41,7 +41,7 @@ impl Plant {
         plant
     }
 
-    /// The text of a new API key.
+    /// Returns the text of a new API key.
     async fn api_key(&self, name: &str) -> String {
         let category = json!({ "category_ref": [{ "name": "category" }] });
         let created = self.create(2, "tpm_api_keys", name, category).await;
@@ -73,7 +73,7 @@ impl Plant {
         self.call("POST", "/api/tpm/tpm/provision", &device.request(api_key))
     }
 
-    /// What a device shows for a provision at one of the nodes.
+    /// Provisions a device at one of the nodes, and returns its activation request.
     async fn activation(&self, node: usize, device: &Device, api_key: &str) -> Call {
         let provision = self.provision(device, api_key);
         let answer = self.cluster.send(node, &provision).await;
@@ -96,7 +96,7 @@ async fn a_key_that_one_node_disables_is_refused_by_all_from_the_next_request_on
         let name = format!("station-{round}");
         let api_key = plant.api_key(&name).await;
         let (is_disabled, preauth) = (AtomicBool::new(false), plant.preauth(&api_key));
-        // A station at each node asks again and again.
+        // A station at each node repeats its request.
         let station = async |node: usize| {
             loop {
                 let is_after = is_disabled.load(Ordering::SeqCst);
@@ -143,7 +143,7 @@ async fn of_those_that_race_for_one_identity_one_gets_it() {
     let api_key = plant.api_key("station").await;
     for round in 0..3 {
         let serial = |name: &str| format!("SN{name}{round}");
-        // Three TPMs that say to be one device.
+        // Three TPMs that claim to be the same device.
         let same = || Device::new(&plant.manufacturer, &serial("A"));
         let mut calls = Vec::new();
         for (node, device) in [same(), same(), same()].iter().enumerate() {
@@ -151,7 +151,7 @@ async fn of_those_that_race_for_one_identity_one_gets_it() {
         }
         let answers = plant.cluster.race(calls).await;
         assert_eq!(count(&answers, 204, 409), Some(1), "{answers:?}");
-        // One TPM that says to be three devices.
+        // One TPM that claims to be three devices.
         let mut device = Device::new(&plant.manufacturer, &serial("B"));
         let mut calls = Vec::new();
         for (node, name) in ["B", "C", "D"].into_iter().enumerate() {
@@ -160,7 +160,7 @@ async fn of_those_that_race_for_one_identity_one_gets_it() {
         }
         let answers = plant.cluster.race(calls).await;
         assert_eq!(count(&answers, 204, 409), Some(1), "{answers:?}");
-        // And one ticket that comes to each of them.
+        // One ticket that is used at each node.
         let device = Device::new(&plant.manufacturer, &serial("E"));
         let call = plant.activation(round, &device, &api_key).await;
         let answers = plant.cluster.race(vec![call; NODES]).await;

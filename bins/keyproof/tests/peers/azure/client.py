@@ -1,6 +1,6 @@
 """Drives a server with the real Azure client for Python: client.py URL SERVER_CERTIFICATE.
 
-The token is in KEYPROOF_TOKEN; files are made in the current directory. Whatever is not as it should be raises.
+The token is in KEYPROOF_TOKEN; files are created in the current directory. Anything unexpected raises an exception.
 """
 
 import base64
@@ -28,7 +28,7 @@ from azure.mgmt.iothubprovisioningservices.models import (
 )
 
 URL, SERVER_CERTIFICATE = sys.argv[1:]
-PLACE = ("Group", "Dps")  # positional or, for the operations that begin with the certificate's name, after it
+PLACE = ("Group", "Dps")  # positional; after the certificate's name for the operations that start with that
 AT = MatchConditions.IfNotModified
 
 KEYS = {
@@ -44,7 +44,7 @@ proven = refused = 0
 
 
 class Token:
-    """A credential that holds one bearer token."""
+    """A credential that contains one bearer token."""
 
     def __init__(self, text):
         self.text = text
@@ -74,7 +74,7 @@ def read(path):
 
 
 class Ca:
-    """A CA as people make one."""
+    """A CA as users create it with openssl."""
 
     def __init__(self, name, key):
         self.name = name
@@ -88,7 +88,7 @@ class Ca:
         self.thumbprint = hashlib.sha1(self.der).hexdigest().upper()
 
     def leaf(self, code):
-        """A verification leaf, PEM: of X.509 version 1, as the commands that everybody copies make it."""
+        """A verification leaf in PEM, of X.509 version 1, as the usual openssl commands create it."""
         openssl("genpkey", *KEYS["p256"], "-out", "leaf.key")
         openssl("req", "-new", "-key", "leaf.key", "-subj", f"/CN={code}", "-out", "leaf.csr")
         openssl(
@@ -99,14 +99,14 @@ class Ca:
 
 
 def fails(kind, code, call, *arguments, **named):
-    """The call must fail with this exception and code, and the client must have understood the answer."""
+    """Asserts that the call fails with this exception and code, and that the client has parsed the answer."""
     try:
         call(*arguments, **named)
     except HttpResponseError as error:
         assert type(error) is kind, repr(error)
         assert error.error.code == code, error.error
         assert error.error.message and error.error.message in str(error), error
-        # Statuses that have an exception of their own come without a model.
+        # Statuses with their own exception class have no model.
         if isinstance(code, int) and kind is HttpResponseError:
             assert error.model.code == code, error.model
             assert error.model.http_status_code == error.reason.replace(" ", ""), error.model
@@ -120,7 +120,7 @@ def crlf(pem):
     return pem.replace(b"\n", b"\r\n")
 
 
-# The model's `certificate` is bytes, which the client sends as base64; a body of one's own holds what it likes.
+# The model's `certificate` is bytes, which the client sends as base64; a custom body may contain anything.
 def nested(content):
     return CertificateResponse(properties=CertificateProperties(certificate=content))
 
@@ -136,7 +136,7 @@ UPLOADS = {
     "PEM in a flat body": lambda ca: {"certificate": ca.pem.decode()},
 }
 
-# The file that is answered, if that is not the certificate's DER.
+# The returned file, if it is not the certificate's DER.
 ANSWERED = {
     "base64 of PEM": lambda ca: ca.pem,
     "base64 of PEM with CRLF": lambda ca: crlf(ca.pem),
@@ -154,7 +154,7 @@ LEAVES = {
 
 
 def walk(name, ca, stranger, certificates):
-    """The whole life of one certificate."""
+    """Runs the complete life of one certificate."""
     global proven, refused
     fails(ResourceNotFoundError, 404001, certificates.get, name, *PLACE)
     for encoding, upload in UPLOADS.items():
@@ -170,7 +170,7 @@ def walk(name, ca, stranger, certificates):
         for moment in (put.properties.expiry, put.properties.created, put.properties.updated):
             assert isinstance(moment, datetime.datetime) and moment.year >= 2024, moment
         assert put.etag != current
-    # The client has an exception for it only if it was told to match an etag.
+    # The client raises its own exception for it only if it was told to match an etag.
     fails(HttpResponseError, 412001, certificates.create_or_update, *PLACE, name, nested(ca.der))
     got = certificates.get(name, *PLACE)
     assert got.as_dict() == put.as_dict(), (got, put)
@@ -185,7 +185,7 @@ def walk(name, ca, stranger, certificates):
         assert generated.etag != etag
         leaf = ca.leaf(code)
         request = VerificationCodeRequest(certificate=encode(leaf))
-        # The mistake that everybody makes once.
+        # A common mistake.
         fails(
             *[ResourceModifiedError, 412001, certificates.verify_certificate, name, *PLACE, request],
             etag=etag,
@@ -201,7 +201,7 @@ def walk(name, ca, stranger, certificates):
             )
             assert "Proof of possession failed" in error.message, error.message
             refused += 1
-        # With all the old query parameters, which say nothing any more.
+        # With all the old query parameters, which have no effect any more.
         verified = certificates.verify_certificate(
             name,
             *PLACE,
@@ -256,7 +256,7 @@ def main():
     for item in everything:
         fails(ResourceModifiedError, 412001, certificates.delete, *PLACE, item.name, etag="x", match_condition=AT)
         certificates.delete(*PLACE, item.name, etag=item.etag, match_condition=AT)
-        # Gone is gone: deleting it again is no error.
+        # Deleting it again is not an error.
         certificates.delete(*PLACE, item.name, etag=item.etag, match_condition=AT)
     assert certificates.list(*PLACE).value == []
     print(f"proven {proven}, refused {refused}")

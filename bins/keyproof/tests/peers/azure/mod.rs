@@ -1,4 +1,4 @@
-//! The real Azure client for Python as a peer: all six operations over TLS, with CAs and leaves that `openssl` makes.
+//! The real Azure client for Python as a peer: all six operations over TLS, with CAs and leaves made by `openssl`.
 
 use std::{
     fs,
@@ -72,7 +72,7 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
         "{told}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // What the client says that it has seen, the server's own trail has seen too.
+    // What the client reports to have seen is also in the server's trail.
     let events = console.audit.events(Timestamp::EPOCH, None).await.unwrap();
     let count = |action: &str, outcome| {
         let events = events.iter().map(|(_, event)| event);
@@ -93,7 +93,7 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
     );
 }
 
-/// A certificate for 127.0.0.1 and its key, as files.
+/// Creates a certificate for 127.0.0.1 and its key, as files.
 fn server_certificate(folder: &Path) -> (PathBuf, PathBuf) {
     let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));

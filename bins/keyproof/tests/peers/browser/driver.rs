@@ -1,4 +1,4 @@
-//! A browser by WebDriver (W3C): as much of it as these tests need, on a connection a command.
+//! A browser driven by WebDriver (W3C): the parts that these tests need, with one connection per command.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -14,18 +14,18 @@ use keyproof_service::ManualClock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The member of an element's reference (WebDriver, section 11).
+/// The member that contains an element's reference (WebDriver, section 11).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// How long a page may take to come, on a machine that does much else.
+/// The time limit for a page, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A browser, and the driver that has started it; both end with it.
+/// A browser and the driver that has started it. Both end when this is dropped.
 pub(super) struct Driver {
     driver: Child,
     port: u16,
     session: String,
-    /// The server's, if that is in the test's hand: a person takes a second for each step.
+    /// The server's clock, if the test controls it: a person takes a second for each step.
     clock: Option<Arc<ManualClock>>,
     _profile: TempDir,
 }
@@ -51,7 +51,7 @@ impl Driver {
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
-            // As on a phone, over the page.
+            // As on a phone, where scroll bars are drawn over the page.
             "--hide-scrollbars",
             "--disable-quic",
             "--no-first-run",
@@ -83,7 +83,7 @@ impl Driver {
 
     /// # Errors
     ///
-    /// What the driver says of a command that it could not carry out.
+    /// The driver's message if it was not able to carry out the command.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let body = match method {
@@ -97,7 +97,7 @@ impl Driver {
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         )
         .unwrap();
-        // The driver keeps the connection, whatever it is asked for.
+        // The driver keeps the connection open, whatever is requested.
         let mut answer = BufReader::new(socket);
         let mut length = 0;
         loop {
@@ -137,7 +137,7 @@ impl Driver {
         self.try_get(command).unwrap()
     }
 
-    /// Does this with an element, once there is one: a page may be on its way still.
+    /// Acts on an element, once it exists: the page may still be loading.
     fn with<T>(&self, css: &str, act: impl Fn(&str) -> Result<T, String>) -> T {
         let selector = json!({ "using": "css selector", "value": css });
         let since = Instant::now();
@@ -153,7 +153,7 @@ impl Driver {
         }
     }
 
-    /// Does what leads to another page, and waits until that one is left where it was done.
+    /// Acts on something that leads to another page, and waits until the current page is left.
     fn leave(&self, act: impl FnOnce()) {
         let page = self.with("html", |element| Ok(element.to_owned()));
         act();
@@ -180,7 +180,7 @@ impl Driver {
         self.get("url").as_str().unwrap().to_owned()
     }
 
-    /// What is seen of an element.
+    /// Returns the visible text of an element.
     pub(super) fn text(&self, css: &str) -> String {
         let text = self.with(css, |element| self.try_get(&format!("{element}/text")));
         text.as_str().unwrap().to_owned()
@@ -218,24 +218,24 @@ impl Driver {
         });
     }
 
-    /// Chooses an option by its value.
+    /// Selects an option by its value.
     pub(super) fn choose(&self, css: &str, value: &str) {
         self.click(&format!("{css} option[value='{value}']"));
     }
 
-    /// Types in a field, and sends its form.
+    /// Types into a field, and submits its form.
     pub(super) fn send(&self, css: &str, text: &str) {
         self.leave(|| self.type_in(css, &format!("{text}\u{E007}")));
     }
 
-    /// Clicks on what changes the page that it is on.
+    /// Clicks on something that changes the current page.
     pub(super) fn click(&self, css: &str) {
         self.with(css, |element| {
             self.try_post(&format!("{element}/click"), &json!({}))
         });
     }
 
-    /// Clicks on what leads to another page.
+    /// Clicks on something that leads to another page.
     pub(super) fn follow(&self, css: &str) {
         self.leave(|| self.click(css));
     }
@@ -262,7 +262,7 @@ impl Driver {
         self.post("goog/cdp/execute", &body)
     }
 
-    /// What the browser would say of its window, and of what its user prefers.
+    /// Emulates a window size, a scale and a preferred colour scheme.
     pub(super) fn emulate(&self, width: u32, scale: u32, scheme: &str) {
         let size =
             json!({ "width": width, "height": 720, "deviceScaleFactor": scale, "mobile": false });
@@ -274,7 +274,7 @@ impl Driver {
         );
     }
 
-    /// The page as it is printed, until something else is emulated.
+    /// Emulates printing, until something else is emulated.
     pub(super) fn emulate_print(&self) {
         self.devtools("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
     }
@@ -294,7 +294,7 @@ impl Driver {
         self.post("actions", &json!({ "actions": [keyboard] }));
     }
 
-    /// The page of this width as a PNG, from so far down on, whose height is at most so much.
+    /// Returns a PNG picture of the page at this width, from `top` on, of at most this height.
     pub(super) fn picture(&self, width: u32, top: u64, highest: u64) -> Vec<u8> {
         let height = self.run("return document.documentElement.scrollHeight");
         let height = height.as_u64().unwrap().saturating_sub(top).min(highest);
@@ -306,7 +306,7 @@ impl Driver {
             .unwrap()
     }
 
-    /// What was logged since this was last asked.
+    /// Returns the log entries since the last call.
     pub(super) fn log(&self, kind: &str) -> Vec<Value> {
         let entries = self.post("se/log", &json!({ "type": kind }));
         entries.as_array().unwrap().clone()
@@ -315,7 +315,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // The browser ends with its session, which a test that fails has not ended.
+        // The browser ends with its session, which a failed test has left open.
         if !self.session.is_empty()
             && let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.port))
         {
@@ -324,7 +324,7 @@ impl Drop for Driver {
                 socket,
                 "DELETE {session} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             );
-            // A first byte of its answer is that it has ended.
+            // The first byte of the answer shows that the session has ended.
             let _ = socket.read(&mut [0]);
         }
         let _ = self.driver.kill();

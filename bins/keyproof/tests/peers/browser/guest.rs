@@ -1,4 +1,4 @@
-//! Somebody at a browser, who looks at each page as a person does: wide and narrow, enlarged, in light and in dark.
+//! A user at a browser, who looks at each page as a person does: wide and narrow, enlarged, in light and in dark.
 
 use std::{env, fs, path::Path, sync::Arc};
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{axe, driver::Driver};
 
-/// What a person would see at once, and axe-core does not judge: the page scrolls sideways, something is cut, a word that fits a
-/// line is broken in the middle, buttons touch a text, fields of a form are of different heights, columns that are compared of
-/// different widths, lines of code too near to each other, or a check's name is broken.
+/// Finds faults that a person would see at once but axe-core does not check: the page scrolls sideways, something is cut off, a
+/// word that fits on a line is broken, buttons touch a text, fields of a form have different heights, compared columns have
+/// different widths, lines of code are too close to each other, or a check's name is broken.
 const LAYOUT: &str = r"
 const width = document.documentElement.clientWidth, wrong = [], range = document.createRange();
 const called = e => e.tagName + '.' + e.className + ' ' + e.textContent.trim().slice(0, 40);
@@ -55,7 +55,7 @@ while (texts.nextNode()) {
   const text = texts.currentNode;
   if (text.parentElement.closest('pre, svg, option, datalist, script, .secret') || isClipped(text.parentElement)) continue;
   for (const word of text.data.matchAll(/[\p{L}\p{N}]{2,24}/gu)) {
-    // A part of a longer one has to be broken somewhere, and a secret is copied, not read.
+    // Part of a longer word must be broken somewhere, and a secret is copied, not read.
     if (/[\p{L}\p{N}]/u.test(text.data[word.index + word[0].length] ?? ' ')) break;
     range.setStart(text, word.index);
     range.setEnd(text, word.index + word[0].length);
@@ -66,15 +66,15 @@ while (texts.nextNode()) {
 return wrong;
 ";
 
-/// The highest picture, in pixels: of long lists the beginning is enough.
+/// The maximum height of a picture, in pixels: for long lists the beginning is enough.
 const HIGHEST: u64 = 1_800;
 
 pub(super) struct Guest {
-    /// The site that is looked at: what its pictures are named by.
+    /// The site, whose name is in the pictures' file names.
     pub(super) site: &'static str,
     pub(super) browser: Driver,
     pub(super) base: String,
-    /// The text of axe-core, where scripts run.
+    /// The source of axe-core, if scripts run.
     pub(super) axe: Option<String>,
 }
 
@@ -97,7 +97,7 @@ impl Guest {
         self.browser.open(&format!("{}{path}", self.base));
     }
 
-    /// Types in a field, and sends its form.
+    /// Types into a field, and submits its form.
     pub(super) fn fill_in(&self, field: &str, text: &str) {
         self.browser.send(field, text);
     }
@@ -112,20 +112,20 @@ impl Guest {
         assert!(seen.contains(text), "{text:?} is not in {seen}");
     }
 
-    /// A page is as it should be, whoever looks at it, at whatever width, and enlarged: 640 pixels are what a window of
-    /// 1280 has at 200 %.
+    /// Asserts that a page is in order, at every width, in both colour schemes and enlarged: 640 pixels correspond to a window of
+    /// 1280 at 200 %.
     #[track_caller]
     pub(super) fn looks(&self, page: &str) {
         self.looks_with(page, None, HIGHEST);
     }
 
-    /// The same of a page whose end is worth seeing, too.
+    /// The same for a page that is worth seeing to its end.
     #[track_caller]
     pub(super) fn looks_whole(&self, page: &str) {
         self.looks_with(page, None, u64::MAX);
     }
 
-    /// The same of a page to the element of which with this id the browser was led: a phone shows it from there on.
+    /// The same for a page that the browser has scrolled to this element: a phone shows it from there on.
     #[track_caller]
     pub(super) fn looks_from(&self, page: &str, id: &str) {
         self.looks_with(page, Some(id), HIGHEST);
@@ -139,7 +139,7 @@ impl Guest {
             ("zoomed", 640, 2, "light"),
             ("narrow", 320, 1, "light"),
             ("tablet", 768, 1, "light"),
-            // Where tables are at their tightest.
+            // The width at which tables are tightest.
             ("window", 961, 1, "light"),
         ] {
             let Some(axe) = &self.axe else { break };
@@ -167,7 +167,7 @@ impl Guest {
         self.browser.emulate(1000, 1, "light");
         for entry in self.browser.log("browser") {
             let is_bad = ["SEVERE", "WARNING"].contains(&entry["level"].as_str().unwrap());
-            // A form that is refused on purpose is answered so, which Chromium logs.
+            // A form that is rejected on purpose is answered with an error status, which Chromium logs.
             let message = entry["message"].as_str().unwrap();
             let is_refusal = ["404", "409", "422", "429"]
                 .iter()
@@ -176,7 +176,7 @@ impl Guest {
         }
     }
 
-    /// How far down the element of this id begins, in pixels.
+    /// Returns the vertical position of the element with this id, in pixels.
     fn top_of(&self, id: &str) -> u64 {
         let script = format!(
             "return Math.floor(document.getElementById('{id}').getBoundingClientRect().top + scrollY)"
@@ -184,12 +184,12 @@ impl Guest {
         self.browser.run(&script).as_u64().unwrap()
     }
 
-    /// From now on the browser is as narrow as a phone's, until a page is looked at.
+    /// Makes the browser as narrow as a phone until the next page is checked.
     pub(super) fn use_a_phone(&self) {
         self.browser.emulate(320, 1, "light");
     }
 
-    /// Nobody has to scroll to see this.
+    /// Asserts that this is visible without scrolling.
     #[track_caller]
     pub(super) fn shows_at_once(&self, css: &str) {
         self.holds(&format!(
@@ -198,7 +198,7 @@ impl Guest {
         ));
     }
 
-    /// A script returns true, now or soon. Where no script runs, none tells.
+    /// Asserts that a script returns true, now or soon. Does nothing if scripts are disabled.
     #[track_caller]
     pub(super) fn holds(&self, script: &str) {
         if self.axe.is_some() {
@@ -206,7 +206,7 @@ impl Guest {
         }
     }
 
-    /// A page on paper has this alone, and no buttons.
+    /// Asserts that the printed page shows this element, and no buttons.
     #[track_caller]
     pub(super) fn is_printed_with(&self, css: &str) {
         if self.axe.is_none() {
@@ -220,7 +220,7 @@ impl Guest {
         self.browser.emulate(1000, 1, "light");
     }
 
-    /// With the keyboard alone: the first stop skips what is on every page, and wherever one is it is seen.
+    /// Asserts that the page works by keyboard: the first stop skips the common navigation, and the focus is always visible.
     #[track_caller]
     pub(super) fn skips_to_the_content(&self) {
         if self.axe.is_none() {
@@ -246,7 +246,7 @@ impl Guest {
         assert_eq!(focused("e.closest('main') !== null"), true);
     }
 
-    /// Every request that the browser has made went to the server.
+    /// Asserts that every request of the browser went to the server.
     pub(super) fn browser_asked_nobody_else(&self) {
         let mut asked = 0;
         for entry in self.browser.log("performance") {
@@ -255,7 +255,7 @@ impl Guest {
                 let url = message["message"]["params"]["request"]["url"]
                     .as_str()
                     .unwrap();
-                // Its own pages are in it, such as the empty one that it starts with.
+                // The browser's own pages are in the log, such as the empty start page.
                 let is_own = url.starts_with("chrome:") || url.starts_with("data:");
                 assert!(is_own || url.starts_with(&self.base), "{url}");
                 asked += u32::from(!is_own);

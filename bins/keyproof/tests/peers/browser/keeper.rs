@@ -1,5 +1,5 @@
-//! An operator walks through the tills, the certificates and the TPMs of `/console`: with `oathtool` as a till's device,
-//! `openssl` as the CA, whose commands are those that the page shows, and a software TPM with tpm2-tools as a device.
+//! An operator uses the tills, the certificates and the TPMs of `/console`, with `oathtool` as a till's device, `openssl` as the
+//! CA, with the commands that the page shows, and a software TPM with tpm2-tools as a device.
 
 use std::{ops::Deref, process::Command, thread::sleep, time::Duration};
 
@@ -25,9 +25,9 @@ fn walk(runs_scripts: bool) {
     field.provisions("");
     let selection = "--selection sha256:0,7,16";
     assert_eq!(field.attests(selection)["accepted"], true);
-    // Attestations are told to the second.
+    // Attestations have times in whole seconds.
     sleep(Duration::from_secs(1));
-    // The firmware changes, and its log says what was measured.
+    // The firmware changes, and its log contains what was measured.
     let measured = b"firmware 2, after an update";
     let digest = HashAlgorithm::Sha256.digest(&[measured]).unwrap();
     let extended = HEXLOWER.encode(&digest);
@@ -49,7 +49,7 @@ fn walk(runs_scripts: bool) {
         folder: TempDir::new().unwrap(),
     };
     let token = field.server.token("admin");
-    // Anew for each part: what weakens something asks for a token that was shown lately.
+    // Signs in again for each part: changes that weaken security require a recent sign-in.
     for part in [
         Keeper::till,
         Keeper::certificate,
@@ -63,7 +63,7 @@ fn walk(runs_scripts: bool) {
     keeper.category_and_key();
     keeper.sign_in(&token);
     keeper.end_of_the_line();
-    // Who may see tills alone is told how the server is by nothing.
+    // With a scope for tills alone, the server's state is not shown.
     keeper.sign_in(&field.server.token("instances"));
     keeper.sees("needs the scope status-read");
     keeper.looks("start-without-status");
@@ -121,7 +121,7 @@ impl Keeper {
         self.sees("This is no code of this device");
         self.shows_at_once("#check [role=status]");
         self.looks_from("till-device-checked", "check");
-        // Who has mistyped is at the field.
+        // After a typing error the focus is in the field.
         self.browser.type_in("#code", "123");
         self.browser.follow("form[action*='/check'] button");
         self.sees("A code has eight digits.");
@@ -138,7 +138,7 @@ impl Keeper {
         assert!(!self.browser.text("main").contains("shop"));
     }
 
-    /// A device each of whose codes is for one price.
+    /// Adds a device whose codes are each for one price.
     fn priced_device(&self) {
         self.browser.choose("#algorithm", "2");
         self.fill_in("#id", "till 2");
@@ -148,7 +148,7 @@ impl Keeper {
         self.looks("till-device-priced");
         self.fill_in("#price", "EUR:4.50");
         self.sees("For EUR:4.50:");
-        // The same again asks the server again.
+        // The same button requests the page again.
         self.browser.follow("main form[method='get'] button");
         self.sees("For EUR:4.50:");
         self.browser.follow("main form[method='get'] button");
@@ -181,7 +181,7 @@ impl Keeper {
         self.browser.follow("form[action*='/code'] button");
         self.shows_at_once("#secret");
         self.looks_from("certificate-code", "code-step");
-        // A leaf of another CA is refused, check by check.
+        // A leaf of another CA is rejected, with each check shown.
         let commands = self.browser.text("#openssl");
         self.shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 30 -subj '/CN=Other'");
         self.shell(
@@ -206,7 +206,7 @@ impl Keeper {
         self.looks("certificates");
     }
 
-    /// The device that was provisioned, and what it has attested.
+    /// Views the provisioned device, and its attestations.
     fn tpm(&self) {
         self.open("/console/tpms");
         self.looks("tpms");
@@ -224,7 +224,7 @@ impl Keeper {
         self.sees("No device is bound to its TPM yet.");
     }
 
-    /// Another namespace, and its first manager, with a maker's CA that openssl makes.
+    /// Creates another namespace and its first manager, with a manufacturer's CA made by openssl.
     fn makers(&self) {
         self.shell(
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout maker.key -out maker.pem -days 3000 \
@@ -240,7 +240,7 @@ impl Keeper {
         self.looks("tpm-namespace-empty");
         self.browser.follow("main a.button");
         self.looks("tpm-manager-add");
-        // A key is no CA's certificate.
+        // A private key is not a CA certificate.
         self.browser.type_in("#name", "makers");
         self.browser.type_in("#file", &self.file("maker.key"));
         self.browser.follow("main form[enctype] button");
@@ -260,7 +260,7 @@ impl Keeper {
         self.looks("tpm-manager-made");
     }
 
-    /// Below it a category, with a TPM's certificate that openssl has made, and an API key.
+    /// Creates a category of that manager, with a TPM's certificate made by openssl, and an API key.
     fn category_and_key(&self) {
         self.open("/console/tpms/line-2/managers/makers");
         self.browser.follow("dd a");
@@ -295,7 +295,7 @@ impl Keeper {
         self.looks("tpm-key-revoked");
     }
 
-    /// What others need stays until they are gone.
+    /// Objects that others depend on cannot be deleted before those.
     fn end_of_the_line(&self) {
         self.open("/console/tpms/line-2/managers/makers");
         self.sees("Categories need it: delete those first.");
@@ -310,7 +310,7 @@ impl Keeper {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Runs commands as a person would who pastes them.
+    /// Runs commands as a person who pastes them would.
     fn shell(&self, commands: &str) {
         let output = Command::new("sh")
             .args(["-ec", commands])

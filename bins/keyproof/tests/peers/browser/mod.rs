@@ -1,6 +1,6 @@
-//! Chromium as a peer: a user walks through `/account`, from a password alone to a lost phone, with `oathtool` as the phone,
-//! and an operator through `/console`; once with scripts, where axe-core judges every page, and once without. With
-//! `KEYPROOF_PICTURES` set to a folder, every page is written there as a picture.
+//! Chromium as a peer: a user goes through `/account`, from a password alone to a lost phone, with `oathtool` as the phone, and an
+//! operator through `/console`; once with scripts, where axe-core checks every page, and once without. If `KEYPROOF_PICTURES` is a
+//! folder, a picture of every page is written there.
 
 mod driver;
 mod guest;
@@ -49,7 +49,7 @@ async fn a_browser_without_scripts_walks_through_the_console() {
     walk(false, "console", Visitor::operate).await;
 }
 
-/// Walks through a site, where an operator has a token that may do everything.
+/// Runs a test on a site, with an operator's token that has all permissions.
 async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) {
     let config = Config::load(&Sources {
         flags: vec![
@@ -66,7 +66,7 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
     let store = Store::open(engine, keys, entropy.clone(), clock.now())
         .await
         .unwrap();
-    // As production starts one, with what the dialects say of its settings; and the commands beside it, on the same store.
+    // Started as in production, with the dialects' settings. The commands use the same store.
     let server = Server::start(config.clone(), store.clone(), clock.clone(), entropy);
     let server = server.await.unwrap();
     let service = Service::start(store, clock.clone(), config.hashing)
@@ -136,14 +136,14 @@ impl Visitor {
         self.open("/account/phone");
         self.looks("phone");
         self.fill_in("#password", PASSWORD);
-        // Copying is more convenient with a script, and needs none.
+        // Copying is more convenient with a script, but needs none.
         assert_eq!(
             self.browser.is_shown("button[data-copy]"),
             self.axe.is_some()
         );
         let secret = self.browser.text("#secret");
         self.looks("scan");
-        // The page was left before the first code was typed: the phone has the key still.
+        // The page was left before the first code was typed, and the phone still has the key.
         self.open("/account/phone");
         self.sees("If your phone has the key, type the code");
         self.looks("phone-pending");
@@ -190,7 +190,7 @@ impl Visitor {
         self.is_locked_out();
     }
 
-    /// Types a wrong password until none is judged.
+    /// Types a wrong password until the account is locked.
     fn is_locked_out(&self) {
         self.fail_to_sign_in();
         self.looks("sign-in-refused");
@@ -200,7 +200,7 @@ impl Visitor {
         self.looks("sign-in-locked");
     }
 
-    /// Types a wrong password, and waits until it is judged.
+    /// Types a wrong password, and waits for the answer.
     fn fail_to_sign_in(&self) {
         self.open("/account/sign-in");
         self.browser.type_in("#name", ADA);
@@ -208,7 +208,7 @@ impl Visitor {
         assert_ne!(self.seen("main .error, main .alert"), "");
     }
 
-    /// Sets up a phone for a user who is signed in, and gives its secret.
+    /// Sets up a phone for a user who is signed in, and returns its secret.
     fn set_up_phone(&self) -> String {
         self.open("/account/phone");
         self.fill_in("#password", PASSWORD);
@@ -222,7 +222,7 @@ impl Visitor {
         self.fill_in("#password", PASSWORD);
     }
 
-    /// What the phone shows.
+    /// Returns the code that the phone shows.
     fn code(&self, secret: &str) -> String {
         let now = format!("@{}", self.clock.now().as_secs());
         let output = Command::new("oathtool")
@@ -233,7 +233,7 @@ impl Visitor {
     }
 }
 
-/// The text of axe-core, at the version that `package-lock.json` pins.
+/// Returns the source of axe-core, in the version that `package-lock.json` pins.
 fn axe() -> String {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/browser");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers/browser");
@@ -251,7 +251,7 @@ fn axe() -> String {
             .expect("the peer `npm` cannot be run: install the package npm");
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "npm ci: {told}");
-        // Last, so that an installation that was cut short is begun anew.
+        // Written last, so that an interrupted installation is repeated.
         fs::write(&installed, wanted).unwrap();
     }
     fs::read_to_string(folder.join("node_modules/axe-core/axe.min.js")).unwrap()

@@ -1,4 +1,4 @@
-//! An operator walks through `/console`: a user who is locked and has lost their phone, and what the trail has of it.
+//! An operator uses `/console`: for a user who is locked and has lost their phone, and for the audit trail of it.
 
 use std::{
     thread::sleep,
@@ -7,11 +7,11 @@ use std::{
 
 use super::{ADA, Visitor};
 
-/// How long what is followed may take to show up: it is asked for each five seconds.
+/// The time limit for new events to show up: the page polls every five seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Visitor {
-    /// Signs in to the console with this token, helps, and signs out everywhere.
+    /// Signs in to the console with this token, helps the user, and signs out everywhere.
     pub(super) fn operate(&self, token: &str) {
         self.open("/console");
         self.looks("sign-in");
@@ -54,7 +54,7 @@ impl Visitor {
         self.browser.follow("form[action$='/activate'] button");
         self.sees("The user may sign in again.");
 
-        // The phone is lost, and five minutes are over: the token once more.
+        // The phone is lost, and five minutes are over: the token is needed again.
         self.clock.advance(Duration::from_secs(300));
         self.browser.follow("main dd a");
         self.browser.follow("main td a");
@@ -64,7 +64,7 @@ impl Visitor {
         self.browser.follow("form[action$='/remove-key'] button");
         self.sees("key is removed.");
 
-        // Once more before somebody is let in.
+        // Again before a user is unlocked.
         self.clock.advance(Duration::from_secs(300));
         self.open("/console/users/add");
         self.browser.follow("main p a.button");
@@ -77,7 +77,7 @@ impl Visitor {
         self.fill_in("#password", "battery staple");
         self.sees("bob@example.org");
 
-        // Once there is another organisation, one is chosen first.
+        // Once there is a second organisation, one is selected first.
         self.open("/console/users/add");
         self.browser.type_in("#organisation", "Field Team");
         self.browser.type_in("#name", "cy@example.org");
@@ -93,7 +93,7 @@ impl Visitor {
     fn read_the_trail(&self) {
         self.open("/console/audit");
         self.looks("audit");
-        // Each detail is worded: none is what Rust calls it.
+        // Each detail is in words, and not in Rust's debug format.
         let events = self.seen("#events");
         assert!(events.contains("user.authenticate"), "{events}");
         assert!(!events.contains(" { "), "{events}");
@@ -101,13 +101,13 @@ impl Visitor {
         self.use_a_phone();
         self.fill_in("#who", &format!("user:{ADA}"));
         self.shows_at_once("#found");
-        // The same again asks the server again.
+        // The same button requests the page again.
         self.browser.follow("form.filter button");
         self.browser.follow("form.filter button");
         self.browser.emulate(1000, 1, "light");
         assert!(self.seen("#events").contains("mfa_key.activate"));
         assert!(!self.seen("#events").contains("user.suspend"));
-        // Following is more convenient with a script, and needs none.
+        // Following is more convenient with a script, but needs none.
         let follows = self.browser.is_shown("button[data-follow]");
         assert_eq!(follows, self.axe.is_some());
         if follows {
@@ -119,12 +119,12 @@ impl Visitor {
         }
     }
 
-    /// What is done elsewhere shows up by itself.
+    /// Changes from elsewhere show up by themselves.
     fn follow_the_trail(&self) {
         self.open("/console/audit");
         self.browser.click("button[data-follow]");
         self.clock.advance(Duration::from_secs(1));
-        // As in another window: a wrong token is shown.
+        // As in another window: a wrong token is submitted.
         let shown = "const done = arguments[arguments.length - 1]; \
              const csrf = document.querySelector('[name=csrf]').value; \
              const body = new URLSearchParams({ csrf, token: 'x', to: '' }); \

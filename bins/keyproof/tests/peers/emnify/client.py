@@ -1,9 +1,9 @@
 """Drives a server with emnify's own SDK for Python: client.py KEYPROOF STORE.
 
-The server's address is in EMNIFY_SDK_API_ENDPOINT_URL, which the SDK reads when it is imported. Users are made by the
-program KEYPROOF on the STORE that the server runs on, codes by oathtool. The server's clock stands still: a line
-"advance SECONDS" on standard output moves it, and a line on standard input says what it shows then. Whatever is not as
-it should be raises.
+The server's address is in EMNIFY_SDK_API_ENDPOINT_URL, which the SDK reads when it is imported. Users are created
+by the program KEYPROOF on the STORE that the server uses, codes by oathtool. The server's clock is stopped: a line
+"advance SECONDS" on standard output moves it, and a line on standard input then contains its time. Anything unexpected
+raises an exception.
 """
 
 import ast
@@ -24,7 +24,7 @@ ADA, BOB, EVE = "ada@example.org", "bob@example.org", "eve@example.org"
 PASSWORD = "correct horse battery staple"
 MFA = "/v1/user/mfa"
 
-sent = []  # every request of the SDK since `wire` was called last: method, path, status
+sent = []  # every request of the SDK since the last call of `wire`: method, path, status
 answers = [None]  # the last answer
 logins = keys = devices = 0
 
@@ -48,14 +48,14 @@ def wire():
 
 
 class Call(BaseApiManager):
-    """A call that the SDK has no method for; answers, refusals and logins anew are the SDK's."""
+    """Makes a call that the SDK has no method for. The SDK handles answers, refusals and repeated logins."""
 
     def __init__(self, method, path):
         self.request_method_name, self.request_url_prefix = method, path
 
 
 class Pages(Call):
-    """One whose answer comes in pages."""
+    """A call whose answer comes in pages."""
 
     response_handlers = {**BaseApiManager.response_handlers, 200: "return_paginator"}
 
@@ -80,7 +80,7 @@ def sha1(password):
 
 
 def authenticate(**credentials):
-    """As the SDK logs in, `Authorization: Bearer None` included."""
+    """Logs in as the SDK does, including `Authorization: Bearer None`."""
     global logins
     answer = Authenticate().call_api(EMnify("nothing"), credentials)
     assert models.AuthenticationResponse(**answer).dict(exclude_none=True) == answer or [*answer] == ["mfa_token"]
@@ -93,14 +93,14 @@ def log_in(name, password=PASSWORD, **more):
 
 
 def person(tokens):
-    """A client for somebody who has logged in; the SDK is made for applications."""
+    """Returns a client for a logged-in person; the SDK itself supports only applications."""
     client = EMnify("a person has no application token")
     client.token = tokens["auth_token"]
     return client
 
 
 def unauthorised(doing, **named):
-    """Wrong credentials: the SDK does not even look at the body, which is empty."""
+    """Asserts that the credentials are wrong. The SDK ignores the body, which is empty."""
     try:
         doing(**named)
     except UnauthorisedException:
@@ -120,7 +120,7 @@ def locked_out(**credentials):
 
 
 def refused(status, code, message, doing, *arguments, **named):
-    """The SDK's exception for a refusal holds the body: one request, one refusal, and nothing tried again."""
+    """Asserts a refusal. The SDK's exception contains the body; there was one request, which was not repeated."""
     wire()
     try:
         doing(*arguments, **named)
@@ -137,7 +137,7 @@ def refused(status, code, message, doing, *arguments, **named):
 
 
 def unknown_status(status, doing, *arguments, **named):
-    """Other statuses end a call of the SDK."""
+    """Asserts a status for which the SDK has no exception of its own."""
     wire()
     try:
         doing(*arguments, **named)
@@ -149,14 +149,14 @@ def unknown_status(status, doing, *arguments, **named):
 
 
 def fits(model, answer):
-    """The SDK's model knows every member of the answer, and its type."""
+    """Asserts that the SDK's model has every member of the answer, with its type."""
     parsed = model(**answer)
     assert parsed.dict(exclude_none=True) == answer, answer
     return parsed
 
 
 class Phone:
-    """An authenticator: it knows what the QR code says, and shows what oathtool shows."""
+    """An authenticator app: it has the contents of the QR code, and shows the codes of oathtool."""
 
     def __init__(self, client, name, password=PASSWORD):
         answer = call(client, "post", MFA, {"type": {"id": 0}, "password": sha1(password)})
@@ -180,14 +180,14 @@ class Phone:
         return next(code for code in map("{:06}".format, range(10)) if code not in near)
 
     def activate(self, code):
-        """As the prose of the contract has it; the SDK's model makes the code a text."""
+        """Activates as the contract's text describes it. The SDK's model sends the code as a string."""
         global keys
         body = models.ActivateMFAKeyrequest(status={"id": 1}, code=code).dict()
         assert call(self.client, "patch", MFA + "/{key_id}", body, key_id=int(self.key.id)) is True
         keys += 1
 
     def activate_as_generated(self, code):
-        """As its schema has it: numbers are floats and the code is inside `status`, without its leading zeros."""
+        """Activates as the schema describes it: numbers are floats and the code is in `status`, without leading zeros."""
         global keys
         body = models.ActivateMFAKeyRequest(status={"id": 1, "code": code}).dict()
         assert body == {"status": {"id": 1.0, "code": float(code)}} and isinstance(self.key.id, float)
@@ -204,7 +204,7 @@ def passwords():
     for spelling in [PASSWORD, sha1(PASSWORD), sha1(PASSWORD).upper()]:
         tokens = authenticate(username=ADA, password=spelling)
         assert [*tokens] == ["auth_token", "refresh_token"]
-    # The refresh token is not spent, and its answer has none.
+    # The refresh token is not spent, and the answer contains none.
     for _ in range(2):
         fresh = authenticate(refresh_token=tokens["refresh_token"])
         assert [*fresh] == ["auth_token"]
@@ -245,7 +245,7 @@ def directory(client):
     refused(404, 1401, "User with id '16777216' not found", call, client, "get", "/v1/user/16777216")
     unparsable = 'Cannot parse parameter id as Long: For input string: "None"'
     refused(400, 1000, unparsable, call, client, "delete", "/v1/user/my/mfa/{key_id}", key_id=None)
-    # What else the SDK offers is not here, and is told so once.
+    # The SDK's other operations do not exist here, which one answer says.
     for doing in [
         lambda: list(client.devices.get_devices_list()),
         lambda: list(client.sim.get_sim_list()),
@@ -257,7 +257,7 @@ def directory(client):
 
 
 def second_step(phone, now, **more):
-    """Both steps of a login."""
+    """Does both steps of a login."""
     challenge = log_in(ADA)
     assert [*challenge] == ["mfa_token"]
     return authenticate(**challenge, code=phone.shows(now), **more)
@@ -271,7 +271,7 @@ def second_factor(tokens):
     refused(422, 1402, "MFA key - type is required", call, ada, "post", MFA, {"password": PASSWORD})
     refused(422, 1402, "MFA key - password is required", call, ada, "post", MFA, {"type": {"id": 0}})
 
-    # One that is pending is replaced; a code of it is looked for that starts with a zero.
+    # A pending key is replaced; this looks for a key with a code that starts with a zero.
     replaced, phone = Phone(ada, ADA), Phone(ada, ADA)
     gone = f"MFA Key with Id '{int(replaced.key.id)}' not found."
     refused(404, 1401, gone, replaced.activate, "000000")
@@ -285,7 +285,7 @@ def second_factor(tokens):
     (key,) = call(ada, "get", "/v1/user/{name}", name=ADA)["mfa"]
     assert (key["id"], key["status"]) == (phone.key.id, {"id": 1, "name": "Active"}), key
     unauthorised(authenticate, refresh_token=tokens["refresh_token"])
-    # The code that activated is spent.
+    # The code that activated the key is spent.
     unauthorised(second_step, phone=phone, now=now)
 
     phone.remove()
@@ -420,7 +420,7 @@ def application_tokens():
     assert listed[1].expiry_date == "2100-01-01T00:00:00.000Z"
     assert {token.creator["username"] for token in listed} == {BOB}
 
-    # What the SDK is made for: it asks without a token, is told 401, logs in, asks again.
+    # The SDK's usual flow: it requests without a token, gets a 401, logs in and repeats the request.
     login = ("post", "/v1/authenticate", 200)
     asked = [("get", "/v1/user", 401), login, ("get", "/v1/user", 200)]
     applications = [EMnify(unlimited), EMnify(limited)]
@@ -430,10 +430,11 @@ def application_tokens():
         assert wire() == asked
         call(application, "get", "/v1/user")
         assert wire() == asked[2:]
-        # A person's calls are no application's: not a 401, on which the SDK would log in and ask for ever.
+        # An application may not make a person's calls. The status is not 401, because the SDK would then log in and
+        # retry for ever.
         for method, mfa in [("post", MFA), ("patch", MFA + "/1"), ("get", MFA + "/trusted_device")]:
             unknown_status(403, call, application, method, mfa)
-    # Its access token holds for 240 minutes; one that is no token at all is no different to the SDK.
+    # Its access token is valid for 240 minutes. The SDK treats a text that is not a token in the same way.
     before = applications[0].token
     advance(240 * 60)
     assert len(call(applications[0], "get", "/v1/user")) == 3
@@ -441,7 +442,7 @@ def application_tokens():
     applications[0].token = "no token at all"
     call(applications[0], "get", "/v1/user")
     assert wire() == asked
-    # Nothing is lost of a call that has to be made twice.
+    # Nothing is lost from a call that has to be repeated.
     applications[0].token = None
     (found,) = Pages("get", "/v1/user").call_api(applications[0], query_params={"q": f"username:{EVE}"})
     assert found["username"] == EVE
@@ -457,14 +458,14 @@ def application_tokens():
     assert call(bob, "get", path)[1]["status"] == {"id": 1, "description": "Revoked"}
     unknown = "Application Token with Id '16777216' not found."
     refused(404, 1401, unknown, call, bob, "patch", one, change, id=16777216)
-    # Observers look on.
+    # Observers may only read.
     unknown_status(403, call, person(log_in(EVE)), "post", path, {})
     keyproof("remove", BOB)
     unauthorised(call, client=applications[0], method="get", path="/v1/user")
 
 
 def address_limit():
-    """A hundred posts in five minutes; the SDK gives up on the next."""
+    """Allows a hundred POST requests in five minutes; the SDK does not retry the next one."""
     advance(300)
     for _ in range(100):
         unauthorised(authenticate, refresh_token="none")

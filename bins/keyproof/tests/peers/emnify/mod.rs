@@ -1,5 +1,5 @@
-//! emnify's own SDK for Python as a peer: logins of people and applications, second factors and all around them, with
-//! users that the command makes and codes that `oathtool` makes.
+//! emnify's own SDK for Python as a peer: logins of users and applications, second factors and everything around them, with users
+//! created by the command and codes made by `oathtool`.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -34,7 +34,7 @@ async fn the_emnify_client_does_all_it_can_do_with_logins() {
     })
     .unwrap();
     let entropy = Arc::new(SystemEntropy::new());
-    // The commands go by the machine's clock.
+    // The commands use the machine's clock.
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     let store = config.store.open(entropy.clone(), clock.now());
     let store = store.await.unwrap();
@@ -50,7 +50,7 @@ async fn the_emnify_client_does_all_it_can_do_with_logins() {
     let talk = tokio::task::spawn_blocking(move || converse(&mut client, &clock));
     let told = talk.await.unwrap();
 
-    // What the client says that it has done, the server's own trail says too.
+    // What the client reports to have done is also in the server's trail.
     let mut events = Vec::new();
     loop {
         let after = events.last().map(|(key, _)| key);
@@ -72,7 +72,7 @@ async fn the_emnify_client_does_all_it_can_do_with_logins() {
     );
 }
 
-/// Runs the client to its end and moves the clock whenever it asks; returns what it says at last.
+/// Runs the client to its end, and moves the clock when it requests it. Returns the client's last output.
 fn converse(client: &mut Command, clock: &ManualClock) -> String {
     let mut child = client
         .stdin(Stdio::piped())

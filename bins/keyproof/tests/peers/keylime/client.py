@@ -1,6 +1,7 @@
-"""What Keylime's functions take of the hostile quotes and certifications, printed; ends with 1 if they take what no verifier may.
+"""Prints which hostile quotes and certifications Keylime's functions accept. Exits with 1 if they accept any that every verifier
+must reject.
 
-The folder of the vectors is the one argument.
+The only argument is the folder of the vectors.
 """
 
 import json
@@ -10,7 +11,7 @@ import sys
 import types
 from pathlib import Path
 
-# Keylime's module of TPM functions imports what reads signed policies, which is a library of C and not used here.
+# Keylime's module of TPM functions imports the parser of signed policies, which needs a C library and is not used here.
 sys.modules["gpg"] = types.ModuleType("gpg")
 
 from cryptography.hazmat.primitives import serialization  # noqa: E402
@@ -19,7 +20,7 @@ from keylime.tpm.tpm_main import Tpm  # noqa: E402
 
 DIGEST_SIZES = {0x0004: 20, 0x000B: 32, 0x000C: 48}
 
-# Seen by a verifier that is given the bare key, the nonce and the registers.
+# Detected by a verifier that has the bare key, the nonce and the PCR values.
 PLAIN = {
     "quote-stale-nonce",
     "quote-signed-by-another-key",
@@ -29,18 +30,18 @@ PLAIN = {
 
 
 def sized(structure: bytes) -> bytes:
-    """The TPM2B_ form."""
+    """Returns the TPM2B_ form."""
     return struct.pack(">H", len(structure)) + structure
 
 
 def pem(public: bytes) -> bytes:
-    """The key alone, which is all that Keylime is given for a quote."""
+    """Returns the bare key, which is all that Keylime gets for a quote."""
     key = tpm2_objects.pubkey_from_tpm2b_public(sized(public))
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def quoted(attest: bytes) -> list[tuple[int, int]]:
-    """The selection in a quote: bank and bits."""
+    """Returns the PCR selection in a quote: bank and bits."""
     at = 6
     for _ in ("qualifiedSigner", "extraData"):
         (size,) = struct.unpack_from(">H", attest, at)
@@ -57,7 +58,7 @@ def quoted(attest: bytes) -> list[tuple[int, int]]:
 
 
 def serialized(selection: list[tuple[int, int]], values: bytes) -> bytes:
-    """Registers as tpm2_quote -F serialized writes them."""
+    """Returns PCR values as tpm2_quote -F serialized writes them."""
     out = struct.pack("<I", len(selection))
     for bank, bits in selection:
         out += struct.pack("<HB", bank, 3) + bits.to_bytes(4, "little")[:3] + bytes(2)
@@ -106,7 +107,7 @@ def main() -> int:
         def taken(vector: dict) -> bool:
             try:
                 return takes(vector["input"])
-            except Exception:  # it refuses by whatever is raised
+            except Exception:  # any exception is a refusal
                 return False
 
         def read(part: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-//! Keylime's functions over the attestations that verifiers should refuse: who takes what.
+//! Keylime's functions on attestations that verifiers should reject: a comparison of which verifier accepts what.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn keylime_is_asked_about_the_hostile_attestations() {
         "{told}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // What the page says of it is so.
+    // The README's statements are correct.
     let page = std::fs::read_to_string(vectors.join("README.md")).unwrap();
     let counts: Vec<&str> = told
         .lines()

@@ -1,5 +1,5 @@
-//! A software TPM as the device and tpm2-tools as its hands: provisioned by a server over HTTP, the credential activated
-//! in the TPM, the certificate opened, and a quote checked by `keyproof tpm check-quote`.
+//! A software TPM as the device, with tpm2-tools: provisioned by a server over HTTP, the credential activated in the TPM, the
+//! certificate decrypted, and a quote checked by `keyproof tpm check-quote`.
 //!
 //! A missing `swtpm`, `swtpm_setup`, tpm2-tools or `openssl` fails these tests; nothing is skipped.
 
@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use server::Server;
 use tpm::Tpm;
 
-/// A kind of key as tpm2-tools takes it.
+/// A kind of key, with its options for tpm2-tools.
 struct Kind {
     group: &'static str,
     scheme: &'static str,
-    /// What makes `swtpm_setup` certify such an endorsement key.
+    /// The options that make `swtpm_setup` certify such an endorsement key.
     setup: &'static str,
-    /// Where the TPM keeps the endorsement key's certificate, if `swtpm_setup` made one.
+    /// The NV index of the endorsement key's certificate, if `swtpm_setup` made one.
     certificate_at: Option<&'static str>,
-    /// Whether the endorsement key is used by its policy; else by its empty authorization value.
+    /// Whether the endorsement key is used by its policy, or otherwise by its empty authorisation value.
     by_policy: bool,
 }
 
@@ -70,7 +70,7 @@ fn ecc_p384() {
     });
 }
 
-/// A crypto-agile log with a bank of SHA-256 alone, of these events: register, digest and data.
+/// Returns a crypto-agile log with only a SHA-256 bank, with these events: PCR, digest and data.
 pub(crate) fn event_log(events: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
     const EV_NO_ACTION: u32 = 3;
     const EV_S_CRTM_VERSION: u32 = 8;
@@ -94,7 +94,7 @@ pub(crate) fn event_log(events: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
     log
 }
 
-/// Everything between a station, a server and one TPM, once.
+/// Runs the complete protocol between a station, a server and one TPM.
 fn onboard(kind: &Kind) {
     let tpm = Tpm::manufacture(kind.setup);
     let server = Server::start();
@@ -143,7 +143,7 @@ fn certify_p256(tpm: &Tpm, ek: &str) {
     ));
 }
 
-/// An endorsement key with its certificate, two attestation keys, and a request by a key of the device's own.
+/// Creates an endorsement key with its certificate, two attestation keys, and a certification request for a key of the device.
 fn make_keys(tpm: &Tpm, kind: &Kind) {
     let Kind { group, scheme, .. } = kind;
     tpm.run(&format!(
@@ -166,7 +166,7 @@ fn make_keys(tpm: &Tpm, kind: &Kind) {
     );
 }
 
-/// Makes a manager that trusts the TPM's manufacturer, a category and an API key.
+/// Creates a manager that trusts the TPM's manufacturer, a category and an API key.
 fn furnish(server: &Server, tpm: &Tpm) -> String {
     let make = |kind: &str, spec: Value| {
         let body = json!({ "metadata": { "name": "factory" }, "spec": spec });
@@ -207,7 +207,7 @@ fn activate(tpm: &Tpm, kind: &Kind, answer: &Value) {
     }
 }
 
-/// Gets all ready that the endorsement key is used with, and returns what is to be run then.
+/// Prepares the use of the endorsement key, and returns the command to run then.
 fn activation(tpm: &Tpm, kind: &Kind, answer: &Value, ak: &str) -> String {
     let bundle = answer["credential_bundle"].as_str().unwrap();
     tpm.write("cred.blob", &BASE64.decode(bundle.as_bytes()).unwrap());
@@ -268,7 +268,7 @@ fn quotes_are_checked(server: &Server, tpm: &Tpm) {
         (Some(0), &true.into()),
         "{report}"
     );
-    // As tpm2_quote writes the values unless it is told otherwise, of more registers than one of its lists holds.
+    // The default format of tpm2_quote, with more PCRs than one of its lists holds.
     let all: Vec<_> = (0..24).map(|register| register.to_string()).collect();
     let all = format!("sha256:{}", all.join(","));
     tpm.run(&format!(

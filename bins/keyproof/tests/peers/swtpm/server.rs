@@ -1,4 +1,4 @@
-//! `keyproof serve` as a process, an operator's token, and a client that speaks HTTP as text.
+//! `keyproof serve` as a process, an operator's token, and a client that sends HTTP as text.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,20 +10,20 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Where certificates say that their revocation list is.
+/// The base of the CRL's URL in certificates.
 pub(crate) const PUBLIC_URL: &str = "http://tpm.example.com";
 
 pub(crate) struct Server {
     home: TempDir,
     child: Child,
-    /// Kept open: a server may say more.
+    /// Kept open, because the server may write more.
     stderr: BufReader<ChildStderr>,
     address: String,
     token: String,
 }
 
 impl Server {
-    /// Starts a server on a store of its own.
+    /// Starts a server on a new store.
     pub(crate) fn start() -> Self {
         let home = TempDir::new().unwrap();
         let (child, stderr, address) = serve(&home, &[]);
@@ -38,7 +38,7 @@ impl Server {
         server
     }
 
-    /// Starts it again on the same store, with flags for TLS, in which it asks for client certificates.
+    /// Restarts it on the same store, with TLS flags and with client certificates requested.
     pub(crate) fn restart(&mut self, flags: &[&str]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -49,7 +49,7 @@ impl Server {
         &self.address
     }
 
-    /// A new token.
+    /// Returns a new token.
     pub(crate) fn token(&self, scope: &str) -> String {
         let line = format!("token create --scope {scope} --quiet");
         let token = self.keyproof(self.home.path(), &line);
@@ -64,17 +64,17 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Posts JSON, and returns the answer's, which must be a success.
+    /// Posts JSON, and returns the JSON of the answer, which must be a success.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         serde_json::from_slice(&self.send("POST", path, &body.to_string())).unwrap()
     }
 
-    /// Puts JSON, with success.
+    /// Puts JSON, which must succeed.
     pub(crate) fn put(&self, path: &str, body: &Value) {
         self.send("PUT", path, &body.to_string());
     }
 
-    /// What is there.
+    /// Returns the body at this path.
     pub(crate) fn get(&self, path: &str) -> Vec<u8> {
         self.send("GET", path, "")
     }
@@ -101,7 +101,7 @@ impl Server {
         self.command(folder, line).output().unwrap()
     }
 
-    /// A command with blank-separated arguments in a folder.
+    /// Returns a command with blank-separated arguments in a folder.
     pub(crate) fn command(&self, folder: &Path, line: &str) -> Command {
         let mut command = program(&self.home);
         command.args(line.split_whitespace()).current_dir(folder);
@@ -116,14 +116,14 @@ impl Drop for Server {
     }
 }
 
-/// A running server, its standard error, and where it listens.
+/// Starts a server. Returns the process, its standard error and its address.
 fn serve(home: &TempDir, flags: &[&str]) -> (Child, BufReader<ChildStderr>, String) {
     let mut child = program(home)
         .args(["serve", "--listen", "127.0.0.1:0"])
         .args(flags)
         .env("KEYPROOF_F5__PUBLIC_URL", PUBLIC_URL)
         .envs((!flags.is_empty()).then_some(("KEYPROOF_F5__CLIENT_CERTIFICATES", "true")))
-        // A listener that asks for client certificates serves no site.
+        // A listener that requests client certificates serves no site.
         .envs((!flags.is_empty()).then_some(("KEYPROOF_ACCOUNT__ENABLED", "false")))
         .envs((!flags.is_empty()).then_some(("KEYPROOF_CONSOLE__ENABLED", "false")))
         .stderr(Stdio::piped())
@@ -146,7 +146,7 @@ fn serve(home: &TempDir, flags: &[&str]) -> (Child, BufReader<ChildStderr>, Stri
     (child, stderr, address)
 }
 
-/// The program, in an environment of its own.
+/// Returns the program's command with a separate environment.
 fn program(home: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
     command.env_clear().env("HOME", home.path());

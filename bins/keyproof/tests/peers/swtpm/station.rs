@@ -13,7 +13,7 @@ use super::{
     tpm::Tpm,
 };
 
-/// A device with its TPM, a server that trusts its maker, and the files that a station's flags name.
+/// A device with its TPM, a server that trusts its manufacturer, and the files that a station's flags name.
 pub(crate) struct Field {
     pub(crate) tpm: Tpm,
     pub(crate) server: Server,
@@ -26,7 +26,7 @@ impl Field {
         let api_key = furnish(&server, &tpm);
         tpm.write("api-key", api_key.as_bytes());
         tpm.write("token", server.token("tpm-station").as_bytes());
-        // Of anything else there is a warning.
+        // Any other mode causes a warning.
         tpm.shell("chmod 600 api-key token");
         let device = json!({
             "name": "device-0001", "vendor": "ExampleCorp", "serial": "SN0001", "version": "1",
@@ -35,18 +35,18 @@ impl Field {
         Self { tpm, server }
     }
 
-    /// Runs `keyproof tpm station`, which leaves nothing in the TPM.
+    /// Runs `keyproof tpm station`, and asserts that it leaves nothing in the TPM.
     fn station(&self, line: &str) -> Output {
         let with_token = format!("{line} --url {} --token-file token", self.server.url());
         self.station_by(&with_token)
     }
 
-    /// The same, with a server and a station that the line names.
+    /// The same, with the server and the station's credentials in `line`.
     fn station_by(&self, line: &str) -> Output {
         self.station_of("--namespace default --category factory", line)
     }
 
-    /// The same, of a category that is named, too.
+    /// The same, with the given category.
     fn station_of(&self, category: &str, line: &str) -> Output {
         let line = format!(
             "tpm station {line} --api-key-file api-key {category} --device device.json --state state-of-it"
@@ -71,7 +71,7 @@ impl Field {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// What the report on an attestation says, and whether the exit code says the same.
+    /// Attests, and returns the report. Asserts that the exit code agrees with it.
     #[track_caller]
     pub(crate) fn attests(&self, more: &str) -> Value {
         let output = self.station(&format!("attest --json {more}"));
@@ -88,7 +88,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
 }
 
-/// The certificate is the attestation key's, as openssl sees it, and its owner's alone.
+/// Asserts that openssl finds the attestation key in the certificate, and that only the owner can read the files.
 fn the_files_are_in_order(field: &Field) {
     let tpm = &field.tpm;
     let folder = tpm.folder().join("state-of-it");
@@ -122,7 +122,7 @@ fn the_files_are_in_order(field: &Field) {
     assert_eq!(tpm.read("certified.der"), ak.to_spki().unwrap());
 }
 
-/// What `openssl x509 -text` prints of each extension, without the blanks around it.
+/// Returns what `openssl x509 -text` prints of each extension, trimmed.
 fn extensions(text: &str) -> Vec<(String, String)> {
     let (_, after) = text.split_once("X509v3 extensions:\n").unwrap();
     let (extensions, _) = after.split_once("\n    Signature Algorithm:").unwrap();
@@ -182,14 +182,14 @@ fn a_device_is_provisioned_by_one_command() {
     assert_eq!(first["accepted"], true);
     the_files_are_in_order(&field);
     openssl_reads_the_profile(&field);
-    // Again, after a start of the TPM: the same key, the same certificate.
+    // Again, after a restart of the TPM: the same key, the same certificate.
     let certificate = field.tpm.read("state-of-it/ak.pem");
     let mut field = field;
     field.tpm.reset();
     let again = field.provisions("");
     assert_eq!(again["ak_name"], first["ak_name"]);
     assert_eq!(field.tpm.read("state-of-it/ak.pem"), certificate);
-    // Another, which signs otherwise.
+    // Another key, with another signature scheme.
     let other = field.provisions("--ak-scheme rsapss");
     assert_ne!(other["ak_name"], first["ak_name"]);
     the_files_are_in_order(&field);
@@ -246,14 +246,14 @@ fn a_category_that_is_not_the_api_keys_is_refused_before_anything_is_active() {
     field.provisions("");
 }
 
-/// The kinds of endorsement keys that `swtpm_setup` has no certificate for, and P-384.
+/// Endorsement keys that `swtpm_setup` makes no certificate for, and P-384.
 #[test]
 fn each_kind_of_endorsement_key_is_known_by_its_place_or_its_certificate() {
     let field = Field::new();
     field.provisions("--ek-index 0x01c00016");
     the_files_are_in_order(&field);
 
-    // P-256, whose certificate is a file.
+    // P-256, with its certificate in a file.
     let field = Field::new();
     let tpm = &field.tpm;
     tpm.run("tpm2_createek -G ecc -c ek.ctx -u ek.pub -f tss");
@@ -261,7 +261,7 @@ fn each_kind_of_endorsement_key_is_known_by_its_place_or_its_certificate() {
     field.provisions("--ek-cert ek.crt");
     the_files_are_in_order(&field);
 
-    // RSA of the high range, whose certificate is where the TCG puts it.
+    // RSA of the high range, with its certificate at the TCG's NV index.
     let field = Field::new();
     let tpm = &field.tpm;
     let policy = "ca3d0a99a2b93906f7a3342414efcfb3a385d44cd1fd459089d19b5071c0b7a0";
@@ -285,7 +285,7 @@ fn each_kind_of_endorsement_key_is_known_by_its_place_or_its_certificate() {
     the_files_are_in_order(&field);
 }
 
-/// The checks of a report that failed.
+/// Returns the failed checks of a report.
 fn failed(report: &Value) -> Vec<&str> {
     let checks = report["checks"].as_array().unwrap().iter();
     checks
@@ -294,8 +294,8 @@ fn failed(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// From provision to accepted attestations, one refused after a register was extended, a reset, a TPM that was put back to
-/// what it was before, and the revocation.
+/// Runs a device's life: provision, accepted attestations, one that is rejected after a PCR was extended, a reset, a TPM whose
+/// earlier state was restored, and the revocation.
 #[track_caller]
 fn a_device_lives(keys: &str, scheme: &str) {
     let mut field = Field::new();
@@ -320,7 +320,7 @@ fn a_device_lives(keys: &str, scheme: &str) {
     field.tpm.run(&format!("tpm2_pcrextend 16:sha256={digest}"));
     let report = field.attests(selection);
     assert_eq!(failed(&report), ["pcr-policy"], "{report}");
-    // For people: the reason on the last line.
+    // For people: the reason is on the last line.
     let told = field.station(&format!("attest {selection}"));
     assert_eq!(told.status.code(), Some(1));
     let told = String::from_utf8(told.stdout).unwrap();
@@ -329,13 +329,13 @@ fn a_device_lives(keys: &str, scheme: &str) {
         Some("refused: pcr-policy: other than learnt: sha256:16")
     );
 
-    // A reset clears the register.
+    // A reset clears the PCR.
     let before = field.tpm.remember();
     field.tpm.reset();
     accepted(&field);
     field.tpm.reset();
     accepted(&field);
-    // Somebody puts the TPM's state back.
+    // The TPM's earlier state is restored.
     field.tpm.put_back(&before);
     let report = field.attests(selection);
     assert_eq!(failed(&report), ["reset-counters", "clock"], "{report}");
@@ -353,7 +353,7 @@ fn signs_by(ak: &TpmtPublic) -> String {
     scheme.to_lowercase()
 }
 
-/// The API key is revoked, and with it what was made since: the certificate is on the list as openssl reads it.
+/// Revokes the API key and everything made with it since. openssl finds the certificate on the CRL.
 fn revoked_it_shows_in_the_list(field: &Field) {
     let Field { tpm, server } = field;
     let list = "/api/tpm/namespaces/default/tpm_categorys/factory/crl";
@@ -396,7 +396,7 @@ fn p384_from_provision_to_revocation() {
     a_device_lives("--ek-index 0x01c00016", "ecdsa(sha384)");
 }
 
-/// The event log of a boot goes with the quote, and is refused if it does not lead to the registers.
+/// The event log of a boot is sent with the quote, and is rejected if its replay does not give the PCR values.
 #[test]
 fn an_event_log_that_is_not_of_this_boot_is_refused() {
     let field = Field::new();
@@ -412,7 +412,7 @@ fn an_event_log_that_is_not_of_this_boot_is_refused() {
     assert!(names.contains(&"log-registers"), "{report}");
 }
 
-/// The TPM's maker gives the device its CA's certificate, in as many indices as it takes, and the operator knows the root alone.
+/// The manufacturer stores its CA's certificate in the TPM, in as many NV indices as it takes, and the operator has only the root.
 #[test]
 fn the_chain_that_the_tpm_carries_is_sent() {
     let field = Field::new();
@@ -447,8 +447,8 @@ fn the_chain_that_the_tpm_carries_is_sent() {
     the_files_are_in_order(&field);
 }
 
-/// What provision could not show any more, the next attestation shows: with the ticket that it left, or, an hour later,
-/// with a new one.
+/// If provision could not activate the key, the next attestation does: with the ticket that provision left or, an hour later, with
+/// a new one.
 #[test]
 fn an_attestation_activates_a_key_that_is_not_active() {
     let field = Field::new();
@@ -475,7 +475,7 @@ fn an_attestation_activates_a_key_that_is_not_active() {
     assert_eq!(report["accepted"], true, "{report}");
     assert_eq!(tpm.read(file), active);
 
-    // A ticket that is no good does no harm to a key that is active.
+    // An invalid ticket does not affect an active key.
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     pending(now.as_secs());
     let report = field.attests(selection);
@@ -483,16 +483,16 @@ fn an_attestation_activates_a_key_that_is_not_active() {
     assert_eq!(tpm.read(file), active);
 }
 
-/// TPMs whose makers made the endorsement key with a nonce, a template of their own or both, which are in the NV memory.
+/// TPMs whose manufacturers made the endorsement key with a nonce, their own template or both, which are in NV memory.
 #[test]
 fn an_endorsement_key_by_the_makers_template_is_found() {
-    // What `tpm2_createprimary` reads: TPM2B_ECC_PARAMETER twice, each with room for 128 bytes.
+    // The input of `tpm2_createprimary`: TPM2B_ECC_PARAMETER twice, each with space for 128 bytes.
     let unique = |x: &[u8; 32]| {
         let sized = |value: &[u8]| [&32_u16.to_ne_bytes()[..], value, &[0; 96]].concat();
         [sized(x), sized(&[0; 32])].concat()
     };
     let policy = "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa";
-    // noDA, which the default has not.
+    // With noDA, which the default does not set.
     let (default, no_da) = (0x300b2, 0x304b2);
     for (nonce, attributes) in [([7; 32], default), ([0; 32], no_da), ([9; 32], no_da)] {
         let field = Field::new();
@@ -534,7 +534,7 @@ fn an_endorsement_key_by_the_makers_template_is_found() {
     }
 }
 
-/// Owners may give the endorsement hierarchy an authorization value.
+/// Owners may set an authorisation value for the endorsement hierarchy.
 #[test]
 fn the_endorsement_hierarchys_authorization_comes_from_a_file() {
     for index in ["0x01c00002", "0x01c00016"] {
@@ -557,7 +557,7 @@ fn the_endorsement_hierarchys_authorization_comes_from_a_file() {
     }
 }
 
-/// A station without a token, by the client certificate of its category, and an API key that is taken with nothing else.
+/// A station without a token: it uses its category's client certificate, and an API key that requires one.
 #[test]
 fn a_client_certificate_lets_a_station_in() {
     let mut field = Field::new();
@@ -587,7 +587,7 @@ fn a_client_certificate_lets_a_station_in() {
     ]);
     let url = format!("https://{} --ca-file server.pem", server.address());
     let by_certificate = "--client-cert client.pem --client-key client.key";
-    // The API key of another category, which asks for no certificate: any category's lets the station in.
+    // The API key of another category, which does not require a certificate: the certificate of any category admits the station.
     let output = field.station_by(&format!("provision --url {url} {by_certificate}"));
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     the_files_are_in_order(&field);
@@ -595,7 +595,7 @@ fn a_client_certificate_lets_a_station_in() {
     let output = field.station_by(&attest);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 
-    // The one that asks for it, by the certificate and by a token alone.
+    // The key that requires one, with the certificate and with only a token.
     field.tpm.write("api-key", bound.as_bytes());
     let output = field.station_by(&format!("provision --url {url} --token-file token"));
     assert_eq!(output.status.code(), Some(1));
@@ -606,7 +606,7 @@ fn a_client_certificate_lets_a_station_in() {
     );
     let output = field.station_by(&format!("provision --url {url} {by_certificate}"));
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    // Nobody at all.
+    // A certificate of an unknown issuer.
     field.tpm.shell(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=stranger \
          -keyout other.key -out other.pem",

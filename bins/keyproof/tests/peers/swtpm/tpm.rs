@@ -1,4 +1,4 @@
-//! A software TPM with endorsement certificates, on two ports of the loopback.
+//! A software TPM with endorsement certificates, on two loopback ports.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ pub(crate) struct Tpm {
 }
 
 impl Tpm {
-    /// Makes a TPM with its manufacturer's certificates, and starts it; `options` are `swtpm_setup`'s.
+    /// Makes a TPM with its manufacturer's certificates, and starts it. `options` are those of `swtpm_setup`.
     pub(crate) fn manufacture(options: &str) -> Self {
         let mut tpm = Self {
             folder: TempDir::new().unwrap(),
@@ -87,7 +87,8 @@ impl Tpm {
         false
     }
 
-    /// Ends it without a word, and starts it again: what was loaded is gone, its registers and counters are of a reset.
+    /// Kills it without a shutdown command, and starts it again: loaded objects are gone, and PCRs and counters are those of a
+    /// reset.
     pub(crate) fn reset(&mut self) {
         self.run("tpm2_shutdown -c");
         self.power_off();
@@ -101,7 +102,7 @@ impl Tpm {
         }
     }
 
-    /// What it keeps, as files.
+    /// Returns the TPM's state, as files.
     pub(crate) fn remember(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let files = fs::read_dir(self.path("state")).unwrap();
         let paths = files.map(|file| file.unwrap().path());
@@ -111,7 +112,7 @@ impl Tpm {
             .collect()
     }
 
-    /// Starts it with what it kept then.
+    /// Starts it with an earlier state.
     pub(crate) fn put_back(&mut self, kept: &[(PathBuf, Vec<u8>)]) {
         self.power_off();
         for (path, contents) in kept {
@@ -120,12 +121,12 @@ impl Tpm {
         assert!((0..5).any(|_| self.start()), "swtpm does not answer");
     }
 
-    /// Which TPM it is, as tpm2-tools read it from `TPM2TOOLS_TCTI`.
+    /// Returns the TPM's address, as tpm2-tools read it from `TPM2TOOLS_TCTI`.
     pub(crate) fn tcti(&self) -> &str {
         &self.tcti
     }
 
-    /// What a tool prints.
+    /// Returns a tool's output.
     pub(crate) fn output(&self, line: &str) -> String {
         let output = self.command(line).output().unwrap();
         assert!(output.status.success(), "{line}");
@@ -145,7 +146,7 @@ impl Tpm {
         fs::rename(self.path("ek.cert"), self.path("ek.crt")).unwrap();
     }
 
-    /// Runs a tool, then frees the TPM's few slots, as no resource manager is there to do it.
+    /// Runs a tool, then frees the TPM's few slots, because there is no resource manager to do it.
     pub(crate) fn run(&self, line: &str) {
         self.shell(line);
         self.shell("tpm2_flushcontext -t");
@@ -204,8 +205,8 @@ impl Drop for Tpm {
     }
 }
 
-/// Two free ports, the second one above the first: tpm2-tools expects the control channel there. Below those that the
-/// system hands to outgoing connections, which could take one of them while nobody listens there.
+/// Returns two free ports, the second one directly after the first: tpm2-tools expects the control channel there. They are below
+/// the range for outgoing connections, which could take one of them while nobody listens on it.
 fn free_ports() -> (u16, u16) {
     loop {
         let drawn = RandomState::new().hash_one(());

@@ -1,4 +1,4 @@
-//! The audit trail, as operators read it.
+//! The audit trail as operators read it.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ] {
         ops.sees(&format!("<code>{all}</code>"));
     }
-    // A token by whose it is, beside what the trail calls it; and no link to what is not reached.
+    // A token with its subject beside its name in the trail, and no link to pages that the scope does not allow.
     ops.sees("<bdi>test</bdi><br><bdi class=\"hint\">operator:");
     ops.sees_not("href=\"/console/users/");
     let mut admin = Browser::new(&site);
@@ -49,7 +49,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     let link = format!("/console/users/{}", link.split('"').next().unwrap());
     admin.get(&link).await.is(200);
     admin.sees(&format!("<h1>User <bdi>{BOB}</bdi></h1>"));
-    // To the second, and with the request, whatever it is read with.
+    // The time in seconds, and the request's id, whatever the browser.
     let login = site.password(ADA, PASSWORD).await;
     let request = login.is(200).header("x-request-id");
     ops.get("/console/audit?what=user.authenticate")
@@ -58,7 +58,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ops.sees(&format!("<code class=\"hint\">{request}</code>"));
     ops.sees("data-label=\"From, and request\"");
     ops.sees(">2023-11-14 23:13:30 UTC</time>");
-    // By name: the trail itself has a number.
+    // By name, although the trail itself contains a number.
     ops.get(&format!("/console/audit?who=user:{ADA}"))
         .await
         .is(200);
@@ -84,7 +84,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ops.sees("Nothing is found");
     ops.sees("<label for=\"since\">Since</label>");
     ops.sees("user:NAME, or as the table has it: operator:ID, instance:NAME, anonymous");
-    // A phone shows what is found, and whoever asks for the same again is shown what has come since.
+    // A phone shows the results at once, and repeating a search includes newer events.
     ops.sees("action=\"/console/audit#found\"");
     ops.sees("<p class=\"actions\" id=\"found\">");
     ops.sees("name=\"again\"");
@@ -125,7 +125,7 @@ async fn long_trails_go_on_with_older_events() {
     assert_eq!(told, 60);
 }
 
-/// Refusals, which say of whom, why and whence, and names as long as there may be.
+/// Refusals with user, reason and address, and names of the maximum length.
 #[tokio::test]
 async fn a_page_of_fifty_refusals_of_long_names_is_light() {
     let site = Site::start().await;
@@ -149,7 +149,7 @@ async fn a_page_of_fifty_refusals_of_long_names_is_light() {
     ops.sees_a_light_page("/console/audit?what=user.authenticate")
         .await;
     ops.sees("aaa…aaa");
-    // It is whole where it is taken along.
+    // The export has the complete text.
     ops.sign_in_as(&["audit"]).await;
     let path = "/console/audit/export?what=user.authenticate";
     ops.get(path).await.is(200);
@@ -163,7 +163,7 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
     ops.sign_in_as(&["audit-read"]).await;
     ops.get("/console/audit").await.is(200);
     ops.sees("data-url=\"/console/audit/latest?");
-    // Not shown, and refused.
+    // The link is not shown, and the page is refused.
     ops.sees_not("/console/audit/export");
     ops.get("/console/audit/export").await.is(403);
     for _ in 0..14 {
@@ -203,7 +203,7 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
 }
 
 impl Browser<'_> {
-    /// A page of fifty rows, which is less than 60 KiB with its stylesheet.
+    /// Asserts that a page of fifty rows has less than 60 KiB with its stylesheet.
     async fn sees_a_light_page(&mut self, path: &str) {
         let page = self.get(path).await.is(200).body.len();
         assert_eq!(self.page.matches("<tr><td").count(), 50);
@@ -213,13 +213,13 @@ impl Browser<'_> {
         assert!(page + style < 60 * 1024, "{page} bytes and {style}");
     }
 
-    /// What a script puts in the place of the events that are shown.
+    /// Returns the part of the page that a script replaces.
     fn events(&self) -> String {
         let (_, rest) = self.page.split_once("<div id=\"events\">").unwrap();
         rest.split_once("</div>").unwrap().0.to_owned()
     }
 
-    /// What the file that this asks for has, and the next one's address.
+    /// Returns the contents of the exported file, and the URL of the next one.
     async fn file(&mut self, path: &str) -> (Vec<serde_json::Value>, usize, Option<String>) {
         let answer = self.send("GET", path, None).await;
         let link = answer.is(200).headers.get("link");
@@ -257,7 +257,7 @@ async fn a_trail_of_many_users_is_taken_along_by_name() {
     assert_eq!(named.count(), 600);
 }
 
-/// As releases before told them: whatever the client had sent.
+/// As earlier releases stored them: with everything that the client had sent.
 #[tokio::test]
 async fn long_texts_stop_no_reader_and_are_told_cut() {
     const EACH: usize = 120_000;
@@ -291,7 +291,7 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
     assert!(length < 150 * 1_000, "{length}");
 }
 
-/// Tells the trail of so many changes, a minute apart.
+/// Adds this number of changes to the trail, one per minute.
 async fn unlocks(site: &Site, times: usize) {
     for _ in 0..times {
         site.clock.advance(Duration::from_secs(60));
@@ -304,7 +304,7 @@ async fn unlocks(site: &Site, times: usize) {
     }
 }
 
-/// Whoever follows it goes on behind what is shown, not behind what was shown at first.
+/// Following continues after the displayed events, not after those that were displayed first.
 #[tokio::test]
 async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
     let site = Site::start().await;

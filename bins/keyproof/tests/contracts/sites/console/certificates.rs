@@ -1,4 +1,4 @@
-//! What an operator does at `/console/certificates`.
+//! An operator's actions at `/console/certificates`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const SERVICE: &str = "/console/certificates/service?subscription=Sub-1&group=Gr
 
 const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&";
 
-/// The address of something about a certificate of that service.
+/// Returns the URL of an action on a certificate of that service.
 fn of(what: &str, name: &str) -> String {
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([
@@ -50,7 +50,7 @@ async fn an_operator_walks_to_possession() {
     ops.sees("CN=Acme Root,O=Acme");
 
     let etag = ops.hidden("etag").unwrap();
-    // No code yet.
+    // Without a code.
     let leaf = ca.leaf(&"0".repeat(48));
     let parts = [("etag", etag.as_bytes()), ("file", &leaf)];
     ops.upload(&of("/verify", "root"), &parts).await.is(422);
@@ -62,7 +62,7 @@ async fn an_operator_walks_to_possession() {
     assert_eq!(code.len(), 48);
     ops.sees(&format!("-subj &#39;/CN={code}&#39;"));
     ops.sees(&format!("-Subject &#39;CN={code}&#39;"));
-    // Whoever comes back goes on where they were.
+    // A user who comes back continues at the same step.
     ops.get(&of("", "root")).await.is(200);
     ops.sees_not(&code);
     ops.sees("go to step 3: a new code replaces it.");
@@ -70,7 +70,7 @@ async fn an_operator_walks_to_possession() {
     ops.sees("<h2 id=\"prove\">Prove possession</h2>");
     let etag = ops.hidden("etag").unwrap();
 
-    // Another CA's leaf: each check, and what to do.
+    // Another CA's leaf: the report shows each check and the remedy.
     let foreign = Ca::new("Another").leaf(&code);
     let parts = [
         ("etag", etag.as_bytes()),
@@ -82,10 +82,10 @@ async fn an_operator_walks_to_possession() {
     ops.sees("issuer");
     ops.sees("<strong>To do:</strong> sign the leaf with");
     ops.sees("the leaf’s issuer is <code>CN=Another,O=Acme</code>");
-    // The code lives, and its commands are there still.
+    // The code is still valid, and its commands are still shown.
     ops.sees(&format!("/CN={code}"));
 
-    // Pasted, as its text.
+    // Pasted as text.
     let leaf = data_encoding::BASE64.encode(&ca.leaf(&code));
     let parts = [
         ("etag", etag.as_bytes()),
@@ -104,7 +104,7 @@ async fn an_operator_walks_to_possession() {
     site.clock.advance(Duration::from_secs(301));
     ops.get(&of("", "root")).await.is(200);
     ops.sent_to_confirm(&of("/delete", "root"), &token).await;
-    // Somebody else's change is not overwritten.
+    // Another user's change is not overwritten.
     ops.post(&of("/delete", "root"), &[("etag", "00")])
         .await
         .is(409);
@@ -114,7 +114,8 @@ async fn an_operator_walks_to_possession() {
     ops.get(&of("", "root")).await.is(404);
 }
 
-/// A phone shows what comes of a form, and not the head of the page; where nothing comes of it, the head, which says why.
+/// After a form, a phone shows the result instead of the page's head. Without a result it shows the head, which contains the
+/// reason.
 #[tokio::test]
 async fn a_browser_is_led_to_a_code_and_to_a_report() {
     let site = Site::start().await;
@@ -202,7 +203,7 @@ async fn what_is_no_certificate_is_said_to_be_none() {
         .await
         .is(422);
     ops.sees("There is a certificate of this name.");
-    // What is too long, twice, or not the page's.
+    // A file that is too long, a repeated field, and one that the page does not have.
     let long = vec![b'x'; 64 * 1024 + 1];
     ops.upload(SERVICE, &[("name", b"d"), ("file", &long)])
         .await
@@ -308,7 +309,7 @@ async fn hostile_names_are_text() {
 
 #[tokio::test]
 async fn the_start_tells_what_ends_within_ninety_days() {
-    /// When the tests' CAs end: on 6 May 2030.
+    /// The end of the tests' CAs: 6 May 2030.
     const END: u64 = 1_904_256_000;
     const DAY: u64 = 24 * 60 * 60;
     let site = Site::start().await;
@@ -342,7 +343,7 @@ async fn the_start_tells_what_ends_within_ninety_days() {
     }
 }
 
-/// How the server is may be seen by those who do not reach what is kept there.
+/// The server's state may be visible to operators who may not see the objects.
 #[tokio::test]
 async fn what_ends_soon_is_named_to_those_who_reach_it() {
     let site = Site::start().await;

@@ -1,4 +1,4 @@
-//! What an operator does at `/console`, and what keeps others out.
+//! An operator's actions at `/console`, and the protection against others.
 
 mod audit;
 mod certificates;

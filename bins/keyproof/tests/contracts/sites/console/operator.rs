@@ -1,4 +1,4 @@
-//! A browser without scripts, at a server that any contract's tests have started: it keeps cookies, follows links and fills in
+//! A browser without scripts, at a server that the tests of any contract have started: it keeps cookies, follows links and fills in
 //! forms.
 
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::late;
 
-/// What is between the parts of a form.
+/// The boundary between the parts of a form.
 const BOUNDARY: &str = "----keyproofFormBoundary";
 
 const STYLE: &str = include_str!("../../../../src/sites/assets/style.css");
@@ -23,7 +23,7 @@ pub(crate) struct Operator {
     pub(crate) cookies: BTreeMap<String, String>,
     /// The last page.
     pub(crate) page: String,
-    /// What it sends with each request.
+    /// The headers that it sends with each request.
     pub(crate) headers: Vec<(&'static str, String)>,
 }
 
@@ -41,7 +41,7 @@ impl Answer {
         self
     }
 
-    /// A header's value, empty if there is none.
+    /// Returns a header's value, empty if there is none.
     pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value.map_or("", |value| value.to_str().unwrap())
@@ -53,7 +53,7 @@ impl Answer {
 }
 
 impl Operator {
-    /// Who has not signed in.
+    /// Returns a browser that is not signed in.
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self {
             address,
@@ -63,7 +63,7 @@ impl Operator {
         }
     }
 
-    /// Who has signed in with this token.
+    /// Returns a browser that is signed in with this token.
     pub(crate) async fn signed_in(address: SocketAddr, token: &str) -> Self {
         let mut operator = Self::at(address);
         operator.get("/console/sign-in").await.is(200);
@@ -73,15 +73,14 @@ impl Operator {
         operator
     }
 
-    /// Shows the token again, which is done before what weakens something.
+    /// Submits the token again, which changes that weaken security require.
     pub(crate) async fn confirms(&mut self, token: &str) {
         self.get("/console/confirm").await.is(200);
         let fields = [("token", token), ("to", "")];
         self.post("/console/confirm", &fields).await.is(303);
     }
 
-    /// Sends a form too late, is sent to show the token, and comes back to the page that the form was on, where nothing is
-    /// done yet.
+    /// Submits a form too late, is redirected to confirm the token, and returns to the form's page. Nothing has been done yet.
     pub(crate) async fn sent_to_confirm(&mut self, form: &str, token: &str) {
         let before = self.page.clone();
         let to = self.post(form, &[]).await.is(303).location();
@@ -115,7 +114,7 @@ impl Operator {
         self.send("GET", path, None).await
     }
 
-    /// Fills in the form on the last page.
+    /// Submits the form on the last page.
     pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let csrf = self.csrf();
         self.post_with(path, &csrf, fields).await
@@ -134,13 +133,13 @@ impl Operator {
         self.send("POST", path, Some((kind, body))).await
     }
 
-    /// Fills in the form on the last page, and goes on to where the answer leads.
+    /// Submits the form on the last page, and follows the redirect.
     pub(crate) async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let to = self.post(path, fields).await.is(303).location();
         self.get(&to).await
     }
 
-    /// Fills in the form on the last page, which has a file.
+    /// Submits the form on the last page, which has a file.
     pub(crate) async fn upload(&mut self, path: &str, parts: &[(&str, &[u8])]) -> Answer {
         let csrf = self.csrf();
         self.upload_as(path, &csrf, parts).await
@@ -171,7 +170,7 @@ impl Operator {
         self.send("POST", path, Some((kind, body))).await
     }
 
-    /// Fills in the form on the last page, the end of which is sent only after something else was done.
+    /// Submits the form on the last page, with the end of the body sent only after something else was done.
     pub(crate) async fn post_late(
         &self,
         path: &str,
@@ -247,23 +246,23 @@ impl Operator {
             body,
         };
         assert_safe(&answer);
-        // What leads elsewhere is no page.
+        // A redirect has no page.
         if answer.status != StatusCode::SEE_OTHER {
             let page = String::from_utf8(answer.body.to_vec()).unwrap();
-            // Where a line may end is nothing that is read.
+            // Optional line breaks are not part of the text.
             self.page = page.replace("<wbr>", "");
         }
         answer
     }
 
-    /// The value of a hidden field on the last page.
+    /// Returns the value of a hidden field on the last page.
     pub(crate) fn hidden(&self, name: &str) -> Option<String> {
         let mark = format!("name=\"{name}\" value=\"");
         let (_, rest) = self.page.split_once(&mark)?;
         Some(rest.split('"').next().unwrap().to_owned())
     }
 
-    /// Where the link of this text leads, without the place on the page there.
+    /// Returns the target of the link with this text, without its fragment.
     #[track_caller]
     pub(crate) fn link(&self, text: &str) -> String {
         let (before, _) = self.page.split_once(&format!("\">{text}</a>")).expect(text);
@@ -276,7 +275,7 @@ impl Operator {
         self.hidden("csrf").expect("a form on the page")
     }
 
-    /// What stands in the element of this id, which has no other in it.
+    /// Returns the text of the element with this id, which contains no other element.
     pub(crate) fn text_of(&self, id: &str) -> String {
         let mark = format!("id=\"{id}\">");
         let (_, rest) = self.page.split_once(&mark).expect(id);
@@ -294,7 +293,7 @@ impl Operator {
     }
 }
 
-/// What every answer of a site has.
+/// Asserts the properties of every answer of a site.
 #[track_caller]
 fn assert_safe(answer: &Answer) {
     let policy = answer.header("content-security-policy");
@@ -326,7 +325,7 @@ fn assert_safe(answer: &Answer) {
         let vary = answer.header("vary");
         assert!(vary.ends_with("Accept-Language, Cookie"), "{vary}");
         let page = std::str::from_utf8(&answer.body).unwrap();
-        // Nothing inline, and nothing of others.
+        // Nothing inline, and nothing from other sites.
         for wrong in [
             "<style",
             "style=",
@@ -342,7 +341,7 @@ fn assert_safe(answer: &Answer) {
             page.matches("<script").count(),
             page.matches("<script src=\"/").count()
         );
-        // A page of fifty rows is light, with the stylesheet.
+        // A page of fifty rows is small, including the stylesheet.
         let rows = page.matches("<tr><td").count();
         let weight = page.len() + STYLE.len();
         let is_list = (1..=50).contains(&rows);
@@ -356,7 +355,7 @@ fn assert_safe(answer: &Answer) {
     }
 }
 
-/// Whether a `time` element, without its name, has a moment or a time of the day that a program reads.
+/// Returns whether a `time` element, without its name, has a machine-readable date or time.
 fn is_time(element: &str) -> bool {
     let (attributes, text) = element.split_once('>').unwrap();
     match attributes.strip_prefix(" datetime=\"") {

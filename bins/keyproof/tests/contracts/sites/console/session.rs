@@ -1,4 +1,4 @@
-//! Signing in with a token, and what ends a session.
+//! Signing in with a token, and the end of a session.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ async fn an_operator_signs_in_with_a_token_that_no_page_and_no_cookie_has() {
     ops.sees_not(&token);
     let session = ops.console().unwrap().to_owned();
     assert!(!token.contains(&session) && !session.contains("keyproof_"));
-    // A blank along with it is no other token.
+    // Surrounding spaces are ignored.
     ops.paste(&format!(" {token} ")).await.is(200);
-    // The session of before is none.
+    // The former session is invalid.
     assert_ne!(ops.console().unwrap(), session);
     let mut stale = Browser::new(&site);
     stale.cookies.insert("keyproof-console".to_owned(), session);
@@ -31,7 +31,7 @@ async fn an_operator_signs_in_with_a_token_that_no_page_and_no_cookie_has() {
     let before = ops.console().unwrap().to_owned();
     let out = ops.post("/console/sign-out", &[]).await;
     out.is(303);
-    // At once, and not on the page that comes next alone.
+    // At once, not only on the next page.
     assert_eq!(ops.console(), None);
     ops.get(&out.location()).await.is(200);
     ops.sees("You are signed out.");
@@ -57,7 +57,7 @@ async fn what_is_no_valid_token_gives_nothing() {
         ops.sees_not("keyproof_<");
         assert_eq!(ops.console(), None);
     }
-    // A user's session is none of an operator's, and the other way round.
+    // A user's session is not valid as an operator's, nor the reverse.
     ops.sign_in_as(&["admin"]).await;
     let session = ops.console().unwrap().to_owned();
     for (name, path) in [
@@ -91,7 +91,7 @@ async fn a_session_ends_unused_with_its_token_and_everywhere_at_once() {
         .is(200);
     here.sees("Every session of your token has ended.");
     there.get("/console").await.is(303);
-    // The token is as good as before, until it is revoked.
+    // The token stays valid until it is revoked.
     there.paste(&token).await.is(200);
     let access = &site.console.access;
     for listed in access.list().await.unwrap() {
@@ -100,7 +100,7 @@ async fn a_session_ends_unused_with_its_token_and_everywhere_at_once() {
     there.get("/console").await.is(303);
 }
 
-/// Whoever mistypes an address need not wonder.
+/// A mistyped URL does not end the session, and the page shows that.
 #[tokio::test]
 async fn a_refusal_signs_nobody_out_and_says_so() {
     const STAYS: &str = "This did not sign you out.";
@@ -114,7 +114,7 @@ async fn a_refusal_signs_nobody_out_and_says_so() {
         ops.sees(STAYS);
     }
     ops.get("/console").await.is(200);
-    // Time may have: what is said is true of the cookie of a session that has ended, too.
+    // The session may have expired meanwhile, but the statement is still true.
     site.clock.advance(Duration::from_secs(15 * 60));
     ops.get("/console/nowhere").await.is(404);
     ops.sees(STAYS);
@@ -182,7 +182,7 @@ async fn a_form_is_taken_from_our_own_page_alone() {
     ops.post_with("/console/sign-in", &ours, &fields)
         .await
         .is(303);
-    // What is done in a session is asked with the session's own text.
+    // Actions in a session require the session's own CSRF token.
     for path in ["/console/sign-out", "/console/sign-out/everywhere"] {
         ops.post_with(path, &ours, &[]).await.is(403);
     }
@@ -242,7 +242,7 @@ async fn whoever_shows_a_token_or_a_password_is_counted_by_their_address() {
         answers.push(ops.post("/console/confirm", &fields).await.status.as_u16());
     }
     assert_eq!(answers, [422, 422, 422, 429]);
-    // What costs a hash, too.
+    // The same limit applies to other forms that cost a hash.
     ops.get("/console/users/add").await.is(200);
     let fields = [
         ("organisation", "Example Org"),
@@ -263,7 +263,7 @@ async fn the_session_of_before_the_token_was_shown_again_is_none() {
     let mut stale = Browser::new(&site);
     stale.cookies.insert("keyproof-console".to_owned(), before);
     stale.get("/console").await.is(303);
-    // It lasts no longer for being shown again.
+    // A new confirmation does not extend the session.
     for _ in 0..34 {
         site.clock.advance(Duration::from_secs(14 * 60));
         ops.get("/console").await.is(200);
@@ -273,7 +273,7 @@ async fn the_session_of_before_the_token_was_shown_again_is_none() {
     ops.get("/console").await.is(303);
 }
 
-/// Which scopes give what over the APIs is as it was.
+/// The scopes' permissions in the APIs are unchanged.
 #[tokio::test]
 async fn the_scopes_of_the_console_give_nothing_over_an_api() {
     let site = Site::start().await;
@@ -305,7 +305,7 @@ async fn the_scopes_of_the_console_give_nothing_over_an_api() {
     }
 }
 
-/// Back in the browser, a second window, or a form that another window was faster than.
+/// After going back in the browser, in a second window, or with a form that another window was faster with.
 #[tokio::test]
 async fn no_sign_in_page_throws_a_live_session_away() {
     let site = Site::start().await;
@@ -318,14 +318,14 @@ async fn no_sign_in_page_throws_a_live_session_away() {
         assert_eq!(ops.console(), Some(&*session), "{query}");
     }
     ops.get("/console").await.is(200);
-    // One that may have ended by another server's clock is neither told of nor led back to that.
+    // A session that may have ended by another server's clock is neither reported as ended nor deleted.
     site.clock.advance(Duration::from_secs(13 * 60));
     let asked = "/console/sign-in?over&to=%2Fconsole%2Faudit";
     ops.get(asked).await.is(200);
     ops.sees_not("Please sign in.");
     assert_eq!(ops.hidden("to").unwrap(), "/console/audit");
     assert_eq!(ops.console(), Some(&*session));
-    // One that has ended is forgotten.
+    // A session that has ended is deleted.
     site.clock.advance(Duration::from_secs(2 * 60));
     ops.get("/console/sign-in?over").await.is(200);
     ops.sees("Please sign in.");
@@ -338,7 +338,7 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let site = Site::start().await;
     let token = site.operator_token(&["audit-read"], None).await;
     let mut ops = Browser::new(&site);
-    // What was done before is told once.
+    // The message about an earlier action is not repeated.
     let sent = ops.get(&format!("{PAGE}&done=changed")).await;
     let sent = sent.is(303).location();
     assert!(sent.starts_with("/console/sign-in?over&to="), "{sent}");
@@ -352,10 +352,10 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let fields = [("token", &*token), ("to", &*to)];
     let signed_in = ops.post("/console/sign-in", &fields).await;
     assert_eq!(signed_in.is(303).location(), PAGE);
-    // In another window that was sent to sign in before, too.
+    // The same in another window that was sent to the sign-in page before.
     assert_eq!(ops.get(&sent).await.is(303).location(), PAGE);
 
-    // A file would leave the browser on a form that is of no use any more: the page comes that has the link to it.
+    // A download would leave the browser on a useless form, so the page with its link is shown instead.
     let mut other = Browser::new(&site);
     let export = "/console/audit/export?what=user.add&who=user%3Aada";
     assert_eq!(other.get(export).await.is(303).location(), sent);
@@ -371,7 +371,7 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     }
 }
 
-/// Whoever was to show the token when the session had ended has shown it once they have signed in.
+/// If the session ended before a confirmation, signing in counts as the confirmation.
 #[tokio::test]
 async fn a_token_that_signs_in_is_not_asked_for_once_more() {
     let site = Site::start().await;

@@ -1,4 +1,4 @@
-//! The first page: what it tells, and to whom.
+//! The first page: its contents, and who may see them.
 
 use crate::{
     emnify::{
@@ -15,7 +15,7 @@ async fn it_tells_how_the_server_is_to_whoever_may_know() {
     ops.sign_in_as(&["users-read"]).await;
     ops.sees_not("The last hour");
     ops.sees("status-read");
-    // Only what it reaches is in the menu.
+    // The menu has only areas that the scope allows.
     ops.sees("href=\"/console/users\"");
     ops.sees_not("href=\"/console/audit\"");
 
@@ -39,7 +39,7 @@ async fn it_tells_how_the_server_is_to_whoever_may_know() {
         ops.sees(told);
     }
     ops.sees("data-label=\"Requests\"");
-    // Both of the operators' own, and Ada's that was not refused.
+    // Two by the operators themselves, and Ada's login that was accepted.
     ops.sees("data-label=\"Login steps accepted\">3</td>");
     ops.sees("aria-current=\"page\">Start</a>");
     ops.sees_not("href=\"/console/users\"");

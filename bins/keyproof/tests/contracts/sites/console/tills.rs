@@ -1,4 +1,4 @@
-//! What an operator does at `/console/tills`.
+//! An operator's actions at `/console/tills`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::taler::site::{Site, keeper, secret};
 const KEY: &[u8] = b"12345678901234567890";
 const BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-/// Text that would do harm where it is not taken for text.
+/// Text that would do harm if it were not treated as text.
 const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&";
 
 async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
@@ -21,7 +21,7 @@ async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
     (operator, token)
 }
 
-/// An operator who has added the device `till` of this algorithm to the default instance.
+/// Returns an operator who has added the device `till` with this algorithm to the default instance.
 async fn with_till(site: &Site, algorithm: &str) -> Operator {
     let (mut ops, _) = signed_in(site, &["instances:default"]).await;
     ops.get("/console/tills/default").await.is(200);
@@ -32,7 +32,7 @@ async fn with_till(site: &Site, algorithm: &str) -> Operator {
     ops
 }
 
-/// The devices, as they are stored, with their versions.
+/// Returns the stored devices, with their versions.
 async fn records(site: &Site) -> String {
     let all = Prefix::collection("otp_device");
     let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
@@ -41,7 +41,7 @@ async fn records(site: &Site) -> String {
     format!("{rows:?}")
 }
 
-/// The code of a moment so many steps from now.
+/// Returns the code of a time that is this number of steps from now.
 fn code(site: &Site, steps: i64, price: Option<&str>) -> String {
     let at = site.clock.now().as_secs().checked_add_signed(30 * steps);
     let price = price.map(|price| price.parse().unwrap());
@@ -89,7 +89,7 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.sees_not(&drawn);
     ops.sees("present");
 
-    // What weakens something asks for the token anew, once it was shown a while ago.
+    // Changes that weaken security require the token again, once the last confirmation is old.
     site.clock.advance(Duration::from_secs(301));
     ops.get(device).await.is(200);
     ops.sees("/console/confirm?to=");
@@ -107,7 +107,7 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.get("/console/tills/kiosk").await.is(404);
 }
 
-/// Whoever finds a console open gives no software a password, and no device a key.
+/// With an unattended console nobody can set an instance's password or add a device's key.
 #[tokio::test]
 async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
     let site = Site::start().await;
@@ -142,13 +142,13 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         ops.sees_not(&format!("action=\"{form}\""));
         let early = ops.post_with(form, &csrf, fields).await;
         ops.get(&early.is(303).location()).await.is(200);
-        // Neither the password nor the key is in an address.
+        // Neither the password nor the key is in the URL.
         let to = ops.hidden("to").unwrap().replace("&#38;", "&");
         assert_eq!(to, format!("{page}?{filled}"));
     }
     let page =
         "/console/tills/default?algorithm=2&id=till%201&description=by%20the%20door&lost=key";
-    // As long as the token was not shown, too.
+    // The same while the token is not confirmed.
     ops.get(page).await.is(200);
     let link = ops.link("Show your token again, to add the device");
     let led: Vec<_> = form_urlencoded::parse(link.split_once('?').unwrap().1.as_bytes()).collect();
@@ -182,14 +182,14 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
 async fn a_page_names_the_step_of_a_code_and_a_price() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "2").await;
-    // An app does not know the price.
+    // Authenticator apps do not know the price.
     ops.sees("<p>Scan this with the till’s device.</p>");
     let device = "/console/tills/default/device?id=till";
     let before = records(&site).await;
     ops.get(device).await.is(200);
     ops.sees("type that price to see the codes");
     ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
-    // As people write it, and not as an amount is told.
+    // As it was typed, and not as an amount in the contract.
     ops.sees("For <bdi>EUR:4.50</bdi>:");
     assert_eq!(ops.page.matches("value=\"EUR:4.50\"").count(), 2);
     for step in -2..=2 {
@@ -211,7 +211,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         let fields = [("code", &*code), ("of", price)];
         ops.post(check, &fields).await.is(200);
         ops.sees(told);
-        // Which it was: the field is empty again.
+        // The page shows the checked code, because the field is empty again.
         ops.sees(&format!("role=\"status\"><code>{code}</code>: "));
     }
     ops.post(check, &[("code", "12345678"), ("of", "")])
@@ -235,9 +235,9 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         .iter()
         .filter(|(_, event)| event.action == "otp_device.check");
     assert!(checks.count() >= 3);
-    // Whoever looks, or checks, moves no counter and changes nothing else of the device.
+    // Viewing and checking change neither the counter nor anything else of the device.
     assert_eq!(records(&site).await, before);
-    // So many a minute, with those that were shown.
+    // The limit per minute includes the codes that were shown.
     for _ in 0..24 {
         ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
             .await
@@ -249,8 +249,8 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     assert!(limited.is(429).headers.contains_key("retry-after"));
 }
 
-/// A phone shows what comes of a form, and not the head of the page. Where a field is refused there is nothing to lead to: a
-/// browser that is led somewhere does not go to the field.
+/// After a form, a phone shows the result instead of the page's head. If a field is rejected there is no fragment to jump to,
+/// because a browser that jumps does not focus the field.
 #[tokio::test]
 async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
     let site = Site::start().await;
@@ -265,7 +265,7 @@ async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
     ops.sees_not(verdict);
     ops.get(&format!("{device}&price=-1")).await.is(422);
     ops.sees_not(codes);
-    // Whoever asks for the same again is shown the codes of then.
+    // Repeating the request shows the codes of that time.
     ops.sees("name=\"again\"");
     ops.get(&format!("{device}&price=EUR:1&again=on"))
         .await
@@ -288,7 +288,7 @@ async fn an_instance_without_a_password_says_what_gives_it_one() {
     let site = Site::start().await;
     let (mut ops, _) = signed_in(&site, &["instances"]).await;
     ops.get("/console/tills/default").await.is(200);
-    // It is there again at once, without one.
+    // The default instance is recreated at once, without a password.
     ops.submit("/console/tills/default/remove", &[])
         .await
         .is(200);
@@ -344,7 +344,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         ops.get("/console/tills/kiosk").await.is(kiosk);
         assert_eq!(ops.page.contains("Add the device"), changes, "{scope}");
         assert_eq!(ops.page.contains("Remove the instance"), changes, "{scope}");
-        // Nor does it help to know the address.
+        // Knowing the URL does not help.
         let id = format!("by-{}", scope.replace(':', "-"));
         let fields = [("id", &*id), ("algorithm", "1"), ("key", BASE32)];
         let added = ops
@@ -394,7 +394,7 @@ async fn long_lists_are_paged() {
             .is(200);
         ops.get("/console/tills/shop-00").await.is(200);
     }
-    // Two others come first.
+    // Two other devices come first.
     for (list, more, last, next) in [
         (
             "/console/tills",
@@ -455,10 +455,10 @@ async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
         .is(422);
     ops.sees("value=\"by the door\"");
     ops.sees("<option value=\"2\" selected>");
-    // Whoever cannot see where the mistake is, is led there.
+    // The focus goes to the field with the error, for users who cannot see it.
     ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"key-hint key-error\"");
     ops.sees_not("NO-SUCH-KEY");
-    // A key that was typed is not drawn in the end because something else was wrong.
+    // A typed key is kept, and not replaced by a generated one, if another field was wrong.
     let mut fields = fields;
     fields[3] = ("key", BASE32);
     ops.post("/console/tills/default/devices", &fields)
@@ -539,11 +539,11 @@ async fn hostile_names_are_text() {
         refused.await.is(422);
         ops.sees("is neither . nor ..");
     }
-    // The default instance's own path climbs nowhere.
+    // The default instance's own path does not lead to a parent.
     ops.get("/console/tills/..").await.is(404);
 }
 
-/// A change that is on its way may require its record.
+/// A change in progress may require the session's record.
 #[tokio::test]
 async fn a_look_at_codes_writes_over_the_session_once_a_minute_and_no_sooner() {
     let site = Site::start().await;
@@ -575,7 +575,7 @@ async fn whoever_looks_at_codes_is_told_of_and_limited() {
         let shows = shows.filter(|event| event.action == "otp_device.show");
         shows.map(keyproof_service::audit::Event::count).sum()
     };
-    // Without a price there are no codes. The session's use is noted meanwhile, which is no hindrance.
+    // Without a price there are no codes. The session's use is recorded meanwhile, which does no harm.
     let device = "/console/tills/default/device?id=till";
     site.clock.advance(Duration::from_secs(60));
     ops.get(device).await.is(200);
@@ -591,7 +591,7 @@ async fn whoever_looks_at_codes_is_told_of_and_limited() {
     ops.sees("Too many codes were shown or checked. Try again in ");
     ops.sees_not(&code(&site, 0, Some("EUR:1")));
     assert_eq!(shown().await, 30);
-    // What there is to see beside codes is there.
+    // The rest of the page is still shown.
     ops.get(device).await.is(200);
     let check = "/console/tills/default/device/check?id=till";
     let fields = [("code", "12345678"), ("of", "EUR:1")];

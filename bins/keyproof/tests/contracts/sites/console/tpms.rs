@@ -1,4 +1,4 @@
-//! What an operator does at `/console/tpms`.
+//! An operator's actions at `/console/tpms`.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ const MANAGER: &str = "/console/tpms/default/managers/manager";
 const DEVICE: &str =
     "/console/tpms/default/managers/manager/device?vendor=ExampleCorp&serial=SN0001";
 
-/// The parts of a form that has a file: names and contents.
+/// The parts of a form with a file: names and contents.
 type Parts = &'static [(&'static str, &'static [u8])];
 
-/// What changes managers, categories and keys, without a file.
+/// The forms without a file that change managers, categories and keys.
 const CHANGES: &[&str] = &[
     "/keys/station/disable",
     "/keys/station/enable",
@@ -37,7 +37,7 @@ const CHANGES: &[&str] = &[
     "/categories/category/delete",
 ];
 
-/// What does with one.
+/// The forms with a file.
 const UPLOADS: &[(&str, Parts)] = &[
     ("/managers", &[("name", b"x")]),
     ("/managers/manager/makers", &[("text", b"x")]),
@@ -98,14 +98,14 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
     ops.sees("sha256:7 <strong class=\"refused\">changed</strong>, <strong class=\"refused\">not as learnt</strong>");
     ops.sees("The event log behind what differs");
     ops.sees("&#60;b&#62;tampered with&#60;/b&#62;");
-    // The one before: nothing differs, and nothing was before.
+    // The first attestation: nothing differs, and there is no earlier one.
     let first = ops.page.rsplit("&#38;at=").next().unwrap();
     let first = first.split('#').next().unwrap().to_owned();
     ops.get(&format!("{DEVICE}&at={first}")).await.is(200);
     ops.sees("the first values");
     ops.sees_not("The event log behind what differs");
 
-    // What weakens something asks for the token anew, once it was shown a while ago.
+    // Changes that weaken security require the token again, once the last confirmation is old.
     site.clock.advance(Duration::from_secs(301));
     ops.get(DEVICE).await.is(200);
     for what in ["relearn", "forget"] {
@@ -151,7 +151,7 @@ async fn a_device_whose_manager_was_deleted_is_forgotten_still() {
     ops.sees(&format!("href=\"{}\"", DEVICE.replace('&', "&#38;")));
     ops.get(DEVICE).await.is(200);
     ops.sees("Its manager manager was deleted.");
-    // What leads nowhere is no link.
+    // The deleted manager's name is not a link.
     ops.sees_not(&format!("href=\"{MANAGER}\""));
     let forgotten = ops.submit(&device("forget"), &[]).await;
     forgotten.is(200);
@@ -244,7 +244,7 @@ async fn a_revocation_enables_no_key_that_somebody_has_disabled() {
     assert_eq!(key["spec"]["is_disabled"], true, "{key}");
 }
 
-/// How many certificates are on the category's revocation list.
+/// Returns the number of certificates on the category's CRL.
 async fn revoked(site: &Site) -> usize {
     let list = site.call("GET", &format!("{CATEGORIES}/category/crl"));
     let list = list.send().await.is(200).body.to_vec();
@@ -288,7 +288,7 @@ async fn a_key_that_was_disabled_and_then_revoked_lets_go_of_its_certificates() 
     ops.get(DEVICE).await.is(200);
     ops.sees("data-label=\"State\">active since");
 
-    // Nobody can enable one that is deleted.
+    // A deleted key cannot be enabled.
     for deed in ["disable", "delete"] {
         ops.post(&format!("{page}/{deed}"), &[]).await.is(303);
     }
@@ -354,13 +354,13 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
             }
         }
     }
-    // Nor does the path of another namespace reach this one's devices.
+    // The path of another namespace does not give access to this one's devices.
     let (mut ops, _) = signed_in(&site, &["tpm:other"]).await;
     let other = DEVICE.replace("/default/", "/other/");
     ops.get(&other).await.is(404);
 }
 
-/// The fingerprint in the first form that takes something off a list.
+/// Returns the fingerprint in the first form that removes an entry from a list.
 fn fingerprint(ops: &Operator) -> String {
     ops.hidden("fingerprint").expect("a listed certificate")
 }
@@ -376,7 +376,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     ops.sees("There is none yet.");
     ops.get("/console/tpms?namespace=../x").await.is(422);
 
-    // A manager that trusts a maker, whose devices are provisioned with no more than that.
+    // A manager that trusts a manufacturer is enough to provision its devices.
     ops.get(&format!("{NAMESPACE}/managers")).await.is(200);
     ops.sees("The makers that <code>keyproof tpm trust add</code> has put into this server</p>");
     let parts = [
@@ -422,7 +422,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     let device = Device::new(&maker, "SN0001");
     site.post(PROVISION, &device.request(&key)).await.is(200);
 
-    // A maker that is trusted no longer, and one that is again; other devices' CAs stay.
+    // A manufacturer is distrusted, and trusted again; other manufacturers' CAs stay.
     let other = Manufacturer::new();
     ops.get(MANAGER).await.is(200);
     let both = format!("{}{}", maker.root, other.root);
@@ -460,7 +460,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     ops.get(MANAGER).await.is(200);
     ops.sees("The trust bundle is not.");
 
-    // One certificate is allowed besides, and no longer.
+    // A single certificate is also allowed, and then disallowed.
     for page in [&*format!("{NAMESPACE}/categories"), &category] {
         ops.get(page).await.is(200);
         ops.sees("whoever made them, in addition to those of the manager’s makers.");
@@ -479,7 +479,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     let mark = "data-label=\"Serial number\"><code class=\"pieces\">";
     let (_, serial) = ops.page.split_once(mark).unwrap();
     let serial = serial.split('<').next().unwrap();
-    // As our own certificates' are written.
+    // In the same format as for our own certificates.
     assert!(serial.split(':').all(|octet| octet.len() == 2), "{serial}");
     let of_device = fingerprint(&ops);
     let disallow = format!("{category}/disallow");
@@ -498,7 +498,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     ops.get(&category).await.is(200);
     ops.sees("Its devices may have any values");
 
-    // Put out of use, and back into it.
+    // A key is disabled, and enabled again.
     let of_key = format!("{NAMESPACE}/keys/station");
     for (deed, status) in [("disable", 403), ("enable", 200)] {
         ops.get(&of_key).await.is(200);
@@ -506,7 +506,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
         let answer = site.post(PROVISION, &known.request(&key)).await;
         assert_eq!(answer.status, status, "{deed}");
     }
-    // What others need stays.
+    // Objects that others depend on cannot be deleted.
     for (place, why) in [
         (MANAGER, "The category category needs it"),
         (&*category, "The API key station needs it"),
@@ -520,7 +520,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
         ops.post(&format!("{place}/delete"), &[]).await.is(303);
         ops.get(place).await.is(404);
     }
-    // All of it is told, by whom.
+    // Each change is in the trail, with its author.
     for (action, count) in [
         ("tpm_manager.create", 1),
         ("tpm_manager.replace", 4),
@@ -542,7 +542,7 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
     let (mut ops, token) = signed_in(&site, &["tpm"]).await;
     site.clock.advance(Duration::from_secs(301));
     let csrf = ops.csrf();
-    // The way back is to the page that the form is on.
+    // The redirect goes back to the form's page.
     let asks = |answer: &super::operator::Answer, what: &str| {
         assert_eq!(answer.status, 303, "{what}");
         let location = answer.location();
@@ -583,7 +583,7 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
         ops.sees("/console/confirm?to=");
         ops.sees_not("/delete\"");
     }
-    // Putting a key out of use does not wait.
+    // Disabling a key needs no confirmation.
     ops.post(&format!("{NAMESPACE}/keys/station/disable"), &[])
         .await
         .is(303);
@@ -655,7 +655,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             ("policy", "expected"),
             "registers-error",
         ),
-        // Nobody asks for these values.
+        // The policy does not use these values.
         (
             "categories",
             &category,
@@ -695,7 +695,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
         .is(422);
     ops.sees("Line 2 is not of the form");
     ops.sees(">sha256:7 = 00\nwhat\n</textarea>");
-    // No such choice is on the page.
+    // The page does not offer this choice.
     ops.upload(
         &format!("{NAMESPACE}/categories"),
         &[("name", b"x"), ("policy", b"maybe")],
@@ -719,7 +719,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
         .await
         .is(422);
     ops.sees("file-error");
-    // Nothing of it was made, and a namespace that can be none has no pages.
+    // Nothing was created, and invalid namespaces have no pages.
     ops.get(NAMESPACE).await.is(200);
     ops.sees_not("for line 9");
     for path in ["", "/managers", "/keys/x"] {
@@ -729,7 +729,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
     }
 }
 
-/// Whoever types values and leaves the choice as it is would have a category that trusts whatever a device shows first.
+/// Otherwise a user who types values without selecting the policy would get a category that trusts whatever a device shows first.
 #[tokio::test]
 async fn values_of_registers_count_only_where_they_are_asked_for() {
     const UNUSED: &str = "Values apply only with “The values below”";
@@ -751,7 +751,7 @@ async fn values_of_registers_count_only_where_they_are_asked_for() {
         ops.sees(&line);
         ops.get(&format!("{categories}/typed")).await.is(404);
     }
-    // Likewise where a category is changed; its own values, which stand in the form, may stay there.
+    // The same for a change of a category, except that its own values, which the form contains, may stay.
     let category = format!("{categories}/category");
     let registers = format!("{category}/registers");
     let send = async |ops: &mut Operator, policy: &str, values: &str, status: u16| {
@@ -778,7 +778,7 @@ async fn values_of_registers_count_only_where_they_are_asked_for() {
 async fn more_makers_than_there_is_room_for_are_refused_whole() {
     let (site, _, _) = furnished().await;
     let (mut ops, _) = signed_in(&site, &["tpm"]).await;
-    // Nearly all that a record has room for, by the contract that gives lists whole.
+    // Nearly the maximum size of a record, through the contract, which accepts whole lists.
     let file = Manufacturer::new().root.repeat(40);
     let mut roots = Vec::new();
     while roots.len() * file.len() < 850 * 1024 {
@@ -828,7 +828,7 @@ async fn of_a_file_with_several_makers_one_is_removed() {
     site.post(PROVISION, &taken).await.is(200);
 }
 
-/// A list that nobody finds anything in is not offered, nor read.
+/// A list that is too long to choose from is neither shown nor read.
 #[tokio::test]
 async fn what_is_one_of_many_is_named_and_not_chosen() {
     let (site, _, _) = furnished().await;
@@ -850,7 +850,7 @@ async fn what_is_one_of_many_is_named_and_not_chosen() {
         ops.post(&keys, &fields).await.is(status);
         assert_eq!(ops.page.contains("category-error"), status == 422);
     }
-    // Managers, likewise.
+    // The same for managers.
     let managers = format!("{NAMESPACE}/categories");
     ops.get(&managers).await.is(200);
     ops.sees("<select id=\"manager\"");
@@ -891,13 +891,13 @@ async fn long_lists_are_paged() {
     let next = ops.link("Show more CAs");
     ops.get(&next).await.is(200);
     assert_eq!(ops.page.matches("CN=TPM root").count(), 2);
-    // Behind the end there is nothing, however far.
+    // Beyond the end there is nothing, however far.
     for far in ["51", "18446744073709551615"] {
         ops.get(&format!("{MANAGER}?makers={far}")).await.is(200);
         assert_eq!(ops.page.matches("CN=TPM root").count(), 0, "{far}");
         ops.sees_not("Show more CAs");
     }
-    // Nor is it taken for none at all.
+    // It is not shown as an empty list either.
     ops.sees_not("No maker is covered");
     ops.sees("There are none on this page.");
     for kind in ["managers", "categories", "keys"] {
@@ -949,7 +949,7 @@ async fn what_is_below_is_paged_and_needs_what_is_above_on_each_page() {
     }
 }
 
-/// What lets devices in is not added by whoever finds a console open.
+/// With an unattended console nobody can add anything that admits devices.
 #[tokio::test]
 async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
     let (site, _, _) = furnished().await;
@@ -968,8 +968,8 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
     };
     let before = trail().await;
     site.clock.advance(Duration::from_secs(301));
-    // What the address had filled in is there still, and what was typed, if an address has room for it: as for every choice.
-    // There is room for this description, or for the tick.
+    // The form keeps what the URL contained and what was typed, as far as fits in a URL; choices are always kept. Here there is
+    // space for either the description or the tick.
     let description = "y".repeat(826);
     let additions: [(&str, Parts, &str, &str); 3] = [
         (
@@ -1066,11 +1066,11 @@ async fn what_was_pasted_stays_where_something_else_is_wrong() {
             let parts = [("name", name.as_bytes()), ("text", pasted.as_bytes())];
             ops.upload(path, &parts).await.is(422);
             let begin = pasted.lines().nth(1).unwrap();
-            // As a page writes what Base64 has.
+            // Pages escape some Base64 characters.
             let begin = begin.split(['+', '/']).next().unwrap();
             let is_there = ops.page.contains(&format!("\n{begin}"));
             assert_eq!(is_there, stays, "{path}: {name} {pasted}");
-            // Or that is said.
+            // Otherwise the page reports the loss.
             let is_told = ops.page.contains("id=\"file-error\"");
             assert_eq!(is_told, !stays, "{path}: {name} {pasted}");
         }

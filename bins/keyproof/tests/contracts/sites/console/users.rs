@@ -1,4 +1,4 @@
-//! Users, as operators of several scopes see and change them.
+//! Users, as operators with various scopes see and change them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     sites::browser::Browser,
 };
 
-/// What is done with a user, as paths have it.
+/// The actions on a user, as in the paths.
 const DEEDS: [&str; 5] = [
     "suspend",
     "activate",
@@ -21,10 +21,10 @@ const DEEDS: [&str; 5] = [
     "remove-key",
 ];
 
-/// One that is never drawn.
+/// A number that is never generated.
 const NO_NUMBER: u32 = 1 << 24;
 
-/// The path of a user's page, by their name, from the list of an organisation that a browser is on.
+/// Returns the path of a user's page, by name, from the displayed list of an organisation.
 #[track_caller]
 fn path_of(browser: &Browser<'_>, name: &str) -> String {
     let mark = format!("\"><bdi>{name}</bdi></a>");
@@ -32,7 +32,7 @@ fn path_of(browser: &Browser<'_>, name: &str) -> String {
     before.rsplit("href=\"").next().unwrap().to_owned()
 }
 
-/// On to the list of the only organisation that is reached, or the one of this name.
+/// Opens the list of the only accessible organisation, or of the one with this name.
 async fn list(ops: &mut Browser<'_>, organisation: &str) -> String {
     let answer = ops.get("/console/users").await;
     let path = match answer.status.as_u16() {
@@ -43,7 +43,7 @@ async fn list(ops: &mut Browser<'_>, organisation: &str) -> String {
     path
 }
 
-/// The names on the page of a list, from its first row on.
+/// Returns the names on a page of a list, in order.
 fn names(browser: &Browser<'_>) -> Vec<String> {
     let rows = browser.page.split("<td data-label=\"Name\">").skip(1);
     let name = |row: &str| {
@@ -84,7 +84,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     ops.sees_not("otpauth");
     ops.sees_not("argon2");
 
-    // Locked after wrong tries, and unlocked.
+    // Locked after wrong passwords, and unlocked.
     for _ in 0..3 {
         ada.post("/account/sign-out", &[]).await;
         let mut stranger = Browser::new(&site);
@@ -98,7 +98,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     ops.sees("The locks are lifted.");
     ops.sees_not("locked after wrong tries");
 
-    // The key goes only once the token is shown again.
+    // Removing the key requires the token again.
     site.clock.advance(Duration::from_secs(5 * 60));
     ops.get(&path).await.is(200);
     ops.sees("to remove the phone’s key</a>");
@@ -109,7 +109,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     ops.sees("none: the password alone signs in");
     let again = ops.post(&format!("{path}/remove-key"), &[]).await;
     again.is(404);
-    // So the password alone signs in.
+    // From then on the password alone is enough.
     let mut elsewhere = Browser::new(&site);
     elsewhere.sign_in(ADA).await.is(200);
     elsewhere.sees("No phone is set up.");
@@ -192,7 +192,7 @@ async fn sessions_and_accounts_are_ended_and_let_in_again() {
     ada.post("/account/sign-in", &fields).await.is(422);
     ops.submit(&format!("{path}/activate"), &[]).await.is(200);
     ada.sign_in(ADA).await.is(200);
-    // It is told in the trail by whom.
+    // The trail names the operator.
     let events = site
         .console
         .audit
@@ -218,7 +218,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     let (ada, bob) = (path_of(&admin, ADA), path_of(&admin, BOB));
     assert_ne!(ada, bob);
 
-    // A token of one organisation has nothing to choose, and reaches no other's.
+    // A token for one organisation has no choice, and no access to others.
     let mut other = Browser::new(&site);
     other.sign_in_as(&["users:Other%20Org"]).await;
     let own = list(&mut other, "").await;
@@ -248,7 +248,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     other.get("/console/audit").await.is(403);
     other.get("/console/audit/export").await.is(403);
 
-    // Reading is shown no button, and refused all the same.
+    // A token that may only read sees no buttons, and is refused.
     let mut reader = Browser::new(&site);
     reader.sign_in_as(&["users-read"]).await;
     reader.get(&own).await.is(200);
@@ -265,7 +265,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
         .post_with("/console/users/add", &csrf, &fields)
         .await
         .is(403);
-    // What was refused is told, and nothing was done.
+    // The refusals are in the trail, and nothing was changed.
     let mut eves = Browser::new(&site);
     eves.sign_in("eve").await.is(200);
     admin
@@ -274,18 +274,18 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
         .is(200);
     admin.sees("reach the organisation");
 
-    // Whose scopes are of other areas is shown none of it.
+    // A token with scopes for other areas sees nothing of users.
     let mut auditor = Browser::new(&site);
     auditor.sign_in_as(&["audit-read"]).await;
     auditor.sees_not("/console/users");
     for path in ["/console/users", "/console/users/add", &*own, &*eve] {
         auditor.get(path).await.is(403);
     }
-    // Nor does what a page asks by itself show more.
+    // Requests by scripts do not show more either.
     reader.get("/console/audit/latest").await.is(403);
 }
 
-/// Nor is it told which numbers there are in others.
+/// It does not learn either which numbers exist in others.
 #[tokio::test]
 async fn a_token_of_one_organisation_learns_nothing_of_the_numbers_of_others() {
     let site = Site::start().await;
@@ -352,7 +352,7 @@ async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_ba
         ops.get(&form).await.is(200);
         ops.sees(&format!("value=\"{escaped}\""));
         assert_eq!(ops.link("Cancel"), path);
-        // Likewise once something was wrong with it, and once the user is added.
+        // The same after an error in the form, and after the user was added.
         let fields = |name| {
             [
                 ("organisation", organisation),
@@ -435,7 +435,7 @@ async fn long_lists_are_paged_and_searched() {
     let path = list(&mut ops, "Many").await;
     ops.sees("53 users, page 1 of 2");
     assert_eq!(names(&ops), named(0..50));
-    // Fifty rows and the stylesheet are light.
+    // A page with fifty rows and the stylesheet is small.
     let page = ops.get(&path).await.body.len();
     let style = ops.get("/console/style.css").await.body.len();
     assert!(page + style < 60 * 1024, "{page} and {style} bytes");
@@ -456,7 +456,7 @@ async fn long_lists_are_paged_and_searched() {
     ops.sees("page 1 of 2");
     ops.get(&format!("{path}?page=3")).await.is(200);
     ops.sees("No user is found.");
-    // The organisations, too.
+    // The list of organisations too.
     ops.get("/console/users").await.is(200);
     let (_, next) = ops.page.split_once("href=\"/console/users?after=").unwrap();
     let next = format!("/console/users?after={}", next.split('"').next().unwrap());
@@ -518,7 +518,7 @@ async fn names_from_outside_are_text_on_a_page() {
     ops.sees("&#60;script&#62;alert(1)&#60;/script&#62;");
 }
 
-/// Whoever finds a console open gives nobody a password.
+/// With an unattended console nobody can create a password.
 #[tokio::test]
 async fn whoever_adds_a_user_shows_the_token_again() {
     const FORM: &str = "/console/users/add?from=7&organisation=Example%20Org";
@@ -541,7 +541,7 @@ async fn whoever_adds_a_user_shows_the_token_again() {
     let to = early.is(303).location();
     ops.get(&to).await.is(200);
     let page = ops.hidden("to").unwrap().replace("&#38;", "&");
-    // What was typed is there again, but for the password.
+    // The form keeps what was typed, except the password.
     assert_eq!(
         page,
         "/console/users/add?from=7&role=Administrator&organisation=Example%20Org&name=eve"
@@ -557,7 +557,7 @@ async fn whoever_adds_a_user_shows_the_token_again() {
     ops.post(form, &fields).await.is(303);
 }
 
-/// A link on a page elsewhere, or one there to a page of ours that leads on.
+/// For a link on another site's page, directly or through one of our pages that redirects.
 #[tokio::test]
 async fn a_page_elsewhere_fills_in_nothing() {
     const FORM: &str =
@@ -578,7 +578,7 @@ async fn a_page_elsewhere_fills_in_nothing() {
         led.sees_not(filled);
     }
     led.sees("<option selected>User</option>");
-    // A browser that has no session for links from there, once somebody has signed in.
+    // For a browser whose session cookie is not sent with such links, after the sign-in.
     let stranger = Browser::new(&site);
     let by_sign_in = format!("/console/sign-in?{}", to(FORM));
     let by_confirm = format!("/console/confirm?{}", to(FORM));
@@ -600,7 +600,7 @@ async fn a_page_elsewhere_fills_in_nothing() {
             led.sees_not(filled);
         }
     }
-    // Nor once the token was shown again.
+    // The same after a confirmation of the token.
     site.clock.advance(Duration::from_secs(5 * 60));
     let mut led = led_from("same-site", &ops);
     led.get(FORM).await.is(200);
@@ -614,14 +614,14 @@ async fn a_page_elsewhere_fills_in_nothing() {
     for filled in filled {
         led.sees_not(filled);
     }
-    // Whoever types the address has made it.
+    // A URL that the user typed is trusted.
     let mut typed = led_from("none", &ops);
     typed.cookies = led.cookies.clone();
     typed.get(FORM).await.is(200);
     typed.sees("value=\"eve\"");
 }
 
-/// This page as the one to lead on to.
+/// Returns the query that leads on to this page.
 fn to(page: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("to", page).finish()
