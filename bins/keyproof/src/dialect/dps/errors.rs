@@ -318,7 +318,7 @@ impl From<StorageError> for Refusal {
             StorageError::TooLarge { .. } => Code::TooLarge,
         };
         if matches!(code, Code::Failed | Code::StoreUnavailable) {
-            error!(%error, "the store did not do what was asked");
+            error!(%error, "a store operation failed");
         }
         let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
         Self {

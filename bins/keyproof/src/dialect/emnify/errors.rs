@@ -438,18 +438,18 @@ impl From<StorageError> for Refusal {
             StorageError::Contended { .. }
             | StorageError::NotApplied(_)
             | StorageError::Unavailable(_) => {
-                error!(%error, "the store did not do what was asked");
+                error!(%error, "a store operation failed");
                 Self::busy("Nothing was changed: try again soon.")
             }
             StorageError::OutcomeUnknown(_) => {
-                error!(%error, "the store did not do what was asked");
+                error!(%error, "a store operation failed");
                 Self::new(
                     Code::Failed,
                     "It is not known whether the change was made: look before trying again.",
                 )
             }
             StorageError::Damaged(_) => {
-                error!(%error, "the store did not do what was asked");
+                error!(%error, "a store operation failed");
                 Self::new(Code::Failed, "Something is wrong with this server.")
             }
         }
@@ -474,7 +474,7 @@ impl From<HashingError> for Refusal {
             }
             HashingError::Limited { retry_after } => Self::limited(retry_after),
             HashingError::Failed(_) | HashingError::Stopped => {
-                error!(%error, "a password could not be judged");
+                error!(%error, "a password could not be hashed");
                 Self::new(Code::Failed, "Something is wrong with this server.")
             }
         }

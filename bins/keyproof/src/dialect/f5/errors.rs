@@ -214,7 +214,7 @@ impl From<StorageError> for Refusal {
         match error {
             StorageError::Busy(_) => Self::unavailable("there is too much to do: try again"),
             StorageError::Contended { .. } | StorageError::NotApplied(_) => {
-                error!(%error, "nothing was changed");
+                error!(%error, "a store operation failed");
                 Self::unavailable("nothing was changed: try again")
             }
             StorageError::Unavailable(_) => {

@@ -126,7 +126,7 @@ impl Refusal {
                 *retry_after,
             ),
             HashingError::Failed(_) | HashingError::Stopped => {
-                error!(%error, "a password could not be judged");
+                error!(%error, "a password could not be hashed");
                 Code::InternalInvariantFailure.into()
             }
         }
@@ -172,7 +172,7 @@ impl Refusal {
             StorageError::Unavailable(_) => Code::DbFetchFailed,
         };
         if code.parts().1.is_server_error() {
-            error!(%error, "the store did not do what was asked");
+            error!(%error, "a store operation failed");
         }
         // The code's own hint would claim that the change was not made.
         let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
