@@ -1,7 +1,7 @@
 //! The server itself: that it keeps what it acknowledged, is what it says it is, and leaves nothing behind.
 #![allow(
     clippy::unwrap_used,
-    reason = "a peer that cannot be asked fails the test"
+    reason = "a peer that does not answer fails the test"
 )]
 
 use std::{

@@ -112,7 +112,7 @@ pub(crate) fn tracer(config: &Config, metrics: &Metrics) -> Result<Option<Tracer
 
 /// Without the feature there is no tracer. The configuration rejects the setting.
 #[cfg(not(feature = "otlp"))]
-#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+#[expect(clippy::unnecessary_wraps, reason = "the feature's signature")]
 pub(crate) fn tracer(_: &Config, _: &Metrics) -> Result<Option<Tracer>, StartError> {
     Ok(None)
 }

@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for Values {
         if number.fract() != 0.0 || number.abs() >= EXACT {
             return Ok(Value::Other);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and in range")]
+        #[expect(clippy::cast_possible_truncation, reason = "an integer in range")]
         Ok(Value::Whole(number as i64))
     }
 
