@@ -148,7 +148,7 @@ impl<'de> Visitor<'de> for Values {
         let mut members = BTreeMap::new();
         while let Some((name, value)) = entries.next_entry::<String, Value>()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member is there twice"));
+                return Err(A::Error::custom("a member occurs twice"));
             }
         }
         Ok(Value::Object(Members(members)))

@@ -36,7 +36,7 @@ keys! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// A key and its older name have different values.
-    #[error("{name} and {older} are the same, and are not set alike: give {name} alone")]
+    #[error("{name} and {older} are the same key, but have different values: set only {name}")]
     Contradiction {
         /// The key.
         name: &'static str,

@@ -67,7 +67,7 @@ impl Dialect for F5 {
     fn unwise(settings: &Settings) -> Option<&'static str> {
         let is_unlimited = settings.rate_limit_per_minute == 0;
         is_unlimited
-            .then_some("f5.rate_limit_per_minute: 0: nothing limits the calls with one API key (leave it out: 600)")
+            .then_some("f5.rate_limit_per_minute: calls with one API key are not limited (remove it for the default, 600)")
     }
 
     fn rule(settings: &Settings, rules: &mut Rules) {
