@@ -7,7 +7,7 @@
     clippy::panic,
     missing_docs,
     unused_qualifications,
-    reason = "a benchmark that does not do its task has nothing to count; gungraun's macros write whole paths"
+    reason = "a benchmark that fails has nothing to count; gungraun's macros use absolute paths"
 )]
 
 use std::{

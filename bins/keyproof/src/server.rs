@@ -359,14 +359,14 @@ impl Server {
             }
             Err(_) => {
                 let open = self.slots.taken();
-                warn!(open, "the drain's deadline has passed");
+                warn!(open, "the drain timeout has passed");
                 Drained::CutShort { open }
             }
         };
         if let Some(upkeep) = &self.upkeep {
             let finish = upkeep.service.audit.finish();
             if timeout(LAST, finish).await.is_err() {
-                warn!("what was left out of the audit trail was not written to it in time");
+                warn!("the count of omitted refusals was not written to the audit trail");
             }
         }
         for outgoing in self.outgoing.drain(..) {

@@ -34,12 +34,12 @@ pub(crate) fn check() -> Result<(), Failure> {
 
 /// Returns the line of the first broken rule, and the rule.
 fn broken(text: &str) -> Option<(usize, &'static str)> {
-    let imports = "imports stand in three blocks (std; other crates; crate, super and modules of the file), with an \
+    let imports = "imports are in three blocks (std; other crates; crate, super and modules of the file), with an \
          empty line between them and none within";
     let repeats =
-        "what is imported of one crate stands in one use, unless an attribute is for a part of it";
-    let headings = "below the heading of a section of docs is an empty line";
-    let must_use = "must_use says what is lost, and stands nowhere else";
+        "all imports of one crate are in one use, unless an attribute is for a part of them";
+    let headings = "an empty line follows the heading of a section of docs";
+    let must_use = "must_use must name what is lost without the result";
     let broken = [
         (misplaced(text), imports),
         (repeated(text), repeats),

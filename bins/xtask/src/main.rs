@@ -44,7 +44,7 @@ enum Xtask {
     PublicApi(public_api::Options),
     /// Builds the Debian package and the OCI image, each with a bill of materials
     Package(distribution::Options),
-    /// Breaks a crate in every way that cargo-mutants knows, and lists what its tests do not notice
+    /// Runs cargo-mutants on a crate, and lists the mutants that its tests do not detect
     Mutants(mutants::Options),
     /// Counts the instructions of hot paths, and compares them with benches/instructions.toml
     Instructions(instructions::Options),

@@ -288,7 +288,7 @@ pub struct PasswordHash {
 
 /// The result of verifying a password. It is not a `bool`, because a `?` in front of one discards it without a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "it says whether the password was right"]
+#[must_use = "otherwise a wrong password is not noticed"]
 pub enum PasswordMatch {
     /// The password is correct.
     Correct,
@@ -298,7 +298,7 @@ pub enum PasswordMatch {
 
 impl PasswordMatch {
     /// Whether the password is correct.
-    #[must_use = "it says whether the password was right"]
+    #[must_use = "otherwise a wrong password is not noticed"]
     pub const fn is_correct(self) -> bool {
         matches!(self, Self::Correct)
     }

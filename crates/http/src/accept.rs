@@ -77,7 +77,7 @@ impl Listener {
                 Err(error) if is_the_clients(&error) => debug!(%error, "lost a connection"),
                 Err(error) => {
                     // Descriptors or memory are exhausted, so an immediate retry would only spin.
-                    warn!(%error, "cannot accept");
+                    warn!(%error, "cannot accept connections");
                     sleep(BACK_OFF).await;
                 }
             }
@@ -138,7 +138,7 @@ async fn open(
     let handshake = timeout(stack.limits.header_timeout, handshake);
     let shaken = tokio::select! {
         shaken = handshake => shaken,
-        () = stack.stopped_waiting() => return debug!(%peer, "a TLS handshake is not waited for"),
+        () = stack.stopped_waiting() => return debug!(%peer, "a TLS handshake was cut short by the shutdown"),
     };
     match shaken {
         Ok(Ok(session)) => {

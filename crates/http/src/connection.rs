@@ -150,7 +150,7 @@ async fn refuse_head<T: AsyncWrite + Unpin>(
     stack: &Stack,
 ) -> bool {
     let request_id = RequestId::draw(&stack.draw);
-    debug!(id = %request_id, %refusal, "refused a head");
+    debug!(id = %request_id, %refusal, "refused a request's head");
     let application = served.application_of_unread(unread);
     let mut response = served.refuse(application, refusal, request_id);
     served.stamp(application, request_id, &mut response);

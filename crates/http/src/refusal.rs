@@ -20,7 +20,7 @@ pub enum StackRefusal {
         limit: u64,
     },
     /// The body has a transfer coding other than `chunked`.
-    #[error("no transfer coding but chunked is understood")]
+    #[error("no transfer coding other than chunked is supported")]
     CodingUnknown,
     /// The handler did not finish within [`Limits::handler_timeout`](crate::Limits::handler_timeout).
     #[error(
@@ -47,7 +47,7 @@ pub enum StackRefusal {
     #[error("internal error")]
     Internal,
     /// No path has this method.
-    #[error("no path here has this method")]
+    #[error("no path has this method")]
     MethodNotAllowed,
     /// No application claims the path.
     #[error("there is nothing at this path")]

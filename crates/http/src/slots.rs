@@ -137,7 +137,7 @@ impl Addresses {
                     client = %host,
                     max = this.max_per_address,
                     key = this.chosen_by,
-                    "one address has as many connections as it may: more are closed"
+                    "one address has the maximum number of connections: further ones are closed"
                 );
             }
             return None;

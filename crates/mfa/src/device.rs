@@ -166,7 +166,7 @@ impl NewDevice {
     /// # drop(device);
     /// # Ok::<(), keyproof_mfa::MfaError>(())
     /// ```
-    #[must_use = "the other fingerprint stays trusted until this device is"]
+    #[must_use = "the other fingerprint remains trusted until this device is committed"]
     pub fn in_place_of(mut self, fingerprint: Fingerprint) -> Self {
         self.predecessor = Some(fingerprint);
         self

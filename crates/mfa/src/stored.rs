@@ -53,7 +53,7 @@ versions!(Key, "mfa-key/1", KeyV1);
 versions!(
     #[expect(
         clippy::large_enum_variant,
-        reason = "it is on its way between a text and the records, and never kept"
+        reason = "it exists only while records are encoded or decoded"
     )]
     Records,
     "mfa-user-records/1",

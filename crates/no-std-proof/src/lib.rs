@@ -6,7 +6,7 @@
 #![cfg_attr(panic = "abort", no_std)]
 #![expect(
     unsafe_code,
-    reason = "exported names and an allocator: what is called from outside is not stripped"
+    reason = "exported names and an allocator, so that nothing is stripped"
 )]
 
 #[cfg(feature = "alloc")]

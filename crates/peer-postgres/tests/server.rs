@@ -1,7 +1,7 @@
 //! Tests of the server itself: it keeps what it has acknowledged, its settings are as documented, and it leaves nothing behind.
 #![allow(
     clippy::unwrap_used,
-    reason = "a peer that cannot be asked fails the test"
+    reason = "a peer that does not answer fails the test"
 )]
 
 use std::{

@@ -91,7 +91,7 @@ impl Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "each is RFC 6030's own word")]
+#[expect(missing_docs, reason = "each is named as in RFC 6030")]
 pub enum KeyUsage {
     #[cfg_attr(feature = "serde", serde(rename = "OTP"))]
     Otp,

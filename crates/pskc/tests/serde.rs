@@ -123,7 +123,7 @@ fn words_are_those_of_the_container() {
 }
 
 /// Shows whether a type is serialisable: the inherent constant, if there is one, takes precedence over the trait's.
-#[allow(dead_code, reason = "only its constants are looked at")]
+#[allow(dead_code, reason = "only its constants are used")]
 struct Probe<T>(PhantomData<T>);
 
 trait Otherwise {

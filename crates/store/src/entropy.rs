@@ -57,7 +57,7 @@ impl Entropy for SystemEntropy {
     /// If the operating system provides no randomness. Without it a process can draw neither a version nor a nonce, so
     /// ending the task is the safest outcome. On systems with `getrandom(2)` it cannot happen once the kernel's pool is
     /// initialised.
-    #[expect(clippy::panic, reason = "no caller can go on without randomness")]
+    #[expect(clippy::panic, reason = "no caller can continue without randomness")]
     fn fill(&self, dest: &mut [u8]) {
         if self.0.fill(dest).is_err() {
             panic!("the operating system gave no randomness");

@@ -68,7 +68,7 @@ pub trait Structure: Wire {
 impl<S: Wire> Structure for S {}
 
 /// Seals [`Structure`]; each structure implements its own encoding here.
-#[expect(unnameable_types, reason = "sealed: no structure is of others")]
+#[expect(unnameable_types, reason = "sealed: only this crate implements it")]
 pub trait Wire: Sized {
     /// The structure's name in Part 2.
     const NAME: &'static str;
@@ -144,7 +144,7 @@ pub(crate) const ALG_NULL: u16 = 0x0010;
 /// The unread bytes, and their offset in the outermost input.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
-#[expect(unnameable_types, reason = "sealed: no structure is of others")]
+#[expect(unnameable_types, reason = "sealed: only this crate implements it")]
 pub struct Reader<'a> {
     rest: &'a [u8],
     at: usize,

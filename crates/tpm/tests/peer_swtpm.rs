@@ -6,7 +6,7 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a peer that cannot be asked fails the test"
+    reason = "a peer that does not answer fails the test"
 )]
 
 mod event_log_maker;

@@ -190,7 +190,7 @@ impl fmt::Debug for VerificationCode {
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "it says whether the proof was accepted, and has the code that a refusal leaves"]
+#[must_use = "it has the verdict, and after a refusal the unused code"]
 pub enum Redemption {
     /// The proof was refused; the code remains valid.
     Kept {

@@ -54,7 +54,7 @@ impl OwnedCertificate {
     pub fn certificate(&self) -> Certificate<'_> {
         #[expect(
             clippy::expect_used,
-            reason = "these bytes were read in this way when the value was made, and have not changed"
+            reason = "the same bytes were parsed when the value was created"
         )]
         Certificate::read(&self.der, self.may_pad_serial).expect("DER that was read before")
     }

@@ -128,7 +128,7 @@ enum Progress {
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[must_use = "a report says whether what was checked is accepted"]
+#[must_use = "the report has the verdict"]
 pub struct Report<F: Finding> {
     progress: Vec<(F::Check, Progress)>,
     findings: Vec<F>,

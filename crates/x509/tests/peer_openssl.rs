@@ -4,7 +4,7 @@
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a peer that cannot be asked fails the test"
+    reason = "a peer that does not answer fails the test"
 )]
 #![cfg(all(feature = "prover", feature = "ring", feature = "aws-lc-rs"))]
 

@@ -7,7 +7,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a peer that cannot be asked fails the test"
+    reason = "a peer that does not answer fails the test"
 )]
 
 mod hierarchy;

@@ -79,7 +79,7 @@ impl Metrics {
             registry: Registry::new(),
             course: Course::default(),
             requests: IntCounterVec::new(
-                Opts::new("keyproof_http_requests_total", "Requests that have ended."),
+                Opts::new("keyproof_http_requests_total", "Completed requests."),
                 &["dialect", "method", "route", "status"],
             )?,
             durations: HistogramVec::new(
@@ -93,10 +93,7 @@ impl Metrics {
             alike: RwLock::default(),
             connections: IntGauge::new("keyproof_http_connections", "Open connections.")?,
             commits: IntCounterVec::new(
-                Opts::new(
-                    "keyproof_store_commits_total",
-                    "Batches, by how they ended.",
-                ),
+                Opts::new("keyproof_store_commits_total", "Batches, by their outcome."),
                 &["outcome"],
             )?,
             group_sizes: Histogram::with_opts(
@@ -110,7 +107,7 @@ impl Metrics {
                 "process_start_time_seconds",
                 "When the process started, in seconds since 1970.",
             )?,
-            draining: IntGauge::new("keyproof_draining", "1 while the server ends.")?,
+            draining: IntGauge::new("keyproof_draining", "1 while the server shuts down.")?,
             listeners: IntGaugeVec::new(
                 Opts::new(
                     "keyproof_listeners",
@@ -182,7 +179,7 @@ impl Metrics {
     pub(crate) fn spans(&self) -> prometheus::Result<Counts> {
         self.outgoing(
             "keyproof_otlp_spans_total",
-            "Spans, by whether the collector has taken them.",
+            "Spans, by whether the collector received them.",
         )
     }
 
@@ -194,7 +191,7 @@ impl Metrics {
     pub(crate) fn journal(&self) -> prometheus::Result<Counts> {
         self.outgoing(
             "keyproof_audit_journal_total",
-            "Events of the audit trail, by whether the journal has them.",
+            "Events of the audit trail, by whether the journal received them.",
         )
     }
 
@@ -252,7 +249,7 @@ impl Metrics {
         if self.tls_expiry.get().is_none() {
             let gauge = IntGauge::new(
                 "keyproof_tls_certificate_expiry_timestamp_seconds",
-                "When the listeners' certificate ends, in seconds since 1970.",
+                "When the listeners' certificate expires, in seconds since 1970.",
             )?;
             self.registry.register(Box::new(gauge.clone()))?;
             self.tls_expiry.get_or_init(|| gauge);

@@ -34,7 +34,7 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
         )?;
         families.counter(
             "keyproof_audit_left_out_total",
-            "Refusals left out of the audit trail, because they came too fast.",
+            "Refusals omitted from the audit trail because they came too fast.",
             figures.audit_left_out,
         )?;
         families.upkeep(&figures.upkeep)?;
@@ -42,7 +42,7 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
         if let Some(difference) = figures.clock_difference {
             families.gauge(
                 "keyproof_store_clock_difference_seconds",
-                "How far this machine's clock is from that of the store's database, ahead or behind.",
+                "How far this machine's clock is ahead of or behind that of the store's database.",
                 difference.by.as_secs(),
             )?;
         }
@@ -52,14 +52,14 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
         if let Some(ends) = figures.certificates_end {
             families.gauge(
                 "keyproof_dps_certificate_expiry_timestamp_seconds",
-                "When the next CA certificate of a provisioning service ends, in seconds since 1970.",
+                "When the next CA certificate of a provisioning service expires, in seconds since 1970.",
                 ends.as_secs(),
             )?;
         }
         if let Some(ends) = figures.authorities_end {
             families.gauge(
                 "keyproof_tpm_ca_expiry_timestamp_seconds",
-                "When the first CA of a TPM category ends, in seconds since 1970.",
+                "When the first CA of a TPM category expires, in seconds since 1970.",
                 ends.as_secs(),
             )?;
         }
@@ -74,7 +74,7 @@ impl Families {
     fn build(&self) -> prometheus::Result<()> {
         self.gauges(
             "keyproof_build_info",
-            "The build that runs; always 1.",
+            "The running build; always 1.",
             "version",
             [(env!("CARGO_PKG_VERSION"), 1)],
         )
@@ -122,7 +122,7 @@ impl Families {
     fn hashing(&self, figures: &HashingFigures) -> prometheus::Result<()> {
         self.gauge(
             "keyproof_hashing_running",
-            "Passwords that are hashed now.",
+            "Passwords being hashed now.",
             figures.running,
         )?;
         self.gauge(
@@ -132,7 +132,7 @@ impl Families {
         )?;
         self.counters(
             "keyproof_hashing_total",
-            "Requests for a password's hash, by what came of them.",
+            "Requests for a password's hash, by their outcome.",
             "outcome",
             [
                 ("hashed", figures.hashed),
@@ -146,7 +146,7 @@ impl Families {
     fn queues(&self, figures: &Figures) -> prometheus::Result<()> {
         self.gauges(
             "keyproof_judging_queue",
-            "Work that runs or waits beside the async threads.",
+            "Jobs that run or wait beside the async threads.",
             "domain",
             figures
                 .queues
@@ -154,7 +154,7 @@ impl Families {
         )?;
         self.gauges(
             "keyproof_judging_queue_capacity",
-            "How much of it may run or wait.",
+            "How many of these jobs may run or wait.",
             "domain",
             figures
                 .queues
@@ -162,7 +162,7 @@ impl Families {
         )?;
         self.counters(
             "keyproof_judging_refused_total",
-            "Requests turned away, because the queue or an asker's half of it was full.",
+            "Requests refused because the queue, or the caller's half of it, was full.",
             "domain",
             figures
                 .queues
@@ -173,13 +173,13 @@ impl Families {
     fn locks(&self, figures: &Figures) -> prometheus::Result<()> {
         self.counters(
             "keyproof_locks_total",
-            "Locks that began after failures at passwords and codes.",
+            "Locks that began after failed passwords and codes.",
             "domain",
             figures.locks.map(|(domain, locks)| (domain, locks.begun)),
         )?;
         self.counters(
             "keyproof_lock_refusals_total",
-            "Attempts that were not judged, because of a lock.",
+            "Attempts that were refused without a check, because of a lock.",
             "domain",
             figures.locks.map(|(domain, locks)| (domain, locks.refused)),
         )
@@ -188,18 +188,18 @@ impl Families {
     fn upkeep(&self, figures: &UpkeepFigures) -> prometheus::Result<()> {
         self.counters(
             "keyproof_upkeep_rounds_total",
-            "Rounds of the clean-up, by how they ended.",
+            "Rounds of the clean-up, by their outcome.",
             "outcome",
             [("done", figures.rounds), ("failed", figures.failed)],
         )?;
         self.counter(
             "keyproof_upkeep_removed_total",
-            "Expired records that were removed.",
+            "Expired records that were deleted.",
             figures.removed,
         )?;
         self.gauge(
             "keyproof_upkeep_behind",
-            "1 while a round leaves something to the next.",
+            "1 while a round leaves work for the next.",
             u8::from(figures.is_behind),
         )
     }
@@ -207,7 +207,7 @@ impl Families {
     fn standbys(&self, standbys: &Standbys) -> prometheus::Result<()> {
         self.gauge(
             "keyproof_store_standbys",
-            "Copies of the store's database that follow it.",
+            "Standbys that follow the store's database.",
             standbys.following,
         )?;
         self.gauge(
@@ -229,7 +229,7 @@ impl Families {
         )?;
         self.gauge(
             "keyproof_store_connections_max",
-            "Connections to the store's database that there may be.",
+            "The maximum number of connections to the store's database.",
             pool.most,
         )?;
         self.gauge(

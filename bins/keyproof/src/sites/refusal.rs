@@ -105,7 +105,7 @@ impl From<StorageError> for Refusal {
                 Self::Unsure
             }
             StorageError::NotApplied(_) | StorageError::Unavailable(_) => {
-                error!(%error, "the store does not do its part");
+                error!(%error, "a store operation failed");
                 Self::Away
             }
             StorageError::Damaged(_) | StorageError::TooLarge { .. } => {
@@ -122,7 +122,7 @@ impl From<HashingError> for Refusal {
             HashingError::Busy | HashingError::Gone => Self::Busy,
             HashingError::Limited { retry_after } => Self::Limited(retry_after),
             HashingError::Failed(_) | HashingError::Stopped => {
-                error!(%error, "a password could not be judged");
+                error!(%error, "a password could not be hashed");
                 Self::Broken
             }
         }

@@ -45,9 +45,9 @@ pub use collector_fields::{CollectorFields, CollectorFieldsError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable lines.
     #[default]
     Text,
 }
@@ -58,14 +58,14 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// Nothing.
     Off,
-    /// What needs an operator.
+    /// Errors that need an operator.
     Error,
-    /// What may.
+    /// Also warnings, which may need one.
     Warn,
-    /// One event a request, and what the server does by itself.
+    /// Also one event per request, and the server's own actions.
     #[default]
     Info,
-    /// What became of connections.
+    /// Also how connections ended.
     Debug,
     /// Everything.
     Trace,
@@ -112,7 +112,7 @@ pub(crate) fn tracer(config: &Config, metrics: &Metrics) -> Result<Option<Tracer
 
 /// Without the feature there is no tracer. The configuration rejects the setting.
 #[cfg(not(feature = "otlp"))]
-#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+#[expect(clippy::unnecessary_wraps, reason = "the feature's signature")]
 pub(crate) fn tracer(_: &Config, _: &Metrics) -> Result<Option<Tracer>, StartError> {
     Ok(None)
 }

@@ -126,10 +126,7 @@ impl Outgoing {
         let _ = (&mut self.task).await;
         let lost = self.books.open.load(Ordering::Relaxed);
         self.books.close(0, lost);
-        warn!(
-            lost,
-            "the last that was to leave beside the answers was not taken in time"
-        );
+        warn!(lost, "not everything was delivered before the shutdown");
     }
 }
 
@@ -177,7 +174,7 @@ async fn carry<T, C: Carrier<T>>(
         // Logs only when this changes, not on each failure.
         match &failed {
             None if !arrives => info!("{} again", C::WHAT),
-            Some(error) if arrives => warn!(error, "no {}: what is lost is counted", C::WHAT),
+            Some(error) if arrives => warn!(error, "no {}: losses are counted", C::WHAT),
             None | Some(_) => {}
         }
         arrives = failed.is_none();

@@ -113,7 +113,7 @@ impl Queue {
             self.written.notify_all();
             if lost > 0 {
                 drop(waiting);
-                warn!(lost, "the log was not read: lines are missing");
+                warn!(lost, "the log was read too slowly: lines are missing");
                 continue;
             }
             if !waiting.is_urgent {

@@ -8,7 +8,7 @@
 )]
 #![allow(
     clippy::duplicate_mod,
-    reason = "each contract says in its own words what is asked of a site"
+    reason = "each contract has its own words for requests to a site"
 )]
 
 mod dps;

@@ -5,7 +5,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a peer that cannot be asked fails the test"
+    reason = "a peer that does not answer fails the test"
 )]
 
 mod node;

@@ -58,8 +58,8 @@ impl Node {
         node
     }
 
-    /// Returns the metrics listener.
-    #[allow(dead_code, reason = "one of the tests that share this asks")]
+    /// The listener of its metrics, to be asked.
+    #[allow(dead_code, reason = "only one of the tests that share this uses it")]
     pub(crate) fn metrics(&self) -> Asked {
         self.wait_until_logged("metrics on http://");
         let log = self.log.lock().unwrap();

@@ -1,6 +1,6 @@
 //! The contents of a package: a bill of materials in CycloneDX 1.5, from cargo's metadata of the program.
 
-#![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
+#![expect(clippy::indexing_slicing, reason = "an absent JSON member is null")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! The OCI image, as an image layout in a folder, built without a daemon.
 
-#![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
+#![expect(clippy::indexing_slicing, reason = "an absent JSON member is null")]
 
 use std::{fs, path::Path, process::Command};
 

@@ -1,6 +1,6 @@
 //! The stage `package`: tries both packages as a user does who installs them on a fresh system.
 
-#![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
+#![expect(clippy::indexing_slicing, reason = "an absent JSON member is null")]
 
 use std::{
     env, fs,

@@ -121,7 +121,7 @@ impl Suite {
 
     #[expect(
         clippy::expect_used,
-        reason = "the longest suite, with SHA512 twice and each input, is shorter than the room for it"
+        reason = "the longest suite, with SHA512 twice and each input, fits into the buffer"
     )]
     pub(super) fn text(&self) -> SuiteText {
         let mut text = SuiteText::default();

@@ -426,7 +426,7 @@ impl<R: Read> BackupReader<R> {
     /// See [`BackupError`].
     #[expect(
         clippy::should_implement_trait,
-        reason = "an iterator that fails is asked again by most adapters"
+        reason = "most adapters call an iterator again after an error"
     )]
     pub fn next(&mut self) -> Result<Option<(Key, Row)>, BackupError> {
         if self.tally.is_some() {

@@ -28,7 +28,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "an assertion of a test suite is a panic"
+    reason = "a test suite reports by a panic"
 )]
 
 mod model;

@@ -70,7 +70,7 @@ impl ReplayedRegister {
 
 /// The result of checking a log.
 #[derive(Clone, Debug)]
-#[must_use = "its report says whether the log is that of the registers"]
+#[must_use = "its report has the verdict on the log"]
 pub struct ReplayedLog<'a> {
     /// The checks.
     pub report: Report<EventLogFinding>,

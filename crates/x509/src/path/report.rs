@@ -346,7 +346,7 @@ impl fmt::Display for Reason {
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[must_use = "it says whether there is a path"]
+#[must_use = "the report shows whether there is a path"]
 pub struct PathReport {
     pub(super) walk: Vec<Step>,
     pub(super) checks: Report<PathFinding>,

@@ -253,7 +253,7 @@ macro_rules! key_pair {
                     if pair.public_key().as_ref() != public {
                         return Err(X509Error::PrivateKeyMismatch);
                     }
-                    #[allow(deprecated, reason = "the one name that both providers have")]
+                    #[allow(deprecated, reason = "the only name that both providers have")]
                     let modulus_len = pair.public_modulus_len();
                     Ok(Self::Rsa {
                         pair,

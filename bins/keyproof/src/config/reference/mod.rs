@@ -140,7 +140,7 @@ macro_rules! keys {
                 unused_mut,
                 unused_variables,
                 clippy::let_and_return,
-                reason = "a section may have no line"
+                reason = "a section may have no keys"
             )]
             fn keys(of: &str) -> Vec<$crate::config::reference::Key> {
                 use $crate::config::reference::{self, Form, Key};

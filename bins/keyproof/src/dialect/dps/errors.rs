@@ -42,15 +42,15 @@ codes! {
 
     BodyMalformed = Details(400_001), BAD_REQUEST, "The body is not the JSON that is expected here: {\"properties\": {\"certificate\": \"…\"}} to create or update a certificate, {\"certificate\": \"…\"} to verify it.";
     HeadOrPathMalformed = Details(400_002), BAD_REQUEST, "The request's head or path is malformed.";
-    NameInvalid = Details(400_003), BAD_REQUEST, "A certificate's name has 1 to 256 characters, none of them a control character; nor do the names of its subscription, resource group and service hold one.";
+    NameInvalid = Details(400_003), BAD_REQUEST, "A certificate's name has 1 to 256 characters. It contains no control character, nor do the names of its subscription, resource group and service.";
     CertificateNotDecodable = Details(400_004), BAD_REQUEST, "Send one X.509 certificate as base64 of its DER, as PEM, or as base64 of the PEM file.";
     CertificateInvalid = Details(400_005), BAD_REQUEST, "What was sent is not an X.509 certificate.";
-    PrivateKeySent = Details(400_006), BAD_REQUEST, "A private key was sent. Send the certificate alone, and take that key for disclosed.";
+    PrivateKeySent = Details(400_006), BAD_REQUEST, "A private key was sent. Send only the certificate, and treat that key as disclosed.";
     CertificateMissing = Details(400_007), BAD_REQUEST, "The body has no certificate, or an empty one. Tools send an empty one for a file whose extension they do not know: try .cer or .pem.";
-    UnprovenNotAllowed = Details(400_008), BAD_REQUEST, "This server does not take isVerified: true. Upload the certificate without it, generate a verification code and verify the certificate.";
+    UnprovenNotAllowed = Details(400_008), BAD_REQUEST, "This server does not accept isVerified: true. Upload the certificate without it, generate a verification code and verify the certificate.";
     ProofIssuerOrSignature = Details(400_053), BAD_REQUEST, PROOF_FAILED;
     ProofLeafUnreadable = Details(400_054), BAD_REQUEST, PROOF_FAILED;
-    ProofCodeMissing = Details(400_055), BAD_REQUEST, "The certificate has no live verification code: none was generated, or it was used, or it has expired. Generate one, and make a leaf for it.";
+    ProofCodeMissing = Details(400_055), BAD_REQUEST, "The certificate has no valid verification code: none was generated, or it was used or has expired. Generate one, and issue a leaf for it.";
     ProofCodeOfAnother = Details(400_056), BAD_REQUEST, PROOF_FAILED;
     ProofCommonName = Details(400_057), BAD_REQUEST, PROOF_FAILED;
     ProofLeafValidity = Details(400_058), BAD_REQUEST, PROOF_FAILED;
@@ -65,8 +65,8 @@ codes! {
     PathUnknown = Details(404_002), NOT_FOUND, "There is nothing at this path: only the certificates of provisioning services are served here.";
     MethodNotAllowed = Details(405_001), METHOD_NOT_ALLOWED, "The path has no such method: see Allow.";
     TimedOut = Details(408_001), REQUEST_TIMEOUT, "The request did not arrive in time.";
-    ServiceFull = Details(409_001), CONFLICT, "The provisioning service has as many certificates as it may have. Delete one first.";
-    PreconditionFailed = Details(412_001), PRECONDITION_FAILED, "Invalid ETag supplied: If-Match must name the etag of the certificate's latest answer. Every change makes a new one, generateVerificationCode too.";
+    ServiceFull = Details(409_001), CONFLICT, "The provisioning service has the maximum number of certificates. Delete one first.";
+    PreconditionFailed = Details(412_001), PRECONDITION_FAILED, "Invalid ETag supplied: If-Match must name the etag of the certificate's latest answer. Every change makes a new one, including generateVerificationCode.";
     TooLarge = Details(413_001), PAYLOAD_TOO_LARGE, "The body or the certificate is too large.";
     UrlTooLong = Details(414_001), URI_TOO_LONG, "The URL is too long.";
     MediaTypeUnsupported = Details(415_001), UNSUPPORTED_MEDIA_TYPE, "The body must be JSON, without a content coding: send Content-Type: application/json.";
@@ -74,14 +74,14 @@ codes! {
     Failed = Details(500_001), INTERNAL_SERVER_ERROR, "Something is wrong with this server. Read the certificate again to see whether it was changed.";
     TookTooLong = Details(503_001), SERVICE_UNAVAILABLE, "The request took too long. Read the certificate again to see whether it was changed.";
     StoreUnavailable = Details(503_002), SERVICE_UNAVAILABLE, "The server cannot store anything at the moment. Nothing was changed: try again soon.";
-    TooBusy = Details(503_003), SERVICE_UNAVAILABLE, "The server has too much to do. Nothing was changed: try again soon.";
+    TooBusy = Details(503_003), SERVICE_UNAVAILABLE, "The server is busy. Nothing was changed: try again soon.";
 
     VersionMissing = Arm("MissingApiVersionParameter"), BAD_REQUEST, "The api-version query parameter (?api-version=) is required for all requests.";
     VersionUnknown = Arm("InvalidApiVersionParameter"), BAD_REQUEST, "The api-version is not known here.";
     TokenMissing = Arm("AuthenticationFailed"), UNAUTHORIZED, "Authentication failed. The Authorization header must be Bearer and an access token.";
     TokenExpired = Arm("ExpiredAuthenticationToken"), UNAUTHORIZED, "The access token has expired: fetch a new one.";
     TokenInvalid = Arm("InvalidAuthenticationToken"), UNAUTHORIZED, "The access token is not valid here.";
-    Forbidden = Arm("AuthorizationFailed"), FORBIDDEN, "The access token does not reach this provisioning service.";
+    Forbidden = Arm("AuthorizationFailed"), FORBIDDEN, "The access token's scopes do not include this provisioning service.";
 }
 
 impl Code {
@@ -156,13 +156,13 @@ impl Refusal {
     }
 
     pub(super) fn version_missing(known: &[&str]) -> Self {
-        Self::from(Code::VersionMissing).because(&format_args!("known are {}", known.join(", ")))
+        Self::from(Code::VersionMissing).because(&format_args!("supported: {}", known.join(", ")))
     }
 
     pub(super) fn version_unknown(named: &str, known: &[&str]) -> Self {
         let named: String = named.chars().take(40).collect();
         Self::from(Code::VersionUnknown)
-            .because(&format_args!("{named:?}; known are {}", known.join(", ")))
+            .because(&format_args!("{named:?}; supported: {}", known.join(", ")))
     }
 
     /// Returns the refusal for a failed proof, with the code and message of the first finding that rejects it. If the
@@ -318,7 +318,7 @@ impl From<StorageError> for Refusal {
             StorageError::TooLarge { .. } => Code::TooLarge,
         };
         if matches!(code, Code::Failed | Code::StoreUnavailable) {
-            error!(%error, "the store did not do what was asked");
+            error!(%error, "a store operation failed");
         }
         let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
         Self {

@@ -22,15 +22,15 @@ keys! {
     /// `dps.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct Settings {
-        /// Whether an upload may say `isVerified: true` without a proof.
+        /// Whether an upload may set `isVerified: true` without a proof of possession.
         allow_unproven: bool = CertificateSettings::default().allow_unproven,
-        /// The most certificates that a provisioning service has.
+        /// The maximum number of certificates of a provisioning service.
         max_certificates: NonZeroU32 = CertificateSettings::default().max_certificates,
-        /// How long a verification code lives.
-        code_lifetime_s: Option<NonZeroU32> = None => "until it is used",
-        /// How a certificate's subject is shown.
+        /// How long a verification code is valid.
+        code_lifetime_s: Option<NonZeroU32> = None => "until it is used or replaced",
+        /// The form of a certificate's subject in responses.
         subject: SubjectForm = SubjectForm::default(),
-        /// External issuers whose tokens are accepted beside keyproof's own.
+        /// External issuers whose tokens are accepted in addition to keyproof's own.
         issuers: Vec<Issuer> = Vec::new(),
     }
 }
@@ -47,14 +47,14 @@ impl Form for SubjectForm {
 pub struct Issuer {
     /// The `iss` of its tokens.
     pub issuer: String,
-    /// Their `aud`.
+    /// The `aud` of its tokens.
     pub audience: String,
-    /// A JWK set: its keys.
+    /// Its keys, as a JWK set.
     pub jwks_file: PathBuf,
     /// The claim that contains a token's permissions; `scp` if absent.
     #[serde(default = "scp")]
     pub scope_claim: String,
-    /// The scopes for each value of that claim.
+    /// The scopes that each value of that claim grants.
     #[serde(default)]
     pub scopes: BTreeMap<String, OneOrMore>,
 }
@@ -65,25 +65,25 @@ impl Form for Issuer {
     }
 
     fn keys(of: &str) -> Vec<Key> {
-        const NEEDED: Option<&str> = Some("none: it must be there");
+        const NEEDED: Option<&str> = Some("none (required)");
         let claim = Some(Value::from(scp()));
         [
             ("issuer", "text", None, NEEDED, "The `iss` of its tokens."),
-            ("audience", "text", None, NEEDED, "Their `aud`."),
-            ("jwks_file", "path", None, NEEDED, "A JWK set: its keys."),
+            ("audience", "text", None, NEEDED, "The `aud` of its tokens."),
+            ("jwks_file", "path", None, NEEDED, "Its keys, as a JWK set."),
             (
                 "scope_claim",
                 "text",
                 claim.as_ref(),
                 None,
-                "The claim that says what a token allows.",
+                "The claim that contains a token's permissions.",
             ),
             (
                 "scopes",
                 "table",
                 None,
                 None,
-                "The scopes that each value of that claim stands for: one, or a list of them.",
+                "For each value of that claim, the scope or the list of scopes that it grants.",
             ),
         ]
         .map(|(field, form, default, shown, meaning)| {

@@ -36,7 +36,7 @@ pub enum BodyError {
     #[error("Exactly one kind of credentials is needed")]
     NotOneKind,
     /// A member that occurs twice.
-    #[error("A member of the body is there twice")]
+    #[error("A member of the body occurs twice")]
     Repeated,
     /// A missing member: the object's name and its own.
     #[error("{0} - {1} is required")]

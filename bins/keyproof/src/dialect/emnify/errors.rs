@@ -429,27 +429,27 @@ impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Busy(_) => {
-                Self::busy("Nothing was changed, for there is too much to do: try again soon.")
+                Self::busy("Nothing was changed, because the server is busy: try again soon.")
             }
             StorageError::TooLarge { .. } => Self {
                 status: StatusCode::PAYLOAD_TOO_LARGE,
-                ..Self::bad_request("The request is more than can be stored")
+                ..Self::bad_request("The request is too large to be stored")
             },
             StorageError::Contended { .. }
             | StorageError::NotApplied(_)
             | StorageError::Unavailable(_) => {
-                error!(%error, "the store did not do what was asked");
+                error!(%error, "a store operation failed");
                 Self::busy("Nothing was changed: try again soon.")
             }
             StorageError::OutcomeUnknown(_) => {
-                error!(%error, "the store did not do what was asked");
+                error!(%error, "a store operation failed");
                 Self::new(
                     Code::Failed,
-                    "It is not known whether the change was made: look before trying again.",
+                    "It is not known whether the change was made: check before trying again.",
                 )
             }
             StorageError::Damaged(_) => {
-                error!(%error, "the store did not do what was asked");
+                error!(%error, "a store operation failed");
                 Self::new(Code::Failed, "Something is wrong with this server.")
             }
         }
@@ -470,11 +470,11 @@ impl From<HashingError> for Refusal {
     fn from(error: HashingError) -> Self {
         match error {
             HashingError::Busy | HashingError::Gone => {
-                Self::busy("The server has too much to do: try again soon.")
+                Self::busy("The server is busy: try again soon.")
             }
             HashingError::Limited { retry_after } => Self::limited(retry_after),
             HashingError::Failed(_) | HashingError::Stopped => {
-                error!(%error, "a password could not be judged");
+                error!(%error, "a password could not be hashed");
                 Self::new(Code::Failed, "Something is wrong with this server.")
             }
         }
@@ -576,7 +576,7 @@ mod tests {
             let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
             let refusal = Refusal::from(error);
             let (_, message) = refusal.body.as_ref().unwrap();
-            let says_so = message.starts_with("It is not known whether the change was made: look");
+            let says_so = message.starts_with("It is not known whether the change was made: check");
             assert_eq!(says_so, is_unknown, "{message}");
             // The error's text is left out, as it may contain file names.
             assert!(!message.contains("/var"), "{message}");

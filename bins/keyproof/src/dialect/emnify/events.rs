@@ -80,7 +80,7 @@ const fn reason(why: Reason) -> &'static str {
         Reason::PasswordWrong { locks: true } => {
             "Invalid password. Too many failed authentication requests"
         }
-        Reason::RefreshTokenCopied => "Refresh token used twice: all of its login end",
+        Reason::RefreshTokenCopied => "Refresh token used twice: all tokens of its login end",
         Reason::RefreshTokenUnknown => "Invalid refresh token",
     }
 }

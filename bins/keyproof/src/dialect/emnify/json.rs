@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for Values {
         if number.fract() != 0.0 || number.abs() >= EXACT {
             return Ok(Value::Other);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and in range")]
+        #[expect(clippy::cast_possible_truncation, reason = "an integer in range")]
         Ok(Value::Whole(number as i64))
     }
 
@@ -148,7 +148,7 @@ impl<'de> Visitor<'de> for Values {
         let mut members = BTreeMap::new();
         while let Some((name, value)) = entries.next_entry::<String, Value>()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member is there twice"));
+                return Err(A::Error::custom("a member occurs twice"));
             }
         }
         Ok(Value::Object(Members(members)))

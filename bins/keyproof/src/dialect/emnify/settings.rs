@@ -21,12 +21,13 @@ keys! {
         /// An older name of `auth.address_window`.
         #[serde(skip_serializing_if = "Option::is_none")]
         authenticate_window_s: Option<NonZeroU32> = None,
-        /// How many consecutive failures lock a session, a trusted device, a known address or a user name, and Taler's instances;
-        /// and, counted apart, how many fingerprints of no trusted device lock fingerprints: every login then takes a code.
+        /// How many consecutive failures cause a lock. They are counted per session, trusted device or known address that they
+        /// come from, or else per user name, and per Taler instance. As many unknown device fingerprints lock fingerprints:
+        /// every login then requires a code.
         lockout_failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(2),
-        /// How long a lock lasts.
+        /// How long a lock lasts. After wrong codes, each further lock lasts twice as long, up to a day.
         lockout_s: NonZeroU32 = NonZeroU32::MIN.saturating_add(299),
-        /// Whether a refresh token can be used only once, and then yields its successor.
+        /// Whether a refresh token can be used only once. Each use then returns a new one.
         rotate_refresh_tokens: bool = false,
     }
 }
@@ -35,7 +36,7 @@ keys! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// A key and its older name have different values.
-    #[error("{name} and {older} are the same, and are not set alike: give {name} alone")]
+    #[error("{name} and {older} are the same key, but have different values: set only {name}")]
     Contradiction {
         /// The key.
         name: &'static str,

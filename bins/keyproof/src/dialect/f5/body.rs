@@ -360,10 +360,10 @@ pub(super) async fn deletion(exchange: &mut Exchange, at: &Place) -> Result<(), 
     let JsonObject::<DeletionBody>(body) =
         serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
     if differs(body.namespace.as_deref(), &at.namespace) {
-        return Err(Refusal::invalid("namespace is not the path's"));
+        return Err(Refusal::invalid("namespace differs from the path"));
     }
     if differs(body.name.as_deref(), &at.name) {
-        return Err(Refusal::invalid("name is not the path's"));
+        return Err(Refusal::invalid("name differs from the path"));
     }
     Ok(())
 }
@@ -408,10 +408,10 @@ impl MetadataBody {
     /// Checks that the metadata does not contradict the path.
     fn must_match(&self, namespace: &str, name: Option<&str>) -> Result<(), Refusal> {
         if differs(self.namespace.as_deref(), namespace) {
-            return Err(Refusal::invalid("metadata.namespace is not the path's"));
+            return Err(Refusal::invalid("metadata.namespace differs from the path"));
         }
         if name.is_some_and(|name| differs(self.name.as_deref(), name)) {
-            return Err(Refusal::invalid("metadata.name is not the path's"));
+            return Err(Refusal::invalid("metadata.name differs from the path"));
         }
         Ok(())
     }
@@ -478,7 +478,7 @@ fn one(
     let references = references.unwrap_or_default();
     let [JsonObject(reference)] = references.as_slice() else {
         return Err(Refusal::invalid(format!(
-            "{field} holds exactly one reference"
+            "{field} must have exactly one reference"
         )));
     };
     if differs(reference.namespace.as_deref(), namespace) {

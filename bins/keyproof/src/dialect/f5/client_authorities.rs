@@ -34,8 +34,8 @@ impl ClientAuthorities for CategoriesAuthorities {
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
             match found {
                 Ok(Ok(names)) => latest.clone_from(&names),
-                Ok(Err(error)) => warn!(%error, "the CAs of client certificates are not known"),
-                Err(_) => warn!("the store is slow to tell the CAs of client certificates"),
+                Ok(Err(error)) => warn!(%error, "cannot read the CAs of client certificates"),
+                Err(_) => warn!("reading the CAs of client certificates timed out"),
             }
             Arc::clone(&latest)
         })

@@ -89,7 +89,7 @@ impl Refusal {
     pub(super) fn unauthenticated() -> Self {
         Self::new(
             Code::Unauthenticated,
-            "a token is needed: Authorization: APIToken …; or, of stations, a client certificate of a category, where they are asked for",
+            "a token is needed: Authorization: APIToken …; stations may use a client certificate of their category, if the server requests one",
         )
     }
 
@@ -97,7 +97,7 @@ impl Refusal {
     pub(super) fn not_accepted() -> Self {
         Self::new(
             Code::Unauthenticated,
-            "the token is not accepted: Authorization: APIToken …, of one that is known and has not ended",
+            "the token is not accepted: Authorization: APIToken … needs a known token that has not expired",
         )
     }
 
@@ -212,9 +212,9 @@ impl From<OutOfScope> for Refusal {
 impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Busy(_) => Self::unavailable("there is too much to do: try again"),
+            StorageError::Busy(_) => Self::unavailable("the server is busy: try again"),
             StorageError::Contended { .. } | StorageError::NotApplied(_) => {
-                error!(%error, "nothing was changed");
+                error!(%error, "a store operation failed");
                 Self::unavailable("nothing was changed: try again")
             }
             StorageError::Unavailable(_) => {
@@ -226,7 +226,7 @@ impl From<StorageError> for Refusal {
                 error!(%error, "internal error");
                 Self::new(
                     Code::Internal,
-                    "it is not known whether the change was made: look before trying again",
+                    "it is not known whether the change was made: check before trying again",
                 )
             }
             StorageError::Damaged(_) => Self::internal(&error),
@@ -537,7 +537,7 @@ mod tests {
             (
                 StorageError::Busy(TooBusy),
                 Code::Unavailable,
-                "too much to do",
+                "the server is busy",
             ),
             (
                 StorageError::Contended { tries: 3 },
@@ -557,7 +557,7 @@ mod tests {
             (
                 StorageError::OutcomeUnknown(failure()),
                 Code::Internal,
-                "not known whether the change was made: look",
+                "not known whether the change was made: check",
             ),
             (
                 StorageError::Damaged(failure()),

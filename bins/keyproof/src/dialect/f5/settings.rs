@@ -15,15 +15,15 @@ keys! {
     /// `f5.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct Settings {
-        /// What stations show beside their API key: an operator's token, or nothing.
+        /// Whether stations must authenticate with a token or a client certificate in addition to their API key.
         station_auth: StationAuth = StationAuth::default(),
-        /// Whether the listener asks for the client certificates of categories in TLS handshakes. Where it does not, API keys
-        /// that were made with `need_mtls` are refused.
+        /// Whether the listener requests client certificates, which stations have from their category. If not, API keys with
+        /// `need_mtls` are always refused.
         client_certificates: bool = false,
-        /// Calls a minute with one API key, on each server; 0 is without a limit.
+        /// The maximum number of calls per minute with one API key, on each server; 0 means no limit.
         rate_limit_per_minute: u32 = DeviceIdentitySettings::default().rate_limit_per_minute,
-        /// The address under which others reach the API: certificates of attestation keys then say where the revocation
-        /// list is.
+        /// The API's public base URL. If set, certificates of attestation keys contain the URL of their category's revocation
+        /// list.
         #[serde(skip_serializing_if = "Option::is_none")]
         public_url: Option<PublicUrl> = None,
     }
@@ -67,7 +67,7 @@ impl Dialect for F5 {
     fn unwise(settings: &Settings) -> Option<&'static str> {
         let is_unlimited = settings.rate_limit_per_minute == 0;
         is_unlimited
-            .then_some("f5.rate_limit_per_minute: 0: nothing limits the calls with one API key (leave it out: 600)")
+            .then_some("f5.rate_limit_per_minute: calls with one API key are not limited (remove it for the default, 600)")
     }
 
     fn rule(settings: &Settings, rules: &mut Rules) {

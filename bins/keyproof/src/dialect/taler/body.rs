@@ -188,7 +188,7 @@ impl<'de> Deserialize<'de> for Object {
                 let mut members = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
                     if members.insert(name, value).is_some() {
-                        return Err(M::Error::custom("a member is there twice"));
+                        return Err(M::Error::custom("a member occurs twice"));
                     }
                 }
                 Ok(Object(members))

@@ -31,7 +31,7 @@ codes! {
     JsonInvalid = 22, BAD_REQUEST, "The body is not the JSON that is expected here.";
     HttpHeadersMalformed = 23, BAD_REQUEST, "The request's head is malformed.";
     ParameterMalformed = 26, BAD_REQUEST, "The parameter that detail names is malformed.";
-    CompressionInvalid = 28, BAD_REQUEST, "The body cannot be decompressed: gzip and deflate are known.";
+    CompressionInvalid = 28, BAD_REQUEST, "The body cannot be decompressed: gzip and deflate are supported.";
     PathSegmentMalformed = 29, BAD_REQUEST, "A segment of the path is not percent-encoded UTF-8.";
     UriTooLong = 31, URI_TOO_LONG, "The URI is too long.";
     UploadExceedsLimit = 32, PAYLOAD_TOO_LARGE, "The body is too large.";
@@ -43,7 +43,7 @@ codes! {
     DbCommitFailed = 54, INTERNAL_SERVER_ERROR, "The change could not be committed.";
     DbSoftFailure = 55, INTERNAL_SERVER_ERROR, "Too many changes to the same thing at once: try again.";
     InternalInvariantFailure = 60, INTERNAL_SERVER_ERROR, "Something is wrong with this server.";
-    OsResourceAllocationFailure = 77, SERVICE_UNAVAILABLE, "The server has too much to do: try again soon.";
+    OsResourceAllocationFailure = 77, SERVICE_UNAVAILABLE, "The server is busy: try again soon.";
     InstanceUnknown = 2000, NOT_FOUND, "There is no such instance.";
     MerchantUnauthorized = 2015, UNAUTHORIZED, "A token or the instance's password is needed.";
     DeviceUnknown = 2021, NOT_FOUND, "There is no OTP device of this id.";
@@ -53,7 +53,7 @@ codes! {
 }
 
 const OUTCOME_UNKNOWN: &str =
-    "It is not known whether the change was made: look before trying again.";
+    "It is not known whether the change was made: check before trying again.";
 
 /// A refusal, with the content of its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Refusal {
                 *retry_after,
             ),
             HashingError::Failed(_) | HashingError::Stopped => {
-                error!(%error, "a password could not be judged");
+                error!(%error, "a password could not be hashed");
                 Code::InternalInvariantFailure.into()
             }
         }
@@ -172,7 +172,7 @@ impl Refusal {
             StorageError::Unavailable(_) => Code::DbFetchFailed,
         };
         if code.parts().1.is_server_error() {
-            error!(%error, "the store did not do what was asked");
+            error!(%error, "a store operation failed");
         }
         // The code's own hint would claim that the change was not made.
         let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));

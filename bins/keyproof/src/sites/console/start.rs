@@ -183,7 +183,7 @@ mod tests {
                     trouble: Some("it is locked"),
                     ..well()
                 },
-                "does not do its part</strong>: it is locked",
+                "does not work</strong>: it is locked",
             ),
             (
                 Status {

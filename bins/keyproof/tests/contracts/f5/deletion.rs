@@ -113,8 +113,11 @@ async fn a_deletions_body_is_about_the_object_of_the_path() {
         ("[]", "line 1"),
         (r#"{"name":7}"#, "line 1"),
         (r#"{"fail_if_referred":"yes"}"#, "line 1"),
-        (r#"{"name":"other"}"#, "name is not the path's"),
-        (r#"{"namespace":"other"}"#, "namespace is not the path's"),
+        (r#"{"name":"other"}"#, "name differs from the path"),
+        (
+            r#"{"namespace":"other"}"#,
+            "namespace differs from the path",
+        ),
     ] {
         send("station", body).await.refuses(400, 3).saying(says);
         // Existence is checked first.

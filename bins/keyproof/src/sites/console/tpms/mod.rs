@@ -342,7 +342,7 @@ impl From<AuthorityError> for Unfilled {
             AuthorityError::Storage(error) => error.into(),
             AuthorityError::Expired { .. } => Wrong::of_all(sentence(&why.to_string())).into(),
             AuthorityError::Making(_) => {
-                tracing::error!(%why, "a CA could not be made");
+                tracing::error!(%why, "a CA could not be created");
                 Refusal::Broken.into()
             }
         }
