@@ -112,7 +112,7 @@ impl UserRecords {
     /// let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
     /// assert_eq!(ada.key.as_ref().unwrap().status(), KeyStatus::Pending);
     ///
-    /// The key takes effect once the phone has shown that it has the secret.
+    /// // The key takes effect once the phone has shown that it has the secret.
     /// let code = phone(now);
     /// let activated = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy);
     /// assert!(activated.verdict.is_ok());

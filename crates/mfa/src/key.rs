@@ -34,7 +34,7 @@ impl Generation {
 /// ```
 /// use keyproof_mfa::{KeyKind, TotpParameters};
 ///
-/// Supported by every authenticator app: SHA-1, six digits, 30 seconds.
+/// // Supported by every authenticator app: SHA-1, six digits, 30 seconds.
 /// assert_eq!(KeyKind::default(), KeyKind::Totp(TotpParameters::default()));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +78,7 @@ pub enum KeyStatus {
 /// assert_eq!((key.status(), key.drift_steps()), (KeyStatus::Pending, None));
 /// assert_eq!(key.generation().as_bytes(), &[1; 16]); // bound to the sealed secret, with her name
 ///
-/// The clock of her phone is half a minute ahead.
+/// // The clock of her phone is half a minute ahead.
 /// let code = phone(UnixMillis::from_secs(1_800_000_030));
 /// let ada = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy).next;
 /// let key = ada.key.ok_or("it stays")?;

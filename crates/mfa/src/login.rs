@@ -186,7 +186,7 @@ impl UserRecords {
     /// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
     /// assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
     ///
-    /// She chooses to skip the code on this browser, which has drawn a fingerprint.
+    /// // She chooses to skip the code on this browser, which has drawn a fingerprint.
     /// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?;
     /// let browser = NewDevice::new(fingerprint, [7; 4]).with_name("Ada's laptop")?;
     /// let code = phone(now);

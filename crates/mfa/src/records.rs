@@ -15,7 +15,7 @@ use crate::{
 /// ```
 /// use keyproof_mfa::{Client, FirstFactor, Password, Policy, UnixMillis, User, UserId, UserRecords};
 ///
-/// Her password's record identifies her; she has no second factor yet.
+/// // Her password's record identifies her; she has no second factor yet.
 /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
 /// let now = UnixMillis::from_secs(1_800_000_000);
 /// let decided = ada.begin_login(Password::Correct, Client::STRANGER, now, &Policy::default());
@@ -61,7 +61,7 @@ pub struct UserRecords {
 /// let now = UnixMillis::from_secs(1_800_000_000);
 /// let Decision { next, verdict } = read.clone().begin_login(Password::Wrong, Client::STRANGER, now, &Policy::default());
 /// assert!(matches!(verdict, Err(PasswordRefusal::WrongPassword(_))));
-/// Commit the refusal too, since it contains the counted failure. Only then report it.
+/// // Commit the refusal too, since it contains the counted failure. Only then report it.
 /// assert!(next.lockout.is_some() && read.lockout.is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl UserRecords {
     /// ```
     /// use keyproof_mfa::{User, UserId, UserRecords};
     ///
-    /// She sets a new password. Its hash and the new generation are committed with these records.
+    /// // She sets a new password. Its hash and the new generation are committed with these records.
     /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 6));
     /// let renewed = ada.renew();
     /// assert_eq!(renewed.user.generation(), 7);

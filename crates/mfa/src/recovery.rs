@@ -102,7 +102,7 @@ impl ZeroizeOnDrop for RecoveryCode {}
 /// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
 /// # let ada = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy).next;
 ///
-/// Just after the activation, in the same session. Each of the ten codes takes random bytes.
+/// // Just after the activation, in the same session. Each of the ten codes takes random bytes.
 /// let session = Session { id: hers, standing: Standing::Activation };
 /// # let mut random = [[0; 10]; 10];
 /// # random.iter_mut().enumerate().for_each(|(at, bytes)| bytes.fill(at as u8));

@@ -15,8 +15,8 @@ use crate::MfaError;
 ///
 /// let login = UnixMillis::from_secs(1_800_000_000);
 /// assert_eq!(login.saturating_add(Duration::from_secs(90)).as_secs(), 1_800_000_090);
-/// Other representations of time convert through a duration since the epoch, as keyproof_store's
-/// `Timestamp` does.
+/// // Other representations of time convert through a duration since the epoch, as keyproof_store's
+/// // `Timestamp` does.
 /// assert_eq!(UnixMillis::from(Duration::from_millis(1_800_000_000_000)), login);
 /// assert_eq!(Duration::from(login).as_secs(), 1_800_000_000); // as keyproof_otp and keyproof_x509 take it
 /// # #[cfg(feature = "std")] {

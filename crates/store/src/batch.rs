@@ -29,7 +29,7 @@ use crate::{
 /// let version = batch.insert(&key, &Voucher { cents: 500 }, None);
 /// store.commit(batch).await?;
 ///
-/// Two cashiers have read that version. One of them is faster.
+/// // Two cashiers have read that version. One of them is faster.
 /// let (mut first, mut second) = (store.batch(now), store.batch(now));
 /// first.remove(&key, version);
 /// second.remove(&key, version);

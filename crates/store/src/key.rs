@@ -107,7 +107,7 @@ impl Key {
 /// let of_the_shop = Prefix::new("device", ["shop"]);
 /// assert!(of_the_shop.contains(&one) && !of_the_shop.contains(&other));
 /// assert!(Prefix::collection("device").contains(&other) && Prefix::all().contains(&other));
-/// As the range that an engine scans.
+/// // As the range that an engine scans.
 /// assert!(of_the_shop.start() <= one.as_bytes() && one.as_bytes() < of_the_shop.end().as_slice());
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]

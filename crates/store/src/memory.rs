@@ -28,7 +28,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
 /// let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
-/// Like two servers on one database.
+/// // Like two servers on one database.
 /// let one = Store::open(engine.clone(), keys.clone(), entropy.clone(), now).await?;
 /// let other = Store::open(engine, keys, entropy, now).await?;
 /// assert_eq!(one.identity().await?, other.identity().await?);

@@ -36,7 +36,7 @@ use crate::{
 /// assert_eq!(devices.len(), 2);
 /// assert_eq!(devices[0].1.record.name, "till-1");
 ///
-/// With another master key the store cannot be opened.
+/// // With another master key the store cannot be opened.
 /// let other = MasterKeys::new(&MasterKey::generate(&*entropy));
 /// let refused = Store::open(engine, other, entropy, now).await;
 /// assert!(matches!(refused, Err(OpenError::MasterKey { .. })));

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// use keyproof_store::Timestamp;
 ///
 /// let now = Timestamp::from(SystemTime::now());
-/// Other representations of time convert through a duration since the epoch, as keyproof_mfa's `UnixMillis` does.
+/// // Other representations of time convert through a duration since the epoch, as keyproof_mfa's `UnixMillis` does.
 /// assert_eq!(Timestamp::from(Duration::from(now)), now);
 /// assert_eq!(Duration::from(now).as_secs(), now.as_secs()); // as keyproof_otp and keyproof_x509 take it
 /// assert!(SystemTime::try_from(now)? <= SystemTime::now());

@@ -30,7 +30,7 @@
 //! # let (engine, entropy, now) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()), Timestamp::from_secs(1_700_000_000));
 //! # let master_key = MasterKey::generate(&*entropy);
 //! # let store = Store::open(engine, MasterKeys::new(&master_key), entropy.clone(), now).await?;
-//! Write to a file here, and sync it after `finish`.
+//! // Write to a file here, and sync it after `finish`.
 //! let mut backup = BackupWriter::new(Vec::new(), &master_key, None, now, &*entropy)?;
 //! let mut records = Records::of(store.snapshot().await?);
 //! while let Some((key, row)) = records.next().await? {
