@@ -143,8 +143,9 @@ impl KeyRecord {
         self.created_at
     }
 
-    /// How many steps the phone's clock was ahead when its last code was accepted, negative if it
-    /// was behind. It is limited to -2 to 2. `None` while the key is pending.
+    /// How many steps of the key's period the phone's clock was ahead of this one when its last
+    /// code was accepted, negative if it was behind. It is limited to -2 to 2. `None` while the key
+    /// is pending.
     pub const fn drift_steps(&self) -> Option<i8> {
         let KeyState::Totp(key) = &self.state;
         match key.spent {

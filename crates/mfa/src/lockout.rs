@@ -140,8 +140,8 @@ impl Lockout {
 
     /// The lockout to commit after a right password or code: an empty one if there was none. So
     /// this commit conflicts with that of a failure decided on the same records. Otherwise a right
-    /// guess among many concurrent ones would be answered after the lock that the wrong ones
-    /// caused.
+    /// guess among many concurrent ones would still be confirmed after the lock that the wrong
+    /// ones caused.
     pub(crate) fn witnessed(lockout: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
         let remembered = Self::remembered(lockout, now);
         if lockout.is_some_and(|lockout| lockout.is_current(now)) {

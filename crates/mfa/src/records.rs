@@ -142,7 +142,7 @@ impl UserRecords {
     /// assert_eq!(renewed.user.generation(), 7);
     /// assert!(renewed.devices.is_none() && renewed.challenge.is_none());
     /// ```
-    #[must_use = "sessions and devices remain valid until these records are committed"]
+    #[must_use = "challenges and devices remain valid until these records are committed"]
     pub fn renew(self) -> Self {
         let mut renewed = self.suspend();
         renewed.end_doubling();
@@ -150,7 +150,7 @@ impl UserRecords {
     }
 
     /// Returns the records after a suspension: like [`renew`](Self::renew), but the doubling stays.
-    #[must_use = "sessions and devices remain valid until these records are committed"]
+    #[must_use = "challenges and devices remain valid until these records are committed"]
     pub fn suspend(mut self) -> Self {
         self.user = self.user.renewed();
         self.challenge = None;

@@ -8,7 +8,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// use std::sync::atomic::{AtomicU8, Ordering};
 /// use keyproof_store::{Entropy, MasterKey};
 ///
-/// // The same bytes in each run.
+/// /// The same bytes in each run.
 /// struct Counted(AtomicU8);
 ///
 /// impl Entropy for Counted {

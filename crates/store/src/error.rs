@@ -201,7 +201,7 @@ pub enum NotApplied {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// Another user kept the store busy for too long. Retrying may succeed.
+    /// Other work kept the store busy for too long. Retrying may succeed.
     #[error("the store is busy: {detail}")]
     Busy {
         /// The engine's message.

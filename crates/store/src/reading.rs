@@ -276,7 +276,7 @@ impl fmt::Debug for Reading {
     }
 }
 
-/// How many times the keys may change during a reading before it fails with `Busy`.
+/// The maximum number of `get_many` calls of one reading. If the keys still change then, it fails with `Busy`.
 const TRIES: usize = 2 * ReadPlan::MAX_ROUNDS;
 
 /// Reads with an engine whose every `get_many` has its own state. Each call reads all keys known so far. The last one,

@@ -19,7 +19,7 @@ use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// struct Device {
 ///     name: String,
-///     // From `Store::seal`: unreadable without the master key.
+///     /// From `Store::seal`: unreadable without the master key.
 ///     secret: Sealed,
 /// }
 ///
