@@ -49,7 +49,7 @@ pub enum Detail<'a> {
 /// The reason for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The challenge is unknown or has expired.
+    /// The challenge is unknown or has ended, for example by expiry or a lockout.
     ChallengeUnknown,
     /// A code is required and was not given.
     CodeMissing,
@@ -77,7 +77,7 @@ pub enum Reason {
     },
     /// The refresh token was used twice, so all tokens of its login are revoked.
     RefreshTokenCopied,
-    /// The refresh token is unknown or has expired.
+    /// The refresh token is unknown or no longer valid.
     RefreshTokenUnknown,
 }
 
