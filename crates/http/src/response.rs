@@ -25,7 +25,7 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_as(status, "application/json", body)
 }
 
-/// Creates an answer like [`json`], with another media type.
+/// Creates an answer like [`json()`], with another media type.
 pub fn json_as(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(ROOM);
     if serde_json::to_writer(&mut text, body).is_err() {
