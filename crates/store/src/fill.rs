@@ -325,11 +325,7 @@ impl<'f> Writing<'f> {
     }
 
     async fn push(&mut self, key: Key, change: Change) -> Result<(), FillError> {
-        self.bytes += match &change {
-            Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
-            Change::Reseal { body, .. } => body.len(),
-            Change::Remove { .. } | Change::Require { .. } => 0,
-        };
+        self.bytes += change.body_len();
         self.entries.push((key, change));
         if self.bytes >= PAGE_BYTES || self.entries.len() + 1 >= Changes::MAX_ENTRIES {
             self.flush().await?;

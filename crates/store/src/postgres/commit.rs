@@ -206,12 +206,7 @@ fn columns(row: &Row) -> (Binary<'_>, Binary<'_>, Option<i64>) {
 
 /// The memory an entry needs while in flight, with a constant for the overhead.
 fn size(entry: &Entry) -> usize {
-    let body = match &entry.change {
-        Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
-        Change::Reseal { body, .. } => body.len(),
-        Change::Remove { .. } | Change::Require { .. } => 0,
-    };
-    256 + entry.key.as_bytes().len() + body
+    256 + entry.key.as_bytes().len() + entry.change.body_len()
 }
 
 #[derive(Clone, Copy)]

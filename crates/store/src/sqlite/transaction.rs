@@ -26,11 +26,7 @@ impl Work {
             Self::Probe { size } => return *size,
         };
         let entries = changes.entries().iter();
-        let bytes = entries.map(|entry| match &entry.change {
-            Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
-            Change::Reseal { body, .. } => body.len(),
-            Change::Remove { .. } | Change::Require { .. } => 0,
-        });
+        let bytes = entries.map(|entry| entry.change.body_len());
         bytes.fold(PAGE, |sum, len| sum + PAGE + len as u64)
     }
 }
