@@ -16,12 +16,14 @@ use super::{
     commit::{Binary, Parameter},
     connection::{took_too_long, value},
     error::{engine_error, is_contention, is_lost},
-    millis,
     node::Node,
     pooler::BACKEND,
     statements::Statements,
 };
-use crate::{EngineError, Key, Prefix, Row, Standbys, Timestamp, Version};
+use crate::{
+    EngineError, Key, Prefix, Row, Standbys, Timestamp, Version,
+    sql::{millis, rows, start, timestamp},
+};
 
 /// The maximum number of attempts. A restarted server has closed every connection of the pool, but only the first one
 /// or two are not recognised as closed.
@@ -49,12 +51,9 @@ impl Node {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(Key, Row)>, EngineError> {
-        // The smallest bytes greater than those of `after`: the same with a zero appended.
-        let after = after.map(|key| [key.as_bytes(), &[0]].concat());
-        let after = after.unwrap_or_default();
-        let start = Binary(prefix.start().max(&after));
-        let end = prefix.end();
-        let parameters: [Parameter<'_>; 4] = [&start, &Binary(&end), &millis(now), &rows(limit)];
+        let (start, end) = (start(prefix, after), prefix.end());
+        let (start, end) = (Binary(&start), Binary(&end));
+        let parameters: [Parameter<'_>; 4] = [&start, &end, &millis(now), &rows(limit)];
         let rows = self
             .query(|statements| &statements.scan, &parameters)
             .await?;
@@ -241,7 +240,7 @@ pub(super) fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineErro
         Row {
             version: version(row, 1)?,
             body: body.into(),
-            expires_at: expires_at.map(|millis| Timestamp::from_millis(millis.unsigned_abs())),
+            expires_at: expires_at.map(timestamp),
         },
     ))
 }
@@ -263,8 +262,4 @@ pub(super) fn corrupt(error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Corrupt {
         detail: error.to_string(),
     }
-}
-
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

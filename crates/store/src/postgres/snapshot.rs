@@ -17,6 +17,7 @@ use super::{
 use crate::{
     BoxFuture, EngineError, EngineSnapshot, Key, Row,
     scan::{PAGE_ROWS, SNAPSHOT_PATIENCE},
+    sql::rows,
 };
 
 /// The first statement that reads fixes the state. Between two pages the reader may be busy, for example with writing
@@ -201,8 +202,8 @@ impl PostgresSnapshot {
 
     /// The key that the page ends with.
     async fn end(&self, after: &[u8], bytes: usize) -> Result<Option<Vec<u8>>, EngineError> {
-        let limit = i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX);
-        let sizes = self.query(&self.sizes, &[&Binary(after), &limit]).await?;
+        let parameters: [Parameter<'_>; 2] = [&Binary(after), &rows(PAGE_ROWS)];
+        let sizes = self.query(&self.sizes, &parameters).await?;
         let (mut end, mut left) = (None, bytes);
         for row in &sizes {
             end = Some(row.try_get(0).map_err(|error| corrupt(&error))?);

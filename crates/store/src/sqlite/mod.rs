@@ -370,11 +370,6 @@ fn engine_error(error: rusqlite::Error) -> EngineError {
     }
 }
 
-/// A timestamp never exceeds what a signed 64-bit column can store.
-fn millis(timestamp: Timestamp) -> i64 {
-    i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// The engine's threads, which end once their queues are closed and empty.
 #[derive(Debug)]
 struct Threads {

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, ErrorCode, Statement, params};
 
-use super::{engine_error, millis};
-use crate::{Change, Changes, EngineError, Entry, Row, Timestamp};
+use super::engine_error;
+use crate::{Change, Changes, EngineError, Entry, Row, Timestamp, sql::millis};
 
 pub(super) enum Work {
     Batch(Changes),

@@ -22,7 +22,10 @@ use super::{
     identity::Identities,
     transaction::{Failure, Outcome, Transactions, Work},
 };
-use crate::{Changes, CommitError, CommitObserver, EngineError, NotApplied, observer::Observed};
+use crate::{
+    Changes, CommitError, CommitObserver, EngineError, NotApplied, observer::Observed,
+    sql::failure_of,
+};
 
 /// The maximum number of batches in one transaction.
 const GROUP: usize = 256;
@@ -154,16 +157,6 @@ impl Writer {
         answer
             .await
             .unwrap_or(Err(CommitError::Unknown(EngineError::Closed)))
-    }
-}
-
-/// Returns the failure of work that cannot conflict and is within every limit.
-fn failure_of(outcome: Result<(), CommitError>) -> Result<(), EngineError> {
-    match outcome {
-        Err(CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error)) => {
-            Err(error)
-        }
-        _ => Ok(()),
     }
 }
 
