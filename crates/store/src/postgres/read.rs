@@ -9,12 +9,12 @@
 use std::collections::HashMap;
 
 use deadpool::managed::Object;
-use tokio::time::timeout;
-use tokio_postgres::{SimpleQueryMessage, Statement};
+use tokio::time::{error::Elapsed, timeout};
+use tokio_postgres::{Error, SimpleQueryMessage, Statement};
 
 use super::{
     commit::{Binary, Parameter},
-    connection::{took_too_long, value},
+    connection::{Connector, took_too_long, value},
     error::{engine_error, is_contention, is_lost},
     node::Node,
     pooler::BACKEND,
@@ -125,27 +125,17 @@ impl Node {
     async fn ask(
         &self,
         question: &str,
-        asking: &'static str,
+        asking: &str,
     ) -> Result<Vec<SimpleQueryMessage>, EngineError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let connection = self.acquire().await?;
             let asked = connection.session.client.simple_query(question);
-            let error = match timeout(self.options.answer_timeout(), asked).await {
-                Ok(Ok(answers)) => return Ok(answers),
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    Object::take(connection).session.give_up();
-                    return Err(took_too_long(asking));
-                }
-            };
-            let is_lost = is_lost(&error);
-            if is_lost {
-                drop(Object::take(connection));
-            }
-            if tries >= TRIES || !is_lost {
-                return Err(engine_error(&error));
+            let answer = timeout(self.options.answer_timeout(), asked).await;
+            match settle(connection, answer, asking)? {
+                Err(error) if tries < TRIES && is_lost(&error) => {}
+                answers => return answers.map_err(|error| engine_error(&error)),
             }
         }
     }
@@ -185,18 +175,9 @@ impl Node {
             "{BACKEND}; LOCK TABLE keyproof_records, keyproof_commits IN ROW EXCLUSIVE MODE NOWAIT"
         );
         let asked = connection.session.client.batch_execute(&question);
-        let error = match timeout(self.options.answer_timeout(), asked).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                Object::take(connection).session.give_up();
-                return Err(took_too_long("asking for a lock"));
-            }
-        };
-        if is_lost(&error) {
-            drop(Object::take(connection));
-        }
-        Err(engine_error(&error))
+        let answer = timeout(self.options.answer_timeout(), asked).await;
+        let locked = settle(connection, answer, "asking for a lock")?;
+        locked.map_err(|error| engine_error(&error))
     }
 
     async fn query(
@@ -212,23 +193,27 @@ impl Node {
                 .session
                 .client
                 .query(statement(&connection.statements), parameters);
-            let error = match timeout(self.options.answer_timeout(), query).await {
-                Ok(Ok(rows)) => return Ok(rows),
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    Object::take(connection).session.give_up();
-                    return Err(took_too_long("reading"));
-                }
-            };
-            let is_lost = is_lost(&error);
-            if is_lost {
-                drop(Object::take(connection));
-            }
-            if tries >= TRIES || !(is_lost || is_contention(&error)) {
-                return Err(engine_error(&error));
+            let answer = timeout(self.options.answer_timeout(), query).await;
+            match settle(connection, answer, "reading")? {
+                Err(error) if tries < TRIES && (is_lost(&error) || is_contention(&error)) => {}
+                rows => return rows.map_err(|error| engine_error(&error)),
             }
         }
     }
+}
+
+/// Takes a connection that cannot be used again out of the pool: one whose answer did not come in time, or that is lost.
+fn settle<T>(
+    connection: Object<Connector>,
+    answer: Result<Result<T, Error>, Elapsed>,
+    asking: &str,
+) -> Result<Result<T, Error>, EngineError> {
+    match &answer {
+        Err(_) => Object::take(connection).session.give_up(),
+        Ok(Err(error)) if is_lost(error) => drop(Object::take(connection)),
+        Ok(_) => {}
+    }
+    answer.map_err(|_| took_too_long(asking))
 }
 
 /// Decodes a row with the columns key, version, body and expiry.
