@@ -90,18 +90,11 @@ impl Cache {
         now: Timestamp,
     ) -> Option<Vec<(Key, Row)>> {
         let state = self.state()?;
-        let mut kept = self.kept();
-        if kept.state != Some(state) {
-            return None;
-        }
-        kept.lists.scan(prefix, after, limit, now)
+        self.current(state)?.lists.scan(prefix, after, limit, now)
     }
 
     fn rows(&self, keys: &[Key], state: State, now: Timestamp) -> Option<Vec<Option<Row>>> {
-        let mut kept = self.kept();
-        if kept.state != Some(state) {
-            return None;
-        }
+        let mut kept = self.current(state)?;
         let mut rows = Vec::with_capacity(keys.len());
         for key in keys {
             let row = kept.rows.get(key)?;
@@ -146,7 +139,8 @@ impl Cache {
             if kept.is_committing || self.state() != Some(state) {
                 return None;
             }
-            kept.restart(state);
+            kept.forget();
+            kept.state = Some(state);
         }
         Some(kept)
     }
@@ -198,6 +192,11 @@ impl Cache {
         }
     }
 
+    /// Returns the cache, if it belongs to this state.
+    fn current(&self, state: State) -> Option<MutexGuard<'_, Kept>> {
+        Some(self.kept()).filter(|kept| kept.state == Some(state))
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // No code that can panic runs under this lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -219,11 +218,6 @@ pub(super) enum Ended<I> {
 pub(super) struct Begun(Option<State>);
 
 impl Kept {
-    fn restart(&mut self, state: State) {
-        self.forget();
-        self.state = Some(state);
-    }
-
     fn forget(&mut self) {
         self.state = None;
         self.rows.clear();
