@@ -3,46 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    Database, NOW, commit, dump, expiring, fill, get, key, leads_to, read, row, row_of, run,
+    Database, NOW, commit, dump, expiring, fill, get, insert, key, leads_to, read, remove, replace,
+    require, reseal, row, row_of, run,
 };
 use crate::{
-    Change, Changes, CommitError, EngineError, Key, NotApplied, Prefix, ReadPlan, Row, StoreError,
+    Changes, CommitError, EngineError, Key, NotApplied, Prefix, ReadPlan, Row, StoreError,
     Timestamp,
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
-
-fn insert(key: &Key, row: &Row) -> (Key, Change) {
-    (key.clone(), Change::Insert(row.clone()))
-}
-
-fn replace(key: &Key, old: &Row, new: &Row) -> (Key, Change) {
-    (
-        key.clone(),
-        Change::Replace {
-            at: old.version,
-            row: new.clone(),
-        },
-    )
-}
-
-fn remove(key: &Key, old: &Row) -> (Key, Change) {
-    (key.clone(), Change::Remove { at: old.version })
-}
-
-fn require(key: &Key, old: &Row) -> (Key, Change) {
-    (key.clone(), Change::Require { at: old.version })
-}
-
-fn reseal(key: &Key, old: &Row, body: &str) -> (Key, Change) {
-    (
-        key.clone(),
-        Change::Reseal {
-            at: old.version,
-            body: body.into(),
-        },
-    )
-}
 
 const fn conflict(entry: usize) -> Result<(), CommitError> {
     Err(CommitError::Conflict { entry })
