@@ -4,7 +4,8 @@ use std::{panic::Location, sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::{
-    Change, Changes, CommitError, Engine, Key, Row, SystemEntropy, Timestamp, Version,
+    Change, Changes, CommitError, Engine, EngineError, Key, NotApplied, Row, SystemEntropy,
+    Timestamp, Version,
     postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
 };
 use tokio::time::{sleep, timeout};
@@ -89,6 +90,15 @@ pub(crate) async fn commit(
     entries: impl IntoIterator<Item = (Key, Change)>,
 ) -> Result<(), CommitError> {
     engine.commit(changes(entries)).await
+}
+
+/// The engine's error, because of which nothing was applied.
+#[track_caller]
+pub(crate) fn refusal(outcome: Result<(), CommitError>) -> EngineError {
+    match outcome {
+        Err(CommitError::NotApplied(NotApplied::Engine(error))) => error,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(crate) async fn body(engine: &dyn Engine, name: &str) -> Option<String> {
