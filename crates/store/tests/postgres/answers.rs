@@ -10,7 +10,9 @@ use keyproof_store::{
 use tokio_postgres::Client;
 
 use super::{
-    database::{Database, body, changes, commit, frugal, insert, key, parse, refusal, row, until},
+    database::{
+        Database, body, changes, commit, frugal, insert, key, number, parse, refusal, row, until,
+    },
     proxy::Proxy,
     workload::keep_a_log,
 };
@@ -39,11 +41,7 @@ fn one() -> PostgresOptions {
 }
 
 async fn written(back_door: &Client) -> i64 {
-    back_door
-        .query_one("SELECT count(*) FROM log", &[])
-        .await
-        .unwrap()
-        .get(0)
+    number(back_door, "SELECT count(*) FROM log").await
 }
 
 fn batch(of: usize) -> Vec<(Key, Change)> {
@@ -145,8 +143,7 @@ async fn a_single_statement_that_was_cancelled_is_asked_about() {
     assert!(matches!(refused, EngineError::Busy { .. }), "{refused:?}");
     assert_eq!(written(&back_door).await, 1);
     let asked = "SELECT count(*) FROM keyproof_commits WHERE NOT applied";
-    let asked: i64 = back_door.query_one(asked, &[]).await.unwrap().get(0);
-    assert_eq!(asked, 1);
+    assert_eq!(number(&back_door, asked).await, 1);
 }
 
 /// Everything else is sent along with `BEGIN`, and must not take effect without it.
@@ -158,10 +155,7 @@ async fn a_transaction_that_was_not_begun_applies_nothing() {
     commit(&engine, [(key("kept"), Change::Insert(kept.clone()))])
         .await
         .unwrap();
-    let named = async || -> i64 {
-        let named = "SELECT count(*) FROM keyproof_commits";
-        back_door.query_one(named, &[]).await.unwrap().get(0)
-    };
+    let named = async || number(&back_door, "SELECT count(*) FROM keyproof_commits").await;
     let before = (written(&back_door).await, named().await);
     let (at, row) = (kept.version, row("changed"));
     let of_kept = |change| (key("kept"), change);
@@ -330,8 +324,7 @@ async fn closing_waits_for_what_is_under_way() {
     }
     let back_door = database.back_door().await;
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let left: i64 = back_door.query_one(left, &[]).await.unwrap().get(0);
-    assert_eq!(left, 0, "connections");
+    assert_eq!(number(&back_door, left).await, 0, "connections");
     assert_eq!(
         commit(&engine, []).await,
         Err(CommitError::NotApplied(EngineError::Closed.into()))

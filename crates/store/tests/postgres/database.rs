@@ -9,7 +9,7 @@ use keyproof_store::{
     postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
 };
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, GenericClient, NoTls};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -52,6 +52,11 @@ impl<S: AsRef<Postgres>> Database<S> {
     pub(crate) fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap()
     }
+}
+
+/// The only number that a query returns.
+pub(crate) async fn number(client: &impl GenericClient, query: &str) -> i64 {
+    client.query_one(query, &[]).await.unwrap().get(0)
 }
 
 pub(crate) fn parse(url: &str) -> PostgresUrl {

@@ -12,7 +12,7 @@ use keyproof_store::{
 };
 
 use super::{
-    database::{Database, body, changes, commit, frugal, insert, parse, refusal, until},
+    database::{Database, body, changes, commit, frugal, insert, number, parse, refusal, until},
     standby::wait_for,
 };
 
@@ -94,15 +94,7 @@ async fn a_commit_that_its_standby_did_not_confirm_is_not_acknowledged() {
         vec![insert("b", "b"), insert("c", "c")],
     ] {
         let commit = engine.commit(changes(batch));
-        until(async || {
-            back_door
-                .query_one(waiting, &[])
-                .await
-                .unwrap()
-                .get::<_, i64>(0)
-                > 0
-        })
-        .await;
+        until(async || number(&back_door, waiting).await > 0).await;
         let outcome = commit.await;
         assert!(
             matches!(outcome, Err(CommitError::Unknown(_))),
