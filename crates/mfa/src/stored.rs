@@ -19,7 +19,6 @@ use crate::{
     SessionId, TotpParameters, UnixMillis, User, UserRecords,
     address::KnownAddress,
     digest::Digest,
-    key::KeyState,
     lockout::Doubling,
     otp::{Algorithm, Digits},
     recovery::KeptCode,
@@ -173,7 +172,7 @@ struct TotpV1 {
 
 impl From<KeyRecord> for Key {
     fn from(key: KeyRecord) -> Self {
-        let KeyState::Totp(totp) = key.state;
+        let totp = key.totp;
         Self::V1(KeyV1 {
             generation: key.generation,
             created_at: key.created_at,
@@ -210,14 +209,14 @@ impl TryFrom<Key> for KeyRecord {
         Ok(Self {
             generation: key.generation,
             created_at: key.created_at,
-            state: KeyState::Totp(TotpKey {
+            totp: TotpKey {
                 parameters: TotpParameters {
                     algorithm: totp.algorithm,
                     digits: totp.digits,
                     period: totp.period,
                 },
                 spent: totp.spent,
-            }),
+            },
             status: match key.activated_at {
                 None => KeyStatus::Pending,
                 Some(since) => KeyStatus::Active { since },
