@@ -211,7 +211,7 @@ impl Thread {
         self.has_written.store(false, Ordering::Relaxed);
         let mut begun = None;
         let outcome = transactions.run(group.iter().map(|(work, _)| work), || {
-            begun = Some(self.cache.begun());
+            begun = self.cache.begun();
         });
         let ended = match &outcome {
             Err(_) => Ended::Unknown,

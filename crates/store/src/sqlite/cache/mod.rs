@@ -145,17 +145,17 @@ impl Cache {
         Some(kept)
     }
 
-    /// Call this in the writer's transaction, when no other process can commit. [`Cache::committed`] must follow,
-    /// whatever happens.
-    pub(super) fn begun(&self) -> Begun {
+    /// Returns the state in which the transaction began, if it can be determined. Call this in the writer's
+    /// transaction, when no other process can commit. [`Cache::committed`] must follow, whatever happens.
+    pub(super) fn begun(&self) -> Option<State> {
         self.kept().is_committing = true;
-        Begun(self.state())
+        self.state()
     }
 
     /// Reports how the transaction ended.
     pub(super) fn committed<'c>(
         &self,
-        begun: Option<Begun>,
+        begun: Option<State>,
         ended: Ended<impl Iterator<Item = &'c Changes>>,
     ) {
         let after = self.state();
@@ -167,7 +167,7 @@ impl Cache {
             Ended::Unknown => return kept.forget(),
             Ended::Changed(applied) => applied,
         };
-        let (Some(Begun(Some(before))), Some(after)) = (begun, after) else {
+        let (Some(before), Some(after)) = (begun, after) else {
             return kept.forget();
         };
         if !after.follows(before) {
@@ -212,10 +212,6 @@ pub(super) enum Ended<I> {
     Unchanged,
     Unknown,
 }
-
-/// The state in which a transaction of the writer began, if it could be determined.
-#[derive(Debug)]
-pub(super) struct Begun(Option<State>);
 
 impl Kept {
     fn forget(&mut self) {
