@@ -385,20 +385,11 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 }
 
 /// The engine's threads, which end once their queues are closed and empty.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Threads {
     handles: Vec<JoinHandle<()>>,
-    /// Each thread holds a sender until it ends.
+    /// Each thread holds a receiver until it ends.
     alive: tokio::sync::watch::Sender<()>,
-}
-
-impl Default for Threads {
-    fn default() -> Self {
-        Self {
-            handles: Vec::new(),
-            alive: tokio::sync::watch::Sender::new(()),
-        }
-    }
 }
 
 impl Threads {
