@@ -247,15 +247,7 @@ async fn a_commit_waits_no_longer_for_a_connection_than_it_may_take() {
 #[tokio::test]
 async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_comes_free() {
     let database = Database::new();
-    let role = format!("few_{}", database.name());
-    let superuser = database.back_door().await;
-    let limited = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 2;
-         GRANT ALL ON SCHEMA public TO {role}"
-    );
-    superuser.batch_execute(&limited).await.unwrap();
-    let (_, place) = database.url.split_once('@').unwrap();
-    let url = parse(&format!("postgres://{role}:few@{place}"));
+    let url = parse(&database.url_limited_to(2).await);
     let mut options = frugal();
     options.lock_timeout = Duration::from_secs(60);
     options.statement_timeout = Duration::from_secs(60);

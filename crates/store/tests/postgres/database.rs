@@ -49,6 +49,22 @@ impl<S: AsRef<Postgres>> Database<S> {
         client
     }
 
+    /// The database's URL for a new role that may have this many connections.
+    pub(crate) async fn url_limited_to(&self, connections: usize) -> String {
+        let role = format!("limited_{}", self.name());
+        let limited = format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'limited' CONNECTION LIMIT {connections};
+             GRANT ALL ON SCHEMA public TO {role}"
+        );
+        self.back_door()
+            .await
+            .batch_execute(&limited)
+            .await
+            .unwrap();
+        let (_, place) = self.url.split_once('@').unwrap();
+        format!("postgres://{role}:limited@{place}")
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap()
     }
