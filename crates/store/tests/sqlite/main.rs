@@ -83,6 +83,11 @@ async fn commit(
         .await
 }
 
+async fn put(engine: &dyn Engine, key: &Key, body: &str) {
+    let inserted = commit(engine, [insert(key, body)]).await;
+    inserted.expect("it is new, and nothing is in the way");
+}
+
 async fn bodies(engine: &dyn Engine) -> Vec<(Key, String)> {
     let rows = engine
         .scan(&Prefix::all(), None, usize::MAX, NOW)
@@ -101,9 +106,7 @@ async fn nobody_else_can_read_what_it_creates() {
     let folder = folder();
     let directory = folder.path().join("state/keyproof");
     let engine = open(&directory.join("store.db")).expect("a new store");
-    commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
-        .await
-        .expect("it is new");
+    put(&engine, &Key::new("a", ["a"]), "a").await;
     let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
     assert_eq!(mode(&folder.path().join("state")), 0o700);
     assert_eq!(mode(&directory), 0o700);
@@ -156,9 +159,7 @@ async fn a_schema_one_ahead_is_served_and_two_ahead_is_refused() {
     set(3);
     let engine = open(&path).expect("the next release's schema");
     assert_eq!(engine.migration(), Migration { from: 3, to: 3 });
-    commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
-        .await
-        .expect("it is new");
+    put(&engine, &Key::new("a", ["a"]), "a").await;
     engine.close().await;
     set(4);
     assert_eq!(
@@ -197,9 +198,7 @@ async fn many_may_create_one_store_at_once() {
         let path = folder.path().join("new/store.db");
         let engines = open_at_once(&path, 8);
         for (at, engine) in engines.iter().enumerate() {
-            commit(engine, [insert(&Key::new("a", [format!("{at}")]), "a")])
-                .await
-                .expect("it is new");
+            put(engine, &Key::new("a", [format!("{at}")]), "a").await;
         }
         for engine in &engines {
             assert_eq!(bodies(engine).await.len(), 8, "each sees what all wrote");
@@ -238,7 +237,7 @@ async fn waits_for_another_writer_and_then_says_busy() {
         Ok(()),
         "finds out by itself that it can again"
     );
-    commit(&engine, [insert(&b, "b")]).await.expect("it is new");
+    put(&engine, &b, "b").await;
     assert_eq!(bodies(&engine).await, [(b, "b".to_owned())]);
 }
 
@@ -476,15 +475,11 @@ async fn an_observer_is_told_each_group_before_its_callers() {
     let engines: [Arc<dyn Engine>; 2] = [engine.clone(), Arc::new(MemoryEngine::new())];
     for engine in engines {
         let key = Key::new("thing", ["a"]);
-        commit(&*engine, [insert(&key, "unseen")])
-            .await
-            .expect("a commit");
+        put(&*engine, &key, "unseen").await;
         engine.observe(groups.clone());
         assert_eq!(groups.take(), Vec::<Vec<_>>::new());
         let other = Key::new("thing", ["b"]);
-        commit(&*engine, [insert(&other, "applied")])
-            .await
-            .expect("a commit");
+        put(&*engine, &other, "applied").await;
         assert_eq!(groups.take(), [[Ok(())]]);
         let conflict = commit(&*engine, [insert(&other, "again")]).await;
         assert_eq!(conflict, Err(CommitError::Conflict { entry: 0 }));
@@ -544,9 +539,7 @@ async fn a_store_that_was_renamed_deleted_or_replaced_acknowledges_nothing() {
         for (how, displace) in displacements() {
             let folder = folder();
             let engine = open(&folder.path().join("store.db")).expect("a new store");
-            commit(&engine, [insert(&Key::new("a", ["before"]), "a")])
-                .await
-                .expect("all is well");
+            put(&engine, &Key::new("a", ["before"]), "a").await;
             assert_eq!(engine.ready().await, Ok(()));
             displace(&folder.path().join(file));
             for of in [1, 2] {
@@ -622,9 +615,7 @@ async fn a_store_that_was_put_back_is_gone_on_with() {
     );
     fs::rename(&away, &path).expect("a rename");
     assert_eq!(engine.ready().await, Ok(()));
-    commit(&engine, [insert(&Key::new("a", ["b"]), "b")])
-        .await
-        .expect("it is back");
+    put(&engine, &Key::new("a", ["b"]), "b").await;
     engine.close().await;
     let again = open(&path).expect("the same store");
     assert_eq!(
@@ -647,18 +638,14 @@ async fn what_others_rightly_do_to_a_store_is_no_displacement() {
     let engine = open(&link).expect("a new store");
     for round in 0..3 {
         let key = |who: &str| Key::new("a", [format!("{who} {round}")]);
-        commit(&engine, [insert(&key("ours"), "a")])
-            .await
-            .expect("ours");
+        put(&engine, &key("ours"), "a").await;
         let child = Command::new("python3")
             .args(["-c", "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('PRAGMA wal_checkpoint(TRUNCATE)')\nc.close()"])
             .arg(&path)
             .status();
         assert!(child.expect("python3").success());
         let other = open(&path).expect("the same store");
-        commit(&other, [insert(&key("theirs"), "a")])
-            .await
-            .expect("theirs");
+        put(&other, &key("theirs"), "a").await;
         other.close().await;
         assert_eq!(engine.ready().await, Ok(()));
     }

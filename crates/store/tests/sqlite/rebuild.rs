@@ -14,7 +14,7 @@ use keyproof_store::{
 };
 use rusqlite::{Connection, params};
 
-use super::{commit, folder, insert, open, open_at_once, place};
+use super::{folder, open, open_at_once, place, put};
 
 /// Creates a file of schema 1, and returns its contents in key order.
 fn old_file(path: &Path, records: usize) -> Vec<(Key, Row)> {
@@ -107,9 +107,7 @@ async fn a_file_of_schema_1_is_written_anew_with_all_that_is_in_it() {
         Ok(expired)
     );
     let key = Key::new("thing", ["new"]);
-    commit(&engine, [insert(&key, "new")])
-        .await
-        .expect("it is new");
+    put(&engine, &key, "new").await;
     engine.close().await;
     drop(engine);
 
