@@ -209,6 +209,13 @@ mod tests {
     use alloc::{format, string::ToString};
     use proptest::prelude::*;
 
+    fn malformed<const N: usize>(texts: [&str; N]) {
+        for wrong in texts {
+            let refused = Token::parse(wrong).err();
+            assert_eq!(refused, Some(AuthError::MalformedToken), "{wrong}");
+        }
+    }
+
     #[test]
     fn only_its_own_spelling_is_read_back() {
         let text = Token::from_random([0xff; 32]).text();
@@ -217,19 +224,8 @@ mod tests {
         // 43 characters have two bits more than 32 bytes; those must be zero.
         let mut other = text[..42].to_string();
         other.push('9');
-        for wrong in [
-            "",
-            &text[..42],
-            &format!("{}=", *text),
-            &other,
-            &text.replace('_', "/"),
-        ] {
-            assert_eq!(
-                Token::parse(wrong).err(),
-                Some(AuthError::MalformedToken),
-                "{wrong}"
-            );
-        }
+        let padded = format!("{}=", *text);
+        malformed(["", &text[..42], &padded, &other, &text.replace('_', "/")]);
     }
 
     #[test]
@@ -250,18 +246,8 @@ mod tests {
             made_at(u64::MAX).time(),
             Some(UnixMillis::from_millis((1 << 56) - 1))
         );
-        for wrong in [
-            &text[..51],
-            &text[1..],
-            &text.replace('_', "/"),
-            &format!("{}A", *text),
-        ] {
-            assert_eq!(
-                Token::parse(wrong).err(),
-                Some(AuthError::MalformedToken),
-                "{wrong}"
-            );
-        }
+        let longer = format!("{}A", *text);
+        malformed([&text[..51], &text[1..], &text.replace('_', "/"), &longer]);
     }
 
     #[test]

@@ -127,14 +127,12 @@ impl Addresses {
     }
 
     pub(crate) fn recognise(&self, network: Network, now: UnixMillis) -> Option<AddressId> {
-        let mut known = self.known.iter();
-        let known = known.find(|known| known.network == network && now < known.known_until);
+        let known = self.live(now).find(|known| known.network == network);
         known.map(|known| known.id)
     }
 
     pub(crate) fn get(&self, id: AddressId, now: UnixMillis) -> Option<&KnownAddress> {
-        let mut known = self.known.iter();
-        known.find(|known| known.id == id && now < known.known_until)
+        self.live(now).find(|known| known.id == id)
     }
 
     pub(crate) fn get_mut(&mut self, id: AddressId, now: UnixMillis) -> Option<&mut KnownAddress> {
@@ -176,11 +174,12 @@ impl Addresses {
 
     /// The failure counts of the addresses that are known now.
     pub(crate) fn live_lockouts(&self, now: UnixMillis) -> impl Iterator<Item = Lockout> {
-        let live = self
-            .known
-            .iter()
-            .filter(move |known| now < known.known_until);
-        live.filter_map(|known| known.lockout)
+        self.live(now).filter_map(|known| known.lockout)
+    }
+
+    fn live(&self, now: UnixMillis) -> impl Iterator<Item = &KnownAddress> {
+        let known = self.known.iter();
+        known.filter(move |known| now < known.known_until)
     }
 
     pub(crate) fn lockouts_mut(&mut self) -> impl Iterator<Item = &mut Lockout> {

@@ -94,14 +94,8 @@ pub enum KeyStatus {
 pub struct KeyRecord {
     pub(crate) generation: Generation,
     pub(crate) created_at: UnixMillis,
-    pub(crate) state: KeyState,
+    pub(crate) totp: TotpKey,
     pub(crate) status: KeyStatus,
-}
-
-/// The state of each kind of key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum KeyState {
-    Totp(TotpKey),
 }
 
 impl KeyRecord {
@@ -114,10 +108,10 @@ impl KeyRecord {
         Self {
             generation,
             created_at,
-            state: KeyState::Totp(TotpKey {
+            totp: TotpKey {
                 parameters,
                 spent: None,
-            }),
+            },
             status: KeyStatus::Pending,
         }
     }
@@ -129,8 +123,7 @@ impl KeyRecord {
 
     /// The key's kind.
     pub const fn kind(&self) -> KeyKind {
-        let KeyState::Totp(key) = &self.state;
-        KeyKind::Totp(key.parameters)
+        KeyKind::Totp(self.totp.parameters)
     }
 
     /// Whether logins require a code of this key.
@@ -147,8 +140,7 @@ impl KeyRecord {
     /// code was accepted, negative if it was behind. It is limited to -2 to 2. `None` while the key
     /// is pending.
     pub const fn drift_steps(&self) -> Option<i8> {
-        let KeyState::Totp(key) = &self.state;
-        match key.spent {
+        match self.totp.spent {
             Some(spent) => Some(spent.drift),
             None => None,
         }
@@ -160,9 +152,8 @@ impl KeyRecord {
     /// code is then unknown.
     #[must_use = "the codes can be used until this key is committed"]
     pub fn spent_until(&self, now: UnixMillis) -> Option<Self> {
-        let KeyState::Totp(key) = &self.state;
         Some(Self {
-            state: KeyState::Totp(key.spent_until(now)?),
+            totp: self.totp.spent_until(now)?,
             ..*self
         })
     }
@@ -173,11 +164,10 @@ impl KeyRecord {
 
     /// Returns the key after it has accepted a proof, which activates a pending key.
     pub(crate) fn accept(&self, proof: &Proof<'_>, now: UnixMillis) -> Result<Self, Wrong> {
-        let KeyState::Totp(key) = &self.state;
         let Proof::Typed { text, secret } = proof;
-        let code = Code::parse(text, key.parameters.digits).map_err(|_| Wrong::Code)?;
+        let code = Code::parse(text, self.totp.parameters.digits).map_err(|_| Wrong::Code)?;
         Ok(Self {
-            state: KeyState::Totp(key.accept(secret, &code, now)?),
+            totp: self.totp.accept(secret, &code, now)?,
             status: match self.status {
                 KeyStatus::Pending => KeyStatus::Active { since: now },
                 active @ KeyStatus::Active { .. } => active,

@@ -57,8 +57,9 @@ pub struct Lockout {
     pub(crate) expires_at: UnixMillis,
 }
 
-/// Whether, and how often, wrong codes have doubled the length of a lock.
+/// Whether, and how often, wrong codes have doubled the length of a lock, also as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Doubling {
     /// How many locks wrong codes contributed to.
     pub(crate) locks: u32,

@@ -125,10 +125,15 @@ pub struct RecoveryCodes {
     pub(crate) codes: [KeptCode; Self::COUNT],
 }
 
-/// The digest of one code, and when it was used.
+/// The digest of one code, and when it was used, also as they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct KeptCode {
     pub(crate) digest: Digest,
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
     pub(crate) used_at: Option<UnixMillis>,
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Each record is a JSON object (or the equivalent in another serde format) whose member `record`
 //! contains its type and version. A release reads every version up to its own, writes its own, and
-//! rejects newer ones. The shapes here never change: a new version is a new variant beside the old
-//! one, and the `TryFrom` below it converts either into the current record.
+//! rejects newer ones. The shapes here, and of the types used in them, never change: a new version
+//! is a new variant beside the old one, and the `TryFrom` below it converts either into the current
+//! record.
 //!
 //! Moments are milliseconds since the Unix epoch; digests and generations are lower-case hex;
 //! absent members are left out. `tests/stored_form.rs` pins the bytes.
@@ -18,7 +19,6 @@ use crate::{
     SessionId, TotpParameters, UnixMillis, User, UserRecords,
     address::KnownAddress,
     digest::Digest,
-    key::KeyState,
     lockout::Doubling,
     otp::{Algorithm, Digits},
     recovery::KeptCode,
@@ -167,18 +167,12 @@ struct TotpV1 {
     period: NonZeroU64,
     /// Absent while pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    spent: Option<SpentV1>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SpentV1 {
-    step: u64,
-    drift: i8,
+    spent: Option<Spent>,
 }
 
 impl From<KeyRecord> for Key {
     fn from(key: KeyRecord) -> Self {
-        let KeyState::Totp(totp) = key.state;
+        let totp = key.totp;
         Self::V1(KeyV1 {
             generation: key.generation,
             created_at: key.created_at,
@@ -190,9 +184,7 @@ impl From<KeyRecord> for Key {
                 algorithm: totp.parameters.algorithm,
                 digits: totp.parameters.digits,
                 period: totp.parameters.period,
-                spent: totp
-                    .spent
-                    .map(|Spent { step, drift }| SpentV1 { step, drift }),
+                spent: totp.spent,
             }),
         })
     }
@@ -210,7 +202,6 @@ impl TryFrom<Key> for KeyRecord {
         }
         if totp
             .spent
-            .as_ref()
             .is_some_and(|spent| !(-MAX_DRIFT..=MAX_DRIFT).contains(&spent.drift))
         {
             return Err(MfaError::RecordValue { field: "drift" });
@@ -218,16 +209,14 @@ impl TryFrom<Key> for KeyRecord {
         Ok(Self {
             generation: key.generation,
             created_at: key.created_at,
-            state: KeyState::Totp(TotpKey {
+            totp: TotpKey {
                 parameters: TotpParameters {
                     algorithm: totp.algorithm,
                     digits: totp.digits,
                     period: totp.period,
                 },
-                spent: totp
-                    .spent
-                    .map(|SpentV1 { step, drift }| Spent { step, drift }),
-            }),
+                spent: totp.spent,
+            },
             status: match key.activated_at {
                 None => KeyStatus::Pending,
                 Some(since) => KeyStatus::Active { since },
@@ -326,27 +315,15 @@ impl From<LockoutV1> for crate::Lockout {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct LockoutV2 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    doubling: Option<DoublingV2>,
+    doubling: Option<Doubling>,
     #[serde(flatten)]
     first: LockoutV1,
 }
 
-#[derive(Serialize, Deserialize)]
-struct DoublingV2 {
-    locks: u32,
-    counting: bool,
-    ends_at: UnixMillis,
-}
-
 impl From<crate::Lockout> for LockoutV2 {
     fn from(lockout: crate::Lockout) -> Self {
-        let doubling = |doubling: Doubling| DoublingV2 {
-            locks: doubling.locks,
-            counting: doubling.counting,
-            ends_at: doubling.ends_at,
-        };
         Self {
-            doubling: lockout.doubling.map(doubling),
+            doubling: lockout.doubling,
             first: lockout.into(),
         }
     }
@@ -354,13 +331,8 @@ impl From<crate::Lockout> for LockoutV2 {
 
 impl From<LockoutV2> for crate::Lockout {
     fn from(lockout: LockoutV2) -> Self {
-        let doubling = |doubling: DoublingV2| Doubling {
-            locks: doubling.locks,
-            counting: doubling.counting,
-            ends_at: doubling.ends_at,
-        };
         Self {
-            doubling: lockout.doubling.map(doubling),
+            doubling: lockout.doubling,
             ..lockout.first.into()
         }
     }
@@ -476,26 +448,7 @@ pub(crate) struct RecoveryV1 {
     key: Generation,
     made_at: UnixMillis,
     /// Ten.
-    codes: Vec<KeptCodeV1>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptCodeV1 {
-    digest: Digest,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    used_at: Option<UnixMillis>,
-}
-
-impl From<KeptCode> for KeptCodeV1 {
-    fn from(KeptCode { digest, used_at }: KeptCode) -> Self {
-        Self { digest, used_at }
-    }
-}
-
-impl From<KeptCodeV1> for KeptCode {
-    fn from(KeptCodeV1 { digest, used_at }: KeptCodeV1) -> Self {
-        Self { digest, used_at }
-    }
+    codes: Vec<KeptCode>,
 }
 
 impl From<RecoveryCodes> for Recovery {
@@ -503,7 +456,7 @@ impl From<RecoveryCodes> for Recovery {
         Self::V1(RecoveryV1 {
             key: recovery.key,
             made_at: recovery.made_at,
-            codes: recovery.codes.into_iter().map(KeptCodeV1::from).collect(),
+            codes: recovery.codes.into(),
         })
     }
 }
@@ -513,13 +466,11 @@ impl TryFrom<Recovery> for RecoveryCodes {
 
     fn try_from(stored: Recovery) -> Result<Self, MfaError> {
         let recovery = stored.known()?;
-        let codes: Vec<_> = recovery.codes.into_iter().map(KeptCode::from).collect();
+        let codes = recovery.codes.try_into();
         Ok(Self {
             key: recovery.key,
             made_at: recovery.made_at,
-            codes: codes
-                .try_into()
-                .map_err(|_| MfaError::RecordValue { field: "codes" })?,
+            codes: codes.map_err(|_| MfaError::RecordValue { field: "codes" })?,
         })
     }
 }

@@ -49,8 +49,9 @@ pub(crate) struct TotpKey {
     pub(crate) spent: Option<Spent>,
 }
 
-/// The state that an accepted code leaves.
+/// The state that an accepted code leaves, also as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Spent {
     /// Its step. That step and all earlier ones are never accepted again.
     pub(crate) step: u64,
@@ -102,9 +103,7 @@ impl TotpKey {
             Err(_) => Err(Wrong::Code),
         }
     }
-}
 
-impl TotpKey {
     /// See [`KeyRecord::spent_until`](crate::KeyRecord::spent_until).
     pub(crate) fn spent_until(&self, now: UnixMillis) -> Option<Self> {
         let spent = self.spent?;

@@ -40,6 +40,10 @@ fn on(fingerprint: &Fingerprint) -> Client<'_> {
     }
 }
 
+fn typed<'a>(text: &'a str, secret: &'a Secret) -> Proof<'a> {
+    Proof::Typed { text, secret }
+}
+
 fn session() -> SessionId {
     SessionId::new("hers")
 }
@@ -65,15 +69,9 @@ fn ada() -> (UserRecords, UserRecords) {
         .next;
     let text = totp.code(ENROLLED.as_secs() - 30).to_string();
     let secret = &secret;
-    let ada = pending.clone().activate(
-        &Proof::Typed {
-            text: &text,
-            secret,
-        },
-        session(),
-        ENROLLED,
-        &policy,
-    );
+    let ada = pending
+        .clone()
+        .activate(&typed(&text, secret), session(), ENROLLED, &policy);
     let active = ada.next.key;
     let ada = ada
         .next
@@ -85,10 +83,7 @@ fn ada() -> (UserRecords, UserRecords) {
         .and_then(|device| device.with_operating_system("Debian"))
         .unwrap();
     let text = totp.code(NOW.as_secs()).to_string();
-    let proof = Proof::Typed {
-        text: &text,
-        secret,
-    };
+    let proof = typed(&text, secret);
     let ada = ada
         .answer_challenge(&proof, Some(device), None, NOW, &policy)
         .next;
@@ -112,10 +107,7 @@ fn ada() -> (UserRecords, UserRecords) {
     );
     let text = made.verdict.unwrap()[3].to_string();
     let challenge = made.next.challenge;
-    let proof = Proof::Typed {
-        text: &text,
-        secret,
-    };
+    let proof = typed(&text, secret);
     let ada = made
         .next
         .answer_challenge(&proof, None, None, NOW, &policy)
@@ -153,13 +145,9 @@ fn each_record_is_written_and_read_as_ever() {
     pinned(&ada.challenge.unwrap(), CHALLENGE);
     pinned(&ada.lockout.unwrap(), COUNTING);
     pinned(ada.devices.as_ref().unwrap(), DEVICES);
-    let fingerprint = Fingerprint::new("guess").unwrap();
-    let stranger = Client {
-        fingerprint: Some(&fingerprint),
-        network: None,
-    };
+    let guess = Fingerprint::new("guess").unwrap();
     let guessed = ada.clone();
-    let guessed = guessed.begin_login(Password::Correct, stranger, NOW, &Policy::default());
+    let guessed = guessed.begin_login(Password::Correct, on(&guess), NOW, &Policy::default());
     pinned(guessed.next.devices.as_ref().unwrap(), GUESSED);
     pinned(ada.recovery.as_ref().unwrap(), RECOVERY);
 
@@ -186,10 +174,7 @@ fn counters_of_later_releases_are_written_and_read_as_ever() {
         let now = UnixMillis::from_secs(NOW.as_secs() + 60 * at);
         let begun = ada.begin_login(Password::Correct, client(address), now, &policy);
         let text = totp.code(now.as_secs()).to_string();
-        let proof = Proof::Typed {
-            text: &text,
-            secret,
-        };
+        let proof = typed(&text, secret);
         let network = client(address).network;
         let answered = begun
             .next
@@ -203,8 +188,7 @@ fn counters_of_later_releases_are_written_and_read_as_ever() {
             .next
     };
     let wrong = |ada: UserRecords| {
-        let text = "no code";
-        let proof = Proof::Typed { text, secret };
+        let proof = typed("no code", secret);
         ada.answer_challenge(&proof, None, None, now, &policy).next
     };
     ada = wrong(begun(ada, client("192.0.2.1")));
@@ -331,25 +315,14 @@ fn one_fingerprint_leaves_another_digest_with_each_user_and_key() {
             )
             .next;
         let text = totp.code(ENROLLED.as_secs()).to_string();
-        let records = records.activate(
-            &Proof::Typed {
-                text: &text,
-                secret,
-            },
-            session(),
-            ENROLLED,
-            &policy,
-        );
+        let records = records.activate(&typed(&text, secret), session(), ENROLLED, &policy);
         let records = records
             .next
             .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
             .next;
         let device = NewDevice::new(Fingerprint::new("laptop").unwrap(), [0; 4]);
         let text = totp.code(NOW.as_secs()).to_string();
-        let proof = Proof::Typed {
-            text: &text,
-            secret,
-        };
+        let proof = typed(&text, secret);
         let records = records
             .answer_challenge(&proof, Some(device), None, NOW, &policy)
             .next;

@@ -193,18 +193,6 @@ impl Batch {
         self.changes.push((key, Change::Insert(row)));
     }
 
-    /// Replaces only the body of a record, which must be at the version of `resealed`.
-    pub(crate) fn reseal(&mut self, resealed: &Raw) {
-        let (key, row) = resealed.clone().into_parts();
-        self.changes.push((
-            key,
-            Change::Reseal {
-                at: row.version,
-                body: row.body,
-            },
-        ));
-    }
-
     /// Calls `listener` once the batch is applied, or once its outcome is unknown, even if the commit's future was
     /// dropped. It is not called for a batch that is known not to be applied.
     ///

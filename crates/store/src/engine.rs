@@ -210,6 +210,17 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The length of the body that it writes, in bytes; 0 if it writes none.
+    pub(crate) fn body_len(&self) -> usize {
+        match self {
+            Self::Insert(row) | Self::Replace { row, .. } => row.body.len(),
+            Self::Reseal { body, .. } => body.len(),
+            Self::Remove { .. } | Self::Require { .. } => 0,
+        }
+    }
+}
+
 /// One entry of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -275,15 +286,11 @@ impl Changes {
             });
         }
         for entry in &entries {
-            let body = match &entry.change {
-                Change::Insert(row) | Change::Replace { row, .. } => &row.body,
-                Change::Reseal { body, .. } => body,
-                Change::Remove { .. } | Change::Require { .. } => continue,
-            };
-            if body.len() > Self::MAX_BODY_LEN {
+            let len = entry.change.body_len();
+            if len > Self::MAX_BODY_LEN {
                 return Err(NotApplied::BodyTooLong {
                     entry: entry.index,
-                    len: body.len(),
+                    len,
                     limit: Self::MAX_BODY_LEN,
                 });
             }

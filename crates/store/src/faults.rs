@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
@@ -96,7 +96,7 @@ impl FaultyEngine {
 
     /// Sets how commits end from now on.
     pub fn commits(&self, fate: Commits) {
-        *self.commits.lock().unwrap_or_else(PoisonError::into_inner) = fate;
+        *lock(&self.commits) = fate;
     }
 
     /// Sets whether reads fail from now on.
@@ -116,11 +116,7 @@ impl FaultyEngine {
 
     /// Sets the time that the database machine's clock shows; it stands still. Initially there is no such clock.
     pub fn show_time(&self, now: Timestamp) {
-        let mut shown = self
-            .server_time
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *shown = Some(now);
+        *lock(&self.server_time) = Some(now);
     }
 
     /// Returns how many reads and commits there were since the last call.
@@ -190,6 +186,11 @@ async fn take(semaphore: &Semaphore) {
     }
 }
 
+/// Nothing panics while it holds a lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn failure() -> EngineError {
     EngineError::Io {
         detail: "on purpose".to_owned(),
@@ -243,7 +244,7 @@ impl Engine for FaultyEngine {
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move {
             self.step().await;
-            let fate = *self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+            let fate = *lock(&self.commits);
             match fate {
                 Commits::HoldNext => {
                     self.commits(Commits::Made);
@@ -274,10 +275,7 @@ impl Engine for FaultyEngine {
     }
 
     fn server_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, EngineError>> {
-        let shown = *self
-            .server_time
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shown = *lock(&self.server_time);
         Box::pin(async move { Ok(shown) })
     }
 

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Change, Changes, CommitError, Counting, Engine, EngineError, Entropy, Key, NotApplied, Raw,
-    Record, Records, Row, StoreError, Tally, Timestamp, Version, fingerprint::fingerprint_key,
+    Change, Changes, CommitError, Counting, Engine, EngineError, Entropy, Key, Raw, Record,
+    Records, Row, StoreError, Tally, Timestamp, Version, fingerprint::fingerprint_key,
     record::to_body, scan::PAGE_BYTES,
 };
 
@@ -124,7 +124,7 @@ impl<'e> Fill<'e> {
         loop {
             let row = Row {
                 version: Version::draw(entropy),
-                body: body_of(&filling)?.into(),
+                body: to_body(&filling).map_err(CommitError::from)?,
                 expires_at: None,
             };
             let at = row.version;
@@ -203,7 +203,12 @@ impl<'e> Fill<'e> {
         let mut there = self.records().await?;
         let mut old = next_but_fingerprint(&mut there).await?;
         let mut counting = Counting::new();
-        let mut writing = Writing::new(self);
+        let mut writing = Writing {
+            fill: self,
+            entries: Vec::new(),
+            bytes: 0,
+            written: 0,
+        };
         let (mut fingerprint, mut last) = (None, None::<Key>);
         while let Some((key, row)) = next().await? {
             if last.as_ref().is_some_and(|last| *last >= key) {
@@ -238,11 +243,11 @@ impl<'e> Fill<'e> {
                 .await?;
             old = next_but_fingerprint(&mut there).await?;
         }
-        let written = writing.finish().await?;
+        writing.flush().await?;
         Ok(Filled {
             tally: counting.finish(),
             fingerprint: fingerprint.ok_or(FillError::NoFingerprint)?,
-            written,
+            written: writing.written,
         })
     }
 
@@ -314,22 +319,9 @@ struct Writing<'f> {
     written: u64,
 }
 
-impl<'f> Writing<'f> {
-    fn new(fill: &'f Fill<'_>) -> Self {
-        Self {
-            fill,
-            entries: Vec::new(),
-            bytes: 0,
-            written: 0,
-        }
-    }
-
+impl Writing<'_> {
     async fn push(&mut self, key: Key, change: Change) -> Result<(), FillError> {
-        self.bytes += match &change {
-            Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
-            Change::Reseal { body, .. } => body.len(),
-            Change::Remove { .. } | Change::Require { .. } => 0,
-        };
+        self.bytes += change.body_len();
         self.entries.push((key, change));
         if self.bytes >= PAGE_BYTES || self.entries.len() + 1 >= Changes::MAX_ENTRIES {
             self.flush().await?;
@@ -346,11 +338,6 @@ impl<'f> Writing<'f> {
         self.written += entries.len() as u64;
         let still = Change::Require { at: self.fill.at };
         commit(self.fill.engine, self.fill.entropy, entries, still).await
-    }
-
-    async fn finish(mut self) -> Result<u64, FillError> {
-        self.flush().await?;
-        Ok(self.written)
     }
 }
 
@@ -372,11 +359,4 @@ async fn commit(
         Err(CommitError::Conflict { entry }) if entry == index => Err(FillError::Overtaken),
         committed => Ok(committed?),
     }
-}
-
-fn body_of<R: Record>(record: &R) -> Result<Vec<u8>, FillError> {
-    to_body(record).map_err(|_| {
-        let (entry, kind) = (0, R::TYPE);
-        CommitError::from(NotApplied::NotSerializable { entry, kind }).into()
-    })
 }

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CommitError, Key, KeyId, OpenError, Record, Store, StoreError, Stored, Timestamp, fill::Filling,
+    CommitError, Key, KeyId, OpenError, Record, Rotation, Store, StoreError, Stored, Timestamp,
+    fill::Filling,
 };
 
 /// The master keys that the store's secrets are sealed under.
@@ -18,15 +19,6 @@ pub(crate) struct Fingerprint {
     /// The key that a rotation switches to next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<KeyId>,
-}
-
-impl Fingerprint {
-    /// The keys needed to open every secret.
-    fn ids(&self) -> Vec<KeyId> {
-        std::iter::once(self.sealing)
-            .chain(self.opening.iter().copied())
-            .collect()
-    }
 }
 
 impl Record for Fingerprint {
@@ -61,7 +53,8 @@ impl Store {
                 Some(_) => return Ok(false),
             },
             Some(Stored { record, .. }) => {
-                let (sealed, given) = (record.ids(), self.keyring.keys().ids());
+                let sealed = Rotation::from(record).needed();
+                let given = self.keyring.keys().ids();
                 return if sealed.iter().all(|id| given.contains(id)) {
                     Ok(true)
                 } else {

@@ -38,6 +38,8 @@ mod record;
 mod rotation;
 mod scan;
 mod seal;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod standbys;

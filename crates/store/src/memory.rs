@@ -144,17 +144,15 @@ impl Engine for MemoryEngine {
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        let refused = |error| Err(NotApplied::from(error).into());
-        let outcome = match self.lock().as_mut() {
-            None => refused(EngineError::Closed),
-            Some(records) => match self.check_fence() {
-                Ok(()) => {
-                    let outcome = apply(Arc::make_mut(records), changes);
-                    self.observed.committed(slice::from_ref(&outcome));
-                    outcome
-                }
-                Err(error) => refused(error),
-            },
+        let mut records = self.lock();
+        let open = records.as_mut().ok_or(EngineError::Closed);
+        let outcome = match open.and_then(|open| self.check_fence().map(|()| open)) {
+            Ok(records) => {
+                let outcome = apply(Arc::make_mut(records), changes);
+                self.observed.committed(slice::from_ref(&outcome));
+                outcome
+            }
+            Err(error) => Err(NotApplied::from(error).into()),
         };
         Box::pin(ready(outcome))
     }

@@ -6,7 +6,7 @@ use itoa::Buffer;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
+use crate::{Body, Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 
 /// A type of record, stored as JSON.
 ///
@@ -229,13 +229,9 @@ impl Raw {
         record: &R,
         entropy: &dyn Entropy,
     ) -> Result<Self, NotApplied> {
-        let body = to_body(record).map_err(|_| NotApplied::NotSerializable {
-            entry: 0,
-            kind: R::TYPE,
-        })?;
         let row = Row {
             version: Version::draw(entropy),
-            body: body.into(),
+            body: to_body(record)?,
             expires_at: self.row.expires_at,
         };
         Ok(Self { key: self.key, row })
@@ -254,10 +250,11 @@ impl Raw {
 }
 
 /// Returns the body of `record`. Fails only if its `Serialize` does.
-pub(crate) fn to_body<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn to_body<R: Record>(record: &R) -> Result<Body, NotApplied> {
     let mut body = Vec::new();
-    write_body(&mut body, record)?;
-    Ok(body)
+    let (entry, kind) = (0, R::TYPE);
+    write_body(&mut body, record).map_err(|_| NotApplied::NotSerializable { entry, kind })?;
+    Ok(body.into())
 }
 
 /// Writes the body of `record`. Fails only if its `Serialize` does.

@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    CommitError, EngineSnapshot, Key, KeyId, NotApplied, Prefix, Raw, Row, Sealed, Store,
+    Change, CommitError, EngineSnapshot, Key, KeyId, NotApplied, Prefix, Raw, Row, Sealed, Store,
     StoreError, Stored, Timestamp, UnsealError,
     fingerprint::{Fingerprint, fingerprint_key},
 };
@@ -344,23 +344,16 @@ impl Store {
             let Some(body) = body.map_err(RotateError::of)? else {
                 return Ok(false);
             };
-            let row = Row {
-                version: raw.version(),
-                body: body.into(),
-                expires_at: raw.expires_at(),
-            };
-            let key = raw.key().clone();
+            let (at, body) = (raw.version(), body.into());
             let mut batch = self.batch(Timestamp::EPOCH);
-            batch.reseal(&Raw::from_row(key.clone(), row));
+            batch.push(raw.key(), Change::Reseal { at, body });
             match self.commit(batch).await {
                 Ok(()) => return Ok(true),
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
             // It was changed concurrently, and may still contain the same secret.
-            let keys = [key];
-            let now = self.get_many(&keys, Timestamp::EPOCH).await?;
-            match now.into_iter().next().flatten() {
+            match self.get_raw(raw.key(), Timestamp::EPOCH).await? {
                 None => return Ok(false),
                 Some(now) => raw = now,
             }

@@ -141,7 +141,7 @@ impl MasterKeys {
 
     /// Whether the key with this id was given.
     pub(crate) fn has(&self, id: KeyId) -> bool {
-        self.all().any(|key| key.id == id)
+        self.get(id).is_some()
     }
 
     pub(crate) fn first(&self) -> KeyId {
@@ -150,7 +150,7 @@ impl MasterKeys {
 
     /// Returns the key with this id, or the first if it was not given.
     pub(crate) fn get_or_first(&self, id: KeyId) -> &Prepared {
-        self.all().find(|key| key.id == id).unwrap_or(&self.first)
+        self.get(id).unwrap_or(&self.first)
     }
 
     pub(crate) fn open(
@@ -160,27 +160,24 @@ impl MasterKeys {
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
         let master = sealed.master;
-        let opener = self
-            .all()
-            .find(|candidate| candidate.id == master)
-            .ok_or_else(|| UnsealError::UnknownMasterKey {
-                key: key.clone(),
-                master,
-            })?;
+        let Some(opener) = self.get(master) else {
+            let key = key.clone();
+            return Err(UnsealError::UnknownMasterKey { key, master });
+        };
         let mut data = Zeroizing::new(sealed.data.clone());
         let nonce = Nonce::assume_unique_for_key(sealed.nonce);
         let aad = Aad::from(associated_data(key, field));
-        let len = match opener.key.open_in_place(nonce, aad, &mut data) {
-            Ok(plaintext) => plaintext.len(),
-            Err(_) => {
-                return Err(UnsealError::Inauthentic {
-                    key: key.clone(),
-                    master,
-                });
-            }
+        let Ok(plaintext) = opener.key.open_in_place(nonce, aad, &mut data) else {
+            let key = key.clone();
+            return Err(UnsealError::Inauthentic { key, master });
         };
+        let len = plaintext.len();
         data.truncate(len);
         Ok(data)
+    }
+
+    fn get(&self, id: KeyId) -> Option<&Prepared> {
+        self.all().find(|key| key.id == id)
     }
 
     fn all(&self) -> impl Iterator<Item = &Prepared> {

@@ -129,7 +129,11 @@ impl Store {
         raw.as_ref().map(Raw::decode_shared).transpose()
     }
 
-    async fn get_raw(&self, key: &Key, now: Timestamp) -> Result<Option<Raw>, StoreError> {
+    pub(crate) async fn get_raw(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Option<Raw>, StoreError> {
         let rows = self.engine.get_many(std::slice::from_ref(key), now);
         let row = rows.await?.pop().flatten();
         Ok(row.map(|row| Raw::from_row(key.clone(), row)))

@@ -148,21 +148,14 @@ fn one_whose_parts_were_moved_says_which() {
         &bytes[second..],
     ]
     .concat();
-    let (at, found, expected) = (head as u64, 1, 0);
-    let moved = BackupError::OutOfOrder {
-        at,
+    let out_of_order = |at: usize, found, expected| BackupError::OutOfOrder {
+        at: at as u64,
         found,
         expected,
     };
-    assert_eq!(refusal(&swapped), moved);
+    assert_eq!(refusal(&swapped), out_of_order(head, 1, 0));
     let left_out = [&bytes[..first], &bytes[second..]].concat();
-    let (at, found, expected) = (first as u64, 2, 1);
-    let missing = BackupError::OutOfOrder {
-        at,
-        found,
-        expected,
-    };
-    assert_eq!(refusal(&left_out), missing);
+    assert_eq!(refusal(&left_out), out_of_order(first, 2, 1));
     let at = bytes.len() as u64;
     let more = [bytes.as_slice(), b"x"].concat();
     assert_eq!(refusal(&more), BackupError::Trailing { at });

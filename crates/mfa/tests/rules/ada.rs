@@ -1,8 +1,11 @@
 //! The test user, Ada, and her phone.
 
+use core::fmt::Debug;
+
 use keyproof_mfa::{
-    Authenticated, Client, Decision, FirstFactor, KeyKind, LoginRefusal, NewDevice, Password,
-    Policy, Proof, Session, SessionId, Standing, UnixMillis, User, UserId, UserRecords,
+    Activated, Authenticated, Client, Decision, EnrolRefusal, Enrolled, Failure, FirstFactor,
+    KeyKind, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy, Proof, Session, SessionId,
+    Standing, UnixMillis, User, UserId, UserRecords,
     otp::{Algorithm, Digits, Secret, Totp},
 };
 
@@ -64,17 +67,29 @@ pub(crate) fn ada() -> UserRecords {
     UserRecords::new(User::new(UserId::new("example.org", "ada"), 0))
 }
 
+pub(crate) fn enrol(
+    ada: UserRecords,
+    password: Password,
+    random: [u8; 16],
+    now: UnixMillis,
+) -> Decision<Enrolled, EnrolRefusal> {
+    let kind = KeyKind::default();
+    ada.enrol(kind, password, random, session(), now, &policy())
+}
+
 pub(crate) fn with_pending_key(ada: UserRecords) -> UserRecords {
-    let enrolled = ada.enrol(
-        KeyKind::default(),
-        Password::Correct,
-        [1; 16],
-        session(),
-        ENROLLED,
-        &policy(),
-    );
+    let enrolled = enrol(ada, Password::Correct, [1; 16], ENROLLED);
     enrolled.verdict.unwrap();
     enrolled.next
+}
+
+/// Enrols the phone's secret again, as another key, and activates it.
+pub(crate) fn enrolled_again(ada: UserRecords, phone: &Phone, now: UnixMillis) -> UserRecords {
+    let pending = enrol(ada, Password::Correct, [2; 16], now).next;
+    let code = phone.shows(now, 0);
+    let activated = pending.activate(&phone.proof(&code), session(), now, &policy());
+    assert_eq!(activated.verdict, Ok(Activated));
+    activated.next
 }
 
 /// Ada with an active key, and her phone.
@@ -123,6 +138,21 @@ pub(crate) fn trusting(
 pub(crate) fn mistyped(ada: UserRecords, now: UnixMillis) -> UserRecords {
     ada.begin_login(Password::Wrong, Client::STRANGER, now, &policy())
         .next
+}
+
+/// The failure that a wrong password counted.
+pub(crate) fn counted<T: Debug>(verdict: Result<T, PasswordRefusal>) -> Failure {
+    match verdict {
+        Err(PasswordRefusal::WrongPassword(failure)) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many failures are counted in her session.
+pub(crate) fn session_failures(ada: &UserRecords) -> u32 {
+    let ada = ada.clone();
+    let refused = ada.confirm_password(Password::Wrong, session(), NOW, &policy());
+    counted(refused.verdict).consecutive - 1
 }
 
 /// How many failures are counted for her name.

@@ -4,8 +4,8 @@ use keyproof_mfa::{
 };
 
 use crate::ada::{
-    DAY, MINUTE, NOW, Phone, ada_with_key, after, answer, challenged, failures, mistyped, policy,
-    session, trusting,
+    DAY, MINUTE, NOW, Phone, ada_with_key, after, answer, challenged, counted, enrolled_again,
+    failures, mistyped, policy, trusting,
 };
 
 fn laptop() -> Fingerprint {
@@ -191,9 +191,7 @@ fn a_device_has_a_count_of_its_own() {
     let mut worn = ada;
     for consecutive in 1..=3 {
         let wrong = begin(&worn, Password::Wrong, &laptop(), NOW);
-        let Err(PasswordRefusal::WrongPassword(failure)) = wrong.verdict else {
-            panic!("{:?}", wrong.verdict);
-        };
+        let failure = counted(wrong.verdict);
         assert_eq!(
             (failure.counter, failure.consecutive),
             (counter, consecutive)
@@ -351,24 +349,11 @@ fn devices_go_with_the_key_and_with_the_password() {
     renewed.devices = ada.devices.clone();
     let mut others = ada.clone();
     others.user = User::new(UserId::new("example.org", "bob"), 0);
-    let mut enrolled_again = removed.next;
-    enrolled_again.devices = ada.devices.clone();
+    let mut again = removed.next;
+    again.devices = ada.devices.clone();
     let later = after(NOW, MINUTE);
-    enrolled_again = enrolled_again
-        .enrol(
-            keyproof_mfa::KeyKind::default(),
-            Password::Correct,
-            [2; 16],
-            session(),
-            later,
-            &policy(),
-        )
-        .next;
-    let code = phone.shows(later, 0);
-    enrolled_again = enrolled_again
-        .activate(&phone.proof(&code), session(), later, &policy())
-        .next;
-    for user in [renewed, others, enrolled_again] {
+    let again = enrolled_again(again, &phone, later);
+    for user in [renewed, others, again] {
         assert_eq!(user.trusted_devices(later).len(), 0);
         let login = begin(&user, Password::Correct, &laptop(), later);
         assert_eq!(login.verdict, CHALLENGED);

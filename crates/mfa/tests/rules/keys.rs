@@ -1,11 +1,11 @@
 use keyproof_mfa::{
     ActivateRefusal, Activated, ChallengeOver, Client, EnrolRefusal, Enrolled, FirstFactor,
-    KeyKind, KeyRemoved, KeyStatus, LoginRefusal, NoKey, Password, User, UserId, UserRecords,
+    KeyRemoved, KeyStatus, LoginRefusal, NoKey, Password, User, UserId, UserRecords,
 };
 
 use crate::ada::{
-    ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, policy,
-    session, with_pending_key,
+    ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, enrol,
+    enrolled_again, failures, policy, session, with_pending_key,
 };
 
 #[test]
@@ -18,41 +18,20 @@ fn a_pending_key_is_not_asked_for_and_can_be_replaced() {
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
 
     let first = ada.key.unwrap().generation();
-    let again = ada.enrol(
-        KeyKind::default(),
-        Password::Correct,
-        [2; 16],
-        session(),
-        NOW,
-        &policy(),
-    );
+    let again = enrol(ada, Password::Correct, [2; 16], NOW);
     assert_eq!(again.verdict, Ok(Enrolled { replaced: true }));
     assert_ne!(again.next.key.unwrap().generation(), first);
 }
 
 #[test]
 fn enrolling_takes_the_password_and_no_active_key() {
-    let wrong = ada().enrol(
-        KeyKind::default(),
-        Password::Wrong,
-        [1; 16],
-        session(),
-        NOW,
-        &policy(),
-    );
+    let wrong = enrol(ada(), Password::Wrong, [1; 16], NOW);
     assert!(matches!(wrong.verdict, Err(EnrolRefusal::WrongPassword(_))));
     assert_eq!(wrong.next.key, None);
     assert_eq!(failures(&wrong.next), 0, "her name paid for her session");
 
     let (ada, _) = ada_with_key();
-    let again = ada.clone().enrol(
-        KeyKind::default(),
-        Password::Wrong,
-        [2; 16],
-        session(),
-        NOW,
-        &policy(),
-    );
+    let again = enrol(ada.clone(), Password::Wrong, [2; 16], NOW);
     assert_eq!(again.verdict, Err(EnrolRefusal::AlreadyActive));
     assert_eq!(again.next, ada, "a password that was not judged counted");
 }
@@ -132,21 +111,9 @@ fn removing_the_key_ends_every_challenge() {
 
     // The same secret enrolled again is another key.
     let later = after(NOW, MINUTE);
-    let ada = ada.enrol(
-        KeyKind::default(),
-        Password::Correct,
-        [2; 16],
-        session(),
-        later,
-        &policy(),
-    );
-    let code = phone.shows(later, 0);
-    let ada = ada
-        .next
-        .activate(&phone.proof(&code), session(), later, &policy());
-    assert_eq!(ada.verdict, Ok(Activated));
+    let ada = enrolled_again(ada, &phone, later);
     let code = phone.shows(later, 1);
-    assert_eq!(answer(ada.next, &phone, &code, later).verdict, over);
+    assert_eq!(answer(ada, &phone, &code, later).verdict, over);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 use core::num::NonZeroU32;
 
 use keyproof_mfa::{
-    ActivateRefusal, ChallengeOver, Client, Counter, EnrolRefusal, FirstFactor, KeyKind, Locked,
+    ActivateRefusal, ChallengeOver, Client, Counter, EnrolRefusal, FirstFactor, Locked,
     LoginRefusal, Password, PasswordRefusal, RecoveryRefusal, Standing, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
-    DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, mistyped,
-    policy, resting_on, session, with_pending_key,
+    DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, counted, enrol,
+    failures, mistyped, policy, resting_on, session, session_failures, with_pending_key,
 };
 
 fn locked(ada: UserRecords) -> UserRecords {
@@ -30,17 +30,6 @@ fn session_lock() -> Locked {
     }
 }
 
-/// How many failures are counted in her session.
-fn session_failures(ada: &UserRecords) -> u32 {
-    let refused = ada
-        .clone()
-        .confirm_password(Password::Wrong, session(), NOW, &policy());
-    match refused.verdict {
-        Err(PasswordRefusal::WrongPassword(failure)) => failure.consecutive - 1,
-        other => panic!("{other:?}"),
-    }
-}
-
 const LOCK: Locked = Locked {
     counter: Counter::Name,
     until: UnixMillis::from_secs(NOW.as_secs() + 5 * MINUTE),
@@ -50,9 +39,7 @@ const LOCK: Locked = Locked {
 fn the_third_failure_locks_for_five_minutes() {
     let ada = mistyped(mistyped(ada(), NOW), NOW);
     let third = ada.begin_login(Password::Wrong, Client::STRANGER, NOW, &policy());
-    let Err(PasswordRefusal::WrongPassword(failure)) = third.verdict else {
-        panic!("{:?}", third.verdict);
-    };
+    let failure = counted(third.verdict);
     assert_eq!(failure.consecutive, 3);
     assert_eq!(failure.locked_until, Some(LOCK.until));
 
@@ -119,14 +106,7 @@ fn nothing_is_judged_while_locked() {
         .confirm_password(Password::Correct, session(), NOW, &policy());
     let lock = session_lock();
     assert_eq!(confirmed.verdict, Err(PasswordRefusal::Locked(lock)));
-    let enrolled = ada.clone().enrol(
-        KeyKind::default(),
-        Password::Correct,
-        [2; 16],
-        session(),
-        NOW,
-        &policy(),
-    );
+    let enrolled = enrol(ada.clone(), Password::Correct, [2; 16], NOW);
     assert_eq!(enrolled.verdict, Err(EnrolRefusal::Locked(lock)));
     let activated = ada.activate(&phone.proof(&right), session(), NOW, &policy());
     assert_eq!(activated.verdict, Err(ActivateRefusal::Locked(lock)));
@@ -204,9 +184,7 @@ fn a_clock_set_back_behind_a_forgotten_lock_brings_no_challenge_back() {
 fn after_a_lock_the_count_begins_anew() {
     let ada = locked(ada());
     let first = ada.begin_login(Password::Wrong, Client::STRANGER, LOCK.until, &policy());
-    let Err(PasswordRefusal::WrongPassword(failure)) = first.verdict else {
-        panic!("{:?}", first.verdict);
-    };
+    let failure = counted(first.verdict);
     assert_eq!((failure.consecutive, failure.locked_until), (1, None));
 }
 
@@ -307,9 +285,7 @@ fn the_policy_sets_the_numbers() {
     strict.lockout_failures = NonZeroU32::MIN;
     strict.lockout = core::time::Duration::from_secs(2 * DAY);
     let refused = ada().begin_login(Password::Wrong, Client::STRANGER, NOW, &strict);
-    let Err(PasswordRefusal::WrongPassword(failure)) = refused.verdict else {
-        panic!("{:?}", refused.verdict);
-    };
+    let failure = counted(refused.verdict);
     assert_eq!(failure.locked_until, Some(after(NOW, 2 * DAY)));
     let lockout = refused.next.lockout.unwrap();
     assert_eq!(

@@ -1,27 +1,31 @@
 use keyproof_mfa::{
-    Authenticated, Factor, FactorNeeded, LoginRefusal, MfaError, Password, PasswordRefusal,
+    Authenticated, Decision, Factor, FactorNeeded, LoginRefusal, MfaError, Password, Proof,
     RecoveryCode, RecoveryCodes, RecoveryRefusal, Standing, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
-    ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, policy,
-    resting_on, session, with_pending_key,
+    ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, enrolled_again,
+    failures, policy, resting_on, session_failures, with_pending_key,
 };
 
 const RANDOM: [[u8; 10]; 10] = [
     [0; 10], [1; 10], [2; 10], [3; 10], [4; 10], [5; 10], [6; 10], [7; 10], [8; 10], [255; 10],
 ];
 
+fn make(
+    ada: UserRecords,
+    password: Password,
+    proof: Option<&Proof<'_>>,
+    standing: Standing,
+    now: UnixMillis,
+) -> Decision<[RecoveryCode; 10], RecoveryRefusal> {
+    let session = resting_on(standing);
+    ada.make_recovery_codes(password, proof, session, &RANDOM, now, &policy())
+}
+
 fn ada_with_codes() -> (UserRecords, Phone, Vec<String>) {
     let (ada, phone) = ada_with_key();
-    let made = ada.make_recovery_codes(
-        Password::Correct,
-        None,
-        resting_on(Standing::Activation),
-        &RANDOM,
-        NOW,
-        &policy(),
-    );
+    let made = make(ada, Password::Correct, None, Standing::Activation, NOW);
     let codes = made.verdict.unwrap();
     let codes = codes.iter().map(ToString::to_string).collect();
     (challenged(made.next, NOW), phone, codes)
@@ -124,41 +128,22 @@ fn new_codes_replace_those_of_before() {
 #[test]
 fn they_take_the_password_and_an_active_key() {
     for ada in [ada(), with_pending_key(ada())] {
-        let made = ada.clone().make_recovery_codes(
+        let made = make(
+            ada.clone(),
             Password::Wrong,
             None,
-            resting_on(Standing::Activation),
-            &RANDOM,
+            Standing::Activation,
             NOW,
-            &policy(),
         );
         assert_eq!(made.verdict.unwrap_err(), RecoveryRefusal::NoActiveKey);
         assert_eq!(made.next, ada, "a password that was not judged counted");
     }
     let (ada, _) = ada_with_key();
-    let refused = ada.make_recovery_codes(
-        Password::Wrong,
-        None,
-        resting_on(Standing::Activation),
-        &RANDOM,
-        NOW,
-        &policy(),
-    );
+    let refused = make(ada, Password::Wrong, None, Standing::Activation, NOW);
     let refusal = refused.verdict.unwrap_err();
     assert!(matches!(refusal, RecoveryRefusal::WrongPassword(_)));
     assert_eq!(refused.next.recovery, None);
     assert_eq!(failures(&refused.next), 0, "her name paid");
-}
-
-/// How many failures are counted in her session.
-fn in_session(ada: &UserRecords) -> u32 {
-    let refused = ada
-        .clone()
-        .confirm_password(Password::Wrong, session(), NOW, &policy());
-    match refused.verdict {
-        Err(PasswordRefusal::WrongPassword(failure)) => failure.consecutive - 1,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]
@@ -166,9 +151,7 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
     let (ada, phone, codes) = ada_with_codes();
     let make = |ada: &UserRecords, code: Option<&str>, password| {
         let proof = code.map(|code| phone.proof(code));
-        let (session, policy) = (resting_on(Standing::Factor), policy());
-        let ada = ada.clone();
-        ada.make_recovery_codes(password, proof.as_ref(), session, &RANDOM, NOW, &policy)
+        make(ada.clone(), password, proof.as_ref(), Standing::Factor, NOW)
     };
     let right = Password::Correct;
     let without = make(&ada, None, right);
@@ -180,12 +163,12 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
         wrong.verdict.unwrap_err(),
         RecoveryRefusal::WrongCode(_)
     ));
-    assert_eq!(in_session(&wrong.next), 1);
+    assert_eq!(session_failures(&wrong.next), 1);
     assert_eq!(wrong.next.recovery, ada.recovery);
 
     let shown = phone.shows(NOW, 0);
     let wrong = make(&ada, Some(&shown), Password::Wrong);
-    assert_eq!(in_session(&wrong.next), 1);
+    assert_eq!(session_failures(&wrong.next), 1);
     assert_eq!(
         wrong.next.key, ada.key,
         "a code is spent with a right password alone"
@@ -194,7 +177,7 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
     let made = make(&ada, Some(&shown), right);
     assert!(made.verdict.is_ok());
     assert_ne!(made.next.key, ada.key, "its step is spent");
-    assert_eq!(in_session(&made.next), 0);
+    assert_eq!(session_failures(&made.next), 0);
     let again = make(&made.next, Some(&shown), right);
     assert_eq!(again.verdict.unwrap_err(), RecoveryRefusal::Replayed);
     let login = answer(made.next, &phone, &shown, NOW);
@@ -206,11 +189,8 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
 #[test]
 fn only_the_activation_leaves_the_code_out_for_five_minutes_while_there_are_none() {
     let (ada, _) = ada_with_key();
-    let make = |ada: &UserRecords, session, now| {
-        let ada = ada.clone();
-        let session = resting_on(session);
-        ada.make_recovery_codes(Password::Correct, None, session, &RANDOM, now, &policy())
-    };
+    let make =
+        |ada: &UserRecords, session, now| make(ada.clone(), Password::Correct, None, session, now);
     let needed = |ada: &UserRecords, session, now| {
         let refusal = make(ada, session, now).verdict.unwrap_err();
         assert_eq!(refusal, RecoveryRefusal::CodeNeeded);
@@ -242,20 +222,7 @@ fn they_go_with_the_key() {
     // A record that survived its removal does not work for the next key.
     let (mut ada, _) = ada_with_key();
     ada = ada.remove_key(NOW).next;
-    ada = ada
-        .enrol(
-            keyproof_mfa::KeyKind::default(),
-            Password::Correct,
-            [2; 16],
-            session(),
-            NOW,
-            &policy(),
-        )
-        .next;
-    let code = phone.shows(NOW, 0);
-    ada = ada
-        .activate(&phone.proof(&code), session(), NOW, &policy())
-        .next;
+    ada = enrolled_again(ada, &phone, NOW);
     ada.recovery = recovery;
     let login = answer(challenged(ada, NOW), &phone, &codes[0], NOW);
     assert!(matches!(login.verdict, Err(LoginRefusal::WrongCode(_))));

@@ -147,6 +147,38 @@ fn expiring(body: &str, expires_at: Timestamp) -> Row {
     }
 }
 
+fn insert(key: &Key, row: &Row) -> (Key, Change) {
+    (key.clone(), Change::Insert(row.clone()))
+}
+
+fn replace(key: &Key, old: &Row, new: &Row) -> (Key, Change) {
+    (
+        key.clone(),
+        Change::Replace {
+            at: old.version,
+            row: new.clone(),
+        },
+    )
+}
+
+fn remove(key: &Key, old: &Row) -> (Key, Change) {
+    (key.clone(), Change::Remove { at: old.version })
+}
+
+fn require(key: &Key, old: &Row) -> (Key, Change) {
+    (key.clone(), Change::Require { at: old.version })
+}
+
+fn reseal(key: &Key, old: &Row, body: &str) -> (Key, Change) {
+    (
+        key.clone(),
+        Change::Reseal {
+            at: old.version,
+            body: body.into(),
+        },
+    )
+}
+
 fn changes(changes: impl IntoIterator<Item = (Key, Change)>, now: Timestamp) -> Changes {
     Changes::new(changes, now, &SystemEntropy::new()).expect("a batch within the limits")
 }
@@ -162,9 +194,7 @@ async fn commit(
 /// Inserts rows that must be absent.
 async fn fill(engine: &dyn Engine, rows: &[(Key, Row)]) {
     for chunk in rows.chunks(Changes::MAX_ENTRIES) {
-        let entries = chunk
-            .iter()
-            .map(|(key, row)| (key.clone(), Change::Insert(row.clone())));
+        let entries = chunk.iter().map(|(key, row)| insert(key, row));
         commit(engine, entries, NOW)
             .await
             .expect("nothing is there yet");

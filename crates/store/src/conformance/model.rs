@@ -8,7 +8,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use super::{Database, NOW, changes, dump, read, run};
+use super::{Database, NOW, changes, commit, dump, read, remove, run};
 use crate::{
     Change, Engine, Key, Prefix, ReadPlan, Row, SystemEntropy, Timestamp, Version,
     memory::MemoryEngine,
@@ -150,14 +150,10 @@ async fn compare(engine: &dyn Engine, operations: &[Operation]) -> Result<(), Te
 }
 
 async fn clear(engine: &dyn Engine) {
-    let removals = dump(engine)
-        .await
-        .into_iter()
-        .map(|(key, row)| (key, Change::Remove { at: row.version }));
-    engine
-        .commit(changes(removals, NOW))
-        .await
-        .expect("nobody else writes");
+    let rows = dump(engine).await;
+    let removals = rows.iter().map(|(key, row)| remove(key, row));
+    let removed = commit(engine, removals, NOW).await;
+    removed.expect("nobody else writes");
 }
 
 struct Scene {

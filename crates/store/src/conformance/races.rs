@@ -10,8 +10,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Database, NOW, commit, expiring, fill, get, key, leads_to, read, row, row_of, run};
-use crate::{Change, CommitError, Engine, Key, ReadPlan, Row};
+use super::{
+    Database, NOW, commit, expiring, fill, get, insert, key, leads_to, read, remove, replace,
+    require, row, row_of, run,
+};
+use crate::{CommitError, Engine, Key, ReadPlan, Row};
 
 /// In every round, 64 writers replace one record at the version that they all read, and exactly one succeeds.
 pub fn one_of_64_writers_wins(database: &dyn Database) {
@@ -27,16 +30,9 @@ pub fn one_of_64_writers_wins(database: &dyn Database) {
             let mut writers = JoinSet::new();
             for writer in 0..WRITERS {
                 let (engine, start) = (nodes[writer % nodes.len()].clone(), start.clone());
-                let (a, at) = (a.clone(), current.version);
+                let row = row(&format!("writer {writer}"));
+                let entry = replace(&a, &current, &row);
                 writers.spawn(async move {
-                    let row = row(&format!("writer {writer}"));
-                    let entry = (
-                        a,
-                        Change::Replace {
-                            at,
-                            row: row.clone(),
-                        },
-                    );
                     start.wait().await;
                     (row, commit(&*engine, [entry], NOW).await)
                 });
@@ -77,16 +73,15 @@ pub fn an_expired_record_has_one_successor(database: &dyn Database) {
             let mut callers = JoinSet::new();
             for caller in 0..CALLERS {
                 let engine = nodes[caller / 2 % nodes.len()].clone();
-                let (a, at, start) = (a.clone(), expired.version, start.clone());
+                let start = start.clone();
+                let row = row(&format!("caller {caller}"));
+                let (inserted, entry) = match caller % 2 {
+                    0 => (Some(row.clone()), insert(&a, &row)),
+                    _ => (None, remove(&a, &expired)),
+                };
                 callers.spawn(async move {
-                    let row = row(&format!("caller {caller}"));
-                    let change = match caller % 2 {
-                        0 => Change::Insert(row.clone()),
-                        _ => Change::Remove { at },
-                    };
-                    let inserted = (caller % 2 == 0).then_some(row);
                     start.wait().await;
-                    (inserted, commit(&*engine, [(a, change)], NOW).await)
+                    (inserted, commit(&*engine, [entry], NOW).await)
                 });
             }
             let (mut inserted, mut removed) = (Vec::new(), 0);
@@ -125,16 +120,10 @@ pub fn crossed_requirements_exclude_each_other(database: &dyn Database) {
         for (number, pair) in pairs.iter().enumerate() {
             for (at, engine) in nodes.iter().enumerate() {
                 let (engine, start) = (engine.clone(), start.clone());
-                let [(required, as_is), (changed, old)] = [pair[at].clone(), pair[1 - at].clone()];
+                let ((required, as_is), (changed, old)) = (&pair[at], &pair[1 - at]);
                 let entries = [
-                    (required, Change::Require { at: as_is.version }),
-                    (
-                        changed,
-                        Change::Replace {
-                            at: old.version,
-                            row: row("changed"),
-                        },
-                    ),
+                    require(required, as_is),
+                    replace(changed, old, &row("changed")),
                 ];
                 writers.spawn(async move {
                     start.wait().await;
@@ -209,14 +198,10 @@ pub fn a_reading_is_of_one_state(database: &dyn Database) {
         fill(&*nodes[0], &rows).await;
         for number in 1..=MOVES {
             let (next, to) = (row(&format!("place {number}")), row("moved"));
-            let change = Change::Replace {
-                at: naming.version,
-                row: next.clone(),
-            };
             let entries = [
-                (name.clone(), change),
-                (leads_to(&naming), Change::Remove { at: moved.version }),
-                (leads_to(&next), Change::Insert(to.clone())),
+                replace(&name, &naming, &next),
+                remove(&leads_to(&naming), &moved),
+                insert(&leads_to(&next), &to),
             ];
             let (ask, mut asked) = mpsc::unbounded_channel();
             let (tell, told) = std::sync::mpsc::channel();
@@ -273,13 +258,8 @@ async fn transfer(engine: &dyn Engine, keys: &[Key], from: usize, to: usize) -> 
         return false;
     };
     let more = amount(&before[to]) + 1;
-    let entries = [(to, more), (from, less)].map(|(at, amount)| {
-        let change = Change::Replace {
-            at: before[at].version,
-            row: row(&amount.to_string()),
-        };
-        (keys[at].clone(), change)
-    });
+    let entries = [(to, more), (from, less)]
+        .map(|(at, amount)| replace(&keys[at], &before[at], &row(&amount.to_string())));
     match commit(engine, entries, NOW).await {
         Ok(()) => true,
         Err(CommitError::Conflict { .. }) => false,

@@ -3,46 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    Database, NOW, commit, dump, expiring, fill, get, key, leads_to, read, row, row_of, run,
+    Database, NOW, commit, dump, expiring, fill, get, insert, key, leads_to, read, remove, replace,
+    require, reseal, row, row_of, run,
 };
 use crate::{
-    Change, Changes, CommitError, EngineError, Key, NotApplied, Prefix, ReadPlan, Row, StoreError,
+    Changes, CommitError, EngineError, Key, NotApplied, Prefix, ReadPlan, Row, StoreError,
     Timestamp,
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
-
-fn insert(key: &Key, row: &Row) -> (Key, Change) {
-    (key.clone(), Change::Insert(row.clone()))
-}
-
-fn replace(key: &Key, old: &Row, new: &Row) -> (Key, Change) {
-    (
-        key.clone(),
-        Change::Replace {
-            at: old.version,
-            row: new.clone(),
-        },
-    )
-}
-
-fn remove(key: &Key, old: &Row) -> (Key, Change) {
-    (key.clone(), Change::Remove { at: old.version })
-}
-
-fn require(key: &Key, old: &Row) -> (Key, Change) {
-    (key.clone(), Change::Require { at: old.version })
-}
-
-fn reseal(key: &Key, old: &Row, body: &str) -> (Key, Change) {
-    (
-        key.clone(),
-        Change::Reseal {
-            at: old.version,
-            body: body.into(),
-        },
-    )
-}
 
 const fn conflict(entry: usize) -> Result<(), CommitError> {
     Err(CommitError::Conflict { entry })
@@ -189,10 +158,8 @@ pub fn stale_versions_conflict(database: &dyn Database) {
         let (a, absent) = (key("a"), key("absent"));
         let (old, new) = (row("old"), row("new"));
         fill(&*engine, &[(a.clone(), old.clone())]).await;
-        assert_eq!(
-            commit(&*engine, [replace(&a, &old, &new)], NOW).await,
-            Ok(())
-        );
+        let commit = async |entry| commit(&*engine, [entry], NOW).await;
+        assert_eq!(commit(replace(&a, &old, &new)).await, Ok(()));
         for key in [&a, &absent] {
             for entry in [
                 replace(key, &old, &row("x")),
@@ -200,17 +167,13 @@ pub fn stale_versions_conflict(database: &dyn Database) {
                 require(key, &old),
                 reseal(key, &old, "x"),
             ] {
-                assert_eq!(
-                    commit(&*engine, [entry.clone()], NOW).await,
-                    conflict(0),
-                    "{entry:?}"
-                );
+                assert_eq!(commit(entry.clone()).await, conflict(0), "{entry:?}");
             }
         }
         assert_eq!(dump(&*engine).await, [(a.clone(), new.clone())]);
-        assert_eq!(commit(&*engine, [require(&a, &new)], NOW).await, Ok(()));
+        assert_eq!(commit(require(&a, &new)).await, Ok(()));
         assert_eq!(dump(&*engine).await, [(a.clone(), new.clone())]);
-        assert_eq!(commit(&*engine, [remove(&a, &new)], NOW).await, Ok(()));
+        assert_eq!(commit(remove(&a, &new)).await, Ok(()));
         assert_eq!(dump(&*engine).await, []);
     });
 }
@@ -344,15 +307,13 @@ pub fn expired_records_are_absent(database: &dyn Database) {
         let old = expiring("old", NOW);
         let before = NOW.saturating_sub(MOMENT);
         fill(&*engine, &[]).await;
-        assert_eq!(commit(&*engine, [insert(&a, &old)], before).await, Ok(()));
+        let commit = async |entry, now| commit(&*engine, [entry], now).await;
+        assert_eq!(commit(insert(&a, &old), before).await, Ok(()));
 
         // Just before it expires it is there.
         assert_eq!(get(&*engine, &a, before).await.as_ref(), Some(&old));
-        assert_eq!(
-            commit(&*engine, [insert(&a, &row("x"))], before).await,
-            conflict(0)
-        );
-        assert_eq!(commit(&*engine, [require(&a, &old)], before).await, Ok(()));
+        assert_eq!(commit(insert(&a, &row("x")), before).await, conflict(0));
+        assert_eq!(commit(require(&a, &old), before).await, Ok(()));
 
         // At that moment it is not.
         assert_eq!(get(&*engine, &a, NOW).await, None);
@@ -362,11 +323,7 @@ pub fn expired_records_are_absent(database: &dyn Database) {
             require(&a, &old),
             reseal(&a, &old, "x"),
         ] {
-            assert_eq!(
-                commit(&*engine, [entry.clone()], NOW).await,
-                conflict(0),
-                "{entry:?}"
-            );
+            assert_eq!(commit(entry.clone(), NOW).await, conflict(0), "{entry:?}");
         }
         assert_eq!(
             get(&*engine, &a, before).await.as_ref(),
@@ -376,16 +333,13 @@ pub fn expired_records_are_absent(database: &dyn Database) {
 
         // It can then be inserted over, and its old version no longer removes it.
         let next = expiring("next", NOW.saturating_add(MOMENT));
-        assert_eq!(commit(&*engine, [insert(&a, &next)], NOW).await, Ok(()));
+        assert_eq!(commit(insert(&a, &next), NOW).await, Ok(()));
         assert_eq!(get(&*engine, &a, NOW).await.as_ref(), Some(&next));
-        assert_eq!(commit(&*engine, [remove(&a, &old)], NOW).await, conflict(0));
+        assert_eq!(commit(remove(&a, &old), NOW).await, conflict(0));
 
         // A later state may expire later than an earlier one, or never.
         let lasting = row("lasting");
-        assert_eq!(
-            commit(&*engine, [replace(&a, &next, &lasting)], NOW).await,
-            Ok(())
-        );
+        assert_eq!(commit(replace(&a, &next, &lasting), NOW).await, Ok(()));
         assert_eq!(
             get(&*engine, &a, Timestamp::MAX).await.as_ref(),
             Some(&lasting)
@@ -393,11 +347,9 @@ pub fn expired_records_are_absent(database: &dyn Database) {
 
         // An expired record can be removed.
         let brief = expiring("brief", NOW);
-        assert_eq!(
-            commit(&*engine, [replace(&a, &lasting, &brief)], before).await,
-            Ok(())
-        );
-        assert_eq!(commit(&*engine, [remove(&a, &brief)], NOW).await, Ok(()));
+        let replaced = commit(replace(&a, &lasting, &brief), before).await;
+        assert_eq!(replaced, Ok(()));
+        assert_eq!(commit(remove(&a, &brief), NOW).await, Ok(()));
         assert_eq!(engine.is_empty().await, Ok(true));
     });
 }
@@ -479,11 +431,8 @@ pub fn scans_are_ordered_and_paged(database: &dyn Database) {
                 .filter(|(key, _)| prefix.contains(key))
                 .cloned()
                 .collect();
-            assert_eq!(
-                engine.scan(prefix, None, usize::MAX, NOW).await.as_ref(),
-                Ok(&want),
-                "{prefix:?}"
-            );
+            let found = engine.scan(prefix, None, usize::MAX, NOW).await;
+            assert_eq!(found.as_ref(), Ok(&want), "{prefix:?}");
             assert_eq!(engine.scan(prefix, None, 0, NOW).await, Ok(vec![]));
             for size in [1, 7, want.len().max(1)] {
                 let mut paged: Vec<(Key, Row)> = Vec::new();
@@ -510,24 +459,12 @@ pub fn scans_are_ordered_and_paged(database: &dyn Database) {
             .filter(|(key, _)| within.contains(key))
             .cloned()
             .collect();
-        for (after, _) in &rows {
-            let want: Vec<_> = all.iter().filter(|(key, _)| key > after).cloned().collect();
-            assert_eq!(
-                engine.scan(within, Some(after), usize::MAX, NOW).await,
-                Ok(want),
-                "{after}"
-            );
-        }
         let unstored = Key::new("case", ["t", "aaa"]);
-        let want: Vec<_> = all
-            .iter()
-            .filter(|(key, _)| *key > unstored)
-            .cloned()
-            .collect();
-        assert_eq!(
-            engine.scan(within, Some(&unstored), usize::MAX, NOW).await,
-            Ok(want)
-        );
+        for after in rows.iter().map(|(key, _)| key).chain([&unstored]) {
+            let want: Vec<_> = all.iter().filter(|(key, _)| key > after).cloned().collect();
+            let found = engine.scan(within, Some(after), usize::MAX, NOW).await;
+            assert_eq!(found, Ok(want), "{after}");
+        }
     });
 }
 

@@ -1,9 +1,11 @@
 //! Reading a whole store, and how much of it at once.
 
-use super::{Database, NOW, commit, expiring, fill, key, row, run};
+use super::{
+    Database, NOW, commit, expiring, fill, insert, key, remove, replace, reseal, row, run,
+};
 use crate::{
-    Change, CommitError, Counting, Engine, EngineError, EngineSnapshot, Key, NotApplied, PAGE_ROWS,
-    Row, Timestamp,
+    CommitError, Counting, Engine, EngineError, EngineSnapshot, Key, NotApplied, PAGE_ROWS, Row,
+    Timestamp,
 };
 
 /// A snapshot has everything that was stored when it was taken, including expired records, and nothing committed later.
@@ -24,32 +26,16 @@ pub fn a_snapshot_is_of_one_state(database: &dyn Database) {
         let first = snapshot.page(None, 1).await.expect("a page");
         assert_eq!(first, rows[..1], "a page has at least one record");
         let replaced = row("after");
-        let entries = [
-            (key("new"), Change::Insert(row("after"))),
-            (
-                rows[3].0.clone(),
-                Change::Replace {
-                    at: rows[3].1.version,
-                    row: replaced.clone(),
-                },
-            ),
-            (
-                rows[5].0.clone(),
-                Change::Remove {
-                    at: rows[5].1.version,
-                },
-            ),
-            (
-                rows[7].0.clone(),
-                Change::Reseal {
-                    at: rows[7].1.version,
-                    body: "resealed".into(),
-                },
-            ),
+        let ours = [
+            insert(&key("new"), &row("after")),
+            replace(&rows[3].0, &rows[3].1, &replaced),
         ];
-        let (ours, theirs) = entries.split_at(2);
-        assert_eq!(commit(engine, ours.to_vec(), NOW).await, Ok(()));
-        assert_eq!(commit(&*nodes[1], theirs.to_vec(), NOW).await, Ok(()));
+        let theirs = [
+            remove(&rows[5].0, &rows[5].1),
+            reseal(&rows[7].0, &rows[7].1, "resealed"),
+        ];
+        assert_eq!(commit(engine, ours, NOW).await, Ok(()));
+        assert_eq!(commit(&*nodes[1], theirs, NOW).await, Ok(()));
 
         for bytes in [1, 100, 1 << 20] {
             assert_eq!(all(&mut *snapshot, bytes).await, rows, "as it was");
@@ -137,8 +123,8 @@ pub fn a_fenced_store_serves_nobody(database: &dyn Database) {
                 assert_eq!(expired, Err(EngineError::Relocated));
                 let moved = NotApplied::from(EngineError::Relocated);
                 let moved = Err(CommitError::NotApplied(moved));
-                let one = vec![(key("new"), Change::Insert(row("lost")))];
-                let other = (key("newer"), Change::Insert(row("lost")));
+                let one = vec![insert(&key("new"), &row("lost"))];
+                let other = insert(&key("newer"), &row("lost"));
                 for entries in [one.clone(), [one, vec![other]].concat()] {
                     assert_eq!(commit(&**engine, entries, NOW).await, moved);
                 }
@@ -156,18 +142,15 @@ pub fn compacting_changes_nothing(database: &dyn Database) {
             .map(|number| (key(&format!("{number:03}")), row(&"x".repeat(10_000))))
             .collect();
         fill(&*nodes[0], &rows).await;
-        let removed = rows[..50]
-            .iter()
-            .map(|(key, row)| (key.clone(), Change::Remove { at: row.version }));
+        let removed = rows[..50].iter().map(|(key, row)| remove(key, row));
         assert_eq!(commit(&*nodes[1], removed, NOW).await, Ok(()));
         assert_eq!(nodes[0].compact().await, Ok(()));
         for engine in &nodes {
             assert_eq!(all_of(&**engine).await, rows[50..]);
             let (name, row) = (key("after"), row("after"));
-            let entry = [(name.clone(), Change::Insert(row.clone()))];
-            assert_eq!(commit(&**engine, entry, NOW).await, Ok(()));
-            let entry = [(name, Change::Remove { at: row.version })];
-            assert_eq!(commit(&**engine, entry, NOW).await, Ok(()));
+            for entry in [insert(&name, &row), remove(&name, &row)] {
+                assert_eq!(commit(&**engine, [entry], NOW).await, Ok(()));
+            }
         }
     });
 }

@@ -16,10 +16,9 @@ use tokio_postgres::{
 use super::{
     connection::{Connection, not_durable, took_too_long},
     error::{engine_error, is_cancelled, is_contention, is_failed_check, is_lost, is_read_only},
-    millis,
     statements::{BEGIN, Check},
 };
-use crate::{Change, Changes, EngineError, Entry, Row};
+use crate::{Change, Changes, EngineError, Entry, Row, sql::millis};
 
 /// How much of a batch may be in flight, in bytes of keys and bodies, since sent data is buffered in memory once more.
 const WINDOW: usize = 4 << 20;
@@ -206,12 +205,7 @@ fn columns(row: &Row) -> (Binary<'_>, Binary<'_>, Option<i64>) {
 
 /// The memory an entry needs while in flight, with a constant for the overhead.
 fn size(entry: &Entry) -> usize {
-    let body = match &entry.change {
-        Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
-        Change::Reseal { body, .. } => body.len(),
-        Change::Remove { .. } | Change::Require { .. } => 0,
-    };
-    256 + entry.key.as_bytes().len() + body
+    256 + entry.key.as_bytes().len() + entry.change.body_len()
 }
 
 #[derive(Clone, Copy)]

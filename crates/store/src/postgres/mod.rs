@@ -315,11 +315,6 @@ impl Engine for PostgresEngine {
     }
 }
 
-/// A timestamp never exceeds what a signed 64-bit column can store.
-fn millis(timestamp: Timestamp) -> i64 {
-    i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     Changes, CommitError, CommitObserver, EngineError, NotApplied, PoolFigures, SystemEntropy,
-    Timestamp, observer::Observed,
+    Timestamp, observer::Observed, sql::failure_of,
 };
 
 /// The maximum number of attempts for one batch.
@@ -288,13 +288,7 @@ impl Node {
         let nothing = nothing.map_err(|error| EngineError::Other {
             detail: error.to_string(),
         })?;
-        match self.commit_unobserved(&nothing).await {
-            Err(
-                CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error),
-            ) => Err(error),
-            // An empty batch cannot conflict, and is within every limit.
-            _ => Ok(()),
-        }
+        failure_of(self.commit_unobserved(&nothing).await)
     }
 
     pub(super) fn pool_figures(&self) -> PoolFigures {

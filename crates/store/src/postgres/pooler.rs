@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Error, error::SqlState};
 
 use super::{
-    connection::{took_too_long, value},
+    connection::{in_time, value},
     error::engine_error,
 };
 use crate::EngineError;
@@ -67,10 +67,7 @@ async fn answer<T>(
     patience: Duration,
     question: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, EngineError> {
-    timeout(patience, question)
-        .await
-        .map_err(|_| took_too_long("comparing two sessions"))?
-        .map_err(|error| engine_error(&error))
+    in_time(patience, "comparing two sessions", question).await
 }
 
 /// Only a pooler that assigns sessions per statement refuses to begin a transaction.

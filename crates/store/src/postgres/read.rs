@@ -9,19 +9,21 @@
 use std::collections::HashMap;
 
 use deadpool::managed::Object;
-use tokio::time::timeout;
-use tokio_postgres::{SimpleQueryMessage, Statement};
+use tokio::time::{error::Elapsed, timeout};
+use tokio_postgres::{Error, SimpleQueryMessage, Statement};
 
 use super::{
     commit::{Binary, Parameter},
-    connection::{took_too_long, value},
+    connection::{Connector, took_too_long, value},
     error::{engine_error, is_contention, is_lost},
-    millis,
     node::Node,
     pooler::BACKEND,
     statements::Statements,
 };
-use crate::{EngineError, Key, Prefix, Row, Standbys, Timestamp, Version};
+use crate::{
+    EngineError, Key, Prefix, Row, Standbys, Timestamp, Version,
+    sql::{millis, rows, start, timestamp},
+};
 
 /// The maximum number of attempts. A restarted server has closed every connection of the pool, but only the first one
 /// or two are not recognised as closed.
@@ -49,12 +51,9 @@ impl Node {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(Key, Row)>, EngineError> {
-        // The smallest bytes greater than those of `after`: the same with a zero appended.
-        let after = after.map(|key| [key.as_bytes(), &[0]].concat());
-        let after = after.unwrap_or_default();
-        let start = Binary(prefix.start().max(&after));
-        let end = prefix.end();
-        let parameters: [Parameter<'_>; 4] = [&start, &Binary(&end), &millis(now), &rows(limit)];
+        let (start, end) = (start(prefix, after), prefix.end());
+        let (start, end) = (Binary(&start), Binary(&end));
+        let parameters: [Parameter<'_>; 4] = [&start, &end, &millis(now), &rows(limit)];
         let rows = self
             .query(|statements| &statements.scan, &parameters)
             .await?;
@@ -126,27 +125,17 @@ impl Node {
     async fn ask(
         &self,
         question: &str,
-        asking: &'static str,
+        asking: &str,
     ) -> Result<Vec<SimpleQueryMessage>, EngineError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let connection = self.acquire().await?;
             let asked = connection.session.client.simple_query(question);
-            let error = match timeout(self.options.answer_timeout(), asked).await {
-                Ok(Ok(answers)) => return Ok(answers),
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    Object::take(connection).session.give_up();
-                    return Err(took_too_long(asking));
-                }
-            };
-            let is_lost = is_lost(&error);
-            if is_lost {
-                drop(Object::take(connection));
-            }
-            if tries >= TRIES || !is_lost {
-                return Err(engine_error(&error));
+            let answer = timeout(self.options.answer_timeout(), asked).await;
+            match settle(connection, answer, asking)? {
+                Err(error) if tries < TRIES && is_lost(&error) => {}
+                answers => return answers.map_err(|error| engine_error(&error)),
             }
         }
     }
@@ -186,18 +175,9 @@ impl Node {
             "{BACKEND}; LOCK TABLE keyproof_records, keyproof_commits IN ROW EXCLUSIVE MODE NOWAIT"
         );
         let asked = connection.session.client.batch_execute(&question);
-        let error = match timeout(self.options.answer_timeout(), asked).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                Object::take(connection).session.give_up();
-                return Err(took_too_long("asking for a lock"));
-            }
-        };
-        if is_lost(&error) {
-            drop(Object::take(connection));
-        }
-        Err(engine_error(&error))
+        let answer = timeout(self.options.answer_timeout(), asked).await;
+        let locked = settle(connection, answer, "asking for a lock")?;
+        locked.map_err(|error| engine_error(&error))
     }
 
     async fn query(
@@ -213,23 +193,27 @@ impl Node {
                 .session
                 .client
                 .query(statement(&connection.statements), parameters);
-            let error = match timeout(self.options.answer_timeout(), query).await {
-                Ok(Ok(rows)) => return Ok(rows),
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    Object::take(connection).session.give_up();
-                    return Err(took_too_long("reading"));
-                }
-            };
-            let is_lost = is_lost(&error);
-            if is_lost {
-                drop(Object::take(connection));
-            }
-            if tries >= TRIES || !(is_lost || is_contention(&error)) {
-                return Err(engine_error(&error));
+            let answer = timeout(self.options.answer_timeout(), query).await;
+            match settle(connection, answer, "reading")? {
+                Err(error) if tries < TRIES && (is_lost(&error) || is_contention(&error)) => {}
+                rows => return rows.map_err(|error| engine_error(&error)),
             }
         }
     }
+}
+
+/// Takes a connection that cannot be used again out of the pool: one whose answer did not come in time, or that is lost.
+fn settle<T>(
+    connection: Object<Connector>,
+    answer: Result<Result<T, Error>, Elapsed>,
+    asking: &str,
+) -> Result<Result<T, Error>, EngineError> {
+    match &answer {
+        Err(_) => Object::take(connection).session.give_up(),
+        Ok(Err(error)) if is_lost(error) => drop(Object::take(connection)),
+        Ok(_) => {}
+    }
+    answer.map_err(|_| took_too_long(asking))
 }
 
 /// Decodes a row with the columns key, version, body and expiry.
@@ -241,7 +225,7 @@ pub(super) fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineErro
         Row {
             version: version(row, 1)?,
             body: body.into(),
-            expires_at: expires_at.map(|millis| Timestamp::from_millis(millis.unsigned_abs())),
+            expires_at: expires_at.map(timestamp),
         },
     ))
 }
@@ -263,8 +247,4 @@ pub(super) fn corrupt(error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Corrupt {
         detail: error.to_string(),
     }
-}
-
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,7 @@ use tokio_postgres::{Error, Statement, types::Type};
 
 use super::{
     commit::{Binary, Parameter},
-    connection::{Connector, Session, durable, not_durable, took_too_long, value},
+    connection::{Connector, Session, durable, in_time, not_durable, took_too_long, value},
     error::engine_error,
     node::Node,
     read::{corrupt, stored},
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     BoxFuture, EngineError, EngineSnapshot, Key, Row,
     scan::{PAGE_ROWS, SNAPSHOT_PATIENCE},
+    sql::rows,
 };
 
 /// The first statement that reads fixes the state. Between two pages the reader may be busy, for example with writing
@@ -88,10 +89,7 @@ impl Node {
             Err(error) => return Err(error),
         };
         let patience = self.options.answer_timeout();
-        let begun = timeout(patience, begin(held.session())).await;
-        let begun = begun
-            .map_err(|_| took_too_long("reading"))
-            .and_then(|begun| begun.map_err(|error| engine_error(&error)));
+        let begun = in_time(patience, "reading", begin(held.session())).await;
         let (sizes, rows) = match begun {
             Ok(statements) => statements,
             Err(error) => {
@@ -193,16 +191,13 @@ impl PostgresSnapshot {
     ) -> Result<Vec<tokio_postgres::Row>, EngineError> {
         let held = self.held.as_ref().ok_or(EngineError::Closed)?;
         let query = held.session().client.query(statement, parameters);
-        timeout(self.patience, query)
-            .await
-            .map_err(|_| took_too_long("reading"))?
-            .map_err(|error| engine_error(&error))
+        in_time(self.patience, "reading", query).await
     }
 
     /// The key that the page ends with.
     async fn end(&self, after: &[u8], bytes: usize) -> Result<Option<Vec<u8>>, EngineError> {
-        let limit = i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX);
-        let sizes = self.query(&self.sizes, &[&Binary(after), &limit]).await?;
+        let parameters: [Parameter<'_>; 2] = [&Binary(after), &rows(PAGE_ROWS)];
+        let sizes = self.query(&self.sizes, &parameters).await?;
         let (mut end, mut left) = (None, bytes);
         for row in &sizes {
             end = Some(row.try_get(0).map_err(|error| corrupt(&error))?);

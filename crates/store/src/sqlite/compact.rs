@@ -1,12 +1,12 @@
 //! Rare operations, each on its own connection: rewriting the file, so that neither it nor its log contains removed or
 //! replaced data.
 
-use std::{path::Path, thread};
+use std::path::Path;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{Access, SqliteOptions, connect, engine_error};
+use super::{Access, SqliteOptions, connect, engine_error, spawn};
 use crate::EngineError;
 
 /// Runs `work` on its own thread and connection.
@@ -17,18 +17,13 @@ pub(super) async fn on_a_connection(
 ) -> Result<(), EngineError> {
     let (reply, answer) = oneshot::channel();
     let (path, options) = (path.to_owned(), options.clone());
-    thread::Builder::new()
-        .name("keyproof-rare".to_owned())
-        .spawn(move || {
-            let done = connect(&path, &options, Access::ReadWrite)
-                .and_then(|connection| work(&connection))
-                .map_err(engine_error);
-            // There is no receiver if the caller has given up.
-            let _ = reply.send(done);
-        })
-        .map_err(|error| EngineError::Io {
-            detail: format!("no thread: {error}"),
-        })?;
+    spawn("keyproof-rare", move || {
+        let done = connect(&path, &options, Access::ReadWrite)
+            .and_then(|connection| work(&connection))
+            .map_err(engine_error);
+        // There is no receiver if the caller has given up.
+        let _ = reply.send(done);
+    })?;
     answer.await.map_err(|_| EngineError::Closed)?
 }
 

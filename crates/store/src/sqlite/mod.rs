@@ -26,7 +26,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -127,13 +127,9 @@ impl SqliteEngine {
     /// [`OpenError::Engine`] if it cannot be opened or the disk has no room for it.
     pub fn open(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        files::create(path).map_err(|error| EngineError::Io {
-            detail: format!("{}: {error}", path.display()),
-        })?;
+        let failed = |error| io_error(path, &error);
+        files::create(path).map_err(failed)?;
         let (connection, migration) = schema::open(path, options)?;
-        let failed = |error: io::Error| EngineError::Io {
-            detail: format!("{}: {error}", path.display()),
-        };
         // All three files exist, and stay as long as this connection.
         let identities = Arc::new(Identities::of(path).map_err(failed)?);
         files::sync_log(path).map_err(failed)?;
@@ -339,6 +335,13 @@ fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Re
     Ok(connection)
 }
 
+/// The error of the file at `path`.
+fn io_error(path: &Path, error: &io::Error) -> EngineError {
+    EngineError::Io {
+        detail: format!("{}: {error}", path.display()),
+    }
+}
+
 fn engine_error(error: rusqlite::Error) -> EngineError {
     use rusqlite::{Error, ErrorCode};
 
@@ -370,26 +373,23 @@ fn engine_error(error: rusqlite::Error) -> EngineError {
     }
 }
 
-/// A timestamp never exceeds what a signed 64-bit column can store.
-fn millis(timestamp: Timestamp) -> i64 {
-    i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        // SQLite needs little stack, and so does our code: no recursion, no large locals.
+        .stack_size(512 * 1024)
+        .spawn(run)
+        .map_err(|error| EngineError::Io {
+            detail: format!("no thread: {error}"),
+        })
 }
 
 /// The engine's threads, which end once their queues are closed and empty.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Threads {
     handles: Vec<JoinHandle<()>>,
-    /// Each thread holds a sender until it ends.
+    /// Each thread holds a receiver until it ends.
     alive: tokio::sync::watch::Sender<()>,
-}
-
-impl Default for Threads {
-    fn default() -> Self {
-        Self {
-            handles: Vec::new(),
-            alive: tokio::sync::watch::Sender::new(()),
-        }
-    }
 }
 
 impl Threads {
@@ -399,18 +399,11 @@ impl Threads {
         run: impl FnOnce() + Send + 'static,
     ) -> Result<(), EngineError> {
         let alive = self.alive.subscribe();
-        let handle = std::thread::Builder::new()
-            .name(name.to_owned())
-            // SQLite needs little stack, and so does our code: no recursion, no large locals.
-            .stack_size(512 * 1024)
-            .spawn(move || {
-                run();
-                drop(alive);
-            })
-            .map_err(|error| EngineError::Io {
-                detail: format!("no thread: {error}"),
-            })?;
-        self.handles.push(handle);
+        let handle = spawn(name, move || {
+            run();
+            drop(alive);
+        });
+        self.handles.push(handle?);
         Ok(())
     }
 

@@ -15,9 +15,11 @@ use tokio::sync::oneshot;
 
 use super::{
     Access, SqliteOptions, Threads, cache::Cache, connect, engine_error, files, log_index::State,
-    millis,
 };
-use crate::{EngineError, Key, Prefix, Reading, Row, Timestamp, Version};
+use crate::{
+    EngineError, Key, Prefix, Reading, Row, Timestamp, Version,
+    sql::{millis, rows, start, timestamp},
+};
 
 /// Includes expired rows, which are worth caching.
 const GET: &str = "SELECT version, body, expires_at FROM records WHERE key = ?1";
@@ -115,14 +117,9 @@ impl Readers {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(Key, Row)>, EngineError> {
-        // The smallest bytes greater than those of `after`: the same with a zero appended.
-        let after = after
-            .map(|key| [key.as_bytes(), &[0]].concat())
-            .unwrap_or_default();
         // A scan that continues after a key does not read the whole prefix.
-        let whole = after.is_empty().then(|| prefix.clone());
-        let start = after.max(prefix.start().to_vec());
-        let end = prefix.end();
+        let whole = after.is_none().then(|| prefix.clone());
+        let (start, end) = (start(prefix, after), prefix.end());
         self.run(move |reader| {
             let found = reader
                 .connection
@@ -307,9 +304,7 @@ pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
         version: Version::from_bytes(row.get(0)?),
         body: row.get::<_, Vec<u8>>(1)?.into(),
-        expires_at: row
-            .get::<_, Option<i64>>(2)?
-            .map(|millis| Timestamp::from_millis(millis.unsigned_abs())),
+        expires_at: row.get::<_, Option<i64>>(2)?.map(timestamp),
     })
 }
 
@@ -318,10 +313,6 @@ pub(super) fn key(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Ke
     Key::from_bytes(bytes).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, error.into())
     })
-}
-
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

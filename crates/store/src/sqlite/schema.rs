@@ -18,7 +18,7 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{Access, SqliteOptions, connect, engine_error, files};
+use super::{Access, SqliteOptions, connect, engine_error, files, io_error};
 use crate::{EngineError, Entropy, Migration, OpenError, SystemEntropy};
 
 /// A new file's layout.
@@ -167,9 +167,7 @@ fn find_room(path: &Path, transaction: &Transaction<'_>) -> Result<(), OpenError
     };
     let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
     let used = pages.saturating_mul(number("page_size")?);
-    let free = files::free_room(path).map_err(|error| EngineError::Io {
-        detail: format!("{}: {error}", path.display()),
-    })?;
+    let free = files::free_room(path).map_err(|error| io_error(path, &error))?;
     check_room(used, free).map_err(OpenError::from)
 }
 

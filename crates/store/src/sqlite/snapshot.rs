@@ -1,14 +1,14 @@
 //! One state of the file, read by its own thread as long as the snapshot exists.
 
-use std::{path::Path, sync::mpsc, thread, time::Duration};
+use std::{path::Path, sync::mpsc, time::Duration};
 
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use super::{
-    Access, SqliteOptions, connect, engine_error, files,
+    Access, SqliteOptions, connect, engine_error, files, io_error,
     readers::{key, stored},
-    schema,
+    schema, spawn,
 };
 use crate::{
     BoxFuture, EngineError, EngineSnapshot, Key, Row,
@@ -61,20 +61,14 @@ impl SqliteSnapshot {
         let (queue, wanted) = mpsc::channel();
         let (begun, is_begun) = oneshot::channel();
         let (path, options) = (path.to_owned(), options.clone());
-        thread::Builder::new()
-            .name("keyproof-scan".to_owned())
-            .stack_size(512 * 1024)
-            .spawn(move || match fix(&path, &options) {
-                Ok((connection, sql)) => {
-                    // If the caller has given up, it requests no page either.
-                    let _ = begun.send(Ok(()));
-                    serve(connection, &sql, &wanted, patience);
-                }
-                Err(error) => drop(begun.send(Err(error))),
-            })
-            .map_err(|error| EngineError::Io {
-                detail: format!("no thread: {error}"),
-            })?;
+        spawn("keyproof-scan", move || match fix(&path, &options) {
+            Ok((connection, sql)) => {
+                // If the caller has given up, it requests no page either.
+                let _ = begun.send(Ok(()));
+                serve(connection, &sql, &wanted, patience);
+            }
+            Err(error) => drop(begun.send(Err(error))),
+        })?;
         is_begun.await.map_err(|_| EngineError::Closed)??;
         Ok(Self { queue })
     }
@@ -119,9 +113,7 @@ fn fix_moved(path: &Path, options: &SqliteOptions) -> Result<(Connection, String
         });
     }
     // The process that moved them may have been killed before its sync, and the records read here are treated as final.
-    files::sync_log(path).map_err(|error| EngineError::Io {
-        detail: format!("{}: {error}", path.display()),
-    })?;
+    files::sync_log(path).map_err(|error| io_error(path, &error))?;
     Ok((connection, page_of(schema::MOVED)))
 }
 

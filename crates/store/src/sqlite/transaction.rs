@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, ErrorCode, Statement, params};
 
-use super::{engine_error, millis};
-use crate::{Change, Changes, EngineError, Entry, Row, Timestamp};
+use super::engine_error;
+use crate::{Change, Changes, EngineError, Entry, Timestamp, sql::millis};
 
 pub(super) enum Work {
     Batch(Changes),
@@ -26,11 +26,7 @@ impl Work {
             Self::Probe { size } => return *size,
         };
         let entries = changes.entries().iter();
-        let bytes = entries.map(|entry| match &entry.change {
-            Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
-            Change::Reseal { body, .. } => body.len(),
-            Change::Remove { .. } | Change::Require { .. } => 0,
-        });
+        let bytes = entries.map(|entry| entry.change.body_len());
         bytes.fold(PAGE, |sum, len| sum + PAGE + len as u64)
     }
 }
@@ -213,29 +209,22 @@ impl<'c> Transactions<'c> {
     fn apply_entry(&mut self, entry: &Entry, now: Timestamp) -> rusqlite::Result<bool> {
         let (key, now) = (entry.key.as_bytes(), millis(now));
         let changed = match &entry.change {
-            Change::Insert(Row {
-                version,
-                body,
-                expires_at,
-            }) => {
-                let expires_at = expires_at.map(millis);
+            Change::Insert(row) => {
+                let (version, expires_at) = (row.version.as_bytes(), row.expires_at.map(millis));
                 self.insert
-                    .execute(params![key, version.as_bytes(), &**body, expires_at, now])?
+                    .execute(params![key, version, &*row.body, expires_at, now])?
             }
             Change::Remove { at } => self.remove.execute(params![key, at.as_bytes()])?,
-            Change::Replace {
-                at,
-                row:
-                    Row {
-                        version,
-                        body,
-                        expires_at,
-                    },
-            } => {
-                let expires_at = expires_at.map(millis);
-                let (at, version) = (at.as_bytes(), version.as_bytes());
-                self.replace
-                    .execute(params![key, at, version, &**body, expires_at, now])?
+            Change::Replace { at, row } => {
+                let (version, expires_at) = (row.version.as_bytes(), row.expires_at.map(millis));
+                self.replace.execute(params![
+                    key,
+                    at.as_bytes(),
+                    version,
+                    &*row.body,
+                    expires_at,
+                    now
+                ])?
             }
             Change::Require { at } => {
                 return self.require.exists(params![key, at.as_bytes(), now]);
@@ -275,7 +264,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{Key, SystemEntropy, Version, sqlite::schema};
+    use crate::{Key, Row, SystemEntropy, Version, sqlite::schema};
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 

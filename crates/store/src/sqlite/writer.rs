@@ -22,7 +22,10 @@ use super::{
     identity::Identities,
     transaction::{Failure, Outcome, Transactions, Work},
 };
-use crate::{Changes, CommitError, CommitObserver, EngineError, NotApplied, observer::Observed};
+use crate::{
+    Changes, CommitError, CommitObserver, EngineError, NotApplied, observer::Observed,
+    sql::failure_of,
+};
 
 /// The maximum number of batches in one transaction.
 const GROUP: usize = 256;
@@ -157,16 +160,6 @@ impl Writer {
     }
 }
 
-/// Returns the failure of work that cannot conflict and is within every limit.
-fn failure_of(outcome: Result<(), CommitError>) -> Result<(), EngineError> {
-    match outcome {
-        Err(CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error)) => {
-            Err(error)
-        }
-        _ => Ok(()),
-    }
-}
-
 struct Thread {
     path: PathBuf,
     options: SqliteOptions,
@@ -218,7 +211,7 @@ impl Thread {
         self.has_written.store(false, Ordering::Relaxed);
         let mut begun = None;
         let outcome = transactions.run(group.iter().map(|(work, _)| work), || {
-            begun = Some(self.cache.begun());
+            begun = self.cache.begun();
         });
         let ended = match &outcome {
             Err(_) => Ended::Unknown,

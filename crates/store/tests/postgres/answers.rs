@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::{
-    Change, CommitError, Engine, EngineError, Key, NotApplied, Row, Version,
+    Change, CommitError, Engine, EngineError, Key, NotApplied,
     postgres::{PostgresEngine, PostgresOptions},
 };
 use tokio_postgres::Client;
 
 use super::{
-    database::{Database, body, changes, commit, frugal, insert, key, parse, row, until},
+    database::{
+        Database, body, changes, commit, frugal, insert, key, number, parse, refusal, row, until,
+    },
     proxy::Proxy,
     workload::keep_a_log,
 };
@@ -39,11 +41,7 @@ fn one() -> PostgresOptions {
 }
 
 async fn written(back_door: &Client) -> i64 {
-    back_door
-        .query_one("SELECT count(*) FROM log", &[])
-        .await
-        .unwrap()
-        .get(0)
+    number(back_door, "SELECT count(*) FROM log").await
 }
 
 fn batch(of: usize) -> Vec<(Key, Change)> {
@@ -141,18 +139,11 @@ async fn a_single_statement_that_was_cancelled_is_asked_about() {
             'BEGIN RAISE EXCEPTION USING ERRCODE = ''57014'', MESSAGE = ''cancelled''; END';
         CREATE TRIGGER cancelled AFTER INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION cancelled()";
     back_door.batch_execute(cancelled).await.unwrap();
-    let outcome = commit(&engine, [insert("in time", "a")]).await;
-    let is_busy = matches!(
-        outcome,
-        Err(CommitError::NotApplied(NotApplied::Engine(
-            EngineError::Busy { .. }
-        )))
-    );
-    assert!(is_busy, "{outcome:?}");
+    let refused = refusal(commit(&engine, [insert("in time", "a")]).await);
+    assert!(matches!(refused, EngineError::Busy { .. }), "{refused:?}");
     assert_eq!(written(&back_door).await, 1);
     let asked = "SELECT count(*) FROM keyproof_commits WHERE NOT applied";
-    let asked: i64 = back_door.query_one(asked, &[]).await.unwrap().get(0);
-    assert_eq!(asked, 1);
+    assert_eq!(number(&back_door, asked).await, 1);
 }
 
 /// Everything else is sent along with `BEGIN`, and must not take effect without it.
@@ -164,42 +155,18 @@ async fn a_transaction_that_was_not_begun_applies_nothing() {
     commit(&engine, [(key("kept"), Change::Insert(kept.clone()))])
         .await
         .unwrap();
-    let named = async || -> i64 {
-        let named = "SELECT count(*) FROM keyproof_commits";
-        back_door.query_one(named, &[]).await.unwrap().get(0)
-    };
+    let named = async || number(&back_door, "SELECT count(*) FROM keyproof_commits").await;
     let before = (written(&back_door).await, named().await);
-    let changed = Row {
-        version: Version::from_bytes([1; 16]),
-        ..row("changed")
-    };
+    let (at, row) = (kept.version, row("changed"));
+    let of_kept = |change| (key("kept"), change);
     for batch in [
         vec![insert("a", "a"), insert("b", "b")],
-        vec![
-            insert("a", "a"),
-            (
-                key("kept"),
-                Change::Replace {
-                    at: kept.version,
-                    row: changed,
-                },
-            ),
-        ],
-        vec![
-            insert("a", "a"),
-            (key("kept"), Change::Remove { at: kept.version }),
-        ],
-        vec![
-            (key("kept"), Change::Require { at: kept.version }),
-            insert("z", "z"),
-        ],
+        vec![insert("a", "a"), of_kept(Change::Replace { at, row })],
+        vec![insert("a", "a"), of_kept(Change::Remove { at })],
+        vec![of_kept(Change::Require { at }), insert("z", "z")],
     ] {
         proxy.misspell("BEGIN");
-        let outcome = commit(&engine, batch.clone()).await;
-        assert!(
-            matches!(outcome, Err(CommitError::NotApplied(NotApplied::Engine(_)))),
-            "{outcome:?}"
-        );
+        refusal(commit(&engine, batch).await);
         assert_eq!((written(&back_door).await, named().await), before);
         assert_eq!(body(&engine, "kept").await, Some("kept".to_owned()));
     }
@@ -292,16 +259,8 @@ async fn a_database_that_is_not_there_applies_nothing_and_is_not_ready() {
         ),
         "{outcome:?}"
     );
-    let outcome = commit(&engine, [insert("b", "b")]).await;
-    assert!(
-        matches!(
-            outcome,
-            Err(CommitError::NotApplied(NotApplied::Engine(
-                EngineError::Io { .. }
-            )))
-        ),
-        "{outcome:?}"
-    );
+    let refused = refusal(commit(&engine, [insert("b", "b")]).await);
+    assert!(matches!(refused, EngineError::Io { .. }), "{refused:?}");
     assert!(matches!(engine.ready().await, Err(EngineError::Io { .. })));
     database.server.restart().unwrap();
     assert_eq!(engine.ready().await, Ok(()));
@@ -365,8 +324,7 @@ async fn closing_waits_for_what_is_under_way() {
     }
     let back_door = database.back_door().await;
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let left: i64 = back_door.query_one(left, &[]).await.unwrap().get(0);
-    assert_eq!(left, 0, "connections");
+    assert_eq!(number(&back_door, left).await, 0, "connections");
     assert_eq!(
         commit(&engine, []).await,
         Err(CommitError::NotApplied(EngineError::Closed.into()))

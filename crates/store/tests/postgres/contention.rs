@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient};
 
 use super::database::{
-    Database, NOW, body, changes, commit, frugal, in_time, insert, key, parse, row, until,
+    Database, NOW, body, changes, commit, frugal, in_time, insert, key, number, parse, row, until,
 };
 
 fn is_busy(outcome: &Result<(), CommitError>) -> bool {
@@ -31,7 +31,7 @@ async fn somebody_waits(back_door: &impl GenericClient) {
 async fn waiting_for_locks(back_door: &impl GenericClient) -> i64 {
     let count = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    back_door.query_one(count, &[]).await.unwrap().get(0)
+    number(back_door, count).await
 }
 
 /// A new record, locked by a transaction until it is rolled back.
@@ -119,11 +119,7 @@ async fn a_deadlock_is_tried_again() {
     assert_eq!(body(&engine, "a").await, Some("replaced".to_owned()));
     assert_eq!(body(&engine, "b").await, Some("replaced".to_owned()));
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    until(async || {
-        let deadlocks: i64 = back_door.query_one(deadlocks, &[]).await.unwrap().get(0);
-        deadlocks == 1
-    })
-    .await;
+    until(async || number(&back_door, deadlocks).await == 1).await;
 }
 
 /// Makes every insert fail to serialise until it has been tried this many times.
@@ -248,19 +244,10 @@ async fn a_commit_waits_no_longer_for_a_connection_than_it_may_take() {
     until(async || engine.is_empty().await == Ok(true)).await;
 }
 
-/// Batches that require a record share a lock; with exclusive locks each would wait for the one before.
 #[tokio::test]
 async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_comes_free() {
     let database = Database::new();
-    let role = format!("few_{}", database.name());
-    let superuser = database.back_door().await;
-    let limited = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 2;
-         GRANT ALL ON SCHEMA public TO {role}"
-    );
-    superuser.batch_execute(&limited).await.unwrap();
-    let (_, place) = database.url.split_once('@').unwrap();
-    let url = parse(&format!("postgres://{role}:few@{place}"));
+    let url = parse(&database.url_limited_to(2).await);
     let mut options = frugal();
     options.lock_timeout = Duration::from_secs(60);
     options.statement_timeout = Duration::from_secs(60);
@@ -318,6 +305,7 @@ async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_come
     }
 }
 
+/// Batches that require a record share a lock; with exclusive locks each would wait for the one before.
 #[tokio::test]
 async fn those_who_require_one_record_do_not_wait_for_each_other() {
     let database = Database::new();

@@ -4,11 +4,12 @@ use std::{panic::Location, sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::{
-    Change, Changes, CommitError, Engine, Key, Row, SystemEntropy, Timestamp, Version,
+    Change, Changes, CommitError, Engine, EngineError, Key, NotApplied, Row, SystemEntropy,
+    Timestamp, Version,
     postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
 };
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, GenericClient, NoTls};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -48,9 +49,30 @@ impl<S: AsRef<Postgres>> Database<S> {
         client
     }
 
+    /// The database's URL for a new role that may have this many connections.
+    pub(crate) async fn url_limited_to(&self, connections: usize) -> String {
+        let role = format!("limited_{}", self.name());
+        let limited = format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'limited' CONNECTION LIMIT {connections};
+             GRANT ALL ON SCHEMA public TO {role}"
+        );
+        self.back_door()
+            .await
+            .batch_execute(&limited)
+            .await
+            .unwrap();
+        let (_, place) = self.url.split_once('@').unwrap();
+        format!("postgres://{role}:limited@{place}")
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap()
     }
+}
+
+/// The only number that a query returns.
+pub(crate) async fn number(client: &impl GenericClient, query: &str) -> i64 {
+    client.query_one(query, &[]).await.unwrap().get(0)
 }
 
 pub(crate) fn parse(url: &str) -> PostgresUrl {
@@ -89,6 +111,15 @@ pub(crate) async fn commit(
     entries: impl IntoIterator<Item = (Key, Change)>,
 ) -> Result<(), CommitError> {
     engine.commit(changes(entries)).await
+}
+
+/// The engine's error, because of which nothing was applied.
+#[track_caller]
+pub(crate) fn refusal(outcome: Result<(), CommitError>) -> EngineError {
+    match outcome {
+        Err(CommitError::NotApplied(NotApplied::Engine(error))) => error,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(crate) async fn body(engine: &dyn Engine, name: &str) -> Option<String> {

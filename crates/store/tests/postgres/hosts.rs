@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    database::{Database, NOW, body, commit, frugal, insert, key, parse, until},
+    database::{Database, NOW, body, commit, frugal, insert, key, number, parse, until},
     proxy::Proxy,
     standby::wait_for,
 };
@@ -213,7 +213,7 @@ async fn idle_connections_to_a_former_leader_are_not_used_again() {
     // The server notices a little later that connections have closed.
     until(async || {
         let count = format!("SELECT count(*) {ours}");
-        let count: i64 = back_door.query_one(&count, &[]).await.unwrap().get(0);
+        let count = number(&back_door, &count).await;
         usize::try_from(count) == Ok(engine.pool().unwrap().open)
     })
     .await;

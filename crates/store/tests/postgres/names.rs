@@ -2,11 +2,10 @@
 
 use keyproof_store::Engine;
 
-use super::database::{Database, commit, insert, until};
+use super::database::{Database, commit, insert, number, until};
 
 async fn names(back_door: &tokio_postgres::Client) -> i64 {
-    let count = "SELECT count(*) FROM keyproof_commits";
-    back_door.query_one(count, &[]).await.unwrap().get(0)
+    number(back_door, "SELECT count(*) FROM keyproof_commits").await
 }
 
 #[tokio::test]

@@ -144,16 +144,7 @@ async fn a_pooler_of_sessions_with_one_place_is_good_for_one_connection() {
 #[tokio::test]
 async fn a_server_with_one_place_left_is_good_for_one_connection() {
     let database = Database::new();
-    let name = database.name();
-    let role = format!("single_{name}");
-    let back_door = database.back_door().await;
-    let limited = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD 'single' CONNECTION LIMIT 1;
-         GRANT ALL ON SCHEMA public TO {role}"
-    );
-    back_door.batch_execute(&limited).await.unwrap();
-    let (_, place) = database.url.split_once('@').unwrap();
-    works_with_one_connection(&format!("postgres://{role}:single@{place}")).await;
+    works_with_one_connection(&database.url_limited_to(1).await).await;
 }
 
 #[tokio::test]

@@ -7,11 +7,14 @@ use std::{
 
 use keyproof_peer_postgres::{Postgres, Setup};
 use keyproof_store::{
-    CommitError, CommitObserver, Engine, EngineError, NotApplied, OpenError,
+    CommitError, CommitObserver, Engine, EngineError, OpenError,
     postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
 };
 
-use super::database::{Database, body, changes, commit, frugal, insert, parse, until};
+use super::{
+    database::{Database, body, changes, commit, frugal, insert, number, parse, refusal, until},
+    standby::wait_for,
+};
 
 #[tokio::test]
 async fn the_session_is_ours_whatever_the_database_says() {
@@ -83,20 +86,7 @@ async fn a_commit_that_its_standby_did_not_confirm_is_not_acknowledged() {
     options.commit_timeout = Duration::from_secs(6);
     let engine = database.open_with(&options).await;
     let back_door = database.back_door().await;
-    let standby = async |name: &str| {
-        // This connection itself must not wait for it.
-        back_door
-            .batch_execute("SET synchronous_commit = local")
-            .await
-            .unwrap();
-        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
-        back_door.batch_execute(&set).await.unwrap();
-        back_door
-            .batch_execute("SELECT pg_reload_conf()")
-            .await
-            .unwrap();
-    };
-    standby("nowhere").await;
+    wait_for(&back_door, "nowhere").await;
     let waiting =
         "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     for batch in [
@@ -104,22 +94,14 @@ async fn a_commit_that_its_standby_did_not_confirm_is_not_acknowledged() {
         vec![insert("b", "b"), insert("c", "c")],
     ] {
         let commit = engine.commit(changes(batch));
-        until(async || {
-            back_door
-                .query_one(waiting, &[])
-                .await
-                .unwrap()
-                .get::<_, i64>(0)
-                > 0
-        })
-        .await;
+        until(async || number(&back_door, waiting).await > 0).await;
         let outcome = commit.await;
         assert!(
             matches!(outcome, Err(CommitError::Unknown(_))),
             "{outcome:?}"
         );
     }
-    standby("").await;
+    wait_for(&back_door, "").await;
     until(async || commit(&engine, [insert("d", "d")]).await == Ok(())).await;
 }
 
@@ -157,14 +139,8 @@ async fn a_server_that_takes_no_writes_is_not_ready() {
     let is_io = |outcome: &Result<(), EngineError>| matches!(outcome, Err(EngineError::Io { .. }));
     read_only("on").await;
     until(async || is_io(&engine.ready().await)).await;
-    let outcome = commit(&engine, [insert("b", "b")]).await;
-    let refused = matches!(
-        outcome,
-        Err(CommitError::NotApplied(NotApplied::Engine(
-            EngineError::Io { .. }
-        )))
-    );
-    assert!(refused, "{outcome:?}");
+    let refused = refusal(commit(&engine, [insert("b", "b")]).await);
+    assert!(matches!(refused, EngineError::Io { .. }), "{refused:?}");
     let opened = PostgresEngine::open(&parse(&database.url), &frugal()).await;
     assert!(matches!(
         opened,
@@ -189,14 +165,8 @@ async fn a_server_whose_disk_is_full_is_not_ready_until_a_write_succeeds() {
         vec![insert("a", "a")],
         vec![insert("a", "a"), insert("b", "b")],
     ] {
-        let outcome = commit(&engine, batch).await;
-        let is_full = matches!(
-            outcome,
-            Err(CommitError::NotApplied(NotApplied::Engine(
-                EngineError::Full { .. }
-            )))
-        );
-        assert!(is_full, "{outcome:?}");
+        let refused = refusal(commit(&engine, batch).await);
+        assert!(matches!(refused, EngineError::Full { .. }), "{refused:?}");
     }
     assert!(matches!(
         engine.ready().await,

@@ -11,7 +11,9 @@ use keyproof_store::{
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, parse, until};
+use super::database::{
+    Database, NOW, body, changes, commit, frugal, insert, key, number, parse, until,
+};
 
 const STANDBY: &str = "standby1";
 
@@ -42,7 +44,7 @@ pub(crate) async fn wait_for(back_door: &Client, standbys: &str) {
 
 pub(crate) async fn waiting(back_door: &Client) -> i64 {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    back_door.query_one(waiting, &[]).await.unwrap().get(0)
+    number(back_door, waiting).await
 }
 
 /// Options with timeouts short enough for a test.
@@ -185,11 +187,7 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
     until(async || waiting(&back_door).await == 0).await;
     let sessions = "SELECT count(*) FROM pg_stat_activity
         WHERE application_name = 'keyproof' AND backend_type = 'client backend'";
-    until(async || {
-        let left: i64 = back_door.query_one(sessions, &[]).await.unwrap().get(0);
-        left == 0
-    })
-    .await;
+    until(async || number(&back_door, sessions).await == 0).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use keyproof_store::{Change, CommitError, Engine, Key, NotApplied, Prefix, Row};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_postgres::Client;
 
-use super::database::{NOW, changes, in_time, key, row};
+use super::database::{NOW, changes, in_time, key, number, row};
 
 /// Logs every version that the database writes, in the transaction that writes it.
 pub(crate) async fn keep_a_log(back_door: &Client) {
@@ -100,7 +100,7 @@ impl Workload {
             assert_eq!(model.get(&key), Some(&row), "{key}");
         }
         let twice = "SELECT count(*) FROM (SELECT 1 FROM log GROUP BY version HAVING count(*) > 1) AS twice";
-        let twice: i64 = back_door.query_one(twice, &[]).await.unwrap().get(0);
+        let twice = number(back_door, twice).await;
         assert_eq!(twice, 0, "versions that were written twice");
         tally
     }

@@ -7,7 +7,7 @@ mod rebuild;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,8 +29,36 @@ fn folder() -> TempDir {
     TempDir::new().expect("a temporary directory")
 }
 
+/// The place of a store, and the directory that is deleted with the test.
+fn place() -> (TempDir, PathBuf) {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    (folder, path)
+}
+
 fn open(path: &Path) -> Result<SqliteEngine, OpenError> {
     SqliteEngine::open(path, &SqliteOptions::default())
+}
+
+/// Opens the store from several threads at once.
+fn open_at_once(path: &Path, count: usize) -> Vec<SqliteEngine> {
+    std::thread::scope(|scope| {
+        let openers: Vec<_> = (0..count)
+            .map(|_| scope.spawn(move || open(path)))
+            .collect();
+        openers
+            .into_iter()
+            .map(|opener| opener.join().expect("no panic").expect("one store for all"))
+            .collect()
+    })
+}
+
+/// A connection that has the write lock.
+fn locked(path: &Path) -> Connection {
+    let other = Connection::open(path).expect("the same file");
+    let begun = other.execute_batch("BEGIN IMMEDIATE");
+    begun.expect("nobody else writes");
+    other
 }
 
 fn row(body: &str) -> Row {
@@ -55,6 +83,11 @@ async fn commit(
         .await
 }
 
+async fn put(engine: &dyn Engine, key: &Key, body: &str) {
+    let inserted = commit(engine, [insert(key, body)]).await;
+    inserted.expect("it is new, and nothing is in the way");
+}
+
 async fn bodies(engine: &dyn Engine) -> Vec<(Key, String)> {
     let rows = engine
         .scan(&Prefix::all(), None, usize::MAX, NOW)
@@ -73,9 +106,7 @@ async fn nobody_else_can_read_what_it_creates() {
     let folder = folder();
     let directory = folder.path().join("state/keyproof");
     let engine = open(&directory.join("store.db")).expect("a new store");
-    commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
-        .await
-        .expect("it is new");
+    put(&engine, &Key::new("a", ["a"]), "a").await;
     let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
     assert_eq!(mode(&folder.path().join("state")), 0o700);
     assert_eq!(mode(&directory), 0o700);
@@ -116,8 +147,7 @@ fn another_programs_file_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn a_schema_one_ahead_is_served_and_two_ahead_is_refused() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let migration = open(&path).expect("a new store").migration();
     assert_eq!((migration.from, migration.to), (0, 2));
     let set = |schema: u32| {
@@ -129,9 +159,7 @@ async fn a_schema_one_ahead_is_served_and_two_ahead_is_refused() {
     set(3);
     let engine = open(&path).expect("the next release's schema");
     assert_eq!(engine.migration(), Migration { from: 3, to: 3 });
-    commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
-        .await
-        .expect("it is new");
+    put(&engine, &Key::new("a", ["a"]), "a").await;
     engine.close().await;
     set(4);
     assert_eq!(
@@ -168,20 +196,9 @@ async fn many_may_create_one_store_at_once() {
     for _ in 0..10 {
         let folder = folder();
         let path = folder.path().join("new/store.db");
-        let openers: Vec<_> = (0..8)
-            .map(|_| {
-                let path = path.clone();
-                std::thread::spawn(move || open(&path))
-            })
-            .collect();
-        let engines: Vec<_> = openers
-            .into_iter()
-            .map(|opener| opener.join().expect("no panic").expect("one store for all"))
-            .collect();
+        let engines = open_at_once(&path, 8);
         for (at, engine) in engines.iter().enumerate() {
-            commit(engine, [insert(&Key::new("a", [format!("{at}")]), "a")])
-                .await
-                .expect("it is new");
+            put(engine, &Key::new("a", [format!("{at}")]), "a").await;
         }
         for engine in &engines {
             assert_eq!(bodies(engine).await.len(), 8, "each sees what all wrote");
@@ -191,15 +208,11 @@ async fn many_may_create_one_store_at_once() {
 
 #[tokio::test]
 async fn waits_for_another_writer_and_then_says_busy() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let mut options = SqliteOptions::default();
     options.busy_timeout = Duration::from_millis(50);
     let engine = SqliteEngine::open(&path, &options).expect("a new store");
-    let other = Connection::open(&path).expect("the same file");
-    other
-        .execute_batch("BEGIN IMMEDIATE")
-        .expect("nobody else writes");
+    let other = locked(&path);
 
     let (a, b) = (Key::new("a", ["a"]), Key::new("a", ["b"]));
     let busy = commit(&engine, [insert(&a, "a")]).await;
@@ -224,7 +237,7 @@ async fn waits_for_another_writer_and_then_says_busy() {
         Ok(()),
         "finds out by itself that it can again"
     );
-    commit(&engine, [insert(&b, "b")]).await.expect("it is new");
+    put(&engine, &b, "b").await;
     assert_eq!(bodies(&engine).await, [(b, "b".to_owned())]);
 }
 
@@ -232,17 +245,13 @@ async fn waits_for_another_writer_and_then_says_busy() {
 /// can notice.
 #[tokio::test]
 async fn a_store_whose_lock_somebody_keeps_is_not_ready_long_before_a_change_fails_of_it() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let mut options = SqliteOptions::default();
     options.busy_timeout = Duration::from_secs(600);
     let engine = SqliteEngine::open(&path, &options).expect("a new store");
     assert_eq!(engine.ready().await, Ok(()));
-    let other = Connection::open(&path).expect("the same file");
     for _ in 0..2 {
-        other
-            .execute_batch("BEGIN IMMEDIATE")
-            .expect("nobody else writes");
+        let other = locked(&path);
         let ready = engine.ready().await;
         assert!(matches!(ready, Err(EngineError::Busy { .. })), "{ready:?}");
         assert_eq!(bodies(&engine).await, [], "it can be read from");
@@ -253,8 +262,7 @@ async fn a_store_whose_lock_somebody_keeps_is_not_ready_long_before_a_change_fai
 
 #[tokio::test(flavor = "multi_thread")]
 async fn judges_by_what_the_writer_that_it_waited_for_left() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let engine = Arc::new(open(&path).expect("a new store"));
     let (a, b) = (Key::new("a", ["a"]), Key::new("a", ["b"]));
     let kept = row("kept");
@@ -266,10 +274,7 @@ async fn judges_by_what_the_writer_that_it_waited_for_left() {
     .await
     .expect("they are new");
 
-    let other = Connection::open(&path).expect("the same file");
-    other
-        .execute_batch("BEGIN IMMEDIATE")
-        .expect("nobody else writes");
+    let other = locked(&path);
     other
         .execute("DELETE FROM records WHERE key = ?1", [b.as_bytes()])
         .expect("it is there");
@@ -290,8 +295,7 @@ async fn judges_by_what_the_writer_that_it_waited_for_left() {
 
 #[tokio::test]
 async fn closing_finishes_what_was_queued() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let engine = Arc::new(open(&path).expect("a new store"));
     let mut commits = JoinSet::new();
     for at in 0..2_000 {
@@ -323,8 +327,7 @@ async fn closing_finishes_what_was_queued() {
 
 #[tokio::test]
 async fn a_commit_whose_caller_has_gone_is_applied() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let engine = open(&path).expect("a new store");
     let key = Key::new("a", ["a"]);
     {
@@ -352,8 +355,7 @@ fn futures_poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Outp
 
 #[tokio::test]
 async fn damage_is_an_error() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let engine = open(&path).expect("a new store");
     Connection::open(&path)
         .and_then(|connection| {
@@ -400,8 +402,7 @@ fn child() {
 
 #[tokio::test]
 async fn acknowledged_writes_survive_a_kill() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let mut acknowledged = Vec::new();
     for round in 0..5 {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
@@ -466,8 +467,7 @@ impl CommitObserver for Groups {
 
 #[tokio::test]
 async fn an_observer_is_told_each_group_before_its_callers() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let mut options = SqliteOptions::default();
     options.busy_timeout = Duration::ZERO;
     let engine = Arc::new(SqliteEngine::open(&path, &options).expect("a new store"));
@@ -475,15 +475,11 @@ async fn an_observer_is_told_each_group_before_its_callers() {
     let engines: [Arc<dyn Engine>; 2] = [engine.clone(), Arc::new(MemoryEngine::new())];
     for engine in engines {
         let key = Key::new("thing", ["a"]);
-        commit(&*engine, [insert(&key, "unseen")])
-            .await
-            .expect("a commit");
+        put(&*engine, &key, "unseen").await;
         engine.observe(groups.clone());
         assert_eq!(groups.take(), Vec::<Vec<_>>::new());
         let other = Key::new("thing", ["b"]);
-        commit(&*engine, [insert(&other, "applied")])
-            .await
-            .expect("a commit");
+        put(&*engine, &other, "applied").await;
         assert_eq!(groups.take(), [[Ok(())]]);
         let conflict = commit(&*engine, [insert(&other, "again")]).await;
         assert_eq!(conflict, Err(CommitError::Conflict { entry: 0 }));
@@ -503,8 +499,7 @@ async fn an_observer_is_told_each_group_before_its_callers() {
     assert!(told.len() < 500, "{}", told.len());
 
     // Another process has the lock, so nothing is applied. The probe that follows is not reported as a commit.
-    let writer = Connection::open(&path).expect("a second connection");
-    writer.execute_batch("BEGIN IMMEDIATE").expect("its turn");
+    let writer = locked(&path);
     let refused = commit(&*engine, [insert(&Key::new("thing", ["c"]), "")]).await;
     assert!(
         matches!(refused, Err(CommitError::NotApplied(_))),
@@ -544,9 +539,7 @@ async fn a_store_that_was_renamed_deleted_or_replaced_acknowledges_nothing() {
         for (how, displace) in displacements() {
             let folder = folder();
             let engine = open(&folder.path().join("store.db")).expect("a new store");
-            commit(&engine, [insert(&Key::new("a", ["before"]), "a")])
-                .await
-                .expect("all is well");
+            put(&engine, &Key::new("a", ["before"]), "a").await;
             assert_eq!(engine.ready().await, Ok(()));
             displace(&folder.path().join(file));
             for of in [1, 2] {
@@ -571,8 +564,7 @@ async fn a_store_that_was_renamed_deleted_or_replaced_acknowledges_nothing() {
 #[tokio::test]
 async fn a_store_that_was_moved_is_not_ready_though_nothing_was_written() {
     for (_, displace) in displacements() {
-        let folder = folder();
-        let path = folder.path().join("store.db");
+        let (_folder, path) = place();
         let engine = open(&path).expect("a new store");
         assert_eq!(engine.ready().await, Ok(()));
         displace(&path);
@@ -586,13 +578,9 @@ async fn a_store_that_was_moved_is_not_ready_though_nothing_was_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_during_which_the_store_is_moved_is_not_acknowledged() {
     for (how, displace) in displacements() {
-        let folder = folder();
-        let path = folder.path().join("store.db");
+        let (_folder, path) = place();
         let engine = Arc::new(open(&path).expect("a new store"));
-        let other = Connection::open(&path).expect("the same file");
-        other
-            .execute_batch("BEGIN IMMEDIATE")
-            .expect("nobody else writes");
+        let other = locked(&path);
         let waiting = tokio::spawn({
             let engine = engine.clone();
             async move { commit(&*engine, [insert(&Key::new("a", ["a"]), "a")]).await }
@@ -627,9 +615,7 @@ async fn a_store_that_was_put_back_is_gone_on_with() {
     );
     fs::rename(&away, &path).expect("a rename");
     assert_eq!(engine.ready().await, Ok(()));
-    commit(&engine, [insert(&Key::new("a", ["b"]), "b")])
-        .await
-        .expect("it is back");
+    put(&engine, &Key::new("a", ["b"]), "b").await;
     engine.close().await;
     let again = open(&path).expect("the same store");
     assert_eq!(
@@ -652,18 +638,14 @@ async fn what_others_rightly_do_to_a_store_is_no_displacement() {
     let engine = open(&link).expect("a new store");
     for round in 0..3 {
         let key = |who: &str| Key::new("a", [format!("{who} {round}")]);
-        commit(&engine, [insert(&key("ours"), "a")])
-            .await
-            .expect("ours");
+        put(&engine, &key("ours"), "a").await;
         let child = Command::new("python3")
             .args(["-c", "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('PRAGMA wal_checkpoint(TRUNCATE)')\nc.close()"])
             .arg(&path)
             .status();
         assert!(child.expect("python3").success());
         let other = open(&path).expect("the same store");
-        commit(&other, [insert(&key("theirs"), "a")])
-            .await
-            .expect("theirs");
+        put(&other, &key("theirs"), "a").await;
         other.close().await;
         assert_eq!(engine.ready().await, Ok(()));
     }

@@ -5,7 +5,6 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -14,9 +13,8 @@ use keyproof_store::{
     sqlite::{SqliteEngine, SqliteOptions},
 };
 use rusqlite::{Connection, params};
-use tempfile::TempDir;
 
-use super::{commit, folder, insert, open};
+use super::{folder, open, open_at_once, place, put};
 
 /// Creates a file of schema 1, and returns its contents in key order.
 fn old_file(path: &Path, records: usize) -> Vec<(Key, Row)> {
@@ -109,9 +107,7 @@ async fn a_file_of_schema_1_is_written_anew_with_all_that_is_in_it() {
         Ok(expired)
     );
     let key = Key::new("thing", ["new"]);
-    commit(&engine, [insert(&key, "new")])
-        .await
-        .expect("it is new");
+    put(&engine, &key, "new").await;
     engine.close().await;
     drop(engine);
 
@@ -130,8 +126,7 @@ async fn a_file_of_schema_1_is_written_anew_with_all_that_is_in_it() {
 /// Another process has read the file, and keeps it open until it gets a line.
 #[test]
 fn a_file_that_another_process_has_open_is_left_as_it_is() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     old_file(&path, 100);
     let mut other = Command::new("python3")
         .args([
@@ -177,19 +172,9 @@ fn a_file_that_another_process_has_open_is_left_as_it_is() {
 
 #[tokio::test]
 async fn many_may_open_a_file_of_schema_1_at_once() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     let records = old_file(&path, 300);
-    let openers: Vec<_> = (0..6)
-        .map(|_| {
-            let path = path.clone();
-            thread::spawn(move || open(&path))
-        })
-        .collect();
-    let engines: Vec<_> = openers
-        .into_iter()
-        .map(|opener| opener.join().expect("no panic").expect("one store for all"))
-        .collect();
+    let engines = open_at_once(&path, 6);
     let rebuilt = engines.iter().filter(|engine| engine.migration().from == 1);
     assert_eq!(rebuilt.count(), 1);
     for engine in &engines {
@@ -240,8 +225,7 @@ async fn what_was_killed_halfway_has_changed_nothing() {
             // It may have finished before it was killed.
             assert!(kills < 20, "never killed halfway");
             kills += 1;
-            let folder: TempDir = folder();
-            let path = folder.path().join("store.db");
+            let (folder, path) = place();
             let records = old_file(&path, 5_000);
             kill_halfway(&path);
             let journal = fs::metadata(beside(&path, "-journal"));
@@ -264,8 +248,7 @@ async fn what_was_killed_halfway_has_changed_nothing() {
 /// A foreign table in the way stops the rewrite, and the file stays as it was.
 #[test]
 fn a_file_that_cannot_be_copied_stays_as_it_is() {
-    let folder = folder();
-    let path = folder.path().join("store.db");
+    let (_folder, path) = place();
     old_file(&path, 100);
     let connection = Connection::open(&path).expect("a database");
     connection

@@ -90,18 +90,11 @@ impl Cache {
         now: Timestamp,
     ) -> Option<Vec<(Key, Row)>> {
         let state = self.state()?;
-        let mut kept = self.kept();
-        if kept.state != Some(state) {
-            return None;
-        }
-        kept.lists.scan(prefix, after, limit, now)
+        self.current(state)?.lists.scan(prefix, after, limit, now)
     }
 
     fn rows(&self, keys: &[Key], state: State, now: Timestamp) -> Option<Vec<Option<Row>>> {
-        let mut kept = self.kept();
-        if kept.state != Some(state) {
-            return None;
-        }
+        let mut kept = self.current(state)?;
         let mut rows = Vec::with_capacity(keys.len());
         for key in keys {
             let row = kept.rows.get(key)?;
@@ -146,22 +139,23 @@ impl Cache {
             if kept.is_committing || self.state() != Some(state) {
                 return None;
             }
-            kept.restart(state);
+            kept.forget();
+            kept.state = Some(state);
         }
         Some(kept)
     }
 
-    /// Call this in the writer's transaction, when no other process can commit. [`Cache::committed`] must follow,
-    /// whatever happens.
-    pub(super) fn begun(&self) -> Begun {
+    /// Returns the state in which the transaction began, if it can be determined. Call this in the writer's
+    /// transaction, when no other process can commit. [`Cache::committed`] must follow, whatever happens.
+    pub(super) fn begun(&self) -> Option<State> {
         self.kept().is_committing = true;
-        Begun(self.state())
+        self.state()
     }
 
     /// Reports how the transaction ended.
     pub(super) fn committed<'c>(
         &self,
-        begun: Option<Begun>,
+        begun: Option<State>,
         ended: Ended<impl Iterator<Item = &'c Changes>>,
     ) {
         let after = self.state();
@@ -173,7 +167,7 @@ impl Cache {
             Ended::Unknown => return kept.forget(),
             Ended::Changed(applied) => applied,
         };
-        let (Some(Begun(Some(before))), Some(after)) = (begun, after) else {
+        let (Some(before), Some(after)) = (begun, after) else {
             return kept.forget();
         };
         if !after.follows(before) {
@@ -198,6 +192,11 @@ impl Cache {
         }
     }
 
+    /// Returns the cache, if it belongs to this state.
+    fn current(&self, state: State) -> Option<MutexGuard<'_, Kept>> {
+        Some(self.kept()).filter(|kept| kept.state == Some(state))
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // No code that can panic runs under this lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -214,16 +213,7 @@ pub(super) enum Ended<I> {
     Unknown,
 }
 
-/// The state in which a transaction of the writer began, if it could be determined.
-#[derive(Debug)]
-pub(super) struct Begun(Option<State>);
-
 impl Kept {
-    fn restart(&mut self, state: State) {
-        self.forget();
-        self.state = Some(state);
-    }
-
     fn forget(&mut self) {
         self.state = None;
         self.rows.clear();

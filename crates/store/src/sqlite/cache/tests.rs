@@ -26,10 +26,12 @@ fn row(body: &str, expires_at: Option<Timestamp>) -> Row {
     }
 }
 
+fn changes(entries: impl IntoIterator<Item = (Key, Change)>) -> Changes {
+    Changes::new(entries, NOW, &SystemEntropy::new()).unwrap()
+}
+
 async fn commit(engine: &SqliteEngine, name: &str, change: Change) {
-    let changes = [(key(name), change)];
-    let changes = Changes::new(changes, NOW, &SystemEntropy::new()).unwrap();
-    engine.commit(changes).await.unwrap();
+    engine.commit(changes([(key(name), change)])).await.unwrap();
 }
 
 async fn read(engine: &SqliteEngine, name: &str) -> Option<Row> {
@@ -91,8 +93,7 @@ async fn commits_of_the_engine_itself_move_on_what_is_kept() {
     assert_eq!(kept(&ours, "b", NOW), None);
     assert_eq!(*read(&ours, "b").await.unwrap().body, *b"c");
     // A conflict changes nothing, and the rejected row is not cached.
-    let refused = [(key("b"), Change::Insert(a))];
-    let refused = Changes::new(refused, NOW, &SystemEntropy::new()).unwrap();
+    let refused = changes([(key("b"), Change::Insert(a))]);
     assert!(ours.commit(refused).await.is_err());
     assert_eq!(*kept(&ours, "b", NOW).unwrap().unwrap().body, *b"c");
     ours.close().await;
@@ -148,7 +149,7 @@ async fn while_the_writer_is_at_work_nobody_else_says_which_state_counts() {
     assert_eq!(kept(&ours, "b", NOW), None);
     // However the transaction ended.
     ours.cache
-        .committed(Some(begun), Ended::<std::iter::Empty<_>>::Unknown);
+        .committed(begun, Ended::<std::iter::Empty<_>>::Unknown);
     assert_eq!(kept(&ours, "a", NOW), None);
     assert_eq!(read(&ours, "b").await, Some(a));
     assert!(kept(&ours, "b", NOW).is_some());
@@ -185,12 +186,10 @@ async fn no_more_is_kept_than_there_is_room_for() {
 
 /// Commits while this thread waits, in the middle of a read.
 fn commit_meanwhile(engine: &SqliteEngine, entries: impl IntoIterator<Item = (Key, Change)>) {
-    let changes = Changes::new(entries, NOW, &SystemEntropy::new()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread();
+    let changes = changes(entries);
     let commit = || {
-        let mut runtime = runtime;
-        let runtime = runtime.build().unwrap();
-        runtime.block_on(engine.commit(changes)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(engine.commit(changes)).unwrap();
     };
     std::thread::scope(|scope| scope.spawn(commit).join().unwrap());
 }
@@ -240,18 +239,14 @@ async fn a_plan_reads_one_state_whoever_commits_between_its_rounds() {
         let [a, b] = read_across_a_commit(&ours, committer, entries.to_vec()).await;
         assert_eq!(a, b, "by us: {is_ours}, kept: {is_kept}");
         for name in ["a", "b"] {
-            let now = read(&ours, name).await;
-            assert_eq!(
-                now.as_ref(),
-                Some(&second),
-                "by us: {is_ours}, kept: {is_kept}"
-            );
-            let again = read(&ours, name).await;
-            assert_eq!(
-                again.as_ref(),
-                Some(&second),
-                "by us: {is_ours}, kept: {is_kept}"
-            );
+            for _ in 0..2 {
+                let found = read(&ours, name).await;
+                assert_eq!(
+                    found.as_ref(),
+                    Some(&second),
+                    "by us: {is_ours}, kept: {is_kept}"
+                );
+            }
         }
     }
 }
@@ -264,17 +259,12 @@ async fn what_others_commit_right_behind_the_writer_is_not_taken_for_its_own() {
     commit(&ours, "a", Change::Insert(first.clone())).await;
     let begun = ours.cache.begun();
     // Stands for the writer's own commit, followed by another process's.
-    let own = Changes::new(
-        [(key("b"), Change::Insert(first.clone()))],
-        NOW,
-        &SystemEntropy::new(),
-    );
-    let own = own.unwrap();
+    let own = changes([(key("b"), Change::Insert(first.clone()))]);
     theirs.commit(own.clone()).await.unwrap();
     let (_, change) = replace("a", &first, &second);
     commit(&theirs, "a", change).await;
     ours.cache
-        .committed(Some(begun), Ended::Changed(std::iter::once(&own)));
+        .committed(begun, Ended::Changed(std::iter::once(&own)));
     assert_eq!(kept(&ours, "a", NOW), None);
     assert_eq!(read(&ours, "a").await, Some(second));
 }
@@ -289,7 +279,7 @@ async fn what_others_commit_behind_a_writer_that_wrote_nothing_is_not_taken_for_
     let (_, change) = replace("a", &first, &second);
     commit(&theirs, "a", change).await;
     ours.cache
-        .committed(Some(begun), Ended::<std::iter::Empty<_>>::Unchanged);
+        .committed(begun, Ended::<std::iter::Empty<_>>::Unchanged);
     assert_eq!(kept(&ours, "a", NOW), None);
     assert_eq!(read(&ours, "a").await, Some(second));
 }
@@ -311,10 +301,7 @@ async fn of_a_group_only_what_was_applied_is_kept() {
         ],
         vec![(key("c"), Change::Insert(first.clone()))],
     ];
-    let mut commits = batches.map(|entries| {
-        let changes = Changes::new(entries, NOW, &SystemEntropy::new()).unwrap();
-        ours.commit(changes)
-    });
+    let mut commits = batches.map(|entries| ours.commit(changes(entries)));
     for commit in &mut commits {
         // Queued at the first poll.
         assert!(futures_poll_once(commit).await.is_none());
@@ -349,7 +336,7 @@ async fn after_a_commit_that_failed_everything_is_read_anew() {
     let (_, change) = replace("a", &first, &row("2", None));
     commit(&theirs, "a", change).await;
     ours.cache
-        .committed(Some(begun), Ended::<std::iter::Empty<_>>::Unknown);
+        .committed(begun, Ended::<std::iter::Empty<_>>::Unknown);
     assert_eq!(ours.cache.kept().rows.len(), 0);
     assert_eq!(*read(&ours, "a").await.unwrap().body, *b"2");
 }
@@ -464,8 +451,7 @@ async fn a_list_that_was_read_whole_is_kept_until_anybody_changes_it() {
         (key("a"), Change::Require { at }),
         (Key::new("other", ["a"]), Change::Insert(b.clone())),
     ];
-    let elsewhere = Changes::new(elsewhere, NOW, &SystemEntropy::new()).unwrap();
-    ours.commit(elsewhere).await.unwrap();
+    ours.commit(changes(elsewhere)).await.unwrap();
     assert_eq!(kept_list(&ours).as_deref(), Some(&with_a[..]));
     let changes = [
         Change::Replace { at, row: b.clone() },
