@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     ACCESS_TOKEN_LIFETIME, Accounts, SessionError, SessionId, millis,
     records::{Owner, Role, User},
+    session::INVALID,
     session_id::TokenId,
     signing_key::Signer,
 };
@@ -153,7 +154,7 @@ impl Accounts {
     /// check in the store, with the other records, that its signing key is still valid.
     pub(super) async fn claims(&self, token: &str) -> Result<Arc<Claims>, Failure<SessionError>> {
         if token.len() > MAX_LEN {
-            return refuse(SessionError::Invalid);
+            return Err(INVALID);
         }
         let now = self.clock.now();
         let text = digest_of(token);
@@ -174,7 +175,6 @@ impl Accounts {
 
     /// Returns the claims of a token that one of our keys has signed, whether or not it has expired.
     async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let header = decode_header(token).map_err(|_| INVALID)?;
         let id = header.kid.ok_or(INVALID)?;
         let key = self.signing.verifier(&id, now).await?;

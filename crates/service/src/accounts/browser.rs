@@ -15,6 +15,7 @@ use super::{
     deeds::{deed, of_user},
     login::{Granted, Keeping},
     records::{User, UserSessionRecord, user_key, user_session_key},
+    session::INVALID,
     session_id::TokenId,
 };
 use crate::{
@@ -147,7 +148,6 @@ impl Accounts {
         &self,
         text: &str,
     ) -> Result<Found<UserSession, UserSessionRecord>, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&token);
         let plan = ReadPlan::new([place.clone()]).then({
@@ -264,7 +264,6 @@ impl Accounts {
         &self,
         text: &str,
     ) -> Result<Zeroizing<String>, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let before = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&before);
         settle("accounts.renew_user_session", &self.store, || async {

@@ -73,6 +73,8 @@ pub enum SessionError {
     Missing,
 }
 
+pub(super) const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
+
 impl Owner {
     /// Returns the owner that `whose` names.
     const fn of(self, whose: Whose) -> Self {
@@ -267,7 +269,6 @@ impl Accounts {
         address: IpAddr,
         along: Option<Whose>,
     ) -> Result<Session, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = token.ok_or(Failure::Refused(SessionError::Missing))?;
         let claims = self.claims(token).await?;
         let owner = claims.owner().ok_or(INVALID)?;
