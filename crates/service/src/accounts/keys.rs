@@ -163,10 +163,6 @@ impl Accounts {
                 account.at(),
                 &self.policy,
             );
-            let unproven = |refusal| {
-                let (why, error) = account.unproven(refusal);
-                (why, error.into())
-            };
             let (why, error) = match (decision.verdict, decision.next.key) {
                 (Ok(_), Some(key)) => {
                     let secret = Zeroizing::new(self.random::<SECRET_BYTES>());
@@ -195,9 +191,11 @@ impl Accounts {
                 (Err(EnrolRefusal::AlreadyActive), _) => {
                     (Reason::KeyActive, EnrolKeyError::AlreadyActive)
                 }
-                (Err(EnrolRefusal::Locked(lock)), _) => unproven(PasswordRefusal::Locked(lock)),
+                (Err(EnrolRefusal::Locked(lock)), _) => {
+                    account.unproven(PasswordRefusal::Locked(lock))
+                }
                 (Err(EnrolRefusal::WrongPassword(failure)), _) => {
-                    unproven(PasswordRefusal::WrongPassword(failure))
+                    account.unproven(PasswordRefusal::WrongPassword(failure))
                 }
             };
             let deed = self.refused(action, &user, why, origin);
