@@ -344,7 +344,7 @@ impl Accounts {
                 }
                 UserChange::EndSessions => (records, user.ending_sessions(None)),
                 UserChange::RemoveKey => {
-                    let removal = self.taking_key(&account, &user, origin);
+                    let removal = self.key_removal(&account, &user, None, origin);
                     let batch =
                         removal.map_err(|NoKey| Failure::Refused(ChangeUserError::NoKey))?;
                     return Ok(Attempt::Commit(batch, Ok(None)));

@@ -293,7 +293,7 @@ impl Accounts {
             }
             let session = manager.person().session();
             let by = session.token().filter(|_| session.owner == manager.owner());
-            let removal = self.key_removal(account, user, (id, by), origin);
+            let removal = self.key_removal(account, user, by, origin);
             let mut batch = removal.map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
             managed.require_manager(&mut batch);
             Ok(Attempt::Commit(batch, Ok(())))
@@ -301,25 +301,15 @@ impl Accounts {
         .await
     }
 
-    /// Creates the batch that removes a user's key like [`remove_key`](Self::remove_key), for an operator.
-    pub(super) fn taking_key(
+    /// Creates the batch that removes a user's key like [`remove_key`](Self::remove_key), with the user's access token `by` if any.
+    pub(super) fn key_removal(
         &self,
         account: &Account,
         user: &User,
+        by: Option<TokenId>,
         origin: &Origin,
     ) -> Result<Batch, NoKey> {
-        let key = account.second_factor.record().ok_or(NoKey)?;
-        self.key_removal(account, user, (key.id, None), origin)
-    }
-
-    /// Creates the batch that removes a user's key, with the user's access token `by`.
-    fn key_removal(
-        &self,
-        account: &Account,
-        user: &User,
-        (id, by): (u32, Option<TokenId>),
-        origin: &Origin,
-    ) -> Result<Batch, NoKey> {
+        let id = account.second_factor.record().ok_or(NoKey)?.id;
         let decision = account.records().remove_key(account.at());
         let removed = decision.verdict?;
         let detail = self.worded(&Detail::KeyRemoved {
