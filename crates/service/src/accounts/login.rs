@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_mfa::{
     Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
-    NewDevice, PasswordRefusal, Proof,
+    NewDevice, PasswordRefusal, Proof, ShownFactor,
 };
 use keyproof_store::{Batch, Timestamp};
 use ring::hmac;
@@ -194,8 +194,8 @@ impl Accounts {
                 }
                 (Ok(first), Some(user)) => {
                     // A trusted device does not count as a presented factor.
-                    let login = self.begin_session(None, account.now);
-                    let kept = self.keep(&mut batch, &account, &login, keeping).await?;
+                    let begun = self.begin(&mut batch, user, None, keeping, account.now);
+                    let (login, token) = begun.await?;
                     let detail = match first {
                         FirstFactor::AuthenticatedByDevice(device) => {
                             format!("by password, from trusted device {}", device.get())
@@ -203,7 +203,7 @@ impl Accounts {
                         _ => "by password".to_owned(),
                     };
                     self.record_login(&mut batch, &account, user, detail, origin);
-                    Ok((Arc::clone(user), Granted::Login(login, kept)))
+                    Ok((Arc::clone(user), Granted::Login(login, token)))
                 }
                 // An unknown user has no correct password.
                 (Ok(_), None) => Err(LoginError::Refused),
@@ -291,10 +291,10 @@ impl Accounts {
                     let mut batch = self.store.batch(account.now);
                     self.record_factor(&mut batch, &account, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
-                    let login = self.begin_session(shown, account.now);
-                    let kept = self.keep(&mut batch, &account, &login, keeping).await?;
+                    let begun = self.begin(&mut batch, user, shown, keeping, account.now);
+                    let (login, token) = begun.await?;
                     account.save(&mut batch, decision.next, Change::default());
-                    Ok(Attempt::Commit(batch, Ok((Arc::clone(user), login, kept))))
+                    Ok(Attempt::Commit(batch, Ok((Arc::clone(user), login, token))))
                 }
                 Err(refusal) => {
                     let locked = |wait| AnswerError::Locked { wait };
@@ -320,18 +320,24 @@ impl Accounts {
         .await
     }
 
-    /// Adds the refresh token or browser session that keeps a login.
-    async fn keep(
+    /// Starts a session and adds the refresh token or browser session that keeps the login.
+    async fn begin(
         &self,
         batch: &mut Batch,
-        account: &Account,
-        login: &Login,
+        user: &User,
+        shown: Option<ShownFactor>,
         keeping: Keeping<'_>,
-    ) -> Result<Token, StorageError> {
-        match keeping {
-            Keeping::Tokens => Ok(self.add_refresh_token(batch, account, login)),
-            Keeping::Browser(before) => self.add_user_session(batch, account, login, before).await,
-        }
+        now: Timestamp,
+    ) -> Result<(Login, Token), StorageError> {
+        let login = self.begin_session(shown, now);
+        let token = match keeping {
+            Keeping::Tokens => self.add_refresh_token(batch, user, &login, now),
+            Keeping::Browser(before) => {
+                let added = self.add_user_session(batch, user, &login, before, now);
+                added.await?
+            }
+        };
+        Ok((login, token))
     }
 
     /// Returns the stand-in for an unknown name, which may be somebody's password, in the audit trail. It is the same for the same

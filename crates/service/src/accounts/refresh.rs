@@ -24,7 +24,6 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
-    account::Account,
     deeds::{Failed, by, deed, of_user},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
@@ -179,24 +178,23 @@ impl Accounts {
     pub(super) fn add_refresh_token(
         &self,
         batch: &mut Batch,
-        account: &Account,
+        user: &User,
         login: &Login,
+        now: Timestamp,
     ) -> Token {
-        let token = self.draw_token(account.now);
-        if let Some(user) = account.active_user() {
-            let record = RefreshToken {
-                owner: user.owner(),
-                generation: user.generation,
-                key_changes: user.key_changes,
-                created_at: account.now,
-                family: None,
-                spent: None,
-                sid: Some(login.sid),
-                shown: login.shown,
-            };
-            let ends = ends(&record);
-            batch.insert(&refresh_token_key(&token), &record, Some(ends));
-        }
+        let token = self.draw_token(now);
+        let record = RefreshToken {
+            owner: user.owner(),
+            generation: user.generation,
+            key_changes: user.key_changes,
+            created_at: now,
+            family: None,
+            spent: None,
+            sid: Some(login.sid),
+            shown: login.shown,
+        };
+        let ends = ends(&record);
+        batch.insert(&refresh_token_key(&token), &record, Some(ends));
         token
     }
 
