@@ -105,12 +105,10 @@ struct ShownToken {
 
 /// How a token is used.
 enum Use {
-    /// It stays valid.
-    Again,
+    /// Its state does not change: it stays valid, or it was used before, with this successor.
+    Again(Option<Token>),
     /// It is used up now.
     Only,
-    /// It was used before, with this successor.
-    TriedAgain(Token),
     /// It was used before, and somebody has a copy.
     Copied,
 }
@@ -151,15 +149,10 @@ impl Accounts {
             let access = self.access_token(&signer, user, &login, None, shown.now)?;
             let mut batch = self.store.batch(shown.now);
             let refresh = match self.use_of(&shown, &mut batch) {
-                Use::Again => {
+                Use::Again(successor) => {
                     self.record_use(&mut batch, &shown, user, origin, alone)
                         .await?;
-                    None
-                }
-                Use::TriedAgain(successor) => {
-                    self.record_use(&mut batch, &shown, user, origin, alone)
-                        .await?;
-                    Some(successor.text())
+                    successor.map(|successor| successor.text())
                 }
                 Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
                 Use::Copied => {
@@ -244,7 +237,7 @@ impl Accounts {
             return if self.rotate_refresh_tokens {
                 Use::Only
             } else {
-                Use::Again
+                Use::Again(None)
             };
         };
         let is_fresh = shown.now.abs_diff(spent.at) < TRIED_AGAIN;
@@ -255,7 +248,7 @@ impl Accounts {
         match shown.successor.as_ref().filter(is_unused) {
             Some(unused) if is_fresh => {
                 unused.require(batch);
-                Use::TriedAgain(successor_of(&shown.token, spent))
+                Use::Again(Some(successor_of(&shown.token, spent)))
             }
             _ => Use::Copied,
         }
