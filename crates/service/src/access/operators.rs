@@ -12,7 +12,7 @@ use keyproof_auth::{
     operator::{OperatorScope, OperatorScopes},
 };
 use keyproof_store::{
-    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp, Version,
+    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -271,9 +271,7 @@ impl Access {
         let read = self.store.read(plan, self.clock.now()).await?;
         let stored = read.get_shared::<OperatorTokenRecord>(&place)?;
         let stored = stored.ok_or(NONE)?;
-        let at = (&place, stored.version);
-        let along = ReadAlong(Arc::new(read));
-        Ok(operator_of(at, &stored.record, along))
+        Ok(operator_of(&place, &stored, ReadAlong(Arc::new(read))))
     }
 
     /// Like [`authenticate_along`](Self::authenticate_along), but also accepts tokens of these issuers. `along` is read only with
@@ -405,14 +403,15 @@ fn all_tokens() -> Prefix {
 
 /// Returns the bearer of a token that was read.
 pub(super) fn operator_of(
-    (place, version): (&Key, Version),
-    record: &OperatorTokenRecord,
+    place: &Key,
+    stored: &Stored<Arc<OperatorTokenRecord>>,
     along: ReadAlong,
 ) -> Operator {
+    let record = &stored.record;
     Operator {
         warrants: vec![Warrant {
             place: place.clone(),
-            version,
+            version: stored.version,
         }],
         who: Who::Operator {
             token: record.id.clone(),
