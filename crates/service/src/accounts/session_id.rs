@@ -56,11 +56,8 @@ impl Id {
     const LEN: usize = 16;
 
     fn of(text: &str) -> Self {
-        let mut id = [0; Self::LEN];
-        for (byte, digested) in id.iter_mut().zip(digest(&SHA256, text.as_bytes()).as_ref()) {
-            *byte = *digested;
-        }
-        Self(id)
+        let digest = digest(&SHA256, text.as_bytes());
+        Self(digest.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
     fn text(self) -> Text {
