@@ -223,17 +223,13 @@ impl Accounts {
         }
         check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
-        let (name_key, organisation_name_key) = (
-            user_name_key(&new.name),
-            organisation_name_key(&new.organisation),
-        );
         settle("accounts.add_user", &self.store, || async {
-            let names = [name_key.clone(), organisation_name_key.clone()];
-            let reading = self.read(names).await?;
+            let name = user_name_key(&new.name);
+            let organisation = organisation_name_key(&new.organisation);
+            let reading = self.read([name.clone(), organisation.clone()]).await?;
             let now = reading.now();
-            let name: Slot<UserName> = Slot::of(&reading, name_key.clone())?;
-            let organisation: Slot<OrganisationName> =
-                Slot::of(&reading, organisation_name_key.clone())?;
+            let name: Slot<UserName> = Slot::of(&reading, name)?;
+            let organisation: Slot<OrganisationName> = Slot::of(&reading, organisation)?;
             if name.record().is_some() {
                 return refuse(AddUserError::Exists);
             }
