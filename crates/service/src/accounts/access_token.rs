@@ -68,30 +68,6 @@ pub(super) struct Login {
 }
 
 impl Claims {
-    fn of(
-        id: TokenId,
-        user: &User,
-        login: &Login,
-        application_token: Option<u32>,
-        now: Timestamp,
-    ) -> Self {
-        Self {
-            sub: user.id.to_string(),
-            org: user.organisation,
-            role: user.role,
-            generation: user.generation,
-            iat: now.as_secs(),
-            exp: now.saturating_add(ACCESS_TOKEN_LIFETIME).as_secs(),
-            app: application_token,
-            jti: Some(id),
-            key_changes: Some(user.key_changes),
-            sid: Some(login.sid),
-            factor: login.shown.map(|shown| shown.factor),
-            factor_at: login.shown.map(|shown| shown.at.as_secs()),
-            signed_with: String::new(),
-        }
-    }
-
     /// Returns the login that the token comes from. A token without factor and time has presented no factor.
     pub(super) fn login(&self, owner: Owner) -> Login {
         let of_earlier_release = || SessionId::of_earlier_release(owner, self.generation);
@@ -146,8 +122,21 @@ impl Accounts {
         application_token: Option<u32>,
         now: Timestamp,
     ) -> Result<Zeroizing<String>, StorageError> {
-        let id = TokenId::from_random(self.random());
-        signer.sign(&Claims::of(id, user, login, application_token, now))
+        signer.sign(&Claims {
+            sub: user.id.to_string(),
+            org: user.organisation,
+            role: user.role,
+            generation: user.generation,
+            iat: now.as_secs(),
+            exp: now.saturating_add(ACCESS_TOKEN_LIFETIME).as_secs(),
+            app: application_token,
+            jti: Some(TokenId::from_random(self.random())),
+            key_changes: Some(user.key_changes),
+            sid: Some(login.sid),
+            factor: login.shown.map(|shown| shown.factor),
+            factor_at: login.shown.map(|shown| shown.at.as_secs()),
+            signed_with: String::new(),
+        })
     }
 
     /// Returns the claims of one of our tokens unless it has expired. A cached token is not verified again, so the caller must
