@@ -278,11 +278,6 @@ impl Account {
         until.map_or(error, |until| locked(self.wait(until)))
     }
 
-    /// Whether the records equal those that were read, so that a refusal has nothing to commit.
-    pub(super) fn is_unchanged(&self, next: &UserRecords) -> bool {
-        self.records() == *next
-    }
-
     /// Adds what was decided to the batch. Changed records are written over the version that was read, unchanged ones are required
     /// to still have that version.
     pub(super) fn save(&self, batch: &mut Batch, next: UserRecords, change: Change) {

@@ -118,7 +118,7 @@ impl Accounts {
         if why == Reason::NotJudged {
             self.locks.refused();
         }
-        if account.is_unchanged(&next) {
+        if account.records() == next {
             self.audit.refused(deed).await;
             return refuse(error);
         }
