@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ADDRESS, add, log_in, tokens};
+use super::{ADA, ADDRESS, add, log_in, tokens};
 use crate::{
     Clock as _, ManualClock, Service, Settings,
     accounts::Role,
     testing::{Bench, PASSWORD, bench_with, cheap_hashing, command_line, origin},
 };
-
-const ADA: &str = "ada@example.org";
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LOCK, add, asks, command_line, session, signed_in, tokens_of};
+use super::{ADA, LOCK, add, asks, command_line, session, signed_in, tokens_of};
 use crate::{
     Action,
     Failure::{Refused, Storage},
@@ -13,8 +13,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
 
 /// Tries to change Ada's password in a session that has ended: the correct password changes nothing, and wrong ones are counted.
 async fn changes_nothing(bench: &Bench, session: &Session) {

@@ -2,15 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LOCK, STEP, add, challenge, enrol, laptop, log_in, log_in_from, tokens};
+use super::{ADA, LOCK, STEP, add, challenge, enrol, laptop, log_in, log_in_from, tokens};
 use crate::{
     Action, Clock, Failure, Origin, Service,
     accounts::{FirstStep, LoginError, PasswordLogin, Role, Session},
     audit::{Event, Outcome, Search},
     testing::{Bench, PASSWORD, START, bench, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
 
 /// The events of such logins that the session's user sees, newest first.
 async fn seen(bench: &Bench, own: &Session) -> Vec<Event> {

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use super::{ADDRESS, STEP, add, asks, challenge, enrol, laptop, log_in, tokens_of};
+use super::{ADA, ADDRESS, BOB, STEP, add, asks, challenge, enrol, laptop, log_in, tokens_of};
 use crate::{
     Action, Clock,
     accounts::{BrowserStep, PasswordLogin, Role, UserQuery, Whose},
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 /// The number of accesses since the last call.
 fn hops(bench: &Bench) -> usize {

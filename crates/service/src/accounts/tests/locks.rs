@@ -5,8 +5,8 @@ use std::time::Duration;
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, log_in_from, session,
-    tokens,
+    ADA, LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, log_in_from,
+    session, tokens,
 };
 use crate::{
     Clock,
@@ -18,8 +18,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, START, bench, keeper, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

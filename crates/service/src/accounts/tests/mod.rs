@@ -32,6 +32,9 @@ use crate::{
     testing::{Bench, PASSWORD, origin, secret},
 };
 
+pub(super) const ADA: &str = "ada@example.org";
+pub(super) const BOB: &str = "bob@example.org";
+
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 pub(super) const STEP: Duration = Duration::from_secs(30);

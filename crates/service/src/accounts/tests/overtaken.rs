@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 
-use super::{LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, signed_in};
+use super::{
+    ADA, BOB, LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, signed_in,
+};
 use crate::{
     Clock,
     Failure::{self, Refused},
@@ -17,9 +19,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 /// Ada without a key, with an old lockout from an earlier login, and her session.
 async fn ada() -> (Bench, Session) {

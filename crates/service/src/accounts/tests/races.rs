@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{LOCK, add, challenge, enrol, log_in};
+use super::{ADA, LOCK, add, challenge, enrol, log_in};
 use crate::{
     Clock,
     Failure::Refused,
     accounts::{AnswerError, LoginError, Role},
     testing::{PASSWORD, bench, origin},
 };
-
-const ADA: &str = "ada@example.org";
 
 #[tokio::test]
 async fn a_thousand_logins_with_one_code_are_one_login() {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{ADDRESS, add, command_line, session, tokens_of};
+use super::{ADA, ADDRESS, add, command_line, session, tokens_of};
 use crate::{
     Clock,
     Failure::{self, Refused},
@@ -16,8 +16,6 @@ use crate::{
     },
     testing::{Bench, bench},
 };
-
-const ADA: &str = "ada@example.org";
 
 /// Ada and one of her access tokens.
 async fn ada() -> (Bench, String) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ADDRESS, Phone, STEP, add, asks, challenge, command_line, enrol, laptop, log_in, session,
-    signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, Phone, STEP, add, asks, challenge, command_line, enrol, laptop, log_in,
+    session, signed_in, tokens, tokens_of,
 };
 use crate::{
     Clock, Ended, Failure,
@@ -13,9 +13,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 async fn answers(bench: &Bench, asked: &str, code: &str) -> Result<(), Failure<AnswerError>> {
     let accounts = &bench.service.accounts;

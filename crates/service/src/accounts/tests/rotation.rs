@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use keyproof_store::faults::Commits;
 
-use super::{ADDRESS, add, command_line, tokens_of};
+use super::{ADA, ADDRESS, add, command_line, tokens_of};
 use crate::{
     Failure::{self, Refused},
     StorageError,
@@ -12,8 +12,6 @@ use crate::{
     audit::Outcome,
     testing::{Bench, PASSWORD, bench_with, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
 
 /// A minute, plus two for clock differences.
 const AGAIN: Duration = Duration::from_secs(3 * 60);

@@ -5,8 +5,8 @@ use keyproof_mfa::{Shown, ShownFactor};
 use serde_json::json;
 
 use super::{
-    ADDRESS, Phone, activate, add, asks, challenge, command_line, enrol, laptop, log_in, pending,
-    session, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, Phone, activate, add, asks, challenge, command_line, enrol, laptop, log_in,
+    pending, session, signed_in, tokens, tokens_of,
 };
 use crate::{
     Action, Clock,
@@ -20,9 +20,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, bench_with, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 /// The login in an access token's claims.
 async fn said(bench: &Bench, access: &str) -> Login {

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_store::{Key, Prefix, Record, Timestamp};
 
-use super::{ADDRESS, add, asks, challenge, enrol, log_in, signed_in, tokens_of};
+use super::{ADA, ADDRESS, add, asks, challenge, enrol, log_in, signed_in, tokens_of};
 use crate::{
     Clock,
     Failure::Refused,
@@ -21,8 +21,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, bench_with, origin},
 };
-
-const ADA: &str = "ada@example.org";
 
 async fn rotating(bench: &Bench) -> Arc<Service> {
     let rotate = |settings: &mut Settings| settings.accounts.rotate_refresh_tokens = true;

@@ -7,8 +7,8 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADDRESS, LOCK, STEP, activate, add, asks, challenge, command_line, enrol, laptop, log_in,
-    session, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, LOCK, STEP, activate, add, asks, challenge, command_line, enrol, laptop,
+    log_in, session, signed_in, tokens, tokens_of,
 };
 use crate::{
     Action, Clock,
@@ -27,9 +27,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 #[tokio::test]
 async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
