@@ -5,8 +5,8 @@ use std::time::Duration;
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADA, LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, log_in_from,
-    session, tokens,
+    ADA, LOCK, Phone, add, asks, challenge, change, command_line, enrol, laptop, log_in,
+    log_in_from, session, set_password, tokens,
 };
 use crate::{
     Clock,
@@ -14,7 +14,7 @@ use crate::{
     Origin,
     accounts::{
         AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
-        UserChange, Whom,
+        UserChange,
     },
     testing::{Bench, PASSWORD, START, bench, keeper, origin, secret},
 };
@@ -137,12 +137,7 @@ async fn a_session_locks_for_itself_alone() {
 }
 
 async fn unlock(bench: &Bench) -> Unlocking {
-    let accounts = &bench.service.accounts;
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
-        .await
-        .unwrap()
-        .unwrap()
+    change(bench, ADA, UserChange::Unlock).await.unwrap()
 }
 
 #[tokio::test]
@@ -198,15 +193,11 @@ async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() 
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     let thief = [203, 0, 113, 1];
-    let accounts = &bench.service.accounts;
     for times in [1, 2] {
         assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK * times);
         bench.clock.advance(LOCK * times);
     }
-    accounts
-        .set_user_password(ADA, secret(PASSWORD), &command_line())
-        .await
-        .unwrap();
+    set_password(&bench, ADA, PASSWORD).await;
     assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK);
     assert_eq!(guess_codes(&bench, &phone, HOME).await, LOCK);
     assert_eq!(unlock(&bench).await, Unlocking::Lifted);

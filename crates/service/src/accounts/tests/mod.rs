@@ -26,7 +26,10 @@ use std::{net::IpAddr, time::Duration};
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::Timestamp;
 
-use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
+use super::{
+    FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking,
+    UserChange, Whom,
+};
 use crate::{
     Clock, Failure, Origin,
     testing::{Bench, PASSWORD, origin, secret},
@@ -107,6 +110,20 @@ pub(super) async fn tokens_of(bench: &Bench, name: &str) -> Tokens {
 /// Logs in a user who needs no code, and returns the session.
 pub(super) async fn signed_in(bench: &Bench, name: &str) -> Session {
     session(bench, &tokens_of(bench, name).await).await
+}
+
+/// Changes a user at the command line.
+pub(super) async fn change(bench: &Bench, name: &str, change: UserChange) -> Option<Unlocking> {
+    let (accounts, command) = (&bench.service.accounts, command_line());
+    let changed = accounts.change_user(Whom::Named(&command, name), change);
+    changed.await.unwrap()
+}
+
+/// Sets a user's password at the command line.
+pub(super) async fn set_password(bench: &Bench, name: &str, password: &str) {
+    let (accounts, command) = (&bench.service.accounts, command_line());
+    let set = accounts.set_user_password(name, secret(password), &command);
+    set.await.unwrap();
 }
 
 #[track_caller]

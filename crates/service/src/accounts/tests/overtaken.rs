@@ -5,7 +5,8 @@ use std::time::Duration;
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 
 use super::{
-    ADA, BOB, LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, signed_in,
+    ADA, BOB, LOCK, Phone, add, asks, challenge, change, command_line, enrol, laptop, log_in,
+    set_password, signed_in,
 };
 use crate::{
     Clock,
@@ -14,7 +15,7 @@ use crate::{
         AddApplicationTokenError, AnswerError, ApplicationTokenChange, ChangeApplicationTokenError,
         ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
         RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Unproven,
-        UserChange, Whom, Whose,
+        UserChange, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
     testing::{Bench, PASSWORD, bench, origin, secret},
@@ -78,11 +79,7 @@ async fn a_suspension_that_overtakes_a_login_wins() {
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
-            let accounts = &bench.service.accounts;
-            accounts
-                .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-                .await
-                .unwrap();
+            change(&bench, ADA, UserChange::Suspend).await;
         })
         .await;
     assert_eq!(outcome.err(), Some(Refused(LoginError::Refused)));
@@ -94,11 +91,7 @@ async fn a_new_password_that_overtakes_a_login_is_asked_for() {
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
-            let accounts = &bench.service.accounts;
-            let set = accounts
-                .set_user_password(ADA, secret("another horse"), &command_line())
-                .await;
-            set.unwrap();
+            set_password(&bench, ADA, "another horse").await;
         })
         .await;
     assert_eq!(outcome.err(), Some(Refused(LoginError::Refused)));
@@ -201,14 +194,9 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
                         .remove_key(&own, Whose::Mine, key, &origin())
                         .await
                         .unwrap(),
-                    "password" => accounts
-                        .set_user_password(ADA, secret("another horse"), &command_line())
-                        .await
-                        .unwrap(),
+                    "password" => set_password(&bench, ADA, "another horse").await,
                     "suspension" => {
-                        let (command, change) = (command_line(), UserChange::Suspend);
-                        let suspended = accounts.change_user(Whom::Named(&command, ADA), change);
-                        suspended.await.unwrap();
+                        change(&bench, ADA, UserChange::Suspend).await;
                     }
                     _ => accounts.remove_user(ADA, &command_line()).await.unwrap(),
                 }
@@ -247,19 +235,12 @@ async fn a_device_revoked_meanwhile_is_not_trusted() {
 async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
     let (bench, phone, own, key) = quiet_ada().await;
     answer(&bench, &phone, true).await.unwrap();
-    let ended = async |bench: &Bench| {
-        let accounts = &bench.service.accounts;
-        let set = accounts
-            .set_user_password(ADA, secret(PASSWORD), &command_line())
-            .await;
-        set.unwrap();
-    };
     let accounts = asks(&bench);
     let removed = bench
         .faults
         .overtake(
             accounts.remove_key(&own, Whose::Mine, key, &origin()),
-            ended(&bench),
+            set_password(&bench, ADA, PASSWORD),
         )
         .await;
     assert_eq!(
@@ -300,18 +281,10 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     answer(&bench, &phone, true).await.unwrap();
     add(&bench, BOB, Role::Administrator).await;
     let suspended = async |bench: &Bench| {
-        let accounts = &bench.service.accounts;
-        accounts
-            .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
-            .await
-            .unwrap();
+        change(bench, BOB, UserChange::Suspend).await;
     };
     let back = async |bench: &Bench| {
-        let accounts = &bench.service.accounts;
-        accounts
-            .change_user(Whom::Named(&command_line(), BOB), UserChange::Activate)
-            .await
-            .unwrap();
+        change(bench, BOB, UserChange::Activate).await;
         signed_in(bench, BOB).await
     };
     let hers = Whose::Of(ada.owner.user);

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{ADA, ADDRESS, add, command_line, session, tokens_of};
+use super::{ADA, ADDRESS, add, change, session, tokens_of};
 use crate::{
     Clock,
     Failure::{self, Refused},
     access::digest_of,
     accounts::{
-        Role, Session, SessionError, UserChange, Whom,
+        Role, Session, SessionError, UserChange,
         access_token::Claims,
         signing_key::{self, PUBLISHED},
     },
@@ -58,10 +58,7 @@ async fn a_token_is_verified_once_and_its_user_asked_for_each_time() {
         .verified
         .remember(digest_of("x.y.z"), Arc::clone(&claims));
     assert!(asked(&bench, "x.y.z").await.is_ok());
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Suspend).await;
     for token in [&token, "x.y.z"] {
         let refused = asked(&bench, token).await.err();
         assert_eq!(refused, Some(Refused(SessionError::Invalid)));

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    ADA, ADDRESS, BOB, Phone, STEP, add, asks, challenge, command_line, enrol, laptop, log_in,
-    session, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, Phone, STEP, add, asks, challenge, change, enrol, laptop, log_in, session,
+    signed_in, tokens, tokens_of,
 };
 use crate::{
     Clock, Ended, Failure,
-    accounts::{
-        AnswerError, BrowserStep, NewApplicationToken, PasswordLogin, Role, UserChange, Whom,
-    },
+    accounts::{AnswerError, BrowserStep, NewApplicationToken, PasswordLogin, Role, UserChange},
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
@@ -116,19 +114,11 @@ async fn codes_of_before_a_restore_are_refused_and_later_ones_taken() {
     let shown = |phone: &Phone, step: u32| phone.shows(at.saturating_add(STEP * step));
     for step in 0..=3 {
         assert!(!takes(&restored, &shown(&phone, step)).await, "{step}");
-        accounts_unlocked(&restored).await;
+        change(&restored, ADA, UserChange::Unlock).await;
     }
     restored.clock.advance(STEP * 3);
     assert!(!takes(&restored, &shown(&phone, 3)).await);
     assert!(takes(&restored, &shown(&phone, 4)).await);
-}
-
-async fn accounts_unlocked(bench: &Bench) {
-    let accounts = &bench.service.accounts;
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]

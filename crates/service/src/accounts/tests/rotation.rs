@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use keyproof_store::faults::Commits;
 
-use super::{ADA, ADDRESS, add, command_line, tokens_of};
+use super::{ADA, ADDRESS, add, change, set_password, tokens_of};
 use crate::{
     Failure::{self, Refused},
     StorageError,
-    accounts::{AnswerError, Role, UserChange, Whom},
+    accounts::{AnswerError, Role, UserChange},
     audit::Outcome,
-    testing::{Bench, PASSWORD, bench_with, origin, secret},
+    testing::{Bench, PASSWORD, bench_with, origin},
 };
 
 /// A minute, plus two for clock differences.
@@ -178,12 +178,8 @@ async fn an_end_that_overtakes_a_rotation_wins() {
 async fn a_suspension_that_overtakes_a_rotation_wins() {
     let (bench, first) = ada().await;
     let slow = refresh(&bench, &first);
-    let accounts = &bench.service.accounts;
     let overtaken = bench.faults.overtake(slow, async {
-        accounts
-            .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-            .await
-            .unwrap();
+        change(&bench, ADA, UserChange::Suspend).await;
     });
     refused(&overtaken.await);
     assert_eq!(told(&bench).await, (0, 0));
@@ -193,11 +189,7 @@ async fn a_suspension_that_overtakes_a_rotation_wins() {
 async fn all_of_a_family_ends_with_the_password() {
     let (bench, first) = ada().await;
     let second = refresh(&bench, &first).await.unwrap();
-    let accounts = &bench.service.accounts;
-    accounts
-        .set_user_password(ADA, secret(PASSWORD), &command_line())
-        .await
-        .unwrap();
+    set_password(&bench, ADA, PASSWORD).await;
     refused(&refresh(&bench, &first).await);
     refused(&refresh(&bench, &second).await);
     assert_eq!(told(&bench).await, (1, 0));

@@ -7,8 +7,8 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADA, ADDRESS, BOB, LOCK, STEP, activate, add, asks, challenge, command_line, enrol, laptop,
-    log_in, session, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, LOCK, STEP, activate, add, asks, challenge, change, command_line, enrol,
+    laptop, log_in, session, set_password, signed_in, tokens, tokens_of,
 };
 use crate::{
     Action, Clock,
@@ -18,8 +18,7 @@ use crate::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AddApplicationTokenError, AnswerError,
         ApplicationLoginError, ApplicationTokenChange, ChangePasswordError, EnrolKeyError,
         LoginError, NewApplicationToken, NotPermitted, PasswordLogin, RemoveKeyError, Revocation,
-        Role, Session, SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whom,
-        Whose,
+        Role, Session, SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whose,
         password::canonical,
         records::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
@@ -43,10 +42,7 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
     assert!(fresh.refresh.is_none());
     let fresh = fresh.access;
     assert!(accounts.session(Some(&fresh), ADDRESS).await.is_ok());
-    accounts
-        .set_user_password(ADA, secret("another horse"), &command_line())
-        .await
-        .unwrap();
+    set_password(&bench, ADA, "another horse").await;
     assert_eq!(
         accounts.session(Some(&fresh), ADDRESS).await.err(),
         Some(Refused(SessionError::Invalid))
@@ -479,10 +475,7 @@ async fn an_application_token_is_revoked_once() {
     };
     assert_eq!(revoke(0).await, Ok(Revocation::Now));
     // The other token ends with the user's suspension.
-    accounts
-        .change_user(Whom::Named(command, ADA), UserChange::Suspend)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Suspend).await;
     let before = bench.actions().await;
     for number in [0, 1, 0] {
         assert_eq!(revoke(number).await, Ok(Revocation::Before));
@@ -541,10 +534,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Suspend).await;
     assert!(
         accounts
             .session(Some(&given.access), ADDRESS)
@@ -555,10 +545,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Refused(LoginError::Refused))
     );
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Activate)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Activate).await;
     tokens_of(&bench, ADA).await;
     assert!(
         accounts
@@ -573,10 +560,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Refused(LoginError::Locked { wait: LOCK }))
     );
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Unlock).await;
     tokens_of(&bench, ADA).await;
     accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert_eq!(
@@ -742,10 +726,7 @@ async fn nobody_costs_what_somebody_costs() {
     add(&bench, BOB, Role::User).await;
     enrol(&bench, ADA).await;
     let accounts = &bench.service.accounts;
-    accounts
-        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
-        .await
-        .unwrap();
+    change(&bench, BOB, UserChange::Suspend).await;
     let cost = async |name: &str, fingerprint| {
         let (asked, _) = (accounts.hashing.asked(), bench.faults.steps());
         let refused = log_in(&bench, name, "wrong horse", fingerprint).await;
