@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use super::{ADA, LOCK, add, asks, command_line, session, signed_in, tokens_of};
+use super::{ADA, LOCK, add, asks, command_line, in_browser, session, signed_in, tokens_of};
 use crate::{
     Action,
     Failure::{Refused, Storage},
     StorageError,
-    accounts::{
-        BrowserStep, ChangePasswordError, PasswordLogin, Role, Session, SessionError, Undecided,
-        Unproven,
-    },
+    accounts::{ChangePasswordError, Role, Session, SessionError, Undecided, Unproven},
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
@@ -36,26 +33,12 @@ async fn changes_nothing(bench: &Bench, session: &Session) {
     tokens_of(bench, ADA).await;
 }
 
-async fn in_browser(bench: &Bench) -> String {
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
-    let accounts = &bench.service.accounts;
-    let step = accounts.sign_in(login, None, &origin()).await;
-    match step.unwrap() {
-        BrowserStep::LoggedIn(token) => token.to_string(),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[tokio::test]
 async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let token = in_browser(&bench).await;
+    let token = in_browser(&bench, ADA).await;
     let acting = accounts.acting_session(&token).await.unwrap();
     accounts.sign_out(&token, &origin()).await.unwrap();
     changes_nothing(&bench, acting.session()).await;
@@ -81,7 +64,7 @@ async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_en
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let token = in_browser(&bench).await;
+    let token = in_browser(&bench, ADA).await;
     let acting = accounts.acting_session(&token).await.unwrap();
     let renewed = accounts.renew_user_session(&token).await.unwrap();
     changes_nothing(&bench, acting.session()).await;
@@ -121,7 +104,7 @@ async fn a_change_goes_through_while_another_window_is_looked_at() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let token = in_browser(&bench).await;
+    let token = in_browser(&bench, ADA).await;
     for seconds in [45, 59, 29] {
         bench.clock.advance(Duration::from_secs(seconds));
         let acting = accounts.acting_session(&token).await.unwrap();

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ADA, LOCK, STEP, add, challenge, enrol, laptop, log_in, log_in_from, tokens};
+use super::{
+    ADA, LOCK, STEP, add, challenge, enrol, log_in_by_code, log_in_from, password_login, tokens,
+};
 use crate::{
     Action, Clock, Failure, Origin, Service,
-    accounts::{FirstStep, LoginError, PasswordLogin, Role, Session},
+    accounts::{FirstStep, LoginError, Role, Session},
     audit::{Event, Outcome, Search},
-    testing::{Bench, PASSWORD, START, bench, origin, secret},
+    testing::{Bench, PASSWORD, START, bench, origin},
 };
 
 /// The events of such logins that the session's user sees, newest first.
@@ -56,13 +58,7 @@ async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let (phone, ..) = enrol(&bench, ADA).await;
-    let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let code = phone.shows(bench.clock.now());
-    let (accounts, trust) = (&bench.service.accounts, laptop());
-    accounts
-        .answer_challenge(&token, &code, Some(&trust), &origin())
-        .await
-        .unwrap();
+    log_in_by_code(&bench, ADA, &phone).await;
     bench.clock.advance(STEP);
     let servers = [Arc::clone(&bench.service), bench.another(|_| {}).await];
     (bench, servers)
@@ -70,11 +66,7 @@ async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
 
 /// Ada's login with the correct password and this fingerprint.
 async fn shows(server: &Service, fingerprint: &str) -> Result<FirstStep, Failure<LoginError>> {
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: Some(fingerprint.to_owned()),
-    };
+    let login = password_login(ADA, PASSWORD, Some(fingerprint));
     server.accounts.login(login, &origin()).await
 }
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{ADA, ADDRESS, BOB, STEP, add, asks, challenge, enrol, laptop, log_in, tokens_of};
+use super::{
+    ADA, ADDRESS, BOB, STEP, add, answer_challenge, asks, challenge, enrol, in_browser, laptop,
+    log_in, log_in_by_code, tokens_of,
+};
 use crate::{
     Action, Clock,
-    accounts::{BrowserStep, PasswordLogin, Role, UserQuery, Whose},
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    accounts::{Role, UserQuery, Whose},
+    testing::{Bench, PASSWORD, bench, origin},
 };
 
 /// The number of accesses since the last call.
@@ -22,10 +25,8 @@ async fn a_second_step_reads_once_and_commits_once() {
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
     hops(&bench);
-    let accounts = &bench.service.accounts;
-    let (device, origin) = (laptop(), origin());
-    let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
-    answered.await.unwrap();
+    let answered = answer_challenge(&bench, &asked, &code, Some(&laptop())).await;
+    answered.unwrap();
     assert_eq!(hops(&bench), 2);
 }
 
@@ -34,16 +35,8 @@ async fn a_second_step_reads_once_and_commits_once() {
 async fn signing_out_of_a_browser_reads_once_and_commits_once() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
     let (accounts, origin) = (&bench.service.accounts, origin());
-    let signed_in = accounts.sign_in(login, None, &origin).await.unwrap();
-    let BrowserStep::LoggedIn(session) = signed_in else {
-        panic!("there is no key to ask for a code of");
-    };
+    let session = in_browser(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(120));
     hops(&bench);
     accounts.sign_out(&session, &origin).await.unwrap();
@@ -58,12 +51,8 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
     add(&bench, ADA, Role::Administrator).await;
     add(&bench, BOB, Role::User).await;
     let (phone, bob, _) = enrol(&bench, BOB).await;
-    let asked = challenge(log_in(&bench, BOB, PASSWORD, None).await);
-    let accounts = &bench.service.accounts;
-    let (code, device) = (phone.shows(bench.clock.now()), laptop());
-    let origin = origin();
-    let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
-    answered.await.unwrap();
+    let (accounts, origin) = (&bench.service.accounts, origin());
+    log_in_by_code(&bench, BOB, &phone).await;
     bench.clock.advance(STEP);
     let access = tokens_of(&bench, ADA).await.access;
     let along = async |whose| {

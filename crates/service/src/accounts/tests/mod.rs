@@ -27,8 +27,8 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::Timestamp;
 
 use super::{
-    FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking,
-    UserChange, Whom,
+    AnswerError, BrowserStep, FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens,
+    TrustRequest, Unlocking, UserChange, Whom,
 };
 use crate::{
     Clock, Failure, Origin,
@@ -94,12 +94,49 @@ pub(super) async fn log_in_from(
     fingerprint: Option<&str>,
     origin: &Origin,
 ) -> Result<FirstStep, Failure<LoginError>> {
-    let login = PasswordLogin {
+    let login = password_login(name, password, fingerprint);
+    bench.service.accounts.login(login, origin).await
+}
+
+pub(super) fn password_login(
+    name: &str,
+    password: &str,
+    fingerprint: Option<&str>,
+) -> PasswordLogin {
+    PasswordLogin {
         name: name.to_owned(),
         password: secret(password),
         fingerprint: fingerprint.map(ToOwned::to_owned),
-    };
-    bench.service.accounts.login(login, origin).await
+    }
+}
+
+/// Logs in a user who needs no code with a browser, and returns the session's token.
+pub(super) async fn in_browser(bench: &Bench, name: &str) -> String {
+    let login = password_login(name, PASSWORD, None);
+    let step = bench.service.accounts.sign_in(login, None, &origin()).await;
+    match step.unwrap() {
+        BrowserStep::LoggedIn(token) => token.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Logs in a user with password and code, trusts the laptop, and returns the tokens.
+pub(super) async fn log_in_by_code(bench: &Bench, name: &str, phone: &Phone) -> Tokens {
+    let token = challenge(log_in(bench, name, PASSWORD, None).await);
+    let (code, trust) = (phone.shows(bench.clock.now()), laptop());
+    let answered = answer_challenge(bench, &token, &code, Some(&trust)).await;
+    answered.unwrap()
+}
+
+pub(super) async fn answer_challenge(
+    bench: &Bench,
+    token: &str,
+    code: &str,
+    trusts: Option<&TrustRequest>,
+) -> Result<Tokens, Failure<AnswerError>> {
+    let (accounts, origin) = (&bench.service.accounts, origin());
+    let answered = accounts.answer_challenge(token, code, trusts, &origin);
+    answered.await
 }
 
 /// Logs in a user who needs no code, and returns the tokens.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 
 use super::{
-    ADA, BOB, LOCK, Phone, add, asks, challenge, change, command_line, enrol, laptop, log_in,
-    set_password, signed_in,
+    ADA, BOB, LOCK, Phone, add, answer_challenge, asks, challenge, change, command_line, enrol,
+    laptop, log_in, log_in_by_code, set_password, signed_in,
 };
 use crate::{
     Clock,
@@ -53,12 +53,7 @@ async fn lock_session(bench: &Bench, own: &Session) {
     }
 }
 
-async fn answer(bench: &Bench, phone: &Phone, trusts: bool) -> Result<(), Failure<AnswerError>> {
-    let token = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    answer_to(bench, &token, phone, trusts).await
-}
-
-async fn answer_to(
+async fn answer(
     bench: &Bench,
     token: &str,
     phone: &Phone,
@@ -66,11 +61,8 @@ async fn answer_to(
 ) -> Result<(), Failure<AnswerError>> {
     let code = phone.shows(bench.clock.now());
     let trust = trusts.then(laptop);
-    let accounts = &bench.service.accounts;
-    let answered = accounts
-        .answer_challenge(token, &code, trust.as_ref(), &origin())
-        .await;
-    answered.map(|_| ())
+    let answered = answer_challenge(bench, token, &code, trust.as_ref());
+    answered.await.map(drop)
 }
 
 #[tokio::test]
@@ -175,7 +167,7 @@ async fn a_lock_that_overtakes_a_code_wins() {
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let outcome = bench
         .faults
-        .overtake(answer_to(&bench, &token, &phone, false), lock(&bench))
+        .overtake(answer(&bench, &token, &phone, false), lock(&bench))
         .await;
     assert_eq!(outcome, Err(Refused(AnswerError::Locked { wait: LOCK })));
 }
@@ -187,7 +179,7 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
         let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
         let outcome = bench
             .faults
-            .overtake(answer_to(&bench, &token, &phone, true), async {
+            .overtake(answer(&bench, &token, &phone, true), async {
                 let accounts = asks(&bench);
                 match ending {
                     "key" => accounts
@@ -209,7 +201,7 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
 #[tokio::test]
 async fn a_device_revoked_meanwhile_is_not_trusted() {
     let (bench, phone, own, _) = quiet_ada().await;
-    answer(&bench, &phone, true).await.unwrap();
+    log_in_by_code(&bench, ADA, &phone).await;
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, Some("laptop")), async {
@@ -234,7 +226,7 @@ async fn a_device_revoked_meanwhile_is_not_trusted() {
 #[tokio::test]
 async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
     let (bench, phone, own, key) = quiet_ada().await;
-    answer(&bench, &phone, true).await.unwrap();
+    log_in_by_code(&bench, ADA, &phone).await;
     let accounts = asks(&bench);
     let removed = bench
         .faults
@@ -278,7 +270,7 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
 #[tokio::test]
 async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let (bench, phone, ada, key) = quiet_ada().await;
-    answer(&bench, &phone, true).await.unwrap();
+    log_in_by_code(&bench, ADA, &phone).await;
     add(&bench, BOB, Role::Administrator).await;
     let suspended = async |bench: &Bench| {
         change(bench, BOB, UserChange::Suspend).await;
@@ -380,7 +372,7 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
                         let enrolled = accounts.enrol_key(&own, password(), &origin()).await;
                         enrolled.unwrap();
                     }
-                    "device" => answer(&bench, &phone, true).await.unwrap(),
+                    "device" => drop(log_in_by_code(&bench, ADA, &phone).await),
                     _ => {
                         let made = accounts
                             .make_recovery_codes(

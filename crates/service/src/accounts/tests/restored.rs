@@ -3,27 +3,19 @@
 use std::time::Duration;
 
 use super::{
-    ADA, ADDRESS, BOB, Phone, STEP, add, asks, challenge, change, enrol, laptop, log_in, session,
-    signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, Phone, STEP, add, answer_challenge, asks, challenge, change, enrol,
+    in_browser, log_in, log_in_by_code, session, signed_in, tokens, tokens_of,
 };
 use crate::{
-    Clock, Ended, Failure,
-    accounts::{AnswerError, BrowserStep, NewApplicationToken, PasswordLogin, Role, UserChange},
+    Clock, Ended,
+    accounts::{NewApplicationToken, Role, UserChange},
     testing::{Bench, PASSWORD, bench, origin, secret},
 };
-
-async fn answers(bench: &Bench, asked: &str, code: &str) -> Result<(), Failure<AnswerError>> {
-    let accounts = &bench.service.accounts;
-    accounts
-        .answer_challenge(asked, code, None, &origin())
-        .await
-        .map(drop)
-}
 
 /// Whether this code completes a login with a correct password.
 async fn takes(bench: &Bench, code: &str) -> bool {
     let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    answers(bench, &asked, code).await.is_ok()
+    answer_challenge(bench, &asked, code, None).await.is_ok()
 }
 
 #[tokio::test]
@@ -32,12 +24,7 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     add(&bench, ADA, Role::Administrator).await;
     let accounts = &bench.service.accounts;
     let (phone, ..) = enrol(&bench, ADA).await;
-    let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let code = phone.shows(bench.clock.now());
-    let given = accounts
-        .answer_challenge(&asked, &code, Some(&laptop()), &origin())
-        .await
-        .unwrap();
+    let given = log_in_by_code(&bench, ADA, &phone).await;
     bench.clock.advance(STEP);
     let own = session(&bench, &given).await;
     let code = phone.shows(bench.clock.now());
@@ -52,15 +39,7 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     let waiting = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     // A user without a second factor is logged in by the password.
     add(&bench, "grace@example.org", Role::User).await;
-    let login = PasswordLogin {
-        name: "grace@example.org".to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
-    let browser = accounts.sign_in(login, None, &origin()).await;
-    let BrowserStep::LoggedIn(browser) = browser.unwrap() else {
-        panic!("no code is asked for")
-    };
+    let browser = in_browser(&bench, "grace@example.org").await;
     assert!(accounts.user_session(&browser).await.is_ok());
 
     let (restored, ended) = bench.restored(Duration::ZERO).await;
@@ -76,12 +55,9 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     assert!(!listed.is_empty() && listed.iter().all(|token| token.is_revoked));
     // Neither the fingerprint nor the challenge nor a recovery code is accepted.
     challenge(log_in(&restored, ADA, PASSWORD, Some("laptop")).await);
-    let now = restored.clock.now();
-    assert!(
-        answers(&restored, &waiting, &phone.shows(now))
-            .await
-            .is_err()
-    );
+    let code = phone.shows(restored.clock.now());
+    let answered = answer_challenge(&restored, &waiting, &code, None).await;
+    assert!(answered.is_err());
     assert!(!takes(&restored, &recovery[0]).await);
     let of = |ended_of: Ended| ended.get(&ended_of).copied().unwrap_or_default();
     for kind in [

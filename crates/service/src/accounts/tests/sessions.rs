@@ -5,16 +5,15 @@ use keyproof_mfa::{Shown, ShownFactor};
 use serde_json::json;
 
 use super::{
-    ADA, ADDRESS, BOB, Phone, activate, add, asks, challenge, command_line, enrol, laptop, log_in,
-    pending, session, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, Phone, activate, add, asks, command_line, enrol, log_in, log_in_by_code,
+    password_login, pending, session, signed_in, tokens, tokens_of,
 };
 use crate::{
     Action, Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, ApplicationTokenChange, BrowserStep, NewApplicationToken, PasswordLogin,
-        RemoveDeviceError, RemoveKeyError, Role, Session, SessionError, SessionId, Tokens,
-        Undecided, Whose,
+        AnswerError, ApplicationTokenChange, BrowserStep, NewApplicationToken, RemoveDeviceError,
+        RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
@@ -49,11 +48,7 @@ async fn a_session_keeps_its_id_and_what_it_has_shown_over_refreshes() {
         assert_eq!(said(&bench, &alone.access).await.shown, None);
         let (phone, ..) = enrol(&bench, ADA).await;
         let at = bench.clock.now();
-        let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-        let answered = accounts
-            .answer_challenge(&asked, &phone.shows(at), Some(&laptop()), &origin())
-            .await
-            .unwrap();
+        let answered = log_in_by_code(&bench, ADA, &phone).await;
         let login = said(&bench, &answered.access).await;
         let shown = login.shown.unwrap();
         assert_eq!(shown.factor, ShownFactor::Code);
@@ -134,13 +129,7 @@ async fn forget_activation(bench: &Bench, own: &Session) {
 }
 
 async fn by_code(bench: &Bench, phone: &Phone) -> Session {
-    let origin = &origin();
-    let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    let trust = laptop();
-    let code = phone.shows(bench.clock.now());
-    let accounts = &bench.service.accounts;
-    let answered = accounts.answer_challenge(&asked, &code, Some(&trust), origin);
-    let answered = answered.await.unwrap();
+    let answered = log_in_by_code(bench, ADA, phone).await;
     session(bench, &answered).await
 }
 
@@ -394,11 +383,7 @@ async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let holds = async || accounts.session(Some(&given.access), ADDRESS).await.is_ok();
     assert!(holds().await);
 
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
+    let login = password_login(ADA, PASSWORD, None);
     let signed_in = accounts.sign_in(login, None, origin).await.unwrap();
     let BrowserStep::Challenged(token) = signed_in else {
         panic!("no code is asked for");

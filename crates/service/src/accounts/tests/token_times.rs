@@ -6,7 +6,9 @@ use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_store::{Key, Prefix, Record, Timestamp};
 
-use super::{ADA, ADDRESS, add, asks, challenge, enrol, log_in, signed_in, tokens_of};
+use super::{
+    ADA, ADDRESS, add, answer_challenge, asks, challenge, enrol, log_in, signed_in, tokens_of,
+};
 use crate::{
     Clock,
     Failure::Refused,
@@ -39,18 +41,13 @@ async fn challenges_of_an_earlier_release_are_answered_and_end() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let (phone, ..) = enrol(&bench, ADA).await;
-    let accounts = &bench.service.accounts;
     let old = async || {
         let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
         bench.token_of_before::<ChallengeRecord>("_", &asked).await
     };
     let asked = old().await;
     let code = phone.shows(bench.clock.now());
-    let answer = async |code| {
-        accounts
-            .answer_challenge(&asked, code, None, &origin())
-            .await
-    };
+    let answer = async |code| answer_challenge(&bench, &asked, code, None).await;
     assert!(answer(&code).await.is_ok());
     assert_eq!(
         answer(&code).await.err(),
@@ -128,19 +125,15 @@ async fn a_token_whose_time_was_altered_is_unknown() {
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
     for other in Bench::at_other_times(&asked) {
-        let refused = accounts
-            .answer_challenge(&other, &code, None, &origin())
-            .await;
+        let refused = answer_challenge(&bench, &other, &code, None).await;
         assert_eq!(
             refused.err(),
             Some(Refused(AnswerError::Refused)),
             "{other}"
         );
     }
-    let given = accounts
-        .answer_challenge(&asked, &code, None, &origin())
-        .await
-        .unwrap();
+    let given = answer_challenge(&bench, &asked, &code, None).await;
+    let given = given.unwrap();
     for other in Bench::at_other_times(&given.refresh) {
         let refused = accounts.refresh(&other, &origin()).await;
         assert_eq!(
@@ -171,10 +164,8 @@ async fn what_logins_leave_is_kept_in_order_of_time() {
         let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
         added(&mut challenges, keys::<ChallengeRecord>(&bench).await, 1).await;
         let code = phone.shows(bench.clock.now());
-        let given = accounts
-            .answer_challenge(&asked, &code, None, &origin())
-            .await
-            .unwrap();
+        let given = answer_challenge(&bench, &asked, &code, None).await;
+        let given = given.unwrap();
         challenges = keys::<ChallengeRecord>(&bench).await;
         added(&mut refreshes, keys::<RefreshToken>(&bench).await, 1).await;
         bench.clock.advance(Duration::from_millis(1));

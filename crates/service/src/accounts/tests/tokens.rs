@@ -7,8 +7,9 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADA, ADDRESS, BOB, LOCK, STEP, activate, add, asks, challenge, change, command_line, enrol,
-    laptop, log_in, session, set_password, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, LOCK, STEP, activate, add, answer_challenge, asks, challenge, change,
+    command_line, enrol, laptop, log_in, password_login, session, set_password, signed_in, tokens,
+    tokens_of,
 };
 use crate::{
     Action, Clock,
@@ -17,8 +18,8 @@ use crate::{
     accounts::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AddApplicationTokenError, AnswerError,
         ApplicationLoginError, ApplicationTokenChange, ChangePasswordError, EnrolKeyError,
-        LoginError, NewApplicationToken, NotPermitted, PasswordLogin, RemoveKeyError, Revocation,
-        Role, Session, SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whose,
+        LoginError, NewApplicationToken, NotPermitted, RemoveKeyError, Revocation, Role, Session,
+        SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whose,
         password::canonical,
         records::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
@@ -74,10 +75,8 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
     );
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
-    let with = accounts
-        .answer_challenge(&asked, &code, None, &origin())
-        .await
-        .unwrap();
+    let with = answer_challenge(&bench, &asked, &code, None).await;
+    let with = with.unwrap();
     assert!(accounts.refresh(&with.refresh, &origin()).await.is_ok());
     accounts
         .remove_key(&own, Whose::Mine, key, &origin())
@@ -111,10 +110,8 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
     let accounts = asks(&bench);
     let asked = challenge(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
     let code = phone.shows(bench.clock.now());
-    accounts
-        .answer_challenge(&asked, &code, Some(&laptop()), &origin())
-        .await
-        .unwrap();
+    let answered = answer_challenge(&bench, &asked, &code, Some(&laptop())).await;
+    answered.unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
     challenge(log_in(&bench, ADA, PASSWORD, Some("phone")).await);
     let devices = accounts
@@ -582,13 +579,9 @@ async fn a_challenge_is_answered_once() {
     add(&bench, ADA, Role::User).await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let accounts = &bench.service.accounts;
     let answer = async || {
         let code = phone.shows(bench.clock.now());
-        let answered = accounts
-            .answer_challenge(&token, &code, None, &origin())
-            .await;
-        answered.err()
+        answer_challenge(&bench, &token, &code, None).await.err()
     };
     assert_eq!(answer().await, None);
     bench.clock.advance(STEP);
@@ -657,10 +650,8 @@ async fn nothing_secret_is_stored_in_the_clear() {
         .await
         .unwrap();
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let given = accounts
-        .answer_challenge(&asked, &recovery[0], Some(&laptop()), &origin())
-        .await
-        .unwrap();
+    let given = answer_challenge(&bench, &asked, &recovery[0], Some(&laptop())).await;
+    let given = given.unwrap();
     let open = challenge(log_in(&bench, ADA, PASSWORD, None).await);
 
     let bytes = data_encoding::BASE32
@@ -828,11 +819,7 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
     let token = tokens_of(&bench, ADA).await.access;
     // The other server signs with the same key.
     let at_the_other = async || {
-        let login = PasswordLogin {
-            name: ADA.to_owned(),
-            password: secret(PASSWORD),
-            fingerprint: None,
-        };
+        let login = password_login(ADA, PASSWORD, None);
         signed_by(&tokens(other.accounts.login(login, &origin()).await).access)
     };
     assert_eq!(at_the_other().await, signed_by(&token));
