@@ -8,14 +8,13 @@ use crate::{
     Failure::{Refused, Storage},
     StorageError,
     accounts::{ChangePasswordError, Role, Session, SessionError, Undecided, Unproven},
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin},
 };
 
 /// Tries to change Ada's password in a session that has ended: the correct password changes nothing, and wrong ones are counted.
 async fn changes_nothing(bench: &Bench, session: &Session) {
     let change = async |old: &str| {
-        let (old, new, origin) = (secret(old), secret("another horse"), origin());
-        let changed = asks(bench).change_password(session, old, new, &origin);
+        let changed = asks(bench).change_password(session, old, "another horse");
         changed.await.err()
     };
     let ended = ChangePasswordError::Undecided(Undecided::Ended);
@@ -78,8 +77,7 @@ async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_a
     add(&bench, ADA, Role::User).await;
     let given = tokens_of(&bench, ADA).await;
     let change = async |session: &Session| {
-        let (old, new, origin) = (secret(PASSWORD), secret("another horse"), origin());
-        let changed = asks(&bench).change_password(session, old, new, &origin);
+        let changed = asks(&bench).change_password(session, PASSWORD, "another horse");
         changed.await.err()
     };
     let before = session(&bench, &given).await;
@@ -110,9 +108,7 @@ async fn a_change_goes_through_while_another_window_is_looked_at() {
         let acting = accounts.acting_session(&token).await.unwrap();
         bench.clock.advance(Duration::from_secs(29));
         accounts.user_session(&token).await.unwrap();
-        let enrolled = asks(&bench)
-            .enrol_key(acting.session(), secret(PASSWORD), &origin())
-            .await;
+        let enrolled = asks(&bench).enrol_key(acting.session(), PASSWORD).await;
         assert!(enrolled.is_ok(), "{seconds}: {enrolled:?}");
     }
 }

@@ -44,7 +44,7 @@ async fn live(bench: &Bench) {
     let (phone, session, _) = enrol(bench, ADA).await;
     let (accounts, origin) = (asks(bench), &origin());
     let new = NewApplicationToken::default();
-    let text = accounts.add_application_token(&session, new, origin);
+    let text = accounts.add_application_token(&session, new);
     let text = text.await.unwrap();
     let access = accounts.application_login(&text, ADDRESS, origin).await;
     access.unwrap();

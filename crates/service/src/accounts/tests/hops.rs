@@ -84,7 +84,7 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
         .await
         .unwrap();
     assert_eq!(hops(&bench), 2);
-    let devices = asks(&bench).devices(&session, theirs, &origin).await;
+    let devices = asks(&bench).devices(&session, theirs).await;
     assert_eq!(devices.unwrap().len(), 1, "as they were with the session");
 }
 

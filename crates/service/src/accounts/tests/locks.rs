@@ -1,6 +1,6 @@
 //! Which counters a guess affects, and who is locked out by them.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use keyproof_store::{Prefix, faults::Commits};
 
@@ -9,12 +9,12 @@ use super::{
     log_in_from, session, set_password, tokens,
 };
 use crate::{
-    Clock,
+    Action, Clock,
     Failure::Refused,
     Origin,
     accounts::{
-        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
-        UserChange,
+        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, PasswordChange, Role,
+        Unlocking, Unproven, UserChange,
     },
     testing::{Bench, PASSWORD, START, bench, keeper, origin, secret},
 };
@@ -77,7 +77,7 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
     add(&bench, ADA, Role::User).await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let own = session(&bench, &in_full(&bench, &phone, HOME).await).await;
-    let accounts = asks(&bench);
+    let accounts = &bench.service.accounts;
     for _ in 0..2 {
         assert_eq!(lock_name(&bench).await, LOCK);
         let abroad = at([198, 51, 100, 1]);
@@ -89,8 +89,13 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
         in_full(&bench, &phone, HOME).await;
         let on_laptop = log_in_from(&bench, ADA, PASSWORD, Some("laptop"), &abroad).await;
         tokens(on_laptop);
+        let person = accounts.person(own.clone(), Action::UserSetPassword, &abroad);
+        let change = PasswordChange {
+            old: secret("wrong"),
+            new: secret("another horse"),
+        };
         let wrong = accounts
-            .change_password(&own, secret("wrong"), secret("another horse"), &abroad)
+            .change_password(&person.await.unwrap(), Ok::<_, Infallible>(change))
             .await;
         assert_eq!(
             wrong,
@@ -112,12 +117,7 @@ async fn a_session_locks_for_itself_alone() {
         session(&bench, &log_in().await).await,
     );
     let accounts = asks(&bench);
-    let enrol = async |session, password| {
-        accounts
-            .enrol_key(session, secret(password), &origin())
-            .await
-            .err()
-    };
+    let enrol = async |session, password| accounts.enrol_key(session, password).await.err();
     for _ in 0..2 {
         let refused = enrol(&one, "wrong horse").await;
         assert_eq!(
@@ -289,7 +289,7 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
     let own = session(&bench, &own).await;
     for _ in 0..4 {
         let asks = asks(&bench);
-        let enrolled = asks.enrol_key(&own, secret("wrong horse"), &here);
+        let enrolled = asks.enrol_key(&own, "wrong horse");
         enrolled.await.unwrap_err();
     }
     assert_eq!(figures(), [(2, 2), (0, 0)]);

@@ -199,10 +199,7 @@ pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
     let (phone, key) = pending(bench, session).await;
     let code = phone.shows(bench.clock.now());
     let accounts = asks(bench);
-    accounts
-        .activate_key(session, key, &code, &origin())
-        .await
-        .unwrap();
+    accounts.activate_key(session, key, &code).await.unwrap();
     bench.clock.advance(STEP);
     (phone, key)
 }
@@ -210,10 +207,7 @@ pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
 /// Gives the session's user a pending key.
 pub(super) async fn pending(bench: &Bench, session: &Session) -> (Phone, u32) {
     let accounts = asks(bench);
-    let enrolled = accounts
-        .enrol_key(session, secret(PASSWORD), &origin())
-        .await
-        .unwrap();
+    let enrolled = accounts.enrol_key(session, PASSWORD).await.unwrap();
     let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
     let phone = Phone(Totp::new(&shared, Algorithm::Sha1, Digits::SIX));
     (phone, enrolled.key.id)

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-
 use super::{
     ADA, BOB, LOCK, Phone, add, answer_challenge, asks, challenge, change, command_line, enrol,
-    laptop, log_in, log_in_by_code, set_password, signed_in,
+    laptop, log_in, log_in_by_code, pending, set_password, signed_in,
 };
 use crate::{
     Clock,
@@ -18,7 +16,7 @@ use crate::{
         UserChange, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin},
 };
 
 /// Ada without a key, with an old lockout from an earlier login, and her session.
@@ -46,10 +44,8 @@ async fn lock(bench: &Bench) {
 
 async fn lock_session(bench: &Bench, own: &Session) {
     for _ in 0..3 {
-        let (wrong, new) = (secret("wrong horse"), secret("another horse"));
-        let accounts = asks(bench);
-        let guessed = accounts.change_password(own, wrong, new, &origin()).await;
-        assert!(guessed.is_err());
+        let guessed = asks(bench).change_password(own, "wrong horse", "another horse");
+        assert!(guessed.await.is_err());
     }
 }
 
@@ -96,15 +92,9 @@ async fn a_key_that_overtakes_a_login_is_asked_for() {
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
             let accounts = asks(&bench);
-            let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
-            let enrolled = enrolled.unwrap();
-            let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
-            let phone = Phone(Totp::new(&shared, Algorithm::Sha1, Digits::SIX));
+            let (phone, key) = pending(&bench, &own).await;
             let code = phone.shows(bench.clock.now());
-            let activated = accounts
-                .activate_key(&own, enrolled.key.id, &code, &origin())
-                .await;
-            activated.unwrap();
+            accounts.activate_key(&own, key, &code).await.unwrap();
         })
         .await;
     assert!(
@@ -131,7 +121,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     let guessed = bench
         .faults
         .overtake(
-            accounts.change_password(&own, secret(PASSWORD), secret("another horse"), &origin()),
+            accounts.change_password(&own, PASSWORD, "another horse"),
             lock_session(&bench, &own),
         )
         .await;
@@ -148,7 +138,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     let guessed = bench
         .faults
         .overtake(
-            accounts.make_recovery_codes(&own, secret(PASSWORD), Some(&code), &origin()),
+            accounts.make_recovery_codes(&own, PASSWORD, Some(&code)),
             lock_session(&bench, &own),
         )
         .await;
@@ -182,10 +172,7 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
             .overtake(answer(&bench, &token, &phone, true), async {
                 let accounts = asks(&bench);
                 match ending {
-                    "key" => accounts
-                        .remove_key(&own, Whose::Mine, key, &origin())
-                        .await
-                        .unwrap(),
+                    "key" => accounts.remove_key(&own, Whose::Mine, key).await.unwrap(),
                     "password" => set_password(&bench, ADA, "another horse").await,
                     "suspension" => {
                         change(&bench, ADA, UserChange::Suspend).await;
@@ -206,14 +193,8 @@ async fn a_device_revoked_meanwhile_is_not_trusted() {
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, Some("laptop")), async {
             let accounts = asks(&bench);
-            let id = accounts
-                .devices(&own, Whose::Mine, &origin())
-                .await
-                .unwrap()[0]
-                .id;
-            let removed = accounts
-                .remove_device(&own, Whose::Mine, id, &origin())
-                .await;
+            let id = accounts.devices(&own, Whose::Mine).await.unwrap()[0].id;
+            let removed = accounts.remove_device(&own, Whose::Mine, id).await;
             removed.unwrap();
         })
         .await;
@@ -231,7 +212,7 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
     let removed = bench
         .faults
         .overtake(
-            accounts.remove_key(&own, Whose::Mine, key, &origin()),
+            accounts.remove_key(&own, Whose::Mine, key),
             set_password(&bench, ADA, PASSWORD),
         )
         .await;
@@ -239,25 +220,23 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
         removed,
         Err(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
     );
-    let removed = accounts
-        .remove_device(&own, Whose::Mine, 1, &origin())
-        .await;
+    let removed = accounts.remove_device(&own, Whose::Mine, 1).await;
     assert_eq!(
         removed,
         Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
     );
-    let devices = accounts.devices(&own, Whose::Mine, &origin()).await;
+    let devices = accounts.devices(&own, Whose::Mine).await;
     assert_eq!(
         devices,
         Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
     );
-    let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
+    let enrolled = accounts.enrol_key(&own, PASSWORD).await;
     assert_eq!(
         enrolled.err(),
         Some(Refused(EnrolKeyError::Undecided(Undecided::Ended)))
     );
     let added = accounts
-        .add_application_token(&own, NewApplicationToken::default(), &origin())
+        .add_application_token(&own, NewApplicationToken::default())
         .await;
     assert_eq!(
         added.err(),
@@ -281,19 +260,12 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     };
     let hers = Whose::Of(ada.owner.user);
     let accounts = asks(&bench);
-    let device = accounts
-        .devices(&ada, Whose::Mine, &origin())
-        .await
-        .unwrap()[0]
-        .id;
+    let device = accounts.devices(&ada, Whose::Mine).await.unwrap()[0].id;
 
     let bob = back(&bench).await;
     let removed = bench
         .faults
-        .overtake(
-            accounts.remove_key(&bob, hers, key, &origin()),
-            suspended(&bench),
-        )
+        .overtake(accounts.remove_key(&bob, hers, key), suspended(&bench))
         .await;
     assert_eq!(
         removed,
@@ -303,7 +275,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let removed = bench
         .faults
         .overtake(
-            accounts.remove_device(&bob, hers, device, &origin()),
+            accounts.remove_device(&bob, hers, device),
             suspended(&bench),
         )
         .await;
@@ -315,7 +287,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let added = bench
         .faults
         .overtake(
-            accounts.add_application_token(&bob, NewApplicationToken::default(), &origin()),
+            accounts.add_application_token(&bob, NewApplicationToken::default()),
             suspended(&bench),
         )
         .await;
@@ -327,7 +299,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     );
     let bob = back(&bench).await;
     let text = accounts
-        .add_application_token(&ada, NewApplicationToken::default(), &origin())
+        .add_application_token(&ada, NewApplicationToken::default())
         .await
         .unwrap();
     let id = accounts.application_tokens(&bob).await.unwrap()[0].id;
@@ -338,7 +310,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let changed = bench
         .faults
         .overtake(
-            accounts.change_application_token(&bob, id, &change, &origin()),
+            accounts.change_application_token(&bob, id, &change),
             suspended(&bench),
         )
         .await;
@@ -360,29 +332,22 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
         let (bench, phone, own, key) = quiet_ada().await;
         let accounts = asks(&bench);
         if joins == "key" {
-            let removed = accounts.remove_key(&own, Whose::Mine, key, &origin()).await;
+            let removed = accounts.remove_key(&own, Whose::Mine, key).await;
             removed.unwrap();
         }
         let removed = bench
             .faults
             .overtake(accounts.remove_user(ADA, &command_line()), async {
-                let password = || secret(PASSWORD);
                 match joins {
                     "key" => {
-                        let enrolled = accounts.enrol_key(&own, password(), &origin()).await;
+                        let enrolled = accounts.enrol_key(&own, PASSWORD).await;
                         enrolled.unwrap();
                     }
                     "device" => drop(log_in_by_code(&bench, ADA, &phone).await),
                     _ => {
-                        let made = accounts
-                            .make_recovery_codes(
-                                &own,
-                                password(),
-                                Some(&phone.shows(bench.clock.now())),
-                                &origin(),
-                            )
-                            .await;
-                        made.unwrap();
+                        let code = phone.shows(bench.clock.now());
+                        let made = accounts.make_recovery_codes(&own, PASSWORD, Some(&code));
+                        made.await.unwrap();
                     }
                 }
             })

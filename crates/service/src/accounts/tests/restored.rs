@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Clock, Ended,
     accounts::{NewApplicationToken, Role, UserChange},
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin},
 };
 
 /// Whether this code completes a login with a correct password.
@@ -29,11 +29,11 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     let own = session(&bench, &given).await;
     let code = phone.shows(bench.clock.now());
     let recovery = asks(&bench)
-        .make_recovery_codes(&own, secret(PASSWORD), Some(&code), &origin())
+        .make_recovery_codes(&own, PASSWORD, Some(&code))
         .await
         .unwrap();
     let application = asks(&bench)
-        .add_application_token(&own, NewApplicationToken::default(), &origin())
+        .add_application_token(&own, NewApplicationToken::default())
         .await
         .unwrap();
     let waiting = challenge(log_in(&bench, ADA, PASSWORD, None).await);
@@ -113,8 +113,7 @@ async fn users_stay_and_a_second_factor_that_was_pending_is_enrolled_anew() {
     let ada = tokens_of(&restored, ADA).await;
     let ada = session(&restored, &ada).await;
     let code = phone.shows(restored.clock.now());
-    let origin = origin();
-    let activated = asks(&restored).activate_key(&ada, key, &code, &origin);
+    let activated = asks(&restored).activate_key(&ada, key, &code);
     assert!(activated.await.is_err());
     super::activate(&restored, &ada).await;
 }

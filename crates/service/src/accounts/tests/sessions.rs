@@ -17,7 +17,7 @@ use crate::{
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, bench_with, origin, secret},
+    testing::{Bench, PASSWORD, bench, bench_with, origin},
 };
 
 /// The login in an access token's claims.
@@ -146,7 +146,7 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
         is_revoked: Some(true),
         ..Default::default()
     };
-    let (new, another) = (NewApplicationToken::default(), secret("another horse"));
+    let new = NewApplicationToken::default();
     let told = |refusal: Option<String>| refusal.unwrap_or_else(|| "done".to_owned());
     let mut refusals = Vec::new();
     macro_rules! tell {
@@ -169,14 +169,14 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
         direct.add_application_token(&editor.await.unwrap(), Err(body)),
         direct.change_application_token(person, 1, Err(body)),
         direct.change_password(person, Err(body)),
-        accounts.enrol_key(session, secret(PASSWORD), origin),
-        accounts.activate_key(session, key, "123456", origin),
-        accounts.make_recovery_codes(session, secret(PASSWORD), Some("123456"), origin),
-        accounts.remove_device(session, mine, 1, origin),
-        accounts.add_application_token(session, new, origin),
-        accounts.change_application_token(session, 1, &revoke, origin),
-        accounts.remove_key(session, mine, key, origin),
-        accounts.change_password(session, secret(PASSWORD), another, origin),
+        accounts.enrol_key(session, PASSWORD),
+        accounts.activate_key(session, key, "123456"),
+        accounts.make_recovery_codes(session, PASSWORD, Some("123456")),
+        accounts.remove_device(session, mine, 1),
+        accounts.add_application_token(session, new),
+        accounts.change_application_token(session, 1, &revoke),
+        accounts.remove_key(session, mine, key),
+        accounts.change_password(session, PASSWORD, "another horse"),
     );
     refusals
 }
@@ -199,7 +199,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
     let old = tokens_of(&bench, ADA).await;
     let before = session(&bench, &old).await;
     let text = accounts
-        .add_application_token(&before, NewApplicationToken::default(), origin)
+        .add_application_token(&before, NewApplicationToken::default())
         .await
         .unwrap();
     let application = accounts
@@ -226,10 +226,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
     holds(&given.access).await.unwrap();
 
     // Ended tokens stay invalid.
-    accounts
-        .remove_key(&own, Whose::Mine, key, origin)
-        .await
-        .unwrap();
+    accounts.remove_key(&own, Whose::Mine, key).await.unwrap();
     assert_eq!(
         holds(&old.access).await,
         Err(Refused(SessionError::Invalid))
@@ -239,7 +236,6 @@ async fn an_activation_ends_every_access_token_but_its_own() {
 
 #[tokio::test]
 async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
-    let origin = &origin();
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
@@ -248,10 +244,7 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     let device = by_device(&bench).await;
     all(&refusals(&bench, &device, key).await, "FactorNeeded");
     // It may still read.
-    let devices = accounts
-        .devices(&device, Whose::Mine, origin)
-        .await
-        .unwrap();
+    let devices = accounts.devices(&device, Whose::Mine).await.unwrap();
     // The same for a session from before key changes ended sessions.
     forget_activation(&bench, &own).await;
     let old = of_earlier_release(&bench, &own).await;
@@ -260,23 +253,21 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     // Its activation does not count any more either.
     all(&refusals(&bench, &own, key).await, "FactorNeeded");
 
-    let removed = accounts.remove_device(&shown, Whose::Mine, devices[0].id, origin);
+    let removed = accounts.remove_device(&shown, Whose::Mine, devices[0].id);
     removed.await.unwrap();
-    let removed = accounts.remove_key(&shown, Whose::Mine, key, origin);
+    let removed = accounts.remove_key(&shown, Whose::Mine, key);
     removed.await.unwrap();
     // Sessions without a factor gain nothing from the removal, which ends them.
     for session in [&device, &old, &own] {
         all(&refusals(&bench, session, key).await, "Ended");
     }
     // Without a key there is no factor to present.
-    let changed =
-        accounts.change_password(&shown, secret(PASSWORD), secret("another horse"), origin);
+    let changed = accounts.change_password(&shown, PASSWORD, "another horse");
     changed.await.unwrap();
 }
 
 #[tokio::test]
 async fn an_administrator_manages_others_by_a_factor_of_their_own() {
-    let origin = &origin();
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     add(&bench, BOB, Role::Administrator).await;
@@ -286,8 +277,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     let without = tokens_of(&bench, BOB).await;
     let without = session(&bench, &without).await;
     let (_, bob, his) = enrol(&bench, BOB).await;
-    let remove =
-        async |session: &Session| accounts.remove_key(session, hers, key, origin).await.err();
+    let remove = async |session: &Session| accounts.remove_key(session, hers, key).await.err();
     assert_eq!(
         remove(&without).await,
         Some(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
@@ -297,7 +287,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
         remove(&bob).await,
         Some(Refused(RemoveKeyError::Undecided(Undecided::FactorNeeded)))
     );
-    let device = accounts.remove_device(&bob, hers, 1, origin).await;
+    let device = accounts.remove_device(&bob, hers, 1).await;
     assert_eq!(
         device,
         Err(Refused(RemoveDeviceError::Undecided(
@@ -314,13 +304,12 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
 
 #[tokio::test]
 async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
-    let origin = &origin();
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
-    let removed = accounts.remove_key(&own, Whose::Mine, key, origin);
+    let removed = accounts.remove_key(&own, Whose::Mine, key);
     removed.await.unwrap();
     let (_, next) = activate(&bench, &own).await;
     all(&refusals(&bench, &shown, next).await, "Ended");
@@ -331,7 +320,6 @@ async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
 
 #[tokio::test]
 async fn an_activation_that_overtakes_a_decision_wins() {
-    let origin = &origin();
     for doing in ["password", "application token", "another's key"] {
         let bench = bench().await;
         add(&bench, ADA, Role::User).await;
@@ -345,24 +333,23 @@ async fn an_activation_that_overtakes_a_decision_wins() {
         let doing_it = async {
             match doing {
                 "password" => {
-                    let (old_one, new_one) = (secret(PASSWORD), secret("another horse"));
-                    let changed = accounts.change_password(&old, old_one, new_one, origin);
+                    let changed = accounts.change_password(&old, PASSWORD, "another horse");
                     format!("{:?}", changed.await.unwrap_err())
                 }
                 "application token" => {
                     let new = NewApplicationToken::default();
-                    let added = accounts.add_application_token(&old, new, origin);
+                    let added = accounts.add_application_token(&old, new);
                     format!("{:?}", added.await.unwrap_err())
                 }
                 _ => {
                     let whose = Whose::Of(ada.owner.user);
-                    let removed = accounts.remove_key(&old, whose, hers, origin);
+                    let removed = accounts.remove_key(&old, whose, hers);
                     format!("{:?}", removed.await.unwrap_err())
                 }
             }
         };
         let activating = async {
-            let activated = accounts.activate_key(&own, key, &code, origin);
+            let activated = accounts.activate_key(&own, key, &code);
             activated.await.unwrap();
         };
         let refusal = bench.faults.overtake(doing_it, activating).await;

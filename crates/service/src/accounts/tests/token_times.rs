@@ -89,7 +89,7 @@ async fn application_tokens_of_an_earlier_release_are_good() {
     let accounts = asks(&bench);
     let ada = signed_in(&bench, ADA).await;
     let new = NewApplicationToken::default();
-    let text = accounts.add_application_token(&ada, new, &origin()).await;
+    let text = accounts.add_application_token(&ada, new).await;
     let text = text.unwrap();
     for other in Bench::at_other_times(&text) {
         let refused = accounts.application_login(&other, ADDRESS, &origin()).await;
