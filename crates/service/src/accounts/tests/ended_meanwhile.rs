@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{ADA, LOCK, add, asks, command_line, in_browser, session, signed_in, tokens_of};
+use super::{ADA, LOCK, asks, command_line, in_browser, session, signed_in, tokens_of, with_ada};
 use crate::{
     Action,
     Failure::{Refused, Storage},
     StorageError,
-    accounts::{ChangePasswordError, Role, Session, SessionError, Undecided, Unproven},
-    testing::{Bench, PASSWORD, bench, origin},
+    accounts::{ChangePasswordError, Session, SessionError, Undecided, Unproven},
+    testing::{Bench, PASSWORD, origin},
 };
 
 /// Tries to change Ada's password in a session that has ended: the correct password changes nothing, and wrong ones are counted.
@@ -34,8 +34,7 @@ async fn changes_nothing(bench: &Bench, session: &Session) {
 
 #[tokio::test]
 async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let token = in_browser(&bench, ADA).await;
     let acting = accounts.acting_session(&token).await.unwrap();
@@ -47,8 +46,7 @@ async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
 
 #[tokio::test]
 async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let own = signed_in(&bench, ADA).await;
     let keys = accounts.public_keys().await.unwrap();
@@ -60,8 +58,7 @@ async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
 /// The session lives on under the token that its other window got, but the error is the same.
 #[tokio::test]
 async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_ended() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let token = in_browser(&bench, ADA).await;
     let acting = accounts.acting_session(&token).await.unwrap();
@@ -73,8 +70,7 @@ async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_en
 /// The former key stays valid for a shortened time, which changes its record.
 #[tokio::test]
 async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_asked_again() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let given = tokens_of(&bench, ADA).await;
     let change = async |session: &Session| {
         let changed = asks(&bench).change_password(session, PASSWORD, "another horse");
@@ -99,8 +95,7 @@ async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_a
 /// Another window of the same browser regularly stores that the session is used.
 #[tokio::test]
 async fn a_change_goes_through_while_another_window_is_looked_at() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let token = in_browser(&bench, ADA).await;
     for seconds in [45, 59, 29] {

@@ -6,7 +6,6 @@ use super::*;
 use crate::{
     accounts::{NewApplicationToken, UnknownUser},
     audit::{Event, EventKey, Search},
-    testing::bench,
 };
 
 /// A text that occurs nowhere else in the store.

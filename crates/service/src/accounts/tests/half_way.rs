@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    ADA, LOCK, STEP, add, challenge, enrol, log_in_by_code, log_in_from, password_login, tokens,
+    ADA, LOCK, STEP, challenge, enrol, log_in_by_code, log_in_from, password_login, tokens,
+    with_ada,
 };
 use crate::{
     Action, Clock, Failure, Origin, Service,
-    accounts::{FirstStep, LoginError, Role, Session},
+    accounts::{FirstStep, LoginError, Session},
     audit::{Event, Outcome, Search},
-    testing::{Bench, PASSWORD, START, bench, origin},
+    testing::{Bench, PASSWORD, START, origin},
 };
 
 /// The events of such logins that the session's user sees, newest first.
@@ -24,8 +25,7 @@ async fn seen(bench: &Bench, own: &Session) -> Vec<Event> {
 
 #[tokio::test]
 async fn a_right_password_is_told_to_its_user_though_no_code_comes() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (_, own, _) = enrol(&bench, ADA).await;
     assert!(seen(&bench, &own).await.is_empty());
     let from = |last: u8| Origin {
@@ -55,8 +55,7 @@ async fn a_right_password_is_told_to_its_user_though_no_code_comes() {
 
 /// Two servers on one store, and Ada with a phone and a trusted laptop.
 async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     log_in_by_code(&bench, ADA, &phone).await;
     bench.clock.advance(STEP);

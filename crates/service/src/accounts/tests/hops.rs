@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ADA, ADDRESS, BOB, STEP, add, answer_challenge, asks, challenge, enrol, in_browser, laptop,
-    log_in, log_in_by_code, tokens_of,
+    log_in, log_in_by_code, tokens_of, with_ada,
 };
 use crate::{
     Action, Clock,
@@ -19,8 +19,7 @@ fn hops(bench: &Bench) -> usize {
 
 #[tokio::test]
 async fn a_second_step_reads_once_and_commits_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
@@ -33,8 +32,7 @@ async fn a_second_step_reads_once_and_commits_once() {
 /// The use of a session is not stored just before the session ends.
 #[tokio::test]
 async fn signing_out_of_a_browser_reads_once_and_commits_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (accounts, origin) = (&bench.service.accounts, origin());
     let session = in_browser(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(120));

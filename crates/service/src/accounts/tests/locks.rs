@@ -5,18 +5,18 @@ use std::{convert::Infallible, time::Duration};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADA, LOCK, Phone, add, asks, challenge, change, command_line, enrol, laptop, log_in,
-    log_in_from, session, set_password, tokens,
+    ADA, LOCK, Phone, asks, challenge, change, command_line, enrol, laptop, log_in, log_in_from,
+    session, set_password, tokens, with_ada,
 };
 use crate::{
     Action, Clock,
     Failure::Refused,
     Origin,
     accounts::{
-        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, PasswordChange, Role,
-        Unlocking, Unproven, UserChange,
+        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, PasswordChange, Unlocking,
+        Unproven, UserChange,
     },
-    testing::{Bench, PASSWORD, START, bench, keeper, origin, secret},
+    testing::{Bench, PASSWORD, START, keeper, origin, secret},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -73,8 +73,7 @@ async fn guess_codes(bench: &Bench, phone: &Phone, from: [u8; 4]) -> Duration {
 
 #[tokio::test]
 async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let own = session(&bench, &in_full(&bench, &phone, HOME).await).await;
     let accounts = &bench.service.accounts;
@@ -109,8 +108,7 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
 
 #[tokio::test]
 async fn a_session_locks_for_itself_alone() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let log_in = async || tokens(log_in_from(&bench, ADA, PASSWORD, None, &at(HOME)).await);
     let (one, other) = (
         session(&bench, &log_in().await).await,
@@ -142,8 +140,7 @@ async fn unlock(bench: &Bench) -> Unlocking {
 
 #[tokio::test]
 async fn an_unlock_says_whether_anything_was_locked() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     assert_eq!(unlock(&bench).await, Unlocking::NoLock);
@@ -168,8 +165,7 @@ async fn an_unlock_says_whether_anything_was_locked() {
 
 #[tokio::test]
 async fn wrong_codes_double_the_lock_of_their_counter_until_a_login_there() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     let thief = [203, 0, 113, 1];
@@ -188,8 +184,7 @@ async fn wrong_codes_double_the_lock_of_their_counter_until_a_login_there() {
 
 #[tokio::test]
 async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     let thief = [203, 0, 113, 1];
@@ -207,8 +202,7 @@ async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() 
 
 #[tokio::test]
 async fn an_unknown_name_locks_as_a_known_one_from_every_address() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let refusals = async |name: &str| {
         let mut refusals = Vec::new();
         for last in 0..5 {
@@ -238,8 +232,7 @@ async fn kept(bench: &Bench) -> usize {
 
 #[tokio::test]
 async fn what_is_known_of_a_user_goes_with_them() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     assert_eq!(kept(&bench).await, 2);
@@ -250,8 +243,7 @@ async fn what_is_known_of_a_user_goes_with_them() {
 
 #[tokio::test]
 async fn counters_expire_by_themselves() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     bench.clock.advance(DAY);
@@ -262,8 +254,7 @@ async fn counters_expire_by_themselves() {
 
 #[tokio::test]
 async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let figures = || {
         let [(accounts, of_accounts), (otp_devices, of_devices)] = bench.service.figures().locks;
         assert_eq!((accounts, otp_devices), ("accounts", "otp_devices"));
@@ -307,8 +298,7 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
 /// Each unknown name is a separate target, and a client can make up any number of them.
 #[tokio::test]
 async fn guesses_at_names_that_are_nobodys_do_not_fill_the_trail() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let events = async || {
         let all = bench.service.audit.events(START, None).await.unwrap();
         let failed = all.into_iter().map(|(_, event)| event);

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     Clock, Failure, Origin,
-    testing::{Bench, PASSWORD, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
 pub(super) const ADA: &str = "ada@example.org";
@@ -62,6 +62,13 @@ impl Phone {
         let mut codes = (0..).map(|code| format!("{code:06}"));
         codes.find(|code| !near.contains(code)).unwrap()
     }
+}
+
+/// A bench with Ada, a user without a key.
+pub(super) async fn with_ada() -> Bench {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    bench
 }
 
 pub(super) async fn add(bench: &Bench, name: &str, role: Role) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ADA, BOB, LOCK, Phone, add, answer_challenge, asks, challenge, change, command_line, enrol,
-    laptop, log_in, log_in_by_code, pending, set_password, signed_in,
+    laptop, log_in, log_in_by_code, pending, set_password, signed_in, with_ada,
 };
 use crate::{
     Clock,
@@ -16,21 +16,19 @@ use crate::{
         UserChange, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, origin},
+    testing::{Bench, PASSWORD, origin},
 };
 
 /// Ada without a key, with an old lockout from an earlier login, and her session.
 async fn ada() -> (Bench, Session) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     (bench, own)
 }
 
 /// Ada with a key, whose last counted failure is so old that its record is gone.
 async fn quiet_ada() -> (Bench, Phone, Session, u32) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, own, key) = enrol(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
     (bench, phone, own, key)

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{ADA, LOCK, add, answer_challenge, challenge, enrol, log_in};
+use super::{ADA, LOCK, answer_challenge, challenge, enrol, log_in, with_ada};
 use crate::{
     Clock,
     Failure::Refused,
-    accounts::{AnswerError, LoginError, Role},
-    testing::{PASSWORD, bench},
+    accounts::{AnswerError, LoginError},
+    testing::PASSWORD,
 };
 
 #[tokio::test]
 async fn a_thousand_logins_with_one_code_are_one_login() {
-    let bench = Arc::new(bench().await);
-    add(&bench, ADA, Role::User).await;
+    let bench = Arc::new(with_ada().await);
     let (phone, ..) = enrol(&bench, ADA).await;
     // A hundred challenges, each answered ten times.
     let mut challenges = Vec::new();
@@ -46,8 +45,7 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
 
 #[tokio::test]
 async fn of_two_hundred_wrong_codes_three_are_judged() {
-    let bench = Arc::new(bench().await);
-    add(&bench, ADA, Role::User).await;
+    let bench = Arc::new(with_ada().await);
     let (phone, ..) = enrol(&bench, ADA).await;
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let now = bench.clock.now();
@@ -96,8 +94,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
 
 #[tokio::test]
 async fn wrong_passwords_lock_known_and_unknown_names_alike() {
-    let bench = Arc::new(bench().await);
-    add(&bench, ADA, Role::User).await;
+    let bench = Arc::new(with_ada().await);
     for name in [ADA, "nobody@example.org"] {
         let attempts: Vec<_> = (0..40)
             .map(|_| {

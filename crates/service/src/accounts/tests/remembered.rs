@@ -4,23 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{ADA, ADDRESS, add, change, session, tokens_of};
+use super::{ADA, ADDRESS, change, session, tokens_of, with_ada};
 use crate::{
     Clock,
     Failure::{self, Refused},
     access::digest_of,
     accounts::{
-        Role, Session, SessionError, UserChange,
+        Session, SessionError, UserChange,
         access_token::Claims,
         signing_key::{self, PUBLISHED},
     },
-    testing::{Bench, bench},
+    testing::Bench,
 };
 
 /// Ada and one of her access tokens.
 async fn ada() -> (Bench, String) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let given = tokens_of(&bench, ADA).await;
     (bench, given.access.to_string())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ADA, ADDRESS, BOB, Phone, STEP, add, answer_challenge, asks, challenge, change, enrol,
-    in_browser, log_in, log_in_by_code, session, signed_in, tokens, tokens_of,
+    in_browser, log_in, log_in_by_code, session, signed_in, tokens, tokens_of, with_ada,
 };
 use crate::{
     Clock, Ended,
@@ -82,8 +82,7 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
 /// Codes that were used between the backup and the restore, with any drift of the phone's clock.
 #[tokio::test]
 async fn codes_of_before_a_restore_are_refused_and_later_ones_taken() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let (restored, _) = bench.restored(Duration::from_secs(100)).await;
     let at = restored.clock.now();

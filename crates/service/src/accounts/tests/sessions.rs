@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     ADA, ADDRESS, BOB, Phone, activate, add, asks, command_line, enrol, log_in, log_in_by_code,
-    password_login, pending, session, signed_in, tokens, tokens_of,
+    password_login, pending, session, signed_in, tokens, tokens_of, with_ada,
 };
 use crate::{
     Action, Clock,
@@ -17,7 +17,7 @@ use crate::{
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, bench_with, origin},
+    testing::{Bench, PASSWORD, bench_with, origin},
 };
 
 /// The login in an access token's claims.
@@ -70,8 +70,7 @@ async fn a_session_keeps_its_id_and_what_it_has_shown_over_refreshes() {
 
 #[tokio::test]
 async fn tokens_of_earlier_releases_have_shown_nothing_and_are_one_session() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given: Tokens = tokens_of(&bench, ADA).await;
     let new = session(&bench, &given).await;
@@ -193,8 +192,7 @@ fn all(refusals: &[String], undecided: &str) {
 #[tokio::test]
 async fn an_activation_ends_every_access_token_but_its_own() {
     let origin = &origin();
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let old = tokens_of(&bench, ADA).await;
     let before = session(&bench, &old).await;
@@ -236,8 +234,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
 
 #[tokio::test]
 async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
@@ -268,8 +265,7 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
 
 #[tokio::test]
 async fn an_administrator_manages_others_by_a_factor_of_their_own() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     add(&bench, BOB, Role::Administrator).await;
     let accounts = asks(&bench);
     let (_, ada, key) = enrol(&bench, ADA).await;
@@ -304,8 +300,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
 
 #[tokio::test]
 async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
@@ -321,8 +316,7 @@ async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
 #[tokio::test]
 async fn an_activation_that_overtakes_a_decision_wins() {
     for doing in ["password", "application token", "another's key"] {
-        let bench = bench().await;
-        add(&bench, ADA, Role::User).await;
+        let bench = with_ada().await;
         add(&bench, BOB, Role::Administrator).await;
         let accounts = asks(&bench);
         let (_, ada, hers) = enrol(&bench, ADA).await;
@@ -361,8 +355,7 @@ async fn an_activation_that_overtakes_a_decision_wins() {
 #[tokio::test]
 async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let origin = &origin();
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let own = session(&bench, &given).await;

@@ -8,6 +8,7 @@ use keyproof_store::{Key, Prefix, Record, Timestamp};
 
 use super::{
     ADA, ADDRESS, add, answer_challenge, asks, challenge, enrol, log_in, signed_in, tokens_of,
+    with_ada,
 };
 use crate::{
     Clock,
@@ -38,8 +39,7 @@ async fn keys<R: Record>(bench: &Bench) -> Vec<Key> {
 
 #[tokio::test]
 async fn challenges_of_an_earlier_release_are_answered_and_end() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let old = async || {
         let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
@@ -64,8 +64,7 @@ async fn challenges_of_an_earlier_release_are_answered_and_end() {
 
 #[tokio::test]
 async fn refresh_tokens_of_an_earlier_release_are_good_until_they_end() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let old = bench
@@ -118,8 +117,7 @@ async fn application_tokens_of_an_earlier_release_are_good() {
 
 #[tokio::test]
 async fn a_token_whose_time_was_altered_is_unknown() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let accounts = &bench.service.accounts;
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
@@ -210,8 +208,7 @@ async fn change(bench: &Bench, place: &Key, change: impl FnOnce(&mut RefreshToke
 
 #[tokio::test]
 async fn a_login_of_before_is_one_session_when_its_token_is_spent() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (first, _) = first_of_before(&bench).await;
     let accounts = &bench.service.accounts;
     let sid = async |access: &str| accounts.session(Some(access), ADDRESS).await.unwrap().sid();
@@ -238,8 +235,7 @@ async fn a_login_of_before_is_one_session_when_its_token_is_spent() {
 
 #[tokio::test]
 async fn a_token_that_an_earlier_release_spent_gives_its_successor_for_the_rest_of_the_minute() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (first, place) = first_of_before(&bench).await;
     let now = bench.clock.now();
     let (owner, next, next_place, family) = spent_before(&bench, &first, &place, now).await;

@@ -9,7 +9,7 @@ use keyproof_store::{Prefix, faults::Commits};
 use super::{
     ADA, ADDRESS, BOB, LOCK, STEP, activate, add, answer_challenge, asks, challenge, change,
     command_line, enrol, laptop, log_in, password_login, pending, session, set_password, signed_in,
-    tokens, tokens_of,
+    tokens, tokens_of, with_ada,
 };
 use crate::{
     Action, Clock,
@@ -30,8 +30,7 @@ use crate::{
 
 #[tokio::test]
 async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let holds = async || accounts.session(Some(&given.access), ADDRESS).await;
@@ -61,8 +60,7 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
 
 #[tokio::test]
 async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let before = tokens_of(&bench, ADA).await;
     let (phone, own, key) = enrol(&bench, ADA).await;
@@ -101,8 +99,7 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
 
 #[tokio::test]
 async fn a_trusted_device_skips_the_code_until_the_password_changes() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, own, _) = enrol(&bench, ADA).await;
     let accounts = asks(&bench);
     let asked = challenge(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
@@ -138,8 +135,7 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
 
 #[tokio::test]
 async fn a_key_is_replaced_while_pending_and_not_while_active() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
     let enrol_again = async |password| accounts.enrol_key(&own, password).await;
@@ -160,8 +156,7 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
 
 #[tokio::test]
 async fn a_key_is_only_reached_by_its_number() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
     let (phone, id) = pending(&bench, &own).await;
@@ -182,8 +177,7 @@ async fn a_key_is_only_reached_by_its_number() {
 
 #[tokio::test]
 async fn an_application_has_neither_password_nor_key() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
     let text = accounts
@@ -230,8 +224,7 @@ async fn an_application_has_neither_password_nor_key() {
 
 #[tokio::test]
 async fn only_administrators_remove_others_keys() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     add(&bench, BOB, Role::Administrator).await;
     let (_, ada, key) = enrol(&bench, ADA).await;
     let bob = signed_in(&bench, BOB).await;
@@ -266,8 +259,7 @@ async fn only_administrators_remove_others_keys() {
 
 #[tokio::test]
 async fn application_tokens_hold_for_their_addresses_until_revoked() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let new = NewApplicationToken {
@@ -321,8 +313,7 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
 #[tokio::test]
 async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = async || signed_in(&bench, ADA).await;
     let kept = async || {
@@ -433,8 +424,7 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
 
 #[tokio::test]
 async fn an_application_token_is_revoked_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let command = &command_line();
@@ -463,8 +453,7 @@ async fn an_application_token_is_revoked_once() {
 
 #[tokio::test]
 async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let text = accounts
@@ -505,8 +494,7 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
 
 #[tokio::test]
 async fn the_suspended_and_removed_look_like_nobody() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     change(&bench, ADA, UserChange::Suspend).await;
@@ -553,8 +541,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
 
 #[tokio::test]
 async fn a_challenge_is_answered_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let answer = async || {
@@ -568,8 +555,7 @@ async fn a_challenge_is_answered_once() {
 
 #[tokio::test]
 async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let own = session(&bench, &given).await;
@@ -607,8 +593,7 @@ async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
 
 #[tokio::test]
 async fn nothing_secret_is_stored_in_the_clear() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
     let enrolled = accounts.enrol_key(&own, PASSWORD).await;
@@ -690,8 +675,7 @@ async fn nothing_secret_is_stored_in_the_clear() {
 
 #[tokio::test]
 async fn nobody_costs_what_somebody_costs() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     add(&bench, BOB, Role::User).await;
     enrol(&bench, ADA).await;
     let accounts = &bench.service.accounts;
@@ -727,8 +711,7 @@ async fn nobody_costs_what_somebody_costs() {
 
 #[tokio::test]
 async fn signing_keys_change_and_the_one_before_stays_published() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let first = accounts.public_keys().await.unwrap();
     assert_eq!(first.len(), 1);
@@ -753,8 +736,7 @@ fn signed_by(token: &str) -> String {
 
 #[tokio::test]
 async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let other = bench.another(|_| {}).await;
     let accounts = &bench.service.accounts;
     let before = tokens_of(&bench, ADA).await.access;
@@ -789,8 +771,7 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
 
 #[tokio::test]
 async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let other = bench.another(|_| {}).await;
     let accounts = &bench.service.accounts;
     let refused = |asked: Result<_, _>| asked.err() == Some(Refused(SessionError::Invalid));
@@ -885,8 +866,7 @@ async fn remove_signing_keys(bench: &Bench) {
 
 #[tokio::test]
 async fn a_signing_key_that_is_gone_has_another_in_its_place() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let first = tokens_of(&bench, ADA).await.access;
     remove_signing_keys(&bench).await;
@@ -909,8 +889,7 @@ async fn a_signing_key_that_is_gone_has_another_in_its_place() {
 async fn a_signing_key_of_a_time_to_come_signs_no_longer_than_clocks_differ() {
     let hour = Duration::from_secs(60 * 60);
     for (ahead, made) in [(hour, 0), (hour * (365 * 24), 1)] {
-        let bench = bench().await;
-        add(&bench, ADA, Role::User).await;
+        let bench = with_ada().await;
         let other = bench.another_ahead(ahead).await;
         let of_theirs = other.accounts.public_keys().await.unwrap();
         let accounts = &bench.service.accounts;
