@@ -114,20 +114,8 @@ async fn an_account_is_removed_and_forgotten_at_once() {
 #[tokio::test]
 async fn events_of_earlier_releases_are_read_as_they_are() {
     let bench = bench().await;
-    let now = bench.clock.now();
-    let event: Event = serde_json::from_value(serde_json::json!({
-        "at": now,
-        "action": "user.authenticate",
-        "target": "organisation/1/user/2",
-        "outcome": "done",
-        "who": "user:old.ada",
-        "detail": "by password",
-    }))
-    .unwrap();
-    let key = Key::new("audit", ["_", "0000018bcfe56800", "0123456789abcdef"]);
-    let mut batch = bench.store.batch(now);
-    batch.insert(&key, &event, None);
-    bench.store.commit(batch).await.unwrap();
+    let (target, detail) = ("organisation/1/user/2", "by password");
+    keep(&bench, 0, "user:old.ada", target, detail).await;
     let shown = shown(&bench).await;
     assert!(shown.contains("user:old.ada"), "{shown}");
 }
