@@ -6,7 +6,7 @@ use super::{
     allowance::{OF_ONE, OF_STRANGERS, OF_THE_KNOWN},
     *,
 };
-use crate::testing::{Bench, START, bench, console, keeper, origin, secret};
+use crate::testing::{Bench, READER, START, bench, console, keeper, origin, secret};
 
 /// How long refusals are kept by default.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -48,6 +48,24 @@ pub(super) async fn counted(bench: &Bench, deed: Deed<'_>) {
     let audit = &bench.service.audit;
     audit.counted(&mut batch, at, deed).await.unwrap();
     bench.store.commit(batch).await.unwrap();
+}
+
+/// Searches all pages. Returns the events found, and the number of pages.
+pub(super) async fn all_of(bench: &Bench, search: &Search, most: usize) -> (Vec<Event>, usize) {
+    let (mut all, mut before, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let audit = &bench.service.audit;
+        let found = audit.search(&READER, search, before.clone(), START, most);
+        let found = found.await.unwrap();
+        assert!(found.events.len() <= most);
+        all.extend(found.events);
+        pages += 1;
+        assert!(found.before.is_none() || found.before != before, "it moves");
+        before = found.before;
+        if before.is_none() {
+            return (all, pages);
+        }
+    }
 }
 
 async fn refuse(bench: &Bench) {
