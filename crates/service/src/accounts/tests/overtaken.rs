@@ -1,6 +1,6 @@
 //! Decisions whose records change meanwhile are made again.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use super::{
     ADA, BOB, LOCK, Phone, add, answer_challenge, asks, challenge, change, command_line, enrol,
@@ -10,10 +10,9 @@ use crate::{
     Clock,
     Failure::{self, Refused},
     accounts::{
-        AddApplicationTokenError, AnswerError, ApplicationTokenChange, ChangeApplicationTokenError,
-        ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
-        RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Unproven,
-        UserChange, Whose,
+        AnswerError, ApplicationTokenChange, ChangePasswordError, FirstStep, LoginError,
+        NewApplicationToken, RecoveryCodesError, Role, Session, Undecided, Unproven, UserChange,
+        Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
     testing::{Bench, PASSWORD, origin},
@@ -45,6 +44,12 @@ async fn lock_session(bench: &Bench, own: &Session) {
         let guessed = asks(bench).change_password(own, "wrong horse", "another horse");
         assert!(guessed.await.is_err());
     }
+}
+
+/// Checks that a use case was refused because the session has ended.
+#[track_caller]
+fn ended<T, E: From<Undecided> + Debug + PartialEq>(outcome: Result<T, Failure<E>>) {
+    assert_eq!(outcome.err(), Some(Refused(E::from(Undecided::Ended))));
 }
 
 async fn answer(
@@ -214,34 +219,17 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
             set_password(&bench, ADA, PASSWORD),
         )
         .await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
-    );
+    ended(removed);
     let removed = accounts.remove_device(&own, Whose::Mine, 1).await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
-    );
+    ended(removed);
     let devices = accounts.devices(&own, Whose::Mine).await;
-    assert_eq!(
-        devices,
-        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
-    );
+    ended(devices);
     let enrolled = accounts.enrol_key(&own, PASSWORD).await;
-    assert_eq!(
-        enrolled.err(),
-        Some(Refused(EnrolKeyError::Undecided(Undecided::Ended)))
-    );
+    ended(enrolled);
     let added = accounts
         .add_application_token(&own, NewApplicationToken::default())
         .await;
-    assert_eq!(
-        added.err(),
-        Some(Refused(AddApplicationTokenError::Undecided(
-            Undecided::Ended
-        )))
-    );
+    ended(added);
 }
 
 #[tokio::test]
@@ -265,10 +253,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
         .faults
         .overtake(accounts.remove_key(&bob, hers, key), suspended(&bench))
         .await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
-    );
+    ended(removed);
     let bob = back(&bench).await;
     let removed = bench
         .faults
@@ -277,10 +262,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             suspended(&bench),
         )
         .await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
-    );
+    ended(removed);
     let bob = back(&bench).await;
     let added = bench
         .faults
@@ -289,12 +271,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             suspended(&bench),
         )
         .await;
-    assert_eq!(
-        added.err(),
-        Some(Refused(AddApplicationTokenError::Undecided(
-            Undecided::Ended
-        )))
-    );
+    ended(added);
     let bob = back(&bench).await;
     let text = accounts
         .add_application_token(&ada, NewApplicationToken::default())
@@ -312,12 +289,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             suspended(&bench),
         )
         .await;
-    assert_eq!(
-        changed,
-        Err(Refused(ChangeApplicationTokenError::Undecided(
-            Undecided::Ended
-        )))
-    );
+    ended(changed);
     back(&bench).await;
     let address = super::ADDRESS;
     let login = accounts.application_login(&text, address, &origin()).await;
