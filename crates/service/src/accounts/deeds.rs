@@ -56,9 +56,20 @@ pub(super) fn deed<'a>(
     detail: Option<String>,
     origin: &'a Origin,
 ) -> Deed<'a> {
+    deed_on(action, user, UserPart::Account, detail, origin)
+}
+
+/// Returns the audit event of an action on a part of a user.
+pub(super) fn deed_on<'a>(
+    action: Action,
+    user: &User,
+    part: UserPart,
+    detail: Option<String>,
+    origin: &'a Origin,
+) -> Deed<'a> {
     Deed {
         action,
-        target: owner(user.owner()),
+        target: of_user(user.owner(), part),
         detail,
         origin,
     }

@@ -16,7 +16,7 @@ use super::{
     Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
     account::{Account, Change},
     deciding::Managed,
-    deeds::{deed, of_user},
+    deeds::deed_on,
     password::shown,
     records::{SecondFactor, User, second_factor_key},
     session_id::TokenId,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::{Deed, UserPart},
+    audit::UserPart,
     storage::{Attempt, damaged, refuse, said},
 };
 
@@ -178,7 +178,7 @@ impl Accounts {
                     };
                     let enrolled = enrolled(&user, &record, secret.as_slice())?;
                     let mut batch = self.store.batch(account.now);
-                    let deed = key_deed(action, &user, record.id, None, origin);
+                    let deed = deed_on(action, &user, UserPart::MfaKey(record.id), None, origin);
                     self.audit.done(&mut batch, account.now, deed);
                     let change = Change {
                         second_factor: Some(record),
@@ -243,7 +243,7 @@ impl Accounts {
             let (why, error) = match decision.verdict {
                 Ok(_) => {
                     let mut batch = self.store.batch(account.now);
-                    let deed = key_deed(action, &user, id, None, origin);
+                    let deed = deed_on(action, &user, UserPart::MfaKey(id), None, origin);
                     self.audit.done(&mut batch, account.now, deed);
                     let change = Change {
                         by: session.token(),
@@ -319,7 +319,8 @@ impl Accounts {
             recovery_codes: removed.recovery_codes,
         });
         let mut batch = self.store.batch(account.now);
-        let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
+        let (action, part) = (Action::MfaKeyRemove, UserPart::MfaKey(id));
+        let deed = deed_on(action, user, part, detail, origin);
         self.audit.done(&mut batch, account.now, deed);
         let change = Change {
             by,
@@ -344,17 +345,4 @@ fn enrolled(
         secret: text,
         uri: Zeroizing::new(uri.to_string()),
     })
-}
-
-fn key_deed<'a>(
-    action: Action,
-    user: &User,
-    id: u32,
-    detail: Option<String>,
-    origin: &'a Origin,
-) -> Deed<'a> {
-    Deed {
-        target: of_user(user.owner(), UserPart::MfaKey(id)),
-        ..deed(action, user, detail, origin)
-    }
 }

@@ -16,14 +16,14 @@ use super::{
     Accounts, Detail, Reason,
     access_token::Login,
     account::{Account, Change},
-    deeds::{Failed, by, deed, of_user},
+    deeds::{Failed, by, deed, deed_on},
     password::shown,
     records::{User, challenge_key},
     signing_key::Signer,
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
-    audit::{Deed, UserPart},
+    audit::UserPart,
     keys::draw_token,
     storage::{Attempt, refuse, settle},
     text::cut,
@@ -439,16 +439,13 @@ impl Accounts {
         self.record_login(batch, account, user, detail, origin);
         if let (Some(trusted), Some(trusts)) = (&authenticated.trusted, trusts) {
             let origin = by(user, origin);
-            let deed = Deed {
-                action: Action::TrustedDeviceAdd,
-                target: of_user(user.owner(), UserPart::TrustedDevice(trusted.id.get())),
-                detail: self.worded(&Detail::DeviceTrusted {
-                    user: &user.subject().to_string(),
-                    operating_system: trusts.operating_system.as_deref().map(kept_text),
-                    browser: trusts.browser.as_deref().map(kept_text),
-                }),
-                origin: &origin,
-            };
+            let part = UserPart::TrustedDevice(trusted.id.get());
+            let detail = self.worded(&Detail::DeviceTrusted {
+                user: &user.subject().to_string(),
+                operating_system: trusts.operating_system.as_deref().map(kept_text),
+                browser: trusts.browser.as_deref().map(kept_text),
+            });
+            let deed = deed_on(Action::TrustedDeviceAdd, user, part, detail, &origin);
             self.audit.done(batch, account.now, deed);
         }
     }

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
-    deeds::{Failed, by, deed, of_user},
+    deeds::{Failed, by, deed, deed_on},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
         refresh_family_name, refresh_token_key, user_key,
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::{Deed, UserPart},
+    audit::UserPart,
     clock::{APART_AT_MOST, auth_millis},
     slot::Slot,
     storage::{Attempt, refuse, settle},
@@ -268,13 +268,8 @@ impl Accounts {
         shown.held.require(batch);
         shown.family.require(batch);
         let login = held.login(&shown.token.digest()).sid;
-        let origin = by(user, origin);
-        let deed = Deed {
-            action: Action::RefreshTokenUse,
-            target: of_user(user.owner(), UserPart::Session(login.to_string())),
-            detail: None,
-            origin: &origin,
-        };
+        let (origin, part) = (by(user, origin), UserPart::Session(login.to_string()));
+        let deed = deed_on(Action::RefreshTokenUse, user, part, None, &origin);
         self.audit.used(batch, shown.now, deed, alone).await
     }
 
