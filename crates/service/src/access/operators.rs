@@ -472,12 +472,8 @@ mod tests {
             scopes: OperatorScopes::parse(scopes.iter().copied()).unwrap(),
             lifetime: lifetime.map(Duration::from_secs),
         };
-        bench
-            .service
-            .access
-            .create(new, &command_line())
-            .await
-            .unwrap()
+        let access = &bench.service.access;
+        access.create(new, &command_line()).await.unwrap()
     }
 
     #[tokio::test]
@@ -485,12 +481,8 @@ mod tests {
         let bench = bench().await;
         let issued = create(&bench, &["certificates:sub", "tpm-station"], None).await;
         assert!(issued.text.starts_with("keyproof_"));
-        let operator = bench
-            .service
-            .access
-            .authenticate(&issued.text)
-            .await
-            .unwrap();
+        let operator = bench.service.access.authenticate(&issued.text).await;
+        let operator = operator.unwrap();
         let who = format!("operator:{}", issued.token.id);
         assert_eq!((operator.who.to_string(), &*operator.subject), (who, "ops"));
         assert!(operator.may(&OperatorScope::certificates(["SUB", "group"])));
@@ -510,20 +502,15 @@ mod tests {
         assert!(access.authenticate(&short.text).await.is_ok());
         assert_eq!(access.list().await.unwrap().len(), 2);
         bench.clock.advance(Duration::from_millis(1));
-        assert_eq!(
-            access.authenticate(&short.text).await,
-            Err(Failure::Refused(NoOperator))
-        );
+        let unknown = Err(Failure::Refused(NoOperator));
+        assert_eq!(access.authenticate(&short.text).await, unknown);
         assert_eq!(
             access.list().await.unwrap(),
             std::slice::from_ref(&long.token)
         );
 
         assert_eq!(access.revoke(&long.token.id, &command_line()).await, Ok(()));
-        assert_eq!(
-            access.authenticate(&long.text).await,
-            Err(Failure::Refused(NoOperator))
-        );
+        assert_eq!(access.authenticate(&long.text).await, unknown);
         assert_eq!(
             access.revoke(&long.token.id, &command_line()).await,
             Err(Failure::Refused(RevokeTokenError::Unknown))
