@@ -122,6 +122,15 @@ impl Asks<'_> {
         self.0.change_password(&person, Ok(change)).await
     }
 
+    /// Adds an application token for all addresses, without an end.
+    pub(in crate::accounts) async fn application_token(
+        self,
+        session: &Session,
+    ) -> Sent<Zeroizing<String>, AddApplicationTokenError<Infallible>> {
+        let new = NewApplicationToken::default();
+        self.add_application_token(session, new).await
+    }
+
     pub(in crate::accounts) async fn add_application_token(
         self,
         session: &Session,

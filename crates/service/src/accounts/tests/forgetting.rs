@@ -4,7 +4,7 @@ use keyproof_store::{Key, Prefix};
 
 use super::*;
 use crate::{
-    accounts::{NewApplicationToken, UnknownUser},
+    accounts::UnknownUser,
     audit::{Event, EventKey, Search},
 };
 
@@ -42,8 +42,7 @@ async fn named(bench: &Bench) -> Vec<String> {
 async fn live(bench: &Bench) {
     let (phone, session, _) = enrol(bench, ADA).await;
     let (accounts, origin) = (asks(bench), &origin());
-    let new = NewApplicationToken::default();
-    let text = accounts.add_application_token(&session, new);
+    let text = accounts.application_token(&session);
     let text = text.await.unwrap();
     let access = accounts.application_login(&text, ADDRESS, origin).await;
     access.unwrap();

@@ -11,8 +11,7 @@ use crate::{
     Failure::{self, Refused},
     accounts::{
         AnswerError, ApplicationTokenChange, ChangePasswordError, FirstStep, LoginError,
-        NewApplicationToken, RecoveryCodesError, Role, Session, Undecided, Unproven, UserChange,
-        Whose,
+        RecoveryCodesError, Role, Session, Undecided, Unproven, UserChange, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
     testing::{Bench, PASSWORD, origin},
@@ -226,9 +225,7 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
     ended(devices);
     let enrolled = accounts.enrol_key(&own, PASSWORD).await;
     ended(enrolled);
-    let added = accounts
-        .add_application_token(&own, NewApplicationToken::default())
-        .await;
+    let added = accounts.application_token(&own).await;
     ended(added);
 }
 
@@ -266,17 +263,11 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let bob = back(&bench).await;
     let added = bench
         .faults
-        .overtake(
-            accounts.add_application_token(&bob, NewApplicationToken::default()),
-            suspended(&bench),
-        )
+        .overtake(accounts.application_token(&bob), suspended(&bench))
         .await;
     ended(added);
     let bob = back(&bench).await;
-    let text = accounts
-        .add_application_token(&ada, NewApplicationToken::default())
-        .await
-        .unwrap();
+    let text = accounts.application_token(&ada).await.unwrap();
     let id = accounts.application_tokens(&bob).await.unwrap()[0].id;
     let change = ApplicationTokenChange {
         is_revoked: Some(true),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Clock, Ended,
-    accounts::{NewApplicationToken, Role, UserChange},
+    accounts::{Role, UserChange},
     testing::{Bench, PASSWORD, bench, origin},
 };
 
@@ -32,10 +32,7 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
         .make_recovery_codes(&own, PASSWORD, Some(&code))
         .await
         .unwrap();
-    let application = asks(&bench)
-        .add_application_token(&own, NewApplicationToken::default())
-        .await
-        .unwrap();
+    let application = asks(&bench).application_token(&own).await.unwrap();
     let waiting = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     // A user without a second factor is logged in by the password.
     add(&bench, "grace@example.org", Role::User).await;

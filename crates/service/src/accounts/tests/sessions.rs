@@ -12,8 +12,8 @@ use crate::{
     Action, Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, ApplicationTokenChange, BrowserStep, NewApplicationToken, RemoveDeviceError,
-        RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Undecided, Whose,
+        AnswerError, ApplicationTokenChange, BrowserStep, RemoveDeviceError, RemoveKeyError, Role,
+        Session, SessionError, SessionId, Tokens, Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
@@ -145,7 +145,6 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
         is_revoked: Some(true),
         ..Default::default()
     };
-    let new = NewApplicationToken::default();
     let told = |refusal: Option<String>| refusal.unwrap_or_else(|| "done".to_owned());
     let mut refusals = Vec::new();
     macro_rules! tell {
@@ -172,7 +171,7 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
         accounts.activate_key(session, key, "123456"),
         accounts.make_recovery_codes(session, PASSWORD, Some("123456")),
         accounts.remove_device(session, mine, 1),
-        accounts.add_application_token(session, new),
+        accounts.application_token(session),
         accounts.change_application_token(session, 1, &revoke),
         accounts.remove_key(session, mine, key),
         accounts.change_password(session, PASSWORD, "another horse"),
@@ -196,10 +195,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
     let accounts = asks(&bench);
     let old = tokens_of(&bench, ADA).await;
     let before = session(&bench, &old).await;
-    let text = accounts
-        .add_application_token(&before, NewApplicationToken::default())
-        .await
-        .unwrap();
+    let text = accounts.application_token(&before).await.unwrap();
     let application = accounts
         .application_login(&text, ADDRESS, origin)
         .await
@@ -331,8 +327,7 @@ async fn an_activation_that_overtakes_a_decision_wins() {
                     format!("{:?}", changed.await.unwrap_err())
                 }
                 "application token" => {
-                    let new = NewApplicationToken::default();
-                    let added = accounts.add_application_token(&old, new);
+                    let added = accounts.application_token(&old);
                     format!("{:?}", added.await.unwrap_err())
                 }
                 _ => {

@@ -15,7 +15,7 @@ use crate::{
     Failure::Refused,
     Service, Settings,
     accounts::{
-        AnswerError, ApplicationLoginError, NewApplicationToken, Role,
+        AnswerError, ApplicationLoginError, Role,
         records::{
             ApplicationTokenText, ChallengeRecord, RefreshFamily, RefreshToken, Spent,
             refresh_token_key,
@@ -87,8 +87,7 @@ async fn application_tokens_of_an_earlier_release_are_good() {
     add(&bench, ADA, Role::Administrator).await;
     let accounts = asks(&bench);
     let ada = signed_in(&bench, ADA).await;
-    let new = NewApplicationToken::default();
-    let text = accounts.add_application_token(&ada, new).await;
+    let text = accounts.application_token(&ada).await;
     let text = text.unwrap();
     let log_in = async |text: &str| accounts.application_login(text, ADDRESS, &origin()).await;
     for other in Bench::at_other_times(&text) {

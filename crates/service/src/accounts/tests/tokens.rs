@@ -64,25 +64,20 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
     let accounts = asks(&bench);
     let before = tokens_of(&bench, ADA).await;
     let (phone, own, key) = enrol(&bench, ADA).await;
-    let refused = |answer: Result<_, Failure<AnswerError>>| {
-        answer.err() == Some(Refused(AnswerError::Refused))
+    let refused = async |token: &str| {
+        let refused = accounts.refresh(token, &origin()).await.err();
+        refused == Some(Refused(AnswerError::Refused))
     };
-    assert!(
-        refused(accounts.refresh(&before.refresh, &origin()).await),
-        "a key came"
-    );
+    assert!(refused(&before.refresh).await, "a key came");
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
     let with = answer_challenge(&bench, &asked, &code, None).await;
     let with = with.unwrap();
     assert!(accounts.refresh(&with.refresh, &origin()).await.is_ok());
     accounts.remove_key(&own, Whose::Mine, key).await.unwrap();
+    assert!(refused(&with.refresh).await, "the key went");
     assert!(
-        refused(accounts.refresh(&with.refresh, &origin()).await),
-        "the key went"
-    );
-    assert!(
-        refused(accounts.refresh(&before.refresh, &origin()).await),
+        refused(&before.refresh).await,
         "the key went, and what had ended with its coming is back"
     );
     let last = tokens_of(&bench, ADA).await;
@@ -91,10 +86,7 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
         .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
     assert!(accounts.refresh(&last.refresh, &origin()).await.is_ok());
     bench.clock.advance(Duration::from_secs(1));
-    assert!(
-        refused(accounts.refresh(&last.refresh, &origin()).await),
-        "its time is over"
-    );
+    assert!(refused(&last.refresh).await, "its time is over");
 }
 
 #[tokio::test]
@@ -180,10 +172,7 @@ async fn an_application_has_neither_password_nor_key() {
     let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
-    let text = accounts
-        .add_application_token(&own, NewApplicationToken::default())
-        .await
-        .unwrap();
+    let text = accounts.application_token(&own).await.unwrap();
     let access = accounts
         .application_login(&text, ADDRESS, &origin())
         .await
@@ -379,10 +368,7 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
     let accounts = asks(&bench);
     let ada = signed_in(&bench, ADA).await;
     let bob = signed_in(&bench, BOB).await;
-    let add = async |who: &Session| {
-        let new = NewApplicationToken::default();
-        accounts.add_application_token(who, new).await
-    };
+    let add = async |who: &Session| accounts.application_token(who).await;
     add(&ada).await.unwrap();
     let all = Prefix::collection("application_token");
     let now = bench.clock.now();
@@ -421,8 +407,7 @@ async fn an_application_token_is_revoked_once() {
     let accounts = asks(&bench);
     let command = &command_line();
     for _ in 0..2 {
-        let new = NewApplicationToken::default();
-        let added = accounts.add_application_token(&own, new).await;
+        let added = accounts.application_token(&own).await;
         added.unwrap();
     }
     let ids = accounts.application_tokens_of(ADA).await.unwrap();
@@ -448,10 +433,7 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
-    let text = accounts
-        .add_application_token(&own, NewApplicationToken::default())
-        .await
-        .unwrap();
+    let text = accounts.application_token(&own).await.unwrap();
     let log_in = async || accounts.application_login(&text, ADDRESS, &origin()).await;
     let access = log_in().await.unwrap();
     let holds = async || accounts.session(Some(&access), ADDRESS).await.is_ok();
@@ -586,10 +568,7 @@ async fn nothing_secret_is_stored_in_the_clear() {
         .make_recovery_codes(&own, PASSWORD, None)
         .await
         .unwrap();
-    let application = accounts
-        .add_application_token(&own, NewApplicationToken::default())
-        .await
-        .unwrap();
+    let application = accounts.application_token(&own).await.unwrap();
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let given = answer_challenge(&bench, &asked, &recovery[0], Some(&laptop())).await;
     let given = given.unwrap();
