@@ -27,8 +27,8 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::Timestamp;
 
 use super::{
-    AnswerError, BrowserStep, FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens,
-    TrustRequest, Unlocking, UserChange, Whom,
+    AnswerError, ApplicationTokenChange, BrowserStep, FirstStep, LoginError, NewUser,
+    PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking, UserChange, Whom,
 };
 use crate::{
     Clock, Failure, Origin,
@@ -44,6 +44,12 @@ pub(super) const STEP: Duration = Duration::from_secs(30);
 
 /// The length of a first lockout.
 pub(super) const LOCK: Duration = Duration::from_secs(5 * 60);
+
+/// The change that revokes an application token.
+pub(super) static REVOKED: ApplicationTokenChange = ApplicationTokenChange {
+    description: None,
+    is_revoked: Some(true),
+};
 
 /// An authenticator.
 #[derive(Clone)]

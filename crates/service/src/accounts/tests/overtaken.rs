@@ -3,15 +3,15 @@
 use std::{fmt::Debug, time::Duration};
 
 use super::{
-    ADA, BOB, LOCK, Phone, add, answer_challenge, asks, challenge, change, command_line, enrol,
-    laptop, log_in, log_in_by_code, pending, set_password, signed_in, with_ada,
+    ADA, BOB, LOCK, Phone, REVOKED, add, answer_challenge, asks, challenge, change, command_line,
+    enrol, laptop, log_in, log_in_by_code, pending, set_password, signed_in, with_ada,
 };
 use crate::{
     Clock,
     Failure::{self, Refused},
     accounts::{
-        AnswerError, ApplicationTokenChange, ChangePasswordError, FirstStep, LoginError,
-        RecoveryCodesError, Role, Session, Undecided, Unproven, UserChange, Whose,
+        AnswerError, ChangePasswordError, FirstStep, LoginError, RecoveryCodesError, Role, Session,
+        Undecided, Unproven, UserChange, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
     testing::{Bench, PASSWORD, origin},
@@ -269,14 +269,10 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let bob = back(&bench).await;
     let text = accounts.application_token(&ada).await.unwrap();
     let id = accounts.application_tokens(&bob).await.unwrap()[0].id;
-    let change = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
     let changed = bench
         .faults
         .overtake(
-            accounts.change_application_token(&bob, id, &change),
+            accounts.change_application_token(&bob, id, &REVOKED),
             suspended(&bench),
         )
         .await;

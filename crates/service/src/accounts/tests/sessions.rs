@@ -5,15 +5,15 @@ use keyproof_mfa::{Shown, ShownFactor};
 use serde_json::json;
 
 use super::{
-    ADA, ADDRESS, BOB, Phone, activate, add, asks, command_line, enrol, log_in, log_in_by_code,
-    password_login, pending, session, signed_in, tokens, tokens_of, with_ada,
+    ADA, ADDRESS, BOB, Phone, REVOKED, activate, add, asks, command_line, enrol, log_in,
+    log_in_by_code, password_login, pending, session, signed_in, tokens, tokens_of, with_ada,
 };
 use crate::{
     Action, Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, ApplicationTokenChange, BrowserStep, RemoveDeviceError, RemoveKeyError, Role,
-        Session, SessionError, SessionId, Tokens, Undecided, Whose,
+        AnswerError, BrowserStep, RemoveDeviceError, RemoveKeyError, Role, Session, SessionError,
+        SessionId, Tokens, Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
@@ -141,10 +141,6 @@ async fn by_device(bench: &Bench) -> Session {
 async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
     let accounts = asks(bench);
     let (mine, origin) = (Whose::Mine, &origin());
-    let revoke = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
     let told = |refusal: Option<String>| refusal.unwrap_or_else(|| "done".to_owned());
     let mut refusals = Vec::new();
     macro_rules! tell {
@@ -172,7 +168,7 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
         accounts.make_recovery_codes(session, PASSWORD, Some("123456")),
         accounts.remove_device(session, mine, 1),
         accounts.application_token(session),
-        accounts.change_application_token(session, 1, &revoke),
+        accounts.change_application_token(session, 1, &REVOKED),
         accounts.remove_key(session, mine, key),
         accounts.change_password(session, PASSWORD, "another horse"),
     );

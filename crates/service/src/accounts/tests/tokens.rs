@@ -7,9 +7,9 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADA, ADDRESS, BOB, LOCK, STEP, activate, add, answer_challenge, asks, challenge, change,
-    command_line, enrol, laptop, log_in, password_login, pending, session, set_password, signed_in,
-    tokens, tokens_of, with_ada,
+    ADA, ADDRESS, BOB, LOCK, REVOKED, STEP, activate, add, answer_challenge, asks, challenge,
+    change, command_line, enrol, laptop, log_in, password_login, pending, session, set_password,
+    signed_in, tokens, tokens_of, with_ada,
 };
 use crate::{
     Action, Clock,
@@ -275,12 +275,8 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         .await;
     assert_eq!(elsewhere.err(), Some(Refused(SessionError::Invalid)));
     let listed = accounts.application_tokens(&own).await.unwrap();
-    let change = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
     accounts
-        .change_application_token(&own, listed[0].id, &change)
+        .change_application_token(&own, listed[0].id, &REVOKED)
         .await
         .unwrap();
     assert!(accounts.session(Some(&access), ADDRESS).await.is_err());
@@ -323,12 +319,8 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
         bench.clock.advance(Duration::from_secs(1));
     }
     let listed = accounts.application_tokens(&ada).await.unwrap();
-    let revoked = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
     accounts
-        .change_application_token(&ada, listed[0].id, &revoked)
+        .change_application_token(&ada, listed[0].id, &REVOKED)
         .await
         .unwrap();
     bench
