@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{ADA, ADDRESS, change, session, tokens_of, with_ada};
+use super::{ADA, ADDRESS, change, signed_in, tokens_of, with_ada};
 use crate::{
     Clock,
     Failure::{self, Refused},
@@ -130,7 +130,7 @@ async fn session_of(bench: &Bench, token: &str) -> Session {
 async fn what_did_not_verify_is_not_remembered() {
     let (bench, token) = ada().await;
     let (other, stranger) = ada().await;
-    session(&other, &tokens_of(&other, ADA).await).await;
+    signed_in(&other, ADA).await;
     let cut = &token[..token.len() - 4];
     for wrong in ["", "x.y.z", cut, &format!("{token}A"), &stranger] {
         for _ in 0..2 {

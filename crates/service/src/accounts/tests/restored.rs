@@ -106,8 +106,7 @@ async fn users_stay_and_a_second_factor_that_was_pending_is_enrolled_anew() {
     for name in [ADA, BOB] {
         tokens_of(&restored, name).await;
     }
-    let ada = tokens_of(&restored, ADA).await;
-    let ada = session(&restored, &ada).await;
+    let ada = signed_in(&restored, ADA).await;
     let code = phone.shows(restored.clock.now());
     let activated = asks(&restored).activate_key(&ada, key, &code);
     assert!(activated.await.is_err());

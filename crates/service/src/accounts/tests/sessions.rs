@@ -262,8 +262,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     let accounts = asks(&bench);
     let (_, ada, key) = enrol(&bench, ADA).await;
     let hers = Whose::Of(ada.owner.user);
-    let without = tokens_of(&bench, BOB).await;
-    let without = session(&bench, &without).await;
+    let without = signed_in(&bench, BOB).await;
     let (_, bob, his) = enrol(&bench, BOB).await;
     let remove = async |session: &Session| accounts.remove_key(session, hers, key).await.err();
     assert_eq!(
@@ -286,8 +285,8 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     accounts.remove_user(BOB, &command_line()).await.unwrap();
     add(&bench, BOB, Role::Administrator).await;
     assert_ne!(his, 0);
-    let bob = tokens_of(&bench, BOB).await;
-    assert_eq!(remove(&session(&bench, &bob).await).await, None);
+    let bob = signed_in(&bench, BOB).await;
+    assert_eq!(remove(&bob).await, None);
 }
 
 #[tokio::test]
