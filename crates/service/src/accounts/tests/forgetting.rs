@@ -49,7 +49,7 @@ async fn live(bench: &Bench) {
     log_in(bench, ADA, "wrong horse", None).await.unwrap_err();
     log_in_by_code(bench, ADA, &phone).await;
     // Challenges contain the name until they expire.
-    bench.clock.advance(Duration::from_secs(24 * 60 * 60));
+    bench.clock.advance(DAY);
     bench.service.upkeep.remove_expired().await.unwrap();
 }
 

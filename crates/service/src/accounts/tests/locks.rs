@@ -5,8 +5,8 @@ use std::{convert::Infallible, time::Duration};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADA, LOCK, Phone, asks, challenge, change, command_line, enrol, laptop, log_in, log_in_from,
-    session, set_password, tokens, with_ada,
+    ADA, DAY, LOCK, Phone, asks, challenge, change, command_line, enrol, laptop, log_in,
+    log_in_from, session, set_password, tokens, with_ada,
 };
 use crate::{
     Action, Clock,
@@ -18,8 +18,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, START, keeper, origin, secret},
 };
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn at(address: [u8; 4]) -> Origin {
     Origin {

@@ -40,6 +40,8 @@ pub(super) const BOB: &str = "bob@example.org";
 
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub(super) const STEP: Duration = Duration::from_secs(30);
 
 /// The length of a first lockout.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use keyproof_store::faults::Commits;
 
-use super::{ADA, ADDRESS, add, change, set_password, tokens_of};
+use super::{ADA, ADDRESS, DAY, add, change, set_password, tokens_of};
 use crate::{
     Failure::{self, Refused},
     StorageError,
@@ -69,7 +69,7 @@ async fn each_token_gives_its_successor_until_the_login_is_30_days_old() {
     for _ in 0..30 {
         token = refresh(&bench, &token).await.unwrap();
         assert!(seen.insert(token.clone()));
-        bench.clock.advance(Duration::from_secs(24 * 60 * 60 - 1));
+        bench.clock.advance(DAY - Duration::from_secs(1));
     }
     bench.clock.advance(Duration::from_secs(29));
     token = refresh(&bench, &token).await.unwrap();

@@ -7,7 +7,7 @@ use keyproof_auth::Token;
 use keyproof_store::{Key, Prefix, Record, Stored};
 
 use super::{
-    ADA, ADDRESS, add, answer_challenge, asks, challenge, enrol, log_in, signed_in, tokens_of,
+    ADA, ADDRESS, DAY, add, answer_challenge, asks, challenge, enrol, log_in, signed_in, tokens_of,
     with_ada,
 };
 use crate::{
@@ -72,9 +72,7 @@ async fn refresh_tokens_of_an_earlier_release_are_good_until_they_end() {
         .await;
     let moved = accounts.refresh(&given.refresh, &origin()).await;
     assert_eq!(moved.err(), Some(Refused(AnswerError::Refused)));
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     assert!(accounts.refresh(&old, &origin()).await.is_ok());
     bench.clock.advance(Duration::from_secs(1));
     let over = accounts.refresh(&old, &origin()).await;

@@ -7,7 +7,7 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADA, ADDRESS, BOB, LOCK, REVOKED, STEP, activate, add, answer_challenge, asks, challenge,
+    ADA, ADDRESS, BOB, DAY, LOCK, REVOKED, STEP, activate, add, answer_challenge, asks, challenge,
     change, command_line, enrol, laptop, log_in, password_login, pending, session, set_password,
     signed_in, tokens, tokens_of, with_ada,
 };
@@ -81,9 +81,7 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
         "the key went, and what had ended with its coming is back"
     );
     let last = tokens_of(&bench, ADA).await;
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     assert!(accounts.refresh(&last.refresh, &origin()).await.is_ok());
     bench.clock.advance(Duration::from_secs(1));
     assert!(refused(&last.refresh).await, "its time is over");
@@ -289,7 +287,6 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
 /// same number.
 #[tokio::test]
 async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = async || signed_in(&bench, ADA).await;
@@ -664,9 +661,7 @@ async fn signing_keys_change_and_the_one_before_stays_published() {
     let accounts = &bench.service.accounts;
     let first = accounts.public_keys().await.unwrap();
     assert_eq!(first.len(), 1);
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     let old = tokens_of(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(1));
     tokens_of(&bench, ADA).await;
@@ -791,9 +786,7 @@ async fn a_signing_key_that_is_too_old_is_replaced_by_the_upkeep() {
     let accounts = &bench.service.accounts;
     assert_eq!(accounts.renew_signing_key().await, Ok(0), "nobody logs in");
     let first = accounts.public_keys().await.unwrap();
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     assert_eq!(accounts.renew_signing_key().await, Ok(0));
     bench.clock.advance(Duration::from_secs(1));
     bench.service.clean_up_once().await;
@@ -884,7 +877,7 @@ async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
     assert_eq!(keys.len(), 1);
 
     // Another server, whose clock is ahead, has created the next key.
-    let ahead = Duration::from_secs(30 * 24 * 60 * 60);
+    let ahead = DAY * 30;
     let other = bench.another_ahead(ahead).await;
     bench.faults.commits(Commits::Lost);
     assert!(unknown(other.accounts.public_keys().await.err()));
