@@ -18,7 +18,7 @@ use crate::{
 pub(super) enum Failed<'a> {
     /// A known user.
     User(&'a User),
-    /// An unknown user, with a stand-in for the name that was given.
+    /// An unknown user, with the name that was given. The event has a stand-in for it.
     Unknown(&'a str),
     /// It is unknown whose login it was.
     Nobodys,
@@ -107,8 +107,8 @@ impl Accounts {
         Deed {
             action: Action::UserAuthenticate,
             target: match whose {
-                Failed::Unknown(stand_in) => {
-                    Target::LoginName(LoginName::Unknown(stand_in.to_owned()))
+                Failed::Unknown(name) => {
+                    Target::LoginName(LoginName::Unknown(self.unknown_name(name)))
                 }
                 Failed::User(user) => Target::LoginName(LoginName::Of(user.subject())),
                 Failed::Nobodys => NOBODYS.clone(),

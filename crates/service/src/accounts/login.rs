@@ -163,9 +163,9 @@ impl Accounts {
             let account = self.account(&name).await?;
             let locked = |wait| LoginError::Locked { wait };
             let records = account.records();
+            let whose = account.user.record();
+            let whose = whose.map_or(Failed::Unknown(&name), Failed::User);
             if let Err(lock) = records.admit(client, account.at()) {
-                let unknown = self.unknown_name(&name);
-                let whose = whose(&account, &unknown);
                 let deed = self.failed(whose, Reason::NotJudged, origin);
                 self.locks.refused();
                 self.audit.refused(deed).await;
@@ -217,8 +217,7 @@ impl Accounts {
                             account.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
-                    let unknown = self.unknown_name(&name);
-                    let deed = self.failed(whose(&account, &unknown), why, origin);
+                    let deed = self.failed(whose, why, origin);
                     let refused = (why, deed);
                     return self.refuse(&account, decision.next, refused, error).await;
                 }
@@ -342,7 +341,7 @@ impl Accounts {
 
     /// Returns the stand-in for an unknown name, which may be somebody's password, in the audit trail. It is the same for the same
     /// name until this process ends, and cannot be used to guess the name.
-    fn unknown_name(&self, name: &str) -> String {
+    pub(super) fn unknown_name(&self, name: &str) -> String {
         let tag = hmac::sign(&self.stand_ins, name.as_bytes());
         let short = tag.as_ref().get(..8).unwrap_or_default();
         HEXLOWER.encode(short)
@@ -471,12 +470,4 @@ pub(super) enum Keeping<'a> {
     Browser(Option<&'a Token>),
     /// A refresh token.
     Tokens,
-}
-
-/// Returns the user whose login failed, or the stand-in for an unknown name.
-fn whose<'a>(account: &'a Account, unknown: &'a str) -> Failed<'a> {
-    match account.user.record() {
-        Some(user) => Failed::User(user),
-        None => Failed::Unknown(unknown),
-    }
 }
