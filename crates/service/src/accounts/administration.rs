@@ -329,8 +329,8 @@ impl Accounts {
         change: UserChange,
     ) -> Result<Option<Unlocking>, Failure<ChangeUserError>> {
         let incarnation = self.draw_incarnation();
-        let settled = settle(CHANGE, &self.store, || async {
-            let (account, user) = self.whom(whom).await?;
+        settle(CHANGE, &self.store, || async {
+            let (account, user) = self.whom(whom, change.action()).await?;
             let (records, origin) = (account.records(), whom.origin());
             let mut unlocking = None;
             let (next, user) = match change {
@@ -367,19 +367,8 @@ impl Accounts {
             let mut batch = self.changing(&account, &user, change.action(), origin);
             account.save_user(&mut batch, next, user);
             Ok(Attempt::Commit(batch, Ok(unlocking)))
-        });
-        let changed = settled.await;
-        if let Whom::Reached {
-            caller,
-            organisation,
-            user,
-        } = whom
-            && let Err(Failure::Refused(ChangeUserError::OutOfReach)) = changed
-        {
-            let target = owner(Owner { organisation, user });
-            self.out_of_reach(caller, change.action(), target).await;
-        }
-        changed
+        })
+        .await
     }
 
     /// Sets a user's password. Ends all their tokens, including application tokens, and their challenges and trusted devices.
@@ -432,8 +421,12 @@ impl Accounts {
         batch
     }
 
-    /// Reads the account to be changed.
-    async fn whom(&self, whom: Whom<'_>) -> Result<(Account, User), Failure<ChangeUserError>> {
+    /// Reads the account to be changed. Records in the audit trail if it is outside an operator's scopes.
+    async fn whom(
+        &self,
+        whom: Whom<'_>,
+        action: Action,
+    ) -> Result<(Account, User), Failure<ChangeUserError>> {
         match whom {
             Whom::Named(_, name) => self.named(name, ChangeUserError::Unknown).await,
             Whom::Reached {
@@ -441,8 +434,11 @@ impl Accounts {
                 organisation,
                 user,
             } => {
-                let owner = Owner { organisation, user };
-                let reached = self.reached(caller, Reach::Change, owner).await;
+                let theirs = Owner { organisation, user };
+                let reached = self.reached(caller, Reach::Change, theirs).await;
+                if let Err(Failure::Refused(SeeUsersError::OutOfReach)) = reached {
+                    self.out_of_reach(caller, action, owner(theirs)).await;
+                }
                 reached.map_err(|failure| failure.map(ChangeUserError::from))
             }
         }
