@@ -7,7 +7,7 @@ use super::{
     with_ada,
 };
 use crate::{
-    Action, Clock, Failure, Origin, Service,
+    Action, Failure, Origin, Service,
     accounts::{FirstStep, LoginError, Session},
     audit::{Event, Outcome, Search},
     testing::{Bench, PASSWORD, START, origin},
