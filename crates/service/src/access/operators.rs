@@ -12,7 +12,7 @@ use keyproof_auth::{
     operator::{OperatorScope, OperatorScopes},
 };
 use keyproof_store::{
-    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp, Version,
+    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -271,9 +271,7 @@ impl Access {
         let read = self.store.read(plan, self.clock.now()).await?;
         let stored = read.get_shared::<OperatorTokenRecord>(&place)?;
         let stored = stored.ok_or(NONE)?;
-        let at = (&place, stored.version);
-        let along = ReadAlong(Arc::new(read));
-        Ok(operator_of(at, &stored.record, along))
+        Ok(operator_of(&place, &stored, ReadAlong(Arc::new(read))))
     }
 
     /// Like [`authenticate_along`](Self::authenticate_along), but also accepts tokens of these issuers. `along` is read only with
@@ -405,14 +403,15 @@ fn all_tokens() -> Prefix {
 
 /// Returns the bearer of a token that was read.
 pub(super) fn operator_of(
-    (place, version): (&Key, Version),
-    record: &OperatorTokenRecord,
+    place: &Key,
+    stored: &Stored<Arc<OperatorTokenRecord>>,
     along: ReadAlong,
 ) -> Operator {
+    let record = &stored.record;
     Operator {
         warrants: vec![Warrant {
             place: place.clone(),
-            version,
+            version: stored.version,
         }],
         who: Who::Operator {
             token: record.id.clone(),
@@ -473,12 +472,8 @@ mod tests {
             scopes: OperatorScopes::parse(scopes.iter().copied()).unwrap(),
             lifetime: lifetime.map(Duration::from_secs),
         };
-        bench
-            .service
-            .access
-            .create(new, &command_line())
-            .await
-            .unwrap()
+        let access = &bench.service.access;
+        access.create(new, &command_line()).await.unwrap()
     }
 
     #[tokio::test]
@@ -486,12 +481,8 @@ mod tests {
         let bench = bench().await;
         let issued = create(&bench, &["certificates:sub", "tpm-station"], None).await;
         assert!(issued.text.starts_with("keyproof_"));
-        let operator = bench
-            .service
-            .access
-            .authenticate(&issued.text)
-            .await
-            .unwrap();
+        let operator = bench.service.access.authenticate(&issued.text).await;
+        let operator = operator.unwrap();
         let who = format!("operator:{}", issued.token.id);
         assert_eq!((operator.who.to_string(), &*operator.subject), (who, "ops"));
         assert!(operator.may(&OperatorScope::certificates(["SUB", "group"])));
@@ -511,20 +502,15 @@ mod tests {
         assert!(access.authenticate(&short.text).await.is_ok());
         assert_eq!(access.list().await.unwrap().len(), 2);
         bench.clock.advance(Duration::from_millis(1));
-        assert_eq!(
-            access.authenticate(&short.text).await,
-            Err(Failure::Refused(NoOperator))
-        );
+        let unknown = Err(Failure::Refused(NoOperator));
+        assert_eq!(access.authenticate(&short.text).await, unknown);
         assert_eq!(
             access.list().await.unwrap(),
             std::slice::from_ref(&long.token)
         );
 
         assert_eq!(access.revoke(&long.token.id, &command_line()).await, Ok(()));
-        assert_eq!(
-            access.authenticate(&long.text).await,
-            Err(Failure::Refused(NoOperator))
-        );
+        assert_eq!(access.authenticate(&long.text).await, unknown);
         assert_eq!(
             access.revoke(&long.token.id, &command_line()).await,
             Err(Failure::Refused(RevokeTokenError::Unknown))

@@ -47,14 +47,8 @@ impl<T: Clone> Remembered<T> {
 }
 
 pub(crate) fn digest_of(token: &str) -> TokenText {
-    let mut text = TokenText::default();
-    for (byte, digested) in text
-        .iter_mut()
-        .zip(digest(&SHA256, token.as_bytes()).as_ref())
-    {
-        *byte = *digested;
-    }
-    text
+    let digest = digest(&SHA256, token.as_bytes());
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     ACCESS_TOKEN_LIFETIME, Accounts, SessionError, SessionId, millis,
     records::{Owner, Role, User},
+    session::INVALID,
     session_id::TokenId,
     signing_key::Signer,
 };
@@ -67,30 +68,6 @@ pub(super) struct Login {
 }
 
 impl Claims {
-    fn of(
-        id: TokenId,
-        user: &User,
-        login: &Login,
-        application_token: Option<u32>,
-        now: Timestamp,
-    ) -> Self {
-        Self {
-            sub: user.id.to_string(),
-            org: user.organisation,
-            role: user.role,
-            generation: user.generation,
-            iat: now.as_secs(),
-            exp: now.saturating_add(ACCESS_TOKEN_LIFETIME).as_secs(),
-            app: application_token,
-            jti: Some(id),
-            key_changes: Some(user.key_changes),
-            sid: Some(login.sid),
-            factor: login.shown.map(|shown| shown.factor),
-            factor_at: login.shown.map(|shown| shown.at.as_secs()),
-            signed_with: String::new(),
-        }
-    }
-
     /// Returns the login that the token comes from. A token without factor and time has presented no factor.
     pub(super) fn login(&self, owner: Owner) -> Login {
         let of_earlier_release = || SessionId::of_earlier_release(owner, self.generation);
@@ -145,15 +122,28 @@ impl Accounts {
         application_token: Option<u32>,
         now: Timestamp,
     ) -> Result<Zeroizing<String>, StorageError> {
-        let id = TokenId::from_random(self.random());
-        signer.sign(&Claims::of(id, user, login, application_token, now))
+        signer.sign(&Claims {
+            sub: user.id.to_string(),
+            org: user.organisation,
+            role: user.role,
+            generation: user.generation,
+            iat: now.as_secs(),
+            exp: now.saturating_add(ACCESS_TOKEN_LIFETIME).as_secs(),
+            app: application_token,
+            jti: Some(TokenId::from_random(self.random())),
+            key_changes: Some(user.key_changes),
+            sid: Some(login.sid),
+            factor: login.shown.map(|shown| shown.factor),
+            factor_at: login.shown.map(|shown| shown.at.as_secs()),
+            signed_with: String::new(),
+        })
     }
 
     /// Returns the claims of one of our tokens unless it has expired. A cached token is not verified again, so the caller must
     /// check in the store, with the other records, that its signing key is still valid.
     pub(super) async fn claims(&self, token: &str) -> Result<Arc<Claims>, Failure<SessionError>> {
         if token.len() > MAX_LEN {
-            return refuse(SessionError::Invalid);
+            return Err(INVALID);
         }
         let now = self.clock.now();
         let text = digest_of(token);
@@ -174,7 +164,6 @@ impl Accounts {
 
     /// Returns the claims of a token that one of our keys has signed, whether or not it has expired.
     async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let header = decode_header(token).map_err(|_| INVALID)?;
         let id = header.kid.ok_or(INVALID)?;
         let key = self.signing.verifier(&id, now).await?;

@@ -44,56 +44,21 @@ struct Counted {
     sessions: Slot<SessionsRecord>,
 }
 
-/// The keys of a second factor and the records that go with it.
-#[derive(Clone, Debug)]
-pub(super) struct FactorPlaces {
-    pub(super) user: Key,
-    second_factor: Key,
-    devices: Key,
-    recovery: Key,
+/// Returns the keys of a second factor and the records that go with it, as [`Account::of_second_factor`] takes them.
+pub(super) fn factor_keys(owner: Owner) -> [Key; 4] {
+    [
+        user_key(owner),
+        second_factor_key(owner),
+        devices_key(owner),
+        recovery_key(owner),
+    ]
 }
 
-impl FactorPlaces {
-    pub(super) fn of(owner: Owner) -> Self {
-        Self {
-            user: user_key(owner),
-            second_factor: second_factor_key(owner),
-            devices: devices_key(owner),
-            recovery: recovery_key(owner),
-        }
-    }
-
-    pub(super) fn all(&self) -> [Key; 4] {
-        [
-            self.user.clone(),
-            self.second_factor.clone(),
-            self.devices.clone(),
-            self.recovery.clone(),
-        ]
-    }
-}
-
-/// The keys of all records of a user except the counts for their name.
-#[derive(Clone)]
-struct AccountPlaces {
-    factor: FactorPlaces,
-    addresses: Key,
-    sessions: Key,
-}
-
-impl AccountPlaces {
-    fn of(owner: Owner) -> Self {
-        Self {
-            factor: FactorPlaces::of(owner),
-            addresses: addresses_key(owner),
-            sessions: sessions_key(owner),
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = Key> {
-        let rest = [self.addresses.clone(), self.sessions.clone()];
-        self.factor.all().into_iter().chain(rest)
-    }
+/// Returns the keys of all records of a user except the counts for their name, as [`Account::of`] takes them.
+fn account_keys(owner: Owner) -> [Key; 6] {
+    let [user, second_factor, devices, recovery] = factor_keys(owner);
+    let (addresses, sessions) = (addresses_key(owner), sessions_key(owner));
+    [user, second_factor, devices, recovery, addresses, sessions]
 }
 
 /// Changes to the records that `keyproof-mfa` does not handle.
@@ -119,15 +84,15 @@ impl Accounts {
             move |found| {
                 let named = found.get_shared::<UserName>(&place)?;
                 let owner = owner_of(named.as_ref().map(|named| &*named.record));
-                let places: AccountPlaces = places.of(&owner, |owner| AccountPlaces::of(*owner));
-                Ok(places.all().collect())
+                let places: [Key; 6] = places.of(&owner, |owner| account_keys(*owner));
+                Ok(places.into())
             }
         });
         let reading = self.read_plan(plan).await?;
         let [place, _] = &named;
         let found: Slot<UserName> = Slot::of(&reading, place.clone())?;
         let owner = owner_of(found.record());
-        let places = places.of(&owner, |owner| AccountPlaces::of(*owner));
+        let places = places.of(&owner, |owner| account_keys(*owner));
         Account::of(named, (owner, places), None, &reading)
     }
 
@@ -137,15 +102,16 @@ impl Accounts {
         name: &str,
         owner: Owner,
     ) -> Result<Account, StorageError> {
-        let (named, places) = (name_keys(name), AccountPlaces::of(owner));
-        let reading = self.read(named.iter().cloned().chain(places.all())).await?;
+        let (named, places) = (name_keys(name), account_keys(owner));
+        let all = named.clone().into_iter().chain(places.clone());
+        let reading = self.read(all).await?;
         Account::of(named, (owner, places), None, &reading)
     }
 
     /// Reads the challenge with this token and its user's account; `None` if there is none.
     pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Account>, StorageError> {
-        fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], AccountPlaces) {
-            (name_keys(&asked.name), AccountPlaces::of(asked.owner))
+        fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], [Key; 6]) {
+            (name_keys(&asked.name), account_keys(asked.owner))
         }
 
         let place = challenge_key(token);
@@ -157,7 +123,7 @@ impl Accounts {
                     return Ok(Vec::new());
                 };
                 let (named, places) = places.of(&asked.record, places_of);
-                Ok(named.into_iter().chain(places.all()).collect())
+                Ok(named.into_iter().chain(places).collect())
             }
         });
         let reading = self.read_plan(plan).await?;
@@ -186,16 +152,17 @@ impl Account {
     /// Takes a user's records from a snapshot.
     fn of(
         [name, lockout]: [Key; 2],
-        (owner, places): (Owner, AccountPlaces),
+        (owner, [user, second_factor, devices, recovery, addresses, sessions]): (Owner, [Key; 6]),
         challenge: Option<Slot<ChallengeRecord>>,
         reading: &Snapshot,
     ) -> Result<Self, StorageError> {
-        let mut account = Self::of_second_factor(places.factor, reading)?;
+        let factor = [user, second_factor, devices, recovery];
+        let mut account = Self::of_second_factor(factor, reading)?;
         let counted = Counted {
             name: Slot::of(reading, name)?,
             lockout: Slot::of(reading, lockout)?,
-            addresses: Slot::of(reading, places.addresses)?,
-            sessions: Slot::of(reading, places.sessions)?,
+            addresses: Slot::of(reading, addresses)?,
+            sessions: Slot::of(reading, sessions)?,
         };
         // The name may have passed to another user since it was looked up.
         let is_theirs = |named: &UserName| named.owner == owner;
@@ -209,15 +176,15 @@ impl Account {
 
     /// Takes a user's second factor alone, for a decision that counts no failures.
     pub(super) fn of_second_factor(
-        places: FactorPlaces,
+        [user, second_factor, devices, recovery]: [Key; 4],
         reading: &Snapshot,
     ) -> Result<Self, StorageError> {
         Ok(Self {
             now: reading.now(),
-            user: Slot::of(reading, places.user)?,
-            second_factor: Slot::of(reading, places.second_factor)?,
-            devices: Slot::of(reading, places.devices)?,
-            recovery: Slot::of(reading, places.recovery)?,
+            user: Slot::of(reading, user)?,
+            second_factor: Slot::of(reading, second_factor)?,
+            devices: Slot::of(reading, devices)?,
+            recovery: Slot::of(reading, recovery)?,
             counted: None,
             challenge: None,
         })
@@ -276,11 +243,6 @@ impl Account {
     ) -> E {
         let until = failure.locked_until;
         until.map_or(error, |until| locked(self.wait(until)))
-    }
-
-    /// Whether the records equal those that were read, so that a refusal has nothing to commit.
-    pub(super) fn is_unchanged(&self, next: &UserRecords) -> bool {
-        self.records() == *next
     }
 
     /// Adds what was decided to the batch. Changed records are written over the version that was read, unchanged ones are required

@@ -223,17 +223,13 @@ impl Accounts {
         }
         check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
-        let (name_key, organisation_name_key) = (
-            user_name_key(&new.name),
-            organisation_name_key(&new.organisation),
-        );
         settle("accounts.add_user", &self.store, || async {
-            let names = [name_key.clone(), organisation_name_key.clone()];
-            let reading = self.read(names).await?;
+            let name = user_name_key(&new.name);
+            let organisation = organisation_name_key(&new.organisation);
+            let reading = self.read([name.clone(), organisation.clone()]).await?;
             let now = reading.now();
-            let name: Slot<UserName> = Slot::of(&reading, name_key.clone())?;
-            let organisation: Slot<OrganisationName> =
-                Slot::of(&reading, organisation_name_key.clone())?;
+            let name: Slot<UserName> = Slot::of(&reading, name)?;
+            let organisation: Slot<OrganisationName> = Slot::of(&reading, organisation)?;
             if name.record().is_some() {
                 return refuse(AddUserError::Exists);
             }
@@ -333,8 +329,8 @@ impl Accounts {
         change: UserChange,
     ) -> Result<Option<Unlocking>, Failure<ChangeUserError>> {
         let incarnation = self.draw_incarnation();
-        let settled = settle(CHANGE, &self.store, || async {
-            let (account, user) = self.whom(whom).await?;
+        settle(CHANGE, &self.store, || async {
+            let (account, user) = self.whom(whom, change.action()).await?;
             let (records, origin) = (account.records(), whom.origin());
             let mut unlocking = None;
             let (next, user) = match change {
@@ -344,7 +340,7 @@ impl Accounts {
                 }
                 UserChange::EndSessions => (records, user.ending_sessions(None)),
                 UserChange::RemoveKey => {
-                    let removal = self.taking_key(&account, &user, origin);
+                    let removal = self.key_removal(&account, &user, None, origin);
                     let batch =
                         removal.map_err(|NoKey| Failure::Refused(ChangeUserError::NoKey))?;
                     return Ok(Attempt::Commit(batch, Ok(None)));
@@ -371,19 +367,8 @@ impl Accounts {
             let mut batch = self.changing(&account, &user, change.action(), origin);
             account.save_user(&mut batch, next, user);
             Ok(Attempt::Commit(batch, Ok(unlocking)))
-        });
-        let changed = settled.await;
-        if let Whom::Reached {
-            caller,
-            organisation,
-            user,
-        } = whom
-            && let Err(Failure::Refused(ChangeUserError::OutOfReach)) = changed
-        {
-            let target = owner(Owner { organisation, user });
-            self.out_of_reach(caller, change.action(), target).await;
-        }
-        changed
+        })
+        .await
     }
 
     /// Sets a user's password. Ends all their tokens, including application tokens, and their challenges and trusted devices.
@@ -436,8 +421,12 @@ impl Accounts {
         batch
     }
 
-    /// Reads the account to be changed.
-    async fn whom(&self, whom: Whom<'_>) -> Result<(Account, User), Failure<ChangeUserError>> {
+    /// Reads the account to be changed. Records in the audit trail if it is outside an operator's scopes.
+    async fn whom(
+        &self,
+        whom: Whom<'_>,
+        action: Action,
+    ) -> Result<(Account, User), Failure<ChangeUserError>> {
         match whom {
             Whom::Named(_, name) => self.named(name, ChangeUserError::Unknown).await,
             Whom::Reached {
@@ -445,8 +434,11 @@ impl Accounts {
                 organisation,
                 user,
             } => {
-                let owner = Owner { organisation, user };
-                let reached = self.reached(caller, Reach::Change, owner).await;
+                let theirs = Owner { organisation, user };
+                let reached = self.reached(caller, Reach::Change, theirs).await;
+                if let Err(Failure::Refused(SeeUsersError::OutOfReach)) = reached {
+                    self.out_of_reach(caller, action, owner(theirs)).await;
+                }
                 reached.map_err(|failure| failure.map(ChangeUserError::from))
             }
         }

@@ -45,8 +45,13 @@ impl Accounts {
             let now = self.clock.now();
             let Holder { user, id, token } = match self.holder(text, address, now).await? {
                 Ok(holder) => holder,
-                Err(refusal) => {
-                    let deed = self.told_refusal(refusal, origin);
+                Err(Refusal { id, why }) => {
+                    let deed = Deed {
+                        action: Action::ApplicationAuthenticate,
+                        target: Target::ShownApplicationToken(id),
+                        detail: self.worded(&Detail::ApplicationRefused { why }),
+                        origin,
+                    };
                     self.audit.refused(deed).await;
                     return refuse(ApplicationLoginError::Refused);
                 }
@@ -72,15 +77,6 @@ impl Accounts {
             Ok(Attempt::Commit(batch, Ok(access)))
         })
         .await
-    }
-
-    fn told_refusal<'a>(&self, Refusal { id, why }: Refusal, origin: &'a Origin) -> Deed<'a> {
-        Deed {
-            action: Action::ApplicationAuthenticate,
-            target: Target::ShownApplicationToken(id),
-            detail: self.worded(&Detail::ApplicationRefused { why }),
-            origin,
-        }
     }
 
     /// Returns the user for whom a token acts, or why it is refused.

@@ -4,17 +4,17 @@
 use std::fmt;
 
 use keyproof_auth::Token;
-use keyproof_store::{Batch, ReadPlan};
+use keyproof_store::{Batch, ReadPlan, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
     Accounts, AnswerError, LoginError, PasswordLogin, Person, Session, SessionError, TrustRequest,
     Undecided,
     access_token::Login,
-    account::Account,
     deeds::{deed, of_user},
     login::{Granted, Keeping},
     records::{User, UserSessionRecord, user_key, user_session_key},
+    session::INVALID,
     session_id::TokenId,
 };
 use crate::{
@@ -147,7 +147,6 @@ impl Accounts {
         &self,
         text: &str,
     ) -> Result<Found<UserSession, UserSessionRecord>, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&token);
         let plan = ReadPlan::new([place.clone()]).then({
@@ -264,7 +263,6 @@ impl Accounts {
         &self,
         text: &str,
     ) -> Result<Zeroizing<String>, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let before = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&before);
         settle("accounts.renew_user_session", &self.store, || async {
@@ -285,34 +283,28 @@ impl Accounts {
     pub(super) async fn add_user_session(
         &self,
         batch: &mut Batch,
-        account: &Account,
+        user: &User,
         login: &Login,
         before: Option<&Token>,
+        now: Timestamp,
     ) -> Result<Token, StorageError> {
-        let token = self.draw_token(account.now);
-        if let Some(user) = account.active_user() {
-            let record = UserSessionRecord {
-                owner: user.owner(),
-                generation: user.generation,
-                key_changes: user.key_changes,
-                sid: login.sid,
-                token: TokenId::from_random(self.random()),
-                shown: login.shown,
-                logged_in_at: account.now,
-                life: SessionLife::begin(account.now),
-            };
-            let ends = record.life.ends_at();
-            batch.insert(&user_session_key(&token), &record, Some(ends));
-        }
+        let token = self.draw_token(now);
+        let record = UserSessionRecord {
+            owner: user.owner(),
+            generation: user.generation,
+            key_changes: user.key_changes,
+            sid: login.sid,
+            token: TokenId::from_random(self.random()),
+            shown: login.shown,
+            logged_in_at: now,
+            life: SessionLife::begin(now),
+        };
+        let ends = record.life.ends_at();
+        batch.insert(&user_session_key(&token), &record, Some(ends));
         if let Some(before) = before {
             let place = user_session_key(before);
-            let kept = self
-                .store
-                .get::<UserSessionRecord>(&place, account.now)
-                .await?;
-            if let Some(kept) = kept {
-                batch.remove(&place, kept.version);
-            }
+            let kept = Slot::<UserSessionRecord>::read(&self.store, place, now).await?;
+            kept.remove(batch);
         }
         Ok(token)
     }

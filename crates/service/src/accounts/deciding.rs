@@ -10,7 +10,7 @@ use keyproof_store::{Batch, Key, Snapshot};
 
 use super::{
     Accounts, Manager, Person, Reason,
-    account::{Account, FactorPlaces, records_of},
+    account::{Account, factor_keys, records_of},
     records::{SecondFactor, User, second_factor_key, user_key},
 };
 use crate::{
@@ -112,22 +112,17 @@ impl Accounts {
         let (person, owner) = (manager.person(), manager.owner());
         let own = person.session().owner;
         let along = person.session().along(owner);
+        let places = factor_keys(owner);
         let read;
-        let (places, reading) = match along.filter(|_| deciding.is_none()) {
-            Some(along) => (along.places.clone(), &along.reading),
+        let reading = match along.filter(|_| deciding.is_none()) {
+            Some(along) => &along.reading,
             None => {
-                let places = FactorPlaces::of(owner);
                 let asking = [user_key(own), second_factor_key(own)];
-                read = self.read(asking.into_iter().chain(places.all())).await?;
-                (places, &read)
+                read = self.read(asking.into_iter().chain(places.clone())).await?;
+                &read
             }
         };
-        let asking = if own == owner {
-            places.user.clone()
-        } else {
-            user_key(own)
-        };
-        let asking: Slot<User> = Slot::of(reading, asking)?;
+        let asking: Slot<User> = Slot::of(reading, user_key(own))?;
         let user = still_theirs(person, asking.record())?;
         if let Some(action) = deciding {
             let key: Slot<SecondFactor> = Slot::of(reading, second_factor_key(own))?;

@@ -18,7 +18,7 @@ use crate::{
 pub(super) enum Failed<'a> {
     /// A known user.
     User(&'a User),
-    /// An unknown user, with a stand-in for the name that was given.
+    /// An unknown user, with the name that was given. The event has a stand-in for it.
     Unknown(&'a str),
     /// It is unknown whose login it was.
     Nobodys,
@@ -56,9 +56,20 @@ pub(super) fn deed<'a>(
     detail: Option<String>,
     origin: &'a Origin,
 ) -> Deed<'a> {
+    deed_on(action, user, UserPart::Account, detail, origin)
+}
+
+/// Returns the audit event of an action on a part of a user.
+pub(super) fn deed_on<'a>(
+    action: Action,
+    user: &User,
+    part: UserPart,
+    detail: Option<String>,
+    origin: &'a Origin,
+) -> Deed<'a> {
     Deed {
         action,
-        target: owner(user.owner()),
+        target: of_user(user.owner(), part),
         detail,
         origin,
     }
@@ -96,8 +107,8 @@ impl Accounts {
         Deed {
             action: Action::UserAuthenticate,
             target: match whose {
-                Failed::Unknown(stand_in) => {
-                    Target::LoginName(LoginName::Unknown(stand_in.to_owned()))
+                Failed::Unknown(name) => {
+                    Target::LoginName(LoginName::Unknown(self.unknown_name(name)))
                 }
                 Failed::User(user) => Target::LoginName(LoginName::Of(user.subject())),
                 Failed::Nobodys => NOBODYS.clone(),
@@ -118,7 +129,7 @@ impl Accounts {
         if why == Reason::NotJudged {
             self.locks.refused();
         }
-        if account.is_unchanged(&next) {
+        if account.records() == next {
             self.audit.refused(deed).await;
             return refuse(error);
         }

@@ -102,8 +102,3 @@ impl Reason {
         }
     }
 }
-
-/// Returns the `Debug` form, used if no contract words the detail.
-pub(super) fn unworded(detail: &Detail<'_>) -> String {
-    format!("{detail:?}")
-}

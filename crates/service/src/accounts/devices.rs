@@ -6,17 +6,9 @@ use keyproof_mfa::{DeviceId, Fingerprint, NoDevice};
 use keyproof_store::Timestamp;
 
 use super::{
-    Accounts, Manager, Undecided,
-    account::Change,
-    deciding::Managed,
-    deeds::{deed, of_user},
-    timestamp,
+    Accounts, Manager, Undecided, account::Change, deciding::Managed, deeds::deed_on, timestamp,
 };
-use crate::{
-    Action, Failure,
-    audit::{Deed, UserPart},
-    storage::Attempt,
-};
+use crate::{Action, Failure, audit::UserPart, storage::Attempt};
 
 /// A trusted device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,10 +107,7 @@ impl Accounts {
                 .map_err(|NoDevice| Failure::Refused(RemoveDeviceError::Unknown))?;
             let mut batch = self.store.batch(account.now);
             managed.require_manager(&mut batch);
-            let deed = Deed {
-                target: of_user(user.owner(), UserPart::TrustedDevice(id)),
-                ..deed(act, user, None, origin)
-            };
+            let deed = deed_on(act, user, UserPart::TrustedDevice(id), None, origin);
             self.audit.done(&mut batch, account.now, deed);
             account.save(&mut batch, decision.next, Change::default());
             Ok(Attempt::Commit(batch, Ok(())))

@@ -16,7 +16,7 @@ use super::{
     Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
     account::{Account, Change},
     deciding::Managed,
-    deeds::{deed, of_user},
+    deeds::deed_on,
     password::shown,
     records::{SecondFactor, User, second_factor_key},
     session_id::TokenId,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::{Deed, UserPart},
+    audit::UserPart,
     storage::{Attempt, damaged, refuse, said},
 };
 
@@ -163,10 +163,6 @@ impl Accounts {
                 account.at(),
                 &self.policy,
             );
-            let unproven = |refusal| {
-                let (why, error) = account.unproven(refusal);
-                (why, error.into())
-            };
             let (why, error) = match (decision.verdict, decision.next.key) {
                 (Ok(_), Some(key)) => {
                     let secret = Zeroizing::new(self.random::<SECRET_BYTES>());
@@ -182,7 +178,7 @@ impl Accounts {
                     };
                     let enrolled = enrolled(&user, &record, secret.as_slice())?;
                     let mut batch = self.store.batch(account.now);
-                    let deed = key_deed(action, &user, record.id, None, origin);
+                    let deed = deed_on(action, &user, UserPart::MfaKey(record.id), None, origin);
                     self.audit.done(&mut batch, account.now, deed);
                     let change = Change {
                         second_factor: Some(record),
@@ -195,9 +191,11 @@ impl Accounts {
                 (Err(EnrolRefusal::AlreadyActive), _) => {
                     (Reason::KeyActive, EnrolKeyError::AlreadyActive)
                 }
-                (Err(EnrolRefusal::Locked(lock)), _) => unproven(PasswordRefusal::Locked(lock)),
+                (Err(EnrolRefusal::Locked(lock)), _) => {
+                    account.unproven(PasswordRefusal::Locked(lock))
+                }
                 (Err(EnrolRefusal::WrongPassword(failure)), _) => {
-                    unproven(PasswordRefusal::WrongPassword(failure))
+                    account.unproven(PasswordRefusal::WrongPassword(failure))
                 }
             };
             let deed = self.refused(action, &user, why, origin);
@@ -245,7 +243,7 @@ impl Accounts {
             let (why, error) = match decision.verdict {
                 Ok(_) => {
                     let mut batch = self.store.batch(account.now);
-                    let deed = key_deed(action, &user, id, None, origin);
+                    let deed = deed_on(action, &user, UserPart::MfaKey(id), None, origin);
                     self.audit.done(&mut batch, account.now, deed);
                     let change = Change {
                         by: session.token(),
@@ -295,7 +293,7 @@ impl Accounts {
             }
             let session = manager.person().session();
             let by = session.token().filter(|_| session.owner == manager.owner());
-            let removal = self.key_removal(account, user, (id, by), origin);
+            let removal = self.key_removal(account, user, by, origin);
             let mut batch = removal.map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
             managed.require_manager(&mut batch);
             Ok(Attempt::Commit(batch, Ok(())))
@@ -303,25 +301,15 @@ impl Accounts {
         .await
     }
 
-    /// Creates the batch that removes a user's key like [`remove_key`](Self::remove_key), for an operator.
-    pub(super) fn taking_key(
+    /// Creates the batch that removes a user's key like [`remove_key`](Self::remove_key), with the user's access token `by` if any.
+    pub(super) fn key_removal(
         &self,
         account: &Account,
         user: &User,
+        by: Option<TokenId>,
         origin: &Origin,
     ) -> Result<Batch, NoKey> {
-        let key = account.second_factor.record().ok_or(NoKey)?;
-        self.key_removal(account, user, (key.id, None), origin)
-    }
-
-    /// Creates the batch that removes a user's key, with the user's access token `by`.
-    fn key_removal(
-        &self,
-        account: &Account,
-        user: &User,
-        (id, by): (u32, Option<TokenId>),
-        origin: &Origin,
-    ) -> Result<Batch, NoKey> {
+        let id = account.second_factor.record().ok_or(NoKey)?.id;
         let decision = account.records().remove_key(account.at());
         let removed = decision.verdict?;
         let detail = self.worded(&Detail::KeyRemoved {
@@ -331,7 +319,8 @@ impl Accounts {
             recovery_codes: removed.recovery_codes,
         });
         let mut batch = self.store.batch(account.now);
-        let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
+        let (action, part) = (Action::MfaKeyRemove, UserPart::MfaKey(id));
+        let deed = deed_on(action, user, part, detail, origin);
         self.audit.done(&mut batch, account.now, deed);
         let change = Change {
             by,
@@ -356,17 +345,4 @@ fn enrolled(
         secret: text,
         uri: Zeroizing::new(uri.to_string()),
     })
-}
-
-fn key_deed<'a>(
-    action: Action,
-    user: &User,
-    id: u32,
-    detail: Option<String>,
-    origin: &'a Origin,
-) -> Deed<'a> {
-    Deed {
-        target: of_user(user.owner(), UserPart::MfaKey(id)),
-        ..deed(action, user, detail, origin)
-    }
 }

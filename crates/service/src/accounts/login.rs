@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_mfa::{
     Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
-    NewDevice, PasswordRefusal, Proof,
+    NewDevice, PasswordRefusal, Proof, ShownFactor,
 };
 use keyproof_store::{Batch, Timestamp};
 use ring::hmac;
@@ -16,14 +16,14 @@ use super::{
     Accounts, Detail, Reason,
     access_token::Login,
     account::{Account, Change},
-    deeds::{Failed, by, deed, of_user},
+    deeds::{Failed, by, deed, deed_on},
     password::shown,
     records::{User, challenge_key},
     signing_key::Signer,
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
-    audit::{Deed, UserPart},
+    audit::UserPart,
     keys::draw_token,
     storage::{Attempt, refuse, settle},
     text::cut,
@@ -163,9 +163,9 @@ impl Accounts {
             let account = self.account(&name).await?;
             let locked = |wait| LoginError::Locked { wait };
             let records = account.records();
+            let whose = account.user.record();
+            let whose = whose.map_or(Failed::Unknown(&name), Failed::User);
             if let Err(lock) = records.admit(client, account.at()) {
-                let unknown = self.unknown_name(&name);
-                let whose = whose(&account, &unknown);
                 let deed = self.failed(whose, Reason::NotJudged, origin);
                 self.locks.refused();
                 self.audit.refused(deed).await;
@@ -194,8 +194,8 @@ impl Accounts {
                 }
                 (Ok(first), Some(user)) => {
                     // A trusted device does not count as a presented factor.
-                    let login = self.begin_session(None, account.now);
-                    let kept = self.keep(&mut batch, &account, &login, keeping).await?;
+                    let begun = self.begin(&mut batch, user, None, keeping, account.now);
+                    let (login, token) = begun.await?;
                     let detail = match first {
                         FirstFactor::AuthenticatedByDevice(device) => {
                             format!("by password, from trusted device {}", device.get())
@@ -203,7 +203,7 @@ impl Accounts {
                         _ => "by password".to_owned(),
                     };
                     self.record_login(&mut batch, &account, user, detail, origin);
-                    Ok((Arc::clone(user), Granted::Login(login, kept)))
+                    Ok((Arc::clone(user), Granted::Login(login, token)))
                 }
                 // An unknown user has no correct password.
                 (Ok(_), None) => Err(LoginError::Refused),
@@ -217,8 +217,7 @@ impl Accounts {
                             account.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
-                    let unknown = self.unknown_name(&name);
-                    let deed = self.failed(whose(&account, &unknown), why, origin);
+                    let deed = self.failed(whose, why, origin);
                     let refused = (why, deed);
                     return self.refuse(&account, decision.next, refused, error).await;
                 }
@@ -291,10 +290,10 @@ impl Accounts {
                     let mut batch = self.store.batch(account.now);
                     self.record_factor(&mut batch, &account, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
-                    let login = self.begin_session(shown, account.now);
-                    let kept = self.keep(&mut batch, &account, &login, keeping).await?;
+                    let begun = self.begin(&mut batch, user, shown, keeping, account.now);
+                    let (login, token) = begun.await?;
                     account.save(&mut batch, decision.next, Change::default());
-                    Ok(Attempt::Commit(batch, Ok((Arc::clone(user), login, kept))))
+                    Ok(Attempt::Commit(batch, Ok((Arc::clone(user), login, token))))
                 }
                 Err(refusal) => {
                     let locked = |wait| AnswerError::Locked { wait };
@@ -320,23 +319,29 @@ impl Accounts {
         .await
     }
 
-    /// Adds the refresh token or browser session that keeps a login.
-    async fn keep(
+    /// Starts a session and adds the refresh token or browser session that keeps the login.
+    async fn begin(
         &self,
         batch: &mut Batch,
-        account: &Account,
-        login: &Login,
+        user: &User,
+        shown: Option<ShownFactor>,
         keeping: Keeping<'_>,
-    ) -> Result<Token, StorageError> {
-        match keeping {
-            Keeping::Tokens => Ok(self.add_refresh_token(batch, account, login)),
-            Keeping::Browser(before) => self.add_user_session(batch, account, login, before).await,
-        }
+        now: Timestamp,
+    ) -> Result<(Login, Token), StorageError> {
+        let login = self.begin_session(shown, now);
+        let token = match keeping {
+            Keeping::Tokens => self.add_refresh_token(batch, user, &login, now),
+            Keeping::Browser(before) => {
+                let added = self.add_user_session(batch, user, &login, before, now);
+                added.await?
+            }
+        };
+        Ok((login, token))
     }
 
     /// Returns the stand-in for an unknown name, which may be somebody's password, in the audit trail. It is the same for the same
     /// name until this process ends, and cannot be used to guess the name.
-    fn unknown_name(&self, name: &str) -> String {
+    pub(super) fn unknown_name(&self, name: &str) -> String {
         let tag = hmac::sign(&self.stand_ins, name.as_bytes());
         let short = tag.as_ref().get(..8).unwrap_or_default();
         HEXLOWER.encode(short)
@@ -433,16 +438,13 @@ impl Accounts {
         self.record_login(batch, account, user, detail, origin);
         if let (Some(trusted), Some(trusts)) = (&authenticated.trusted, trusts) {
             let origin = by(user, origin);
-            let deed = Deed {
-                action: Action::TrustedDeviceAdd,
-                target: of_user(user.owner(), UserPart::TrustedDevice(trusted.id.get())),
-                detail: self.worded(&Detail::DeviceTrusted {
-                    user: &user.subject().to_string(),
-                    operating_system: trusts.operating_system.as_deref().map(kept_text),
-                    browser: trusts.browser.as_deref().map(kept_text),
-                }),
-                origin: &origin,
-            };
+            let part = UserPart::TrustedDevice(trusted.id.get());
+            let detail = self.worded(&Detail::DeviceTrusted {
+                user: &user.subject().to_string(),
+                operating_system: trusts.operating_system.as_deref().map(kept_text),
+                browser: trusts.browser.as_deref().map(kept_text),
+            });
+            let deed = deed_on(Action::TrustedDeviceAdd, user, part, detail, &origin);
             self.audit.done(batch, account.now, deed);
         }
     }
@@ -468,12 +470,4 @@ pub(super) enum Keeping<'a> {
     Browser(Option<&'a Token>),
     /// A refresh token.
     Tokens,
-}
-
-/// Returns the user whose login failed, or the stand-in for an unknown name.
-fn whose<'a>(account: &'a Account, unknown: &'a str) -> Failed<'a> {
-    match account.user.record() {
-        Some(user) => Failed::User(user),
-        None => Failed::Unknown(unknown),
-    }
 }

@@ -109,7 +109,7 @@ impl Default for AccountSettings {
         Self {
             policy: Policy::default(),
             rotate_refresh_tokens: false,
-            wording: detail::unworded,
+            wording: |detail| format!("{detail:?}"),
         }
     }
 }

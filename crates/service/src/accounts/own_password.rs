@@ -91,7 +91,7 @@ impl Accounts {
                 Err(refusal) => account.unproven(refusal),
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&account, decision.next, (why, deed), error.into())
+            self.refuse(&account, decision.next, (why, deed), error)
                 .await
         })
         .await

@@ -67,7 +67,7 @@ impl Accounts {
             let deed = self.refused(action, user, why, origin);
             self.locks.refused();
             self.audit.refused(deed).await;
-            return refuse(error.into());
+            return refuse(error);
         }
         let judged = password.verdict(&self.hashing, self.turn(origin), Some(&user.password));
         judged
@@ -112,15 +112,16 @@ impl Accounts {
 
 impl Account {
     /// Returns the reason for the audit event and the error for the caller.
-    pub(super) fn unproven(&self, refusal: PasswordRefusal) -> (Reason, Unproven) {
+    pub(super) fn unproven<E: From<Unproven>>(&self, refusal: PasswordRefusal) -> (Reason, E) {
         let locked = |wait| Unproven::Locked { wait };
-        match refusal {
+        let (why, error) = match refusal {
             PasswordRefusal::Locked(lock) => (Reason::NotJudged, locked(self.wait(lock.until))),
             PasswordRefusal::WrongPassword(failure) => (
                 Reason::wrong_password(&failure),
                 self.locked_or(&failure, Unproven::WrongPassword, locked),
             ),
-        }
+        };
+        (why, error.into())
     }
 }
 

@@ -164,20 +164,8 @@ pub(super) struct UserName {
 record!(UserName, "user_name");
 
 pub(super) fn user_name_key(name: &str) -> Key {
-    NameDigest::of(name).key("user_name")
-}
-
-/// The digest that represents a user's name in keys.
-struct NameDigest(String);
-
-impl NameDigest {
-    fn of(name: &str) -> Self {
-        Self(HEXLOWER.encode(digest(&SHA256, name.as_bytes()).as_ref()))
-    }
-
-    fn key(&self, collection: &str) -> Key {
-        Key::new(collection, ["_", &self.0])
-    }
+    let [key, _] = name_keys(name);
+    key
 }
 
 /// Stored at `user/<organisation>/<number>`.
@@ -313,8 +301,8 @@ record!(LockoutRecord, "mfa_lockout");
 
 /// Returns the keys of a name's lookup record and of its counts.
 pub(super) fn name_keys(name: &str) -> [Key; 2] {
-    let digest = NameDigest::of(name);
-    [digest.key("user_name"), digest.key("mfa_lockout")]
+    let digest = HEXLOWER.encode(digest(&SHA256, name.as_bytes()).as_ref());
+    ["user_name", "mfa_lockout"].map(|collection| Key::new(collection, ["_", &digest]))
 }
 
 /// Stored at `mfa_addresses/<organisation>/<user>`: the addresses that the user is known at, and the counts for each.

@@ -111,9 +111,7 @@ impl Accounts {
                     account.locked_or(&failure, RecoveryCodesError::WrongCode, locked),
                 ),
                 Err(RecoveryRefusal::WrongPassword(failure)) => {
-                    let refusal = PasswordRefusal::WrongPassword(failure);
-                    let (why, error) = account.unproven(refusal);
-                    (why, error.into())
+                    account.unproven(PasswordRefusal::WrongPassword(failure))
                 }
             };
             let deed = self.refused(action, &user, why, origin);

@@ -24,8 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
-    account::Account,
-    deeds::{Failed, by, deed, of_user},
+    deeds::{Failed, by, deed, deed_on},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
         refresh_family_name, refresh_token_key, user_key,
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::{Deed, UserPart},
+    audit::UserPart,
     clock::{APART_AT_MOST, auth_millis},
     slot::Slot,
     storage::{Attempt, refuse, settle},
@@ -106,12 +105,10 @@ struct ShownToken {
 
 /// How a token is used.
 enum Use {
-    /// It stays valid.
-    Again,
+    /// Its state does not change: it stays valid, or it was used before, with this successor.
+    Again(Option<Token>),
     /// It is used up now.
     Only,
-    /// It was used before, with this successor.
-    TriedAgain(Token),
     /// It was used before, and somebody has a copy.
     Copied,
 }
@@ -152,15 +149,10 @@ impl Accounts {
             let access = self.access_token(&signer, user, &login, None, shown.now)?;
             let mut batch = self.store.batch(shown.now);
             let refresh = match self.use_of(&shown, &mut batch) {
-                Use::Again => {
+                Use::Again(successor) => {
                     self.record_use(&mut batch, &shown, user, origin, alone)
                         .await?;
-                    None
-                }
-                Use::TriedAgain(successor) => {
-                    self.record_use(&mut batch, &shown, user, origin, alone)
-                        .await?;
-                    Some(successor.text())
+                    successor.map(|successor| successor.text())
                 }
                 Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
                 Use::Copied => {
@@ -179,24 +171,23 @@ impl Accounts {
     pub(super) fn add_refresh_token(
         &self,
         batch: &mut Batch,
-        account: &Account,
+        user: &User,
         login: &Login,
+        now: Timestamp,
     ) -> Token {
-        let token = self.draw_token(account.now);
-        if let Some(user) = account.active_user() {
-            let record = RefreshToken {
-                owner: user.owner(),
-                generation: user.generation,
-                key_changes: user.key_changes,
-                created_at: account.now,
-                family: None,
-                spent: None,
-                sid: Some(login.sid),
-                shown: login.shown,
-            };
-            let ends = ends(&record);
-            batch.insert(&refresh_token_key(&token), &record, Some(ends));
-        }
+        let token = self.draw_token(now);
+        let record = RefreshToken {
+            owner: user.owner(),
+            generation: user.generation,
+            key_changes: user.key_changes,
+            created_at: now,
+            family: None,
+            spent: None,
+            sid: Some(login.sid),
+            shown: login.shown,
+        };
+        let ends = ends(&record);
+        batch.insert(&refresh_token_key(&token), &record, Some(ends));
         token
     }
 
@@ -246,7 +237,7 @@ impl Accounts {
             return if self.rotate_refresh_tokens {
                 Use::Only
             } else {
-                Use::Again
+                Use::Again(None)
             };
         };
         let is_fresh = shown.now.abs_diff(spent.at) < TRIED_AGAIN;
@@ -257,7 +248,7 @@ impl Accounts {
         match shown.successor.as_ref().filter(is_unused) {
             Some(unused) if is_fresh => {
                 unused.require(batch);
-                Use::TriedAgain(successor_of(&shown.token, spent))
+                Use::Again(Some(successor_of(&shown.token, spent)))
             }
             _ => Use::Copied,
         }
@@ -277,13 +268,8 @@ impl Accounts {
         shown.held.require(batch);
         shown.family.require(batch);
         let login = held.login(&shown.token.digest()).sid;
-        let origin = by(user, origin);
-        let deed = Deed {
-            action: Action::RefreshTokenUse,
-            target: of_user(user.owner(), UserPart::Session(login.to_string())),
-            detail: None,
-            origin: &origin,
-        };
+        let (origin, part) = (by(user, origin), UserPart::Session(login.to_string()));
+        let deed = deed_on(Action::RefreshTokenUse, user, part, None, &origin);
         self.audit.used(batch, shown.now, deed, alone).await
     }
 

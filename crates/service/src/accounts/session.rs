@@ -8,7 +8,7 @@ use keyproof_store::{Raw, Snapshot};
 use super::{
     Accounts, SessionId,
     access_token::Login,
-    account::FactorPlaces,
+    account::factor_keys,
     application_tokens::{is_of, is_valid},
     deeds,
     records::{
@@ -46,7 +46,6 @@ pub struct Session {
 #[derive(Debug)]
 pub(super) struct Along {
     owner: Owner,
-    pub(super) places: FactorPlaces,
     pub(super) reading: Snapshot,
 }
 
@@ -72,6 +71,8 @@ pub enum SessionError {
     #[error("a token is needed")]
     Missing,
 }
+
+pub(super) const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
 
 impl Owner {
     /// Returns the owner that `whose` names.
@@ -273,7 +274,6 @@ impl Accounts {
         address: IpAddr,
         along: Option<Whose>,
     ) -> Result<Session, Failure<SessionError>> {
-        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = token.ok_or(Failure::Refused(SessionError::Missing))?;
         let claims = self.claims(token).await?;
         let owner = claims.owner().ok_or(INVALID)?;
@@ -282,8 +282,7 @@ impl Accounts {
         let own = user_key(owner);
         let token = application.map(|id| application_token_key(owner.organisation, id));
         let along = along.map(|whose| owner.of(whose));
-        let along = along.map(|owner| (owner, FactorPlaces::of(owner)));
-        let along_it = along.as_ref().map(|(_, places)| places.all());
+        let along_it = along.map(factor_keys);
         let places = [signed_with.clone(), own.clone()];
         let places = places.into_iter().chain(token.clone());
         let reading = self.read(places.chain(along_it.into_iter().flatten()));
@@ -313,13 +312,7 @@ impl Accounts {
             login: claims.login(owner),
             token: claims.jti,
             key_changes: claims.key_changes,
-            along: along.map(|(owner, places)| {
-                Arc::new(Along {
-                    owner,
-                    places,
-                    reading,
-                })
-            }),
+            along: along.map(|owner| Arc::new(Along { owner, reading })),
             warrant: Some(Warrant {
                 place: signed_with,
                 version,

@@ -44,7 +44,7 @@ impl TokenId {
 impl fmt::Display for SessionId {
     /// Writes 32 lower-case hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.text().as_str())
+        HEXLOWER.encode_display(&self.0.0).fmt(f)
     }
 }
 
@@ -56,32 +56,14 @@ impl Id {
     const LEN: usize = 16;
 
     fn of(text: &str) -> Self {
-        let mut id = [0; Self::LEN];
-        for (byte, digested) in id.iter_mut().zip(digest(&SHA256, text.as_bytes()).as_ref()) {
-            *byte = *digested;
-        }
-        Self(id)
-    }
-
-    fn text(self) -> Text {
-        let mut text = [0; 2 * Self::LEN];
-        HEXLOWER.encode_mut(&self.0, &mut text);
-        Text(text)
-    }
-}
-
-/// 32 lower-case hex digits.
-struct Text([u8; 2 * Id::LEN]);
-
-impl Text {
-    fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
+        let digest = digest(&SHA256, text.as_bytes());
+        Self(digest.as_ref().first_chunk().copied().unwrap_or_default())
     }
 }
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.text().as_str())
+        serializer.collect_str(&HEXLOWER.encode_display(&self.0))
     }
 }
 

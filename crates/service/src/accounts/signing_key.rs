@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keyproof_store::{Batch, Key, Prefix, Sealed, Store, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Sealed, Store, Timestamp};
 use ring::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -21,7 +21,8 @@ use super::ACCESS_TOKEN_LIFETIME;
 use crate::{
     ClockDifference, Failure, StorageError,
     pages::Pages,
-    storage::{Attempt, damaged, settle},
+    slot::Slot,
+    storage::{Attempt, damaged, refuse, settle},
 };
 
 /// How long a key is used for signing.
@@ -74,10 +75,6 @@ struct InUse {
 }
 
 record!(InUse, "signing_key_in_use");
-
-fn in_use() -> Key {
-    Key::new("signing_key_in_use", ["_"])
-}
 
 /// A public key (RFC 7518, section 6.2): P-256, for ES256.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,20 +164,19 @@ impl SigningKeys {
     ) -> Result<ReplacedKey, StorageError> {
         let replaced = settle("accounts.replace_signing_key", &self.store, || async {
             let mut batch = self.store.batch(now);
-            let used = self.store.get::<InUse>(&in_use(), now).await?;
-            let (signing, _) = self.install(&mut batch, used.as_ref(), now)?;
+            let used = self.in_use(now).await?;
+            let (signing, _) = self.install(&mut batch, &used, now)?;
             let mut replaced = ReplacedKey {
                 signing,
                 former: None,
             };
-            if let Some(used) = used {
-                let former = place(&used.record.id);
-                let stored = self.store.get::<SigningKeyRecord>(&former, now).await?;
-                if let Some(stored) = stored {
+            if let Some(InUse { id, .. }) = used.record() {
+                let former = self.key(id, now).await?;
+                if let Some(record) = former.record() {
                     let soon = now.saturating_add(ENDING);
-                    let ends = stored.expires_at.map_or(soon, |ends| ends.min(soon));
-                    batch.replace(&former, stored.version, &stored.record, Some(ends));
-                    replaced.former = Some((used.record.id, ends));
+                    let ends = former.expires_at().map_or(soon, |ends| ends.min(soon));
+                    former.replace(&mut batch, record, Some(ends));
+                    replaced.former = Some((id.clone(), ends));
                 }
             }
             tell(&mut batch, &replaced);
@@ -201,20 +197,18 @@ impl SigningKeys {
     ) -> Result<EndedKey, Failure<UnknownSigningKey>> {
         let ended = settle("accounts.end_signing_key", &self.store, || async {
             let mut batch = self.store.batch(now);
-            let ending = place(id);
-            let stored = self
-                .store
-                .get::<SigningKeyRecord>(&ending, now)
-                .await?
-                .ok_or(Failure::Refused(UnknownSigningKey))?;
-            batch.remove(&ending, stored.version);
-            let used = self.store.get::<InUse>(&in_use(), now).await?;
+            let ending = self.key(id, now).await?;
+            if ending.record().is_none() {
+                return refuse(UnknownSigningKey);
+            }
+            ending.remove(&mut batch);
+            let used = self.in_use(now).await?;
             let mut ended = EndedKey {
                 ended: id.to_owned(),
                 signing: None,
             };
-            if let Some(used) = used.filter(|used| used.record.id == id) {
-                let (signing, _) = self.install(&mut batch, Some(&used), now)?;
+            if used.record().is_some_and(|used| used.id == id) {
+                let (signing, _) = self.install(&mut batch, &used, now)?;
                 ended.signing = Some(signing);
             }
             tell(&mut batch, &ended);
@@ -237,23 +231,21 @@ impl SigningKeys {
     /// Drops the cached signer if another key signs now, and creates a new key when [`signer`](Self::signer) would. Returns whether
     /// it did. Does nothing if no key has signed yet.
     pub(super) async fn renew(&self, now: Timestamp) -> Result<bool, StorageError> {
-        let Some(used) = self.store.get::<InUse>(&in_use(), now).await? else {
+        let Some(InUse { id, since }) = self.in_use(now).await?.into_record() else {
             return Ok(false);
         };
-        let is_opened = |signer: &Arc<Signer>| signer.id == used.record.id;
+        let is_opened = |signer: &Arc<Signer>| signer.id == id;
         if !self.opened().signer.as_ref().is_some_and(is_opened) {
             self.opened().signer = None;
         }
-        if is_young(used.record.since, now) {
-            let place = place(&used.record.id);
-            let stored = self.store.get::<SigningKeyRecord>(&place, now).await?;
-            if stored.is_some() {
+        if is_young(since, now) {
+            if self.key(&id, now).await?.record().is_some() {
                 return Ok(false);
             }
-            self.let_go(&used.record.id);
+            self.let_go(&id);
         }
         let signer = self.signer(now).await?;
-        Ok(signer.id != used.record.id)
+        Ok(signer.id != id)
     }
 
     /// Returns the key to sign with now. Creates a new one if the last is too old, or gone because a clock that was briefly ahead
@@ -266,30 +258,29 @@ impl SigningKeys {
             return Ok(signer);
         }
         let signs = settle("accounts.signing_key", &self.store, || async {
-            let used = self.store.get::<InUse>(&in_use(), now).await?;
-            let goes_on = match &used {
-                Some(used) if is_young(used.record.since) => Some(now),
+            let used = self.in_use(now).await?;
+            let goes_on = match used.record() {
+                Some(used) if is_young(used.since) => Some(now),
                 Some(_) => self.earlier_clock(now).await?,
                 None => None,
             };
-            if let (Some(used), Some(at)) = (&used, goes_on) {
-                let id = used.record.id.clone();
-                let stored = self.store.get::<SigningKeyRecord>(&place(&id), at).await?;
-                if let Some(stored) = stored {
+            if let (Some(InUse { id, .. }), Some(at)) = (used.record(), goes_on) {
+                let key = self.key(id, at).await?;
+                if let Some(record) = key.record() {
                     let mut batch = self.store.batch(at);
                     // The commit that created the key may not be durable, and what is signed with it depends on it.
-                    batch.require(&in_use(), used.version);
-                    batch.require(&place(&id), stored.version);
-                    return Ok(Attempt::Commit(batch, Ok((id, stored.record))));
+                    used.require(&mut batch);
+                    key.require(&mut batch);
+                    return Ok(Attempt::Commit(batch, Ok((id.clone(), record.clone()))));
                 }
             }
-            if let Some(InUse { id, since }) = used.as_ref().map(|used| &used.record)
+            if let Some(InUse { id, since }) = used.record()
                 && (is_young(*since) || *since > now)
             {
                 tracing::warn!(%id, "the signing key in use is gone or of a time to come: another takes its place");
             }
             let mut batch = self.store.batch(now);
-            let made = self.install(&mut batch, used.as_ref(), now)?;
+            let made = self.install(&mut batch, &used, now)?;
             Ok(Attempt::Commit(batch, Ok(made)))
         });
         let (id, record) = signs.await.map_err(Failure::without_refusal)?;
@@ -318,13 +309,13 @@ impl SigningKeys {
         if let Some(known) = self.opened().verifiers.get(id).and_then(in_force) {
             return Ok(Some(known));
         }
-        let Some(stored) = self.store.get::<SigningKeyRecord>(&place(id), now).await? else {
+        let Some(SigningKeyRecord {
+            x, y, created_at, ..
+        }) = self.key(id, now).await?.into_record()
+        else {
             self.let_go(id);
             return Ok(None);
         };
-        let SigningKeyRecord {
-            x, y, created_at, ..
-        } = stored.record;
         let key = DecodingKey::from_ec_components(&x, &y).map_err(damaged)?;
         let known = Verifier {
             key: Arc::new(key),
@@ -385,11 +376,21 @@ impl SigningKeys {
             .collect()
     }
 
+    /// Reads which key signs.
+    async fn in_use(&self, now: Timestamp) -> Result<Slot<InUse>, StorageError> {
+        Slot::read(&self.store, Key::new("signing_key_in_use", ["_"]), now).await
+    }
+
+    /// Reads the key with this id.
+    async fn key(&self, id: &str, now: Timestamp) -> Result<Slot<SigningKeyRecord>, StorageError> {
+        Slot::read(&self.store, place(id), now).await
+    }
+
     /// Creates a key and adds to the batch that it signs from now on, in place of the one in use, if any.
     fn install(
         &self,
         batch: &mut Batch,
-        used: Option<&Stored<InUse>>,
+        used: &Slot<InUse>,
         now: Timestamp,
     ) -> Result<(String, SigningKeyRecord), StorageError> {
         let (PublicKey { id, .. }, record) = self.make(now)?;
@@ -398,10 +399,7 @@ impl SigningKeys {
             id: id.clone(),
             since: now,
         };
-        match used {
-            Some(used) => batch.replace(&in_use(), used.version, &next, None),
-            None => batch.insert(&in_use(), &next, None),
-        };
+        used.replace(batch, &next, None);
         Ok((id, record))
     }
 

@@ -224,9 +224,9 @@ mod tests {
             Session,
             directory::{FEW, view},
             records::{Role, user_key, users_of},
-            tests::{add, log_in, session, tokens},
+            tests::{ADA, BOB, add, signed_in},
         },
-        testing::{Bench, PASSWORD, START, bench},
+        testing::{Bench, START, bench},
     };
 
     /// The number of users that takes three reads.
@@ -234,9 +234,8 @@ mod tests {
 
     /// Adds an administrator and this number of users with unsorted names and states.
     async fn crowd(bench: &Bench, more: usize) -> (Session, Vec<User>) {
-        add(bench, "ada@example.org", Role::Administrator).await;
-        let ada = tokens(log_in(bench, "ada@example.org", PASSWORD, None).await);
-        let ada = session(bench, &ada).await;
+        add(bench, ADA, Role::Administrator).await;
+        let ada = signed_in(bench, ADA).await;
         let first = bench.store.get::<User>(&user_key(ada.owner), START).await;
         let first = first.unwrap().unwrap().record;
         let mut batch = bench.store.batch(START);
@@ -346,7 +345,7 @@ mod tests {
         let full = accounts.judging.fill();
         let found = accounts.users(&ada, &query).await.unwrap();
         assert_eq!(found.total, FEW);
-        add(&bench, "bob@example.org", Role::User).await;
+        add(&bench, BOB, Role::User).await;
         let refused = accounts.users(&ada, &query).await;
         assert_eq!(refused, Err(StorageError::Busy(TooBusy)));
         drop(full);

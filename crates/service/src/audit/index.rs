@@ -297,7 +297,7 @@ mod tests {
         Clock,
         audit::{
             Action, AuditSettings, Deed, Search,
-            tests::{counted, done},
+            tests::{all_of, counted, done},
         },
         testing::{Bench, READER, START, bench, bench_with, console, origin},
     };
@@ -467,19 +467,10 @@ mod tests {
         remove(&bench, Prefix::collection("audit_users")).await;
         let audit = &bench.service.audit;
         let all = async || {
-            let (mut all, mut before) = (Vec::new(), None);
-            loop {
-                let found = audit
-                    .search(&READER, &own(), before, START, 7)
-                    .await
-                    .unwrap();
-                let details = found.events.into_iter().filter_map(|event| event.detail);
-                all.extend(details.map(|detail| detail.parse::<u64>().unwrap()));
-                before = found.before;
-                if before.is_none() {
-                    return all;
-                }
-            }
+            let (all, _) = all_of(&bench, &own(), 7).await;
+            let details = all.into_iter().filter_map(|event| event.detail);
+            let numbers = details.map(|detail| detail.parse::<u64>().unwrap());
+            numbers.collect::<Vec<_>>()
         };
         let told = |last: u64| (0..last).rev().collect::<Vec<_>>();
         assert_eq!(all().await, told(30));

@@ -76,6 +76,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        Action,
         access::NewOperatorToken,
         testing::{START, bench, command_line, console},
     };
@@ -107,17 +108,9 @@ mod tests {
     #[tokio::test]
     async fn a_user_reads_what_is_their_own_whatever_they_look_for() {
         let bench = bench().await;
-        let new = NewOperatorToken {
-            subject: "ops".to_owned(),
-            scopes: OperatorScopes::parse(["admin"]).unwrap(),
-            lifetime: None,
-        };
-        bench
-            .service
-            .access
-            .create(new, &command_line())
-            .await
-            .unwrap();
+        let (audit, origin) = (&bench.service.audit, console());
+        let told = audit.of_store(Action::StoreMove, None, &origin).await;
+        told.unwrap();
         let subject: Subject = "1:7:0000000000".parse().unwrap();
         let own = Search {
             by: vec![format!("user:{subject}")],
@@ -125,10 +118,9 @@ mod tests {
         };
         let user = AuditReader::of_user(subject, own);
         let search = Search {
-            by: vec![console().who.to_string()],
+            by: vec![origin.who.to_string()],
             ..Search::default()
         };
-        let audit = &bench.service.audit;
         for (reader, finds) in [
             (AuditReader::unasked("ops".to_owned()), true),
             (user, false),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Audit, Event, EventKey, Outcome, RepeatedDetail, all_events, index};
-use crate::{StorageError, upkeep::Round};
+use crate::{StorageError, slot::Slot, upkeep::Round};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -108,11 +108,8 @@ impl Audit {
     /// Processes the next events before `until`; `None` if there are no more or another server does the same work.
     async fn sweep(&self, task: Task, until: Timestamp) -> Result<Option<usize>, StorageError> {
         let now = self.clock.now();
-        let place = sweep_key();
-        let (mut sweep, read) = match self.store.get::<Sweep>(&place, now).await? {
-            Some(stored) => (stored.record, Some(stored.version)),
-            None => (Sweep::default(), None),
-        };
+        let kept = Slot::<Sweep>::read(&self.store, sweep_key(), now).await?;
+        let mut sweep = kept.record().cloned().unwrap_or_default();
         let from = match task {
             Task::Addresses => &mut sweep.addresses,
             Task::Changes => &mut sweep.changes,
@@ -152,10 +149,7 @@ impl Audit {
         }
         *from = last;
         index::take_out(&self.store, &mut batch, &removed, now).await?;
-        match read {
-            Some(version) => batch.replace(&place, version, &sweep, None),
-            None => batch.insert(&place, &sweep, None),
-        };
+        kept.replace(&mut batch, &sweep, None);
         match self.store.commit(batch).await {
             Ok(()) => Ok(Some(count)),
             Err(CommitError::Conflict { .. }) => Ok(None),

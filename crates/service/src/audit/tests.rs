@@ -6,7 +6,7 @@ use super::{
     allowance::{OF_ONE, OF_STRANGERS, OF_THE_KNOWN},
     *,
 };
-use crate::testing::{Bench, START, bench, console, keeper, origin, secret};
+use crate::testing::{Bench, READER, START, bench, console, keeper, origin, secret};
 
 /// How long refusals are kept by default.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -50,12 +50,26 @@ pub(super) async fn counted(bench: &Bench, deed: Deed<'_>) {
     bench.store.commit(batch).await.unwrap();
 }
 
-async fn refuse(bench: &Bench) {
-    refuse_to(bench, Who::Anonymous, 1).await;
+/// Searches all pages. Returns the events found, and the number of pages.
+pub(super) async fn all_of(bench: &Bench, search: &Search, most: usize) -> (Vec<Event>, usize) {
+    let (mut all, mut before, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let audit = &bench.service.audit;
+        let found = audit.search(&READER, search, before.clone(), START, most);
+        let found = found.await.unwrap();
+        assert!(found.events.len() <= most);
+        all.extend(found.events);
+        pages += 1;
+        assert!(found.before.is_none() || found.before != before, "it moves");
+        before = found.before;
+        if before.is_none() {
+            return (all, pages);
+        }
+    }
 }
 
 /// Refuses a caller an action that it can request.
-async fn refuse_to(bench: &Bench, who: Who, times: u32) {
+async fn refuse(bench: &Bench, who: Who, times: u32) {
     let action = match who {
         Who::External { .. } | Who::Operator { .. } => Action::CertificateGet,
         Who::Instance { .. } => Action::LoginTokenUse,
@@ -142,13 +156,11 @@ async fn all(bench: &Bench) -> Vec<Event> {
 #[tokio::test]
 async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
     let bench = bench().await;
-    for _ in 0..OF_STRANGERS + 30 {
-        refuse(&bench).await;
-    }
+    refuse(&bench, Who::Anonymous, OF_STRANGERS + 30).await;
     assert_eq!(refusals(&bench).await.len(), OF_STRANGERS as usize);
     assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     bench.clock.advance(Duration::from_secs(60));
-    refuse(&bench).await;
+    refuse(&bench, Who::Anonymous, 1).await;
     assert_eq!(refusals(&bench).await.len(), OF_STRANGERS as usize + 1);
     let left_out = told(&bench, Action::AuditLeaveOut).await;
     let [left_out] = left_out.as_slice() else {
@@ -174,9 +186,7 @@ async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn what_was_left_out_is_told_though_nothing_follows() {
     let bench = bench().await;
-    for _ in 0..OF_STRANGERS + 7 {
-        refuse(&bench).await;
-    }
+    refuse(&bench, Who::Anonymous, OF_STRANGERS + 7).await;
     let service = Arc::clone(&bench.service);
     let upkeep = tokio::spawn(async move { service.run_upkeep().await });
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -196,9 +206,7 @@ async fn what_was_left_out_is_told_though_nothing_follows() {
 #[tokio::test]
 async fn what_a_process_left_out_is_told_at_its_end() {
     let bench = bench().await;
-    for _ in 0..OF_STRANGERS + 7 {
-        refuse(&bench).await;
-    }
+    refuse(&bench, Who::Anonymous, OF_STRANGERS + 7).await;
     bench.service.audit.finish().await;
     bench.service.audit.finish().await;
     let left_out = told(&bench, Action::AuditLeaveOut).await;
@@ -238,7 +246,7 @@ async fn whoever_has_many_tokens_has_one_allowance() {
     for (told_as, kind) in kinds {
         let bench = bench().await;
         for token in 0..10 {
-            refuse_to(&bench, kind(token), OF_ONE).await;
+            refuse(&bench, kind(token), OF_ONE).await;
         }
         let refused = refusals(&bench).await;
         assert_eq!(refused.len(), OF_ONE as usize, "{told_as}");
@@ -247,7 +255,7 @@ async fn whoever_has_many_tokens_has_one_allowance() {
             subject: subject(1),
             application_token: None,
         };
-        refuse_to(&bench, ada, 1).await;
+        refuse(&bench, ada, 1).await;
         let refused = refusals(&bench).await;
         assert!(
             refused
@@ -268,7 +276,7 @@ async fn whoever_has_many_tokens_has_one_allowance() {
 async fn strangers_hide_no_insider_and_no_insider_another() {
     let bench = bench().await;
     let audit = &bench.service.audit;
-    let refuse = async |who: Who, times: u32| refuse_to(&bench, who, times).await;
+    let refuse = async |who: Who, times: u32| refuse(&bench, who, times).await;
     let user = |number: u32| Who::User {
         subject: subject(number),
         application_token: None,

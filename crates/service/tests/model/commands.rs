@@ -3,7 +3,7 @@
 use std::{convert::Infallible, fmt, sync::Arc};
 
 use keyproof_service::{
-    Accounts, Action, Applicant, CommandLine, Failure, Origin, StorageError, Who,
+    Accounts, Action, CommandLine, Failure, Origin, StorageError, Who,
     accounts::{
         ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
         NewApplicationToken, PasswordChange, PasswordLogin, Person, RecoveryCodesError,
@@ -13,7 +13,6 @@ use keyproof_service::{
 use zeroize::Zeroizing;
 
 pub(crate) const NAME: &str = "ada@example.org";
-pub(crate) const PASSWORD: &str = "correct horse";
 const FINGERPRINT: &str = "laptop";
 
 /// No phone shows this code while the model runs.
@@ -130,7 +129,6 @@ impl Command {
         old: &Session,
     ) -> Verdict {
         let origin = &origin();
-        let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
             Self::Activate { key, code } => {
                 let person = person(accounts, session, Action::MfaKeyActivate).await;
@@ -198,7 +196,7 @@ impl Command {
             }
             Self::MakeRecoveryCodes => {
                 let person = person(accounts, session, Action::RecoveryCodesMake).await;
-                let made = accounts.make_recovery_codes(&person, sent(by_password(password())));
+                let made = accounts.make_recovery_codes(&person, sent(by_password()));
                 verdict(made.await, first_code, |refusal| match refusal {
                     RecoveryCodesError::Body(never) => match never {},
                     RecoveryCodesError::Unproven(why) => unproven(why),
@@ -227,7 +225,6 @@ impl Command {
 
 impl Attack {
     async fn perform(self, accounts: &Accounts, old: &Session) -> Verdict {
-        let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
             Self::AddApplicationToken => {
                 let act = Action::ApplicationTokenAdd;
@@ -248,7 +245,7 @@ impl Attack {
             }
             Self::MakeRecoveryCodes => {
                 let person = person(accounts, old, Action::RecoveryCodesMake).await;
-                let made = accounts.make_recovery_codes(&person, sent(by_password(password())));
+                let made = accounts.make_recovery_codes(&person, sent(by_password()));
                 verdict(made.await, first_code, refused)
             }
             Self::RemoveKey(key) => {
@@ -282,9 +279,13 @@ pub(crate) fn sent<T>(body: T) -> Result<T, Infallible> {
     Ok(body)
 }
 
-fn by_password(password: Zeroizing<String>) -> RecoveryCodesRequest {
+pub(crate) fn password() -> Zeroizing<String> {
+    Zeroizing::new("correct horse".to_owned())
+}
+
+fn by_password() -> RecoveryCodesRequest {
     RecoveryCodesRequest {
-        password,
+        password: password(),
         code: None,
     }
 }
@@ -328,13 +329,7 @@ fn first_code(codes: Vec<Zeroizing<String>>) -> Verdict {
 }
 
 pub(crate) fn origin() -> Origin {
-    Origin {
-        who: Who::Anonymous,
-        request_id: None,
-        address: None,
-        applicant: Applicant::default(),
-        warrants: Vec::new(),
-    }
+    Origin::keyproof().by(Who::Anonymous)
 }
 
 pub(crate) fn command_line() -> CommandLine {

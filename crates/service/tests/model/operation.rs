@@ -23,7 +23,7 @@ use serde::Deserialize;
 use crate::{
     commands::{Command, Verdict},
     script::{AUDIT, Line, NodeClock, Request, Script, collection},
-    setting::Setting,
+    setting::{Setting, policy},
 };
 
 /// A command and how often it was given before, which together identify an operation.
@@ -70,7 +70,7 @@ impl Operation {
             audit,
             hashing,
             Judging::default(),
-            setting.accounts(),
+            policy(),
         );
         let performing = self
             .command

@@ -96,6 +96,8 @@ impl Offer {
             });
             activations.collect::<Vec<_>>()
         };
+        let keys = || facts.phones.iter().map(|phone| phone.key);
+        let devices = || facts.devices.iter().map(|device| device.number);
         match self {
             Self::Activate => codes.iter().flat_map(activate).collect(),
             Self::ActivateWrong => activate(&wrong),
@@ -113,15 +115,12 @@ impl Offer {
             Self::AttackByMakingRecoveryCodes => vec![Command::Attack(Attack::MakeRecoveryCodes)],
             Self::AttackByMakingTokens => vec![Command::Attack(Attack::AddApplicationToken)],
             Self::AttackByRemovingTheKey => {
-                let keys = facts.phones.iter().map(|phone| phone.key);
-                keys.map(|key| Command::Attack(Attack::RemoveKey(key)))
-                    .collect()
+                let attacks = keys().map(Attack::RemoveKey);
+                attacks.map(Command::Attack).collect()
             }
             Self::AttackByRevokingDevices => {
-                let devices = facts.devices.iter().map(|device| device.number);
-                devices
-                    .map(|device| Command::Attack(Attack::RevokeDevice(device)))
-                    .collect()
+                let attacks = devices().map(Attack::RevokeDevice);
+                attacks.map(Command::Attack).collect()
             }
             Self::Enrol => vec![Command::Enrol],
             Self::LogIn | Self::LogInFromDevice | Self::LogInWrong => vec![Command::LogIn {
@@ -134,15 +133,10 @@ impl Offer {
                 .then_some(Command::Reinstate)
                 .into_iter()
                 .collect(),
-            Self::RemoveKey => {
-                let keys = facts.phones.iter().map(|phone| phone.key);
-                keys.map(|key| Command::RemoveKey { key }).collect()
-            }
+            Self::RemoveKey => keys().map(|key| Command::RemoveKey { key }).collect(),
             Self::RevokeDevice => {
-                let devices = facts.devices.iter().map(|device| device.number);
-                devices
-                    .map(|device| Command::RevokeDevice { device })
-                    .collect()
+                let revoke = |device| Command::RevokeDevice { device };
+                devices().map(revoke).collect()
             }
             Self::Suspend => vec![Command::Suspend],
             Self::Unlock => vec![Command::Unlock],

@@ -14,7 +14,7 @@ use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp, memory::MemoryEngi
 use zeroize::Zeroizing;
 
 use crate::{
-    commands::{NAME, PASSWORD, command_line, manager, origin, person, sent},
+    commands::{NAME, command_line, manager, origin, password, person, sent},
     operation::{Seeded, finish},
 };
 
@@ -69,14 +69,10 @@ impl Setting {
             fixed,
         }
     }
-
-    pub(crate) fn accounts(&self) -> AccountSettings {
-        policy()
-    }
 }
 
 /// The default rules, with shorter times.
-fn policy() -> AccountSettings {
+pub(crate) fn policy() -> AccountSettings {
     let mut policy = Policy::default();
     policy.lockout = LOCKOUT;
     policy.challenge_lifetime = CHALLENGE_LIFETIME;
@@ -100,7 +96,6 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         organisation: "Example Org".to_owned(),
         role: Role::User,
     };
-    let password = || Zeroizing::new(PASSWORD.to_owned());
     accounts
         .add_user(&new, password(), &command_line())
         .await
@@ -143,7 +138,7 @@ async fn log_in(accounts: &Accounts) -> Session {
 async fn step_one(accounts: &Accounts) -> FirstStep {
     let login = PasswordLogin {
         name: NAME.to_owned(),
-        password: Zeroizing::new(PASSWORD.to_owned()),
+        password: password(),
         fingerprint: None,
     };
     accounts.login(login, &origin()).await.unwrap()

@@ -17,7 +17,7 @@ use stateright::{Model, Property};
 use crate::{
     commands::{Command, Verdict},
     contents::{Contents, Port},
-    facts::{Broken, ChallengeFacts, Committed, Facts},
+    facts::{Broken, ChallengeFacts, Committed, Facts, is_failure},
     operation::{Operation, Stop},
     runs::{CommitEnd, Runs},
     scenario::{Hand, NODES, Opening, Scenario},
@@ -408,13 +408,9 @@ enum Came {
 
 /// Returns whether the answer reveals a wrong guess that was not counted.
 fn tells_uncounted(verdict: &Verdict, noted: &[Event]) -> bool {
-    let is_guess = |event: &Event| {
-        let detail = event.detail.as_deref().unwrap_or_default();
-        detail.contains("CodeWrong") || detail.contains("PasswordWrong")
-    };
     match verdict {
         Verdict::Wrong => true,
-        Verdict::Refused => noted.iter().any(is_guess),
+        Verdict::Refused => noted.iter().any(is_failure),
         _ => false,
     }
 }

@@ -158,7 +158,7 @@ impl Access {
                     },
                 },
             };
-            let operator = operator_of((&place, kept.version), &kept.record, ReadAlong::default());
+            let operator = operator_of(&place, &kept, ReadAlong::default());
             let mut batch = self.store.batch(now);
             let token = draw_token(self.store.entropy(), Some(now));
             let ends = session.life.ends_at();
@@ -239,12 +239,7 @@ impl Access {
         let token = Token::parse(text).map_err(|_| NONE)?;
         let (now, place) = (self.clock.now(), place_of(&token));
         let (read, kept) = self.read_session(&place, now).await?;
-        let live = self.live(&read, &kept)?;
-        let mut operator = operator_of(
-            (&token_place(&kept.record.token), live.version),
-            &live.record,
-            ReadAlong::default(),
-        );
+        let mut operator = operator_in(&read, &kept.record)?;
         operator.warrants.push(Warrant {
             place: place.clone(),
             version: kept.version,
@@ -284,9 +279,7 @@ impl Access {
             let mut batch = self.store.batch(now);
             batch.remove(&place, kept.version);
             // A session that ended by itself is not recorded as an action.
-            if let Ok(live) = self.live(&read, &kept) {
-                let at = (&token_place(&kept.record.token), live.version);
-                let operator = operator_of(at, &live.record, ReadAlong::default());
+            if let Ok(operator) = operator_in(&read, &kept.record) {
                 let origin = origin.by_operator(&operator);
                 let deed = Deed {
                     action: Action::OperatorSessionEnd,
@@ -353,17 +346,6 @@ impl Access {
         Ok((read, kept))
     }
 
-    /// Returns the token of a session, if both are valid.
-    fn live(
-        &self,
-        read: &Snapshot,
-        kept: &Stored<Arc<OperatorSessionRecord>>,
-    ) -> Result<Stored<Arc<OperatorTokenRecord>>, Failure<NoSession>> {
-        let token = read.get_shared::<OperatorTokenRecord>(&token_place(&kept.record.token))?;
-        let token = token.filter(|token| token.record.sessions == kept.record.generation);
-        token.ok_or(NONE)
-    }
-
     async fn refuse(
         &self,
         why: SignInError,
@@ -391,6 +373,18 @@ impl Access {
         self.audit.refused(deed).await;
         Failure::Refused(why)
     }
+}
+
+/// Returns the operator of a session, if the session and its token are valid.
+fn operator_in(
+    read: &Snapshot,
+    session: &OperatorSessionRecord,
+) -> Result<Operator, Failure<NoSession>> {
+    let place = token_place(&session.token);
+    let token = read.get_shared::<OperatorTokenRecord>(&place)?;
+    let token = token.filter(|token| token.record.sessions == session.generation);
+    let token = token.ok_or(NONE)?;
+    Ok(operator_of(&place, &token, ReadAlong::default()))
 }
 
 /// Returns the token of a session as an audit target.

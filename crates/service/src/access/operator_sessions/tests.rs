@@ -19,12 +19,8 @@ async fn create(bench: &Bench, scope: &str, lifetime: Option<Duration>) -> Issue
         scopes: OperatorScopes::parse([scope]).unwrap(),
         lifetime,
     };
-    bench
-        .service
-        .access
-        .create(new, &command_line())
-        .await
-        .unwrap()
+    let access = &bench.service.access;
+    access.create(new, &command_line()).await.unwrap()
 }
 
 async fn sign_in(bench: &Bench, token: &IssuedOperatorToken) -> Zeroizing<String> {

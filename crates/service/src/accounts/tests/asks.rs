@@ -5,14 +5,14 @@ use std::{convert::Infallible, ops::Deref};
 use zeroize::Zeroizing;
 
 use crate::{
-    Accounts, Action, Failure, Origin,
+    Accounts, Action, Failure,
     accounts::{
         ActivateKeyError, AddApplicationTokenError, ApplicationTokenChange,
         ChangeApplicationTokenError, ChangePasswordError, DeviceView, EnrolKeyError, EnrolledKey,
         Manager, NewApplicationToken, PasswordChange, Person, RecoveryCodesError,
         RecoveryCodesRequest, RemoveDeviceError, RemoveKeyError, Session, Whose,
     },
-    testing::{Bench, secret},
+    testing::{Bench, origin, secret},
 };
 
 /// The accounts, with the permissions requested on behalf of sessions.
@@ -35,29 +35,24 @@ impl Deref for Asks<'_> {
 type Sent<T, E> = Result<T, Failure<E>>;
 
 impl Asks<'_> {
-    async fn person(self, session: &Session, act: Action, origin: &Origin) -> Person {
-        self.0.person(session.clone(), act, origin).await.unwrap()
+    async fn person(self, session: &Session, act: Action) -> Person {
+        let person = self.0.person(session.clone(), act, &origin()).await;
+        person.unwrap()
     }
 
-    async fn manager(
-        self,
-        session: &Session,
-        act: Action,
-        whose: Whose,
-        origin: &Origin,
-    ) -> Manager {
-        let manager = self.0.manager(session.clone(), act, whose, origin).await;
-        manager.unwrap()
+    async fn manager(self, session: &Session, act: Action, whose: Whose) -> Manager {
+        let origin = origin();
+        let manager = self.0.manager(session.clone(), act, whose, &origin);
+        manager.await.unwrap()
     }
 
     pub(in crate::accounts) async fn enrol_key(
         self,
         session: &Session,
-        password: Zeroizing<String>,
-        origin: &Origin,
+        password: &str,
     ) -> Sent<EnrolledKey, EnrolKeyError<Infallible>> {
-        let person = self.person(session, Action::MfaKeyAdd, origin).await;
-        self.0.enrol_key(&person, Ok(password)).await
+        let person = self.person(session, Action::MfaKeyAdd).await;
+        self.0.enrol_key(&person, Ok(secret(password))).await
     }
 
     pub(in crate::accounts) async fn activate_key(
@@ -65,9 +60,8 @@ impl Asks<'_> {
         session: &Session,
         id: u32,
         code: &str,
-        origin: &Origin,
     ) -> Sent<(), ActivateKeyError<Infallible>> {
-        let person = self.person(session, Action::MfaKeyActivate, origin).await;
+        let person = self.person(session, Action::MfaKeyActivate).await;
         self.0.activate_key(&person, id, Ok(secret(code))).await
     }
 
@@ -76,11 +70,8 @@ impl Asks<'_> {
         session: &Session,
         whose: Whose,
         id: u32,
-        origin: &Origin,
     ) -> Sent<(), RemoveKeyError> {
-        let manager = self
-            .manager(session, Action::MfaKeyRemove, whose, origin)
-            .await;
+        let manager = self.manager(session, Action::MfaKeyRemove, whose).await;
         self.0.remove_key(&manager, id).await
     }
 
@@ -88,10 +79,9 @@ impl Asks<'_> {
         self,
         session: &Session,
         whose: Whose,
-        origin: &Origin,
     ) -> Sent<Vec<DeviceView>, RemoveDeviceError> {
         let manager = self
-            .manager(session, Action::TrustedDeviceList, whose, origin)
+            .manager(session, Action::TrustedDeviceList, whose)
             .await;
         self.0.devices(&manager).await
     }
@@ -101,10 +91,9 @@ impl Asks<'_> {
         session: &Session,
         whose: Whose,
         id: u32,
-        origin: &Origin,
     ) -> Sent<(), RemoveDeviceError> {
         let manager = self
-            .manager(session, Action::TrustedDeviceRemove, whose, origin)
+            .manager(session, Action::TrustedDeviceRemove, whose)
             .await;
         self.0.remove_device(&manager, id).await
     }
@@ -112,14 +101,11 @@ impl Asks<'_> {
     pub(in crate::accounts) async fn make_recovery_codes(
         self,
         session: &Session,
-        password: Zeroizing<String>,
+        password: &str,
         code: Option<&str>,
-        origin: &Origin,
     ) -> Sent<Vec<Zeroizing<String>>, RecoveryCodesError<Infallible>> {
-        let person = self
-            .person(session, Action::RecoveryCodesMake, origin)
-            .await;
-        let code = code.map(secret);
+        let person = self.person(session, Action::RecoveryCodesMake).await;
+        let (password, code) = (secret(password), code.map(secret));
         let request = RecoveryCodesRequest { password, code };
         self.0.make_recovery_codes(&person, Ok(request)).await
     }
@@ -127,23 +113,31 @@ impl Asks<'_> {
     pub(in crate::accounts) async fn change_password(
         self,
         session: &Session,
-        old: Zeroizing<String>,
-        new: Zeroizing<String>,
-        origin: &Origin,
+        old: &str,
+        new: &str,
     ) -> Sent<(), ChangePasswordError<Infallible>> {
-        let person = self.person(session, Action::UserSetPassword, origin).await;
+        let person = self.person(session, Action::UserSetPassword).await;
+        let (old, new) = (secret(old), secret(new));
         let change = PasswordChange { old, new };
         self.0.change_password(&person, Ok(change)).await
+    }
+
+    /// Adds an application token for all addresses, without an end.
+    pub(in crate::accounts) async fn application_token(
+        self,
+        session: &Session,
+    ) -> Sent<Zeroizing<String>, AddApplicationTokenError<Infallible>> {
+        let new = NewApplicationToken::default();
+        self.add_application_token(session, new).await
     }
 
     pub(in crate::accounts) async fn add_application_token(
         self,
         session: &Session,
         new: NewApplicationToken,
-        origin: &Origin,
     ) -> Sent<Zeroizing<String>, AddApplicationTokenError<Infallible>> {
         let act = Action::ApplicationTokenAdd;
-        let editor = self.0.editor(session.clone(), act, origin).await;
+        let editor = self.0.editor(session.clone(), act, &origin()).await;
         self.0
             .add_application_token(&editor.unwrap(), Ok(new))
             .await
@@ -154,10 +148,9 @@ impl Asks<'_> {
         session: &Session,
         id: u32,
         change: &ApplicationTokenChange,
-        origin: &Origin,
     ) -> Sent<(), ChangeApplicationTokenError<Infallible>> {
         let act = Action::ApplicationTokenChange;
-        let person = self.person(session, act, origin).await;
+        let person = self.person(session, act).await;
         let changed = self
             .0
             .change_application_token(&person, id, Ok(change.clone()));

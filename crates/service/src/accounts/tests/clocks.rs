@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ADDRESS, add, log_in, tokens};
+use super::{ADA, ADDRESS, DAY, add, log_in, tokens};
 use crate::{
     Clock as _, ManualClock, Service, Settings,
     accounts::Role,
     testing::{Bench, PASSWORD, bench_with, cheap_hashing, command_line, origin},
 };
-
-const ADA: &str = "ada@example.org";
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,7 +30,7 @@ async fn two(ahead: Duration) -> (Bench, Arc<Service>, Arc<ManualClock>) {
 /// Such a server would treat the current signing key as expired, and date the next key in the future.
 #[tokio::test]
 async fn tokens_outlive_a_server_whose_clock_is_a_month_ahead() {
-    let (bench, other, _) = two(Duration::from_secs(31 * 24 * 60 * 60)).await;
+    let (bench, other, _) = two(DAY * 31).await;
     let accounts = &bench.service.accounts;
     let token = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
     let keys = accounts.public_keys().await.unwrap();
@@ -53,7 +51,7 @@ async fn the_key_that_signs_makes_way_only_once_the_clocks_agree() {
     let accounts = &bench.service.accounts;
     let keys = accounts.public_keys().await.unwrap();
     let made = bench.clock.now();
-    let month = Duration::from_secs(31 * 24 * 60 * 60);
+    let month = DAY * 31;
     let later = made.saturating_add(month);
     for now in [made.saturating_sub(month), later] {
         bench.clock.set(now);

@@ -2,25 +2,19 @@
 
 use std::time::Duration;
 
-use super::{LOCK, add, asks, command_line, session, signed_in, tokens_of};
+use super::{ADA, LOCK, asks, command_line, in_browser, session, signed_in, tokens_of, with_ada};
 use crate::{
     Action,
     Failure::{Refused, Storage},
     StorageError,
-    accounts::{
-        BrowserStep, ChangePasswordError, PasswordLogin, Role, Session, SessionError, Undecided,
-        Unproven,
-    },
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    accounts::{ChangePasswordError, Session, SessionError, Undecided, Unproven},
+    testing::{Bench, PASSWORD, origin},
 };
-
-const ADA: &str = "ada@example.org";
 
 /// Tries to change Ada's password in a session that has ended: the correct password changes nothing, and wrong ones are counted.
 async fn changes_nothing(bench: &Bench, session: &Session) {
     let change = async |old: &str| {
-        let (old, new, origin) = (secret(old), secret("another horse"), origin());
-        let changed = asks(bench).change_password(session, old, new, &origin);
+        let changed = asks(bench).change_password(session, old, "another horse");
         changed.await.err()
     };
     let ended = ChangePasswordError::Undecided(Undecided::Ended);
@@ -38,26 +32,11 @@ async fn changes_nothing(bench: &Bench, session: &Session) {
     tokens_of(bench, ADA).await;
 }
 
-async fn in_browser(bench: &Bench) -> String {
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
-    let accounts = &bench.service.accounts;
-    let step = accounts.sign_in(login, None, &origin()).await;
-    match step.unwrap() {
-        BrowserStep::LoggedIn(token) => token.to_string(),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[tokio::test]
 async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
-    let token = in_browser(&bench).await;
+    let token = in_browser(&bench, ADA).await;
     let acting = accounts.acting_session(&token).await.unwrap();
     accounts.sign_out(&token, &origin()).await.unwrap();
     changes_nothing(&bench, acting.session()).await;
@@ -67,8 +46,7 @@ async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
 
 #[tokio::test]
 async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let own = signed_in(&bench, ADA).await;
     let keys = accounts.public_keys().await.unwrap();
@@ -80,10 +58,9 @@ async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
 /// The session lives on under the token that its other window got, but the error is the same.
 #[tokio::test]
 async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_ended() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
-    let token = in_browser(&bench).await;
+    let token = in_browser(&bench, ADA).await;
     let acting = accounts.acting_session(&token).await.unwrap();
     let renewed = accounts.renew_user_session(&token).await.unwrap();
     changes_nothing(&bench, acting.session()).await;
@@ -93,12 +70,10 @@ async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_en
 /// The former key stays valid for a shortened time, which changes its record.
 #[tokio::test]
 async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_asked_again() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let given = tokens_of(&bench, ADA).await;
     let change = async |session: &Session| {
-        let (old, new, origin) = (secret(PASSWORD), secret("another horse"), origin());
-        let changed = asks(&bench).change_password(session, old, new, &origin);
+        let changed = asks(&bench).change_password(session, PASSWORD, "another horse");
         changed.await.err()
     };
     let before = session(&bench, &given).await;
@@ -120,18 +95,15 @@ async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_a
 /// Another window of the same browser regularly stores that the session is used.
 #[tokio::test]
 async fn a_change_goes_through_while_another_window_is_looked_at() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
-    let token = in_browser(&bench).await;
+    let token = in_browser(&bench, ADA).await;
     for seconds in [45, 59, 29] {
         bench.clock.advance(Duration::from_secs(seconds));
         let acting = accounts.acting_session(&token).await.unwrap();
         bench.clock.advance(Duration::from_secs(29));
         accounts.user_session(&token).await.unwrap();
-        let enrolled = asks(&bench)
-            .enrol_key(acting.session(), secret(PASSWORD), &origin())
-            .await;
+        let enrolled = asks(&bench).enrol_key(acting.session(), PASSWORD).await;
         assert!(enrolled.is_ok(), "{seconds}: {enrolled:?}");
     }
 }

@@ -4,9 +4,8 @@ use keyproof_store::{Key, Prefix};
 
 use super::*;
 use crate::{
-    accounts::{NewApplicationToken, UnknownUser},
+    accounts::UnknownUser,
     audit::{Event, EventKey, Search},
-    testing::bench,
 };
 
 /// A text that occurs nowhere else in the store.
@@ -43,19 +42,14 @@ async fn named(bench: &Bench) -> Vec<String> {
 async fn live(bench: &Bench) {
     let (phone, session, _) = enrol(bench, ADA).await;
     let (accounts, origin) = (asks(bench), &origin());
-    let new = NewApplicationToken::default();
-    let text = accounts.add_application_token(&session, new, origin);
+    let text = accounts.application_token(&session);
     let text = text.await.unwrap();
     let access = accounts.application_login(&text, ADDRESS, origin).await;
     access.unwrap();
     log_in(bench, ADA, "wrong horse", None).await.unwrap_err();
-    let token = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    let code = phone.shows(bench.clock.now());
-    let laptop = laptop();
-    let answered = accounts.answer_challenge(&token, &code, Some(&laptop), origin);
-    answered.await.unwrap();
+    log_in_by_code(bench, ADA, &phone).await;
     // Challenges contain the name until they expire.
-    bench.clock.advance(Duration::from_secs(24 * 60 * 60));
+    bench.clock.advance(DAY);
     bench.service.upkeep.remove_expired().await.unwrap();
 }
 
@@ -119,20 +113,8 @@ async fn an_account_is_removed_and_forgotten_at_once() {
 #[tokio::test]
 async fn events_of_earlier_releases_are_read_as_they_are() {
     let bench = bench().await;
-    let now = bench.clock.now();
-    let event: Event = serde_json::from_value(serde_json::json!({
-        "at": now,
-        "action": "user.authenticate",
-        "target": "organisation/1/user/2",
-        "outcome": "done",
-        "who": "user:old.ada",
-        "detail": "by password",
-    }))
-    .unwrap();
-    let key = Key::new("audit", ["_", "0000018bcfe56800", "0123456789abcdef"]);
-    let mut batch = bench.store.batch(now);
-    batch.insert(&key, &event, None);
-    bench.store.commit(batch).await.unwrap();
+    let (target, detail) = ("organisation/1/user/2", "by password");
+    keep(&bench, 0, "user:old.ada", target, detail).await;
     let shown = shown(&bench).await;
     assert!(shown.contains("user:old.ada"), "{shown}");
 }

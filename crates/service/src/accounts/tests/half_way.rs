@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LOCK, STEP, add, challenge, enrol, laptop, log_in, log_in_from, tokens};
-use crate::{
-    Action, Clock, Failure, Origin, Service,
-    accounts::{FirstStep, LoginError, PasswordLogin, Role, Session},
-    audit::{Event, Outcome, Search},
-    testing::{Bench, PASSWORD, START, bench, origin, secret},
+use super::{
+    ADA, LOCK, STEP, challenge, enrol, log_in_by_code, log_in_from, password_login, tokens,
+    with_ada,
 };
-
-const ADA: &str = "ada@example.org";
+use crate::{
+    Action, Failure, Origin, Service,
+    accounts::{FirstStep, LoginError, Session},
+    audit::{Event, Outcome, Search},
+    testing::{Bench, PASSWORD, START, origin},
+};
 
 /// The events of such logins that the session's user sees, newest first.
 async fn seen(bench: &Bench, own: &Session) -> Vec<Event> {
@@ -24,8 +25,7 @@ async fn seen(bench: &Bench, own: &Session) -> Vec<Event> {
 
 #[tokio::test]
 async fn a_right_password_is_told_to_its_user_though_no_code_comes() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (_, own, _) = enrol(&bench, ADA).await;
     assert!(seen(&bench, &own).await.is_empty());
     let from = |last: u8| Origin {
@@ -55,16 +55,9 @@ async fn a_right_password_is_told_to_its_user_though_no_code_comes() {
 
 /// Two servers on one store, and Ada with a phone and a trusted laptop.
 async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
-    let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let code = phone.shows(bench.clock.now());
-    let (accounts, trust) = (&bench.service.accounts, laptop());
-    accounts
-        .answer_challenge(&token, &code, Some(&trust), &origin())
-        .await
-        .unwrap();
+    log_in_by_code(&bench, ADA, &phone).await;
     bench.clock.advance(STEP);
     let servers = [Arc::clone(&bench.service), bench.another(|_| {}).await];
     (bench, servers)
@@ -72,11 +65,7 @@ async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
 
 /// Ada's login with the correct password and this fingerprint.
 async fn shows(server: &Service, fingerprint: &str) -> Result<FirstStep, Failure<LoginError>> {
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: Some(fingerprint.to_owned()),
-    };
+    let login = password_login(ADA, PASSWORD, Some(fingerprint));
     server.accounts.login(login, &origin()).await
 }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{ADDRESS, STEP, add, asks, challenge, enrol, laptop, log_in, tokens_of};
+use super::{
+    ADA, ADDRESS, BOB, STEP, add, answer_challenge, asks, challenge, enrol, in_browser, laptop,
+    log_in, log_in_by_code, tokens_of, with_ada,
+};
 use crate::{
     Action, Clock,
-    accounts::{BrowserStep, PasswordLogin, Role, UserQuery, Whose},
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    accounts::{Role, UserQuery, Whose},
+    testing::{Bench, PASSWORD, bench, origin},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 /// The number of accesses since the last call.
 fn hops(bench: &Bench) -> usize {
@@ -19,34 +19,22 @@ fn hops(bench: &Bench) -> usize {
 
 #[tokio::test]
 async fn a_second_step_reads_once_and_commits_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
     hops(&bench);
-    let accounts = &bench.service.accounts;
-    let (device, origin) = (laptop(), origin());
-    let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
-    answered.await.unwrap();
+    let answered = answer_challenge(&bench, &asked, &code, Some(&laptop())).await;
+    answered.unwrap();
     assert_eq!(hops(&bench), 2);
 }
 
 /// The use of a session is not stored just before the session ends.
 #[tokio::test]
 async fn signing_out_of_a_browser_reads_once_and_commits_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
+    let bench = with_ada().await;
     let (accounts, origin) = (&bench.service.accounts, origin());
-    let signed_in = accounts.sign_in(login, None, &origin).await.unwrap();
-    let BrowserStep::LoggedIn(session) = signed_in else {
-        panic!("there is no key to ask for a code of");
-    };
+    let session = in_browser(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(120));
     hops(&bench);
     accounts.sign_out(&session, &origin).await.unwrap();
@@ -61,12 +49,8 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
     add(&bench, ADA, Role::Administrator).await;
     add(&bench, BOB, Role::User).await;
     let (phone, bob, _) = enrol(&bench, BOB).await;
-    let asked = challenge(log_in(&bench, BOB, PASSWORD, None).await);
-    let accounts = &bench.service.accounts;
-    let (code, device) = (phone.shows(bench.clock.now()), laptop());
-    let origin = origin();
-    let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
-    answered.await.unwrap();
+    let (accounts, origin) = (&bench.service.accounts, origin());
+    log_in_by_code(&bench, BOB, &phone).await;
     bench.clock.advance(STEP);
     let access = tokens_of(&bench, ADA).await.access;
     let along = async |whose| {
@@ -98,7 +82,7 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
         .await
         .unwrap();
     assert_eq!(hops(&bench), 2);
-    let devices = asks(&bench).devices(&session, theirs, &origin).await;
+    let devices = asks(&bench).devices(&session, theirs).await;
     assert_eq!(devices.unwrap().len(), 1, "as they were with the session");
 }
 
@@ -109,20 +93,9 @@ async fn a_page_of_users_is_a_scan_and_their_keys() {
     add(&bench, BOB, Role::User).await;
     let (_, session, _) = enrol(&bench, ADA).await;
     hops(&bench);
-    let query = UserQuery::new(vec![], vec![], 1, 10).unwrap();
-    let found = bench
-        .service
-        .accounts
-        .users(&session, &query)
-        .await
-        .unwrap();
-    assert_eq!((found.users.len(), hops(&bench)), (2, 2));
-    let query = UserQuery::new(vec![], vec![], 2, 10).unwrap();
-    let found = bench
-        .service
-        .accounts
-        .users(&session, &query)
-        .await
-        .unwrap();
-    assert_eq!((found.users.len(), hops(&bench)), (0, 1));
+    for (page, expected) in [(1, (2, 2)), (2, (0, 1))] {
+        let query = UserQuery::new(vec![], vec![], page, 10).unwrap();
+        let found = bench.service.accounts.users(&session, &query).await;
+        assert_eq!((found.unwrap().users.len(), hops(&bench)), expected);
+    }
 }

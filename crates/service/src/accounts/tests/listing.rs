@@ -2,7 +2,7 @@
 
 use keyproof_auth::operator::OperatorScopes;
 
-use super::{add, command_line, enrol, pending, session, signed_in, tokens_of};
+use super::{add, command_line, enrol, pending, signed_in};
 use crate::{
     StorageError, TooBusy,
     access::NewOperatorToken,
@@ -79,8 +79,7 @@ async fn readings_of_one_organisation_shut_no_other_out() {
     for organisation in ["one", "other"] {
         add_organisation(&bench, organisation).await;
         let name = format!("ada@{organisation}");
-        let logged_in = tokens_of(&bench, &name).await;
-        people.push(session(&bench, &logged_in).await);
+        people.push(signed_in(&bench, &name).await);
     }
     let [one, other] = &people[..] else { panic!() };
     let mut taken = Vec::new();

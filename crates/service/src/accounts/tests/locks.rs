@@ -1,27 +1,23 @@
 //! Which counters a guess affects, and who is locked out by them.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, log_in_from, session,
-    tokens,
+    ADA, DAY, LOCK, Phone, asks, challenge, change, command_line, enrol, laptop, log_in,
+    log_in_from, session, set_password, tokens, with_ada,
 };
 use crate::{
-    Clock,
+    Action, Clock,
     Failure::Refused,
     Origin,
     accounts::{
-        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
-        UserChange, Whom,
+        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, PasswordChange, Unlocking,
+        Unproven, UserChange,
     },
-    testing::{Bench, PASSWORD, START, bench, keeper, origin, secret},
+    testing::{Bench, PASSWORD, START, keeper, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn at(address: [u8; 4]) -> Origin {
     Origin {
@@ -75,11 +71,10 @@ async fn guess_codes(bench: &Bench, phone: &Phone, from: [u8; 4]) -> Duration {
 
 #[tokio::test]
 async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let own = session(&bench, &in_full(&bench, &phone, HOME).await).await;
-    let accounts = asks(&bench);
+    let accounts = &bench.service.accounts;
     for _ in 0..2 {
         assert_eq!(lock_name(&bench).await, LOCK);
         let abroad = at([198, 51, 100, 1]);
@@ -91,8 +86,13 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
         in_full(&bench, &phone, HOME).await;
         let on_laptop = log_in_from(&bench, ADA, PASSWORD, Some("laptop"), &abroad).await;
         tokens(on_laptop);
+        let person = accounts.person(own.clone(), Action::UserSetPassword, &abroad);
+        let change = PasswordChange {
+            old: secret("wrong"),
+            new: secret("another horse"),
+        };
         let wrong = accounts
-            .change_password(&own, secret("wrong"), secret("another horse"), &abroad)
+            .change_password(&person.await.unwrap(), Ok::<_, Infallible>(change))
             .await;
         assert_eq!(
             wrong,
@@ -106,20 +106,14 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
 
 #[tokio::test]
 async fn a_session_locks_for_itself_alone() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let log_in = async || tokens(log_in_from(&bench, ADA, PASSWORD, None, &at(HOME)).await);
     let (one, other) = (
         session(&bench, &log_in().await).await,
         session(&bench, &log_in().await).await,
     );
     let accounts = asks(&bench);
-    let enrol = async |session, password| {
-        accounts
-            .enrol_key(session, secret(password), &origin())
-            .await
-            .err()
-    };
+    let enrol = async |session, password| accounts.enrol_key(session, password).await.err();
     for _ in 0..2 {
         let refused = enrol(&one, "wrong horse").await;
         assert_eq!(
@@ -139,18 +133,12 @@ async fn a_session_locks_for_itself_alone() {
 }
 
 async fn unlock(bench: &Bench) -> Unlocking {
-    let accounts = &bench.service.accounts;
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
-        .await
-        .unwrap()
-        .unwrap()
+    change(bench, ADA, UserChange::Unlock).await.unwrap()
 }
 
 #[tokio::test]
 async fn an_unlock_says_whether_anything_was_locked() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     assert_eq!(unlock(&bench).await, Unlocking::NoLock);
@@ -175,8 +163,7 @@ async fn an_unlock_says_whether_anything_was_locked() {
 
 #[tokio::test]
 async fn wrong_codes_double_the_lock_of_their_counter_until_a_login_there() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     let thief = [203, 0, 113, 1];
@@ -195,20 +182,15 @@ async fn wrong_codes_double_the_lock_of_their_counter_until_a_login_there() {
 
 #[tokio::test]
 async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     let thief = [203, 0, 113, 1];
-    let accounts = &bench.service.accounts;
     for times in [1, 2] {
         assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK * times);
         bench.clock.advance(LOCK * times);
     }
-    accounts
-        .set_user_password(ADA, secret(PASSWORD), &command_line())
-        .await
-        .unwrap();
+    set_password(&bench, ADA, PASSWORD).await;
     assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK);
     assert_eq!(guess_codes(&bench, &phone, HOME).await, LOCK);
     assert_eq!(unlock(&bench).await, Unlocking::Lifted);
@@ -218,8 +200,7 @@ async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() 
 
 #[tokio::test]
 async fn an_unknown_name_locks_as_a_known_one_from_every_address() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let refusals = async |name: &str| {
         let mut refusals = Vec::new();
         for last in 0..5 {
@@ -249,8 +230,7 @@ async fn kept(bench: &Bench) -> usize {
 
 #[tokio::test]
 async fn what_is_known_of_a_user_goes_with_them() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     assert_eq!(kept(&bench).await, 2);
@@ -261,8 +241,7 @@ async fn what_is_known_of_a_user_goes_with_them() {
 
 #[tokio::test]
 async fn counters_expire_by_themselves() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     in_full(&bench, &phone, HOME).await;
     bench.clock.advance(DAY);
@@ -273,8 +252,7 @@ async fn counters_expire_by_themselves() {
 
 #[tokio::test]
 async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let figures = || {
         let [(accounts, of_accounts), (otp_devices, of_devices)] = bench.service.figures().locks;
         assert_eq!((accounts, otp_devices), ("accounts", "otp_devices"));
@@ -300,7 +278,7 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
     let own = session(&bench, &own).await;
     for _ in 0..4 {
         let asks = asks(&bench);
-        let enrolled = asks.enrol_key(&own, secret("wrong horse"), &here);
+        let enrolled = asks.enrol_key(&own, "wrong horse");
         enrolled.await.unwrap_err();
     }
     assert_eq!(figures(), [(2, 2), (0, 0)]);
@@ -318,8 +296,7 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
 /// Each unknown name is a separate target, and a client can make up any number of them.
 #[tokio::test]
 async fn guesses_at_names_that_are_nobodys_do_not_fill_the_trail() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let events = async || {
         let all = bench.service.audit.events(START, None).await.unwrap();
         let failed = all.into_iter().map(|(_, event)| event);

@@ -26,18 +26,32 @@ use std::{net::IpAddr, time::Duration};
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::Timestamp;
 
-use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
+use super::{
+    AnswerError, ApplicationTokenChange, BrowserStep, FirstStep, LoginError, NewUser,
+    PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking, UserChange, Whom,
+};
 use crate::{
     Clock, Failure, Origin,
-    testing::{Bench, PASSWORD, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
+pub(super) const ADA: &str = "ada@example.org";
+pub(super) const BOB: &str = "bob@example.org";
+
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) const STEP: Duration = Duration::from_secs(30);
 
 /// The length of a first lockout.
 pub(super) const LOCK: Duration = Duration::from_secs(5 * 60);
+
+/// The change that revokes an application token.
+pub(super) static REVOKED: ApplicationTokenChange = ApplicationTokenChange {
+    description: None,
+    is_revoked: Some(true),
+};
 
 /// An authenticator.
 #[derive(Clone)]
@@ -56,6 +70,13 @@ impl Phone {
         let mut codes = (0..).map(|code| format!("{code:06}"));
         codes.find(|code| !near.contains(code)).unwrap()
     }
+}
+
+/// A bench with Ada, a user without a key.
+pub(super) async fn with_ada() -> Bench {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    bench
 }
 
 pub(super) async fn add(bench: &Bench, name: &str, role: Role) {
@@ -88,12 +109,49 @@ pub(super) async fn log_in_from(
     fingerprint: Option<&str>,
     origin: &Origin,
 ) -> Result<FirstStep, Failure<LoginError>> {
-    let login = PasswordLogin {
+    let login = password_login(name, password, fingerprint);
+    bench.service.accounts.login(login, origin).await
+}
+
+pub(super) fn password_login(
+    name: &str,
+    password: &str,
+    fingerprint: Option<&str>,
+) -> PasswordLogin {
+    PasswordLogin {
         name: name.to_owned(),
         password: secret(password),
         fingerprint: fingerprint.map(ToOwned::to_owned),
-    };
-    bench.service.accounts.login(login, origin).await
+    }
+}
+
+/// Logs in a user who needs no code with a browser, and returns the session's token.
+pub(super) async fn in_browser(bench: &Bench, name: &str) -> String {
+    let login = password_login(name, PASSWORD, None);
+    let step = bench.service.accounts.sign_in(login, None, &origin()).await;
+    match step.unwrap() {
+        BrowserStep::LoggedIn(token) => token.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Logs in a user with password and code, trusts the laptop, and returns the tokens.
+pub(super) async fn log_in_by_code(bench: &Bench, name: &str, phone: &Phone) -> Tokens {
+    let token = challenge(log_in(bench, name, PASSWORD, None).await);
+    let (code, trust) = (phone.shows(bench.clock.now()), laptop());
+    let answered = answer_challenge(bench, &token, &code, Some(&trust)).await;
+    answered.unwrap()
+}
+
+pub(super) async fn answer_challenge(
+    bench: &Bench,
+    token: &str,
+    code: &str,
+    trusts: Option<&TrustRequest>,
+) -> Result<Tokens, Failure<AnswerError>> {
+    let (accounts, origin) = (&bench.service.accounts, origin());
+    let answered = accounts.answer_challenge(token, code, trusts, &origin);
+    answered.await
 }
 
 /// Logs in a user who needs no code, and returns the tokens.
@@ -104,6 +162,20 @@ pub(super) async fn tokens_of(bench: &Bench, name: &str) -> Tokens {
 /// Logs in a user who needs no code, and returns the session.
 pub(super) async fn signed_in(bench: &Bench, name: &str) -> Session {
     session(bench, &tokens_of(bench, name).await).await
+}
+
+/// Changes a user at the command line.
+pub(super) async fn change(bench: &Bench, name: &str, change: UserChange) -> Option<Unlocking> {
+    let (accounts, command) = (&bench.service.accounts, command_line());
+    let changed = accounts.change_user(Whom::Named(&command, name), change);
+    changed.await.unwrap()
+}
+
+/// Sets a user's password at the command line.
+pub(super) async fn set_password(bench: &Bench, name: &str, password: &str) {
+    let (accounts, command) = (&bench.service.accounts, command_line());
+    let set = accounts.set_user_password(name, secret(password), &command);
+    set.await.unwrap();
 }
 
 #[track_caller]
@@ -142,10 +214,7 @@ pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
     let (phone, key) = pending(bench, session).await;
     let code = phone.shows(bench.clock.now());
     let accounts = asks(bench);
-    accounts
-        .activate_key(session, key, &code, &origin())
-        .await
-        .unwrap();
+    accounts.activate_key(session, key, &code).await.unwrap();
     bench.clock.advance(STEP);
     (phone, key)
 }
@@ -153,10 +222,7 @@ pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
 /// Gives the session's user a pending key.
 pub(super) async fn pending(bench: &Bench, session: &Session) -> (Phone, u32) {
     let accounts = asks(bench);
-    let enrolled = accounts
-        .enrol_key(session, secret(PASSWORD), &origin())
-        .await
-        .unwrap();
+    let enrolled = accounts.enrol_key(session, PASSWORD).await.unwrap();
     let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
     let phone = Phone(Totp::new(&shared, Algorithm::Sha1, Digits::SIX));
     (phone, enrolled.key.id)

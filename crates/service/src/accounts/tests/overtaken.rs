@@ -1,38 +1,32 @@
 //! Decisions whose records change meanwhile are made again.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
-use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-
-use super::{LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, signed_in};
+use super::{
+    ADA, BOB, LOCK, Phone, REVOKED, add, answer_challenge, asks, challenge, change, command_line,
+    enrol, laptop, log_in, log_in_by_code, pending, set_password, signed_in, with_ada,
+};
 use crate::{
     Clock,
     Failure::{self, Refused},
     accounts::{
-        AddApplicationTokenError, AnswerError, ApplicationTokenChange, ChangeApplicationTokenError,
-        ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
-        RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Unproven,
-        UserChange, Whom, Whose,
+        AnswerError, ChangePasswordError, FirstStep, LoginError, RecoveryCodesError, Role, Session,
+        Undecided, Unproven, UserChange, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    testing::{Bench, PASSWORD, origin},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 /// Ada without a key, with an old lockout from an earlier login, and her session.
 async fn ada() -> (Bench, Session) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     (bench, own)
 }
 
 /// Ada with a key, whose last counted failure is so old that its record is gone.
 async fn quiet_ada() -> (Bench, Phone, Session, u32) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, own, key) = enrol(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
     (bench, phone, own, key)
@@ -46,19 +40,18 @@ async fn lock(bench: &Bench) {
 
 async fn lock_session(bench: &Bench, own: &Session) {
     for _ in 0..3 {
-        let (wrong, new) = (secret("wrong horse"), secret("another horse"));
-        let accounts = asks(bench);
-        let guessed = accounts.change_password(own, wrong, new, &origin()).await;
-        assert!(guessed.is_err());
+        let guessed = asks(bench).change_password(own, "wrong horse", "another horse");
+        assert!(guessed.await.is_err());
     }
 }
 
-async fn answer(bench: &Bench, phone: &Phone, trusts: bool) -> Result<(), Failure<AnswerError>> {
-    let token = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    answer_to(bench, &token, phone, trusts).await
+/// Checks that a use case was refused because the session has ended.
+#[track_caller]
+fn ended<T, E: From<Undecided> + Debug + PartialEq>(outcome: Result<T, Failure<E>>) {
+    assert_eq!(outcome.err(), Some(Refused(E::from(Undecided::Ended))));
 }
 
-async fn answer_to(
+async fn answer(
     bench: &Bench,
     token: &str,
     phone: &Phone,
@@ -66,11 +59,8 @@ async fn answer_to(
 ) -> Result<(), Failure<AnswerError>> {
     let code = phone.shows(bench.clock.now());
     let trust = trusts.then(laptop);
-    let accounts = &bench.service.accounts;
-    let answered = accounts
-        .answer_challenge(token, &code, trust.as_ref(), &origin())
-        .await;
-    answered.map(|_| ())
+    let answered = answer_challenge(bench, token, &code, trust.as_ref());
+    answered.await.map(drop)
 }
 
 #[tokio::test]
@@ -79,11 +69,7 @@ async fn a_suspension_that_overtakes_a_login_wins() {
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
-            let accounts = &bench.service.accounts;
-            accounts
-                .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-                .await
-                .unwrap();
+            change(&bench, ADA, UserChange::Suspend).await;
         })
         .await;
     assert_eq!(outcome.err(), Some(Refused(LoginError::Refused)));
@@ -95,11 +81,7 @@ async fn a_new_password_that_overtakes_a_login_is_asked_for() {
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
-            let accounts = &bench.service.accounts;
-            let set = accounts
-                .set_user_password(ADA, secret("another horse"), &command_line())
-                .await;
-            set.unwrap();
+            set_password(&bench, ADA, "another horse").await;
         })
         .await;
     assert_eq!(outcome.err(), Some(Refused(LoginError::Refused)));
@@ -112,15 +94,9 @@ async fn a_key_that_overtakes_a_login_is_asked_for() {
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
             let accounts = asks(&bench);
-            let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
-            let enrolled = enrolled.unwrap();
-            let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
-            let phone = Phone(Totp::new(&shared, Algorithm::Sha1, Digits::SIX));
+            let (phone, key) = pending(&bench, &own).await;
             let code = phone.shows(bench.clock.now());
-            let activated = accounts
-                .activate_key(&own, enrolled.key.id, &code, &origin())
-                .await;
-            activated.unwrap();
+            accounts.activate_key(&own, key, &code).await.unwrap();
         })
         .await;
     assert!(
@@ -147,7 +123,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     let guessed = bench
         .faults
         .overtake(
-            accounts.change_password(&own, secret(PASSWORD), secret("another horse"), &origin()),
+            accounts.change_password(&own, PASSWORD, "another horse"),
             lock_session(&bench, &own),
         )
         .await;
@@ -164,7 +140,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     let guessed = bench
         .faults
         .overtake(
-            accounts.make_recovery_codes(&own, secret(PASSWORD), Some(&code), &origin()),
+            accounts.make_recovery_codes(&own, PASSWORD, Some(&code)),
             lock_session(&bench, &own),
         )
         .await;
@@ -183,7 +159,7 @@ async fn a_lock_that_overtakes_a_code_wins() {
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let outcome = bench
         .faults
-        .overtake(answer_to(&bench, &token, &phone, false), lock(&bench))
+        .overtake(answer(&bench, &token, &phone, false), lock(&bench))
         .await;
     assert_eq!(outcome, Err(Refused(AnswerError::Locked { wait: LOCK })));
 }
@@ -195,21 +171,13 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
         let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
         let outcome = bench
             .faults
-            .overtake(answer_to(&bench, &token, &phone, true), async {
+            .overtake(answer(&bench, &token, &phone, true), async {
                 let accounts = asks(&bench);
                 match ending {
-                    "key" => accounts
-                        .remove_key(&own, Whose::Mine, key, &origin())
-                        .await
-                        .unwrap(),
-                    "password" => accounts
-                        .set_user_password(ADA, secret("another horse"), &command_line())
-                        .await
-                        .unwrap(),
+                    "key" => accounts.remove_key(&own, Whose::Mine, key).await.unwrap(),
+                    "password" => set_password(&bench, ADA, "another horse").await,
                     "suspension" => {
-                        let (command, change) = (command_line(), UserChange::Suspend);
-                        let suspended = accounts.change_user(Whom::Named(&command, ADA), change);
-                        suspended.await.unwrap();
+                        change(&bench, ADA, UserChange::Suspend).await;
                     }
                     _ => accounts.remove_user(ADA, &command_line()).await.unwrap(),
                 }
@@ -222,19 +190,13 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
 #[tokio::test]
 async fn a_device_revoked_meanwhile_is_not_trusted() {
     let (bench, phone, own, _) = quiet_ada().await;
-    answer(&bench, &phone, true).await.unwrap();
+    log_in_by_code(&bench, ADA, &phone).await;
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, Some("laptop")), async {
             let accounts = asks(&bench);
-            let id = accounts
-                .devices(&own, Whose::Mine, &origin())
-                .await
-                .unwrap()[0]
-                .id;
-            let removed = accounts
-                .remove_device(&own, Whose::Mine, id, &origin())
-                .await;
+            let id = accounts.devices(&own, Whose::Mine).await.unwrap()[0].id;
+            let removed = accounts.remove_device(&own, Whose::Mine, id).await;
             removed.unwrap();
         })
         .await;
@@ -247,143 +209,74 @@ async fn a_device_revoked_meanwhile_is_not_trusted() {
 #[tokio::test]
 async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
     let (bench, phone, own, key) = quiet_ada().await;
-    answer(&bench, &phone, true).await.unwrap();
-    let ended = async |bench: &Bench| {
-        let accounts = &bench.service.accounts;
-        let set = accounts
-            .set_user_password(ADA, secret(PASSWORD), &command_line())
-            .await;
-        set.unwrap();
-    };
+    log_in_by_code(&bench, ADA, &phone).await;
     let accounts = asks(&bench);
     let removed = bench
         .faults
         .overtake(
-            accounts.remove_key(&own, Whose::Mine, key, &origin()),
-            ended(&bench),
+            accounts.remove_key(&own, Whose::Mine, key),
+            set_password(&bench, ADA, PASSWORD),
         )
         .await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
-    );
-    let removed = accounts
-        .remove_device(&own, Whose::Mine, 1, &origin())
-        .await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
-    );
-    let devices = accounts.devices(&own, Whose::Mine, &origin()).await;
-    assert_eq!(
-        devices,
-        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
-    );
-    let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
-    assert_eq!(
-        enrolled.err(),
-        Some(Refused(EnrolKeyError::Undecided(Undecided::Ended)))
-    );
-    let added = accounts
-        .add_application_token(&own, NewApplicationToken::default(), &origin())
-        .await;
-    assert_eq!(
-        added.err(),
-        Some(Refused(AddApplicationTokenError::Undecided(
-            Undecided::Ended
-        )))
-    );
+    ended(removed);
+    let removed = accounts.remove_device(&own, Whose::Mine, 1).await;
+    ended(removed);
+    let devices = accounts.devices(&own, Whose::Mine).await;
+    ended(devices);
+    let enrolled = accounts.enrol_key(&own, PASSWORD).await;
+    ended(enrolled);
+    let added = accounts.application_token(&own).await;
+    ended(added);
 }
 
 #[tokio::test]
 async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let (bench, phone, ada, key) = quiet_ada().await;
-    answer(&bench, &phone, true).await.unwrap();
+    log_in_by_code(&bench, ADA, &phone).await;
     add(&bench, BOB, Role::Administrator).await;
     let suspended = async |bench: &Bench| {
-        let accounts = &bench.service.accounts;
-        accounts
-            .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
-            .await
-            .unwrap();
+        change(bench, BOB, UserChange::Suspend).await;
     };
     let back = async |bench: &Bench| {
-        let accounts = &bench.service.accounts;
-        accounts
-            .change_user(Whom::Named(&command_line(), BOB), UserChange::Activate)
-            .await
-            .unwrap();
+        change(bench, BOB, UserChange::Activate).await;
         signed_in(bench, BOB).await
     };
     let hers = Whose::Of(ada.owner.user);
     let accounts = asks(&bench);
-    let device = accounts
-        .devices(&ada, Whose::Mine, &origin())
-        .await
-        .unwrap()[0]
-        .id;
+    let device = accounts.devices(&ada, Whose::Mine).await.unwrap()[0].id;
 
     let bob = back(&bench).await;
     let removed = bench
         .faults
-        .overtake(
-            accounts.remove_key(&bob, hers, key, &origin()),
-            suspended(&bench),
-        )
+        .overtake(accounts.remove_key(&bob, hers, key), suspended(&bench))
         .await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
-    );
+    ended(removed);
     let bob = back(&bench).await;
     let removed = bench
         .faults
         .overtake(
-            accounts.remove_device(&bob, hers, device, &origin()),
+            accounts.remove_device(&bob, hers, device),
             suspended(&bench),
         )
         .await;
-    assert_eq!(
-        removed,
-        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
-    );
+    ended(removed);
     let bob = back(&bench).await;
     let added = bench
         .faults
-        .overtake(
-            accounts.add_application_token(&bob, NewApplicationToken::default(), &origin()),
-            suspended(&bench),
-        )
+        .overtake(accounts.application_token(&bob), suspended(&bench))
         .await;
-    assert_eq!(
-        added.err(),
-        Some(Refused(AddApplicationTokenError::Undecided(
-            Undecided::Ended
-        )))
-    );
+    ended(added);
     let bob = back(&bench).await;
-    let text = accounts
-        .add_application_token(&ada, NewApplicationToken::default(), &origin())
-        .await
-        .unwrap();
+    let text = accounts.application_token(&ada).await.unwrap();
     let id = accounts.application_tokens(&bob).await.unwrap()[0].id;
-    let change = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
     let changed = bench
         .faults
         .overtake(
-            accounts.change_application_token(&bob, id, &change, &origin()),
+            accounts.change_application_token(&bob, id, &REVOKED),
             suspended(&bench),
         )
         .await;
-    assert_eq!(
-        changed,
-        Err(Refused(ChangeApplicationTokenError::Undecided(
-            Undecided::Ended
-        )))
-    );
+    ended(changed);
     back(&bench).await;
     let address = super::ADDRESS;
     let login = accounts.application_login(&text, address, &origin()).await;
@@ -396,29 +289,22 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
         let (bench, phone, own, key) = quiet_ada().await;
         let accounts = asks(&bench);
         if joins == "key" {
-            let removed = accounts.remove_key(&own, Whose::Mine, key, &origin()).await;
+            let removed = accounts.remove_key(&own, Whose::Mine, key).await;
             removed.unwrap();
         }
         let removed = bench
             .faults
             .overtake(accounts.remove_user(ADA, &command_line()), async {
-                let password = || secret(PASSWORD);
                 match joins {
                     "key" => {
-                        let enrolled = accounts.enrol_key(&own, password(), &origin()).await;
+                        let enrolled = accounts.enrol_key(&own, PASSWORD).await;
                         enrolled.unwrap();
                     }
-                    "device" => answer(&bench, &phone, true).await.unwrap(),
+                    "device" => drop(log_in_by_code(&bench, ADA, &phone).await),
                     _ => {
-                        let made = accounts
-                            .make_recovery_codes(
-                                &own,
-                                password(),
-                                Some(&phone.shows(bench.clock.now())),
-                                &origin(),
-                            )
-                            .await;
-                        made.unwrap();
+                        let code = phone.shows(bench.clock.now());
+                        let made = accounts.make_recovery_codes(&own, PASSWORD, Some(&code));
+                        made.await.unwrap();
                     }
                 }
             })

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{LOCK, add, challenge, enrol, log_in};
+use super::{ADA, LOCK, answer_challenge, challenge, enrol, log_in, with_ada};
 use crate::{
     Clock,
     Failure::Refused,
-    accounts::{AnswerError, LoginError, Role},
-    testing::{PASSWORD, bench, origin},
+    accounts::{AnswerError, LoginError},
+    testing::PASSWORD,
 };
-
-const ADA: &str = "ada@example.org";
 
 #[tokio::test]
 async fn a_thousand_logins_with_one_code_are_one_login() {
-    let bench = Arc::new(bench().await);
-    add(&bench, ADA, Role::User).await;
+    let bench = Arc::new(with_ada().await);
     let (phone, ..) = enrol(&bench, ADA).await;
     // A hundred challenges, each answered ten times.
     let mut challenges = Vec::new();
@@ -27,12 +24,7 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
         .map(|number| {
             let (bench, code) = (Arc::clone(&bench), code.clone());
             let token = challenges[number % 100].clone();
-            tokio::spawn(async move {
-                let accounts = &bench.service.accounts;
-                accounts
-                    .answer_challenge(&token, &code, None, &origin())
-                    .await
-            })
+            tokio::spawn(async move { answer_challenge(&bench, &token, &code, None).await })
         })
         .collect();
     let mut authenticated = 0;
@@ -47,19 +39,13 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
     bench.clock.advance(super::STEP);
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
-    let accounts = &bench.service.accounts;
-    assert!(
-        accounts
-            .answer_challenge(&token, &code, None, &origin())
-            .await
-            .is_ok()
-    );
+    let answered = answer_challenge(&bench, &token, &code, None).await;
+    assert!(answered.is_ok());
 }
 
 #[tokio::test]
 async fn of_two_hundred_wrong_codes_three_are_judged() {
-    let bench = Arc::new(bench().await);
-    add(&bench, ADA, Role::User).await;
+    let bench = Arc::new(with_ada().await);
     let (phone, ..) = enrol(&bench, ADA).await;
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let now = bench.clock.now();
@@ -67,12 +53,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     let answers: Vec<_> = (0..200)
         .map(|_| {
             let (bench, token, wrong) = (Arc::clone(&bench), token.clone(), wrong.clone());
-            tokio::spawn(async move {
-                let accounts = &bench.service.accounts;
-                accounts
-                    .answer_challenge(&token, &wrong, None, &origin())
-                    .await
-            })
+            tokio::spawn(async move { answer_challenge(&bench, &token, &wrong, None).await })
         })
         .collect();
     let mut refused = 0;
@@ -99,10 +80,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
         .collect();
     assert_eq!(judged, [(true, 2), (false, 1)]);
     // Even the correct code is not checked now.
-    let accounts = &bench.service.accounts;
-    let right = accounts
-        .answer_challenge(&token, &phone.shows(now), None, &origin())
-        .await;
+    let right = answer_challenge(&bench, &token, &phone.shows(now), None).await;
     assert_eq!(
         right.err(),
         Some(Refused(AnswerError::Locked { wait: LOCK }))
@@ -110,16 +88,13 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     // After the lockout the challenge is used up.
     bench.clock.advance(std::time::Duration::from_secs(300));
     let code = phone.shows(bench.clock.now());
-    let spent = accounts
-        .answer_challenge(&token, &code, None, &origin())
-        .await;
+    let spent = answer_challenge(&bench, &token, &code, None).await;
     assert_eq!(spent.err(), Some(Refused(AnswerError::Refused)));
 }
 
 #[tokio::test]
 async fn wrong_passwords_lock_known_and_unknown_names_alike() {
-    let bench = Arc::new(bench().await);
-    add(&bench, ADA, Role::User).await;
+    let bench = Arc::new(with_ada().await);
     for name in [ADA, "nobody@example.org"] {
         let attempts: Vec<_> = (0..40)
             .map(|_| {

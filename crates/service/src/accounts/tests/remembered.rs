@@ -4,25 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{ADDRESS, add, command_line, session, tokens_of};
+use super::{ADA, ADDRESS, change, signed_in, tokens_of, with_ada};
 use crate::{
     Clock,
     Failure::{self, Refused},
     access::digest_of,
     accounts::{
-        Role, Session, SessionError, UserChange, Whom,
+        Session, SessionError, UserChange,
         access_token::Claims,
         signing_key::{self, PUBLISHED},
     },
-    testing::{Bench, bench},
+    testing::Bench,
 };
-
-const ADA: &str = "ada@example.org";
 
 /// Ada and one of her access tokens.
 async fn ada() -> (Bench, String) {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let given = tokens_of(&bench, ADA).await;
     (bench, given.access.to_string())
 }
@@ -60,10 +57,7 @@ async fn a_token_is_verified_once_and_its_user_asked_for_each_time() {
         .verified
         .remember(digest_of("x.y.z"), Arc::clone(&claims));
     assert!(asked(&bench, "x.y.z").await.is_ok());
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Suspend).await;
     for token in [&token, "x.y.z"] {
         let refused = asked(&bench, token).await.err();
         assert_eq!(refused, Some(Refused(SessionError::Invalid)));
@@ -136,7 +130,7 @@ async fn session_of(bench: &Bench, token: &str) -> Session {
 async fn what_did_not_verify_is_not_remembered() {
     let (bench, token) = ada().await;
     let (other, stranger) = ada().await;
-    session(&other, &tokens_of(&other, ADA).await).await;
+    signed_in(&other, ADA).await;
     let cut = &token[..token.len() - 4];
     for wrong in ["", "x.y.z", cut, &format!("{token}A"), &stranger] {
         for _ in 0..2 {

@@ -3,32 +3,19 @@
 use std::time::Duration;
 
 use super::{
-    ADDRESS, Phone, STEP, add, asks, challenge, command_line, enrol, laptop, log_in, session,
-    signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, Phone, STEP, add, answer_challenge, asks, challenge, change, enrol,
+    in_browser, log_in, log_in_by_code, session, signed_in, tokens, tokens_of, with_ada,
 };
 use crate::{
-    Clock, Ended, Failure,
-    accounts::{
-        AnswerError, BrowserStep, NewApplicationToken, PasswordLogin, Role, UserChange, Whom,
-    },
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    Clock, Ended,
+    accounts::{Role, UserChange},
+    testing::{Bench, PASSWORD, bench, origin},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
-
-async fn answers(bench: &Bench, asked: &str, code: &str) -> Result<(), Failure<AnswerError>> {
-    let accounts = &bench.service.accounts;
-    accounts
-        .answer_challenge(asked, code, None, &origin())
-        .await
-        .map(drop)
-}
 
 /// Whether this code completes a login with a correct password.
 async fn takes(bench: &Bench, code: &str) -> bool {
     let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    answers(bench, &asked, code).await.is_ok()
+    answer_challenge(bench, &asked, code, None).await.is_ok()
 }
 
 #[tokio::test]
@@ -37,35 +24,19 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     add(&bench, ADA, Role::Administrator).await;
     let accounts = &bench.service.accounts;
     let (phone, ..) = enrol(&bench, ADA).await;
-    let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let code = phone.shows(bench.clock.now());
-    let given = accounts
-        .answer_challenge(&asked, &code, Some(&laptop()), &origin())
-        .await
-        .unwrap();
+    let given = log_in_by_code(&bench, ADA, &phone).await;
     bench.clock.advance(STEP);
     let own = session(&bench, &given).await;
     let code = phone.shows(bench.clock.now());
     let recovery = asks(&bench)
-        .make_recovery_codes(&own, secret(PASSWORD), Some(&code), &origin())
+        .make_recovery_codes(&own, PASSWORD, Some(&code))
         .await
         .unwrap();
-    let application = asks(&bench)
-        .add_application_token(&own, NewApplicationToken::default(), &origin())
-        .await
-        .unwrap();
+    let application = asks(&bench).application_token(&own).await.unwrap();
     let waiting = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     // A user without a second factor is logged in by the password.
     add(&bench, "grace@example.org", Role::User).await;
-    let login = PasswordLogin {
-        name: "grace@example.org".to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
-    let browser = accounts.sign_in(login, None, &origin()).await;
-    let BrowserStep::LoggedIn(browser) = browser.unwrap() else {
-        panic!("no code is asked for")
-    };
+    let browser = in_browser(&bench, "grace@example.org").await;
     assert!(accounts.user_session(&browser).await.is_ok());
 
     let (restored, ended) = bench.restored(Duration::ZERO).await;
@@ -81,12 +52,9 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     assert!(!listed.is_empty() && listed.iter().all(|token| token.is_revoked));
     // Neither the fingerprint nor the challenge nor a recovery code is accepted.
     challenge(log_in(&restored, ADA, PASSWORD, Some("laptop")).await);
-    let now = restored.clock.now();
-    assert!(
-        answers(&restored, &waiting, &phone.shows(now))
-            .await
-            .is_err()
-    );
+    let code = phone.shows(restored.clock.now());
+    let answered = answer_challenge(&restored, &waiting, &code, None).await;
+    assert!(answered.is_err());
     assert!(!takes(&restored, &recovery[0]).await);
     let of = |ended_of: Ended| ended.get(&ended_of).copied().unwrap_or_default();
     for kind in [
@@ -111,27 +79,18 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
 /// Codes that were used between the backup and the restore, with any drift of the phone's clock.
 #[tokio::test]
 async fn codes_of_before_a_restore_are_refused_and_later_ones_taken() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let (restored, _) = bench.restored(Duration::from_secs(100)).await;
     let at = restored.clock.now();
     let shown = |phone: &Phone, step: u32| phone.shows(at.saturating_add(STEP * step));
     for step in 0..=3 {
         assert!(!takes(&restored, &shown(&phone, step)).await, "{step}");
-        accounts_unlocked(&restored).await;
+        change(&restored, ADA, UserChange::Unlock).await;
     }
     restored.clock.advance(STEP * 3);
     assert!(!takes(&restored, &shown(&phone, 3)).await);
     assert!(takes(&restored, &shown(&phone, 4)).await);
-}
-
-async fn accounts_unlocked(bench: &Bench) {
-    let accounts = &bench.service.accounts;
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
@@ -147,11 +106,9 @@ async fn users_stay_and_a_second_factor_that_was_pending_is_enrolled_anew() {
     for name in [ADA, BOB] {
         tokens_of(&restored, name).await;
     }
-    let ada = tokens_of(&restored, ADA).await;
-    let ada = session(&restored, &ada).await;
+    let ada = signed_in(&restored, ADA).await;
     let code = phone.shows(restored.clock.now());
-    let origin = origin();
-    let activated = asks(&restored).activate_key(&ada, key, &code, &origin);
+    let activated = asks(&restored).activate_key(&ada, key, &code);
     assert!(activated.await.is_err());
     super::activate(&restored, &ada).await;
 }

@@ -4,16 +4,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use keyproof_store::faults::Commits;
 
-use super::{ADDRESS, add, command_line, tokens_of};
+use super::{ADA, ADDRESS, DAY, add, change, set_password, tokens_of};
 use crate::{
     Failure::{self, Refused},
     StorageError,
-    accounts::{AnswerError, Role, UserChange, Whom},
+    accounts::{AnswerError, Role, UserChange},
     audit::Outcome,
-    testing::{Bench, PASSWORD, bench_with, origin, secret},
+    testing::{Bench, PASSWORD, bench_with, origin},
 };
-
-const ADA: &str = "ada@example.org";
 
 /// A minute, plus two for clock differences.
 const AGAIN: Duration = Duration::from_secs(3 * 60);
@@ -71,7 +69,7 @@ async fn each_token_gives_its_successor_until_the_login_is_30_days_old() {
     for _ in 0..30 {
         token = refresh(&bench, &token).await.unwrap();
         assert!(seen.insert(token.clone()));
-        bench.clock.advance(Duration::from_secs(24 * 60 * 60 - 1));
+        bench.clock.advance(DAY - Duration::from_secs(1));
     }
     bench.clock.advance(Duration::from_secs(29));
     token = refresh(&bench, &token).await.unwrap();
@@ -83,19 +81,16 @@ async fn each_token_gives_its_successor_until_the_login_is_30_days_old() {
 #[tokio::test]
 async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_while() {
     let (bench, first) = ada().await;
-    // The change is committed, but the client gets an error.
+    // The change is committed, but the client gets an error. A retry fails as well, as long as it is unknown whether the change is
+    // durable.
     bench.faults.commits(Commits::Lost);
-    let lost = refresh(&bench, &first).await.err();
-    assert!(matches!(
-        lost,
-        Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
-    ));
-    // A retry fails as well, as long as it is unknown whether the change is durable.
-    let lost = refresh(&bench, &first).await.err();
-    assert!(matches!(
-        lost,
-        Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
-    ));
+    for _ in 0..2 {
+        let lost = refresh(&bench, &first).await.err();
+        assert!(matches!(
+            lost,
+            Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
+        ));
+    }
     bench.faults.commits(Commits::Made);
     let second = refresh(&bench, &first).await.unwrap();
     bench.clock.advance(AGAIN - Duration::from_millis(1));
@@ -180,12 +175,8 @@ async fn an_end_that_overtakes_a_rotation_wins() {
 async fn a_suspension_that_overtakes_a_rotation_wins() {
     let (bench, first) = ada().await;
     let slow = refresh(&bench, &first);
-    let accounts = &bench.service.accounts;
     let overtaken = bench.faults.overtake(slow, async {
-        accounts
-            .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-            .await
-            .unwrap();
+        change(&bench, ADA, UserChange::Suspend).await;
     });
     refused(&overtaken.await);
     assert_eq!(told(&bench).await, (0, 0));
@@ -195,11 +186,7 @@ async fn a_suspension_that_overtakes_a_rotation_wins() {
 async fn all_of_a_family_ends_with_the_password() {
     let (bench, first) = ada().await;
     let second = refresh(&bench, &first).await.unwrap();
-    let accounts = &bench.service.accounts;
-    accounts
-        .set_user_password(ADA, secret(PASSWORD), &command_line())
-        .await
-        .unwrap();
+    set_password(&bench, ADA, PASSWORD).await;
     refused(&refresh(&bench, &first).await);
     refused(&refresh(&bench, &second).await);
     assert_eq!(told(&bench).await, (1, 0));

@@ -5,24 +5,20 @@ use keyproof_mfa::{Shown, ShownFactor};
 use serde_json::json;
 
 use super::{
-    ADDRESS, Phone, activate, add, asks, challenge, command_line, enrol, laptop, log_in, pending,
-    session, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, Phone, REVOKED, activate, add, asks, command_line, enrol, log_in,
+    log_in_by_code, password_login, pending, session, signed_in, tokens, tokens_of, with_ada,
 };
 use crate::{
     Action, Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, ApplicationTokenChange, BrowserStep, NewApplicationToken, PasswordLogin,
-        RemoveDeviceError, RemoveKeyError, Role, Session, SessionError, SessionId, Tokens,
-        Undecided, Whose,
+        AnswerError, BrowserStep, RemoveDeviceError, RemoveKeyError, Role, Session, SessionError,
+        SessionId, Tokens, Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, bench_with, origin, secret},
+    testing::{Bench, PASSWORD, bench_with, origin},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 /// The login in an access token's claims.
 async fn said(bench: &Bench, access: &str) -> Login {
@@ -52,11 +48,7 @@ async fn a_session_keeps_its_id_and_what_it_has_shown_over_refreshes() {
         assert_eq!(said(&bench, &alone.access).await.shown, None);
         let (phone, ..) = enrol(&bench, ADA).await;
         let at = bench.clock.now();
-        let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-        let answered = accounts
-            .answer_challenge(&asked, &phone.shows(at), Some(&laptop()), &origin())
-            .await
-            .unwrap();
+        let answered = log_in_by_code(&bench, ADA, &phone).await;
         let login = said(&bench, &answered.access).await;
         let shown = login.shown.unwrap();
         assert_eq!(shown.factor, ShownFactor::Code);
@@ -78,8 +70,7 @@ async fn a_session_keeps_its_id_and_what_it_has_shown_over_refreshes() {
 
 #[tokio::test]
 async fn tokens_of_earlier_releases_have_shown_nothing_and_are_one_session() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given: Tokens = tokens_of(&bench, ADA).await;
     let new = session(&bench, &given).await;
@@ -137,13 +128,7 @@ async fn forget_activation(bench: &Bench, own: &Session) {
 }
 
 async fn by_code(bench: &Bench, phone: &Phone) -> Session {
-    let origin = &origin();
-    let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    let trust = laptop();
-    let code = phone.shows(bench.clock.now());
-    let accounts = &bench.service.accounts;
-    let answered = accounts.answer_challenge(&asked, &code, Some(&trust), origin);
-    let answered = answered.await.unwrap();
+    let answered = log_in_by_code(bench, ADA, phone).await;
     session(bench, &answered).await
 }
 
@@ -156,11 +141,6 @@ async fn by_device(bench: &Bench) -> Session {
 async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
     let accounts = asks(bench);
     let (mine, origin) = (Whose::Mine, &origin());
-    let revoke = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
-    let (new, another) = (NewApplicationToken::default(), secret("another horse"));
     let told = |refusal: Option<String>| refusal.unwrap_or_else(|| "done".to_owned());
     let mut refusals = Vec::new();
     macro_rules! tell {
@@ -183,14 +163,14 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
         direct.add_application_token(&editor.await.unwrap(), Err(body)),
         direct.change_application_token(person, 1, Err(body)),
         direct.change_password(person, Err(body)),
-        accounts.enrol_key(session, secret(PASSWORD), origin),
-        accounts.activate_key(session, key, "123456", origin),
-        accounts.make_recovery_codes(session, secret(PASSWORD), Some("123456"), origin),
-        accounts.remove_device(session, mine, 1, origin),
-        accounts.add_application_token(session, new, origin),
-        accounts.change_application_token(session, 1, &revoke, origin),
-        accounts.remove_key(session, mine, key, origin),
-        accounts.change_password(session, secret(PASSWORD), another, origin),
+        accounts.enrol_key(session, PASSWORD),
+        accounts.activate_key(session, key, "123456"),
+        accounts.make_recovery_codes(session, PASSWORD, Some("123456")),
+        accounts.remove_device(session, mine, 1),
+        accounts.application_token(session),
+        accounts.change_application_token(session, 1, &REVOKED),
+        accounts.remove_key(session, mine, key),
+        accounts.change_password(session, PASSWORD, "another horse"),
     );
     refusals
 }
@@ -207,15 +187,11 @@ fn all(refusals: &[String], undecided: &str) {
 #[tokio::test]
 async fn an_activation_ends_every_access_token_but_its_own() {
     let origin = &origin();
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let old = tokens_of(&bench, ADA).await;
     let before = session(&bench, &old).await;
-    let text = accounts
-        .add_application_token(&before, NewApplicationToken::default(), origin)
-        .await
-        .unwrap();
+    let text = accounts.application_token(&before).await.unwrap();
     let application = accounts
         .application_login(&text, ADDRESS, origin)
         .await
@@ -240,10 +216,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
     holds(&given.access).await.unwrap();
 
     // Ended tokens stay invalid.
-    accounts
-        .remove_key(&own, Whose::Mine, key, origin)
-        .await
-        .unwrap();
+    accounts.remove_key(&own, Whose::Mine, key).await.unwrap();
     assert_eq!(
         holds(&old.access).await,
         Err(Refused(SessionError::Invalid))
@@ -253,19 +226,14 @@ async fn an_activation_ends_every_access_token_but_its_own() {
 
 #[tokio::test]
 async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
-    let origin = &origin();
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
     let device = by_device(&bench).await;
     all(&refusals(&bench, &device, key).await, "FactorNeeded");
     // It may still read.
-    let devices = accounts
-        .devices(&device, Whose::Mine, origin)
-        .await
-        .unwrap();
+    let devices = accounts.devices(&device, Whose::Mine).await.unwrap();
     // The same for a session from before key changes ended sessions.
     forget_activation(&bench, &own).await;
     let old = of_earlier_release(&bench, &own).await;
@@ -274,34 +242,29 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     // Its activation does not count any more either.
     all(&refusals(&bench, &own, key).await, "FactorNeeded");
 
-    let removed = accounts.remove_device(&shown, Whose::Mine, devices[0].id, origin);
+    let removed = accounts.remove_device(&shown, Whose::Mine, devices[0].id);
     removed.await.unwrap();
-    let removed = accounts.remove_key(&shown, Whose::Mine, key, origin);
+    let removed = accounts.remove_key(&shown, Whose::Mine, key);
     removed.await.unwrap();
     // Sessions without a factor gain nothing from the removal, which ends them.
     for session in [&device, &old, &own] {
         all(&refusals(&bench, session, key).await, "Ended");
     }
     // Without a key there is no factor to present.
-    let changed =
-        accounts.change_password(&shown, secret(PASSWORD), secret("another horse"), origin);
+    let changed = accounts.change_password(&shown, PASSWORD, "another horse");
     changed.await.unwrap();
 }
 
 #[tokio::test]
 async fn an_administrator_manages_others_by_a_factor_of_their_own() {
-    let origin = &origin();
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     add(&bench, BOB, Role::Administrator).await;
     let accounts = asks(&bench);
     let (_, ada, key) = enrol(&bench, ADA).await;
     let hers = Whose::Of(ada.owner.user);
-    let without = tokens_of(&bench, BOB).await;
-    let without = session(&bench, &without).await;
+    let without = signed_in(&bench, BOB).await;
     let (_, bob, his) = enrol(&bench, BOB).await;
-    let remove =
-        async |session: &Session| accounts.remove_key(session, hers, key, origin).await.err();
+    let remove = async |session: &Session| accounts.remove_key(session, hers, key).await.err();
     assert_eq!(
         remove(&without).await,
         Some(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
@@ -311,7 +274,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
         remove(&bob).await,
         Some(Refused(RemoveKeyError::Undecided(Undecided::FactorNeeded)))
     );
-    let device = accounts.remove_device(&bob, hers, 1, origin).await;
+    let device = accounts.remove_device(&bob, hers, 1).await;
     assert_eq!(
         device,
         Err(Refused(RemoveDeviceError::Undecided(
@@ -322,19 +285,17 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     accounts.remove_user(BOB, &command_line()).await.unwrap();
     add(&bench, BOB, Role::Administrator).await;
     assert_ne!(his, 0);
-    let bob = tokens_of(&bench, BOB).await;
-    assert_eq!(remove(&session(&bench, &bob).await).await, None);
+    let bob = signed_in(&bench, BOB).await;
+    assert_eq!(remove(&bob).await, None);
 }
 
 #[tokio::test]
 async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
-    let origin = &origin();
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
-    let removed = accounts.remove_key(&own, Whose::Mine, key, origin);
+    let removed = accounts.remove_key(&own, Whose::Mine, key);
     removed.await.unwrap();
     let (_, next) = activate(&bench, &own).await;
     all(&refusals(&bench, &shown, next).await, "Ended");
@@ -345,10 +306,8 @@ async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
 
 #[tokio::test]
 async fn an_activation_that_overtakes_a_decision_wins() {
-    let origin = &origin();
     for doing in ["password", "application token", "another's key"] {
-        let bench = bench().await;
-        add(&bench, ADA, Role::User).await;
+        let bench = with_ada().await;
         add(&bench, BOB, Role::Administrator).await;
         let accounts = asks(&bench);
         let (_, ada, hers) = enrol(&bench, ADA).await;
@@ -359,24 +318,22 @@ async fn an_activation_that_overtakes_a_decision_wins() {
         let doing_it = async {
             match doing {
                 "password" => {
-                    let (old_one, new_one) = (secret(PASSWORD), secret("another horse"));
-                    let changed = accounts.change_password(&old, old_one, new_one, origin);
+                    let changed = accounts.change_password(&old, PASSWORD, "another horse");
                     format!("{:?}", changed.await.unwrap_err())
                 }
                 "application token" => {
-                    let new = NewApplicationToken::default();
-                    let added = accounts.add_application_token(&old, new, origin);
+                    let added = accounts.application_token(&old);
                     format!("{:?}", added.await.unwrap_err())
                 }
                 _ => {
                     let whose = Whose::Of(ada.owner.user);
-                    let removed = accounts.remove_key(&old, whose, hers, origin);
+                    let removed = accounts.remove_key(&old, whose, hers);
                     format!("{:?}", removed.await.unwrap_err())
                 }
             }
         };
         let activating = async {
-            let activated = accounts.activate_key(&own, key, &code, origin);
+            let activated = accounts.activate_key(&own, key, &code);
             activated.await.unwrap();
         };
         let refusal = bench.faults.overtake(doing_it, activating).await;
@@ -388,8 +345,7 @@ async fn an_activation_that_overtakes_a_decision_wins() {
 #[tokio::test]
 async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let origin = &origin();
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let own = session(&bench, &given).await;
@@ -397,11 +353,7 @@ async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let holds = async || accounts.session(Some(&given.access), ADDRESS).await.is_ok();
     assert!(holds().await);
 
-    let login = PasswordLogin {
-        name: ADA.to_owned(),
-        password: secret(PASSWORD),
-        fingerprint: None,
-    };
+    let login = password_login(ADA, PASSWORD, None);
     let signed_in = accounts.sign_in(login, None, origin).await.unwrap();
     let BrowserStep::Challenged(token) = signed_in else {
         panic!("no code is asked for");

@@ -4,15 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
-use keyproof_store::{Key, Prefix, Record, Timestamp};
+use keyproof_store::{Key, Prefix, Record, Stored};
 
-use super::{ADDRESS, add, asks, challenge, enrol, log_in, signed_in, tokens_of};
+use super::{
+    ADA, ADDRESS, DAY, add, answer_challenge, asks, challenge, enrol, log_in, signed_in, tokens_of,
+    with_ada,
+};
 use crate::{
     Clock,
     Failure::Refused,
     Service, Settings,
     accounts::{
-        AnswerError, ApplicationLoginError, NewApplicationToken, Role,
+        AnswerError, ApplicationLoginError, Role,
         records::{
             ApplicationTokenText, ChallengeRecord, RefreshFamily, RefreshToken, Spent,
             refresh_token_key,
@@ -21,8 +24,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, bench_with, origin},
 };
-
-const ADA: &str = "ada@example.org";
 
 async fn rotating(bench: &Bench) -> Arc<Service> {
     let rotate = |settings: &mut Settings| settings.accounts.rotate_refresh_tokens = true;
@@ -38,21 +39,15 @@ async fn keys<R: Record>(bench: &Bench) -> Vec<Key> {
 
 #[tokio::test]
 async fn challenges_of_an_earlier_release_are_answered_and_end() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
-    let accounts = &bench.service.accounts;
     let old = async || {
         let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
         bench.token_of_before::<ChallengeRecord>("_", &asked).await
     };
     let asked = old().await;
     let code = phone.shows(bench.clock.now());
-    let answer = async |code| {
-        accounts
-            .answer_challenge(&asked, code, None, &origin())
-            .await
-    };
+    let answer = async |code| answer_challenge(&bench, &asked, code, None).await;
     assert!(answer(&code).await.is_ok());
     assert_eq!(
         answer(&code).await.err(),
@@ -69,8 +64,7 @@ async fn challenges_of_an_earlier_release_are_answered_and_end() {
 
 #[tokio::test]
 async fn refresh_tokens_of_an_earlier_release_are_good_until_they_end() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let old = bench
@@ -78,9 +72,7 @@ async fn refresh_tokens_of_an_earlier_release_are_good_until_they_end() {
         .await;
     let moved = accounts.refresh(&given.refresh, &origin()).await;
     assert_eq!(moved.err(), Some(Refused(AnswerError::Refused)));
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     assert!(accounts.refresh(&old, &origin()).await.is_ok());
     bench.clock.advance(Duration::from_secs(1));
     let over = accounts.refresh(&old, &origin()).await;
@@ -93,56 +85,40 @@ async fn application_tokens_of_an_earlier_release_are_good() {
     add(&bench, ADA, Role::Administrator).await;
     let accounts = asks(&bench);
     let ada = signed_in(&bench, ADA).await;
-    let new = NewApplicationToken::default();
-    let text = accounts.add_application_token(&ada, new, &origin()).await;
+    let text = accounts.application_token(&ada).await;
     let text = text.unwrap();
+    let log_in = async |text: &str| accounts.application_login(text, ADDRESS, &origin()).await;
     for other in Bench::at_other_times(&text) {
-        let refused = accounts.application_login(&other, ADDRESS, &origin()).await;
         assert_eq!(
-            refused.err(),
+            log_in(&other).await.err(),
             Some(Refused(ApplicationLoginError::Refused)),
             "{other}"
         );
     }
-    assert!(
-        accounts
-            .application_login(&text, ADDRESS, &origin())
-            .await
-            .is_ok()
-    );
+    assert!(log_in(&text).await.is_ok());
     let old = bench
         .token_of_before::<ApplicationTokenText>("_", &text)
         .await;
-    assert!(
-        accounts
-            .application_login(&old, ADDRESS, &origin())
-            .await
-            .is_ok()
-    );
+    assert!(log_in(&old).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_token_whose_time_was_altered_is_unknown() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let accounts = &bench.service.accounts;
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
     for other in Bench::at_other_times(&asked) {
-        let refused = accounts
-            .answer_challenge(&other, &code, None, &origin())
-            .await;
+        let refused = answer_challenge(&bench, &other, &code, None).await;
         assert_eq!(
             refused.err(),
             Some(Refused(AnswerError::Refused)),
             "{other}"
         );
     }
-    let given = accounts
-        .answer_challenge(&asked, &code, None, &origin())
-        .await
-        .unwrap();
+    let given = answer_challenge(&bench, &asked, &code, None).await;
+    let given = given.unwrap();
     for other in Bench::at_other_times(&given.refresh) {
         let refused = accounts.refresh(&other, &origin()).await;
         assert_eq!(
@@ -173,10 +149,8 @@ async fn what_logins_leave_is_kept_in_order_of_time() {
         let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
         added(&mut challenges, keys::<ChallengeRecord>(&bench).await, 1).await;
         let code = phone.shows(bench.clock.now());
-        let given = accounts
-            .answer_challenge(&asked, &code, None, &origin())
-            .await
-            .unwrap();
+        let given = answer_challenge(&bench, &asked, &code, None).await;
+        let given = given.unwrap();
         challenges = keys::<ChallengeRecord>(&bench).await;
         added(&mut refreshes, keys::<RefreshToken>(&bench).await, 1).await;
         bench.clock.advance(Duration::from_millis(1));
@@ -204,25 +178,23 @@ async fn first_of_before(bench: &Bench) -> (String, Key) {
     (old, place)
 }
 
+async fn kept(bench: &Bench, place: &Key) -> Stored<RefreshToken> {
+    let stored = bench.store.get(place, bench.clock.now()).await;
+    stored.unwrap().unwrap()
+}
+
 async fn change(bench: &Bench, place: &Key, change: impl FnOnce(&mut RefreshToken)) {
-    let now = bench.clock.now();
-    let stored = bench
-        .store
-        .get::<RefreshToken>(place, now)
-        .await
-        .unwrap()
-        .unwrap();
+    let stored = kept(bench, place).await;
     let mut next = stored.record;
     change(&mut next);
-    let mut batch = bench.store.batch(now);
+    let mut batch = bench.store.batch(bench.clock.now());
     batch.replace(place, stored.version, &next, stored.expires_at);
     bench.store.commit(batch).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_login_of_before_is_one_session_when_its_token_is_spent() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (first, _) = first_of_before(&bench).await;
     let accounts = &bench.service.accounts;
     let sid = async |access: &str| accounts.session(Some(access), ADDRESS).await.unwrap().sid();
@@ -249,26 +221,17 @@ async fn a_login_of_before_is_one_session_when_its_token_is_spent() {
 
 #[tokio::test]
 async fn a_token_that_an_earlier_release_spent_gives_its_successor_for_the_rest_of_the_minute() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (first, place) = first_of_before(&bench).await;
-    let now = bench.clock.now();
-    let (owner, next, next_place, family) = spent_before(&bench, &first, &place, now).await;
+    let (next, next_place, family) = spent_before(&bench, &first, &place).await;
     let service = rotating(&bench).await;
     let again = service.accounts.refresh(&first, &origin()).await.unwrap();
     assert_eq!(again.refresh.as_deref(), Some(&next));
     let third = service.accounts.refresh(&next, &origin()).await.unwrap();
     let third = third.refresh.unwrap();
     assert_eq!(third.len(), 52);
-    assert!(
-        bench
-            .store
-            .get::<RefreshToken>(&next_place, now)
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert_eq!(keys::<RefreshFamily>(&bench).await, [family], "{owner}");
+    kept(&bench, &next_place).await;
+    assert_eq!(keys::<RefreshFamily>(&bench).await, [family]);
     // A copy revokes them all, whichever release issued them.
     let copied = service.accounts.refresh(&first, &origin()).await;
     assert_eq!(copied.err(), Some(Refused(AnswerError::Refused)));
@@ -276,13 +239,9 @@ async fn a_token_that_an_earlier_release_spent_gives_its_successor_for_the_rest_
     assert_eq!(ended.err(), Some(Refused(AnswerError::Refused)));
 }
 
-/// Uses up a first token as an earlier release did. Returns its user, its successor, and the keys of successor and family.
-async fn spent_before(
-    bench: &Bench,
-    first: &str,
-    place: &Key,
-    now: Timestamp,
-) -> (u32, String, Key, Key) {
+/// Uses up a first token as an earlier release did. Returns its successor, and the keys of successor and family.
+async fn spent_before(bench: &Bench, first: &str, place: &Key) -> (String, Key, Key) {
+    let now = bench.clock.now();
     let first = Token::parse(first).unwrap();
     let spent: Spent = serde_json::from_value(serde_json::json!({
         "at": now,
@@ -290,12 +249,7 @@ async fn spent_before(
     }))
     .unwrap();
     let next = successor_of(&first, &spent);
-    let stored = bench
-        .store
-        .get::<RefreshToken>(place, now)
-        .await
-        .unwrap()
-        .unwrap();
+    let stored = kept(bench, place).await;
     let owner = stored.record.owner;
     let digest = first.digest().to_string();
     let record = RefreshToken {
@@ -310,5 +264,5 @@ async fn spent_before(
     batch.insert(&next_place, &record, stored.expires_at);
     batch.insert(&family, &RefreshFamily {}, stored.expires_at);
     bench.store.commit(batch).await.unwrap();
-    (owner.user, next.text().to_string(), next_place, family)
+    (next.text().to_string(), next_place, family)
 }

@@ -7,8 +7,9 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADDRESS, LOCK, STEP, activate, add, asks, challenge, command_line, enrol, laptop, log_in,
-    session, signed_in, tokens, tokens_of,
+    ADA, ADDRESS, BOB, DAY, LOCK, REVOKED, STEP, activate, add, answer_challenge, asks, challenge,
+    change, command_line, enrol, laptop, log_in, password_login, pending, session, set_password,
+    signed_in, tokens, tokens_of, with_ada,
 };
 use crate::{
     Action, Clock,
@@ -17,24 +18,19 @@ use crate::{
     accounts::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AddApplicationTokenError, AnswerError,
         ApplicationLoginError, ApplicationTokenChange, ChangePasswordError, EnrolKeyError,
-        LoginError, NewApplicationToken, NotPermitted, PasswordLogin, RemoveKeyError, Revocation,
-        Role, Session, SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whom,
-        Whose,
+        LoginError, NewApplicationToken, NotPermitted, RemoveKeyError, Revocation, Role, Session,
+        SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whose,
         password::canonical,
         records::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
         },
     },
-    testing::{Bench, PASSWORD, bench, origin, secret},
+    testing::{Bench, PASSWORD, START, bench, origin, secret},
 };
-
-const ADA: &str = "ada@example.org";
-const BOB: &str = "bob@example.org";
 
 #[tokio::test]
 async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let holds = async || accounts.session(Some(&given.access), ADDRESS).await;
@@ -46,10 +42,7 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
     assert!(fresh.refresh.is_none());
     let fresh = fresh.access;
     assert!(accounts.session(Some(&fresh), ADDRESS).await.is_ok());
-    accounts
-        .set_user_password(ADA, secret("another horse"), &command_line())
-        .await
-        .unwrap();
+    set_password(&bench, ADA, "another horse").await;
     assert_eq!(
         accounts.session(Some(&fresh), ADDRESS).await.err(),
         Some(Refused(SessionError::Invalid))
@@ -67,76 +60,48 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
 
 #[tokio::test]
 async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let before = tokens_of(&bench, ADA).await;
     let (phone, own, key) = enrol(&bench, ADA).await;
-    let refused = |answer: Result<_, Failure<AnswerError>>| {
-        answer.err() == Some(Refused(AnswerError::Refused))
+    let refused = async |token: &str| {
+        let refused = accounts.refresh(token, &origin()).await.err();
+        refused == Some(Refused(AnswerError::Refused))
     };
-    assert!(
-        refused(accounts.refresh(&before.refresh, &origin()).await),
-        "a key came"
-    );
+    assert!(refused(&before.refresh).await, "a key came");
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
-    let with = accounts
-        .answer_challenge(&asked, &code, None, &origin())
-        .await
-        .unwrap();
+    let with = answer_challenge(&bench, &asked, &code, None).await;
+    let with = with.unwrap();
     assert!(accounts.refresh(&with.refresh, &origin()).await.is_ok());
-    accounts
-        .remove_key(&own, Whose::Mine, key, &origin())
-        .await
-        .unwrap();
+    accounts.remove_key(&own, Whose::Mine, key).await.unwrap();
+    assert!(refused(&with.refresh).await, "the key went");
     assert!(
-        refused(accounts.refresh(&with.refresh, &origin()).await),
-        "the key went"
-    );
-    assert!(
-        refused(accounts.refresh(&before.refresh, &origin()).await),
+        refused(&before.refresh).await,
         "the key went, and what had ended with its coming is back"
     );
     let last = tokens_of(&bench, ADA).await;
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     assert!(accounts.refresh(&last.refresh, &origin()).await.is_ok());
     bench.clock.advance(Duration::from_secs(1));
-    assert!(
-        refused(accounts.refresh(&last.refresh, &origin()).await),
-        "its time is over"
-    );
+    assert!(refused(&last.refresh).await, "its time is over");
 }
 
 #[tokio::test]
 async fn a_trusted_device_skips_the_code_until_the_password_changes() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, own, _) = enrol(&bench, ADA).await;
     let accounts = asks(&bench);
     let asked = challenge(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
     let code = phone.shows(bench.clock.now());
-    accounts
-        .answer_challenge(&asked, &code, Some(&laptop()), &origin())
-        .await
-        .unwrap();
+    let answered = answer_challenge(&bench, &asked, &code, Some(&laptop())).await;
+    answered.unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
     challenge(log_in(&bench, ADA, PASSWORD, Some("phone")).await);
-    let devices = accounts
-        .devices(&own, Whose::Mine, &origin())
-        .await
-        .unwrap();
+    let devices = accounts.devices(&own, Whose::Mine).await.unwrap();
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].browser.as_deref(), Some("Firefox"));
-    let asked_by = origin();
-    let wrong = accounts.change_password(
-        &own,
-        secret("wrong horse"),
-        secret("another horse"),
-        &asked_by,
-    );
+    let wrong = accounts.change_password(&own, "wrong horse", "another horse");
     assert_eq!(
         wrong.await,
         Err(Refused(ChangePasswordError::Unproven(
@@ -144,7 +109,7 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
         )))
     );
     accounts
-        .change_password(&own, secret(PASSWORD), secret("another horse"), &origin())
+        .change_password(&own, PASSWORD, "another horse")
         .await
         .unwrap();
     challenge(log_in(&bench, ADA, "another horse", Some("laptop")).await);
@@ -160,11 +125,10 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
 
 #[tokio::test]
 async fn a_key_is_replaced_while_pending_and_not_while_active() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
-    let enrol_again = async |password| accounts.enrol_key(&own, secret(password), &origin()).await;
+    let enrol_again = async |password| accounts.enrol_key(&own, password).await;
     let first = enrol_again(PASSWORD).await.unwrap();
     let second = enrol_again(PASSWORD).await.unwrap();
     assert_ne!(*first.secret, *second.secret);
@@ -182,19 +146,14 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
 
 #[tokio::test]
 async fn a_key_is_only_reached_by_its_number() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
-    let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
-    let enrolled = enrolled.unwrap();
-    let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
-    let phone = Totp::new(&shared, Algorithm::Sha1, Digits::SIX);
-    let code = phone.code(bench.clock.now().as_secs()).to_string();
-    let id = enrolled.key.id;
+    let (phone, id) = pending(&bench, &own).await;
+    let code = phone.shows(bench.clock.now());
     let other = id ^ 1;
-    let activate = async |id| accounts.activate_key(&own, id, &code, &origin()).await;
-    let remove = async |id| accounts.remove_key(&own, Whose::Mine, id, &origin()).await;
+    let activate = async |id| accounts.activate_key(&own, id, &code).await;
+    let remove = async |id| accounts.remove_key(&own, Whose::Mine, id).await;
     assert_eq!(
         activate(other).await,
         Err(Refused(ActivateKeyError::Unknown))
@@ -208,14 +167,10 @@ async fn a_key_is_only_reached_by_its_number() {
 
 #[tokio::test]
 async fn an_application_has_neither_password_nor_key() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
-    let text = accounts
-        .add_application_token(&own, NewApplicationToken::default(), &origin())
-        .await
-        .unwrap();
+    let text = accounts.application_token(&own).await.unwrap();
     let access = accounts
         .application_login(&text, ADDRESS, &origin())
         .await
@@ -256,8 +211,7 @@ async fn an_application_has_neither_password_nor_key() {
 
 #[tokio::test]
 async fn only_administrators_remove_others_keys() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     add(&bench, BOB, Role::Administrator).await;
     let (_, ada, key) = enrol(&bench, ADA).await;
     let bob = signed_in(&bench, BOB).await;
@@ -272,31 +226,27 @@ async fn only_administrators_remove_others_keys() {
         .await;
     assert_eq!(ada.err(), Some(NotPermitted));
     let hers = Whose::Of(number(ADA));
+    assert_eq!(accounts.remove_key(&bob, hers, key).await, Ok(()));
     assert_eq!(
-        accounts.remove_key(&bob, hers, key, &origin()).await,
-        Ok(())
-    );
-    assert_eq!(
-        accounts.remove_key(&bob, hers, key, &origin()).await,
+        accounts.remove_key(&bob, hers, key).await,
         Err(Refused(RemoveKeyError::Unknown))
     );
     tokens_of(&bench, ADA).await;
-    let events = bench
-        .service
-        .audit
-        .events(crate::testing::START, None)
-        .await
-        .unwrap();
-    assert!(events.iter().any(|(_, event)| {
-        let detail = event.detail.as_deref().unwrap_or_default();
-        detail.starts_with(&format!("KeyRemoved {{ key: {key}, "))
-    }));
+    let removed = format!("KeyRemoved {{ key: {key}, ");
+    let details = details(&bench).await;
+    assert!(details.iter().any(|detail| detail.starts_with(&removed)));
+}
+
+/// The details of all audit events.
+async fn details(bench: &Bench) -> Vec<String> {
+    let events = bench.service.audit.events(START, None).await.unwrap();
+    let details = events.into_iter().filter_map(|(_, event)| event.detail);
+    details.collect()
 }
 
 #[tokio::test]
 async fn application_tokens_hold_for_their_addresses_until_revoked() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let new = NewApplicationToken {
@@ -304,10 +254,7 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         valid_until: Some(bench.clock.now().saturating_add(Duration::from_secs(60))),
         network: Some("127.0.0.0/8".parse().unwrap()),
     };
-    let text = accounts
-        .add_application_token(&own, new, &origin())
-        .await
-        .unwrap();
+    let text = accounts.add_application_token(&own, new).await.unwrap();
     let log_in_from = async |address: &str| {
         let address = address.parse().unwrap();
         accounts.application_login(&text, address, &origin()).await
@@ -326,35 +273,21 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         .await;
     assert_eq!(elsewhere.err(), Some(Refused(SessionError::Invalid)));
     let listed = accounts.application_tokens(&own).await.unwrap();
-    let change = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
     accounts
-        .change_application_token(&own, listed[0].id, &change, &origin())
+        .change_application_token(&own, listed[0].id, &REVOKED)
         .await
         .unwrap();
     assert!(accounts.session(Some(&access), ADDRESS).await.is_err());
     assert!(log_in_from("127.0.0.1").await.is_err());
-    let events = bench
-        .service
-        .audit
-        .events(crate::testing::START, None)
-        .await
-        .unwrap();
-    assert!(events.iter().any(|(_, event)| {
-        let detail = event.detail.as_deref().unwrap_or_default();
-        detail == "ApplicationRefused { why: Revoked }"
-    }));
+    let mut details = details(&bench).await.into_iter();
+    assert!(details.any(|detail| detail == "ApplicationRefused { why: Revoked }"));
 }
 
 /// Ended tokens stay listed for a month. Then they are deleted with their texts, so that no text leads to a later token with the
 /// same number.
 #[tokio::test]
 async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = async || signed_in(&bench, ADA).await;
     let kept = async || {
@@ -377,18 +310,14 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
     let in_a_day = bench.clock.now().saturating_add(DAY);
     for end in [None, None, None, Some(in_a_day)] {
         accounts
-            .add_application_token(&ada, new(end), &origin())
+            .add_application_token(&ada, new(end))
             .await
             .unwrap();
         bench.clock.advance(Duration::from_secs(1));
     }
     let listed = accounts.application_tokens(&ada).await.unwrap();
-    let revoked = ApplicationTokenChange {
-        is_revoked: Some(true),
-        ..Default::default()
-    };
     accounts
-        .change_application_token(&ada, listed[0].id, &revoked, &origin())
+        .change_application_token(&ada, listed[0].id, &REVOKED)
         .await
         .unwrap();
     bench
@@ -404,7 +333,7 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
     };
     for token in &listed {
         accounts
-            .change_application_token(&ada, token.id, &described, &origin())
+            .change_application_token(&ada, token.id, &described)
             .await
             .unwrap();
     }
@@ -428,10 +357,7 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
     let accounts = asks(&bench);
     let ada = signed_in(&bench, ADA).await;
     let bob = signed_in(&bench, BOB).await;
-    let add = async |who: &Session| {
-        let new = NewApplicationToken::default();
-        accounts.add_application_token(who, new, &origin()).await
-    };
+    let add = async |who: &Session| accounts.application_token(who).await;
     add(&ada).await.unwrap();
     let all = Prefix::collection("application_token");
     let now = bench.clock.now();
@@ -465,14 +391,12 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
 
 #[tokio::test]
 async fn an_application_token_is_revoked_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let command = &command_line();
     for _ in 0..2 {
-        let new = NewApplicationToken::default();
-        let added = accounts.add_application_token(&own, new, &origin()).await;
+        let added = accounts.application_token(&own).await;
         added.unwrap();
     }
     let ids = accounts.application_tokens_of(ADA).await.unwrap();
@@ -482,10 +406,7 @@ async fn an_application_token_is_revoked_once() {
     };
     assert_eq!(revoke(0).await, Ok(Revocation::Now));
     // The other token ends with the user's suspension.
-    accounts
-        .change_user(Whom::Named(command, ADA), UserChange::Suspend)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Suspend).await;
     let before = bench.actions().await;
     for number in [0, 1, 0] {
         assert_eq!(revoke(number).await, Ok(Revocation::Before));
@@ -498,14 +419,10 @@ async fn an_application_token_is_revoked_once() {
 
 #[tokio::test]
 async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
-    let text = accounts
-        .add_application_token(&own, NewApplicationToken::default(), &origin())
-        .await
-        .unwrap();
+    let text = accounts.application_token(&own).await.unwrap();
     let log_in = async || accounts.application_login(&text, ADDRESS, &origin()).await;
     let access = log_in().await.unwrap();
     let holds = async || accounts.session(Some(&access), ADDRESS).await.is_ok();
@@ -540,35 +457,19 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
 
 #[tokio::test]
 async fn the_suspended_and_removed_look_like_nobody() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
-        .await
-        .unwrap();
-    assert!(
-        accounts
-            .session(Some(&given.access), ADDRESS)
-            .await
-            .is_err()
-    );
+    let holds = async || accounts.session(Some(&given.access), ADDRESS).await.is_ok();
+    change(&bench, ADA, UserChange::Suspend).await;
+    assert!(!holds().await);
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Refused(LoginError::Refused))
     );
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Activate)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Activate).await;
     tokens_of(&bench, ADA).await;
-    assert!(
-        accounts
-            .session(Some(&given.access), ADDRESS)
-            .await
-            .is_err()
-    );
+    assert!(!holds().await);
     for _ in 0..3 {
         let _ = log_in(&bench, ADA, "wrong horse", None).await;
     }
@@ -576,10 +477,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Refused(LoginError::Locked { wait: LOCK }))
     );
-    accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
-        .await
-        .unwrap();
+    change(&bench, ADA, UserChange::Unlock).await;
     tokens_of(&bench, ADA).await;
     accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert_eq!(
@@ -587,27 +485,17 @@ async fn the_suspended_and_removed_look_like_nobody() {
         Some(Refused(LoginError::Refused))
     );
     add(&bench, ADA, Role::User).await;
-    assert!(
-        accounts
-            .session(Some(&given.access), ADDRESS)
-            .await
-            .is_err()
-    );
+    assert!(!holds().await);
 }
 
 #[tokio::test]
 async fn a_challenge_is_answered_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let accounts = &bench.service.accounts;
     let answer = async || {
         let code = phone.shows(bench.clock.now());
-        let answered = accounts
-            .answer_challenge(&token, &code, None, &origin())
-            .await;
-        answered.err()
+        answer_challenge(&bench, &token, &code, None).await.err()
     };
     assert_eq!(answer().await, None);
     bench.clock.advance(STEP);
@@ -616,8 +504,7 @@ async fn a_challenge_is_answered_once() {
 
 #[tokio::test]
 async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let given = tokens_of(&bench, ADA).await;
     let own = session(&bench, &given).await;
@@ -655,31 +542,25 @@ async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
 
 #[tokio::test]
 async fn nothing_secret_is_stored_in_the_clear() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = signed_in(&bench, ADA).await;
-    let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
+    let enrolled = accounts.enrol_key(&own, PASSWORD).await;
     let enrolled = enrolled.unwrap();
     let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
     let code = Totp::new(&shared, Algorithm::Sha1, Digits::SIX).code(bench.clock.now().as_secs());
     accounts
-        .activate_key(&own, enrolled.key.id, &code.to_string(), &origin())
+        .activate_key(&own, enrolled.key.id, &code.to_string())
         .await
         .unwrap();
     let recovery = accounts
-        .make_recovery_codes(&own, secret(PASSWORD), None, &origin())
+        .make_recovery_codes(&own, PASSWORD, None)
         .await
         .unwrap();
-    let application = accounts
-        .add_application_token(&own, NewApplicationToken::default(), &origin())
-        .await
-        .unwrap();
+    let application = accounts.application_token(&own).await.unwrap();
     let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let given = accounts
-        .answer_challenge(&asked, &recovery[0], Some(&laptop()), &origin())
-        .await
-        .unwrap();
+    let given = answer_challenge(&bench, &asked, &recovery[0], Some(&laptop())).await;
+    let given = given.unwrap();
     let open = challenge(log_in(&bench, ADA, PASSWORD, None).await);
 
     let bytes = data_encoding::BASE32
@@ -740,15 +621,11 @@ async fn nothing_secret_is_stored_in_the_clear() {
 
 #[tokio::test]
 async fn nobody_costs_what_somebody_costs() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     add(&bench, BOB, Role::User).await;
     enrol(&bench, ADA).await;
     let accounts = &bench.service.accounts;
-    accounts
-        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
-        .await
-        .unwrap();
+    change(&bench, BOB, UserChange::Suspend).await;
     let cost = async |name: &str, fingerprint| {
         let (asked, _) = (accounts.hashing.asked(), bench.faults.steps());
         let refused = log_in(&bench, name, "wrong horse", fingerprint).await;
@@ -780,14 +657,11 @@ async fn nobody_costs_what_somebody_costs() {
 
 #[tokio::test]
 async fn signing_keys_change_and_the_one_before_stays_published() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let first = accounts.public_keys().await.unwrap();
     assert_eq!(first.len(), 1);
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     let old = tokens_of(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(1));
     tokens_of(&bench, ADA).await;
@@ -806,8 +680,7 @@ fn signed_by(token: &str) -> String {
 
 #[tokio::test]
 async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let other = bench.another(|_| {}).await;
     let accounts = &bench.service.accounts;
     let before = tokens_of(&bench, ADA).await.access;
@@ -842,19 +715,14 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
 
 #[tokio::test]
 async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let other = bench.another(|_| {}).await;
     let accounts = &bench.service.accounts;
     let refused = |asked: Result<_, _>| asked.err() == Some(Refused(SessionError::Invalid));
     let token = tokens_of(&bench, ADA).await.access;
     // The other server signs with the same key.
     let at_the_other = async || {
-        let login = PasswordLogin {
-            name: ADA.to_owned(),
-            password: secret(PASSWORD),
-            fingerprint: None,
-        };
+        let login = password_login(ADA, PASSWORD, None);
         signed_by(&tokens(other.accounts.login(login, &origin()).await).access)
     };
     assert_eq!(at_the_other().await, signed_by(&token));
@@ -918,9 +786,7 @@ async fn a_signing_key_that_is_too_old_is_replaced_by_the_upkeep() {
     let accounts = &bench.service.accounts;
     assert_eq!(accounts.renew_signing_key().await, Ok(0), "nobody logs in");
     let first = accounts.public_keys().await.unwrap();
-    bench
-        .clock
-        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
     assert_eq!(accounts.renew_signing_key().await, Ok(0));
     bench.clock.advance(Duration::from_secs(1));
     bench.service.clean_up_once().await;
@@ -942,8 +808,7 @@ async fn remove_signing_keys(bench: &Bench) {
 
 #[tokio::test]
 async fn a_signing_key_that_is_gone_has_another_in_its_place() {
-    let bench = bench().await;
-    add(&bench, ADA, Role::User).await;
+    let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let first = tokens_of(&bench, ADA).await.access;
     remove_signing_keys(&bench).await;
@@ -966,8 +831,7 @@ async fn a_signing_key_that_is_gone_has_another_in_its_place() {
 async fn a_signing_key_of_a_time_to_come_signs_no_longer_than_clocks_differ() {
     let hour = Duration::from_secs(60 * 60);
     for (ahead, made) in [(hour, 0), (hour * (365 * 24), 1)] {
-        let bench = bench().await;
-        add(&bench, ADA, Role::User).await;
+        let bench = with_ada().await;
         let other = bench.another_ahead(ahead).await;
         let of_theirs = other.accounts.public_keys().await.unwrap();
         let accounts = &bench.service.accounts;
@@ -1013,7 +877,7 @@ async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
     assert_eq!(keys.len(), 1);
 
     // Another server, whose clock is ahead, has created the next key.
-    let ahead = Duration::from_secs(30 * 24 * 60 * 60);
+    let ahead = DAY * 30;
     let other = bench.another_ahead(ahead).await;
     bench.faults.commits(Commits::Lost);
     assert!(unknown(other.accounts.public_keys().await.err()));

@@ -5,7 +5,7 @@ use crate::{
     Action, Clock,
     audit::{
         Deed, Outcome,
-        tests::{counted, done},
+        tests::{all_of, counted, done},
     },
     testing::{Bench, READER, START, bench, console, origin},
 };
@@ -30,20 +30,9 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
         target: Some("organisation/1/user/7".to_owned()),
         ..Search::default()
     };
-    let (mut told, mut before, mut pages) = (Vec::new(), None, 0);
-    loop {
-        let found = audit
-            .search(&READER, &search, before, START, 20)
-            .await
-            .unwrap();
-        assert!(found.events.len() <= 20);
-        told.extend(found.events.into_iter().map(|event| event.detail.unwrap()));
-        pages += 1;
-        before = found.before;
-        if before.is_none() {
-            break;
-        }
-    }
+    let (told, pages) = all_of(&bench, &search, 20).await;
+    let told = told.into_iter().map(|event| event.detail.unwrap());
+    let told: Vec<_> = told.collect();
     let all = (0..130).rev().filter(|n| n % 2 == 0).map(|n| n.to_string());
     let all: Vec<_> = all.collect();
     assert_eq!(told, all);
@@ -77,24 +66,6 @@ fn event(at: Timestamp, who: &str, target: &str) -> Event {
         "at": at, "action": "x.y", "target": target, "outcome": "done", "who": who,
     });
     serde_json::from_value(json).unwrap()
-}
-
-/// All events found, and the number of pages.
-async fn all_of(bench: &Bench, search: &Search, most: usize) -> (Vec<Event>, usize) {
-    let (mut all, mut before, mut pages) = (Vec::new(), None, 0);
-    loop {
-        let audit = &bench.service.audit;
-        let found = audit.search(&READER, search, before.clone(), START, most);
-        let found = found.await.unwrap();
-        assert!(found.events.len() <= most);
-        all.extend(found.events);
-        pages += 1;
-        assert!(found.before.is_none() || found.before != before, "it moves");
-        before = found.before;
-        if before.is_none() {
-            return (all, pages);
-        }
-    }
 }
 
 #[tokio::test]
