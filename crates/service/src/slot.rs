@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp};
 
-use crate::{StorageError, audit::Warrant, storage::put};
+use crate::{StorageError, audit::Warrant};
 
 /// A record's key and the record that was read there, if any.
 pub(crate) struct Slot<R> {
@@ -103,6 +103,10 @@ impl<R: Record + PartialEq> Slot<R> {
     /// Adds the next state to the batch: a changed record is written over the version that was read, an unchanged one is required
     /// to still have that version.
     pub(crate) fn put(&self, batch: &mut Batch, next: Option<R>, expires_at: Option<Timestamp>) {
-        put(batch, &self.place, self.stored.as_ref(), next, expires_at);
+        match next {
+            None => self.remove(batch),
+            Some(next) if self.record() == Some(&next) => self.require(batch),
+            Some(next) => self.replace(batch, &next, expires_at),
+        }
     }
 }

@@ -297,16 +297,13 @@ mod tests {
         testing::{Bench, bench, bench_with, cheap_hashing, keeper, origin, secret},
     };
     use keyproof_otp::pos::PosAlgorithm;
-    use keyproof_store::{Key, Prefix, Record, Timestamp, faults::Commits};
+    use keyproof_store::{Key, Prefix, Timestamp, faults::Commits};
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Leavings;
 
-    impl Record for Leavings {
-        const TYPE: &'static str = "leavings";
-        const VERSION: u32 = 1;
-    }
+    record!(Leavings, "leavings");
 
     /// Adds `count` records and lets them expire.
     async fn leave(bench: &Bench, count: u32) {
