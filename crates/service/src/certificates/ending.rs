@@ -1,6 +1,5 @@
 //! The CA certificates of all provisioning services that expire soon.
 
-use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Record, Timestamp};
 
 use super::{Certificates, records::Certificate};
@@ -48,13 +47,9 @@ fn of(certificate: &Certificate) -> Option<Ending> {
         at: Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)),
         what: format!(
             "certificate/{}/{}/{}/{}",
-            place.subscription, place.resource_group, place.service, certificate.name
+            place.subscription, place.resource_group, place.name, certificate.name
         ),
-        needed: OperatorScope::certificates([
-            &*place.subscription,
-            &*place.resource_group,
-            &*place.service,
-        ]),
+        needed: place.scope(),
         kind: "a CA certificate",
     })
 }

@@ -35,9 +35,9 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
 }
 
 /// A certificate's record from before the uploaded file was stored.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct OldCertificate {
-    place: records::ServiceNames,
+    place: ProvisioningService,
     name: String,
     der: String,
     verification: Verification,
