@@ -162,6 +162,11 @@ pub(crate) const fn refuse<T, E>(refusal: E) -> Result<T, Failure<E>> {
     Err(Failure::Refused(refusal))
 }
 
+/// Returns this error as a refusal of the use case.
+pub(crate) fn refused<E>(why: impl Into<E>) -> Failure<E> {
+    Failure::Refused(why.into())
+}
+
 impl Failure<Infallible> {
     /// Returns the storage error of a use case that refuses nothing.
     pub(crate) fn without_refusal(self) -> StorageError {

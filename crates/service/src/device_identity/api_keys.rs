@@ -16,7 +16,7 @@ use crate::{
     audit::ObjectKind,
     keys::draw_token,
     pages::Pages,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// The prefix of every key text, so that secret scanners can find leaked keys.
@@ -274,7 +274,6 @@ impl DeviceIdentity {
         administrator: &Administrator<ApiKey>,
         new: NewApiKey,
     ) -> Result<IssuedApiKey, Failure<CreateApiKeyError>> {
-        let refused = |why: CreateApiKeyError| Failure::Refused(why);
         let metadata = administrator.place(new.metadata).map_err(refused)?;
         settle("device_identity.create_api_key", &self.store, || async {
             let now = self.clock.now();
@@ -285,7 +284,7 @@ impl DeviceIdentity {
             let category = self
                 .load::<Category>(&metadata.namespace, &new.category)
                 .await?
-                .ok_or_else(|| refused(CreateApiKeyError::UnknownCategory))?;
+                .ok_or(Failure::Refused(CreateApiKeyError::UnknownCategory))?;
             let token = draw_token(self.store.entropy(), None);
             let digest = token.digest();
             let location = KeyLocation {
@@ -385,15 +384,14 @@ impl DeviceIdentity {
         name: &str,
         change: impl Fn(&ApiKey, Timestamp) -> Result<ApiKeyChange, B>,
     ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
-        let refused = |why: ReplaceApiKeyError<B>| Failure::Refused(why);
         settle("device_identity.replace_api_key", &self.store, || async {
             let stored = self
                 .load::<ApiKey>(administrator.namespace(), name)
                 .await?
-                .ok_or_else(|| refused(ReplaceApiKeyError::Unknown))?;
+                .ok_or(Failure::Refused(ReplaceApiKeyError::Unknown))?;
             let now = self.clock.now();
-            let change = change(&stored.record.spec, now);
-            let change = change.map_err(|why| refused(ReplaceApiKeyError::Body(why)))?;
+            let change = change(&stored.record.spec, now).map_err(ReplaceApiKeyError::Body);
+            let change = change.map_err(Failure::Refused)?;
             let mut object = stored.record;
             if let Some(from) = object.spec.revoked_at.filter(|from| *from <= now)
                 && change.revoked_at.is_none_or(|to| to > from)

@@ -31,7 +31,7 @@ use crate::{
     keys::moment,
     pages::{PAGE, Page, Pages, settle_pages},
     slot::Slot,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// The time from a CRL's `thisUpdate` to its `nextUpdate`.
@@ -228,9 +228,7 @@ impl DeviceIdentity {
                 Authority::revocation_list(&category, &place, &store, number, now, &entries)
             })
         };
-        let made = made
-            .await?
-            .map_err(|error| Failure::Refused(error.into()))?;
+        let made = made.await?.map_err(refused)?;
         let mut parts = 0;
         for part in made.chunks(PART) {
             let key = Part::key(&namespace, &name, number, parts);

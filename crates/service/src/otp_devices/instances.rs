@@ -13,7 +13,7 @@ use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::{Deed, Target},
     pages::Pages,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// The instance that always exists and is also served at the root.
@@ -229,7 +229,7 @@ impl OtpDevices {
         password: Zeroizing<String>,
         origin: &Origin,
     ) -> Result<String, Failure<E>> {
-        check_new_password(&password).map_err(|error| Failure::Refused(E::from(error)))?;
+        check_new_password(&password).map_err(refused)?;
         let turn = self.turn(origin);
         let hash = self.hashing.hash(turn, password, self.store.entropy());
         Ok(hash.await?)

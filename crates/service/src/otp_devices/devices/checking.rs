@@ -12,7 +12,7 @@ use super::{super::OtpDevices, deed};
 use crate::{
     Action, Failure,
     otp_devices::{Caller, Reading},
-    storage::{Attempt, overtaken, refuse, settle_permitted},
+    storage::{Attempt, overtaken, refuse, refused, settle_permitted},
 };
 
 /// How many steps before and after the present one are checked: half an hour.
@@ -120,9 +120,8 @@ impl OtpDevices {
         code: &str,
         price: Option<&Amount>,
     ) -> Result<Option<FittingStep>, Failure<CheckCodeError>> {
-        let refused = |why| Failure::Refused(why);
         let device = caller.device();
-        let (place, device) = device.ok_or(refused(CheckCodeError::Unknown))?;
+        let (place, device) = device.ok_or(Failure::Refused(CheckCodeError::Unknown))?;
         if device.algorithm == PosAlgorithm::None {
             return refuse(CheckCodeError::NoCodes);
         }
@@ -130,10 +129,10 @@ impl OtpDevices {
         if device.algorithm == PosAlgorithm::TotpWithPrice && price.is_none() {
             return refuse(CheckCodeError::PriceNeeded);
         }
-        let code = Code::parse(code, Digits::EIGHT).map_err(|error| refused(error.into()))?;
+        let code = Code::parse(code, Digits::EIGHT).map_err(refused)?;
         let now = self.clock.now();
         let counted = self.count_code(caller);
-        counted.map_err(|wait| refused(CheckCodeError::Limited { wait }))?;
+        counted.map_err(|wait| Failure::Refused(CheckCodeError::Limited { wait }))?;
         let key = self.key_of(place, device)?;
         let at = now.as_secs();
         let codes = |at| confirm(&key, device.algorithm, price, at);

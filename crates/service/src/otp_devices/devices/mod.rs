@@ -26,7 +26,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::{Deed, Target},
     pages::Pages,
-    storage::{Attempt, refuse, said, settle},
+    storage::{Attempt, refuse, refused, said, settle},
 };
 
 /// The longest id, in bytes. Even fully percent-encoded, a URL with it is within the server's limit.
@@ -172,14 +172,6 @@ pub enum RemoveDeviceError {
     Unknown,
 }
 
-/// The batch for a change, and the device as it was read.
-struct Changing {
-    now: Timestamp,
-    /// Requires the version of the instance that was read with the device.
-    batch: Batch,
-    device: Option<Stored<Device>>,
-}
-
 impl OtpDevices {
     /// Adds a device. Succeeds without a change if an identical device exists.
     ///
@@ -197,16 +189,11 @@ impl OtpDevices {
         if details.description.len() > MAX_DESCRIPTION {
             return refuse(AddDeviceError::Description);
         }
-        let strength = strength(&details.key);
-        let strength = strength.map_err(|error| Failure::Refused(AddDeviceError::Key(error)))?;
+        let strength = strength(&details.key).map_err(refused)?;
         let key = caller.place_of(&details.id);
         let is_new = settle("otp_devices.add_device", &self.store, || async {
-            let changing = self.changing(caller, &key).await?;
-            let Changing {
-                now,
-                mut batch,
-                device,
-            } = changing.ok_or(Failure::Refused(AddDeviceError::Ended))?;
+            let changing = self.changing(caller, &key, AddDeviceError::Ended);
+            let (now, mut batch, device) = changing.await?;
             if let Some(Stored {
                 record, version, ..
             }) = device
@@ -304,29 +291,24 @@ impl OtpDevices {
         id: &str,
         body: Result<DeviceChange, B>,
     ) -> Result<(), Failure<ChangeDeviceError<B>>> {
-        let refused = |why: ChangeDeviceError<B>| Failure::Refused(why);
         let key = caller.place_of(id);
         let strength = settle("otp_devices.change_device", &self.store, || async {
-            let changing = self.changing(caller, &key).await?;
-            let Changing {
-                now,
-                mut batch,
-                device,
-            } = changing.ok_or_else(|| refused(ChangeDeviceError::Ended))?;
+            let changing = self.changing(caller, &key, ChangeDeviceError::Ended);
+            let (now, mut batch, device) = changing.await?;
             let Stored {
                 record, version, ..
-            } = device.ok_or_else(|| refused(ChangeDeviceError::Unknown))?;
+            } = device.ok_or(Failure::Refused(ChangeDeviceError::Unknown))?;
             let change = said(&body, ChangeDeviceError::Body)?;
             if change.description.len() > MAX_DESCRIPTION {
-                return Err(refused(ChangeDeviceError::Description));
+                return refuse(ChangeDeviceError::Description);
             }
             let strength = change.key.as_ref().map(|key| strength(key)).transpose();
-            let strength = strength.map_err(|error| refused(ChangeDeviceError::Key(error)))?;
+            let strength = strength.map_err(refused)?;
             if change
                 .algorithm
                 .is_some_and(|named| named != record.algorithm)
             {
-                return Err(refused(ChangeDeviceError::Algorithm));
+                return refuse(ChangeDeviceError::Algorithm);
             }
             let next = Device {
                 description: change.description.clone(),
@@ -362,12 +344,8 @@ impl OtpDevices {
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let key = caller.place_of(id);
         settle("otp_devices.remove_device", &self.store, || async {
-            let changing = self.changing(caller, &key).await?;
-            let Changing {
-                now,
-                mut batch,
-                device,
-            } = changing.ok_or(Failure::Refused(RemoveDeviceError::Ended))?;
+            let changing = self.changing(caller, &key, RemoveDeviceError::Ended);
+            let (now, mut batch, device) = changing.await?;
             let device = device.ok_or(Failure::Refused(RemoveDeviceError::Unknown))?;
             batch.remove(&key, device.version);
             let deed = deed(Action::OtpDeviceRemove, caller, id, None);
@@ -377,24 +355,26 @@ impl OtpDevices {
         .await
     }
 
-    /// Starts a change of the device at this place. Returns `None` if the caller's token or the instance has ended.
-    async fn changing(
+    /// Reads the device at this place for a change. Returns the time, a batch that requires the version of the instance
+    /// that was read with the device, and the device. Refuses with `ended` if the caller's token or the instance has
+    /// ended.
+    async fn changing<E>(
         &self,
         caller: &Caller<Writing>,
         place: &Key,
-    ) -> Result<Option<Changing>, StorageError> {
+        ended: E,
+    ) -> Result<(Timestamp, Batch, Option<Stored<Device>>), Failure<E>> {
         let now = self.clock.now();
         let instance = instance_key(caller.instance());
         let plan = ReadPlan::new([instance.clone(), place.clone()]);
         let found = self.store.read(plan, now).await?;
         let stored = found.get_shared::<Instance>(&instance)?;
         let Some(stored) = stored.filter(|stored| caller.is_still_in(&stored.record)) else {
-            return Ok(None);
+            return refuse(ended);
         };
         let mut batch = self.store.batch(now);
         batch.require(&instance, stored.version);
-        let device = found.get(place)?;
-        Ok(Some(Changing { now, batch, device }))
+        Ok((now, batch, found.get(place)?))
     }
 
     /// Unseals and decodes the device's key.
