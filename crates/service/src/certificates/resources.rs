@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     pages::{Listed, Pages, some},
-    storage::{Attempt, refuse, said, settle},
+    storage::{Attempt, damaged, refuse, said, settle},
 };
 
 /// The maximum length of a name, in characters. A name must not contain control characters.
@@ -294,9 +294,8 @@ impl Certificates {
             if !precondition.holds(certificate.version) {
                 return refuse(DeleteError::Precondition);
             }
-            let holder = holder.ok_or_else(|| {
-                StorageError::Damaged(format!("{key} without its provisioning service"))
-            })?;
+            let holder =
+                holder.ok_or_else(|| damaged(format!("{key} without its provisioning service")))?;
             batch.remove(&key, certificate.version);
             leave_room(&mut batch, caller, holder);
             let detail = Some(thumbprint(&certificate.record.der));
@@ -466,7 +465,7 @@ pub(super) fn view(
 /// Parses a stored certificate.
 pub(super) fn parse(record: &Certificate) -> Result<x509::Certificate<'_>, StorageError> {
     x509::Certificate::from_der(&record.der)
-        .map_err(|error| StorageError::Damaged(format!("a stored certificate: {error}")))
+        .map_err(|error| damaged(format!("a stored certificate: {error}")))
 }
 
 fn thumbprint(der: &[u8]) -> String {

@@ -31,7 +31,7 @@ use crate::{
     keys::moment,
     pages::{PAGE, Page, Pages, settle_pages},
     slot::Slot,
-    storage::{Attempt, refuse, refused, settle},
+    storage::{Attempt, damaged, refuse, refused, settle},
 };
 
 /// The time from a CRL's `thisUpdate` to its `nextUpdate`.
@@ -217,9 +217,8 @@ impl DeviceIdentity {
             self.index_earlier(&namespace, &name).await?;
         }
         let entries = self.entries(&namespace, &name).await?;
-        let next = latest.number.checked_add(1).ok_or_else(|| {
-            StorageError::Damaged("a revocation list has the last number".to_owned())
-        })?;
+        let next = latest.number.checked_add(1);
+        let next = next.ok_or_else(|| damaged("a revocation list has the last number"))?;
         // A restored backup does not show which numbers were used since, so the number also follows the clock.
         let number = next.max(now.as_millis());
         let made = {
@@ -337,11 +336,11 @@ impl DeviceIdentity {
             .collect();
         // Read as of the CRL's creation, when no part has expired. Parts are deleted only after their expiry.
         let found = self.store.get_many(&keys, latest.made_at).await?;
-        let damaged = || StorageError::Damaged(format!("revocation list {number} lacks a part"));
+        let lacks = || damaged(format!("revocation list {number} lacks a part"));
         let mut list = Vec::new();
         for part in found {
-            let part = part.ok_or_else(damaged)?.decode::<Part>()?.record;
-            let der = BASE64.decode(part.der.as_bytes()).map_err(|_| damaged())?;
+            let part = part.ok_or_else(lacks)?.decode::<Part>()?.record;
+            let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
             list.extend_from_slice(&der);
         }
         Ok(list)
@@ -479,7 +478,7 @@ fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
     let hex = serial.replace(':', "");
     HEXLOWER
         .decode(hex.as_bytes())
-        .map_err(|_| StorageError::Damaged("a serial number is not in hexadecimal".to_owned()))
+        .map_err(|_| damaged("a serial number is not in hexadecimal"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::{Deed, Target},
     pages::Pages,
-    storage::{Attempt, refuse, refused, said, settle},
+    storage::{Attempt, damaged, refuse, refused, said, settle},
 };
 
 /// The longest id, in bytes. Even fully percent-encoded, a URL with it is within the server's limit.
@@ -379,11 +379,10 @@ impl OtpDevices {
 
     /// Unseals and decodes the device's key.
     fn key_of(&self, place: &Key, device: &Device) -> Result<Zeroizing<Vec<u8>>, StorageError> {
-        let damaged =
-            |why: &dyn fmt::Display| StorageError::Damaged(format!("the key of {place}: {why}"));
+        let unread = |why: &dyn fmt::Display| damaged(format!("the key of {place}: {why}"));
         let bytes = self.store.unseal(place, Device::KEY, &device.key)?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| damaged(&error))?;
-        decode_key(text).map_err(|error| damaged(&error))
+        let text = std::str::from_utf8(&bytes).map_err(|error| unread(&error))?;
+        decode_key(text).map_err(|error| unread(&error))
     }
 
     /// Generates a device key of the length that RFC 4226 recommends, in Base32.
