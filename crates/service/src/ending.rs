@@ -159,14 +159,10 @@ impl FirstToEnd {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_auth::operator::OperatorScopes;
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::{
-        access::NewOperatorToken,
-        testing::{bench, command_line},
-    };
+    use crate::testing::bench;
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Ends {
@@ -199,20 +195,12 @@ mod tests {
     #[tokio::test]
     async fn which_it_is_is_told_to_whoever_reaches_it() {
         let bench = bench().await;
-        let access = &bench.service.access;
         let ending = Ending {
             needed: OperatorScope::Tpm(Some("shop".to_owned())),
             ..end(&Ends { at: 7 }).unwrap()
         };
         for (scope, told) in [("tpm:shop", "7"), ("tpm:yard", "a record")] {
-            let new = NewOperatorToken {
-                subject: "ops".to_owned(),
-                scopes: OperatorScopes::parse([scope]).unwrap(),
-                lifetime: None,
-            };
-            let token = access.create(new, &command_line()).await.unwrap().text;
-            let operator = access.authenticate(&token).await.unwrap();
-            assert_eq!(ending.told_to(&operator), told);
+            assert_eq!(ending.told_to(&bench.operator(scope).await), told);
         }
     }
 

@@ -470,28 +470,21 @@ pub(super) fn deed<'a, K: Kind>(
 
 #[cfg(test)]
 mod unit_tests {
-    use keyproof_auth::operator::OperatorScopes;
-
     use super::*;
     use crate::{
-        access::{Along, NewOperatorToken},
+        access::Along,
         device_identity::{Act, TrustedMakers, testing::named},
-        testing::{bench, command_line, origin},
+        testing::{bench, origin, refusal},
     };
 
     #[tokio::test]
     async fn an_object_that_is_only_shown_is_read_with_the_token_that_asks_for_it() {
         let bench = bench().await;
         let (access, devices) = (&bench.service.access, &bench.service.device_identity);
-        let new = NewOperatorToken {
-            subject: "ops".to_owned(),
-            scopes: OperatorScopes::parse(["tpm:default"]).unwrap(),
-            lifetime: None,
-        };
-        let issued = access.create(new, &command_line()).await.unwrap();
+        let token = bench.operator_token("tpm:default").await;
         let origin = origin();
         let administrator = async |act, along| {
-            let operator = access.authenticate_along(&issued.text, along).await;
+            let operator = access.authenticate_along(&token, along).await;
             let permitted = devices
                 .permit(&operator.unwrap(), act, "default", "made", &origin)
                 .await;
@@ -517,7 +510,7 @@ mod unit_tests {
         assert_eq!(bench.faults.steps(), 1);
         let asking = administrator(Act::Get, along("other")).await;
         let unknown = devices.find(&asking, "other").await;
-        assert_eq!(unknown.err(), Some(Failure::Refused(FindError::Unknown)));
+        assert_eq!(unknown.err(), refusal(FindError::Unknown));
         assert_eq!(bench.faults.steps(), 1);
     }
 

@@ -330,7 +330,7 @@ mod tests {
     use super::*;
     use crate::{
         otp_devices::{Holding, Lifetime, LoginError, NotPermitted},
-        testing::{PASSWORD, bench, keeper, origin, secret},
+        testing::{PASSWORD, bench, keeper, origin, refusal, secret},
     };
 
     #[tokio::test]
@@ -345,7 +345,7 @@ mod tests {
             let refused = devices
                 .log_in("default", "default", secret(password), &origin())
                 .await;
-            assert_eq!(refused.err(), Some(Failure::Refused(LoginError::Refused)));
+            assert_eq!(refused.err(), refusal(LoginError::Refused));
         }
         devices.ensure_default().await.unwrap();
         assert_eq!(bench.times(Action::InstanceAdd).await, 1);
@@ -360,8 +360,8 @@ mod tests {
         };
         for wrong in ["", "-a", ".a", "a/b", "ä", "a b", &"a".repeat(65)] {
             assert_eq!(
-                add(wrong, PASSWORD).await,
-                Err(Failure::Refused(AddInstanceError::Name)),
+                add(wrong, PASSWORD).await.err(),
+                refusal(AddInstanceError::Name),
                 "{wrong:?}"
             );
         }
@@ -371,12 +371,12 @@ mod tests {
         ));
         assert_eq!(add("Shop-1@a_b.c", PASSWORD).await, Ok(()));
         assert_eq!(
-            add("Shop-1@a_b.c", PASSWORD).await,
-            Err(Failure::Refused(AddInstanceError::Exists))
+            add("Shop-1@a_b.c", PASSWORD).await.err(),
+            refusal(AddInstanceError::Exists)
         );
         assert_eq!(
-            add("default", PASSWORD).await,
-            Err(Failure::Refused(AddInstanceError::Exists))
+            add("default", PASSWORD).await.err(),
+            refusal(AddInstanceError::Exists)
         );
     }
 
@@ -390,14 +390,11 @@ mod tests {
             .await
             .unwrap();
         let session = bench.permitted::<Holding>("shop", &token).await;
-        assert_eq!(
-            session.err(),
-            Some(Failure::Refused(NotPermitted::TokenUnknown))
-        );
+        assert_eq!(session.err(), refusal(NotPermitted::TokenUnknown));
         let old = devices
             .log_in("shop", "shop", secret(PASSWORD), &origin())
             .await;
-        assert_eq!(old.err(), Some(Failure::Refused(LoginError::Refused)));
+        assert_eq!(old.err(), refusal(LoginError::Refused));
         assert!(
             devices
                 .log_in("shop", "shop", secret("another horse"), &origin())
@@ -407,8 +404,9 @@ mod tests {
         assert_eq!(
             devices
                 .set_password(&keeper("nowhere"), secret(PASSWORD))
-                .await,
-            Err(Failure::Refused(SetPasswordError::Unknown))
+                .await
+                .err(),
+            refusal(SetPasswordError::Unknown)
         );
     }
 
@@ -422,13 +420,8 @@ mod tests {
             .unwrap();
         let token = bench.token("default", "all", Lifetime::Forever).await;
         devices.remove_instance(&keeper("default")).await.unwrap();
-        let session = devices
-            .permit::<Holding>("default", Some(&token), None, &origin())
-            .await;
-        assert_eq!(
-            session.err(),
-            Some(Failure::Refused(NotPermitted::TokenUnknown))
-        );
+        let session = bench.permitted::<Holding>("default", &token).await;
+        assert_eq!(session.err(), refusal(NotPermitted::TokenUnknown));
         assert!(!devices.instances(None).await.unwrap()[0].has_password);
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
-    testing::{Bench, PASSWORD, START, bench, keeper, origin, scope, secret},
+    testing::{Bench, PASSWORD, START, bench, keeper, origin, refusal, scope, secret},
 };
 
 fn request(wanted: &str) -> TokenRequest {
@@ -31,16 +31,10 @@ async fn a_token_is_valid_to_its_last_millisecond() {
     bench
         .clock
         .set(START.saturating_add(Duration::from_millis(1_500)));
-    assert_eq!(
-        session().await.err(),
-        Some(Failure::Refused(NotPermitted::Expired))
-    );
+    assert_eq!(session().await.err(), refusal(NotPermitted::Expired));
     // For a day it was reported as expired, and not as unknown.
     bench.clock.advance(REMEMBERED);
-    assert_eq!(
-        session().await.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
-    );
+    assert_eq!(session().await.err(), refusal(NotPermitted::TokenUnknown));
 }
 
 #[tokio::test]
@@ -59,11 +53,7 @@ async fn an_unknown_instance_comes_before_anything_about_the_token() {
         let refused = devices
             .permit::<Holding>(instance, token, None, &origin())
             .await;
-        assert_eq!(
-            refused.err(),
-            Some(Failure::Refused(expected)),
-            "{instance} {token:?}"
-        );
+        assert_eq!(refused.err(), refusal(expected), "{instance} {token:?}");
     }
 }
 
@@ -84,11 +74,7 @@ async fn a_login_needs_the_name_and_the_password() {
         let refused = devices
             .log_in(instance, name, secret(password), &origin())
             .await;
-        assert_eq!(
-            refused.err(),
-            Some(Failure::Refused(expected)),
-            "{instance} {name}"
-        );
+        assert_eq!(refused.err(), refusal(expected), "{instance} {name}");
         // Three failures in a row would lock the instance.
         bench.clock.advance(DEFAULT_LIFETIME);
     }
@@ -116,23 +102,13 @@ async fn scopes_only_narrow() {
     assert!(devices.issue(&issuer, &request("readonly")).await.is_ok());
     for more in ["all", "write", "order-simple"] {
         let refused = devices.issue(&issuer, &request(more)).await;
-        assert_eq!(
-            refused.err(),
-            Some(Failure::Refused(IssueError::ScopeExceeded)),
-            "{more}"
-        );
+        assert_eq!(refused.err(), refusal(IssueError::ScopeExceeded), "{more}");
     }
     let plain = bench.token("shop", "all", Lifetime::Default).await;
     let refused = bench.permitted::<Refreshing>("shop", &plain).await;
-    assert_eq!(
-        refused.err(),
-        Some(Failure::Refused(NotPermitted::Forbidden))
-    );
+    assert_eq!(refused.err(), refusal(NotPermitted::Forbidden));
     let refused = bench.permitted::<Writing>("shop", &token).await;
-    assert_eq!(
-        refused.err(),
-        Some(Failure::Refused(NotPermitted::Forbidden))
-    );
+    assert_eq!(refused.err(), refusal(NotPermitted::Forbidden));
 }
 
 #[tokio::test]
@@ -146,16 +122,13 @@ async fn a_revoked_token_is_gone_and_issues_nothing() {
     let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
     devices.revoke(&session).await.unwrap();
     assert_eq!(
-        devices.revoke(&session).await,
-        Err(Failure::Refused(RevokeError::Ended))
+        devices.revoke(&session).await.err(),
+        refusal(RevokeError::Ended)
     );
     let refused = bench.permitted::<Holding>("shop", &token).await;
-    assert_eq!(
-        refused.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
-    );
+    assert_eq!(refused.err(), refusal(NotPermitted::TokenUnknown));
     let refused = devices.issue(&issuer, &request("all")).await;
-    assert_eq!(refused.err(), Some(Failure::Refused(IssueError::Ended)));
+    assert_eq!(refused.err(), refusal(IssueError::Ended));
 }
 
 #[tokio::test]
@@ -168,7 +141,7 @@ async fn a_password_that_changed_after_login_issues_nothing() {
         .await
         .unwrap();
     let refused = devices.issue(&issuer, &request("all")).await;
-    assert_eq!(refused.err(), Some(Failure::Refused(IssueError::Ended)));
+    assert_eq!(refused.err(), refusal(IssueError::Ended));
 }
 
 #[tokio::test]
@@ -252,10 +225,7 @@ async fn nothing_is_hashed_for_an_instance_without_a_password() {
     let before = devices.hashing.asked();
     for user in [DEFAULT_INSTANCE, "shop", ""] {
         let refused = devices.log_in(DEFAULT_INSTANCE, user, secret(PASSWORD), &origin);
-        assert_eq!(
-            refused.await.err(),
-            Some(Failure::Refused(LoginError::Refused))
-        );
+        assert_eq!(refused.await.err(), refusal(LoginError::Refused));
     }
     assert_eq!(devices.hashing.asked(), before);
     let set = devices.set_password(&keeper, secret(PASSWORD));
@@ -264,10 +234,7 @@ async fn nothing_is_hashed_for_an_instance_without_a_password() {
     for user in [DEFAULT_INSTANCE, "shop"] {
         let before = devices.hashing.asked();
         let login = devices.log_in(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
-        assert_eq!(
-            login.await.err(),
-            Some(Failure::Refused(LoginError::Refused))
-        );
+        assert_eq!(login.await.err(), refusal(LoginError::Refused));
         assert_eq!(devices.hashing.asked(), before + 1);
     }
 }
@@ -278,34 +245,23 @@ async fn a_token_of_an_earlier_release_holds_until_it_ends_and_one_with_another_
     let devices = &bench.service.otp_devices;
     let lifetime = Lifetime::For(Duration::from_secs(60));
     let token = bench.token("shop", "all", lifetime).await;
-    let session = async |token: &str| {
-        devices
-            .permit::<Holding>("shop", Some(token), None, &origin())
-            .await
-    };
+    let session = async |token: &str| bench.permitted::<Holding>("shop", token).await;
     for other in Bench::at_other_times(&token) {
         let refused = session(&other).await.err();
-        assert_eq!(
-            refused,
-            Some(Failure::Refused(NotPermitted::TokenUnknown)),
-            "{other}"
-        );
+        assert_eq!(refused, refusal(NotPermitted::TokenUnknown), "{other}");
     }
     let old = bench.token_of_before::<LoginToken>("shop", &token).await;
     assert_eq!(
         session(&token).await.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
+        refusal(NotPermitted::TokenUnknown)
     );
     let held = session(&old).await.unwrap();
     bench.clock.advance(Duration::from_secs(60));
-    assert_eq!(
-        session(&old).await.err(),
-        Some(Failure::Refused(NotPermitted::Expired))
-    );
+    assert_eq!(session(&old).await.err(), refusal(NotPermitted::Expired));
     devices.revoke(&held).await.unwrap();
     assert_eq!(
         session(&old).await.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
+        refusal(NotPermitted::TokenUnknown)
     );
 }
 
@@ -353,5 +309,5 @@ async fn a_password_that_is_changed_while_it_is_judged_lets_nobody_in() {
         bench.store.commit(batch).await.unwrap();
     };
     let (let_in, ()) = tokio::join!(login, change);
-    assert_eq!(let_in.err(), Some(Failure::Refused(LoginError::Refused)));
+    assert_eq!(let_in.err(), refusal(LoginError::Refused));
 }
