@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp, Version};
 
 use crate::{StorageError, audit::Warrant};
 
@@ -61,6 +61,11 @@ impl<R: Record> Slot<R> {
     pub(crate) fn into_record(self) -> Option<R> {
         self.stored
             .map(|stored| Arc::unwrap_or_clone(stored.record))
+    }
+
+    /// Returns the version that was read, if the record exists.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.stored.as_ref().map(|stored| stored.version)
     }
 
     /// Returns when the record expires, if it exists and has an expiry.

@@ -156,18 +156,6 @@ impl ApiKey {
     }
 }
 
-impl Object<ApiKey> {
-    /// Returns whether a certificate was made with this key, and not with a deleted key of the same name. Certificates
-    /// of earlier releases, which deleted no keys, have no UUID.
-    pub(super) fn has_made(&self, name: &str, uid: Option<&str>, made_at: Timestamp) -> bool {
-        let is_this = match uid {
-            Some(uid) => uid == self.system.uid,
-            None => self.system.created_at <= made_at,
-        };
-        name == self.metadata.name && is_this
-    }
-}
-
 /// At `tpm_deleted_api_key/<namespace>/<category>/<uid>`: a deleted key that did not uphold all of its certificates.
 /// The category's CRL is made from it.
 #[derive(Clone, Serialize, Deserialize)]

@@ -5,14 +5,7 @@
 //! on hold rewrites the CRL's record, as does the batch that stores a new CRL. If a change and a new CRL overlap, one
 //! of the two commits fails and is retried.
 
-use std::{
-    collections::{
-        BTreeMap,
-        btree_map::Entry::{Occupied, Vacant},
-    },
-    convert::Infallible,
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
@@ -63,12 +56,8 @@ pub enum RevocationListError {
     Unknown,
 }
 
-/// An entry of a CRL to be made.
-pub(super) struct Entry {
-    /// The bytes of the serial number.
-    pub(super) serial: Vec<u8>,
-    pub(super) withdrawal: Withdrawal,
-}
+/// The entries of a CRL to be made, by the bytes of their serial numbers.
+pub(super) type Entries = BTreeMap<Vec<u8>, Withdrawal>;
 
 /// The category whose CA signs a CRL, and its record.
 struct ListIssuer {
@@ -351,8 +340,8 @@ impl DeviceIdentity {
         &self,
         namespace: &str,
         category: &str,
-    ) -> Result<Vec<Entry>, Failure<RevocationListError>> {
-        let mut entries = BTreeMap::new();
+    ) -> Result<Entries, Failure<RevocationListError>> {
+        let mut entries = Entries::new();
         let may_have_withdrawn = |key: Object<ApiKey>| {
             let is_below = key.spec.category == category;
             (is_below && key.spec.withdraws_from().is_some()).then_some(key)
@@ -371,7 +360,7 @@ impl DeviceIdentity {
             }
         }
         self.revoked(namespace, category, &mut entries).await?;
-        Ok(entries.into_values().collect())
+        Ok(entries)
     }
 
     /// Adds the certificates that an API key does not uphold.
@@ -380,7 +369,7 @@ impl DeviceIdentity {
         category: &str,
         key: &Object<ApiKey>,
         withdrawal: fn(&ApiKey, Timestamp) -> Option<Withdrawal>,
-        entries: &mut BTreeMap<Vec<u8>, Entry>,
+        entries: &mut Entries,
     ) -> Result<(), Failure<RevocationListError>> {
         let Some(from) = key.spec.withdraws_from() else {
             return Ok(());
@@ -392,12 +381,10 @@ impl DeviceIdentity {
         let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before));
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
-                let (uid, made_at) = (record.api_key_uid.as_deref(), record.made_at);
-                if key.has_made(&record.api_key, uid, made_at)
-                    && let Some(withdrawal) = withdrawal(&key.spec, made_at)
+                if record.is_of(key)
+                    && let Some(withdrawal) = withdrawal(&key.spec, record.made_at)
                 {
-                    let serial = octets(&record.serial)?;
-                    entries.insert(serial.clone(), Entry { serial, withdrawal });
+                    entries.insert(octets(&record.serial)?, withdrawal);
                 }
             }
             if entries.len() > MOST {
@@ -412,7 +399,7 @@ impl DeviceIdentity {
         &self,
         namespace: &str,
         category: &str,
-        entries: &mut BTreeMap<Vec<u8>, Entry>,
+        entries: &mut Entries,
     ) -> Result<(), Failure<RevocationListError>> {
         let prefix = Prefix::new(Revoked::TYPE, [namespace, category]);
         let mut pages = Pages::<Revoked>::of(&self.store, prefix);
@@ -424,17 +411,8 @@ impl DeviceIdentity {
                     Cause::Forgotten => Withdrawal::Forgotten { since },
                     Cause::Superseded => Withdrawal::Superseded { since },
                 };
-                let entry = Entry {
-                    serial: serial.clone(),
-                    withdrawal,
-                };
-                match entries.entry(serial) {
-                    Vacant(vacant) => drop(vacant.insert(entry)),
-                    Occupied(mut known) => {
-                        if let Withdrawal::OnHold { .. } = known.get().withdrawal {
-                            known.insert(entry);
-                        }
-                    }
+                if let None | Some(Withdrawal::OnHold { .. }) = entries.get(&serial) {
+                    entries.insert(serial, withdrawal);
                 }
             }
             if entries.len() > MOST {
