@@ -1,18 +1,20 @@
 //! Instances. They are created and removed at the command line and in the console, and given passwords at the command
 //! line, all while servers run.
 
-use keyproof_auth::{AuthError, check_new_password};
+use keyproof_auth::{AuthError, check_new_password, operator::Reach};
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
     Keeper, OtpDevices,
+    caller::scope,
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
+    access::Operator,
     audit::{Deed, Target},
-    pages::Pages,
+    pages::{Listed, Pages, reached},
     storage::{Attempt, refuse, refused, settle},
 };
 
@@ -31,7 +33,7 @@ pub struct InstanceSummary {
 }
 
 impl InstanceSummary {
-    pub(super) fn of(instance: Instance) -> Self {
+    fn of(instance: Instance) -> Self {
         Self {
             name: instance.name,
             has_password: instance.password.is_some(),
@@ -171,6 +173,28 @@ impl OtpDevices {
             .into_iter()
             .map(|(_, Stored { record, .. })| InstanceSummary::of(record));
         Ok(instances.collect())
+    }
+
+    /// Lists at most `most` of the instances that the operator may read, after the name `after`. A page may be empty
+    /// although there is a next one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn instances_page(
+        &self,
+        operator: &Operator,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Listed<InstanceSummary, String>, StorageError> {
+        let (after, now) = (after.map(instance_key), self.clock.now());
+        let row = |instance: Instance| {
+            let is_reached = operator.may(&scope(Reach::Read, &instance.name));
+            let name = instance.name.clone();
+            (name, is_reached.then(|| InstanceSummary::of(instance)))
+        };
+        let all = all_instances();
+        reached(&self.store, &all, after.as_ref(), most, now, row).await
     }
 
     /// Sets the password of an instance. This voids all its login tokens and ends lockouts.

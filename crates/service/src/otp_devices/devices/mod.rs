@@ -2,7 +2,6 @@
 //! confirmation codes and to compare keys.
 
 mod checking;
-mod pages;
 
 pub(super) use checking::CHECKS_PER_MINUTE;
 pub use checking::{CheckCodeError, FittingStep, TooManyCodes};
@@ -25,7 +24,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::{Deed, Target},
-    pages::Pages,
+    pages::{Listed, Pages, some},
     storage::{Attempt, damaged, refuse, refused, said, settle},
 };
 
@@ -251,6 +250,30 @@ impl OtpDevices {
         // Long ids are stored as digests, and so not in order.
         devices.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(devices)
+    }
+
+    /// Lists at most `most` devices of the instance after the id `after`. They are ordered by id, except long ids,
+    /// which are stored as digests.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn devices_page(
+        &self,
+        caller: &Caller<Reading>,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Listed<DeviceSummary, String>, StorageError> {
+        let prefix = all_devices(caller.instance(), caller.incarnation());
+        let after = after.map(|id| caller.place_of(id));
+        let now = self.clock.now();
+        let (found, is_more) =
+            some::<Device>(&self.store, &prefix, after.as_ref(), most, now).await?;
+        let rows = found.into_iter();
+        let rows = rows.map(|(_, Stored { record, .. })| DeviceSummary::of(record));
+        let rows: Vec<_> = rows.collect();
+        let next = rows.last().filter(|_| is_more).map(|last| last.id.clone());
+        Ok(Listed { rows, next })
     }
 
     /// Returns the device of the caller's request with its codes. An error in `moment` is returned only if the device
