@@ -25,8 +25,8 @@ use crate::{
     audit::{AuditReader, Event},
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
-        DeviceView, Issuer, Keeper, Lifetime, Moment, NotPermitted, RemoveDeviceError, Right,
-        ShowDeviceError, TokenRequest,
+        DeviceView, Issuer, Keeper, Lifetime, LoginError, Moment, NotPermitted, RemoveDeviceError,
+        Right, ShowDeviceError, TokenRequest,
     },
 };
 
@@ -299,9 +299,27 @@ impl Bench {
             let added = devices.add_instance(&keeper, secret(PASSWORD));
             added.await.unwrap();
         }
-        let origin = origin();
-        let logged_in = devices.log_in(instance, instance, secret(PASSWORD), &origin);
-        logged_in.await.unwrap()
+        let logged_in = self.log_in(instance, instance, PASSWORD).await;
+        logged_in.unwrap()
+    }
+
+    /// Logs in to an instance by name and password.
+    pub(crate) async fn log_in(
+        &self,
+        instance: &str,
+        user_name: &str,
+        password: &str,
+    ) -> Result<Issuer, Failure<LoginError>> {
+        let devices = &self.service.otp_devices;
+        let (password, origin) = (secret(password), origin());
+        devices.log_in(instance, user_name, password, &origin).await
+    }
+
+    /// Sets the password of an instance.
+    pub(crate) async fn set_password(&self, instance: &str, password: &str) {
+        let (devices, keeper) = (&self.service.otp_devices, keeper(instance));
+        let set = devices.set_password(&keeper, secret(password)).await;
+        set.unwrap();
     }
 
     /// Returns what a token of an instance permits.

@@ -354,7 +354,7 @@ mod tests {
     use super::*;
     use crate::{
         otp_devices::{Holding, Lifetime, LoginError, NotPermitted},
-        testing::{PASSWORD, bench, keeper, origin, refusal, secret},
+        testing::{PASSWORD, bench, keeper, refusal, secret},
     };
 
     #[tokio::test]
@@ -366,9 +366,7 @@ mod tests {
         assert_eq!(listed[0].name, "default");
         assert!(!listed[0].has_password);
         for password in ["", PASSWORD] {
-            let refused = devices
-                .log_in("default", "default", secret(password), &origin())
-                .await;
+            let refused = bench.log_in("default", "default", password).await;
             assert_eq!(refused.err(), refusal(LoginError::Refused));
         }
         devices.ensure_default().await.unwrap();
@@ -409,39 +407,22 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         let token = bench.token("shop", "all", Lifetime::Forever).await;
-        devices
-            .set_password(&keeper("shop"), secret("another horse"))
-            .await
-            .unwrap();
+        bench.set_password("shop", "another horse").await;
         let session = bench.permitted::<Holding>("shop", &token).await;
         assert_eq!(session.err(), refusal(NotPermitted::TokenUnknown));
-        let old = devices
-            .log_in("shop", "shop", secret(PASSWORD), &origin())
-            .await;
+        let old = bench.log_in("shop", "shop", PASSWORD).await;
         assert_eq!(old.err(), refusal(LoginError::Refused));
-        assert!(
-            devices
-                .log_in("shop", "shop", secret("another horse"), &origin())
-                .await
-                .is_ok()
-        );
-        assert_eq!(
-            devices
-                .set_password(&keeper("nowhere"), secret(PASSWORD))
-                .await
-                .err(),
-            refusal(SetPasswordError::Unknown)
-        );
+        assert!(bench.log_in("shop", "shop", "another horse").await.is_ok());
+        let nowhere = keeper("nowhere");
+        let set = devices.set_password(&nowhere, secret(PASSWORD)).await;
+        assert_eq!(set.err(), refusal(SetPasswordError::Unknown));
     }
 
     #[tokio::test]
     async fn a_removed_default_is_there_again_without_a_password() {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
-        devices
-            .set_password(&keeper("default"), secret(PASSWORD))
-            .await
-            .unwrap();
+        bench.set_password("default", PASSWORD).await;
         let token = bench.token("default", "all", Lifetime::Forever).await;
         devices.remove_instance(&keeper("default")).await.unwrap();
         let session = bench.permitted::<Holding>("default", &token).await;

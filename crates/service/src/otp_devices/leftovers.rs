@@ -184,12 +184,7 @@ mod tests {
         let issuer = bench.logged_in("shop").await;
         let everything = everything();
         let slow = devices.issue(&issuer, &everything);
-        let change = async {
-            devices
-                .set_password(&keeper("shop"), secret(PASSWORD))
-                .await
-                .unwrap();
-        };
+        let change = bench.set_password("shop", PASSWORD);
         let issued = bench.faults.overtake(slow, change).await;
         assert_eq!(issued.err(), refusal(IssueError::Ended));
         assert_eq!(records(&bench, "login_token").await, 0);
@@ -248,10 +243,7 @@ mod tests {
         let devices = &bench.service.otp_devices;
         let session = bench.session("shop").await;
         session.add(&device("till")).await.unwrap();
-        devices
-            .set_password(&keeper("shop"), secret(PASSWORD))
-            .await
-            .unwrap();
+        bench.set_password("shop", PASSWORD).await;
         assert_eq!(records(&bench, "login_token").await, 0);
         let fresh = bench.session("shop").await;
         while devices.clear_leftovers().await.unwrap().goes_on {}

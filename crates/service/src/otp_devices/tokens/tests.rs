@@ -1,5 +1,6 @@
 //! Passwords, and what the tokens issued for them allow.
 
+use keyproof_auth::{Cost, Memory, PasswordHash};
 use keyproof_store::faults::Commits;
 
 use super::*;
@@ -15,6 +16,21 @@ fn request(wanted: &str) -> TokenRequest {
         lifetime: Lifetime::Default,
         description: None,
     }
+}
+
+/// Stores a hash of a password for the instance `shop`, as another server may.
+async fn store_hash(bench: &Bench, password: &str, cost: Cost) {
+    let key = instance_key("shop");
+    let stored = bench.store.get::<Instance>(&key, START).await;
+    let stored = stored.unwrap().unwrap();
+    let hash = PasswordHash::create(password.as_bytes(), [3; 16], cost, &mut Memory::new());
+    let next = Instance {
+        password: Some(hash.unwrap().to_phc()),
+        ..stored.record
+    };
+    let mut batch = bench.store.batch(START);
+    batch.replace(&key, stored.version, &next, None);
+    bench.store.commit(batch).await.unwrap();
 }
 
 #[tokio::test]
@@ -71,19 +87,12 @@ async fn a_login_needs_the_name_and_the_password() {
         ("shop", "shop", "correct hors", LoginError::Refused),
         ("shop", "shop", "", LoginError::Refused),
     ] {
-        let refused = devices
-            .log_in(instance, name, secret(password), &origin())
-            .await;
+        let refused = bench.log_in(instance, name, password).await;
         assert_eq!(refused.err(), refusal(expected), "{instance} {name}");
         // Three failures in a row would lock the instance.
         bench.clock.advance(DEFAULT_LIFETIME);
     }
-    assert!(
-        devices
-            .log_in("shop", "shop", secret(PASSWORD), &origin())
-            .await
-            .is_ok()
-    );
+    assert!(bench.log_in("shop", "shop", PASSWORD).await.is_ok());
     let refused = bench.times(Action::LoginTokenIssue).await;
     assert_eq!(
         refused, 3,
@@ -136,10 +145,7 @@ async fn a_password_that_changed_after_login_issues_nothing() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
     let issuer = bench.logged_in("shop").await;
-    devices
-        .set_password(&keeper("shop"), secret(PASSWORD))
-        .await
-        .unwrap();
+    bench.set_password("shop", PASSWORD).await;
     let refused = devices.issue(&issuer, &request("all")).await;
     assert_eq!(refused.err(), refusal(IssueError::Ended));
 }
@@ -147,43 +153,14 @@ async fn a_password_that_changed_after_login_issues_nothing() {
 #[tokio::test]
 async fn a_login_brings_an_old_hash_up_to_the_cost_in_force() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let token = bench.token("shop", "all", Lifetime::Forever).await;
+    let dearer = Cost::insecure_for_tests(64, 2, 1).unwrap();
+    store_hash(&bench, PASSWORD, dearer).await;
+    assert!(bench.log_in("shop", "shop", PASSWORD).await.is_ok());
     let key = instance_key("shop");
-    let stored = bench
-        .store
-        .get::<Instance>(&key, START)
-        .await
-        .unwrap()
-        .unwrap();
-    let dearer = keyproof_auth::Cost::insecure_for_tests(64, 2, 1).unwrap();
-    let hash = keyproof_auth::PasswordHash::create(
-        PASSWORD.as_bytes(),
-        [3; 16],
-        dearer,
-        &mut keyproof_auth::Memory::new(),
-    );
-    let next = Instance {
-        password: Some(hash.unwrap().to_phc()),
-        ..stored.record
-    };
-    let mut batch = bench.store.batch(START);
-    batch.replace(&key, stored.version, &next, None);
-    bench.store.commit(batch).await.unwrap();
-
-    assert!(
-        devices
-            .log_in("shop", "shop", secret(PASSWORD), &origin())
-            .await
-            .is_ok()
-    );
-    let stored = bench
-        .store
-        .get::<Instance>(&key, START)
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(stored.record.password.unwrap().contains("$m=8,t=1,p=1$"));
+    let stored = bench.store.get::<Instance>(&key, START).await;
+    let hash = stored.unwrap().unwrap().record.password;
+    assert!(hash.unwrap().contains("$m=8,t=1,p=1$"));
     assert!(bench.permitted::<Holding>("shop", &token).await.is_ok());
 }
 
@@ -221,20 +198,18 @@ fn descriptions_are_cut_between_characters() {
 async fn nothing_is_hashed_for_an_instance_without_a_password() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
-    let (keeper, origin) = (keeper(DEFAULT_INSTANCE), origin());
     let before = devices.hashing.asked();
     for user in [DEFAULT_INSTANCE, "shop", ""] {
-        let refused = devices.log_in(DEFAULT_INSTANCE, user, secret(PASSWORD), &origin);
-        assert_eq!(refused.await.err(), refusal(LoginError::Refused));
+        let refused = bench.log_in(DEFAULT_INSTANCE, user, PASSWORD).await;
+        assert_eq!(refused.err(), refusal(LoginError::Refused));
     }
     assert_eq!(devices.hashing.asked(), before);
-    let set = devices.set_password(&keeper, secret(PASSWORD));
-    set.await.unwrap();
+    bench.set_password(DEFAULT_INSTANCE, PASSWORD).await;
     // If there is a password, a hash is computed whatever the name is.
     for user in [DEFAULT_INSTANCE, "shop"] {
         let before = devices.hashing.asked();
-        let login = devices.log_in(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
-        assert_eq!(login.await.err(), refusal(LoginError::Refused));
+        let refused = bench.log_in(DEFAULT_INSTANCE, user, "wrong horse").await;
+        assert_eq!(refused.err(), refusal(LoginError::Refused));
         assert_eq!(devices.hashing.asked(), before + 1);
     }
 }
@@ -289,25 +264,10 @@ async fn tokens_of_an_instance_are_kept_in_order_of_time() {
 #[tokio::test]
 async fn a_password_that_is_changed_while_it_is_judged_lets_nobody_in() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     bench.token("shop", "all", Lifetime::Forever).await;
-    let key = instance_key("shop");
-    let origin = origin();
-    let login = devices.log_in("shop", "shop", secret(PASSWORD), &origin);
-    let change = async {
-        let stored = bench.store.get::<Instance>(&key, START).await;
-        let stored = stored.unwrap().unwrap();
-        let cost = keyproof_auth::Cost::insecure_for_tests(8, 1, 1).unwrap();
-        let memory = &mut keyproof_auth::Memory::new();
-        let hash = keyproof_auth::PasswordHash::create(b"another horse", [3; 16], cost, memory);
-        let next = Instance {
-            password: Some(hash.unwrap().to_phc()),
-            ..stored.record
-        };
-        let mut batch = bench.store.batch(START);
-        batch.replace(&key, stored.version, &next, None);
-        bench.store.commit(batch).await.unwrap();
-    };
+    let login = bench.log_in("shop", "shop", PASSWORD);
+    let cost = Cost::insecure_for_tests(8, 1, 1).unwrap();
+    let change = store_hash(&bench, "another horse", cost);
     let (let_in, ()) = tokio::join!(login, change);
     assert_eq!(let_in.err(), refusal(LoginError::Refused));
 }
