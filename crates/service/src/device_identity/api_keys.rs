@@ -281,21 +281,17 @@ impl DeviceIdentity {
                 category: new.category.clone(),
                 manager: category.record.spec.manager.clone(),
             };
-            let object = Object {
-                system: self.system_metadata(now, administrator.origin()),
-                spec: ApiKey {
-                    category: new.category.clone(),
-                    need_mtls: new.need_mtls,
-                    is_disabled: false,
-                    revoke_reason: String::new(),
-                    revoked_at: None,
-                    disabled_at: None,
-                    digest: Some(digest.to_string()),
-                },
-                metadata: metadata.clone(),
+            let spec = ApiKey {
+                category: new.category.clone(),
+                need_mtls: new.need_mtls,
+                is_disabled: false,
+                revoke_reason: String::new(),
+                revoked_at: None,
+                disabled_at: None,
+                digest: Some(digest.to_string()),
             };
             let detail = Some(format!("for tpm_category {}", new.category));
-            let mut batch = self.creation(administrator, &object, detail, now);
+            let (object, mut batch) = self.creation(administrator, &metadata, spec, detail, now);
             Object::keep(&mut batch, &category);
             batch.insert(&location_key(&digest), &location, None);
             let issued = IssuedApiKey {

@@ -294,20 +294,16 @@ impl DeviceIdentity {
                 })
             };
             let (authority, client) = made.await?.map_err(refused)?;
-            let object = Object {
-                system: self.system_metadata(now, administrator.origin()),
-                spec: Category {
-                    manager: new.manager.clone(),
-                    allow_list: new.allow_list.clone(),
-                    attestation_key: new.attestation_key,
-                    pcr_policy: new.pcr_policy.clone(),
-                    client_certificate: client.certificate,
-                    authority,
-                },
-                metadata: metadata.clone(),
+            let spec = Category {
+                manager: new.manager.clone(),
+                allow_list: new.allow_list.clone(),
+                attestation_key: new.attestation_key,
+                pcr_policy: new.pcr_policy.clone(),
+                client_certificate: client.certificate,
+                authority,
             };
             let detail = Some(format!("below tpm_manager {}", new.manager));
-            let mut batch = self.creation(administrator, &object, detail, now);
+            let (object, mut batch) = self.creation(administrator, &metadata, spec, detail, now);
             Object::keep(&mut batch, &manager);
             self.leave_revocation_list(&mut batch, &metadata, now)
                 .await?;

@@ -149,17 +149,13 @@ impl DeviceIdentity {
                     Authority::root(&store, &key, &owner, now)
                 })
             };
-            let object = Object {
-                system: self.system_metadata(now, administrator.origin()),
-                spec: Manager {
-                    ek_roots: trusted.ek_roots.clone(),
-                    ek_trust_bundle: trusted.ek_trust_bundle,
-                    incarnation: draw(&self.store),
-                    root: root.await?.map_err(refused)?,
-                },
-                metadata: metadata.clone(),
+            let spec = Manager {
+                ek_roots: trusted.ek_roots.clone(),
+                ek_trust_bundle: trusted.ek_trust_bundle,
+                incarnation: draw(&self.store),
+                root: root.await?.map_err(refused)?,
             };
-            let batch = self.creation(administrator, &object, None, now);
+            let (object, batch) = self.creation(administrator, &metadata, spec, None, now);
             Ok(Attempt::Commit(batch, Ok(object)))
         })
         .await

@@ -295,20 +295,33 @@ impl DeviceIdentity {
         })
     }
 
-    /// Returns a batch that creates an object, with its audit event.
+    /// Returns a new object and a batch that creates it, with its audit event.
     pub(super) fn creation<K: Kind>(
         &self,
         administrator: &Administrator<K>,
-        object: &Object<K>,
+        metadata: &Metadata,
+        spec: K,
         detail: Option<String>,
         now: Timestamp,
-    ) -> Batch {
-        let metadata = &object.metadata;
+    ) -> (Object<K>, Batch) {
+        let origin = administrator.origin();
+        let mut bytes = [0; 16];
+        self.store.entropy().fill(&mut bytes);
+        let object = Object {
+            metadata: metadata.clone(),
+            system: SystemMetadata {
+                uid: Builder::from_random_bytes(bytes).into_uuid().to_string(),
+                creator: origin.who.to_string(),
+                created_at: now,
+                modified_at: now,
+            },
+            spec,
+        };
         let mut batch = self.store.batch(now);
-        batch.insert(&metadata.key::<K>(), object, None);
-        let deed = deed::<K>(K::ACTIONS.create, metadata, detail, administrator.origin());
+        batch.insert(&metadata.key::<K>(), &object, None);
+        let deed = deed::<K>(K::ACTIONS.create, metadata, detail, origin);
         self.audit.done(&mut batch, now, deed);
-        batch
+        (object, batch)
     }
 
     /// Returns a batch that replaces an object read at this version, with its audit event.
@@ -438,18 +451,6 @@ impl DeviceIdentity {
     ) -> Result<Option<Stored<Object<K>>>, StorageError> {
         let key = object_key::<K>(namespace, name);
         Ok(self.store.get(&key, self.clock.now()).await?)
-    }
-
-    /// Returns the system metadata of a new object.
-    pub(super) fn system_metadata(&self, now: Timestamp, origin: &Origin) -> SystemMetadata {
-        let mut bytes = [0; 16];
-        self.store.entropy().fill(&mut bytes);
-        SystemMetadata {
-            uid: Builder::from_random_bytes(bytes).into_uuid().to_string(),
-            creator: origin.who.to_string(),
-            created_at: now,
-            modified_at: now,
-        }
     }
 }
 
