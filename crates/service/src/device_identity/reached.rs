@@ -200,10 +200,7 @@ mod tests {
         super::testing::{device, furnish},
         *,
     };
-    use crate::{
-        CommandLine,
-        testing::{START, bench},
-    };
+    use crate::testing::{START, bench, command_line};
 
     #[tokio::test]
     async fn devices_whose_managers_are_there_no_more_are_found_page_by_page() {
@@ -229,7 +226,7 @@ mod tests {
             batch.insert(&device.place.key(), &device, None);
         }
         bench.store.commit(batch).await.unwrap();
-        let keeper = Keeper::of_command_line(&CommandLine::of("test".to_owned()));
+        let keeper = Keeper::of_command_line(&command_line());
         let devices = &bench.service.device_identity;
         for most in 1..8 {
             let mut found = Vec::new();

@@ -46,13 +46,8 @@ async fn a_code_and_its_leaf_prove_possession_once() {
         "{told:?}"
     );
     assert_eq!(told[0].target, "certificate/sub/group/dps/c");
-    assert!(
-        told[2]
-            .detail
-            .as_deref()
-            .unwrap()
-            .starts_with("possession proven")
-    );
+    let detail = told[2].detail.as_deref().unwrap();
+    assert!(detail.starts_with("possession proven"), "{detail}");
 }
 
 #[tokio::test]

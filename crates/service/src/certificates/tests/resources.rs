@@ -318,23 +318,12 @@ async fn an_assertion_is_told_as_one_and_can_be_refused() {
     );
     bench.clock.advance(LATER);
     let told = bench.told().await;
-    assert!(
-        told[0]
-            .detail
-            .as_deref()
-            .unwrap()
-            .contains("possession NOT proven")
-    );
+    let detail = told[0].detail.as_deref().unwrap();
+    assert!(detail.contains("possession NOT proven"), "{detail}");
     bench.put("c", &ca, Some(false)).await;
     let told = bench.told().await;
-    assert!(
-        told[2]
-            .detail
-            .as_deref()
-            .unwrap()
-            .contains("no longer verified"),
-        "{told:?}"
-    );
+    let detail = told[2].detail.as_deref().unwrap();
+    assert!(detail.contains("no longer verified"), "{told:?}");
 
     let strict = bench_with(|settings| settings.certificates.allow_unproven = false).await;
     let (dps, any) = (caller("dps"), Precondition::Any);
