@@ -356,12 +356,10 @@ impl fmt::Debug for Restoring<'_> {
 mod tests {
     use super::*;
     use crate::{
-        access::NewOperatorToken,
         audit::ObjectKind,
         otp_devices::{Holding, Lifetime},
-        testing::{bench, command_line, origin},
+        testing::bench,
     };
-    use keyproof_auth::operator::OperatorScopes;
     use keyproof_store::{SystemEntropy, Version};
     use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -426,32 +424,13 @@ mod tests {
     async fn tokens_end_with_a_restore_and_instances_stay() {
         let bench = bench().await;
         let token = bench.token("shop", "all", Lifetime::Forever).await;
-        let new = NewOperatorToken {
-            subject: "ci".to_owned(),
-            scopes: OperatorScopes::new(["admin".parse().unwrap()]).unwrap(),
-            lifetime: None,
-        };
-        let issued = bench
-            .service
-            .access
-            .create(new, &command_line())
-            .await
-            .unwrap();
+        let operator = bench.operator_token("admin").await;
         let (restored, ended) = bench.restored(Duration::ZERO).await;
         assert_eq!(ended.get(&Ended::LoginTokens), Some(&1));
         assert_eq!(ended.get(&Ended::OperatorTokens), Some(&1));
-        let devices = &restored.service.otp_devices;
-        let origin = origin();
-        let held = devices.permit::<Holding>("shop", Some(&token), None, &origin);
-        assert!(held.await.is_err());
-        assert!(
-            restored
-                .service
-                .access
-                .authenticate(&issued.text)
-                .await
-                .is_err()
-        );
+        assert!(restored.permitted::<Holding>("shop", &token).await.is_err());
+        let authenticated = restored.service.access.authenticate(&operator);
+        assert!(authenticated.await.is_err());
         // The same password still gives a new token.
         restored.token("shop", "all", Lifetime::Forever).await;
     }

@@ -89,15 +89,14 @@ struct Looked {
 }
 
 impl FirstToEnd {
-    /// Reads all records under a prefix and remembers those that expire first.
+    /// Reads all records of this type and remembers those that expire first.
     pub(crate) async fn look<R: Record>(
         &self,
         store: &Store,
-        prefix: Prefix,
         now: Timestamp,
         end: impl Fn(&R) -> Option<Ending>,
     ) -> Result<(), StorageError> {
-        let mut pages = Pages::<R>::of(store, prefix);
+        let mut pages = Pages::<R>::of(store, Prefix::collection(R::TYPE));
         let (mut first, mut next) = (Vec::<Ending>::new(), None::<Timestamp>);
         while let Some(page) = pages.next(now).await? {
             let before = first.len();
@@ -122,17 +121,16 @@ impl FirstToEnd {
         looked.as_ref()?.next
     }
 
-    /// Returns the records under a prefix that expire before `until`.
+    /// Returns the records of this type that expire before `until`.
     pub(crate) async fn before<R: Record>(
         &self,
         until: Timestamp,
         store: &Store,
-        prefix: Prefix,
         now: Timestamp,
         end: impl Fn(&R) -> Option<Ending>,
     ) -> Result<Endings, StorageError> {
         let is_soon = |ending: &Ending| ending.at < until;
-        let mut pages = Pages::<R>::of(store, prefix);
+        let mut pages = Pages::<R>::of(store, Prefix::collection(R::TYPE));
         let (mut found, mut read) = (Vec::new(), 0);
         while let Some(page) = pages.next(now).await? {
             if read >= MOST_READ && !page.is_empty() {
@@ -161,14 +159,10 @@ impl FirstToEnd {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_auth::operator::OperatorScopes;
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::{
-        access::NewOperatorToken,
-        testing::{bench, command_line},
-    };
+    use crate::testing::bench;
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Ends {
@@ -201,26 +195,17 @@ mod tests {
     #[tokio::test]
     async fn which_it_is_is_told_to_whoever_reaches_it() {
         let bench = bench().await;
-        let access = &bench.service.access;
         let ending = Ending {
             needed: OperatorScope::Tpm(Some("shop".to_owned())),
             ..end(&Ends { at: 7 }).unwrap()
         };
         for (scope, told) in [("tpm:shop", "7"), ("tpm:yard", "a record")] {
-            let new = NewOperatorToken {
-                subject: "ops".to_owned(),
-                scopes: OperatorScopes::parse([scope]).unwrap(),
-                lifetime: None,
-            };
-            let token = access.create(new, &command_line()).await.unwrap().text;
-            let operator = access.authenticate(&token).await.unwrap();
-            assert_eq!(ending.told_to(&operator), told);
+            assert_eq!(ending.told_to(&bench.operator(scope).await), told);
         }
     }
 
     async fn asked(known: &FirstToEnd, store: &Store) -> (Vec<u64>, Seen) {
-        let all = Prefix::collection(Ends::TYPE);
-        let endings = known.before(SOON, store, all, NOW, end).await.unwrap();
+        let endings = known.before(SOON, store, NOW, end).await.unwrap();
         let found = endings.found.iter().map(|ending| ending.at.as_secs());
         (found.collect(), endings.seen)
     }
@@ -239,13 +224,12 @@ mod tests {
         // One more behind them. No complete reading has been made yet.
         add(&store, 1000..1001, |_| 1_700_000_008).await;
         assert_eq!(asked(&known, &store).await, (found, Seen::Part));
-        let all = || Prefix::collection(Ends::TYPE);
-        known.look(&store, all(), NOW, end).await.unwrap();
+        known.look(&store, NOW, end).await.unwrap();
         let found = vec![1_700_000_008, 1_700_000_009];
         assert_eq!(asked(&known, &store).await, (found, Seen::AllAt(NOW)));
         // Of very many records that expire, only the first are remembered.
         add(&store, 1001..1300, |number| 1_700_000_009 + number % 299).await;
-        known.look(&store, all(), NOW, end).await.unwrap();
+        known.look(&store, NOW, end).await.unwrap();
         let (found, seen) = asked(&known, &store).await;
         assert_eq!((found.len(), seen), (100, Seen::AllAt(NOW)));
         assert_eq!(found[..2], [1_700_000_008, 1_700_000_009]);
@@ -253,7 +237,7 @@ mod tests {
         assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
         // A record that has expired is not the next to expire, however many there are.
         add(&store, 1300..1450, |_| 1_600_000_000).await;
-        known.look(&store, all(), NOW, end).await.unwrap();
+        known.look(&store, NOW, end).await.unwrap();
         assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
         assert_eq!(FirstToEnd::default().next(), None);
     }

@@ -189,6 +189,13 @@ mod tests {
         }))
     }
 
+    /// Lets other tasks run until so many places are free.
+    async fn until_free(judging: &Judging, places: usize) {
+        while judging.places.free() != places {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn work_is_done_off_the_async_threads() {
         let here = thread::current().id();
@@ -205,9 +212,7 @@ mod tests {
             async move { judging.run(|| 7).await }
         });
         // This task itself runs on that thread.
-        while judging.places.free() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until_free(&judging, 0).await;
         assert!(!waiting.is_finished());
         occupied.end().await;
         assert_eq!(waiting.await.unwrap(), Ok(7));
@@ -256,15 +261,11 @@ mod tests {
             tokio::spawn(async move { judging.run_for(party, || 7).await })
         };
         let crowd = [run_for("a"), run_for("a")];
-        while judging.places.free() > 1 {
-            tokio::task::yield_now().await;
-        }
+        until_free(&judging, 1).await;
         assert_eq!(judging.run_for("a", || 7).await, Err(TooBusy));
         assert_eq!(judging.figures().refused, 1);
         let other = run_for("b");
-        while judging.places.free() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until_free(&judging, 0).await;
         occupied.end().await;
         assert_eq!(other.await.unwrap(), Ok(7));
         for one in crowd {
@@ -298,9 +299,7 @@ mod tests {
         let release = occupied.abandon().await;
         assert_eq!(judging.run(|| ()).await, Err(TooBusy));
         drop(release);
-        while judging.places.free() == 0 {
-            tokio::task::yield_now().await;
-        }
+        until_free(&judging, 1).await;
         assert_eq!(judging.run(|| ()).await, Ok(()));
     }
 
@@ -312,9 +311,7 @@ mod tests {
             async move { judging.run(|| -> () { panic!("on purpose") }).await }
         });
         assert!(caller.await.unwrap_err().is_panic());
-        while judging.places.free() == 0 {
-            tokio::task::yield_now().await;
-        }
+        until_free(&judging, 1).await;
         assert_eq!(judging.run(|| 7).await, Ok(7));
     }
 }

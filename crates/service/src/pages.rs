@@ -196,10 +196,7 @@ mod tests {
         number: usize,
     }
 
-    impl Record for Numbered {
-        const TYPE: &'static str = "numbered";
-        const VERSION: u32 = 1;
-    }
+    record!(Numbered, "numbered");
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 

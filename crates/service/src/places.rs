@@ -48,13 +48,8 @@ struct User {
 #[must_use = "dropping it gives the place to another"]
 pub struct Place {
     _of_all: OwnedSemaphorePermit,
-    _own: Option<Own>,
-}
-
-/// The part of a place that counts against its party's share.
-struct Own {
-    _place: OwnedSemaphorePermit,
-    _user: User,
+    /// The part that counts against its party's share.
+    _own: Option<(OwnedSemaphorePermit, User)>,
 }
 
 impl Places {
@@ -86,10 +81,7 @@ impl Places {
         let (of_all, own) = timeout(PATIENCE, places).await.map_err(|_| TooBusy)??;
         Ok(Place {
             _of_all: of_all,
-            _own: Some(Own {
-                _place: own,
-                _user: user,
-            }),
+            _own: Some((own, user)),
         })
     }
 
@@ -102,10 +94,7 @@ impl Places {
         let (user, own) = self.share_of(party);
         let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
         Ok(Place {
-            _own: Some(Own {
-                _place: own,
-                _user: user,
-            }),
+            _own: Some((own, user)),
             ..self.try_take_unshared()?
         })
     }

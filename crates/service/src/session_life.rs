@@ -53,16 +53,7 @@ impl SessionLife {
         }
     }
 
-    /// Returns the session as used now, if that is to be stored.
-    pub(crate) fn used(&self, now: Timestamp) -> Option<Self> {
-        self.used_after(NOTED, now)
-    }
-
-    /// Returns the session as used now for a change, if that is to be stored.
-    pub(crate) fn used_for_a_change(&self, now: Timestamp) -> Option<Self> {
-        self.used_after(NOTED_BEFORE_A_CHANGE, now)
-    }
-
+    /// Returns the session as used now, if its last use was stored at least this long ago.
     fn used_after(&self, noted: Duration, now: Timestamp) -> Option<Self> {
         let is_to_be_noted = now.saturating_since(self.used_at) >= noted;
         is_to_be_noted.then(|| self.used_again(now))
@@ -109,18 +100,15 @@ impl<S, R: SessionRecord> Found<S, R> {
 
     /// Stores the use, if due, and returns the session.
     pub(crate) async fn used(self, store: &Store) -> S {
-        self.note(store, SessionLife::used).await;
+        self.note(store, NOTED).await;
         self.session
     }
 
     /// Stores a use if that is due and returns whether it was, since the record then has another version. A failure refuses
     /// nothing: the session just ends sooner.
-    async fn note(
-        &self,
-        store: &Store,
-        used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
-    ) -> bool {
-        let Some(life) = used(&self.kept.record.life(), self.read_at) else {
+    async fn note(&self, store: &Store, noted: Duration) -> bool {
+        let life = self.kept.record.life();
+        let Some(life) = life.used_after(noted, self.read_at) else {
             return false;
         };
         let next = R::clone(&self.kept.record).lasting(life);
@@ -146,7 +134,7 @@ where
     F: Future<Output = Result<Found<S, R>, Failure<E>>>,
 {
     let found = find().await?;
-    let is_written_over = found.note(store, SessionLife::used_for_a_change).await;
+    let is_written_over = found.note(store, NOTED_BEFORE_A_CHANGE).await;
     Ok(if is_written_over {
         find().await?.session
     } else {
@@ -180,16 +168,14 @@ mod tests {
         let minute = |minutes: u64| start.saturating_add(Duration::from_secs(60 * minutes));
         let mut life = SessionLife::begin(start);
         assert_eq!(life.ends_at(), minute(15));
-        assert_eq!(
-            life.used(start.saturating_add(Duration::from_secs(59))),
-            None
-        );
         let second = |seconds| start.saturating_add(Duration::from_secs(seconds));
-        assert_eq!(life.used_for_a_change(second(29)), None);
-        assert!(life.used_for_a_change(second(30)).is_some());
+        assert_eq!(life.used_after(NOTED, second(59)), None);
+        assert_eq!(life.used_after(NOTED_BEFORE_A_CHANGE, second(29)), None);
+        let used = life.used_after(NOTED_BEFORE_A_CHANGE, second(30));
+        assert!(used.is_some());
         for minutes in (10..480).step_by(10) {
             assert!(minute(minutes) < life.ends_at(), "{minutes}");
-            life = life.used(minute(minutes)).unwrap();
+            life = life.used_after(NOTED, minute(minutes)).unwrap();
         }
         assert_eq!(life.ends_at(), minute(480));
     }

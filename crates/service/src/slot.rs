@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp, Version};
 
-use crate::{StorageError, audit::Warrant, storage::put};
+use crate::{StorageError, audit::Warrant};
 
 /// A record's key and the record that was read there, if any.
 pub(crate) struct Slot<R> {
@@ -63,6 +63,11 @@ impl<R: Record> Slot<R> {
             .map(|stored| Arc::unwrap_or_clone(stored.record))
     }
 
+    /// Returns the version that was read, if the record exists.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.stored.as_ref().map(|stored| stored.version)
+    }
+
     /// Returns when the record expires, if it exists and has an expiry.
     pub(crate) fn expires_at(&self) -> Option<Timestamp> {
         self.stored.as_ref()?.expires_at
@@ -103,6 +108,10 @@ impl<R: Record + PartialEq> Slot<R> {
     /// Adds the next state to the batch: a changed record is written over the version that was read, an unchanged one is required
     /// to still have that version.
     pub(crate) fn put(&self, batch: &mut Batch, next: Option<R>, expires_at: Option<Timestamp>) {
-        put(batch, &self.place, self.stored.as_ref(), next, expires_at);
+        match next {
+            None => self.remove(batch),
+            Some(next) if self.record() == Some(&next) => self.require(batch),
+            Some(next) => self.replace(batch, &next, expires_at),
+        }
     }
 }

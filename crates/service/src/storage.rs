@@ -1,7 +1,6 @@
 //! The errors between a use case and the store, shared by all use cases, and the retry loop for lost races.
 
 use std::{
-    borrow::Borrow,
     collections::BTreeMap,
     convert::Infallible,
     sync::{
@@ -10,10 +9,7 @@ use std::{
     },
 };
 
-use keyproof_store::{
-    Batch, CommitError, EngineError, Key, NotApplied, Record, Store, StoreError, Stored, Timestamp,
-    UnsealError,
-};
+use keyproof_store::{Batch, CommitError, EngineError, NotApplied, Store, StoreError, UnsealError};
 
 use crate::{Clock, HashingError, Origin, TooBusy};
 
@@ -164,6 +160,11 @@ impl<E> Failure<E> {
 /// Always this refusal.
 pub(crate) const fn refuse<T, E>(refusal: E) -> Result<T, Failure<E>> {
     Err(Failure::Refused(refusal))
+}
+
+/// Returns this error as a refusal of the use case.
+pub(crate) fn refused<E>(why: impl Into<E>) -> Failure<E> {
+    Failure::Refused(why.into())
 }
 
 impl Failure<Infallible> {
@@ -354,29 +355,6 @@ pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Adds one record to a batch: writes `next` over the version that was read if the two differ, otherwise requires that version.
-pub(crate) fn put<R: Record + PartialEq>(
-    batch: &mut Batch,
-    place: &Key,
-    read: Option<&Stored<impl Borrow<R>>>,
-    next: Option<R>,
-    expires_at: Option<Timestamp>,
-) {
-    match (read, next) {
-        (None, None) => {}
-        (None, Some(next)) => {
-            batch.insert(place, &next, expires_at);
-        }
-        (Some(read), None) => batch.remove(place, read.version),
-        (Some(read), Some(next)) if Borrow::<R>::borrow(&read.record) == &next => {
-            batch.require(place, read.version);
-        }
-        (Some(read), Some(next)) => {
-            batch.replace(place, read.version, &next, expires_at);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,7 +362,7 @@ mod tests {
         audit::Warrant,
         testing::{START, bench, origin},
     };
-    use keyproof_store::{Key, Record};
+    use keyproof_store::Key;
     use std::cell::Cell;
 
     #[tokio::test]
@@ -501,8 +479,5 @@ mod tests {
     #[derive(Clone, serde::Serialize, serde::Deserialize)]
     struct Marker {}
 
-    impl Record for Marker {
-        const TYPE: &'static str = "marker";
-        const VERSION: u32 = 1;
-    }
+    record!(Marker, "marker");
 }

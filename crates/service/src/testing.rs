@@ -9,10 +9,10 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
-use keyproof_auth::{Cost, Token, taler::LoginScope};
-use keyproof_otp::pos::Amount;
+use keyproof_auth::{Cost, Token, operator::OperatorScopes, taler::LoginScope};
+use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_store::{
-    Change, Changes, Engine, Key, MasterKey, MasterKeys, Prefix, Record, Store, SystemEntropy,
+    Change, Changes, Engine, Key, MasterKey, MasterKeys, Prefix, Raw, Record, Store, SystemEntropy,
     Timestamp, faults::FaultyEngine, memory::MemoryEngine,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -21,11 +21,12 @@ use zeroize::Zeroizing;
 use crate::{
     Action, AddressLimit, Applicant, Clock, CommandLine, Ended, Failure, HashingSettings, Judging,
     ManualClock, Origin, Restoring, Service, Settings, StorageError, TooBusy, Who,
-    audit::AuditReader,
+    access::{NewOperatorToken, Operator},
+    audit::{AuditReader, Event},
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
-        DeviceView, Issuer, Keeper, Lifetime, Moment, NotPermitted, RemoveDeviceError, Right,
-        ShowDeviceError, TokenRequest,
+        DeviceView, Issuer, Keeper, Lifetime, LoginError, Moment, NotPermitted, RemoveDeviceError,
+        Right, ShowDeviceError, TokenRequest,
     },
 };
 
@@ -34,6 +35,9 @@ pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// A password that is long enough.
 pub(crate) const PASSWORD: &str = "correct horse";
+
+/// The key of an OTP device, of 160 bits.
+pub(crate) const DEVICE_KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// An operator who searches the audit trail.
 pub(crate) static READER: AuditReader = AuditReader::unasked(String::new());
@@ -154,14 +158,13 @@ pub(crate) fn console() -> Origin {
         who: Who::CommandLine("root".to_owned()),
         request_id: None,
         address: None,
-        applicant: Applicant::default(),
-        warrants: Vec::new(),
+        ..origin()
     }
 }
 
 /// Returns the rights of a command-line user for this instance.
 pub(crate) fn keeper(instance: &str) -> Keeper {
-    Keeper::of_command_line(&CommandLine::of("root".to_owned()), instance)
+    Keeper::of_command_line(&command_line(), instance)
 }
 
 pub(crate) fn secret(text: &str) -> Zeroizing<String> {
@@ -170,6 +173,22 @@ pub(crate) fn secret(text: &str) -> Zeroizing<String> {
 
 pub(crate) fn scope(text: &str) -> LoginScope {
     text.parse().unwrap()
+}
+
+/// Returns an OTP device to add.
+pub(crate) fn otp_device(id: &str) -> DeviceDetails {
+    DeviceDetails {
+        id: id.to_owned(),
+        description: "till".to_owned(),
+        key: secret(DEVICE_KEY),
+        algorithm: PosAlgorithm::TotpWithoutPrice,
+        counter: None,
+    }
+}
+
+/// Returns the error of a use case that refused for this reason.
+pub(crate) const fn refusal<E>(why: E) -> Option<Failure<E>> {
+    Some(Failure::Refused(why))
 }
 
 impl Bench {
@@ -188,14 +207,9 @@ impl Bench {
     pub(crate) async fn restored(&self, later: Duration) -> (Self, BTreeMap<Ended, u64>) {
         let entropy = SystemEntropy::new();
         let now = self.clock.now().saturating_add(later);
-        let all = self
-            .store
-            .scan_raw(&Prefix::all(), None, usize::MAX, Timestamp::EPOCH)
-            .await
-            .unwrap();
         let mut restoring = Restoring::new(now, &entropy);
         let engine = MemoryEngine::new();
-        for raw in all {
+        for raw in self.rows(&Prefix::all()).await {
             let (key, row) = raw.into_parts();
             if let Some((key, row)) = restoring.record(key, row).unwrap() {
                 let insert = [(key, Change::Insert(row))];
@@ -207,21 +221,40 @@ impl Bench {
         (bench, restoring.ended().clone())
     }
 
+    /// Returns all records under a prefix, including expired ones.
+    pub(crate) async fn rows(&self, prefix: &Prefix) -> Vec<Raw> {
+        let epoch = Timestamp::EPOCH;
+        let rows = self.store.scan_raw(prefix, None, usize::MAX, epoch).await;
+        rows.unwrap()
+    }
+
+    /// Returns the text of a new operator token with this scope.
+    pub(crate) async fn operator_token(&self, scope: &str) -> Zeroizing<String> {
+        let new = NewOperatorToken {
+            subject: "ops".to_owned(),
+            scopes: OperatorScopes::parse([scope]).unwrap(),
+            lifetime: None,
+        };
+        let access = &self.service.access;
+        access.create(new, &command_line()).await.unwrap().text
+    }
+
+    /// Returns a new operator with this scope.
+    pub(crate) async fn operator(&self, scope: &str) -> Operator {
+        let token = self.operator_token(scope).await;
+        self.service.access.authenticate(&token).await.unwrap()
+    }
+
     /// Returns a token of a new instance.
     pub(crate) async fn token(&self, instance: &str, wanted: &str, lifetime: Lifetime) -> String {
-        let devices = &self.service.otp_devices;
         let issuer = self.logged_in(instance).await;
         let request = TokenRequest {
             scope: scope(wanted),
             lifetime,
             description: None,
         };
-        devices
-            .issue(&issuer, &request)
-            .await
-            .unwrap()
-            .text
-            .to_string()
+        let issued = self.service.otp_devices.issue(&issuer, &request).await;
+        issued.unwrap().text.to_string()
     }
 
     /// Turns a token into one of an earlier release without a time: another text for the same record.
@@ -266,9 +299,27 @@ impl Bench {
             let added = devices.add_instance(&keeper, secret(PASSWORD));
             added.await.unwrap();
         }
-        let origin = origin();
-        let logged_in = devices.log_in(instance, instance, secret(PASSWORD), &origin);
-        logged_in.await.unwrap()
+        let logged_in = self.log_in(instance, instance, PASSWORD).await;
+        logged_in.unwrap()
+    }
+
+    /// Logs in to an instance by name and password.
+    pub(crate) async fn log_in(
+        &self,
+        instance: &str,
+        user_name: &str,
+        password: &str,
+    ) -> Result<Issuer, Failure<LoginError>> {
+        let devices = &self.service.otp_devices;
+        let (password, origin) = (secret(password), origin());
+        devices.log_in(instance, user_name, password, &origin).await
+    }
+
+    /// Sets the password of an instance.
+    pub(crate) async fn set_password(&self, instance: &str, password: &str) {
+        let (devices, keeper) = (&self.service.otp_devices, keeper(instance));
+        let set = devices.set_password(&keeper, secret(password)).await;
+        set.unwrap();
     }
 
     /// Returns what a token of an instance permits.
@@ -289,13 +340,15 @@ impl Bench {
 
     /// Returns the actions in the audit trail, in order.
     pub(crate) async fn actions(&self) -> Vec<String> {
-        let events = self
-            .service
-            .audit
-            .events(Timestamp::EPOCH, None)
-            .await
-            .unwrap();
-        events.into_iter().map(|(_, event)| event.action).collect()
+        let events = self.events().await.into_iter();
+        events.map(|event| event.action).collect()
+    }
+
+    /// Returns the events in the audit trail, in order.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let events = self.service.audit.events(Timestamp::EPOCH, None).await;
+        let events = events.unwrap().into_iter();
+        events.map(|(_, event)| event).collect()
     }
 }
 

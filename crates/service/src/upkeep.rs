@@ -293,20 +293,16 @@ mod tests {
     use crate::{
         Action, AuditSettings, ManualClock, Origin, Settings,
         audit::{Deed, Target},
-        otp_devices::{DeviceDetails, Holding, Lifetime},
-        testing::{Bench, bench, bench_with, cheap_hashing, keeper, origin, secret},
+        otp_devices::{Holding, Lifetime},
+        testing::{Bench, bench, bench_with, cheap_hashing, keeper, otp_device},
     };
-    use keyproof_otp::pos::PosAlgorithm;
-    use keyproof_store::{Key, Prefix, Record, Timestamp, faults::Commits};
+    use keyproof_store::{Key, Prefix, Timestamp, faults::Commits};
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Leavings;
 
-    impl Record for Leavings {
-        const TYPE: &'static str = "leavings";
-        const VERSION: u32 = 1;
-    }
+    record!(Leavings, "leavings");
 
     /// Adds `count` records and lets them expire.
     async fn leave(bench: &Bench, count: u32) {
@@ -349,20 +345,9 @@ mod tests {
             ..NOTHING
         };
         assert_eq!(bench.service.upkeep.remove_expired().await, Ok(four));
-        let tokens = Prefix::collection("login_token");
-        let left = bench
-            .store
-            .scan_raw(&tokens, None, 10, Timestamp::EPOCH)
-            .await
-            .unwrap();
+        let left = bench.rows(&Prefix::collection("login_token")).await;
         assert_eq!(left.len(), 1);
-        let devices = &bench.service.otp_devices;
-        assert!(
-            devices
-                .permit::<Holding>("shop", Some(&kept), None, &origin())
-                .await
-                .is_ok()
-        );
+        assert!(bench.permitted::<Holding>("shop", &kept).await.is_ok());
     }
 
     #[tokio::test]
@@ -425,7 +410,7 @@ mod tests {
         let bench = bench_with(keep).await;
         let session = bench.session("shop").await;
         for number in 0..350 {
-            session.add(&device(&number.to_string())).await.unwrap();
+            session.add(&otp_device(&number.to_string())).await.unwrap();
         }
         // The removal is committed but what it leaves is not cleared away, as after a crash.
         bench.faults.commits(Commits::Lost);
@@ -446,19 +431,8 @@ mod tests {
         upkeep.abort();
         assert!(!bench.service.figures().upkeep.is_behind);
         for collection in ["audit", "otp_device", "otp_leftover"] {
-            let all = Prefix::collection(collection);
-            let left = bench.store.scan_raw(&all, None, 10, Timestamp::EPOCH).await;
-            assert_eq!(left.unwrap().len(), 0, "{collection}");
-        }
-    }
-
-    fn device(id: &str) -> DeviceDetails {
-        DeviceDetails {
-            id: id.to_owned(),
-            description: String::new(),
-            key: secret("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"),
-            algorithm: PosAlgorithm::TotpWithoutPrice,
-            counter: None,
+            let left = bench.rows(&Prefix::collection(collection)).await;
+            assert_eq!(left.len(), 0, "{collection}");
         }
     }
 

@@ -1,7 +1,6 @@
 //! The CA certificates of all provisioning services that expire soon.
 
-use keyproof_auth::operator::OperatorScope;
-use keyproof_store::{Prefix, Record, Timestamp};
+use keyproof_store::Timestamp;
 
 use super::{Certificates, records::Certificate};
 use crate::{
@@ -16,9 +15,8 @@ impl Certificates {
     ///
     /// [`StorageError`].
     pub(crate) async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
-        let (all, now) = (Prefix::collection(Certificate::TYPE), self.clock.now());
-        let first = &self.first_to_end;
-        first.before(until, &self.store, all, now, of).await
+        let (first, now) = (&self.first_to_end, self.clock.now());
+        first.before(until, &self.store, now, of).await
     }
 
     /// Returns when the next certificate expires, as of the last look by the upkeep.
@@ -28,8 +26,8 @@ impl Certificates {
 
     /// Reads all certificates and remembers those that expire first.
     pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
-        let (all, now) = (Prefix::collection(Certificate::TYPE), self.clock.now());
-        self.first_to_end.look(&self.store, all, now, of).await
+        let now = self.clock.now();
+        self.first_to_end.look(&self.store, now, of).await
     }
 }
 
@@ -48,13 +46,9 @@ fn of(certificate: &Certificate) -> Option<Ending> {
         at: Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)),
         what: format!(
             "certificate/{}/{}/{}/{}",
-            place.subscription, place.resource_group, place.service, certificate.name
+            place.subscription, place.resource_group, place.name, certificate.name
         ),
-        needed: OperatorScope::certificates([
-            &*place.subscription,
-            &*place.resource_group,
-            &*place.service,
-        ]),
+        needed: place.scope(),
         kind: "a CA certificate",
     })
 }

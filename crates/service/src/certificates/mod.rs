@@ -28,6 +28,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Store, Stored};
+use serde::{Deserialize, Serialize};
 
 use crate::{Audit, Clock, Judging, StorageError, ending::FirstToEnd};
 use records::{Certificate, certificate_key};
@@ -55,13 +56,14 @@ impl Default for CertificateSettings {
 }
 
 /// A provisioning service. It need not be created: it exists wherever a caller's scope covers it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProvisioningService {
     /// The subscription.
     pub subscription: String,
     /// The resource group.
     pub resource_group: String,
     /// The service's name.
+    #[serde(rename = "service")]
     pub name: String,
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, refuse, said, settle},
+    storage::{Attempt, damaged, refuse, said, settle},
 };
 
 /// All algorithms that the linked providers verify.
@@ -223,7 +223,7 @@ impl Certificates {
         let parsed = std::str::from_utf8(&digits)
             .ok()
             .and_then(|digits| VerificationCode::parse(digits).ok())
-            .ok_or_else(|| StorageError::Damaged(format!("the code of {key}")))?;
+            .ok_or_else(|| damaged(format!("the code of {key}")))?;
         // Rounded up, since the exact expiry was checked above.
         let expires_at = code.expires_at.map(|end| end.as_millis().div_ceil(1_000));
         Ok(Some(parsed.bound_to(code.certificate, expires_at)))

@@ -6,37 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProvisioningService, fold};
 
-/// The names of a provisioning service as they were first spelled.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct ServiceNames {
-    pub(super) subscription: String,
-    pub(super) resource_group: String,
-    pub(super) service: String,
-}
-
-impl ServiceNames {
-    pub(super) fn of(service: &ProvisioningService) -> Self {
-        Self {
-            subscription: service.subscription.clone(),
-            resource_group: service.resource_group.clone(),
-            service: service.name.clone(),
-        }
-    }
-
-    pub(super) fn service(self) -> ProvisioningService {
-        ProvisioningService {
-            subscription: self.subscription,
-            resource_group: self.resource_group,
-            name: self.service,
-        }
-    }
-}
-
 /// Stored at `dps_service/<subscription>/<group>/<service>` while the service has a certificate. Every change of the number of
 /// certificates replaces it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Holder {
-    pub(super) place: ServiceNames,
+    /// The service, as first spelled.
+    pub(super) place: ProvisioningService,
     pub(super) certificates: u32,
 }
 
@@ -49,7 +24,8 @@ pub(super) fn holder_key(service: &ProvisioningService) -> Key {
 /// Stored at `dps_certificate/<subscription>/<group>/<service>/<name>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Certificate {
-    pub(super) place: ServiceNames,
+    /// The service, as first spelled.
+    pub(super) place: ProvisioningService,
     pub(super) name: String,
     #[serde(with = "base64")]
     pub(super) der: Vec<u8>,

@@ -7,15 +7,12 @@ use keyproof_x509::{self as x509, X509Error};
 
 use super::{
     Caller, Certificates, Precondition, Verification,
-    records::{
-        Certificate, Description, Holder, ServiceNames, all_certificates, certificate_key,
-        holder_key,
-    },
+    records::{Certificate, Description, Holder, all_certificates, certificate_key, holder_key},
 };
 use crate::{
     Action, Failure, StorageError,
     pages::{Listed, Pages, some},
-    storage::{Attempt, refuse, said, settle},
+    storage::{Attempt, damaged, refuse, said, settle},
 };
 
 /// The maximum length of a name, in characters. A name must not contain control characters.
@@ -123,12 +120,6 @@ pub enum Deletion {
     Deleted,
 }
 
-/// The records of a provisioning service and of one of its certificates, from one snapshot.
-struct Loaded {
-    holder: Option<Stored<Holder>>,
-    certificate: Option<Stored<Certificate>>,
-}
-
 impl Certificates {
     /// Returns all certificates of a provisioning service, by name.
     ///
@@ -215,10 +206,7 @@ impl Certificates {
         body: Result<Upload, B>,
     ) -> Result<CertificateView, Failure<PutError<B>>> {
         settle("certificates.put", &self.store, || async {
-            let Loaded {
-                holder,
-                certificate,
-            } = self.load_with_holder(caller, name).await?;
+            let (holder, certificate) = self.load_with_holder(caller, name).await?;
             if let Some(stored) = &certificate
                 && !precondition.holds(stored.version)
             {
@@ -247,7 +235,7 @@ impl Certificates {
                 place: match (before, &holder) {
                     (Some(before), _) => before.place.clone(),
                     (None, Some(holder)) => holder.record.place.clone(),
-                    (None, None) => ServiceNames::of(caller.service()),
+                    (None, None) => caller.service().clone(),
                 },
                 name: before.map_or_else(|| name.to_owned(), |before| before.name.clone()),
                 der,
@@ -294,10 +282,7 @@ impl Certificates {
     ) -> Result<Deletion, Failure<DeleteError>> {
         let key = certificate_key(caller.service(), name);
         settle("certificates.delete", &self.store, || async {
-            let Loaded {
-                holder,
-                certificate,
-            } = self.load_with_holder(caller, name).await?;
+            let (holder, certificate) = self.load_with_holder(caller, name).await?;
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
             let Some(certificate) = certificate else {
@@ -309,9 +294,8 @@ impl Certificates {
             if !precondition.holds(certificate.version) {
                 return refuse(DeleteError::Precondition);
             }
-            let holder = holder.ok_or_else(|| {
-                StorageError::Damaged(format!("{key} without its provisioning service"))
-            })?;
+            let holder =
+                holder.ok_or_else(|| damaged(format!("{key} without its provisioning service")))?;
             batch.remove(&key, certificate.version);
             leave_room(&mut batch, caller, holder);
             let detail = Some(thumbprint(&certificate.record.der));
@@ -350,7 +334,7 @@ impl Certificates {
         match holder {
             None => {
                 let first = Holder {
-                    place: ServiceNames::of(caller.service()),
+                    place: caller.service().clone(),
                     certificates: 1,
                 };
                 batch.insert(&key, &first, None);
@@ -386,15 +370,17 @@ impl Certificates {
         }
     }
 
-    async fn load_with_holder(&self, caller: &Caller, name: &str) -> Result<Loaded, StorageError> {
+    /// Reads the records of a provisioning service and of one of its certificates from one snapshot.
+    async fn load_with_holder(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<(Option<Stored<Holder>>, Option<Stored<Certificate>>), StorageError> {
         let holder = holder_key(caller.service());
         let certificate = certificate_key(caller.service(), name);
         let plan = ReadPlan::new([holder.clone(), certificate.clone()]);
         let read = self.store.read(plan, self.clock.now()).await?;
-        Ok(Loaded {
-            holder: read.get(&holder)?,
-            certificate: read.get(&certificate)?,
-        })
+        Ok((read.get(&holder)?, read.get(&certificate)?))
     }
 }
 
@@ -465,7 +451,7 @@ pub(super) fn view(
         thumbprint: description.thumbprint,
         subscription: record.place.subscription,
         resource_group: record.place.resource_group,
-        service: record.place.service,
+        service: record.place.name,
         name: record.name,
         verification: record.verification,
         der: record.der,
@@ -479,7 +465,7 @@ pub(super) fn view(
 /// Parses a stored certificate.
 pub(super) fn parse(record: &Certificate) -> Result<x509::Certificate<'_>, StorageError> {
     x509::Certificate::from_der(&record.der)
-        .map_err(|error| StorageError::Damaged(format!("a stored certificate: {error}")))
+        .map_err(|error| damaged(format!("a stored certificate: {error}")))
 }
 
 fn thumbprint(der: &[u8]) -> String {

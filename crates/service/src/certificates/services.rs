@@ -37,7 +37,7 @@ impl Certificates {
         let after = after.map(holder_key);
         let all = Prefix::collection(Holder::TYPE);
         let row = |holder: Holder| {
-            let service = holder.place.service();
+            let service = holder.place;
             let is_reached = operator.may(&service.scope());
             let holding = is_reached.then(|| HoldingService {
                 service: service.clone(),

@@ -16,7 +16,7 @@ use crate::{
     audit::ObjectKind,
     keys::draw_token,
     pages::Pages,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// The prefix of every key text, so that secret scanners can find leaked keys.
@@ -156,18 +156,6 @@ impl ApiKey {
     }
 }
 
-impl Object<ApiKey> {
-    /// Returns whether a certificate was made with this key, and not with a deleted key of the same name. Certificates
-    /// of earlier releases, which deleted no keys, have no UUID.
-    pub(super) fn has_made(&self, name: &str, uid: Option<&str>, made_at: Timestamp) -> bool {
-        let is_this = match uid {
-            Some(uid) => uid == self.system.uid,
-            None => self.system.created_at <= made_at,
-        };
-        name == self.metadata.name && is_this
-    }
-}
-
 /// At `tpm_deleted_api_key/<namespace>/<category>/<uid>`: a deleted key that did not uphold all of its certificates.
 /// The category's CRL is made from it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -274,7 +262,6 @@ impl DeviceIdentity {
         administrator: &Administrator<ApiKey>,
         new: NewApiKey,
     ) -> Result<IssuedApiKey, Failure<CreateApiKeyError>> {
-        let refused = |why: CreateApiKeyError| Failure::Refused(why);
         let metadata = administrator.place(new.metadata).map_err(refused)?;
         settle("device_identity.create_api_key", &self.store, || async {
             let now = self.clock.now();
@@ -285,7 +272,7 @@ impl DeviceIdentity {
             let category = self
                 .load::<Category>(&metadata.namespace, &new.category)
                 .await?
-                .ok_or_else(|| refused(CreateApiKeyError::UnknownCategory))?;
+                .ok_or(Failure::Refused(CreateApiKeyError::UnknownCategory))?;
             let token = draw_token(self.store.entropy(), None);
             let digest = token.digest();
             let location = KeyLocation {
@@ -294,21 +281,17 @@ impl DeviceIdentity {
                 category: new.category.clone(),
                 manager: category.record.spec.manager.clone(),
             };
-            let object = Object {
-                system: self.system_metadata(now, administrator.origin()),
-                spec: ApiKey {
-                    category: new.category.clone(),
-                    need_mtls: new.need_mtls,
-                    is_disabled: false,
-                    revoke_reason: String::new(),
-                    revoked_at: None,
-                    disabled_at: None,
-                    digest: Some(digest.to_string()),
-                },
-                metadata: metadata.clone(),
+            let spec = ApiKey {
+                category: new.category.clone(),
+                need_mtls: new.need_mtls,
+                is_disabled: false,
+                revoke_reason: String::new(),
+                revoked_at: None,
+                disabled_at: None,
+                digest: Some(digest.to_string()),
             };
             let detail = Some(format!("for tpm_category {}", new.category));
-            let mut batch = self.creation(administrator, &object, detail, now);
+            let (object, mut batch) = self.creation(administrator, &metadata, spec, detail, now);
             Object::keep(&mut batch, &category);
             batch.insert(&location_key(&digest), &location, None);
             let issued = IssuedApiKey {
@@ -385,15 +368,14 @@ impl DeviceIdentity {
         name: &str,
         change: impl Fn(&ApiKey, Timestamp) -> Result<ApiKeyChange, B>,
     ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
-        let refused = |why: ReplaceApiKeyError<B>| Failure::Refused(why);
         settle("device_identity.replace_api_key", &self.store, || async {
             let stored = self
                 .load::<ApiKey>(administrator.namespace(), name)
                 .await?
-                .ok_or_else(|| refused(ReplaceApiKeyError::Unknown))?;
+                .ok_or(Failure::Refused(ReplaceApiKeyError::Unknown))?;
             let now = self.clock.now();
-            let change = change(&stored.record.spec, now);
-            let change = change.map_err(|why| refused(ReplaceApiKeyError::Body(why)))?;
+            let change = change(&stored.record.spec, now).map_err(ReplaceApiKeyError::Body);
+            let change = change.map_err(Failure::Refused)?;
             let mut object = stored.record;
             if let Some(from) = object.spec.revoked_at.filter(|from| *from <= now)
                 && change.revoked_at.is_none_or(|to| to > from)

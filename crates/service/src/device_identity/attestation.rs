@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Failure, StorageError,
     audit::{Deed, Target},
-    storage::{Attempt, overtaken, settle_permitted},
+    storage::{Attempt, overtaken, refuse, refused, settle_permitted},
 };
 
 /// The longest stored text of a check, in characters.
@@ -95,7 +95,7 @@ impl DeviceIdentity {
     ) -> Result<DeviceReport, Failure<AttestError>> {
         let act = StationAct::Attest;
         if !self.may_show(station, act, &request.namespace).await {
-            return Err(Failure::Refused(AttestError::UnknownCategory));
+            return refuse(AttestError::UnknownCategory);
         }
         let who = &station.origin().who;
         let evidence = self
@@ -113,9 +113,7 @@ impl DeviceIdentity {
                 station,
                 request,
                 category: &category.record.spec,
-                evidence: evidence
-                    .clone()
-                    .map_err(|error| Failure::Refused(error.into()))?,
+                evidence: evidence.clone().map_err(refused)?,
                 now: self.clock.now(),
             };
             Ok(self.try_attest(&case, &nonce_key).await?)

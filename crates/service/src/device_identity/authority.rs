@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::{
     Category, Manager, Metadata, Object,
     api_keys::Withdrawal,
-    revocation_list::{Entry, LIFE},
+    revocation_list::{Entries, LIFE},
 };
 use crate::StorageError;
 
@@ -261,14 +261,14 @@ impl Authority {
         store: &Store,
         number: u64,
         now: Timestamp,
-        entries: &[Entry],
+        entries: &Entries,
     ) -> Result<Vec<u8>, AuthorityError> {
         let at = |at: Timestamp| {
             let seconds = at.min(ALL_TIME.not_after).as_secs();
             date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
         };
-        let revoked = |entry: &Entry| {
-            let (since, reason_code) = match entry.withdrawal {
+        let revoked = |(serial, withdrawal): (&Vec<u8>, &Withdrawal)| {
+            let (since, reason_code) = match *withdrawal {
                 Withdrawal::OnHold { since } => (since, Some(RevocationReason::CertificateHold)),
                 // The operator's reason is free text, so there is no reason code.
                 Withdrawal::Revoked { since } => (since, None),
@@ -278,7 +278,7 @@ impl Authority {
                 Withdrawal::Superseded { since } => (since, Some(RevocationReason::Superseded)),
             };
             RevokedCertParams {
-                serial_number: SerialNumber::from_slice(&entry.serial),
+                serial_number: SerialNumber::from_slice(serial),
                 revocation_time: at(since),
                 reason_code,
                 invalidity_date: None,

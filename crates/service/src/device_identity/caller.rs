@@ -249,7 +249,7 @@ impl<K> Administrator<K> {
     }
 
     /// Sets the metadata's namespace to the permitted one, and validates it.
-    pub(super) fn place<E: From<MetadataError>>(&self, metadata: Metadata) -> Result<Metadata, E> {
+    pub(super) fn place(&self, metadata: Metadata) -> Result<Metadata, MetadataError> {
         let metadata = Metadata {
             namespace: self.namespace.clone(),
             ..metadata

@@ -1,6 +1,6 @@
 //! Categories: each has a CA below its manager's root, and an allow-list of EK certificates.
 
-use keyproof_store::{Key, Record, Stored, Timestamp};
+use keyproof_store::{Key, Record, Timestamp};
 use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// The category's own fields.
@@ -267,10 +267,9 @@ impl DeviceIdentity {
         let checked = self
             .check_allow_list(administrator, &new.allow_list)
             .await?;
-        checked.map_err(|error| refused(error.into()))?;
+        checked.map_err(refused)?;
         new.attestation_key.check().map_err(refused)?;
-        let checked = new.pcr_policy.check();
-        checked.map_err(|error| refused(error.into()))?;
+        new.pcr_policy.check().map_err(refused)?;
         let key = metadata.key::<Category>();
         settle("device_identity.create_category", &self.store, || async {
             let now = self.clock.now();
@@ -278,13 +277,15 @@ impl DeviceIdentity {
             if there.await?.is_some() {
                 return refuse(CreateCategoryError::Exists);
             }
-            if self.deleted_category(&metadata, now).await?.is_some() {
+            let deleted = DeletedCategory::key(&metadata.namespace, &metadata.name);
+            let deleted = self.store.get::<DeletedCategory>(&deleted, now);
+            if deleted.await?.is_some() {
                 return refuse(CreateCategoryError::Deleted);
             }
             let manager = self
                 .load::<Manager>(&metadata.namespace, &new.manager)
                 .await?
-                .ok_or_else(|| refused(CreateCategoryError::UnknownManager))?;
+                .ok_or(Failure::Refused(CreateCategoryError::UnknownManager))?;
             let made = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
                 let manager = manager.record.clone();
@@ -292,21 +293,17 @@ impl DeviceIdentity {
                     Authority::below(&manager, &store, &key, &owner, now)
                 })
             };
-            let (authority, client) = made.await?.map_err(|error| refused(error.into()))?;
-            let object = Object {
-                system: self.system_metadata(now, administrator.origin()),
-                spec: Category {
-                    manager: new.manager.clone(),
-                    allow_list: new.allow_list.clone(),
-                    attestation_key: new.attestation_key,
-                    pcr_policy: new.pcr_policy.clone(),
-                    client_certificate: client.certificate,
-                    authority,
-                },
-                metadata: metadata.clone(),
+            let (authority, client) = made.await?.map_err(refused)?;
+            let spec = Category {
+                manager: new.manager.clone(),
+                allow_list: new.allow_list.clone(),
+                attestation_key: new.attestation_key,
+                pcr_policy: new.pcr_policy.clone(),
+                client_certificate: client.certificate,
+                authority,
             };
             let detail = Some(format!("below tpm_manager {}", new.manager));
-            let mut batch = self.creation(administrator, &object, detail, now);
+            let (object, mut batch) = self.creation(administrator, &metadata, spec, detail, now);
             Object::keep(&mut batch, &manager);
             self.leave_revocation_list(&mut batch, &metadata, now)
                 .await?;
@@ -343,24 +340,22 @@ impl DeviceIdentity {
         name: &str,
         change: impl Fn(&Category) -> Result<CategoryChange, B>,
     ) -> Result<(), Failure<ReplaceCategoryError<B>>> {
-        let refused = |why: ReplaceCategoryError<B>| Failure::Refused(why);
         settle("device_identity.replace_category", &self.store, || async {
             let stored = self
                 .load::<Category>(administrator.namespace(), name)
                 .await?
-                .ok_or_else(|| refused(ReplaceCategoryError::Unknown))?;
-            let change = change(&stored.record.spec);
-            let change = change.map_err(|why| refused(ReplaceCategoryError::Body(why)))?;
+                .ok_or(Failure::Refused(ReplaceCategoryError::Unknown))?;
+            let change = change(&stored.record.spec).map_err(ReplaceCategoryError::Body);
+            let change = change.map_err(Failure::Refused)?;
             let CategoryChange {
                 allow_list,
                 pcr_policy,
             } = &change;
             if let Some(policy) = pcr_policy {
-                let checked = policy.check();
-                checked.map_err(|error| refused(error.into()))?;
+                policy.check().map_err(refused)?;
             }
             let checked = self.check_allow_list(administrator, allow_list).await?;
-            checked.map_err(|error| refused(error.into()))?;
+            checked.map_err(refused)?;
             let now = self.clock.now();
             let mut object = stored.record;
             object.spec.allow_list.clone_from(allow_list);
@@ -377,16 +372,6 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Returns the deleted category of this name, if its certificates may be valid.
-    async fn deleted_category(
-        &self,
-        metadata: &Metadata,
-        now: Timestamp,
-    ) -> Result<Option<Stored<DeletedCategory>>, StorageError> {
-        let place = DeletedCategory::key(&metadata.namespace, &metadata.name);
-        Ok(self.store.get(&place, now).await?)
-    }
-
     async fn check_allow_list(
         &self,
         administrator: &Administrator<Category>,
@@ -396,8 +381,4 @@ impl DeviceIdentity {
         self.judge(administrator.who(), move || check_allow_list(&entries))
             .await
     }
-}
-
-fn refused(why: CreateCategoryError) -> Failure<CreateCategoryError> {
-    Failure::Refused(why)
 }

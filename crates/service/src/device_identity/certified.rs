@@ -71,9 +71,14 @@ impl Issued {
         self.not_after.saturating_add(LISTED_BEYOND_END)
     }
 
-    /// Returns whether it was made with this API key.
+    /// Returns whether it was made with this API key, and not with a deleted key of the same name. Certificates of
+    /// earlier releases, which deleted no keys, have no UUID.
     pub(super) fn is_of(&self, key: &Object<ApiKey>) -> bool {
-        key.has_made(&self.api_key, self.api_key_uid.as_deref(), self.made_at)
+        let is_this = match &self.api_key_uid {
+            Some(uid) => *uid == key.system.uid,
+            None => key.system.created_at <= self.made_at,
+        };
+        self.api_key == key.metadata.name && is_this
     }
 
     /// Returns whether it was made with this API key, and the key upholds it.

@@ -21,6 +21,7 @@ use crate::{
     audit::Warrant,
     pages::{PAGE, Page, Pages, settle_pages},
     slot::Slot,
+    storage::damaged,
 };
 
 /// The limit for the CA names offered to clients, in bytes; a handshake message is at most 64 KiB. Above it no names
@@ -113,7 +114,7 @@ impl DeviceIdentity {
             _ => {
                 self.index_client_certificates().await?;
                 let roster = self.roster().await?.stored;
-                roster.ok_or_else(|| StorageError::Damaged("no client certificates".to_owned()))?
+                roster.ok_or_else(|| damaged("no client certificates"))?
             }
         };
         {
@@ -188,9 +189,8 @@ impl DeviceIdentity {
         batch: &mut Batch,
         category: &Object<Category>,
     ) -> Result<(), StorageError> {
-        let holder = Holder::of(category);
         let (thumbprint, holder) =
-            holder.ok_or_else(|| StorageError::Damaged("a new client certificate".to_owned()))?;
+            Holder::of(category).ok_or_else(|| damaged("a new client certificate"))?;
         batch.insert(&Holder::key(&thumbprint), &holder, None);
         self.change_roster(batch).await
     }

@@ -402,10 +402,7 @@ mod tests {
         },
         *,
     };
-    use crate::{
-        CommandLine,
-        testing::{START, bench},
-    };
+    use crate::testing::{START, bench, command_line};
 
     #[tokio::test]
     async fn a_device_with_many_keys_is_read_in_as_many_steps_as_one_with_one() {
@@ -419,7 +416,7 @@ mod tests {
         let mut batch = bench.store.batch(START);
         batch.insert(&place.key(), &device, None);
         bench.store.commit(batch).await.unwrap();
-        let keeper = Keeper::of_command_line(&CommandLine::of("test".to_owned()));
+        let keeper = Keeper::of_command_line(&command_line());
         let mut steps = Vec::new();
         for number in 1..4_usize {
             let ak = format!("000b0{number}");

@@ -1,9 +1,9 @@
 //! Which category CAs expire soon although upkeep should have renewed them.
 
 use keyproof_auth::operator::OperatorScope;
-use keyproof_store::{Prefix, Timestamp};
+use keyproof_store::Timestamp;
 
-use super::{Category, DeviceIdentity, Kind, Object};
+use super::{Category, DeviceIdentity, Object};
 use crate::{
     StorageError,
     ending::{Ending, Endings},
@@ -16,15 +16,14 @@ impl DeviceIdentity {
     ///
     /// [`StorageError`].
     pub(crate) async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
-        let (all, now) = (Prefix::collection(Category::NAME), self.clock.now());
-        let first = &self.first_to_end;
-        first.before(until, &self.store, all, now, of).await
+        let (first, now) = (&self.first_to_end, self.clock.now());
+        first.before(until, &self.store, now, of).await
     }
 
     /// Scans all categories for the CAs that expire first.
     pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
-        let (all, now) = (Prefix::collection(Category::NAME), self.clock.now());
-        self.first_to_end.look(&self.store, all, now, of).await
+        let now = self.clock.now();
+        self.first_to_end.look(&self.store, now, of).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Grants: an API key with its category and manager, if none of the three is disabled.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp, Version};
 
@@ -10,7 +10,11 @@ use super::{
     objects::object_key,
     trust,
 };
-use crate::{StorageError, Who, audit::Target};
+use crate::{
+    Failure, Who,
+    audit::Target,
+    storage::{damaged, refuse},
+};
 
 /// The longest text that is looked up as a key, in characters.
 const LONGEST_KEY: usize = 1024;
@@ -44,23 +48,15 @@ pub(super) struct Grant {
     pub(super) trust: Option<Version>,
 }
 
-/// The result of looking up an API key.
-pub(super) enum Shown {
-    /// The key is valid.
-    Granted(Box<Grant>),
-    /// The key is rejected. The target is recorded in the audit trail.
-    Refused(ApiKeyRefusal, Target),
-}
-
 impl DeviceIdentity {
-    /// Reads a key and the records it depends on in one snapshot, and validates it.
+    /// Reads a key and the records it depends on in one snapshot, and validates it. A refusal comes with its audit target.
     pub(super) async fn show_key(
         &self,
         text: &str,
         station: &Station,
         now: Timestamp,
-    ) -> Result<Shown, StorageError> {
-        let unknown = |refusal| Ok(Shown::Refused(refusal, Target::UnknownTpmApiKey));
+    ) -> Result<Arc<Grant>, Failure<(Target, ApiKeyRefusal)>> {
+        let unknown = |why| refuse((Target::UnknownTpmApiKey, why));
         if !(1..=LONGEST_KEY).contains(&text.chars().count()) {
             return unknown(ApiKeyRefusal::Length);
         }
@@ -87,7 +83,7 @@ impl DeviceIdentity {
             found.get(&manager)?,
         ) else {
             let damage = format!("an API key of {} lacks its records", at.namespace);
-            return Err(StorageError::Damaged(damage));
+            return Err(damaged(damage).into());
         };
         let grant = Grant {
             key,
@@ -95,10 +91,10 @@ impl DeviceIdentity {
             manager,
             trust: trust::version(&found)?,
         };
-        Ok(match grant.refusal(station, now) {
-            None => Shown::Granted(Box::new(grant)),
-            Some(refusal) => Shown::Refused(refusal, grant.target()),
-        })
+        match grant.refusal(station, now) {
+            None => Ok(Arc::new(grant)),
+            Some(why) => refuse((grant.target(), why)),
+        }
     }
 
     /// Counts a use of the key against its rate limit.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// The manager's own fields.
@@ -135,7 +135,7 @@ impl DeviceIdentity {
     ) -> Result<Object<Manager>, Failure<CreateManagerError>> {
         let metadata = administrator.place(metadata).map_err(refused)?;
         let checked = self.check_roots(administrator, &trusted.ek_roots).await?;
-        checked.map_err(|error| refused(error.into()))?;
+        checked.map_err(refused)?;
         let key = metadata.key::<Manager>();
         settle("device_identity.create_manager", &self.store, || async {
             let now = self.clock.now();
@@ -149,17 +149,13 @@ impl DeviceIdentity {
                     Authority::root(&store, &key, &owner, now)
                 })
             };
-            let object = Object {
-                system: self.system_metadata(now, administrator.origin()),
-                spec: Manager {
-                    ek_roots: trusted.ek_roots.clone(),
-                    ek_trust_bundle: trusted.ek_trust_bundle,
-                    incarnation: draw(&self.store),
-                    root: root.await?.map_err(|error| refused(error.into()))?,
-                },
-                metadata: metadata.clone(),
+            let spec = Manager {
+                ek_roots: trusted.ek_roots.clone(),
+                ek_trust_bundle: trusted.ek_trust_bundle,
+                incarnation: draw(&self.store),
+                root: root.await?.map_err(refused)?,
             };
-            let batch = self.creation(administrator, &object, None, now);
+            let (object, batch) = self.creation(administrator, &metadata, spec, None, now);
             Ok(Attempt::Commit(batch, Ok(object)))
         })
         .await
@@ -188,16 +184,15 @@ impl DeviceIdentity {
         name: &str,
         change: impl Fn(&Manager) -> Result<TrustedMakers, B>,
     ) -> Result<(), Failure<ReplaceManagerError<B>>> {
-        let refused = |why: ReplaceManagerError<B>| Failure::Refused(why);
         settle("device_identity.replace_manager", &self.store, || async {
             let stored = self
                 .load::<Manager>(administrator.namespace(), name)
                 .await?
-                .ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
-            let trusted = change(&stored.record.spec);
-            let trusted = trusted.map_err(|why| refused(ReplaceManagerError::Body(why)))?;
+                .ok_or(Failure::Refused(ReplaceManagerError::Unknown))?;
+            let trusted = change(&stored.record.spec).map_err(ReplaceManagerError::Body);
+            let trusted = trusted.map_err(Failure::Refused)?;
             let checked = self.check_roots(administrator, &trusted.ek_roots).await?;
-            checked.map_err(|error| refused(error.into()))?;
+            checked.map_err(refused)?;
             let now = self.clock.now();
             let mut object = stored.record;
             object.spec.ek_roots.clone_from(&trusted.ek_roots);
@@ -226,8 +221,4 @@ impl DeviceIdentity {
         self.judge(administrator.who(), move || check_roots(&entries))
             .await
     }
-}
-
-fn refused(why: CreateManagerError) -> Failure<CreateManagerError> {
-    Failure::Refused(why)
 }

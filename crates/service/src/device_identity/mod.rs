@@ -185,7 +185,7 @@ mod tests {
         *,
     };
     use crate::{
-        Action, Failure, Timestamp, TooBusy,
+        Action, Failure, TooBusy,
         testing::{bench, origin},
     };
 
@@ -242,12 +242,10 @@ mod tests {
             assert!(matches!(refused, Some(Failure::Refused(_))), "{party}");
         }
         // The audit trail records the operator's token.
-        let events = bench.service.audit.events(Timestamp::EPOCH, None);
-        let events = events.await.unwrap();
-        let told = events
-            .iter()
-            .filter(|(_, event)| event.action == Action::TpmProvision.name());
-        let by: Vec<&str> = told.map(|(_, event)| &*event.who).collect();
+        let events = bench.events().await;
+        let told = events.iter();
+        let told = told.filter(|event| event.action == Action::TpmProvision.name());
+        let by: Vec<&str> = told.map(|event| &*event.who).collect();
         let token = one.to_string();
         assert!(!by.is_empty() && by.iter().all(|by| *by == token));
     }

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// How long a nonce is valid.
@@ -254,7 +254,6 @@ impl DeviceIdentity {
         station: &Station,
         request: &NonceRequest,
     ) -> Result<IssuedNonce, Failure<NonceError>> {
-        let refused = |why| Failure::Refused(why);
         let NonceRequest {
             namespace,
             category,
@@ -262,22 +261,21 @@ impl DeviceIdentity {
         } = request;
         let act = StationAct::AttestNonce;
         if !self.may_show(station, act, namespace).await {
-            return Err(refused(NonceError::UnknownCategory));
+            return refuse(NonceError::UnknownCategory);
         }
         let place = object_key::<Category>(namespace, category);
         let known = self.store.get_many(&[place], self.clock.now()).await?;
         if !matches!(known.as_slice(), [Some(_)]) {
-            return Err(refused(NonceError::UnknownCategory));
+            return refuse(NonceError::UnknownCategory);
         }
-        let malformed = |error: FieldError| refused(error.into());
         let name = Field::AttestationKeyName.read(&request.ak_name);
-        let name = name.map_err(malformed)?;
-        let no_name = || malformed(Field::AttestationKeyName.wrong(FieldProblem::NoName));
+        let name = name.map_err(refused)?;
+        let no_name = || refused(Field::AttestationKeyName.wrong(FieldProblem::NoName));
         let ak = match name.len() {
             34 | 50 | 66 => Name::parse(name).map_err(|_| no_name())?,
             _ => return Err(no_name()),
         };
-        let no_selection = || malformed(Field::Registers.wrong(FieldProblem::NoSelection));
+        let no_selection = || refused(Field::Registers.wrong(FieldProblem::NoSelection));
         let selection = request.selection.clone().ok_or_else(no_selection)?;
         let key = self.challenge_key().await?;
         let mut random = [0; RANDOM];

@@ -295,20 +295,33 @@ impl DeviceIdentity {
         })
     }
 
-    /// Returns a batch that creates an object, with its audit event.
+    /// Returns a new object and a batch that creates it, with its audit event.
     pub(super) fn creation<K: Kind>(
         &self,
         administrator: &Administrator<K>,
-        object: &Object<K>,
+        metadata: &Metadata,
+        spec: K,
         detail: Option<String>,
         now: Timestamp,
-    ) -> Batch {
-        let metadata = &object.metadata;
+    ) -> (Object<K>, Batch) {
+        let origin = administrator.origin();
+        let mut bytes = [0; 16];
+        self.store.entropy().fill(&mut bytes);
+        let object = Object {
+            metadata: metadata.clone(),
+            system: SystemMetadata {
+                uid: Builder::from_random_bytes(bytes).into_uuid().to_string(),
+                creator: origin.who.to_string(),
+                created_at: now,
+                modified_at: now,
+            },
+            spec,
+        };
         let mut batch = self.store.batch(now);
-        batch.insert(&metadata.key::<K>(), object, None);
-        let deed = deed::<K>(K::ACTIONS.create, metadata, detail, administrator.origin());
+        batch.insert(&metadata.key::<K>(), &object, None);
+        let deed = deed::<K>(K::ACTIONS.create, metadata, detail, origin);
         self.audit.done(&mut batch, now, deed);
-        batch
+        (object, batch)
     }
 
     /// Returns a batch that replaces an object read at this version, with its audit event.
@@ -439,18 +452,6 @@ impl DeviceIdentity {
         let key = object_key::<K>(namespace, name);
         Ok(self.store.get(&key, self.clock.now()).await?)
     }
-
-    /// Returns the system metadata of a new object.
-    pub(super) fn system_metadata(&self, now: Timestamp, origin: &Origin) -> SystemMetadata {
-        let mut bytes = [0; 16];
-        self.store.entropy().fill(&mut bytes);
-        SystemMetadata {
-            uid: Builder::from_random_bytes(bytes).into_uuid().to_string(),
-            creator: origin.who.to_string(),
-            created_at: now,
-            modified_at: now,
-        }
-    }
 }
 
 /// Returns the audit event of an action on an object.
@@ -470,28 +471,21 @@ pub(super) fn deed<'a, K: Kind>(
 
 #[cfg(test)]
 mod unit_tests {
-    use keyproof_auth::operator::OperatorScopes;
-
     use super::*;
     use crate::{
-        access::{Along, NewOperatorToken},
+        access::Along,
         device_identity::{Act, TrustedMakers, testing::named},
-        testing::{bench, command_line, origin},
+        testing::{bench, origin, refusal},
     };
 
     #[tokio::test]
     async fn an_object_that_is_only_shown_is_read_with_the_token_that_asks_for_it() {
         let bench = bench().await;
         let (access, devices) = (&bench.service.access, &bench.service.device_identity);
-        let new = NewOperatorToken {
-            subject: "ops".to_owned(),
-            scopes: OperatorScopes::parse(["tpm:default"]).unwrap(),
-            lifetime: None,
-        };
-        let issued = access.create(new, &command_line()).await.unwrap();
+        let token = bench.operator_token("tpm:default").await;
         let origin = origin();
         let administrator = async |act, along| {
-            let operator = access.authenticate_along(&issued.text, along).await;
+            let operator = access.authenticate_along(&token, along).await;
             let permitted = devices
                 .permit(&operator.unwrap(), act, "default", "made", &origin)
                 .await;
@@ -517,7 +511,7 @@ mod unit_tests {
         assert_eq!(bench.faults.steps(), 1);
         let asking = administrator(Act::Get, along("other")).await;
         let unknown = devices.find(&asking, "other").await;
-        assert_eq!(unknown.err(), Some(Failure::Refused(FindError::Unknown)));
+        assert_eq!(unknown.err(), refusal(FindError::Unknown));
         assert_eq!(bench.faults.steps(), 1);
     }
 

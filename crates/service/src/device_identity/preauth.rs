@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyproof_tpm::TpmError;
 
-use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, StationAct, grant::Shown};
+use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, StationAct};
 use crate::{Failure, storage::refuse};
 
 /// The result of a preauth.
@@ -43,9 +43,12 @@ impl DeviceIdentity {
         device: &DeviceClaim,
     ) -> Result<PreauthVerdict, Failure<PreauthError>> {
         let now = self.clock.now();
-        let (target, verdict) = match self.show_key(api_key, station, now).await? {
-            Shown::Refused(refusal, target) => (target, PreauthVerdict::InvalidApiKey(refusal)),
-            Shown::Granted(grant) => {
+        let (target, verdict) = match self.show_key(api_key, station, now).await {
+            Err(failure) => {
+                let (target, refusal) = failure.refusal()?;
+                (target, PreauthVerdict::InvalidApiKey(refusal))
+            }
+            Ok(grant) => {
                 if let Err(retry_after) = self.take_turn(&grant, now) {
                     return refuse(PreauthError::RateLimited { retry_after });
                 }

@@ -24,10 +24,10 @@ use keyproof_tpm::{
 use super::{
     ApiKeyRefusal, AuthorityError, DeviceIdentity, EndorsementError, Field, FieldError,
     IdentityConflict, ProvisionRequest, Station, StationAct,
-    authority::{AkCertificate, Authority},
+    authority::Authority,
     certified::{Cause, Certified, Issued},
     endorsement,
-    grant::{Grant, Shown},
+    grant::Grant,
     identity::{DevicePlace, Identity, draw},
     objects::deed,
     ticket::{self, Ticket},
@@ -100,10 +100,7 @@ struct Evidence {
 }
 
 /// A refusal with its target in the audit trail.
-struct Refused {
-    target: Target,
-    why: ProvisionError,
-}
+type Refused = (Target, ProvisionError);
 
 impl DeviceIdentity {
     /// Issues the certificate of a device's AK, or returns the present one again, encrypted so that only its TPM can
@@ -126,7 +123,7 @@ impl DeviceIdentity {
             Ok(provisioned) => return Ok(provisioned),
             Err(failure) => failure,
         };
-        let Refused { target, why } = failure.refusal()?;
+        let (target, why) = failure.refusal()?;
         if why.is_told() {
             self.note_refusal(StationAct::Provision, target, why.to_string(), station)
                 .await;
@@ -142,7 +139,9 @@ impl DeviceIdentity {
         has_turn: &AtomicBool,
     ) -> Result<Attempt<Provisioned, Refused>, Failure<Refused>> {
         let now = self.clock.now();
-        let grant = self.granted(&request.api_key, station, now).await?;
+        let shown = self.show_key(&request.api_key, station, now).await;
+        let refused = |(target, why)| (target, ProvisionError::ApiKey(why));
+        let grant = shown.map_err(|failure| failure.map(refused))?;
         let refused = |why| grant.refused(why);
         if !has_turn.swap(true, Ordering::Relaxed) {
             self.take_turn(&grant, now)
@@ -261,22 +260,6 @@ impl DeviceIdentity {
         known.certified.replace(batch, &new, until);
         Ok(())
     }
-
-    /// Looks up the API key.
-    async fn granted(
-        &self,
-        api_key: &str,
-        station: &Station,
-        now: Timestamp,
-    ) -> Result<Arc<Grant>, Failure<Refused>> {
-        match self.show_key(api_key, station, now).await? {
-            Shown::Granted(grant) => Ok(grant.into()),
-            Shown::Refused(refusal, target) => refuse(Refused {
-                target,
-                why: ProvisionError::ApiKey(refusal),
-            }),
-        }
-    }
 }
 
 impl ProvisionError {
@@ -320,10 +303,7 @@ impl Grant {
     }
 
     fn refused(&self, why: ProvisionError) -> Failure<Refused> {
-        Failure::Refused(Refused {
-            target: self.target(),
-            why,
-        })
+        Failure::Refused((self.target(), why))
     }
 }
 
@@ -362,7 +342,15 @@ impl Answer {
         let certified = match kept {
             Some(certified) => certified,
             None => {
-                let made = evidence.certify(&grant, list_url, &store, now)?;
+                let made = Authority::certify_attestation_key(
+                    &grant.category.record,
+                    &store,
+                    &evidence.ak,
+                    evidence.tpm.as_ref(),
+                    &evidence.device.serial,
+                    list_url,
+                    now,
+                )?;
                 let key = &grant.key.record;
                 let by = (&*key.metadata.name, &*key.system.uid);
                 let keys = (
@@ -403,26 +391,6 @@ impl Evidence {
             ek: request.ek,
             ak,
         })
-    }
-
-    /// Issues the AK's certificate.
-    fn certify(
-        &self,
-        grant: &Grant,
-        revocation_list_url: Option<String>,
-        store: &Store,
-        now: Timestamp,
-    ) -> Result<AkCertificate, ProvisionError> {
-        let certificate = Authority::certify_attestation_key(
-            &grant.category.record,
-            store,
-            &self.ak,
-            self.tpm.as_ref(),
-            &self.device.serial,
-            revocation_list_url,
-            now,
-        )?;
-        Ok(certificate)
     }
 
     /// Encrypts a certificate to the TPM under a fresh key and nonce, and issues the activation ticket.

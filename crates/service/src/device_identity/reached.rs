@@ -50,14 +50,10 @@ impl DeviceIdentity {
     ) -> Result<Option<(String, bool)>, StorageError> {
         let of_manager = self.first_behind::<Object<Manager>>(last).await?;
         let of_device = self.first_behind::<Device>(last).await?;
-        Ok(match (of_manager, of_device) {
-            (Some(of_manager), Some(of_device)) if of_device < of_manager => {
-                Some((of_device, false))
-            }
-            (Some(of_manager), _) => Some((of_manager, true)),
-            (None, Some(of_device)) => Some((of_device, false)),
-            (None, None) => None,
-        })
+        let of_manager = of_manager.into_iter().map(|name| (name, true));
+        let both = of_manager.chain(of_device.map(|name| (name, false)));
+        // The first of two equal names, which is the manager's.
+        Ok(both.min_by(|(one, _), (other, _)| one.cmp(other)))
     }
 
     /// Returns the next namespace that has a record of this type.
@@ -204,10 +200,7 @@ mod tests {
         super::testing::{device, furnish},
         *,
     };
-    use crate::{
-        CommandLine,
-        testing::{START, bench},
-    };
+    use crate::testing::{START, bench, command_line};
 
     #[tokio::test]
     async fn devices_whose_managers_are_there_no_more_are_found_page_by_page() {
@@ -233,7 +226,7 @@ mod tests {
             batch.insert(&device.place.key(), &device, None);
         }
         bench.store.commit(batch).await.unwrap();
-        let keeper = Keeper::of_command_line(&CommandLine::of("test".to_owned()));
+        let keeper = Keeper::of_command_line(&command_line());
         let devices = &bench.service.device_identity;
         for most in 1..8 {
             let mut found = Vec::new();

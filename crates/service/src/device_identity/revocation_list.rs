@@ -5,14 +5,7 @@
 //! on hold rewrites the CRL's record, as does the batch that stores a new CRL. If a change and a new CRL overlap, one
 //! of the two commits fails and is retried.
 
-use std::{
-    collections::{
-        BTreeMap,
-        btree_map::Entry::{Occupied, Vacant},
-    },
-    convert::Infallible,
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
@@ -31,7 +24,7 @@ use crate::{
     keys::moment,
     pages::{PAGE, Page, Pages, settle_pages},
     slot::Slot,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, damaged, refuse, refused, settle},
 };
 
 /// The time from a CRL's `thisUpdate` to its `nextUpdate`.
@@ -63,12 +56,8 @@ pub enum RevocationListError {
     Unknown,
 }
 
-/// An entry of a CRL to be made.
-pub(super) struct Entry {
-    /// The bytes of the serial number.
-    pub(super) serial: Vec<u8>,
-    pub(super) withdrawal: Withdrawal,
-}
+/// The entries of a CRL to be made, by the bytes of their serial numbers.
+pub(super) type Entries = BTreeMap<Vec<u8>, Withdrawal>;
 
 /// The category whose CA signs a CRL, and its record.
 struct ListIssuer {
@@ -217,9 +206,8 @@ impl DeviceIdentity {
             self.index_earlier(&namespace, &name).await?;
         }
         let entries = self.entries(&namespace, &name).await?;
-        let next = latest.number.checked_add(1).ok_or_else(|| {
-            StorageError::Damaged("a revocation list has the last number".to_owned())
-        })?;
+        let next = latest.number.checked_add(1);
+        let next = next.ok_or_else(|| damaged("a revocation list has the last number"))?;
         // A restored backup does not show which numbers were used since, so the number also follows the clock.
         let number = next.max(now.as_millis());
         let made = {
@@ -228,9 +216,7 @@ impl DeviceIdentity {
                 Authority::revocation_list(&category, &place, &store, number, now, &entries)
             })
         };
-        let made = made
-            .await?
-            .map_err(|error| Failure::Refused(error.into()))?;
+        let made = made.await?.map_err(refused)?;
         let mut parts = 0;
         for part in made.chunks(PART) {
             let key = Part::key(&namespace, &name, number, parts);
@@ -339,11 +325,11 @@ impl DeviceIdentity {
             .collect();
         // Read as of the CRL's creation, when no part has expired. Parts are deleted only after their expiry.
         let found = self.store.get_many(&keys, latest.made_at).await?;
-        let damaged = || StorageError::Damaged(format!("revocation list {number} lacks a part"));
+        let lacks = || damaged(format!("revocation list {number} lacks a part"));
         let mut list = Vec::new();
         for part in found {
-            let part = part.ok_or_else(damaged)?.decode::<Part>()?.record;
-            let der = BASE64.decode(part.der.as_bytes()).map_err(|_| damaged())?;
+            let part = part.ok_or_else(lacks)?.decode::<Part>()?.record;
+            let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
             list.extend_from_slice(&der);
         }
         Ok(list)
@@ -354,8 +340,8 @@ impl DeviceIdentity {
         &self,
         namespace: &str,
         category: &str,
-    ) -> Result<Vec<Entry>, Failure<RevocationListError>> {
-        let mut entries = BTreeMap::new();
+    ) -> Result<Entries, Failure<RevocationListError>> {
+        let mut entries = Entries::new();
         let may_have_withdrawn = |key: Object<ApiKey>| {
             let is_below = key.spec.category == category;
             (is_below && key.spec.withdraws_from().is_some()).then_some(key)
@@ -374,7 +360,7 @@ impl DeviceIdentity {
             }
         }
         self.revoked(namespace, category, &mut entries).await?;
-        Ok(entries.into_values().collect())
+        Ok(entries)
     }
 
     /// Adds the certificates that an API key does not uphold.
@@ -383,7 +369,7 @@ impl DeviceIdentity {
         category: &str,
         key: &Object<ApiKey>,
         withdrawal: fn(&ApiKey, Timestamp) -> Option<Withdrawal>,
-        entries: &mut BTreeMap<Vec<u8>, Entry>,
+        entries: &mut Entries,
     ) -> Result<(), Failure<RevocationListError>> {
         let Some(from) = key.spec.withdraws_from() else {
             return Ok(());
@@ -395,12 +381,10 @@ impl DeviceIdentity {
         let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before));
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
-                let (uid, made_at) = (record.api_key_uid.as_deref(), record.made_at);
-                if key.has_made(&record.api_key, uid, made_at)
-                    && let Some(withdrawal) = withdrawal(&key.spec, made_at)
+                if record.is_of(key)
+                    && let Some(withdrawal) = withdrawal(&key.spec, record.made_at)
                 {
-                    let serial = octets(&record.serial)?;
-                    entries.insert(serial.clone(), Entry { serial, withdrawal });
+                    entries.insert(octets(&record.serial)?, withdrawal);
                 }
             }
             if entries.len() > MOST {
@@ -415,7 +399,7 @@ impl DeviceIdentity {
         &self,
         namespace: &str,
         category: &str,
-        entries: &mut BTreeMap<Vec<u8>, Entry>,
+        entries: &mut Entries,
     ) -> Result<(), Failure<RevocationListError>> {
         let prefix = Prefix::new(Revoked::TYPE, [namespace, category]);
         let mut pages = Pages::<Revoked>::of(&self.store, prefix);
@@ -427,17 +411,8 @@ impl DeviceIdentity {
                     Cause::Forgotten => Withdrawal::Forgotten { since },
                     Cause::Superseded => Withdrawal::Superseded { since },
                 };
-                let entry = Entry {
-                    serial: serial.clone(),
-                    withdrawal,
-                };
-                match entries.entry(serial) {
-                    Vacant(vacant) => drop(vacant.insert(entry)),
-                    Occupied(mut known) => {
-                        if let Withdrawal::OnHold { .. } = known.get().withdrawal {
-                            known.insert(entry);
-                        }
-                    }
+                if let None | Some(Withdrawal::OnHold { .. }) = entries.get(&serial) {
+                    entries.insert(serial, withdrawal);
                 }
             }
             if entries.len() > MOST {
@@ -481,7 +456,7 @@ fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
     let hex = serial.replace(':', "");
     HEXLOWER
         .decode(hex.as_bytes())
-        .map_err(|_| StorageError::Damaged("a serial number is not in hexadecimal".to_owned()))
+        .map_err(|_| damaged("a serial number is not in hexadecimal"))
 }
 
 #[cfg(test)]

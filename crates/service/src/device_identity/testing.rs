@@ -1,32 +1,15 @@
 //! Helpers for the tests of this domain.
 
-use keyproof_auth::operator::OperatorScopes;
-
 use super::{
     Act, Administrator, ApiKey, AttestationKeyTemplate, Category, DeviceClaim, DevicePlace,
     IssuedApiKey, Kind, Manager, Metadata, NewApiKey, NewCategory, PcrPolicy, ProvisionRequest,
     Station, StationAct, TrustedMakers, identity::Device,
 };
-use crate::{
-    access::{NewOperatorToken, Operator},
-    testing::{Bench, START, command_line, console, origin},
-};
-
-/// A new operator with this scope.
-async fn operator(bench: &Bench, scope: &str) -> Operator {
-    let new = NewOperatorToken {
-        subject: "ci".to_owned(),
-        scopes: OperatorScopes::new([scope.parse().unwrap()]).unwrap(),
-        lifetime: None,
-    };
-    let access = &bench.service.access;
-    let token = access.create(new, &command_line()).await.unwrap();
-    access.authenticate(&token.text).await.unwrap()
-}
+use crate::testing::{Bench, START, console, origin};
 
 /// A new operator that may act on an object of this name in the namespace `default`.
 pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Administrator<K> {
-    let operator = operator(bench, "tpm").await;
+    let operator = bench.operator("tpm").await;
     let (devices, origin) = (&bench.service.device_identity, console());
     let permitted = devices.permit(&operator, act, "default", name, &origin);
     permitted.await.unwrap()
@@ -34,7 +17,7 @@ pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Adminis
 
 /// A station that provisions with a new operator's token.
 pub(super) async fn station(bench: &Bench) -> Station {
-    let operator = operator(bench, "tpm-station").await;
+    let operator = bench.operator("tpm-station").await;
     let (devices, origin) = (&bench.service.device_identity, origin());
     let permitted = devices.permit_station(&operator, StationAct::Provision, None, &origin);
     permitted.await.unwrap()

@@ -22,7 +22,7 @@ use crate::{
     derived::Derived,
     keys::token_name,
     slot::Slot,
-    storage::refuse,
+    storage::{refuse, refused},
 };
 
 /// A caller that has the right `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one.
@@ -202,7 +202,6 @@ impl OtpDevices {
         };
         let needed = scope(R::REACH, instance);
         let permitted = self.audit.permit(operator, needed, act, target, origin);
-        let refused = |why: OutOfScope| Failure::Refused(OperatorNotPermitted::from(why));
         let origin = permitted.await.map_err(refused)?;
         match self.find(instance, None, device).await? {
             Some(found) => Ok(found.caller(origin, None)?),

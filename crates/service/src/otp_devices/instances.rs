@@ -1,19 +1,21 @@
 //! Instances. They are created and removed at the command line and in the console, and given passwords at the command
 //! line, all while servers run.
 
-use keyproof_auth::{AuthError, check_new_password};
+use keyproof_auth::{AuthError, check_new_password, operator::Reach};
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
     Keeper, OtpDevices,
+    caller::scope,
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
+    access::Operator,
     audit::{Deed, Target},
-    pages::Pages,
-    storage::{Attempt, refuse, settle},
+    pages::{Listed, Pages, reached},
+    storage::{Attempt, refuse, refused, settle},
 };
 
 /// The instance that always exists and is also served at the root.
@@ -31,7 +33,7 @@ pub struct InstanceSummary {
 }
 
 impl InstanceSummary {
-    pub(super) fn of(instance: Instance) -> Self {
+    fn of(instance: Instance) -> Self {
         Self {
             name: instance.name,
             has_password: instance.password.is_some(),
@@ -173,6 +175,28 @@ impl OtpDevices {
         Ok(instances.collect())
     }
 
+    /// Lists at most `most` of the instances that the operator may read, after the name `after`. A page may be empty
+    /// although there is a next one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn instances_page(
+        &self,
+        operator: &Operator,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Listed<InstanceSummary, String>, StorageError> {
+        let (after, now) = (after.map(instance_key), self.clock.now());
+        let row = |instance: Instance| {
+            let is_reached = operator.may(&scope(Reach::Read, &instance.name));
+            let name = instance.name.clone();
+            (name, is_reached.then(|| InstanceSummary::of(instance)))
+        };
+        let all = all_instances();
+        reached(&self.store, &all, after.as_ref(), most, now, row).await
+    }
+
     /// Sets the password of an instance. This voids all its login tokens and ends lockouts.
     ///
     /// # Errors
@@ -229,7 +253,7 @@ impl OtpDevices {
         password: Zeroizing<String>,
         origin: &Origin,
     ) -> Result<String, Failure<E>> {
-        check_new_password(&password).map_err(|error| Failure::Refused(E::from(error)))?;
+        check_new_password(&password).map_err(refused)?;
         let turn = self.turn(origin);
         let hash = self.hashing.hash(turn, password, self.store.entropy());
         Ok(hash.await?)
@@ -330,7 +354,7 @@ mod tests {
     use super::*;
     use crate::{
         otp_devices::{Holding, Lifetime, LoginError, NotPermitted},
-        testing::{PASSWORD, bench, keeper, origin, secret},
+        testing::{PASSWORD, bench, keeper, refusal, secret},
     };
 
     #[tokio::test]
@@ -342,10 +366,8 @@ mod tests {
         assert_eq!(listed[0].name, "default");
         assert!(!listed[0].has_password);
         for password in ["", PASSWORD] {
-            let refused = devices
-                .log_in("default", "default", secret(password), &origin())
-                .await;
-            assert_eq!(refused.err(), Some(Failure::Refused(LoginError::Refused)));
+            let refused = bench.log_in("default", "default", password).await;
+            assert_eq!(refused.err(), refusal(LoginError::Refused));
         }
         devices.ensure_default().await.unwrap();
         assert_eq!(bench.times(Action::InstanceAdd).await, 1);
@@ -360,8 +382,8 @@ mod tests {
         };
         for wrong in ["", "-a", ".a", "a/b", "ä", "a b", &"a".repeat(65)] {
             assert_eq!(
-                add(wrong, PASSWORD).await,
-                Err(Failure::Refused(AddInstanceError::Name)),
+                add(wrong, PASSWORD).await.err(),
+                refusal(AddInstanceError::Name),
                 "{wrong:?}"
             );
         }
@@ -371,12 +393,12 @@ mod tests {
         ));
         assert_eq!(add("Shop-1@a_b.c", PASSWORD).await, Ok(()));
         assert_eq!(
-            add("Shop-1@a_b.c", PASSWORD).await,
-            Err(Failure::Refused(AddInstanceError::Exists))
+            add("Shop-1@a_b.c", PASSWORD).await.err(),
+            refusal(AddInstanceError::Exists)
         );
         assert_eq!(
-            add("default", PASSWORD).await,
-            Err(Failure::Refused(AddInstanceError::Exists))
+            add("default", PASSWORD).await.err(),
+            refusal(AddInstanceError::Exists)
         );
     }
 
@@ -385,50 +407,26 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         let token = bench.token("shop", "all", Lifetime::Forever).await;
-        devices
-            .set_password(&keeper("shop"), secret("another horse"))
-            .await
-            .unwrap();
+        bench.set_password("shop", "another horse").await;
         let session = bench.permitted::<Holding>("shop", &token).await;
-        assert_eq!(
-            session.err(),
-            Some(Failure::Refused(NotPermitted::TokenUnknown))
-        );
-        let old = devices
-            .log_in("shop", "shop", secret(PASSWORD), &origin())
-            .await;
-        assert_eq!(old.err(), Some(Failure::Refused(LoginError::Refused)));
-        assert!(
-            devices
-                .log_in("shop", "shop", secret("another horse"), &origin())
-                .await
-                .is_ok()
-        );
-        assert_eq!(
-            devices
-                .set_password(&keeper("nowhere"), secret(PASSWORD))
-                .await,
-            Err(Failure::Refused(SetPasswordError::Unknown))
-        );
+        assert_eq!(session.err(), refusal(NotPermitted::TokenUnknown));
+        let old = bench.log_in("shop", "shop", PASSWORD).await;
+        assert_eq!(old.err(), refusal(LoginError::Refused));
+        assert!(bench.log_in("shop", "shop", "another horse").await.is_ok());
+        let nowhere = keeper("nowhere");
+        let set = devices.set_password(&nowhere, secret(PASSWORD)).await;
+        assert_eq!(set.err(), refusal(SetPasswordError::Unknown));
     }
 
     #[tokio::test]
     async fn a_removed_default_is_there_again_without_a_password() {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
-        devices
-            .set_password(&keeper("default"), secret(PASSWORD))
-            .await
-            .unwrap();
+        bench.set_password("default", PASSWORD).await;
         let token = bench.token("default", "all", Lifetime::Forever).await;
         devices.remove_instance(&keeper("default")).await.unwrap();
-        let session = devices
-            .permit::<Holding>("default", Some(&token), None, &origin())
-            .await;
-        assert_eq!(
-            session.err(),
-            Some(Failure::Refused(NotPermitted::TokenUnknown))
-        );
+        let session = bench.permitted::<Holding>("default", &token).await;
+        assert_eq!(session.err(), refusal(NotPermitted::TokenUnknown));
         assert!(!devices.instances(None).await.unwrap()[0].has_password);
     }
 }

@@ -112,25 +112,13 @@ impl OtpDevices {
 mod tests {
     use super::*;
     use crate::{
-        Failure,
         otp_devices::{
-            AddDeviceError, Caller, DeviceDetails, Holding, IssueError, Issuer, Lifetime,
-            NotPermitted, TokenRequest, Writing,
+            AddDeviceError, Holding, IssueError, Issuer, Lifetime, NotPermitted, TokenRequest,
+            Writing,
         },
-        testing::{Bench, PASSWORD, bench, keeper, origin, scope, secret},
+        testing::{Bench, PASSWORD, bench, keeper, otp_device as device, refusal, scope, secret},
     };
-    use keyproof_otp::pos::PosAlgorithm;
     use keyproof_store::{Prefix, faults::Commits};
-
-    fn device(id: &str) -> DeviceDetails {
-        DeviceDetails {
-            id: id.to_owned(),
-            description: "till".to_owned(),
-            key: secret("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"),
-            algorithm: PosAlgorithm::TotpWithoutPrice,
-            counter: None,
-        }
-    }
 
     fn everything() -> TokenRequest {
         TokenRequest {
@@ -141,13 +129,7 @@ mod tests {
     }
 
     async fn records(bench: &Bench, collection: &str) -> usize {
-        let prefix = Prefix::collection(collection);
-        bench
-            .store
-            .scan_raw(&prefix, None, usize::MAX, Timestamp::EPOCH)
-            .await
-            .unwrap()
-            .len()
+        bench.rows(&Prefix::collection(collection)).await.len()
     }
 
     #[tokio::test]
@@ -157,44 +139,28 @@ mod tests {
         let token = bench
             .token("shop", "all:refreshable", Lifetime::Forever)
             .await;
-        let caller: Caller<Writing> = devices
-            .permit("shop", Some(&token), None, &origin())
-            .await
-            .unwrap();
-        let reader = devices
-            .permit("shop", Some(&token), None, &origin())
-            .await
-            .unwrap();
-        let refresher = devices
-            .permit("shop", Some(&token), None, &origin())
-            .await
-            .unwrap();
-        let refresher = Issuer::from(refresher);
+        let caller = bench.permitted::<Writing>("shop", &token).await.unwrap();
+        let reader = bench.permitted("shop", &token).await.unwrap();
+        let refresher = Issuer::from(bench.permitted("shop", &token).await.unwrap());
         devices.add_device(&caller, &device("till")).await.unwrap();
         devices.remove_instance(&keeper("shop")).await.unwrap();
         let gone = bench.permitted::<Holding>("shop", &token).await;
-        assert_eq!(
-            gone.err(),
-            Some(Failure::Refused(NotPermitted::InstanceUnknown))
-        );
+        assert_eq!(gone.err(), refusal(NotPermitted::InstanceUnknown));
 
         devices
             .add_instance(&keeper("shop"), secret(PASSWORD))
             .await
             .unwrap();
         let unknown = bench.permitted::<Holding>("shop", &token).await;
-        assert_eq!(
-            unknown.err(),
-            Some(Failure::Refused(NotPermitted::TokenUnknown))
-        );
+        assert_eq!(unknown.err(), refusal(NotPermitted::TokenUnknown));
         let fresh = bench.session("shop").await;
         assert_eq!(fresh.list().await.unwrap(), []);
 
         // A caller that was permitted before the removal cannot change anything after it.
         let late = devices.add_device(&caller, &device("late")).await;
-        assert_eq!(late, Err(Failure::Refused(AddDeviceError::Ended)));
+        assert_eq!(late.err(), refusal(AddDeviceError::Ended));
         let late = devices.issue(&refresher, &everything()).await;
-        assert_eq!(late.err(), Some(Failure::Refused(IssueError::Ended)));
+        assert_eq!(late.err(), refusal(IssueError::Ended));
         assert_eq!(devices.devices(&reader).await.unwrap(), []);
     }
 
@@ -207,7 +173,7 @@ mod tests {
         let slow = devices.add_device(&caller, &late);
         let removal = async { devices.remove_instance(&keeper("shop")).await.unwrap() };
         let added = bench.faults.overtake(slow, removal).await;
-        assert_eq!(added, Err(Failure::Refused(AddDeviceError::Ended)));
+        assert_eq!(added.err(), refusal(AddDeviceError::Ended));
         assert_eq!(records(&bench, "otp_device").await, 0);
     }
 
@@ -218,14 +184,9 @@ mod tests {
         let issuer = bench.logged_in("shop").await;
         let everything = everything();
         let slow = devices.issue(&issuer, &everything);
-        let change = async {
-            devices
-                .set_password(&keeper("shop"), secret(PASSWORD))
-                .await
-                .unwrap();
-        };
+        let change = bench.set_password("shop", PASSWORD);
         let issued = bench.faults.overtake(slow, change).await;
-        assert_eq!(issued.err(), Some(Failure::Refused(IssueError::Ended)));
+        assert_eq!(issued.err(), refusal(IssueError::Ended));
         assert_eq!(records(&bench, "login_token").await, 0);
     }
 
@@ -242,7 +203,7 @@ mod tests {
         let slow = devices.issue(&issuer, &everything);
         let revocation = async { devices.revoke(&session).await.unwrap() };
         let issued = bench.faults.overtake(slow, revocation).await;
-        assert_eq!(issued.err(), Some(Failure::Refused(IssueError::Ended)));
+        assert_eq!(issued.err(), refusal(IssueError::Ended));
         assert_eq!(records(&bench, "login_token").await, 0);
     }
 
@@ -282,10 +243,7 @@ mod tests {
         let devices = &bench.service.otp_devices;
         let session = bench.session("shop").await;
         session.add(&device("till")).await.unwrap();
-        devices
-            .set_password(&keeper("shop"), secret(PASSWORD))
-            .await
-            .unwrap();
+        bench.set_password("shop", PASSWORD).await;
         assert_eq!(records(&bench, "login_token").await, 0);
         let fresh = bench.session("shop").await;
         while devices.clear_leftovers().await.unwrap().goes_on {}

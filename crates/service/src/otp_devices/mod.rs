@@ -12,7 +12,6 @@ mod guesses;
 mod instances;
 mod leftovers;
 mod password;
-mod reached;
 mod records;
 mod tokens;
 

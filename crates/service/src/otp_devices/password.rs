@@ -45,13 +45,6 @@ pub enum LoginError {
     Refused,
 }
 
-/// An instance that has a password and is not locked for the client.
-struct Guessable {
-    instance: Stored<Instance>,
-    hash: String,
-    guesses: Guesses,
-}
-
 impl OtpDevices {
     /// Logs in to an instance with its password. The user name must be the instance's name.
     ///
@@ -67,14 +60,15 @@ impl OtpDevices {
     ) -> Result<Issuer, Failure<LoginError>> {
         let password = ShownPassword::new(password);
         let settled = settle("otp_devices.log_in", &self.store, || async {
-            let guessable = self.guessable(instance, origin).await?;
+            let (stored, guesses) = self.guessable(instance, origin).await?;
             // A wrong name takes as long as a wrong password.
-            let hash = Some(&*guessable.hash).filter(|_| user_name == instance);
+            let hash = stored.record.password.as_deref();
+            let hash = hash.filter(|_| user_name == instance);
             let judged = password.verdict(&self.hashing, self.turn(origin), hash);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            self.count(guessable, judged, origin).await
+            self.count(stored, &guesses, judged, origin).await
         });
         let stored = settled.await?;
         let generation = stored.record.generation;
@@ -85,13 +79,11 @@ impl OtpDevices {
     /// Counts the result of a verified password.
     async fn count(
         &self,
-        guessable: Guessable,
+        instance: Stored<Instance>,
+        guesses: &Guesses,
         judged: Password,
         origin: &Origin,
     ) -> Result<Attempt<Stored<Instance>, LoginError>, Failure<LoginError>> {
-        let Guessable {
-            instance, guesses, ..
-        } = guessable;
         let name = &*instance.record.name;
         let records = guesses.records(name);
         let decision = records.begin_login(judged, client(origin), guesses.at(), &self.policy);
@@ -124,19 +116,19 @@ impl OtpDevices {
         Ok(Attempt::Commit(batch, Err(refusal)))
     }
 
-    /// Returns the instance if it has a password and the client is not locked out.
+    /// Returns the instance, which has a password, and its counters, if the client is not locked out.
     async fn guessable(
         &self,
         instance: &str,
         origin: &Origin,
-    ) -> Result<Guessable, Failure<LoginError>> {
+    ) -> Result<(Stored<Instance>, Guesses), Failure<LoginError>> {
         let found = self.guarded(instance, self.clock.now()).await?;
         let (stored, guesses) = found.ok_or(Failure::Refused(LoginError::InstanceUnknown))?;
         // Not hashed, as there is no password to guess, and this is no secret.
-        let Some(hash) = stored.record.password.clone() else {
+        if stored.record.password.is_none() {
             self.audit.refused(failed(instance, WRONG, origin)).await;
             return refuse(LoginError::Refused);
-        };
+        }
         let admitted = guesses
             .records(instance)
             .admit(client(origin), guesses.at());
@@ -146,11 +138,7 @@ impl OtpDevices {
             let wait = guesses.wait(locked.until);
             return refuse(LoginError::Locked { wait });
         }
-        Ok(Guessable {
-            instance: stored,
-            hash,
-            guesses,
-        })
+        Ok((stored, guesses))
     }
 
     /// Hashes the password again if the configured cost has changed. The login succeeds even if this fails.

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     Failure,
     audit::Event,
-    testing::{Bench, START, bench, bench_with, origin},
+    testing::{Bench, START, bench, bench_with, origin, refusal},
 };
 
 /// A body, or why it was refused.
@@ -91,15 +91,10 @@ impl Bench {
     }
 
     async fn put(&self, name: &str, ca: &Ca, verified: Option<bool>) -> CertificateView {
-        self.certificates()
-            .put(
-                &caller("dps"),
-                name,
-                &Precondition::Any,
-                ca.upload(verified),
-            )
-            .await
-            .unwrap()
+        let (dps, any) = (caller("dps"), Precondition::Any);
+        let upload = ca.upload(verified);
+        let put = self.certificates().put(&dps, name, &any, upload).await;
+        put.unwrap()
     }
 
     async fn code(&self, name: &str) -> IssuedCode {
@@ -134,10 +129,8 @@ impl Bench {
 
     /// The events about certificates, in order.
     async fn told(&self) -> Vec<Event> {
-        let events = self.service.audit.events(Timestamp::EPOCH, None).await;
-        let events = events.unwrap().into_iter().map(|(_, event)| event);
+        let mut events = self.events().await;
+        events.retain(|event| event.action.starts_with("certificate."));
         events
-            .filter(|event| event.action.starts_with("certificate."))
-            .collect()
     }
 }

@@ -1,35 +1,17 @@
 //! Permission to work with certificates.
 
-use keyproof_auth::operator::OperatorScopes;
-use zeroize::Zeroizing;
-
 use super::*;
 use crate::{
     Action,
-    access::{Issuers, NewOperatorToken, Operator, OutOfScope},
+    access::{Issuers, OutOfScope},
     audit::Outcome,
     testing::command_line,
 };
 
-async fn token(bench: &Bench, scope: &str) -> Zeroizing<String> {
-    let new = NewOperatorToken {
-        subject: "ops".to_owned(),
-        scopes: OperatorScopes::parse([scope]).unwrap(),
-        lifetime: None,
-    };
-    let access = &bench.service.access;
-    access.create(new, &command_line()).await.unwrap().text
-}
-
-async fn operator(bench: &Bench, scope: &str) -> Operator {
-    let token = token(bench, scope).await;
-    bench.service.access.authenticate(&token).await.unwrap()
-}
-
 #[tokio::test]
 async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
     let bench = bench().await;
-    let operator = operator(&bench, "certificates:sub/group/dps").await;
+    let operator = bench.operator("certificates:sub/group/dps").await;
     let (certificates, origin) = (bench.certificates(), origin());
     let permitted = certificates.permit(
         &operator,
@@ -80,7 +62,7 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
 #[tokio::test]
 async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     let bench = bench().await;
-    let operator = operator(&bench, "certificates").await;
+    let operator = bench.operator("certificates").await;
     let crate::Who::Operator { token, .. } = &operator.who else {
         panic!("not an operator")
     };
@@ -111,7 +93,7 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
 async fn what_is_shown_is_read_along_with_the_token() {
     let bench = bench().await;
     bench.put("c", &Ca::new("A"), None).await;
-    let token = token(&bench, "certificates").await;
+    let token = bench.operator_token("certificates").await;
     let (certificates, access) = (bench.certificates(), &bench.service.access);
     let (origin, issuers) = (origin(), Issuers::load(Vec::new()).unwrap());
     bench.faults.steps();
@@ -131,5 +113,5 @@ async fn what_is_shown_is_read_along_with_the_token() {
     // A certificate that was not read with the token does not count as absent.
     bench.put("d", &Ca::new("B"), None).await;
     assert_eq!(get("d").await.unwrap().name, "d");
-    assert_eq!(get("e").await, Err(Failure::Refused(GetError::Unknown)));
+    assert_eq!(get("e").await.err(), refusal(GetError::Unknown));
 }

@@ -27,7 +27,7 @@ async fn a_code_and_its_leaf_prove_possession_once() {
     bench.clock.advance(Duration::from_millis(1));
     assert_eq!(
         bench.verify("c", &leaf).await.err(),
-        Some(Failure::Refused(VerifyError::NoCode))
+        refusal(VerifyError::NoCode)
     );
     assert_eq!(bench.shown("c").await, proven);
 
@@ -46,13 +46,8 @@ async fn a_code_and_its_leaf_prove_possession_once() {
         "{told:?}"
     );
     assert_eq!(told[0].target, "certificate/sub/group/dps/c");
-    assert!(
-        told[2]
-            .detail
-            .as_deref()
-            .unwrap()
-            .starts_with("possession proven")
-    );
+    let detail = told[2].detail.as_deref().unwrap();
+    assert!(detail.starts_with("possession proven"), "{detail}");
 }
 
 #[tokio::test]
@@ -124,7 +119,7 @@ async fn a_code_ends_with_a_restore_and_the_certificate_stays() {
     let leaf = with.leaf(&issued.digits);
     assert_eq!(
         restored.verify("with", &leaf).await.err(),
-        Some(Failure::Refused(VerifyError::NoCode))
+        refusal(VerifyError::NoCode)
     );
     assert_eq!(restored.shown("without").await, unchanged);
     let again = restored.code("with").await;
@@ -135,13 +130,7 @@ async fn a_code_ends_with_a_restore_and_the_certificate_stays() {
 #[tokio::test]
 async fn a_code_dies_when_its_time_is_over() {
     let lifetime = Duration::from_secs(60);
-    let bench = bench_with(|settings| {
-        settings.certificates = CertificateSettings {
-            code_lifetime: Some(lifetime),
-            ..CertificateSettings::default()
-        }
-    })
-    .await;
+    let bench = bench_with(|settings| settings.certificates.code_lifetime = Some(lifetime)).await;
     let ca = Ca::new("A");
     for (name, waits, verdict) in [
         ("a", lifetime - Duration::from_millis(1), true),
@@ -221,11 +210,7 @@ async fn no_code_is_in_the_store_in_the_clear_or_printed() {
     bench.put("c", &Ca::new("A"), None).await;
     let issued = bench.code("c").await;
     assert!(!format!("{issued:?}").contains(&*issued.digits));
-    let rows = bench
-        .store
-        .scan_raw(&Prefix::all(), None, usize::MAX, Timestamp::EPOCH)
-        .await
-        .unwrap();
+    let rows = bench.rows(&Prefix::all()).await;
     assert!(rows.len() >= 4);
     for row in rows {
         assert!(!String::from_utf8_lossy(row.json()).contains(&*issued.digits));

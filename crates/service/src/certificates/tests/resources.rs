@@ -35,9 +35,9 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
 }
 
 /// A certificate's record from before the uploaded file was stored.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct OldCertificate {
-    place: records::ServiceNames,
+    place: ProvisioningService,
     name: String,
     der: String,
     verification: Verification,
@@ -169,21 +169,15 @@ async fn what_exists_is_changed_at_its_version_alone() {
     ] {
         let dps = caller("dps");
         let put = certificates.put(&dps, "c", &stale, ca.upload(None)).await;
-        assert_eq!(put.err(), Some(Failure::Refused(PutError::Precondition)));
+        assert_eq!(put.err(), refusal(PutError::Precondition));
         let deleted = certificates.delete(&dps, "c", &stale).await;
-        assert_eq!(deleted, Err(Failure::Refused(DeleteError::Precondition)));
+        assert_eq!(deleted.err(), refusal(DeleteError::Precondition));
         let code = certificates.generate_code(&dps, "c", &stale).await;
-        assert_eq!(
-            code.err(),
-            Some(Failure::Refused(GenerateCodeError::Precondition))
-        );
+        assert_eq!(code.err(), refusal(GenerateCodeError::Precondition));
         let verified = certificates
             .verify(&dps, "c", &stale, Sent::Ok(Vec::new()))
             .await;
-        assert_eq!(
-            verified.err(),
-            Some(Failure::Refused(VerifyError::Precondition))
-        );
+        assert_eq!(verified.err(), refusal(VerifyError::Precondition));
     }
     assert_eq!(bench.shown("c").await, second);
     assert_eq!(bench.told().await.len(), before);
@@ -191,7 +185,7 @@ async fn what_exists_is_changed_at_its_version_alone() {
     let read = certificates
         .get(&caller("dps"), "c", &at(first.version))
         .await;
-    assert_eq!(read, Err(Failure::Refused(GetError::Precondition)));
+    assert_eq!(read.err(), refusal(GetError::Precondition));
     let read = certificates
         .get(&caller("dps"), "c", &at(second.version))
         .await;
@@ -205,16 +199,13 @@ async fn what_is_absent_is_unknown_whatever_version_is_named() {
     let dps = caller("dps");
     for precondition in [Precondition::Missing, Precondition::Any] {
         let read = certificates.get(&dps, "c", &precondition).await;
-        assert_eq!(read, Err(Failure::Refused(GetError::Unknown)));
+        assert_eq!(read.err(), refusal(GetError::Unknown));
         let code = certificates.generate_code(&dps, "c", &precondition).await;
-        assert_eq!(
-            code.err(),
-            Some(Failure::Refused(GenerateCodeError::Unknown))
-        );
+        assert_eq!(code.err(), refusal(GenerateCodeError::Unknown));
         let verified = certificates
             .verify(&dps, "c", &precondition, Sent::Ok(Vec::new()))
             .await;
-        assert_eq!(verified.err(), Some(Failure::Refused(VerifyError::Unknown)));
+        assert_eq!(verified.err(), refusal(VerifyError::Unknown));
         let deleted = certificates.delete(&dps, "c", &precondition).await;
         assert_eq!(deleted, Ok(Deletion::Absent));
     }
@@ -299,7 +290,7 @@ async fn the_same_certificate_keeps_its_state_and_another_starts_anew() {
     bench.put("c", &ca, Some(false)).await;
     assert_eq!(
         bench.verify("c", &ca.leaf(&digits)).await.err(),
-        Some(Failure::Refused(VerifyError::NoCode))
+        refusal(VerifyError::NoCode)
     );
 
     let digits = bench.code("c").await.digits;
@@ -310,7 +301,7 @@ async fn the_same_certificate_keeps_its_state_and_another_starts_anew() {
     assert_eq!(replaced.created_at, START);
     assert_eq!(
         bench.verify("c", &ca.leaf(&digits)).await.err(),
-        Some(Failure::Refused(VerifyError::NoCode))
+        refusal(VerifyError::NoCode)
     );
 }
 
@@ -327,41 +318,18 @@ async fn an_assertion_is_told_as_one_and_can_be_refused() {
     );
     bench.clock.advance(LATER);
     let told = bench.told().await;
-    assert!(
-        told[0]
-            .detail
-            .as_deref()
-            .unwrap()
-            .contains("possession NOT proven")
-    );
+    let detail = told[0].detail.as_deref().unwrap();
+    assert!(detail.contains("possession NOT proven"), "{detail}");
     bench.put("c", &ca, Some(false)).await;
     let told = bench.told().await;
-    assert!(
-        told[2]
-            .detail
-            .as_deref()
-            .unwrap()
-            .contains("no longer verified"),
-        "{told:?}"
-    );
+    let detail = told[2].detail.as_deref().unwrap();
+    assert!(detail.contains("no longer verified"), "{told:?}");
 
-    let strict = bench_with(|settings| {
-        settings.certificates = CertificateSettings {
-            allow_unproven: false,
-            ..CertificateSettings::default()
-        }
-    })
-    .await;
-    let put = strict
-        .certificates()
-        .put(
-            &caller("dps"),
-            "c",
-            &Precondition::Any,
-            ca.upload(Some(true)),
-        )
-        .await;
-    assert_eq!(put.err(), Some(Failure::Refused(PutError::Unproven)));
+    let strict = bench_with(|settings| settings.certificates.allow_unproven = false).await;
+    let (dps, any) = (caller("dps"), Precondition::Any);
+    let upload = ca.upload(Some(true));
+    let put = strict.certificates().put(&dps, "c", &any, upload).await;
+    assert_eq!(put.err(), refusal(PutError::Unproven));
     strict.put("c", &ca, Some(false)).await;
     let digits = strict.code("c").await.digits;
     strict.verify("c", &ca.leaf(&digits)).await.unwrap();
@@ -381,10 +349,7 @@ async fn names_and_uploads_are_checked() {
         put.err()
     };
     for wrong in ["", &"ä".repeat(257), "a\nb", "\u{7f}", "\u{85}"] {
-        assert_eq!(
-            put(wrong, &ca.der).await,
-            Some(Failure::Refused(PutError::Name))
-        );
+        assert_eq!(put(wrong, &ca.der).await, refusal(PutError::Name));
     }
     assert_eq!(put(&"ä".repeat(256), &ca.der).await, None);
     for wrong in [&b""[..], b"-----BEGIN", b"AAAA", &ca.der[..40]] {
@@ -401,10 +366,7 @@ async fn names_and_uploads_are_checked() {
 async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
     let limit = 3;
     let bench = bench_with(|settings| {
-        settings.certificates = CertificateSettings {
-            max_certificates: NonZeroU32::new(limit).unwrap(),
-            ..CertificateSettings::default()
-        }
+        settings.certificates.max_certificates = NonZeroU32::new(limit).unwrap();
     })
     .await;
     let ca = Ca::new("A");

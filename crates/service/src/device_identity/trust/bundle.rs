@@ -18,7 +18,7 @@ use keyproof_x509::{
 use serde::{Deserialize, Serialize};
 
 use super::super::DeviceIdentity;
-use crate::{StorageError, Who, pages::Pages, storage::damaged};
+use crate::{StorageError, Who, pages::Pages, slot::Slot, storage::damaged};
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -345,10 +345,8 @@ impl DeviceIdentity {
         let bundle = self.trust_bundle().await?;
         let mut entries: Vec<TrustEntry> =
             bundle.members.iter().filter_map(Member::shown).collect();
-        entries.sort_by(|a, b| {
-            let of =
-                |entry: &TrustEntry| (entry.maker.to_lowercase(), entry.kind, entry.name.clone());
-            of(a).cmp(&of(b))
+        entries.sort_by_cached_key(|entry| {
+            (entry.maker.to_lowercase(), entry.kind, entry.name.clone())
         });
         Ok(entries)
     }
@@ -411,12 +409,11 @@ impl DeviceIdentity {
     }
 
     async fn trust_version(&self) -> Result<Option<Version>, StorageError> {
-        let head = self.trust_head().await?;
-        Ok(head.map(|head| head.version))
+        Ok(self.trust_head().await?.version())
     }
 
-    pub(super) async fn trust_head(&self) -> Result<Option<Stored<Head>>, StorageError> {
-        Ok(self.store.get::<Head>(&place(), self.clock.now()).await?)
+    pub(super) async fn trust_head(&self) -> Result<Slot<Head>, StorageError> {
+        Slot::read(&self.store, place(), self.clock.now()).await
     }
 
     async fn trust_members(&self) -> Result<Vec<Member>, StorageError> {
@@ -465,10 +462,7 @@ mod tests {
     async fn add_unreadable(bench: &Bench, kind: TrustKind) -> Sha256Thumbprint {
         let der = b"no certificate and no list";
         let fingerprint = Sha256Thumbprint::of(der);
-        let head = bench.service.device_identity.trust_head();
-        let Stored {
-            record, version, ..
-        } = head.await.unwrap().unwrap();
+        let head = bench.service.device_identity.trust_head().await.unwrap();
         let now = bench.clock.now();
         let entry = Entry {
             kind,
@@ -477,7 +471,7 @@ mod tests {
         };
         let mut batch = bench.store.batch(now);
         batch.insert(&Entry::key(&fingerprint), &entry, None);
-        batch.replace(&place(), version, &record, None);
+        head.replace(&mut batch, head.record().unwrap(), None);
         bench.store.commit(batch).await.unwrap();
         fingerprint
     }

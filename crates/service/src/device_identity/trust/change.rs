@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use data_encoding::BASE64;
-use keyproof_store::{Batch, Key, Stored, Timestamp, Version};
+use keyproof_store::{Batch, Key, Timestamp, Version};
 use keyproof_x509::{Certificate, Sha256Thumbprint, algorithms, crl::Crl};
 
 use super::{
     super::DeviceIdentity,
     MOST_BYTES, MOST_ENTRIES, TrustItem, TrustKind,
-    bundle::{Entry, Head, Member, TrustBundle, place},
+    bundle::{Entry, Head, Member, TrustBundle},
 };
 use crate::{
     Action, ClockDifference, CommandLine, Failure, Origin,
@@ -101,14 +101,11 @@ impl DeviceIdentity {
                 return Ok(Attempt::Done(plan.told()));
             }
             let mut batch = self.store.batch(now);
-            let mut head = self.trust_head().await?;
-            if !bundle.is_of(head.as_ref().map(|head| head.version)) {
+            let head = self.trust_head().await?;
+            if !bundle.is_of(head.version()) {
                 return Ok(Attempt::Again);
             }
-            let mut next = head
-                .as_ref()
-                .map(|head| head.record.clone())
-                .unwrap_or_default();
+            let mut next = head.record().cloned().unwrap_or_default();
             let places = plan.places();
             let known = self.store.get_many(&places, now).await?;
             let mut versions = BTreeMap::new();
@@ -131,10 +128,7 @@ impl DeviceIdentity {
             if next.entries > MOST_ENTRIES || next.bytes > MOST_BYTES {
                 return refuse(AddTrustError::TooLarge);
             }
-            match head.take() {
-                None => batch.insert(&place(), &next, None),
-                Some(Stored { version, .. }) => batch.replace(&place(), version, &next, None),
-            };
+            head.replace(&mut batch, &next, None);
             Ok(Attempt::Commit(batch, Ok(plan.told())))
         })
         .await
@@ -167,23 +161,19 @@ impl DeviceIdentity {
         let entry_place = Entry::key(fingerprint);
         settle("device_identity.remove_trust", &self.store, || async {
             let now = self.clock.now();
-            let (Some(head), Some(entry)) = (
-                self.trust_head().await?,
-                self.store.get::<Entry>(&entry_place, now).await?,
-            ) else {
+            let head = self.trust_head().await?;
+            let entry = self.store.get::<Entry>(&entry_place, now).await?;
+            let (Some(known), Some(entry)) = (head.record(), entry) else {
                 return refuse(RemoveTrustError::Unknown);
             };
             let len = BASE64.decode(entry.record.der.as_bytes());
             let next = Head {
-                entries: head.record.entries.saturating_sub(1),
-                bytes: head
-                    .record
-                    .bytes
-                    .saturating_sub(len.map_or(0, |der| der.len())),
+                entries: known.entries.saturating_sub(1),
+                bytes: known.bytes.saturating_sub(len.map_or(0, |der| der.len())),
             };
             let mut batch = self.store.batch(now);
             batch.remove(&entry_place, entry.version);
-            batch.replace(&place(), head.version, &next, None);
+            head.replace(&mut batch, &next, None);
             let detail = Some(entry.record.kind.words().to_owned());
             self.audit.done(
                 &mut batch,

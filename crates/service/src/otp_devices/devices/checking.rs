@@ -12,7 +12,7 @@ use super::{super::OtpDevices, deed};
 use crate::{
     Action, Failure,
     otp_devices::{Caller, Reading},
-    storage::{Attempt, overtaken, refuse, settle_permitted},
+    storage::{Attempt, overtaken, refuse, refused, settle_permitted},
 };
 
 /// How many steps before and after the present one are checked: half an hour.
@@ -120,9 +120,8 @@ impl OtpDevices {
         code: &str,
         price: Option<&Amount>,
     ) -> Result<Option<FittingStep>, Failure<CheckCodeError>> {
-        let refused = |why| Failure::Refused(why);
         let device = caller.device();
-        let (place, device) = device.ok_or(refused(CheckCodeError::Unknown))?;
+        let (place, device) = device.ok_or(Failure::Refused(CheckCodeError::Unknown))?;
         if device.algorithm == PosAlgorithm::None {
             return refuse(CheckCodeError::NoCodes);
         }
@@ -130,10 +129,10 @@ impl OtpDevices {
         if device.algorithm == PosAlgorithm::TotpWithPrice && price.is_none() {
             return refuse(CheckCodeError::PriceNeeded);
         }
-        let code = Code::parse(code, Digits::EIGHT).map_err(|error| refused(error.into()))?;
+        let code = Code::parse(code, Digits::EIGHT).map_err(refused)?;
         let now = self.clock.now();
         let counted = self.count_code(caller);
-        counted.map_err(|wait| refused(CheckCodeError::Limited { wait }))?;
+        counted.map_err(|wait| Failure::Refused(CheckCodeError::Limited { wait }))?;
         let key = self.key_of(place, device)?;
         let at = now.as_secs();
         let codes = |at| confirm(&key, device.algorithm, price, at);
@@ -199,47 +198,27 @@ fn fitting_step(
 
 #[cfg(test)]
 mod tests {
-    use keyproof_auth::operator::OperatorScopes;
-    use keyproof_store::Timestamp;
-
     use super::*;
     use crate::{
         Clock, StorageError,
-        access::{NewOperatorToken, Operator},
         audit::Outcome,
         otp_devices::{
             AddDeviceError, DeviceDetails, OperatorNotPermitted, RemoveDeviceError, Writing,
         },
-        testing::{Bench, bench, command_line, keeper, origin, secret},
+        testing::{Bench, bench, command_line, keeper, origin, otp_device, refusal},
     };
-
-    const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
-
-    async fn operator(bench: &Bench, scope: &str) -> Operator {
-        let new = NewOperatorToken {
-            subject: "ops".to_owned(),
-            scopes: OperatorScopes::parse([scope]).unwrap(),
-            lifetime: None,
-        };
-        let access = &bench.service.access;
-        let issued = access.create(new, &command_line()).await.unwrap();
-        access.authenticate(&issued.text).await.unwrap()
-    }
 
     async fn with_device(algorithm: PosAlgorithm) -> (Bench, Caller<Reading>) {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
-        let ops = operator(&bench, "instances:default").await;
+        let ops = bench.operator("instances:default").await;
         let writing = devices
             .permit_operator::<Writing>(&ops, Action::OtpDeviceAdd, "default", None, &origin())
             .await
             .unwrap();
         let details = DeviceDetails {
-            id: "till".to_owned(),
-            description: String::new(),
-            key: secret(KEY),
             algorithm,
-            counter: None,
+            ..otp_device("till")
         };
         devices.add_device(&writing, &details).await.unwrap();
         let act = Action::OtpDeviceCheck;
@@ -291,14 +270,9 @@ mod tests {
             let found = devices.check_code(&caller, &code, None).await.unwrap();
             assert_eq!(found, None, "{offset}");
         }
-        let events = bench
-            .service
-            .audit
-            .events(Timestamp::EPOCH, None)
-            .await
-            .unwrap();
-        let checks = events.iter().map(|(_, event)| event);
-        let checks: Vec<_> = checks
+        let events = bench.events().await;
+        let checks: Vec<_> = events
+            .iter()
             .filter(|event| event.action == Action::OtpDeviceCheck.name())
             .map(|event| (event.outcome, event.count()))
             .collect();
@@ -341,7 +315,7 @@ mod tests {
         let (bench, caller) = with_device(PosAlgorithm::None).await;
         let devices = &bench.service.otp_devices;
         let refused = devices.check_code(&caller, "12345678", None).await;
-        assert_eq!(refused, Err(Failure::Refused(CheckCodeError::NoCodes)));
+        assert_eq!(refused.err(), refusal(CheckCodeError::NoCodes));
     }
 
     #[tokio::test]
@@ -398,15 +372,10 @@ mod tests {
         };
         let price = "EUR:1".parse().unwrap();
         let checked = devices.check_code(&caller, "00000000", Some(&price)).await;
-        assert_eq!(
-            checked,
-            Err(Failure::Refused(CheckCodeError::Limited { wait }))
-        );
+        assert_eq!(checked.err(), refusal(CheckCodeError::Limited { wait }));
         // After a check, the view is recorded but not counted again.
         devices.note_shown(&caller, true).await.unwrap();
-        let audit = &bench.service.audit;
-        let events = audit.events(Timestamp::EPOCH, None).await.unwrap();
-        let shows = events.iter().map(|(_, event)| event);
+        let shows = bench.events().await.into_iter();
         let shows = shows.filter(|event| event.action == Action::OtpDeviceShow.name());
         let told = shows.map(|event| (event.outcome, event.count()));
         // The views of one hour are one event.
@@ -433,7 +402,7 @@ mod tests {
     async fn an_operator_does_nothing_at_an_instance_that_is_another_by_then() {
         let (bench, _) = with_device(PosAlgorithm::TotpWithoutPrice).await;
         let devices = &bench.service.otp_devices;
-        let ops = operator(&bench, "instances").await;
+        let ops = bench.operator("instances").await;
         let act = Action::OtpDeviceAdd;
         let writing = devices
             .permit_operator::<Writing>(&ops, act, "default", Some("till"), &origin())
@@ -442,17 +411,10 @@ mod tests {
         // The default instance is replaced by an empty one.
         let default = keeper("default");
         devices.remove_instance(&default).await.unwrap();
-        let details = DeviceDetails {
-            id: "new".to_owned(),
-            description: String::new(),
-            key: secret(KEY),
-            algorithm: PosAlgorithm::TotpWithoutPrice,
-            counter: None,
-        };
-        let added = devices.add_device(&writing, &details).await;
-        assert_eq!(added, Err(Failure::Refused(AddDeviceError::Ended)));
+        let added = devices.add_device(&writing, &otp_device("new")).await;
+        assert_eq!(added.err(), refusal(AddDeviceError::Ended));
         let removed = devices.remove_device(&writing, "till").await;
-        assert_eq!(removed, Err(Failure::Refused(RemoveDeviceError::Ended)));
+        assert_eq!(removed.err(), refusal(RemoveDeviceError::Ended));
     }
 
     #[tokio::test]
@@ -469,7 +431,7 @@ mod tests {
             ("users", false, false),
             ("tpm", false, false),
         ] {
-            let ops = operator(&bench, scope).await;
+            let ops = bench.operator(scope).await;
             let act = Action::OtpDeviceAdd;
             let reads = devices
                 .permit_operator::<Reading>(&ops, act, "default", None, &origin())

@@ -2,7 +2,6 @@
 //! confirmation codes and to compare keys.
 
 mod checking;
-mod pages;
 
 pub(super) use checking::CHECKS_PER_MINUTE;
 pub use checking::{CheckCodeError, FittingStep, TooManyCodes};
@@ -25,8 +24,8 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::{Deed, Target},
-    pages::Pages,
-    storage::{Attempt, refuse, said, settle},
+    pages::{Listed, Pages, some},
+    storage::{Attempt, damaged, refuse, refused, said, settle},
 };
 
 /// The longest id, in bytes. Even fully percent-encoded, a URL with it is within the server's limit.
@@ -172,14 +171,6 @@ pub enum RemoveDeviceError {
     Unknown,
 }
 
-/// The batch for a change, and the device as it was read.
-struct Changing {
-    now: Timestamp,
-    /// Requires the version of the instance that was read with the device.
-    batch: Batch,
-    device: Option<Stored<Device>>,
-}
-
 impl OtpDevices {
     /// Adds a device. Succeeds without a change if an identical device exists.
     ///
@@ -197,16 +188,11 @@ impl OtpDevices {
         if details.description.len() > MAX_DESCRIPTION {
             return refuse(AddDeviceError::Description);
         }
-        let strength = strength(&details.key);
-        let strength = strength.map_err(|error| Failure::Refused(AddDeviceError::Key(error)))?;
+        let strength = strength(&details.key).map_err(refused)?;
         let key = caller.place_of(&details.id);
         let is_new = settle("otp_devices.add_device", &self.store, || async {
-            let changing = self.changing(caller, &key).await?;
-            let Changing {
-                now,
-                mut batch,
-                device,
-            } = changing.ok_or(Failure::Refused(AddDeviceError::Ended))?;
+            let changing = self.changing(caller, &key, AddDeviceError::Ended);
+            let (now, mut batch, device) = changing.await?;
             if let Some(Stored {
                 record, version, ..
             }) = device
@@ -266,6 +252,30 @@ impl OtpDevices {
         Ok(devices)
     }
 
+    /// Lists at most `most` devices of the instance after the id `after`. They are ordered by id, except long ids,
+    /// which are stored as digests.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn devices_page(
+        &self,
+        caller: &Caller<Reading>,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Listed<DeviceSummary, String>, StorageError> {
+        let prefix = all_devices(caller.instance(), caller.incarnation());
+        let after = after.map(|id| caller.place_of(id));
+        let now = self.clock.now();
+        let (found, is_more) =
+            some::<Device>(&self.store, &prefix, after.as_ref(), most, now).await?;
+        let rows = found.into_iter();
+        let rows = rows.map(|(_, Stored { record, .. })| DeviceSummary::of(record));
+        let rows: Vec<_> = rows.collect();
+        let next = rows.last().filter(|_| is_more).map(|last| last.id.clone());
+        Ok(Listed { rows, next })
+    }
+
     /// Returns the device of the caller's request with its codes. An error in `moment` is returned only if the device
     /// exists.
     ///
@@ -304,29 +314,24 @@ impl OtpDevices {
         id: &str,
         body: Result<DeviceChange, B>,
     ) -> Result<(), Failure<ChangeDeviceError<B>>> {
-        let refused = |why: ChangeDeviceError<B>| Failure::Refused(why);
         let key = caller.place_of(id);
         let strength = settle("otp_devices.change_device", &self.store, || async {
-            let changing = self.changing(caller, &key).await?;
-            let Changing {
-                now,
-                mut batch,
-                device,
-            } = changing.ok_or_else(|| refused(ChangeDeviceError::Ended))?;
+            let changing = self.changing(caller, &key, ChangeDeviceError::Ended);
+            let (now, mut batch, device) = changing.await?;
             let Stored {
                 record, version, ..
-            } = device.ok_or_else(|| refused(ChangeDeviceError::Unknown))?;
+            } = device.ok_or(Failure::Refused(ChangeDeviceError::Unknown))?;
             let change = said(&body, ChangeDeviceError::Body)?;
             if change.description.len() > MAX_DESCRIPTION {
-                return Err(refused(ChangeDeviceError::Description));
+                return refuse(ChangeDeviceError::Description);
             }
             let strength = change.key.as_ref().map(|key| strength(key)).transpose();
-            let strength = strength.map_err(|error| refused(ChangeDeviceError::Key(error)))?;
+            let strength = strength.map_err(refused)?;
             if change
                 .algorithm
                 .is_some_and(|named| named != record.algorithm)
             {
-                return Err(refused(ChangeDeviceError::Algorithm));
+                return refuse(ChangeDeviceError::Algorithm);
             }
             let next = Device {
                 description: change.description.clone(),
@@ -362,12 +367,8 @@ impl OtpDevices {
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let key = caller.place_of(id);
         settle("otp_devices.remove_device", &self.store, || async {
-            let changing = self.changing(caller, &key).await?;
-            let Changing {
-                now,
-                mut batch,
-                device,
-            } = changing.ok_or(Failure::Refused(RemoveDeviceError::Ended))?;
+            let changing = self.changing(caller, &key, RemoveDeviceError::Ended);
+            let (now, mut batch, device) = changing.await?;
             let device = device.ok_or(Failure::Refused(RemoveDeviceError::Unknown))?;
             batch.remove(&key, device.version);
             let deed = deed(Action::OtpDeviceRemove, caller, id, None);
@@ -377,33 +378,34 @@ impl OtpDevices {
         .await
     }
 
-    /// Starts a change of the device at this place. Returns `None` if the caller's token or the instance has ended.
-    async fn changing(
+    /// Reads the device at this place for a change. Returns the time, a batch that requires the version of the instance
+    /// that was read with the device, and the device. Refuses with `ended` if the caller's token or the instance has
+    /// ended.
+    async fn changing<E>(
         &self,
         caller: &Caller<Writing>,
         place: &Key,
-    ) -> Result<Option<Changing>, StorageError> {
+        ended: E,
+    ) -> Result<(Timestamp, Batch, Option<Stored<Device>>), Failure<E>> {
         let now = self.clock.now();
         let instance = instance_key(caller.instance());
         let plan = ReadPlan::new([instance.clone(), place.clone()]);
         let found = self.store.read(plan, now).await?;
         let stored = found.get_shared::<Instance>(&instance)?;
         let Some(stored) = stored.filter(|stored| caller.is_still_in(&stored.record)) else {
-            return Ok(None);
+            return refuse(ended);
         };
         let mut batch = self.store.batch(now);
         batch.require(&instance, stored.version);
-        let device = found.get(place)?;
-        Ok(Some(Changing { now, batch, device }))
+        Ok((now, batch, found.get(place)?))
     }
 
     /// Unseals and decodes the device's key.
     fn key_of(&self, place: &Key, device: &Device) -> Result<Zeroizing<Vec<u8>>, StorageError> {
-        let damaged =
-            |why: &dyn fmt::Display| StorageError::Damaged(format!("the key of {place}: {why}"));
+        let unread = |why: &dyn fmt::Display| damaged(format!("the key of {place}: {why}"));
         let bytes = self.store.unseal(place, Device::KEY, &device.key)?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| damaged(&error))?;
-        decode_key(text).map_err(|error| damaged(&error))
+        let text = std::str::from_utf8(&bytes).map_err(|error| unread(&error))?;
+        decode_key(text).map_err(|error| unread(&error))
     }
 
     /// Generates a device key of the length that RFC 4226 recommends, in Base32.

@@ -5,23 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use keyproof_store::{Prefix, Timestamp, faults::Commits};
+use keyproof_store::{Prefix, faults::Commits};
 use tracing::{Event, Level, Metadata, Subscriber, span, subscriber::set_default};
 
 use super::*;
-use crate::testing::{bench, secret};
-
-const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
-
-fn device(id: &str) -> DeviceDetails {
-    DeviceDetails {
-        id: id.to_owned(),
-        description: "till".to_owned(),
-        key: secret(KEY),
-        algorithm: PosAlgorithm::TotpWithoutPrice,
-        counter: None,
-    }
-}
+use crate::testing::{DEVICE_KEY, bench, otp_device as device, refusal, secret};
 
 fn change(description: &str) -> DeviceChange {
     DeviceChange {
@@ -41,7 +29,7 @@ async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
     assert_eq!(add(device("till")).await, Ok(()));
     let others: [fn(&mut DeviceDetails); 4] = [
         |details| details.description = "Till".to_owned(),
-        |details| details.key = secret(&KEY.to_lowercase()),
+        |details| details.key = secret(&DEVICE_KEY.to_lowercase()),
         |details| details.algorithm = PosAlgorithm::TotpWithPrice,
         |details| details.counter = Some(0),
     ];
@@ -49,8 +37,8 @@ async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
         let mut other = device("till");
         alter(&mut other);
         assert_eq!(
-            add(other).await,
-            Err(Failure::Refused(AddDeviceError::Conflict)),
+            add(other).await.err(),
+            refusal(AddDeviceError::Conflict),
             "{number}"
         );
     }
@@ -120,8 +108,8 @@ async fn keys_have_no_least_length_and_one_alphabet() {
     let mut details = device("");
     details.key = secret("");
     assert_eq!(
-        session.add(&details).await,
-        Err(Failure::Refused(AddDeviceError::Id))
+        session.add(&details).await.err(),
+        refusal(AddDeviceError::Id)
     );
 }
 
@@ -179,20 +167,17 @@ async fn ids_and_descriptions_are_bounded() {
     assert_eq!(session.add(&details).await, Ok(()));
     details.description.push('x');
     let refused = session.add(&details).await;
-    assert_eq!(refused, Err(Failure::Refused(AddDeviceError::Description)));
+    assert_eq!(refused.err(), refusal(AddDeviceError::Description));
     for id in [".", "..", &details.description] {
         let refused = session.add(&device(id)).await;
-        assert_eq!(refused, Err(Failure::Refused(AddDeviceError::Id)), "{id}");
+        assert_eq!(refused.err(), refusal(AddDeviceError::Id), "{id}");
     }
     for id in ["...", ".a", "a..", " ."] {
         assert_eq!(session.add(&device(id)).await, Ok(()), "{id}");
     }
     assert_eq!(session.change(&longest, change(&longest)).await, Ok(()));
     let refused = session.change(&longest, change(&details.description)).await;
-    assert_eq!(
-        refused,
-        Err(Failure::Refused(ChangeDeviceError::Description))
-    );
+    assert_eq!(refused.err(), refusal(ChangeDeviceError::Description));
 }
 
 #[tokio::test]
@@ -255,14 +240,14 @@ async fn a_change_leaves_what_it_does_not_name() {
     let mut other_algorithm = change("newer");
     other_algorithm.algorithm = Some(PosAlgorithm::TotpWithPrice);
     assert_eq!(
-        patch(other_algorithm).await,
-        Err(Failure::Refused(ChangeDeviceError::Algorithm))
+        patch(other_algorithm).await.err(),
+        refusal(ChangeDeviceError::Algorithm)
     );
     let after = session.show("till", Some(59), None).await.unwrap();
     assert_eq!(after.description, "new");
 
     let unknown = session.change("none", change("x")).await;
-    assert_eq!(unknown, Err(Failure::Refused(ChangeDeviceError::Unknown)));
+    assert_eq!(unknown.err(), refusal(ChangeDeviceError::Unknown));
 }
 
 #[tokio::test]
@@ -321,16 +306,11 @@ async fn no_key_is_in_the_store_in_the_clear() {
     let bench = bench().await;
     let session = bench.session("shop").await;
     session.add(&device("till")).await.unwrap();
-    let all = Prefix::all();
-    let rows = bench
-        .store
-        .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH)
-        .await
-        .unwrap();
+    let rows = bench.rows(&Prefix::all()).await;
     assert!(rows.len() > 3);
     for row in rows {
         let body = String::from_utf8_lossy(row.json()).into_owned();
-        assert!(!body.contains(KEY), "{body}");
+        assert!(!body.contains(DEVICE_KEY), "{body}");
     }
 }
 
@@ -342,12 +322,12 @@ async fn removal_is_final_and_told_once() {
     assert!(session.show("a/b é", None, None).await.is_ok());
     assert_eq!(session.remove("a/b é").await, Ok(()));
     assert_eq!(
-        session.remove("a/b é").await,
-        Err(Failure::Refused(RemoveDeviceError::Unknown))
+        session.remove("a/b é").await.err(),
+        refusal(RemoveDeviceError::Unknown)
     );
     assert_eq!(
         session.show("a/b é", None, None).await.err(),
-        Some(Failure::Refused(ShowDeviceError::Unknown))
+        refusal(ShowDeviceError::Unknown)
     );
 }
 

@@ -1,12 +1,13 @@
 //! Passwords, and what the tokens issued for them allow.
 
+use keyproof_auth::{Cost, Memory, PasswordHash};
 use keyproof_store::faults::Commits;
 
 use super::*;
 use crate::{
     StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
-    testing::{Bench, PASSWORD, START, bench, keeper, origin, scope, secret},
+    testing::{Bench, PASSWORD, START, bench, keeper, origin, refusal, scope, secret},
 };
 
 fn request(wanted: &str) -> TokenRequest {
@@ -15,6 +16,21 @@ fn request(wanted: &str) -> TokenRequest {
         lifetime: Lifetime::Default,
         description: None,
     }
+}
+
+/// Stores a hash of a password for the instance `shop`, as another server may.
+async fn store_hash(bench: &Bench, password: &str, cost: Cost) {
+    let key = instance_key("shop");
+    let stored = bench.store.get::<Instance>(&key, START).await;
+    let stored = stored.unwrap().unwrap();
+    let hash = PasswordHash::create(password.as_bytes(), [3; 16], cost, &mut Memory::new());
+    let next = Instance {
+        password: Some(hash.unwrap().to_phc()),
+        ..stored.record
+    };
+    let mut batch = bench.store.batch(START);
+    batch.replace(&key, stored.version, &next, None);
+    bench.store.commit(batch).await.unwrap();
 }
 
 #[tokio::test]
@@ -31,16 +47,10 @@ async fn a_token_is_valid_to_its_last_millisecond() {
     bench
         .clock
         .set(START.saturating_add(Duration::from_millis(1_500)));
-    assert_eq!(
-        session().await.err(),
-        Some(Failure::Refused(NotPermitted::Expired))
-    );
+    assert_eq!(session().await.err(), refusal(NotPermitted::Expired));
     // For a day it was reported as expired, and not as unknown.
     bench.clock.advance(REMEMBERED);
-    assert_eq!(
-        session().await.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
-    );
+    assert_eq!(session().await.err(), refusal(NotPermitted::TokenUnknown));
 }
 
 #[tokio::test]
@@ -59,11 +69,7 @@ async fn an_unknown_instance_comes_before_anything_about_the_token() {
         let refused = devices
             .permit::<Holding>(instance, token, None, &origin())
             .await;
-        assert_eq!(
-            refused.err(),
-            Some(Failure::Refused(expected)),
-            "{instance} {token:?}"
-        );
+        assert_eq!(refused.err(), refusal(expected), "{instance} {token:?}");
     }
 }
 
@@ -81,23 +87,12 @@ async fn a_login_needs_the_name_and_the_password() {
         ("shop", "shop", "correct hors", LoginError::Refused),
         ("shop", "shop", "", LoginError::Refused),
     ] {
-        let refused = devices
-            .log_in(instance, name, secret(password), &origin())
-            .await;
-        assert_eq!(
-            refused.err(),
-            Some(Failure::Refused(expected)),
-            "{instance} {name}"
-        );
+        let refused = bench.log_in(instance, name, password).await;
+        assert_eq!(refused.err(), refusal(expected), "{instance} {name}");
         // Three failures in a row would lock the instance.
         bench.clock.advance(DEFAULT_LIFETIME);
     }
-    assert!(
-        devices
-            .log_in("shop", "shop", secret(PASSWORD), &origin())
-            .await
-            .is_ok()
-    );
+    assert!(bench.log_in("shop", "shop", PASSWORD).await.is_ok());
     let refused = bench.times(Action::LoginTokenIssue).await;
     assert_eq!(
         refused, 3,
@@ -116,23 +111,13 @@ async fn scopes_only_narrow() {
     assert!(devices.issue(&issuer, &request("readonly")).await.is_ok());
     for more in ["all", "write", "order-simple"] {
         let refused = devices.issue(&issuer, &request(more)).await;
-        assert_eq!(
-            refused.err(),
-            Some(Failure::Refused(IssueError::ScopeExceeded)),
-            "{more}"
-        );
+        assert_eq!(refused.err(), refusal(IssueError::ScopeExceeded), "{more}");
     }
     let plain = bench.token("shop", "all", Lifetime::Default).await;
     let refused = bench.permitted::<Refreshing>("shop", &plain).await;
-    assert_eq!(
-        refused.err(),
-        Some(Failure::Refused(NotPermitted::Forbidden))
-    );
+    assert_eq!(refused.err(), refusal(NotPermitted::Forbidden));
     let refused = bench.permitted::<Writing>("shop", &token).await;
-    assert_eq!(
-        refused.err(),
-        Some(Failure::Refused(NotPermitted::Forbidden))
-    );
+    assert_eq!(refused.err(), refusal(NotPermitted::Forbidden));
 }
 
 #[tokio::test]
@@ -146,16 +131,13 @@ async fn a_revoked_token_is_gone_and_issues_nothing() {
     let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
     devices.revoke(&session).await.unwrap();
     assert_eq!(
-        devices.revoke(&session).await,
-        Err(Failure::Refused(RevokeError::Ended))
+        devices.revoke(&session).await.err(),
+        refusal(RevokeError::Ended)
     );
     let refused = bench.permitted::<Holding>("shop", &token).await;
-    assert_eq!(
-        refused.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
-    );
+    assert_eq!(refused.err(), refusal(NotPermitted::TokenUnknown));
     let refused = devices.issue(&issuer, &request("all")).await;
-    assert_eq!(refused.err(), Some(Failure::Refused(IssueError::Ended)));
+    assert_eq!(refused.err(), refusal(IssueError::Ended));
 }
 
 #[tokio::test]
@@ -163,54 +145,22 @@ async fn a_password_that_changed_after_login_issues_nothing() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
     let issuer = bench.logged_in("shop").await;
-    devices
-        .set_password(&keeper("shop"), secret(PASSWORD))
-        .await
-        .unwrap();
+    bench.set_password("shop", PASSWORD).await;
     let refused = devices.issue(&issuer, &request("all")).await;
-    assert_eq!(refused.err(), Some(Failure::Refused(IssueError::Ended)));
+    assert_eq!(refused.err(), refusal(IssueError::Ended));
 }
 
 #[tokio::test]
 async fn a_login_brings_an_old_hash_up_to_the_cost_in_force() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let token = bench.token("shop", "all", Lifetime::Forever).await;
+    let dearer = Cost::insecure_for_tests(64, 2, 1).unwrap();
+    store_hash(&bench, PASSWORD, dearer).await;
+    assert!(bench.log_in("shop", "shop", PASSWORD).await.is_ok());
     let key = instance_key("shop");
-    let stored = bench
-        .store
-        .get::<Instance>(&key, START)
-        .await
-        .unwrap()
-        .unwrap();
-    let dearer = keyproof_auth::Cost::insecure_for_tests(64, 2, 1).unwrap();
-    let hash = keyproof_auth::PasswordHash::create(
-        PASSWORD.as_bytes(),
-        [3; 16],
-        dearer,
-        &mut keyproof_auth::Memory::new(),
-    );
-    let next = Instance {
-        password: Some(hash.unwrap().to_phc()),
-        ..stored.record
-    };
-    let mut batch = bench.store.batch(START);
-    batch.replace(&key, stored.version, &next, None);
-    bench.store.commit(batch).await.unwrap();
-
-    assert!(
-        devices
-            .log_in("shop", "shop", secret(PASSWORD), &origin())
-            .await
-            .is_ok()
-    );
-    let stored = bench
-        .store
-        .get::<Instance>(&key, START)
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(stored.record.password.unwrap().contains("$m=8,t=1,p=1$"));
+    let stored = bench.store.get::<Instance>(&key, START).await;
+    let hash = stored.unwrap().unwrap().record.password;
+    assert!(hash.unwrap().contains("$m=8,t=1,p=1$"));
     assert!(bench.permitted::<Holding>("shop", &token).await.is_ok());
 }
 
@@ -248,26 +198,18 @@ fn descriptions_are_cut_between_characters() {
 async fn nothing_is_hashed_for_an_instance_without_a_password() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
-    let (keeper, origin) = (keeper(DEFAULT_INSTANCE), origin());
     let before = devices.hashing.asked();
     for user in [DEFAULT_INSTANCE, "shop", ""] {
-        let refused = devices.log_in(DEFAULT_INSTANCE, user, secret(PASSWORD), &origin);
-        assert_eq!(
-            refused.await.err(),
-            Some(Failure::Refused(LoginError::Refused))
-        );
+        let refused = bench.log_in(DEFAULT_INSTANCE, user, PASSWORD).await;
+        assert_eq!(refused.err(), refusal(LoginError::Refused));
     }
     assert_eq!(devices.hashing.asked(), before);
-    let set = devices.set_password(&keeper, secret(PASSWORD));
-    set.await.unwrap();
+    bench.set_password(DEFAULT_INSTANCE, PASSWORD).await;
     // If there is a password, a hash is computed whatever the name is.
     for user in [DEFAULT_INSTANCE, "shop"] {
         let before = devices.hashing.asked();
-        let login = devices.log_in(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
-        assert_eq!(
-            login.await.err(),
-            Some(Failure::Refused(LoginError::Refused))
-        );
+        let refused = bench.log_in(DEFAULT_INSTANCE, user, "wrong horse").await;
+        assert_eq!(refused.err(), refusal(LoginError::Refused));
         assert_eq!(devices.hashing.asked(), before + 1);
     }
 }
@@ -278,34 +220,23 @@ async fn a_token_of_an_earlier_release_holds_until_it_ends_and_one_with_another_
     let devices = &bench.service.otp_devices;
     let lifetime = Lifetime::For(Duration::from_secs(60));
     let token = bench.token("shop", "all", lifetime).await;
-    let session = async |token: &str| {
-        devices
-            .permit::<Holding>("shop", Some(token), None, &origin())
-            .await
-    };
+    let session = async |token: &str| bench.permitted::<Holding>("shop", token).await;
     for other in Bench::at_other_times(&token) {
         let refused = session(&other).await.err();
-        assert_eq!(
-            refused,
-            Some(Failure::Refused(NotPermitted::TokenUnknown)),
-            "{other}"
-        );
+        assert_eq!(refused, refusal(NotPermitted::TokenUnknown), "{other}");
     }
     let old = bench.token_of_before::<LoginToken>("shop", &token).await;
     assert_eq!(
         session(&token).await.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
+        refusal(NotPermitted::TokenUnknown)
     );
     let held = session(&old).await.unwrap();
     bench.clock.advance(Duration::from_secs(60));
-    assert_eq!(
-        session(&old).await.err(),
-        Some(Failure::Refused(NotPermitted::Expired))
-    );
+    assert_eq!(session(&old).await.err(), refusal(NotPermitted::Expired));
     devices.revoke(&held).await.unwrap();
     assert_eq!(
         session(&old).await.err(),
-        Some(Failure::Refused(NotPermitted::TokenUnknown))
+        refusal(NotPermitted::TokenUnknown)
     );
 }
 
@@ -333,25 +264,10 @@ async fn tokens_of_an_instance_are_kept_in_order_of_time() {
 #[tokio::test]
 async fn a_password_that_is_changed_while_it_is_judged_lets_nobody_in() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     bench.token("shop", "all", Lifetime::Forever).await;
-    let key = instance_key("shop");
-    let origin = origin();
-    let login = devices.log_in("shop", "shop", secret(PASSWORD), &origin);
-    let change = async {
-        let stored = bench.store.get::<Instance>(&key, START).await;
-        let stored = stored.unwrap().unwrap();
-        let cost = keyproof_auth::Cost::insecure_for_tests(8, 1, 1).unwrap();
-        let memory = &mut keyproof_auth::Memory::new();
-        let hash = keyproof_auth::PasswordHash::create(b"another horse", [3; 16], cost, memory);
-        let next = Instance {
-            password: Some(hash.unwrap().to_phc()),
-            ..stored.record
-        };
-        let mut batch = bench.store.batch(START);
-        batch.replace(&key, stored.version, &next, None);
-        bench.store.commit(batch).await.unwrap();
-    };
+    let login = bench.log_in("shop", "shop", PASSWORD);
+    let cost = Cost::insecure_for_tests(8, 1, 1).unwrap();
+    let change = store_hash(&bench, "another horse", cost);
     let (let_in, ()) = tokio::join!(login, change);
-    assert_eq!(let_in.err(), Some(Failure::Refused(LoginError::Refused)));
+    assert_eq!(let_in.err(), refusal(LoginError::Refused));
 }
