@@ -25,7 +25,8 @@ keys! {
         /// come from, or else per user name, and per Taler instance. As many unknown device fingerprints lock fingerprints:
         /// every login then requires a code.
         lockout_failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(2),
-        /// How long a lock lasts. After wrong codes, each further lock lasts twice as long, up to a day.
+        /// How long a lock lasts. A lock to which wrong codes contributed lasts twice as long as the previous such lock, up to a
+        /// day.
         lockout_s: NonZeroU32 = NonZeroU32::MIN.saturating_add(299),
         /// Whether a refresh token can be used only once. Each use then returns a new one.
         rotate_refresh_tokens: bool = false,

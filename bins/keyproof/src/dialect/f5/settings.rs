@@ -22,8 +22,7 @@ keys! {
         client_certificates: bool = false,
         /// The maximum number of calls per minute with one API key, on each server; 0 means no limit.
         rate_limit_per_minute: u32 = DeviceIdentitySettings::default().rate_limit_per_minute,
-        /// The API's public base URL. If set, certificates of attestation keys contain the URL of their category's revocation
-        /// list.
+        /// The API's public base URL. If set, certificates of attestation keys contain the URL of their category's CRL.
         #[serde(skip_serializing_if = "Option::is_none")]
         public_url: Option<PublicUrl> = None,
     }
