@@ -366,7 +366,7 @@ impl Server {
         if let Some(upkeep) = &self.upkeep {
             let finish = upkeep.service.audit.finish();
             if timeout(LAST, finish).await.is_err() {
-                warn!("the count of omitted refusals was not written to the audit trail");
+                warn!("the count of omitted refusals was not written to the audit trail in time");
             }
         }
         for outgoing in self.outgoing.drain(..) {

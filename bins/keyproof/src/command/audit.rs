@@ -200,7 +200,7 @@ async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -
     named.map_err(Failure::refused)
 }
 
-/// Formats the event in one line. Control characters are escaped, except keyproof's own.
+/// Formats the event in one line, with control characters escaped.
 fn line(event: &Event) -> String {
     let mut text = format!(
         "{} {} {} {} by {}",

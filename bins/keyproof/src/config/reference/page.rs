@@ -15,7 +15,8 @@ const HEAD: &str = "\
 
 Flags of `keyproof serve` win over the environment, the environment over the file (TOML, `--config FILE`), the file over the \
 defaults. A key's variable is `KEYPROOF_` and its name in capitals, with `__` for each dot: `KEYPROOF_HTTP__LISTEN`. An \
-unknown key is an error. `keyproof config check` prints the effective configuration, and warns of unwise settings.
+unknown key is an error, which names its line. `keyproof config check` prints the effective configuration, and warns of unwise \
+settings.
 
 - A **time** has a unit: `\"500ms\"`, `\"10s\"`, `\"1m 30s\"`, `\"2h\"`, `\"7d\"`. So has a **size**: `\"64KiB\"`, `\"1MiB\"`.
 - Some keys have a second name, which takes a plain number in the unit that it ends in. Setting both is an error.
