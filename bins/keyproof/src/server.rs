@@ -322,7 +322,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with the files.
+    /// [`TlsError`] if the files cannot be used.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let (Some(tls), Some(source)) = (&self.tls, &self.config.tls) else {
             return Ok(false);
