@@ -158,9 +158,9 @@ impl Arguments {
     /// Returns the detail for the audit trail.
     fn detail(&self, head: &BackupHead) -> String {
         let ended = if self.unspent {
-            "nothing ended"
+            "nothing was revoked"
         } else {
-            "what may have been spent since has ended"
+            "what may have been used since is revoked"
         };
         format!("from a backup of {}: {ended}", Rfc3339(head.made_at()))
     }
