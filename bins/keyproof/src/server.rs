@@ -322,7 +322,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with the files.
+    /// [`TlsError`] if the files cannot be used.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let (Some(tls), Some(source)) = (&self.tls, &self.config.tls) else {
             return Ok(false);
@@ -366,7 +366,7 @@ impl Server {
         if let Some(upkeep) = &self.upkeep {
             let finish = upkeep.service.audit.finish();
             if timeout(LAST, finish).await.is_err() {
-                warn!("the count of omitted refusals was not written to the audit trail");
+                warn!("the count of omitted refusals was not written to the audit trail in time");
             }
         }
         for outgoing in self.outgoing.drain(..) {

@@ -139,7 +139,7 @@ impl TlsSource {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// [`TlsError`] if it cannot be used.
     pub fn load(&self, listen: IpAddr) -> Result<CertifiedKey, TlsError> {
         let provider = ring::default_provider();
         match self {
@@ -154,7 +154,7 @@ impl TlsSource {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// [`TlsError`] if it cannot be used.
     pub fn reload(&self) -> Result<Option<CertifiedKey>, TlsError> {
         match self {
             Self::Files { .. } => self.load(Ipv4Addr::LOCALHOST.into()).map(Some),
@@ -167,7 +167,7 @@ impl TlsSource {
 ///
 /// # Errors
 ///
-/// What is wrong with them.
+/// [`TlsError`] if they cannot be used.
 pub fn check_certificate(source: &TlsSource) -> Result<CertifiedKey, TlsError> {
     source.load(Ipv4Addr::LOCALHOST.into())
 }
@@ -176,7 +176,7 @@ pub fn check_certificate(source: &TlsSource) -> Result<CertifiedKey, TlsError> {
 ///
 /// # Errors
 ///
-/// What is wrong with them.
+/// [`TlsError`] if they cannot be used.
 pub(crate) fn of_client(
     names: TlsNames,
     certificate: &Path,

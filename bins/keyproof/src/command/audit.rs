@@ -34,10 +34,9 @@ enum Command {
 
 /// What a reader of the export must know.
 const ONCE_OR_MORE: &str = "\
-Each line has an id and a cursor. Pass the cursor of the last line that you kept to --after, to continue behind it. The cursor \
-stays behind events that are younger than five minutes, so those are printed again, under the same id: keep the last line of each \
-id. \
-Repeated events are printed once their minute or hour is over, and may be printed again with a higher count.";
+Each line has an id and a cursor. Pass the cursor of the last line that you kept to --after, to continue after it. The cursor \
+stays behind events that are younger than five minutes, so those are printed again, under the same id: keep the last line of \
+each id. Repeated events are printed once their minute or hour is over, and may be printed again with a higher count.";
 
 #[derive(Args, Debug)]
 #[command(after_help = ONCE_OR_MORE)]
@@ -200,7 +199,7 @@ async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -
     named.map_err(Failure::refused)
 }
 
-/// Formats the event in one line. Control characters are escaped, except keyproof's own.
+/// Formats the event in one line, with control characters escaped.
 fn line(event: &Event) -> String {
     let mut text = format!(
         "{} {} {} {} by {}",

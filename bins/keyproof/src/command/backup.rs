@@ -197,7 +197,7 @@ impl Arguments {
         let (store, made_at) = (config.store.to_string(), Rfc3339(summary.made_at));
         let records = tally.records;
         if self.on.json {
-            // A path may not be valid Unicode, which JSON cannot express.
+            // A path need not be valid Unicode, which JSON cannot express.
             let removed = removed.iter().map(|path| path.display().to_string());
             output::print_json(&json!({
                 "store": store,
@@ -263,7 +263,7 @@ impl<'p> Making<'p> {
         let key = keys.and_then(|keys| keys.get(rotation.sealing));
         let key = key.cloned().ok_or_else(|| {
             Failure::Refused(format!(
-                "master key {}, which seals the store, is not in the store's key file: put it there",
+                "master key {}, which seals the store, was not given: add it where the store's keys are read",
                 rotation.sealing
             ))
         })?;

@@ -308,7 +308,7 @@ impl From<RotateError> for Failure {
                 "{error}: run keyproof keys rotate switch, and then finish"
             )),
             RotateError::UnknownKey { id } => Self::Usage(format!(
-                "{error}: add it to the key file, or, if no server has it any more, run keyproof keys rotate prepare --lost {id}"
+                "{error}: add it to the key file, or, only if no server has it any more, run keyproof keys rotate prepare --lost {id}"
             )),
             other => Self::refused(other),
         }

@@ -31,9 +31,10 @@ use super::{
 use crate::{config::Config, rfc3339::Rfc3339, store::GivenKeys};
 
 const WHAT_ENDS: &str = "\
-A backup does not contain what was used or revoked after it was made. So a restore revokes all that can be used: sessions, tokens, \
-challenges, verification codes, trusted devices and recovery codes. Codes of second factors are refused up to now. What was \
-changed, revoked or removed since is restored: check passwords, second factors, API keys, certificates and users.";
+A backup does not show what was used or revoked after it was made. So a restore revokes whatever is valid once or \
+until it is revoked: sessions, tokens, challenges, verification codes, trusted devices and recovery codes. Codes of second \
+factors are refused up to now. What was changed, revoked or removed since is undone: check passwords, second factors, API keys, \
+certificates and users.";
 
 /// What may have been changed, revoked or removed since a backup was made and is restored with it, by its name in JSON.
 const AS_THEY_WERE: [&str; 5] = [
@@ -157,9 +158,9 @@ impl Arguments {
     /// Returns the detail for the audit trail.
     fn detail(&self, head: &BackupHead) -> String {
         let ended = if self.unspent {
-            "nothing ended"
+            "nothing was revoked"
         } else {
-            "what may have been spent since has ended"
+            "what may have been used since is revoked"
         };
         format!("from a backup of {}: {ended}", Rfc3339(head.made_at()))
     }

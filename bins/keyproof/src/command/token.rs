@@ -92,7 +92,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
         Err(Failure::Refused(match revoked {
             Ok(()) => format!("the token could not be printed, so it was revoked: {error}"),
             Err(why) => format!(
-                "the token could not be printed ({error}) and not revoked ({why}): run keyproof token revoke {id}"
+                "the token could neither be printed ({error}) nor revoked ({why}): run keyproof token revoke {id}"
             ),
         }))
     })

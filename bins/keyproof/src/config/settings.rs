@@ -231,7 +231,7 @@ keys! {
         /// How many days events of changes are kept.
         #[serde(skip_serializing_if = "Option::is_none")]
         keep_days: Option<NonZeroU32> = None => "for ever",
-        /// How many days events of refusals and of the use of earlier grants are kept.
+        /// How many days events of refusals, of uses of what was granted before, and of first login steps are kept.
         keep_refusals_days: NonZeroU32 = non_zero(90),
         /// Whether each event is also sent to systemd's journal after its commit.
         journald: bool = false,

@@ -21,7 +21,7 @@ pub(super) enum Cookie {
     Device,
     /// The language of pages.
     Language,
-    /// A visitor who is signing in to `/account`. Their forms, and then their challenge, are bound to it.
+    /// A visitor who is signing in to `/account`: the value that their forms are bound to, and later their challenge.
     Visit,
 }
 

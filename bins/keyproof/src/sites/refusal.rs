@@ -39,7 +39,7 @@ pub(super) enum Refusal {
     NotFound,
     /// The signed-in person is not permitted.
     OutOfReach,
-    /// Nobody is signed in any more; with the page to return to, if known.
+    /// Nobody is signed in, or no longer; with the page to return to, if known.
     SignInFirst(Option<String>),
     /// The outcome is unknown.
     Unsure,

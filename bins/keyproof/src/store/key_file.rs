@@ -122,7 +122,7 @@ pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
         path: path.to_owned(),
         source,
     };
-    // Keeps a symbolic link, as others may read the key through its target.
+    // A symbolic link stays one, so that other readers of its target get the key, too.
     let target = match fs::canonicalize(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         target => target.map_err(failed)?,
@@ -181,7 +181,7 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
 }
 
 fn draft(path: &Path, keys: &GivenKeys) -> io::Result<Draft> {
-    // Drafts of killed processes contain all keys. Failing to remove them is harmless.
+    // Drafts of killed processes contain all keys, so they are removed. One that cannot be removed does not stop this.
     let _ = Draft::remove_abandoned(folder_of(path));
     let mut draft = Draft::of(path)?;
     for key in keys.iter() {

@@ -387,7 +387,7 @@ fn a_backup_that_was_cut_or_altered_changes_nothing() {
     let last = altered.len() - 20;
     altered[last] ^= 1;
     home.fails(&restore, &altered, 1, "was altered between bytes");
-    home.fails(&restore, b"a text", 1, "not a backup");
+    home.fails(&restore, b"a text", 1, "not a keyproof backup");
     home.fails(
         &restore,
         &[whole.as_slice(), b"x"].concat(),

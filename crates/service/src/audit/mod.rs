@@ -64,7 +64,7 @@ pub struct Origin {
     pub request_id: Option<String>,
     /// The client's address, if the request came over a network.
     pub address: Option<IpAddr>,
-    /// The request for which passwords are hashed.
+    /// Identifies the request when it waits for password hashes.
     pub applicant: Applicant,
     /// The records of the store that permit the request.
     pub warrants: Vec<Warrant>,

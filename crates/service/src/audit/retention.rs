@@ -28,7 +28,7 @@ const BATCHES: usize = 25;
 pub struct AuditSettings {
     /// For changes; `None` means forever.
     pub keep: Option<Duration>,
-    /// For refusals, and for uses of what was granted before.
+    /// For refusals, for uses of what was granted before, and for first login steps.
     pub keep_refusals: Duration,
 }
 

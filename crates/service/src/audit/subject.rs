@@ -22,7 +22,7 @@ pub struct Subject {
     pub since: Timestamp,
 }
 
-/// The number of hexadecimal digits of a moment: times since 1978 have at least ten.
+/// The number of hexadecimal digits of a moment: times since March 1972 have at least ten.
 const MOMENT_DIGITS: std::ops::RangeInclusive<usize> = 10..=16;
 
 impl fmt::Display for Subject {

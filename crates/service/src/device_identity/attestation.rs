@@ -2,8 +2,9 @@
 //! key.
 //!
 //! If the key has signed a quote over a valid nonce, the result is stored whether or not it is accepted: the nonce is
-//! spent, the TPM's clock is updated, and the verdict is added to the device's history. Anyone can send evidence
-//! without such a signature. It therefore changes nothing, and its report reveals nothing about the device.
+//! spent, the TPM's clock is updated if it has not gone back, and the verdict is added to the device's history. Anyone
+//! can send evidence without such a signature. It therefore changes nothing, and its report reveals nothing about the
+//! device.
 
 use std::sync::Arc;
 

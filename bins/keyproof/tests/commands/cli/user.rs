@@ -311,7 +311,7 @@ fn names_do_not_steer_the_terminal() {
     machine.add(eve);
     let said = machine.prints(&["unlock", eve], "");
     assert!(
-        said.contains("the user eve\\u{202e}gro.elpmaxe ("),
+        said.contains("the user eve\\u{202e}gro.elpmaxe had no lock"),
         "{said}"
     );
     let lines = machine.prints(&["list"], "");

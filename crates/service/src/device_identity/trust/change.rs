@@ -39,7 +39,7 @@ pub struct TrustAdded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddTrustError {
     /// This machine's clock, which decides which CRLs are in force, differs too much from the database's.
-    #[error("{0}: which revocation lists are in force cannot be told")]
+    #[error("{0}: it cannot be determined which revocation lists are in force")]
     ClockApart(ClockDifference),
     /// The certificates of a CRL's issuer are there, and none of them verifies its signature.
     #[error("{}the certificates of its issuer that are there have not signed it", place_in_file(*.block))]

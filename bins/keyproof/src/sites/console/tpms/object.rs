@@ -1,5 +1,5 @@
-//! The common parts of managers, categories and API keys: each has a page, a form that adds one, and changes that
-//! return to the page.
+//! The common parts of managers, categories and API keys: each has a page, a form that adds one, and changes and
+//! a deletion that return to the page or leave it.
 
 use std::convert::Infallible;
 
