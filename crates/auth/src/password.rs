@@ -129,8 +129,8 @@ impl Cost {
     /// ```
     pub fn beyond(self, other: Self) -> Option<Self> {
         let passes = self.passes().checked_sub(other.passes())?;
-        // Uses as much memory as needed, and so few passes. Rounding up adds less than one pass over a KiB for each
-        // iteration, or the minimum memory.
+        // The fewest iterations for which this memory suffices. Rounding up adds less than one pass over a KiB for each
+        // iteration, unless the minimum memory is more.
         let iterations = passes.div_ceil(self.memory_kib).max(Params::MIN_T_COST);
         let least = self.lanes.saturating_mul(8).max(Params::MIN_M_COST);
         (passes > 0).then(|| Self {

@@ -130,9 +130,9 @@ fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
     Err(TpmError::DeviceInfoText { field, what })
 }
 
-/// Returns whether a character is invisible: Unicode's `Default_Ignorable_Code_Point`
-/// (DerivedCoreProperties.txt), which includes zero-width and bidirectional controls, line and
-/// paragraph separators, and annotation marks.
+/// Returns whether a character is invisible. These are Unicode's `Default_Ignorable_Code_Point`
+/// (DerivedCoreProperties.txt), with the zero-width characters and bidirectional controls, and also
+/// the line and paragraph separators and the annotation marks.
 const fn is_hidden(character: char) -> bool {
     matches!(
         character,

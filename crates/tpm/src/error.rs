@@ -21,8 +21,10 @@ use crate::{algorithm::HashAlgorithm, device::DeviceField};
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TpmError {
-    /// The proof of activation does not match the key or the Name.
-    #[error("the proof does not match this key: the credential was not opened")]
+    /// A proof of activation that does not match the key or the Name.
+    #[error(
+        "the proof does not match this key, so it does not show that the credential was opened"
+    )]
     ActivationProof,
     /// An attestation that does not begin with `TPM_GENERATED_VALUE`. No TPM made it.
     #[error("not made by a TPM: magic {found:#010x} at byte {at}")]

@@ -17,7 +17,7 @@ use crate::{
 /// ```
 /// use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection};
 ///
-/// The text form of tpm2-tools.
+/// // The text form of tpm2-tools.
 /// let selection: TpmlPcrSelection = "sha256:0,1,7+sha384:0".parse()?;
 /// assert_eq!(selection.values_size(), 3 * 32 + 48);
 /// let values = [7; 3 * 32 + 48];

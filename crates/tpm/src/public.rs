@@ -19,7 +19,7 @@ use crate::{
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
 /// assert!(AttestationKeyPolicy::default().check(&ak).accepted() && !AttestationKeyPolicy::default().check(&ek).accepted());
-/// From a bare key (SubjectPublicKeyInfo) and the template under which it was made.
+/// // From a bare key (SubjectPublicKeyInfo) and the template under which it was made.
 /// assert_eq!(TpmtPublic::endorsement_from_spki(include_bytes!("../tests/vectors/rsa2048/ek.pub.spki.der"))?, ek);
 /// let template = AttestationTemplate::below(&ek)?;
 /// assert_eq!(TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?, ak);

@@ -44,8 +44,8 @@ pub struct EndorsementTemplate {
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
 /// assert_eq!(EndorsementTemplate::of(&ek)?.name(), "L-1"); // of the TCG's profile
-/// For a device that sends its attestation key as PEM or DER: the Name, if `tpm2_createak` made the
-/// key.
+/// // For a device that sends its attestation key as PEM or DER: the Name, if `tpm2_createak` made the
+/// // key.
 /// let template = AttestationTemplate::below(&ek)?;
 /// assert!(template.attests() && template.object_attributes.contains(ObjectAttributes::RESTRICTED));
 /// let ak = TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?;

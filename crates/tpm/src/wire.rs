@@ -17,7 +17,7 @@ use crate::TpmError;
 /// let bytes = include_bytes!("../tests/vectors/rsa2048/quote.tpms_attest.bin");
 /// let attest = TpmsAttest::parse(bytes)?;
 /// assert_eq!(attest.to_bytes(), bytes);
-/// The input must end exactly with the structure. The error contains the position.
+/// // The input must end exactly with the structure. The error contains the position.
 /// assert!(TpmsAttest::parse(&bytes[..20]).unwrap_err().position().is_some());
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```

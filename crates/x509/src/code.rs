@@ -45,8 +45,8 @@ impl VerificationCode {
     /// Creates a code for a certificate from 24 random bytes.
     ///
     /// `expires_at`, in seconds since the Unix epoch, is the first second at which the code has expired; no clock skew is allowed
-    /// for. `None` means no expiry. A proof with an expiry after 9999-12-31T23:59:59Z is refused, because that is probably a time
-    /// in milliseconds, so the code would never expire.
+    /// for. `None` means no expiry. A proof for a code that expires after 9999-12-31T23:59:59Z is refused, because the expiry is
+    /// probably in milliseconds, so that the code would never expire.
     pub fn issue(random: &[u8; CODE_BYTES], ca: &Certificate<'_>, expires_at: Option<u64>) -> Self {
         Self::draw(random).bound_to(ca.sha256_thumbprint(), expires_at)
     }

@@ -75,7 +75,7 @@ pub enum ProofFinding {
     AlgorithmsDiffer,
     /// The CA certificate has no basicConstraints.
     BasicConstraintsMissing,
-    /// The CA's basicConstraints are not critical, as RFC 5280 section 4.2.1.9 requires.
+    /// The CA's basicConstraints are not critical, although RFC 5280 section 4.2.1.9 requires it.
     BasicConstraintsNotCritical,
     /// The CA certificate's basicConstraints contain CA:FALSE.
     CaFalse,

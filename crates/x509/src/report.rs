@@ -20,7 +20,7 @@ pub trait Check: Copy + fmt::Debug + Eq + 'static {
 
 /// A typed finding of a check, with the data that explains it. `Display` writes it for people and never contains a secret.
 ///
-/// [`severity`](Self::severity) alone decides which findings reject.
+/// [`severity`](Self::severity) alone decides which findings refuse.
 pub trait Finding: fmt::Display {
     /// The checks that produce these findings.
     type Check: Check;
@@ -252,7 +252,7 @@ impl<F: Finding> Report<F> {
             .filter(|finding| self.weight(finding) == Weight::Fail)
     }
 
-    /// Returns the first finding that refuses, in the order of the checks. If the report accepts, it is `None`.
+    /// Returns the first finding that refuses, in the order of the checks, or `None` if the report accepts.
     pub fn first_refusal(&self) -> Option<&F> {
         self.refusals().next()
     }

@@ -54,7 +54,7 @@ pub struct AttestationEvidence<'a> {
 /// let nonce = include_bytes!("../../tests/vectors/rsa2048/quote.nonce.bin");
 /// let mut policy = AttestationPolicy::new(nonce, RING);
 /// policy.qualified_signer = Some(&place);
-/// No attestation by this key has been accepted before.
+/// assert!(policy.last_seen.is_none()); // no attestation by this key has been accepted before
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```

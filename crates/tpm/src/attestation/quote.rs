@@ -23,7 +23,7 @@ use crate::{
 /// ```
 /// use keyproof_tpm::QuoteEvidence;
 ///
-/// The files that `tpm2_quote -m ATTEST -s SIGNATURE -o VALUES -F values` writes.
+/// // The files that `tpm2_quote -m ATTEST -s SIGNATURE -o VALUES -F values` writes.
 /// let evidence = QuoteEvidence {
 ///     attest: include_bytes!("../../tests/vectors/rsa2048/quote.tpms_attest.bin"),
 ///     signature: include_bytes!("../../tests/vectors/rsa2048/quote.tpmt_signature.bin"),

@@ -57,7 +57,7 @@ attestation_checks! {
 /// # let nonce = &made.extra_data;
 /// let policy = TimePolicy::new(AttestationPolicy::new(nonce, RING));
 /// assert!(check_time(&ak, evidence, &policy).accepted());
-/// Store the clock and pass it to the next check, which rejects a clock that went backwards.
+/// // Store the clock and pass it to the next check, which rejects a clock that went backwards.
 /// let last_seen = made.clock_info;
 /// assert!(last_seen.clock > 0);
 /// # }

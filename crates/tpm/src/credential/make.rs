@@ -39,10 +39,10 @@ const SCALAR_DRAWS: usize = 8;
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
 /// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
 /// # let mut random = |bytes: &mut [u8]| Ok::<(), core::convert::Infallible>(bytes.fill(7));
-/// For example `getrandom::fill`; its errors are returned.
+/// // `random` is, for example, `getrandom::fill`. Its errors are returned.
 /// let credential = make_credential(&AwsLcRs, &ek, &ak, b"a secret of up to 32 bytes", &mut random)?;
 /// let file = credential.to_bytes(); // for `tpm2_activatecredential`
-/// The TPM's part, here in software.
+/// // The TPM's part, here in software.
 /// let private = include_bytes!("../../tests/vectors/software/eccp256.ek.pkcs8.der");
 /// assert_eq!(*activate(&AwsLcRs, &ek, private, &ak, &credential)?, b"a secret of up to 32 bytes");
 /// # assert!(!file.is_empty());

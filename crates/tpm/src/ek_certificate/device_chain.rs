@@ -19,7 +19,7 @@ use crate::TpmError;
 /// # let intermediate = include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der");
 /// let chain = EkChain::from_der(intermediate)?;
 /// assert_eq!(chain.certificates().count(), 1); // for `EkCertificatePolicy::intermediates`
-/// Truncated.
+/// assert!(EkChain::from_pem(b"-----BEGIN CERTIFICATE-----").is_err()); // truncated
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub struct EkCertificate<'a> {
 /// use keyproof_tpm::{EkCertificatePolicy, Structure, TpmtPublic, algorithms::RING, check_ek_certificate};
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
-/// As published by the manufacturer; `pem_bundle` parses PEM.
+/// // As published by the manufacturer; `pem_bundle` parses PEM.
 /// let roots: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.root.der")];
 /// let intermediates: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")];
 /// let mut policy = EkCertificatePolicy::new(&ek, &roots, 1_800_000_000, RING);
@@ -206,7 +206,7 @@ impl<'a> EkCertificate<'a> {
 /// let mut policy = EkCertificatePolicy::new(&ek, &roots, 1_800_000_000, RING);
 /// policy.intermediates = &intermediates;
 /// assert!(check_ek_certificate(certificate, &policy).accepted());
-/// Manufacturers publish intermediates together with roots. They remain below the roots.
+/// // Manufacturers publish intermediates together with roots. They remain below the roots.
 /// let published: [&[u8]; 2] = [intermediates[0], roots[0]];
 /// policy.roots = &published;
 /// policy.intermediates = &[];

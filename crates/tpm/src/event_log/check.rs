@@ -95,7 +95,7 @@ pub struct ReplayedLog<'a> {
 /// ```
 /// use keyproof_tpm::{EventLogPolicy, HashAlgorithm, check_event_log};
 ///
-/// A log in the TCG's crypto-agile form: its header, and one event of PCR 0.
+/// // A log in the TCG's crypto-agile form: its header, and one event of PCR 0.
 /// let mut log = [0_u32, 3].map(u32::to_le_bytes).concat();
 /// log.extend([0; 20]);
 /// log.extend(33_u32.to_le_bytes());

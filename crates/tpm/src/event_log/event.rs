@@ -13,11 +13,11 @@ use crate::algorithm::HashAlgorithm;
 /// # let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
 /// # log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
 /// # log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());
-/// A log with one event.
+/// let read = EventLog::parse(&log)?; // a log with one event
 /// let event = &read.events[0];
 /// assert_eq!((event.pcr, event.event_type.name(), event.data), (0, Some("EV_S_CRTM_VERSION"), &b"firmware 1"[..]));
 /// assert!(event.is_extended());
-/// It was measured with SHA-1 only.
+/// assert!(event.digest(HashAlgorithm::Sha256).is_none()); // it was measured with SHA-1 only
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl EventTrust {
 /// use keyproof_tpm::EventType;
 ///
 /// assert_eq!(EventType::SEPARATOR.to_string(), "EV_SEPARATOR");
-/// Not a type of the TCG's.
+/// assert_eq!(EventType(0x8000_00ff).to_string(), "0x800000ff"); // not a type of the TCG's
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType(pub u32);

@@ -31,8 +31,7 @@ checks! {
         /// since some firmware errs here. Such data is at most a hint.
         EventData = "event-data", "it is what was measured";
         /// `secure-boot`: Secure Boot is on, and the firmware allowed no debugger. If Secure Boot
-        /// is optional, it warns if it is off or unknown. It also warns if DMA protection is
-        /// disabled.
+        /// is optional, anything else is a warning. Disabled DMA protection is always a warning.
         SecureBoot = "secure-boot", "on";
         /// `weak-hashes`: no compared bank uses a weak hash.
         WeakHashes = "weak-hashes", "no hash is weak";

@@ -11,7 +11,7 @@ use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 /// ```
 /// use keyproof_tpm::{EventLog, EventLogForm, HashAlgorithm};
 ///
-/// The TCG's older form: register, type, SHA-1 digest, length and data of each event.
+/// // The TCG's older form: register, type, SHA-1 digest, length and data of each event.
 /// let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
 /// log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
 /// log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());

@@ -73,8 +73,8 @@ impl<'a> SecureBoot<'a> {
     /// Evaluates the events of PCR 7. `trust` belongs to `events`, under the bank of `hash`.
     ///
     /// No digest covers the *type* that the log states, so only the measured data counts. Events
-    /// before the separator's digest come from the firmware. No variable can be hidden among them
-    /// only if each of them is a variable whose measurement covers its data.
+    /// before the separator's digest come from the firmware. Unless each of them is a variable whose
+    /// measurement covers its data, a variable may be hidden among them, and the state is unknown.
     pub(super) fn of(events: &[LogEvent<'a>], trust: &[EventTrust], hash: HashAlgorithm) -> Self {
         let mut found = SecureBoot::default();
         let mut handed_over = false;

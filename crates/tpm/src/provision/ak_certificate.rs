@@ -51,7 +51,7 @@ const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 /// let endorsement = EkCertificate::parse(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"))?;
 /// let extensions = ak_certificate_extensions(Some(&endorsement.tpm_attributes()?), "SN0001")?;
 /// for extension in &extensions {
-/// Add these to the certificate that your CA signs, beside its key identifiers.
+/// // Add these to the certificate that your CA signs, beside its key identifiers.
 ///     println!("{} {} {} bytes", extension.id, extension.critical, extension.value.len());
 /// }
 /// # assert_eq!(extensions.len(), 3);

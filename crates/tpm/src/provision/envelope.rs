@@ -29,7 +29,7 @@ pub struct SealedCertificate {
     pub key: ActivationKey,
 }
 
-/// The 32-byte secret in the credential of a [`SealedCertificate`]. It is zeroized on drop and
+/// The 32-byte secret in the credential of a [`SealedCertificate`]. It is wiped on drop and
 /// hidden in `Debug` output.
 #[derive(Clone)]
 pub struct ActivationKey(Zeroizing<[u8; 32]>);
@@ -44,13 +44,13 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
 /// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
 /// # let mut random = |bytes: &mut [u8]| Ok::<(), core::convert::Infallible>(bytes.fill(7));
-/// For example `getrandom::fill`; its errors are returned.
+/// // `random` is, for example, `getrandom::fill`. Its errors are returned.
 /// let sealed = seal_certificate(&ek, &ak, b"the certificate", &mut random)?;
-/// The device: its TPM opens the key, which decrypts the certificate and proves possession.
+/// // The device: its TPM opens the key, which decrypts the certificate and proves possession.
 /// let private = include_bytes!("../../tests/vectors/software/eccp256.ek.pkcs8.der");
 /// let opened = ActivationKey::from_bytes(&activate(&AwsLcRs, &ek, private, &ak, &sealed.credential)?)?;
 /// assert_eq!(opened.open(&sealed.nonce, &sealed.encrypted_certificate)?, b"the certificate");
-/// The CA: this proves that the attestation key is in that TPM.
+/// // The CA: this proves that the attestation key is in that TPM.
 /// sealed.key.verify(&ak, &opened.proof(&ak)?)?;
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())

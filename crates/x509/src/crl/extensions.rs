@@ -206,7 +206,7 @@ impl Scope {
 pub(crate) enum Coverage {
     /// It covers only other certificates.
     None,
-    /// It may not cover the certificate, may omit some reasons, or has an entry for it despite its scope. It cannot clear the
+    /// It might not cover the certificate, might omit some reasons, or has an entry for it despite its scope. It cannot clear the
     /// certificate.
     Doubtful,
     /// It covers the certificate for all reasons.

@@ -96,7 +96,7 @@ impl Search<'_, '_> {
     }
 
     /// Returns whether `issuer` is a currently valid anchor that issued `certificate`. An expired anchor ends no path, so the
-    /// anchors that it issued still count as their own.
+    /// anchors that it issued still end paths themselves.
     fn has_listed(&mut self, issuer: Place, certificate: Place) -> Result<bool, Reason> {
         let is_listed = matches!(issuer, Place::Anchor(_)) && self.is_in_force(issuer);
         Ok(is_listed && self.has_issued(issuer, certificate)?)

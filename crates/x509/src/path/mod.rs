@@ -22,7 +22,7 @@
 //!
 //! Revocation is checked against the CRLs in [`Rules::crls`]. A certificate on its issuer's CRL is rejected. An expired CRL is a
 //! warning, and so is an issuer without a CRL if another issuer in the path has one. Without any CRL, revocation is not checked.
-//! [`Rules::require_crls`] turns these warnings into rejections. This module does not fetch CRLs.
+//! With [`Rules::require_crls`] each of these rejects the path, including a missing CRL. This module does not fetch CRLs.
 
 mod anchors;
 mod budget;
@@ -90,7 +90,7 @@ pub struct Rules<'a> {
     /// one counts. A CRL whose `thisUpdate` is in the future can revoke a certificate, but cannot clear one.
     pub crls: &'a [Crl<'a>],
     /// Requires a current CRL from the issuer of every certificate below the trust anchor. The path is rejected if a CRL is
-    /// missing, expired, not yet valid, has no `nextUpdate`, may not cover the certificate, or is signed by another key. When
+    /// missing, expired, not yet valid, has no `nextUpdate`, might not cover the certificate, or is signed by another key. When
     /// `false`, these findings are warnings, and revocation is not checked at all if no CRL matches any issuer in the path.
     ///
     /// ```

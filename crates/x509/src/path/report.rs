@@ -325,7 +325,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The result of a path search: the path found, or the longest walk and why it failed.
+/// The result of a path search: the path found, or the walk that came furthest and why it failed.
 ///
 /// `Display` writes one line for each certificate from the leaf upwards, then the verdict.
 ///

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// A private key, zeroised on drop. `Debug` shows only its kind.
+/// A private key, wiped on drop. `Debug` shows only its kind.
 ///
 /// ```
 /// use keyproof_x509::prover::PrivateKey;
