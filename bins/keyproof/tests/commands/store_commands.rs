@@ -335,7 +335,7 @@ fn changes_say_what_they_did_and_in_which_store() {
     tell(&["instance", "remove", "shop"], "removed the instance shop");
     tell(
         &["instance", "remove", "default", "--yes"],
-        "emptied the instance default, which stays",
+        "emptied the instance default, which cannot be removed",
     );
     tell(&ada, "added the user ada");
     tell(&["user", "suspend", "ada"], "suspended the user ada");
