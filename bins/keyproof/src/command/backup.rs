@@ -160,7 +160,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         let keys = config.store.find_keys()?;
         let passphrase = passphrase.as_ref().map(|text| text.as_bytes());
         let made_at = SystemClock.now();
-        let snapshot = store.snapshot().await.map_err(Failure::refused)?;
+        let snapshot = store.snapshot().await?;
         let making = Making::begin(snapshot, made_at, keys.as_ref(), passphrase).await?;
         if arguments.is_to_standard_output() {
             return making.write(stdout().lock()).await.map(drop);
@@ -287,7 +287,7 @@ impl<'p> Making<'p> {
         let made_at = self.summary.made_at;
         let writer = BackupWriter::new(output, &self.key, self.passphrase, made_at, &entropy);
         let mut writer = writer.map_err(Failure::refused)?;
-        while let Some((key, row)) = records.next().await.map_err(Failure::refused)? {
+        while let Some((key, row)) = records.next().await? {
             writer.record(&key, &row).map_err(Failure::refused)?;
         }
         writer.finish().map_err(Failure::refused)

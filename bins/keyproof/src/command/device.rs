@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     flags::StoreArguments,
     output::{self, printable},
     terminal::{self, Consent},
@@ -117,8 +117,7 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
             .consent
             .given(&format!("{question} (store {store})"))?;
         let devices = &service.device_identity;
-        let revoked = devices.forget_device(&keeper(), &device.0).await;
-        let revoked = revoked.map_err(Failure::refused)?;
+        let revoked = devices.forget_device(&keeper(), &device.0).await?;
         let document = json!({ "forgotten": device.to_string(), "revoked": revoked });
         let told = format!("forgot the device {shown}; {revoked} certificates revoked");
         output::print_either(on.json, &document, &format!("{told} (store {store})"))
@@ -128,8 +127,9 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
 fn relearn(arguments: &DeviceArguments) -> Outcome {
     with_store(&arguments.on.store, async |service, store| {
         let devices = &service.device_identity;
-        let relearned = devices.relearn_device(&keeper(), &arguments.device.0).await;
-        relearned.map_err(Failure::refused)?;
+        devices
+            .relearn_device(&keeper(), &arguments.device.0)
+            .await?;
         let device = arguments.device.to_string();
         let (document, device) = (json!({ "relearned": device }), printable(&device));
         let told =
@@ -149,8 +149,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
             arguments.json,
             async |last: Option<&BoundDevice>| {
                 let after = last.map(|device| &device.place);
-                let devices = service.device_identity.devices(after).await;
-                devices.map_err(Failure::refused)
+                Ok(service.device_identity.devices(after).await?)
             },
             |device| Ok(summary(device)),
             listed,
@@ -170,8 +169,7 @@ fn listed(device: &BoundDevice) -> String {
 fn show(arguments: &DeviceArguments) -> Outcome {
     with_service(&arguments.on.store, async |service| {
         let devices = &service.device_identity;
-        let shown = devices.device(&keeper(), &arguments.device.0).await;
-        let (device, keys) = shown.map_err(Failure::refused)?;
+        let (device, keys) = devices.device(&keeper(), &arguments.device.0).await?;
         if arguments.on.json {
             output::print_json(&document(&device, &keys))?;
         } else {

@@ -5,7 +5,7 @@ use keyproof_service::otp_devices::{DEFAULT_INSTANCE, InstanceSummary, Keeper};
 use serde_json::json;
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     flags::StoreArguments,
     named::{Change, Doomed, Named},
     output,
@@ -99,10 +99,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
         output::print_pages(
             "instances",
             arguments.json,
-            async |last| {
-                let instances = service.otp_devices.instances(last).await;
-                instances.map_err(Failure::refused)
-            },
+            async |last| Ok(service.otp_devices.instances(last).await?),
             |instance| Ok(summary(instance)),
             line,
         )

@@ -112,7 +112,7 @@ type Outcome = Result<(), Failure>;
 const ANOTHER_USER: &str = "this user may not: run this as the files' owner (runuser -u keyproof -- keyproof …), or as root";
 
 impl Failure {
-    /// The refusal of a use case.
+    /// A refusal for this reason.
     fn refused(error: impl std::fmt::Display) -> Self {
         Self::Refused(error.to_string())
     }
@@ -128,6 +128,12 @@ impl From<ConfigError> for Failure {
             }
             _ => Self::Usage(error.to_string()),
         }
+    }
+}
+
+impl<E: std::fmt::Display> From<keyproof_service::Failure<E>> for Failure {
+    fn from(failure: keyproof_service::Failure<E>) -> Self {
+        Self::refused(failure)
     }
 }
 
@@ -148,6 +154,10 @@ refusals! {
     keyproof_pskc::PskcError,
     keyproof_pskc::WriteError,
     keyproof_service::RestoreError,
+    keyproof_service::StorageError,
+    keyproof_store::EngineError,
+    keyproof_store::StoreError,
+    keyproof_tpm::TpmError,
     keyproof_x509::X509Error,
 }
 

@@ -93,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut restoring = restore(&entropy);
     let mut identity = None;
     while let Some((place, row)) = arguments.next(&mut backup, &mut restoring)? {
-        if let Some(named) = Rotation::named_by(&place, &row).map_err(Failure::refused)? {
+        if let Some(named) = Rotation::named_by(&place, &row)? {
             must_have(&named.needed(), &given)?;
             identity = Some(row.version);
         }

@@ -8,7 +8,7 @@ use keyproof_service::accounts::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     flags::StoreArguments,
     named::{Change, Doomed, Named},
     output::{self, printable},
@@ -203,10 +203,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
         output::print_pages(
             "users",
             arguments.json,
-            async |last| {
-                let users = service.accounts.all_users(last).await;
-                users.map_err(Failure::refused)
-            },
+            async |last| Ok(service.accounts.all_users(last).await?),
             |user| Ok(document(user)),
             line,
         )
@@ -233,8 +230,7 @@ fn document(user: &UserSummary) -> serde_json::Value {
 
 fn list_tokens(name: &str, arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let tokens = service.accounts.application_tokens_of(name).await;
-        let tokens = tokens.map_err(Failure::refused)?;
+        let tokens = service.accounts.application_tokens_of(name).await?;
         if arguments.json {
             let tokens: Vec<_> = tokens.iter().map(token_document).collect();
             output::print_json(&json!({ "tokens": tokens }))?;
@@ -262,7 +258,7 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
         let accounts = &service.accounts;
         let command = terminal::command_line();
         let revoked = accounts.revoke_application_token(name, arguments.id, &command);
-        let revocation = revoked.await.map_err(Failure::refused)?;
+        let revocation = revoked.await?;
         let (id, name) = (arguments.id, printable(name));
         let told = match revocation {
             Revocation::Before => {

@@ -318,12 +318,6 @@ fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
     Ok(())
 }
 
-impl From<TpmError> for Failure {
-    fn from(error: TpmError) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
-
 fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
 }

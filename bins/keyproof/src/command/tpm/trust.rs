@@ -145,11 +145,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
     let stored = read(&arguments.ek)?;
     let stored = super::certificate(&stored).map_err(|problem| wrong(&arguments.ek, &problem))?;
     with_service(&arguments.store, async |service| {
-        let checked = service
-            .device_identity
-            .check_trust(stored)
-            .await
-            .map_err(Failure::refused)?;
+        let checked = service.device_identity.check_trust(stored).await?;
         let facts = json!({ "maker": checked.maker, "missing": checked.missing });
         if !arguments.json {
             let maker = checked.maker.as_deref().unwrap_or("unknown");
@@ -165,11 +161,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let entries = service
-            .device_identity
-            .trust_entries()
-            .await
-            .map_err(Failure::refused)?;
+        let entries = service.device_identity.trust_entries().await?;
         let makers =
             entries.chunk_by(|one, next| one.maker.to_lowercase() == next.maker.to_lowercase());
         if arguments.json {
@@ -242,8 +234,7 @@ fn remove(arguments: &RemoveArguments) -> Outcome {
         let Fingerprint(fingerprint) = &arguments.fingerprint;
         let devices = &service.device_identity;
         let command_line = terminal::command_line();
-        let removed = devices.remove_trust(fingerprint, &command_line).await;
-        removed.map_err(Failure::refused)?;
+        devices.remove_trust(fingerprint, &command_line).await?;
         if arguments.json {
             output::print_json(&json!({ "removed": fingerprint.to_string() }))?;
         } else {
