@@ -20,7 +20,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, header};
 use keyproof_http::{
     Application, BoxFuture, ClientAuthorities, Exchange, RequestId, RequestPath, Response,
-    StackRefusal, keeping,
+    StackRefusal, keeping, no_content,
 };
 use keyproof_service::{
     Service, StorageError,
@@ -334,7 +334,7 @@ impl<K: Offered> Call<K> {
         let body = body::deletion(&mut self.exchange, &self.at).await;
         let devices = self.devices();
         K::delete(devices, &self.administrator, &self.at.name, body).await?;
-        Ok(wire::deleted())
+        Ok(wire::empty())
     }
 }
 
@@ -353,7 +353,7 @@ impl Offered for Manager {
             .devices()
             .replace_manager(&call.administrator, &call.at.name, trusted);
         replaced.await?;
-        Ok(wire::replaced())
+        Ok(wire::empty())
     }
 }
 
@@ -370,7 +370,7 @@ impl Offered for Category {
             .devices()
             .replace_category(&call.administrator, &call.at.name, change);
         replaced.await?;
-        Ok(wire::replaced())
+        Ok(wire::empty())
     }
 }
 
@@ -387,7 +387,7 @@ impl Offered for ApiKey {
             .devices()
             .replace_api_key(&call.administrator, &call.at.name, change);
         replaced.await?;
-        Ok(wire::replaced())
+        Ok(wire::empty())
     }
 }
 
@@ -405,7 +405,7 @@ impl StationCall {
         let activation = body::activation(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
         devices.activate(&self.station, &activation).await?;
-        Ok(wire::activated())
+        Ok(no_content())
     }
 
     async fn attest(mut self) -> Answered {
