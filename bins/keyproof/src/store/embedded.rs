@@ -73,7 +73,7 @@ pub(super) fn for_shell(files: &[PathBuf]) -> String {
     words
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;

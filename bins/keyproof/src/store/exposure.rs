@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Metadata},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -26,9 +27,8 @@ pub(crate) struct Exposure {
 
 impl Exposure {
     /// Returns how a file exceeds the allowed access of others, if it does.
-    #[cfg(unix)]
     pub(crate) fn of(metadata: &Metadata, others: Access) -> Option<Self> {
-        let mode = std::os::unix::fs::MetadataExt::mode(metadata) & 0o777;
+        let mode = metadata.mode() & 0o777;
         if mode & 0o022 != 0 {
             let access = "written";
             return Some(Self { access, mode });
@@ -42,11 +42,6 @@ impl Exposure {
             let access = "read";
             return Some(Self { access, mode });
         }
-        None
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn of(_: &Metadata, _: Access) -> Option<Self> {
         None
     }
 

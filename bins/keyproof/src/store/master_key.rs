@@ -315,7 +315,7 @@ fn beside(store: &Path) -> PathBuf {
     path.into()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use data_encoding::BASE64;

@@ -17,7 +17,10 @@ pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
     panic::resume_unwind,
     path::{Path, PathBuf},
     sync::Arc,
@@ -373,16 +376,14 @@ async fn open_embedded(path: &Path) -> Result<SqliteEngine, OpenError> {
 
 fn make_directory(store: &Path) -> Result<(), OpenStoreError> {
     let directory = folder_of(store);
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(directory)
-        .map_err(|source| OpenStoreError::Directory {
-            path: directory.to_owned(),
-            source,
-        })
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(|source| OpenStoreError::Directory {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
