@@ -112,15 +112,15 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
     let DeviceArguments { device, on } = &arguments.of;
     with_store(&on.store, async |service, store| {
         let shown = printable(&device.to_string());
-        let question = format!("forget the device {shown}, and revoke its certificates");
-        arguments
-            .consent
-            .given(&format!("{question} (store {store})"))?;
+        let question =
+            format!("forget the device {shown}, and revoke its certificates (store {store})");
+        arguments.consent.given(&question)?;
         let devices = &service.device_identity;
         let revoked = devices.forget_device(&keeper(), &device.0).await?;
         let document = json!({ "forgotten": device.to_string(), "revoked": revoked });
-        let told = format!("forgot the device {shown}; {revoked} certificates revoked");
-        output::print_either(on.json, &document, &format!("{told} (store {store})"))
+        let told =
+            format!("forgot the device {shown}; {revoked} certificates revoked (store {store})");
+        output::print_either(on.json, &document, &told)
     })
 }
 
@@ -132,13 +132,10 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
             .await?;
         let device = arguments.device.to_string();
         let (document, device) = (json!({ "relearned": device }), printable(&device));
-        let told =
-            format!("the registers of {device} are learnt from its next accepted attestation");
-        output::print_either(
-            arguments.on.json,
-            &document,
-            &format!("{told} (store {store})"),
-        )
+        let told = format!(
+            "the registers of {device} are learnt from its next accepted attestation (store {store})"
+        );
+        output::print_either(arguments.on.json, &document, &told)
     })
 }
 
