@@ -189,31 +189,43 @@ impl Tpm {
     }
 
     async fn by_default(&self, kind: &'static Kind) -> Result<EndorsementKey, TpmUseError> {
-        let Kind {
-            algorithm, hash, ..
-        } = kind;
-        let authorized = self.tools.hierarchy();
+        let algorithm = kind.algorithm;
         match kind.tools {
             ToolsFor::CreateEk { .. } => {
                 let made = ["-G", algorithm, "-c", "ek.ctx", "-u", "ek.pub", "-f", "tss"];
-                let made = [&made[..], authorized].concat();
+                let made = [&made[..], self.tools.hierarchy()].concat();
                 self.tools.run("tpm2_createek", &made).await?;
+                self.created(kind)
             }
             ToolsFor::CreatePrimary => {
                 self.tools.write("policy", POLICY_B)?;
-                let algorithm = format!("{algorithm}:null:aes128cfb");
-                let key = ["-C", "e", "-g", hash, "-G", &*algorithm, "-c", "ek.ctx"];
-                let of = ["-a", EK_ATTRIBUTES, "-L", "policy"];
-                let made = [&key[..], &of, authorized].concat();
-                self.tools.run("tpm2_createprimary", &made).await?;
-                let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
-                self.tools.run("tpm2_readpublic", &read).await?;
+                let of = ["-a", EK_ATTRIBUTES];
+                self.create_primary(kind, algorithm, &of).await
             }
         }
-        Ok(EndorsementKey {
-            kind,
-            public: self.public("ek.pub", "the endorsement key")?,
-        })
+    }
+
+    /// Creates an endorsement key with these further arguments, and with the policy in the file `policy`.
+    async fn create_primary(
+        &self,
+        kind: &'static Kind,
+        algorithm: &str,
+        of: &[&str],
+    ) -> Result<EndorsementKey, TpmUseError> {
+        let algorithm = format!("{algorithm}:null:aes128cfb");
+        let key = ["-C", "e", "-g", kind.hash, "-G", &*algorithm];
+        let files = ["-c", "ek.ctx", "-L", "policy"];
+        let made = [&key[..], &files, of, self.tools.hierarchy()].concat();
+        self.tools.run("tpm2_createprimary", &made).await?;
+        let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
+        self.tools.run("tpm2_readpublic", &read).await?;
+        self.created(kind)
+    }
+
+    /// Returns the endorsement key that was created last.
+    fn created(&self, kind: &'static Kind) -> Result<EndorsementKey, TpmUseError> {
+        let public = self.public("ek.pub", "the endorsement key")?;
+        Ok(EndorsementKey { kind, public })
     }
 
     /// Creates the key of a kind from the maker's nonce and template in the TPM; the default applies to a missing one.
@@ -255,27 +267,9 @@ impl Tpm {
         let unique = unique(kind, template.as_ref(), &nonce);
         self.tools.write("unique", &unique)?;
         let algorithm = if kind.is_rsa() { "rsa2048" } else { "ecc256" };
-        let algorithm = format!("{algorithm}:null:aes128cfb");
         let attributes = format!("{attributes:#010x}");
-        let key = [
-            "-C",
-            "e",
-            "-g",
-            kind.hash,
-            "-G",
-            &*algorithm,
-            "-c",
-            "ek.ctx",
-        ];
-        let of = ["-a", &*attributes, "-L", "policy", "-u", "unique"];
-        let made = [&key[..], &of, self.tools.hierarchy()].concat();
-        self.tools.run("tpm2_createprimary", &made).await?;
-        let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
-        self.tools.run("tpm2_readpublic", &read).await?;
-        Ok(Some(EndorsementKey {
-            kind,
-            public: self.public("ek.pub", "the endorsement key")?,
-        }))
+        let of = ["-a", &*attributes, "-u", "unique"];
+        self.create_primary(kind, algorithm, &of).await.map(Some)
     }
 
     /// Creates an attestation key below an endorsement key. It signs with `scheme`.
