@@ -174,13 +174,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             None => making.write_file(&path).await,
             Some(keep) => making.write_among_others(&path, keep).await,
         };
-        let (tally, removed) = made.map_err(|failure| {
-            let at = path.display();
-            match failure {
-                Failure::Refused(message) => Failure::Refused(format!("{at}: {message}")),
-                other => other,
-            }
-        })?;
+        let (tally, removed) = made.map_err(|failure| failure.about(&path))?;
         arguments.tell(&config, &summary, &path, tally, &removed)
     })
 }

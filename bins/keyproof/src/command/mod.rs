@@ -27,7 +27,7 @@ mod user;
 mod with_store;
 mod x509;
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{ffi::OsString, io, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -115,6 +115,14 @@ impl Failure {
     /// A refusal for this reason.
     fn refused(error: impl std::fmt::Display) -> Self {
         Self::Refused(error.to_string())
+    }
+
+    /// Adds the file that a refusal is about.
+    fn about(self, path: &Path) -> Self {
+        match self {
+            Self::Refused(message) => Self::Refused(format!("{}: {message}", path.display())),
+            other => other,
+        }
     }
 }
 

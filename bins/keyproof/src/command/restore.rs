@@ -68,13 +68,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.on.store.load()?;
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
-    let head = BackupHead::read(&mut BufReader::new(&file)).map_err(|error| {
-        let at = arguments.file.display();
-        match Failure::from(error) {
-            Failure::Refused(message) => Failure::Refused(format!("{at}: {message}")),
-            other => other,
-        }
-    })?;
+    let head = BackupHead::read(&mut BufReader::new(&file))
+        .map_err(|error| Failure::from(error).about(&arguments.file))?;
     let found = config.store.find_keys()?;
     let key = match &found {
         // If the key is not among them, the backup's reader reports which one it is.
