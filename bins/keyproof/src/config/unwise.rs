@@ -79,7 +79,7 @@ impl Config {
             StoreUrl::Memory => {
                 Some("store.url: a memory: store is lost when the process ends (use sqlite: or postgres:)".to_owned())
             }
-            StoreUrl::Postgres(shared) => shared.is_exposed().then(|| {
+            StoreUrl::Postgres(shared) => shared.url.is_exposed().then(|| {
                 "store.url: the database's identity is not verified: whoever impersonates it reads and changes every record, and can make themselves an administrator (sslmode=verify-full)".to_owned()
             }),
         }
