@@ -77,7 +77,7 @@ enum Command {
     /// Restore a backup into an empty store, and revoke what may have been used since
     Restore(restore::Arguments),
     /// Run the server
-    Serve(serve::Arguments),
+    Serve(flags::ServeFlags),
     /// Copy a whole store
     #[command(subcommand)]
     Store(store::Command),
@@ -192,23 +192,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Otp(command) => otp::run(command),
         Command::Restore(arguments) => restore::run(&arguments),
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(flags) => serve::run(&flags),
         Command::Store(command) => store::run(&command),
         Command::Token(command) => token::run(command),
         Command::User(command) => user::run(command),
         Command::Tpm(command) => tpm::run(command),
         Command::X509(command) => x509::run(command),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Negative) => ExitCode::from(1),
-        Err(Failure::Refused(message)) => {
-            output::complain(&message);
-            ExitCode::from(1)
-        }
-        Err(Failure::Usage(message)) => {
-            output::complain(&message);
-            ExitCode::from(2)
-        }
-    }
+    let (message, code) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Negative) => return ExitCode::from(1),
+        Err(Failure::Refused(message)) => (message, 1),
+        Err(Failure::Usage(message)) => (message, 2),
+    };
+    output::complain(&message);
+    ExitCode::from(code)
 }
