@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Outcome,
     flags::StoreArguments,
-    named::{Change, Doomed, Named},
+    named::{Change, Doomed, Named, PasswordArguments},
     output::{self, printable},
     terminal::{self, PasswordSource},
     with_store::{with_service, with_store},
@@ -58,14 +58,6 @@ pub(super) struct RemoveArguments {
     /// Also forget the name, even if the user is already removed: the audit trail then shows a number instead
     #[arg(long)]
     forget: bool,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct PasswordArguments {
-    #[command(flatten)]
-    user: Named,
-    #[command(flatten)]
-    password: PasswordSource,
 }
 
 const ACTIVATED: Change = Change {
@@ -153,7 +145,7 @@ pub(super) fn run(command: Command) -> Outcome {
                 service.accounts.forget_user(name, command).await
             })
         }
-        Command::SetPassword(PasswordArguments { user, password }) => user.change_with(
+        Command::SetPassword(PasswordArguments { named, password }) => named.change_with(
             &password,
             &PASSWORD_SET,
             async |service, name, command, password| {
