@@ -125,11 +125,9 @@ impl Visit<Signed> {
                 "name",
                 "There is a certificate of this name. Delete that first, or choose another name.",
             ),
-            why @ PutError::Name => Wrong::at("name", sentence(&why.to_string())),
+            why @ PutError::Name => Wrong::at("name", sentence(&why)),
             PutError::Upload(why) => Wrong::at("file", unreadable(&why)),
-            why @ (PutError::Full { .. } | PutError::Unproven) => {
-                Wrong::of_all(sentence(&why.to_string()))
-            }
+            why @ (PutError::Full { .. } | PutError::Unproven) => Wrong::of_all(sentence(&why)),
         };
         let frame = self.frame_with(Area::Certificates, wrong, &["name"]);
         self.service_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)

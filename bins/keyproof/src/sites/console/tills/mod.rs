@@ -81,7 +81,7 @@ impl Visit<Signed> {
             AddInstanceError::Password(_) => "password",
             AddInstanceError::Exists | AddInstanceError::Name => "name",
         };
-        let wrong = Wrong::at(field, sentence(&why.to_string()));
+        let wrong = Wrong::at(field, sentence(&why));
         let frame = self.frame_with(Area::Tills, wrong, &INSTANCE);
         self.tills_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
@@ -160,7 +160,7 @@ impl Visit<Signed> {
             AddDeviceError::Ended => return Err(Refusal::NotFound),
             AddDeviceError::Key(_) => "key",
         };
-        let wrong = Wrong::at(field, sentence(&why.to_string()));
+        let wrong = Wrong::at(field, sentence(&why));
         let frame = self.frame_with(Area::Tills, wrong, &DEVICE);
         self.till_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
@@ -357,7 +357,7 @@ fn parse_price(text: &str) -> Result<Option<Price>, String> {
         return Ok(None);
     }
     let amount = text.parse::<Amount>();
-    let amount = amount.map_err(|error| sentence(&error.to_string()))?;
+    let amount = amount.map_err(|error| sentence(&error))?;
     let typed = text.to_owned();
     Ok(Some(Price { amount, typed }))
 }

@@ -326,7 +326,7 @@ impl From<DeviceError> for Refusal {
 /// Errors in an object's name or description.
 impl From<MetadataError> for Unfilled {
     fn from(why: MetadataError) -> Self {
-        let text = sentence(&why.to_string());
+        let text = sentence(&why);
         Self::Wrong(match why {
             MetadataError::Name => Wrong::at("name", LABEL),
             MetadataError::Description { .. } => Wrong::at("description", text),
@@ -340,7 +340,7 @@ impl From<AuthorityError> for Unfilled {
     fn from(why: AuthorityError) -> Self {
         match why {
             AuthorityError::Storage(error) => error.into(),
-            AuthorityError::Expired { .. } => Wrong::of_all(sentence(&why.to_string())).into(),
+            AuthorityError::Expired { .. } => Wrong::of_all(sentence(&why)).into(),
             AuthorityError::Making(_) => {
                 tracing::error!(%why, "a CA could not be made");
                 Refusal::Broken.into()
