@@ -193,7 +193,7 @@ impl Arguments {
         if self.on.json {
             // A path may not be valid Unicode, which JSON cannot express.
             let removed = removed.iter().map(|path| path.display().to_string());
-            output::print_json(&json!({
+            return output::print_json(&json!({
                 "store": store,
                 "file": path.display().to_string(),
                 "made_at": made_at.to_string(),
@@ -201,8 +201,7 @@ impl Arguments {
                 "master_key": summary.rotation.sealing,
                 "has_master_key": self.with_master_key,
                 "removed": removed.collect::<Vec<_>>(),
-            }))?;
-            return Ok(());
+            }));
         }
         output::print(&format!(
             "backed up {records} records of {store}, as they were at {made_at}, to {}",
@@ -223,8 +222,7 @@ impl Arguments {
                 "to restore it, master keys {} are needed: keep them elsewhere",
                 listed(all)
             ),
-        })?;
-        Ok(())
+        })
     }
 }
 

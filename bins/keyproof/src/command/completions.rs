@@ -22,6 +22,5 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         &mut script,
     );
     let script = String::from_utf8(script).map_err(Failure::refused)?;
-    output::print(script.trim_end())?;
-    Ok(())
+    output::print(script.trim_end())
 }

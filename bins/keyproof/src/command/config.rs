@@ -58,7 +58,7 @@ pub(super) fn run(command: Command) -> Outcome {
                 PageFormat::Markdown => reference::markdown,
                 PageFormat::Text => reference::text,
             };
-            Ok(output::print(&page(&Settings::keys()))?)
+            output::print(&page(&Settings::keys()))
         }
     }
 }

@@ -216,7 +216,7 @@ impl Arguments {
                 .iter()
                 .map(|(ended, count)| (ended.name().to_owned(), json!(count)))
                 .collect();
-            output::print_json(&json!({
+            return output::print_json(&json!({
                 "store": store,
                 "records": records,
                 "made_at": made_at.to_string(),
@@ -226,8 +226,7 @@ impl Arguments {
                 "unspent": self.unspent,
                 "ended": ended,
                 "as_they_were": AS_THEY_WERE,
-            }))?;
-            return Ok(());
+            }));
         }
         output::print(&format!(
             "restored {records} records to {store}, as they were at {made_at}, {}",
@@ -238,10 +237,9 @@ impl Arguments {
             }
         ))?;
         if self.unspent {
-            output::print(
+            return output::print(
                 "nothing was revoked: what was used since the backup was made can be used again",
-            )?;
-            return Ok(());
+            );
         }
         for (ended, count) in restoring.ended() {
             output::print(&format!("ended {count:>6}  {ended}"))?;
@@ -249,8 +247,7 @@ impl Arguments {
         output::print(
             "what was changed, revoked, removed or suspended since then is undone: check passwords, second factors, \
              API keys, certificates and users",
-        )?;
-        Ok(())
+        )
     }
 }
 

@@ -111,12 +111,11 @@ fn add(arguments: &AddArguments) -> Outcome {
                 json!({ "kind": kind, "fingerprint": fingerprint.to_string() })
             });
             let replaced = added.replaced.iter().map(ToString::to_string);
-            output::print_json(&json!({
+            return output::print_json(&json!({
                 "added": new.collect::<Vec<_>>(),
                 "replaced": replaced.collect::<Vec<_>>(),
                 "known": added.known,
-            }))?;
-            return Ok(());
+            }));
         }
         for (kind, fingerprint) in &added.added {
             output::print(&format!("added\t{fingerprint}\t{}", kind.words()))?;
@@ -127,8 +126,7 @@ fn add(arguments: &AddArguments) -> Outcome {
         let (new, known) = (added.added.len(), added.known);
         output::print(&format!(
             "added {new}, {known} already existed (store {store})"
-        ))?;
-        Ok(())
+        ))
     })
 }
 
@@ -161,8 +159,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
                 let entries: Vec<Value> = of.iter().map(document).collect();
                 Some(json!({ "maker": maker, "entries": entries }))
             });
-            output::print_json(&json!({ "makers": makers.collect::<Vec<_>>() }))?;
-            return Ok(());
+            return output::print_json(&json!({ "makers": makers.collect::<Vec<_>>() }));
         }
         for of in makers {
             for (at, entry) in of.iter().enumerate() {

@@ -133,8 +133,7 @@ impl Station {
     /// Prints the server's report: one line per check, or JSON.
     fn print(&self, report: &Value, accepted: bool) -> Outcome {
         if self.json {
-            output::print_json(report)?;
-            return Ok(());
+            return output::print_json(report);
         }
         let text = |check: &Value, member: &str| {
             let text = check.get(member).and_then(Value::as_str);
@@ -166,8 +165,7 @@ impl Station {
             &verdict,
             accepted,
             stdout().is_terminal(),
-        ))?;
-        Ok(())
+        ))
     }
 }
 
