@@ -562,16 +562,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state").join("k.db");
         let url = format!("sqlite:{}", path.display());
-        open(&url, &MasterKeySource::Beside)
-            .await
-            .unwrap()
-            .close()
-            .await;
-        open(&url, &MasterKeySource::Beside)
-            .await
-            .unwrap()
-            .close()
-            .await;
+        for _ in 0..2 {
+            let opened = open(&url, &MasterKeySource::Beside).await;
+            opened.unwrap().close().await;
+        }
 
         let key_file = directory.path().join("state").join("k.db.master-key");
         let own = std::fs::read(&key_file).unwrap();

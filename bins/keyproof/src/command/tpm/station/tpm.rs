@@ -238,22 +238,17 @@ impl Tpm {
             return Ok(None);
         };
         let indices = self.tools.handles("handles-nv-index").await?;
-        let there = [nonce_at, template_at].map(|index| indices.contains(&index));
-        let [nonce, template] = match there {
-            [false, false] => return Ok(None),
-            [has_nonce, has_template] => [
-                if has_nonce {
-                    self.nv(nonce_at).await?
-                } else {
-                    Vec::new()
-                },
-                if has_template {
-                    self.nv(template_at).await?
-                } else {
-                    Vec::new()
-                },
-            ],
-        };
+        let [has_nonce, has_template] = [nonce_at, template_at].map(|at| indices.contains(&at));
+        if !has_nonce && !has_template {
+            return Ok(None);
+        }
+        let (mut nonce, mut template) = (Vec::new(), Vec::new());
+        if has_nonce {
+            nonce = self.nv(nonce_at).await?;
+        }
+        if has_template {
+            template = self.nv(template_at).await?;
+        }
         let template = (!template.is_empty()).then(|| TpmtPublic::parse(&template));
         let template = template.transpose();
         let template = template.map_err(unreadable("the template of the endorsement key"))?;
