@@ -335,14 +335,33 @@ fn event(event: &LoggedEvent) -> Value {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_device_is_told_with_its_keys_registers_and_verdicts() {
-        let device = BoundDevice {
+    fn device() -> BoundDevice {
+        BoundDevice {
             place: "default/acme/v%2F/s".parse::<Place>().unwrap().0,
             name: "device-0001".to_owned(),
             version: "1".to_owned(),
             ek_name: "000b".to_owned(),
             bound_at: Timestamp::EPOCH,
+            is_left: false,
+            learnt: None,
+            attestations: Vec::new(),
+        }
+    }
+
+    fn key(active_since: Option<Timestamp>, withdrawal: Option<Withdrawal>) -> DeviceKey {
+        DeviceKey {
+            category: "edge".to_owned(),
+            ak_name: "000b".to_owned(),
+            active_since,
+            certificate: "40:01".to_owned(),
+            not_after: Timestamp::EPOCH,
+            withdrawal,
+        }
+    }
+
+    #[test]
+    fn a_device_is_told_with_its_keys_registers_and_verdicts() {
+        let device = BoundDevice {
             is_left: true,
             learnt: Some(vec![LearntRegister {
                 bank: "sha256".to_owned(),
@@ -363,15 +382,9 @@ mod tests {
                 }]),
                 events: Vec::new(),
             }],
+            ..device()
         };
-        let keys = [DeviceKey {
-            category: "edge".to_owned(),
-            ak_name: "000b".to_owned(),
-            active_since: None,
-            certificate: "40:01".to_owned(),
-            not_after: Timestamp::EPOCH,
-            withdrawal: None,
-        }];
+        let keys = [key(None, None)];
         let epoch = "1970-01-01T00:00:00.000Z";
         assert_eq!(
             lines(&device, &keys),
@@ -404,14 +417,7 @@ mod tests {
 
     #[test]
     fn a_key_whose_certificate_is_withdrawn_is_not_said_to_be_active() {
-        let of = |withdrawal| DeviceKey {
-            category: "edge".to_owned(),
-            ak_name: "000b".to_owned(),
-            active_since: Some(Timestamp::EPOCH),
-            certificate: "40:01".to_owned(),
-            not_after: Timestamp::EPOCH,
-            withdrawal,
-        };
+        let of = |withdrawal| key(Some(Timestamp::EPOCH), withdrawal);
         let (since, epoch) = (Timestamp::EPOCH, "1970-01-01T00:00:00.000Z");
         assert_eq!(state(&of(None)), format!("active since {epoch}"));
         let on_hold = of(Some(Withdrawal::OnHold { since }));
@@ -426,17 +432,7 @@ mod tests {
                 format!("revoked since {epoch}")
             );
         }
-        let device = BoundDevice {
-            place: "default/acme/v/s".parse::<Place>().unwrap().0,
-            name: "device-0001".to_owned(),
-            version: "1".to_owned(),
-            ek_name: "000b".to_owned(),
-            bound_at: Timestamp::EPOCH,
-            is_left: false,
-            learnt: None,
-            attestations: Vec::new(),
-        };
-        let key = &document(&device, &[on_hold])["keys"][0];
+        let key = &document(&device(), &[on_hold])["keys"][0];
         assert_eq!(key["on_hold_since"], epoch);
         assert_eq!(key["revoked_since"], Value::Null);
         assert_eq!(key["active_since"], epoch);
