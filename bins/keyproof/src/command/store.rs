@@ -87,11 +87,7 @@ pub(super) fn run(command: &Command) -> Outcome {
 impl Arguments {
     fn tell(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
         let (from, to) = (from.store.to_string(), to.store.to_string());
-        let Copied {
-            records,
-            written,
-            was_complete,
-        } = copied;
+        let (records, written) = (copied.records, copied.written);
         let document = json!({
             "from": from,
             "to": to,
@@ -99,7 +95,7 @@ impl Arguments {
             "written": written,
             "moved": self.is_move,
         });
-        let outcome = if was_complete {
+        let outcome = if copied.was_complete {
             format!("{to} already had all {records} records of {from}, byte for byte")
         } else {
             format!(

@@ -153,14 +153,8 @@ fn list(arguments: &StoreArguments) -> Outcome {
             output::print_json(&json!({ "tokens": tokens }))?;
         } else {
             for token in tokens {
-                let expires = expiry(&token);
-                let OperatorToken {
-                    id,
-                    subject,
-                    scopes,
-                    ..
-                } = token;
-                output::print(&format!("{id}\t{subject}\t{scopes}\t{expires}"))?;
+                let (id, subject, scopes) = (&token.id, &token.subject, &token.scopes);
+                output::print(&format!("{id}\t{subject}\t{scopes}\t{}", expiry(&token)))?;
             }
         }
         Ok(())

@@ -174,16 +174,11 @@ fn change(user: &Named, change: UserChange, words: &'static Change) -> Outcome {
 }
 
 fn add(arguments: AddArguments) -> Outcome {
-    let AddArguments {
-        user,
-        organisation,
-        role,
-        password,
-    } = arguments;
+    let (user, password) = (arguments.user, arguments.password);
     let new = NewUser {
         name: user.name().to_owned(),
-        organisation,
-        role,
+        organisation: arguments.organisation,
+        role: arguments.role,
     };
     user.change_with(&password, &ADDED, async |service, _, command, password| {
         service.accounts.add_user(&new, password, command).await

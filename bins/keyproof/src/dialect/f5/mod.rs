@@ -301,11 +301,8 @@ impl<K: Offered> Call<K> {
         // are no status fields for report_status_fields.
         let full = query.first("report_fields").is_some();
         // An operator has one share, however many namespaces their scopes cover.
-        let place = self
-            .service
-            .lists
-            .take(&self.administrator.who().party())
-            .await;
+        let party = self.administrator.who().party();
+        let place = self.service.lists.take(&party).await;
         let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(keeping(wire::list(&objects, full), place))

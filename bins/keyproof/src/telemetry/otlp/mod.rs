@@ -150,12 +150,7 @@ impl RequestTrace for Trace {
 
     /// Names attributes by OpenTelemetry's semantic conventions for HTTP spans.
     fn end(mut self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>) {
-        let RequestLabels {
-            application,
-            method,
-            route,
-            ..
-        } = labels;
+        let (application, method, route) = (labels.application, labels.method, labels.route);
         let span = &mut self.span;
         let method = if method == "other" { "_OTHER" } else { method };
         span.set_attribute(KeyValue::new("http.request.method", method));

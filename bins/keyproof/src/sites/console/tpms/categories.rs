@@ -285,14 +285,9 @@ fn written(policy: &PcrPolicy) -> (&'static str, String) {
         PcrPolicy::Learn => ("learn", String::new()),
         PcrPolicy::Expected(registers) => {
             let lines = registers.iter().flat_map(|register| {
-                let ExpectedRegister {
-                    bank,
-                    index,
-                    values,
-                } = register;
-                values
-                    .iter()
-                    .map(move |value| format!("{bank}:{index} = {value}\n"))
+                let (bank, index) = (&register.bank, register.index);
+                let values = register.values.iter();
+                values.map(move |value| format!("{bank}:{index} = {value}\n"))
             });
             ("expected", lines.collect())
         }
