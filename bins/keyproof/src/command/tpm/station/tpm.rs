@@ -331,16 +331,9 @@ impl Tpm {
         credential: &[u8],
     ) -> Result<ActivationKey, TpmUseError> {
         self.tools.write("credential", credential)?;
-        let opened = [
-            "-c",
-            "ak.ctx",
-            "-C",
-            "ek.ctx",
-            "-i",
-            "credential",
-            "-o",
-            "key",
-        ];
+        let keys = ["-c", "ak.ctx", "-C", "ek.ctx"];
+        let files = ["-i", "credential", "-o", "key"];
+        let opened = [keys, files].concat();
         self.as_endorsement_key(ek, "tpm2_activatecredential", &opened)
             .await?;
         let key: Zeroizing<Vec<u8>> = self.tools.take_secret("key")?;
@@ -375,19 +368,10 @@ impl Tpm {
         let (scheme, hash) = ak.signs_by();
         let asked = ["-c", "ak.ctx", "-q", &*nonce, "-l", &*selection];
         let signed = ["-g", hash, "--scheme", scheme];
-        let written = [
-            "-m",
-            "attest",
-            "-s",
-            "signature",
-            "-o",
-            "values",
-            "-F",
-            "values",
-        ];
-        self.tools
-            .run("tpm2_quote", &[&asked[..], &signed, &written].concat())
-            .await?;
+        let written = ["-m", "attest", "-s", "signature"];
+        let values = ["-o", "values", "-F", "values"];
+        let quoted = [&asked[..], &signed, &written, &values].concat();
+        self.tools.run("tpm2_quote", &quoted).await?;
         Ok(Quote {
             attest: self.tools.read("attest")?,
             signature: self.tools.read("signature")?,
