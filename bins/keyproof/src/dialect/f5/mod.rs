@@ -338,17 +338,15 @@ impl<K: Offered> Call<K> {
 impl Offered for Manager {
     async fn create(mut call: Call<Self>) -> Answered {
         let (metadata, trusted) = body::new_manager(&mut call.exchange, &call.at).await?;
-        let manager = call
-            .devices()
-            .create_manager(&call.administrator, metadata, trusted);
+        let devices = call.devices();
+        let manager = devices.create_manager(&call.administrator, metadata, trusted);
         Ok(wire::created(&manager.await?))
     }
 
     async fn replace(mut call: Call<Self>) -> Answered {
         let trusted = body::trusted_makers(&mut call.exchange, &call.at).await;
-        let replaced = call
-            .devices()
-            .replace_manager(&call.administrator, &call.at.name, trusted);
+        let devices = call.devices();
+        let replaced = devices.replace_manager(&call.administrator, &call.at.name, trusted);
         replaced.await?;
         Ok(wire::empty())
     }
@@ -363,9 +361,8 @@ impl Offered for Category {
 
     async fn replace(mut call: Call<Self>) -> Answered {
         let change = body::category_change(&mut call.exchange, &call.at).await;
-        let replaced = call
-            .devices()
-            .replace_category(&call.administrator, &call.at.name, change);
+        let devices = call.devices();
+        let replaced = devices.replace_category(&call.administrator, &call.at.name, change);
         replaced.await?;
         Ok(wire::empty())
     }
@@ -380,9 +377,8 @@ impl Offered for ApiKey {
 
     async fn replace(mut call: Call<Self>) -> Answered {
         let change = body::api_key_change(&mut call.exchange, &call.at).await;
-        let replaced = call
-            .devices()
-            .replace_api_key(&call.administrator, &call.at.name, change);
+        let devices = call.devices();
+        let replaced = devices.replace_api_key(&call.administrator, &call.at.name, change);
         replaced.await?;
         Ok(wire::empty())
     }

@@ -181,9 +181,8 @@ impl Visit<Signed> {
             password: self.secret("password"),
             fingerprint: None,
         };
-        let step = self
-            .accounts()
-            .sign_in(login, Some(&self.who.cookie), &self.origin);
+        let accounts = self.accounts();
+        let step = accounts.sign_in(login, Some(&self.who.cookie), &self.origin);
         match step.await {
             Ok(step) => Ok(self.stepped(step, to)),
             Err(failure) => {

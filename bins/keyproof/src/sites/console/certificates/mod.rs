@@ -137,14 +137,9 @@ impl Visit<Signed> {
     pub(super) async fn certificate(self) -> Answered {
         let frame = self.frame_in(Area::Certificates);
         let (caller, name) = self.one(Action::CertificateGet).await?;
-        self.certificate_page(
-            &frame,
-            &caller,
-            &name,
-            ProofShown::default(),
-            StatusCode::OK,
-        )
-        .await
+        let (proof, status) = (ProofShown::default(), StatusCode::OK);
+        self.certificate_page(&frame, &caller, &name, proof, status)
+            .await
     }
 
     async fn certificate_page(
