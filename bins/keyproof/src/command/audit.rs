@@ -152,10 +152,8 @@ async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
         "events",
         json,
         async |last: Option<&(EventKey, Event)>| {
-            let mut events = service
-                .audit
-                .events(since, last.map(|(key, _)| key))
-                .await?;
+            let after = last.map(|(key, _)| key);
+            let mut events = service.audit.events(since, after).await?;
             name(service, events.iter_mut().map(|(_, event)| event)).await?;
             Ok(events)
         },

@@ -227,10 +227,8 @@ impl Carrier<SpanData> for Collector {
         };
         let kind = HeaderValue::from_static("application/x-protobuf");
         let body = request.encode_to_vec().into();
-        let answer = self
-            .client
-            .post_bytes(PATH, &self.fields, kind, body)
-            .await?;
+        let (client, fields) = (&self.client, &self.fields);
+        let answer = client.post_bytes(PATH, fields, kind, body).await?;
         if !answer.status.is_success() {
             return Err(CollectorError::Status(answer.status));
         }

@@ -196,10 +196,8 @@ impl Visit<Signed> {
     pub(super) async fn generate_code(self) -> Answered {
         let (caller, name) = self.one(Action::CertificateGenerateCode).await?;
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
-        let issued = self
-            .service()
-            .certificates
-            .generate_code(&caller, &name, &etag);
+        let certificates = &self.service().certificates;
+        let issued = certificates.generate_code(&caller, &name, &etag);
         let frame = self.frame_in(Area::Certificates);
         match issued.await {
             Ok(issued) => {

@@ -51,11 +51,9 @@ impl Visit<Signed> {
 
     async fn tills_page(&self, frame: &Frame, status: StatusCode) -> Answered {
         let after = self.exchange.query().first("after");
-        let page = self
-            .service()
-            .otp_devices
-            .instances_page(self.operator(), after, ROWS)
-            .await?;
+        let devices = &self.service().otp_devices;
+        let page = devices.instances_page(self.operator(), after, ROWS);
+        let page = page.await?;
         let page = TillsPage {
             frame,
             next: next(HERE, page.next),

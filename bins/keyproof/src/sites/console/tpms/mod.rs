@@ -188,11 +188,8 @@ impl Visit<Signed> {
         let shown = self.service().device_identity.device(&keeper, &place);
         let (device, keys) = shown.await?;
         let link = link_of(&place);
-        let at = self
-            .exchange
-            .query()
-            .first("at")
-            .and_then(|at| at.parse().ok());
+        let at = self.exchange.query().first("at");
+        let at = at.and_then(|at| at.parse().ok());
         let at = at.map(Timestamp::from_millis);
         let history = &device.attestations;
         let chosen = history.iter().position(|verdict| Some(verdict.at) == at);
