@@ -163,15 +163,6 @@ impl TlsSource {
     }
 }
 
-/// Loads a certificate and its key as a server would, to check that they can be used.
-///
-/// # Errors
-///
-/// [`TlsError`] if they cannot be used.
-pub fn check_certificate(source: &TlsSource) -> Result<CertifiedKey, TlsError> {
-    source.load(Ipv4Addr::LOCALHOST.into())
-}
-
 /// Loads a client's certificate from the files that these flags name.
 ///
 /// # Errors

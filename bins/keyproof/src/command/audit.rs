@@ -10,7 +10,7 @@ use keyproof_service::{
 use keyproof_store::Timestamp;
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     flags::{StoreArguments, StoreFlags},
     moment::Since,
     output,
@@ -116,11 +116,7 @@ fn export(arguments: &ExportArguments) -> Outcome {
         }
         let mut cursor = last.clone();
         loop {
-            let mut page = service
-                .audit
-                .export(last.as_ref(), cursor.as_ref())
-                .await
-                .map_err(Failure::refused)?;
+            let mut page = service.audit.export(last.as_ref(), cursor.as_ref()).await?;
             if arguments.names {
                 name(
                     &service,
@@ -155,11 +151,8 @@ async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
         "events",
         json,
         async |last: Option<&(EventKey, Event)>| {
-            let mut events = service
-                .audit
-                .events(since, last.map(|(key, _)| key))
-                .await
-                .map_err(Failure::refused)?;
+            let after = last.map(|(key, _)| key);
+            let mut events = service.audit.events(since, after).await?;
             name(service, events.iter_mut().map(|(_, event)| event)).await?;
             Ok(events)
         },
@@ -172,10 +165,7 @@ async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
 async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
     let mut follower = Follower::new(since);
     loop {
-        let mut events = follower
-            .poll(&service.audit)
-            .await
-            .map_err(Failure::refused)?;
+        let mut events = follower.poll(&service.audit).await?;
         name(service, &mut events).await?;
         for event in &events {
             let text = if json {
@@ -195,8 +185,7 @@ async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
 
 /// Fills in the names of users, except those who were forgotten.
 async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -> Outcome {
-    let named = service.accounts.name_subjects(events).await;
-    named.map_err(Failure::refused)
+    Ok(service.accounts.name_subjects(events).await?)
 }
 
 /// Formats the event in one line, with control characters escaped.

@@ -160,7 +160,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         let keys = config.store.find_keys()?;
         let passphrase = passphrase.as_ref().map(|text| text.as_bytes());
         let made_at = SystemClock.now();
-        let snapshot = store.snapshot().await.map_err(Failure::refused)?;
+        let snapshot = store.snapshot().await?;
         let making = Making::begin(snapshot, made_at, keys.as_ref(), passphrase).await?;
         if arguments.is_to_standard_output() {
             return making.write(stdout().lock()).await.map(drop);
@@ -174,13 +174,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             None => making.write_file(&path).await,
             Some(keep) => making.write_among_others(&path, keep).await,
         };
-        let (tally, removed) = made.map_err(|failure| {
-            let at = path.display();
-            match failure {
-                Failure::Refused(message) => Failure::Refused(format!("{at}: {message}")),
-                other => other,
-            }
-        })?;
+        let (tally, removed) = made.map_err(|failure| failure.about(&path))?;
         arguments.tell(&config, &summary, &path, tally, &removed)
     })
 }
@@ -199,7 +193,7 @@ impl Arguments {
         if self.on.json {
             // A path need not be valid Unicode, which JSON cannot express.
             let removed = removed.iter().map(|path| path.display().to_string());
-            output::print_json(&json!({
+            return output::print_json(&json!({
                 "store": store,
                 "file": path.display().to_string(),
                 "made_at": made_at.to_string(),
@@ -207,8 +201,7 @@ impl Arguments {
                 "master_key": summary.rotation.sealing,
                 "has_master_key": self.with_master_key,
                 "removed": removed.collect::<Vec<_>>(),
-            }))?;
-            return Ok(());
+            }));
         }
         output::print(&format!(
             "backed up {records} records of {store}, as they were at {made_at}, to {}",
@@ -229,8 +222,7 @@ impl Arguments {
                 "to restore it, master keys {} are needed: keep them elsewhere",
                 listed(all)
             ),
-        })?;
-        Ok(())
+        })
     }
 }
 
@@ -287,7 +279,7 @@ impl<'p> Making<'p> {
         let made_at = self.summary.made_at;
         let writer = BackupWriter::new(output, &self.key, self.passphrase, made_at, &entropy);
         let mut writer = writer.map_err(Failure::refused)?;
-        while let Some((key, row)) = records.next().await.map_err(Failure::refused)? {
+        while let Some((key, row)) = records.next().await? {
             writer.record(&key, &row).map_err(Failure::refused)?;
         }
         writer.finish().map_err(Failure::refused)

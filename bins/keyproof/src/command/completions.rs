@@ -15,13 +15,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     // Into memory first: the generator panics if it cannot write, for example to a closed pipe.
     let mut script = Vec::new();
-    generate(
-        arguments.shell,
-        &mut Cli::command(),
-        "keyproof",
-        &mut script,
-    );
+    let mut cli = Cli::command();
+    generate(arguments.shell, &mut cli, "keyproof", &mut script);
     let script = String::from_utf8(script).map_err(Failure::refused)?;
-    output::print(script.trim_end())?;
-    Ok(())
+    output::print(script.trim_end())
 }

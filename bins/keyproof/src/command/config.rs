@@ -8,7 +8,7 @@ use super::{Failure, Outcome, flags::ServeFlags, output};
 use crate::{
     config::{Settings, reference},
     dialect::DialectName,
-    server_certificate::{check_certificate, untimely},
+    server_certificate::untimely,
 };
 
 #[derive(Debug, Subcommand)]
@@ -58,7 +58,7 @@ pub(super) fn run(command: Command) -> Outcome {
                 PageFormat::Markdown => reference::markdown,
                 PageFormat::Text => reference::text,
             };
-            Ok(output::print(&page(&Settings::keys()))?)
+            output::print(&page(&Settings::keys()))
         }
     }
 }
@@ -67,7 +67,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
     let config = arguments.flags.load()?;
     let mut warnings = config.warnings();
     if let Some(source) = &config.tls {
-        let certificate = check_certificate(source);
+        let certificate = source.load(config.settings.http.listen.ip());
         let certificate = certificate.map_err(|error| Failure::Usage(error.to_string()))?;
         let untimely = untimely(&certificate, SystemClock.now());
         warnings.extend(untimely.map(|why| format!("tls.certificate: {why}")));

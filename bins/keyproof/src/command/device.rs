@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     flags::StoreArguments,
     output::{self, printable},
     terminal::{self, Consent},
@@ -112,33 +112,30 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
     let DeviceArguments { device, on } = &arguments.of;
     with_store(&on.store, async |service, store| {
         let shown = printable(&device.to_string());
-        let question = format!("forget the device {shown}, and revoke its certificates");
-        arguments
-            .consent
-            .given(&format!("{question} (store {store})"))?;
+        let question =
+            format!("forget the device {shown}, and revoke its certificates (store {store})");
+        arguments.consent.given(&question)?;
         let devices = &service.device_identity;
-        let revoked = devices.forget_device(&keeper(), &device.0).await;
-        let revoked = revoked.map_err(Failure::refused)?;
+        let revoked = devices.forget_device(&keeper(), &device.0).await?;
         let document = json!({ "forgotten": device.to_string(), "revoked": revoked });
-        let told = format!("forgot the device {shown}; {revoked} certificates revoked");
-        output::print_either(on.json, &document, &format!("{told} (store {store})"))
+        let told =
+            format!("forgot the device {shown}; {revoked} certificates revoked (store {store})");
+        output::print_either(on.json, &document, &told)
     })
 }
 
 fn relearn(arguments: &DeviceArguments) -> Outcome {
     with_store(&arguments.on.store, async |service, store| {
         let devices = &service.device_identity;
-        let relearned = devices.relearn_device(&keeper(), &arguments.device.0).await;
-        relearned.map_err(Failure::refused)?;
+        devices
+            .relearn_device(&keeper(), &arguments.device.0)
+            .await?;
         let device = arguments.device.to_string();
         let (document, device) = (json!({ "relearned": device }), printable(&device));
-        let told =
-            format!("the registers of {device} are learnt from its next accepted attestation");
-        output::print_either(
-            arguments.on.json,
-            &document,
-            &format!("{told} (store {store})"),
-        )
+        let told = format!(
+            "the registers of {device} are learnt from its next accepted attestation (store {store})"
+        );
+        output::print_either(arguments.on.json, &document, &told)
     })
 }
 
@@ -149,8 +146,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
             arguments.json,
             async |last: Option<&BoundDevice>| {
                 let after = last.map(|device| &device.place);
-                let devices = service.device_identity.devices(after).await;
-                devices.map_err(Failure::refused)
+                Ok(service.device_identity.devices(after).await?)
             },
             |device| Ok(summary(device)),
             listed,
@@ -170,8 +166,7 @@ fn listed(device: &BoundDevice) -> String {
 fn show(arguments: &DeviceArguments) -> Outcome {
     with_service(&arguments.on.store, async |service| {
         let devices = &service.device_identity;
-        let shown = devices.device(&keeper(), &arguments.device.0).await;
-        let (device, keys) = shown.map_err(Failure::refused)?;
+        let (device, keys) = devices.device(&keeper(), &arguments.device.0).await?;
         if arguments.on.json {
             output::print_json(&document(&device, &keys))?;
         } else {
@@ -340,14 +335,33 @@ fn event(event: &LoggedEvent) -> Value {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_device_is_told_with_its_keys_registers_and_verdicts() {
-        let device = BoundDevice {
+    fn device() -> BoundDevice {
+        BoundDevice {
             place: "default/acme/v%2F/s".parse::<Place>().unwrap().0,
             name: "device-0001".to_owned(),
             version: "1".to_owned(),
             ek_name: "000b".to_owned(),
             bound_at: Timestamp::EPOCH,
+            is_left: false,
+            learnt: None,
+            attestations: Vec::new(),
+        }
+    }
+
+    fn key(active_since: Option<Timestamp>, withdrawal: Option<Withdrawal>) -> DeviceKey {
+        DeviceKey {
+            category: "edge".to_owned(),
+            ak_name: "000b".to_owned(),
+            active_since,
+            certificate: "40:01".to_owned(),
+            not_after: Timestamp::EPOCH,
+            withdrawal,
+        }
+    }
+
+    #[test]
+    fn a_device_is_told_with_its_keys_registers_and_verdicts() {
+        let device = BoundDevice {
             is_left: true,
             learnt: Some(vec![LearntRegister {
                 bank: "sha256".to_owned(),
@@ -368,15 +382,9 @@ mod tests {
                 }]),
                 events: Vec::new(),
             }],
+            ..device()
         };
-        let keys = [DeviceKey {
-            category: "edge".to_owned(),
-            ak_name: "000b".to_owned(),
-            active_since: None,
-            certificate: "40:01".to_owned(),
-            not_after: Timestamp::EPOCH,
-            withdrawal: None,
-        }];
+        let keys = [key(None, None)];
         let epoch = "1970-01-01T00:00:00.000Z";
         assert_eq!(
             lines(&device, &keys),
@@ -409,14 +417,7 @@ mod tests {
 
     #[test]
     fn a_key_whose_certificate_is_withdrawn_is_not_said_to_be_active() {
-        let of = |withdrawal| DeviceKey {
-            category: "edge".to_owned(),
-            ak_name: "000b".to_owned(),
-            active_since: Some(Timestamp::EPOCH),
-            certificate: "40:01".to_owned(),
-            not_after: Timestamp::EPOCH,
-            withdrawal,
-        };
+        let of = |withdrawal| key(Some(Timestamp::EPOCH), withdrawal);
         let (since, epoch) = (Timestamp::EPOCH, "1970-01-01T00:00:00.000Z");
         assert_eq!(state(&of(None)), format!("active since {epoch}"));
         let on_hold = of(Some(Withdrawal::OnHold { since }));
@@ -431,17 +432,7 @@ mod tests {
                 format!("revoked since {epoch}")
             );
         }
-        let device = BoundDevice {
-            place: "default/acme/v/s".parse::<Place>().unwrap().0,
-            name: "device-0001".to_owned(),
-            version: "1".to_owned(),
-            ek_name: "000b".to_owned(),
-            bound_at: Timestamp::EPOCH,
-            is_left: false,
-            learnt: None,
-            attestations: Vec::new(),
-        };
-        let key = &document(&device, &[on_hold])["keys"][0];
+        let key = &document(&device(), &[on_hold])["keys"][0];
         assert_eq!(key["on_hold_since"], epoch);
         assert_eq!(key["revoked_since"], Value::Null);
         assert_eq!(key["active_since"], epoch);

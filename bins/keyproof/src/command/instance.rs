@@ -1,15 +1,15 @@
 //! `keyproof instance`: Taler instances, changed while servers run.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use keyproof_service::otp_devices::{DEFAULT_INSTANCE, InstanceSummary, Keeper};
 use serde_json::json;
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     flags::StoreArguments,
-    named::{Change, Doomed, Named},
+    named::{Change, Doomed, PasswordArguments},
     output,
-    terminal::{PasswordSource, command_line},
+    terminal::command_line,
     with_store::with_service,
 };
 use crate::rfc3339::Rfc3339;
@@ -24,14 +24,6 @@ pub(super) enum Command {
     Remove(Doomed),
     /// Set an instance's password, and revoke its login tokens
     SetPassword(PasswordArguments),
-}
-
-#[derive(Args, Debug)]
-pub(super) struct PasswordArguments {
-    #[command(flatten)]
-    instance: Named,
-    #[command(flatten)]
-    password: PasswordSource,
 }
 
 const ADDED: Change = Change {
@@ -56,8 +48,8 @@ const PASSWORD_SET: Change = Change {
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
-        Command::Add(PasswordArguments { instance, password }) => {
-            instance.change_with(&password, &ADDED, async |service, name, _, password| {
+        Command::Add(PasswordArguments { named, password }) => {
+            named.change_with(&password, &ADDED, async |service, name, _, password| {
                 let devices = &service.otp_devices;
                 devices.add_instance(&keeper(name), password).await
             })
@@ -79,7 +71,7 @@ pub(super) fn run(command: Command) -> Outcome {
                 service.otp_devices.remove_instance(&keeper(name)).await
             })
         }
-        Command::SetPassword(PasswordArguments { instance, password }) => instance.change_with(
+        Command::SetPassword(PasswordArguments { named, password }) => named.change_with(
             &password,
             &PASSWORD_SET,
             async |service, name, _, password| {
@@ -99,10 +91,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
         output::print_pages(
             "instances",
             arguments.json,
-            async |last| {
-                let instances = service.otp_devices.instances(last).await;
-                instances.map_err(Failure::refused)
-            },
+            async |last| Ok(service.otp_devices.instances(last).await?),
             |instance| Ok(summary(instance)),
             line,
         )

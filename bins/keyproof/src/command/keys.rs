@@ -93,8 +93,7 @@ pub(super) fn run(command: &Command) -> Outcome {
 fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
         let command = terminal::command_line();
-        let replaced = service.accounts.replace_signing_key(&command).await;
-        let replaced = replaced.map_err(Failure::refused)?;
+        let replaced = service.accounts.replace_signing_key(&command).await?;
         let signing = &replaced.signing;
         let mut text =
             format!("key {signing} signs access tokens; running servers notice within a minute");
@@ -122,7 +121,7 @@ fn end_signing_key(arguments: &EndArguments) -> Outcome {
                 NotEnded::Refused(unknown) => Failure::Refused(format!(
                     "{unknown}: `keyproof keys signing list` prints those that do"
                 )),
-                NotEnded::Storage(error) => Failure::refused(error),
+                NotEnded::Storage(error) => error.into(),
             })?;
         let mut text = format!(
             "key {} is revoked: every server refuses its tokens, and their users must log in again",
@@ -138,8 +137,7 @@ fn end_signing_key(arguments: &EndArguments) -> Outcome {
 
 fn list_signing_keys(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let keys = service.accounts.public_keys().await;
-        let keys = keys.map_err(Failure::refused)?;
+        let keys = service.accounts.public_keys().await?;
         if arguments.json {
             let keys = keys.iter().map(|key| &*key.id);
             output::print_json(&keys.collect::<Vec<_>>())?;

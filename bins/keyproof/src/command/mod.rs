@@ -27,7 +27,7 @@ mod user;
 mod with_store;
 mod x509;
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{ffi::OsString, io, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -77,7 +77,7 @@ enum Command {
     /// Restore a backup into an empty store, and revoke what may have been used since
     Restore(restore::Arguments),
     /// Run the server
-    Serve(serve::Arguments),
+    Serve(flags::ServeFlags),
     /// Copy a whole store
     #[command(subcommand)]
     Store(store::Command),
@@ -112,9 +112,17 @@ type Outcome = Result<(), Failure>;
 const ANOTHER_USER: &str = "this user may not: run this as the files' owner (runuser -u keyproof -- keyproof …), or as root";
 
 impl Failure {
-    /// The refusal of a use case.
+    /// A refusal for this reason.
     fn refused(error: impl std::fmt::Display) -> Self {
         Self::Refused(error.to_string())
+    }
+
+    /// Adds the file that a refusal is about.
+    fn about(self, path: &Path) -> Self {
+        match self {
+            Self::Refused(message) => Self::Refused(format!("{}: {message}", path.display())),
+            other => other,
+        }
     }
 }
 
@@ -128,6 +136,12 @@ impl From<ConfigError> for Failure {
             }
             _ => Self::Usage(error.to_string()),
         }
+    }
+}
+
+impl<E: std::fmt::Display> From<keyproof_service::Failure<E>> for Failure {
+    fn from(failure: keyproof_service::Failure<E>) -> Self {
+        Self::refused(failure)
     }
 }
 
@@ -148,6 +162,10 @@ refusals! {
     keyproof_pskc::PskcError,
     keyproof_pskc::WriteError,
     keyproof_service::RestoreError,
+    keyproof_service::StorageError,
+    keyproof_store::EngineError,
+    keyproof_store::StoreError,
+    keyproof_tpm::TpmError,
     keyproof_x509::X509Error,
 }
 
@@ -174,23 +192,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Otp(command) => otp::run(command),
         Command::Restore(arguments) => restore::run(&arguments),
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(flags) => serve::run(&flags),
         Command::Store(command) => store::run(&command),
         Command::Token(command) => token::run(command),
         Command::User(command) => user::run(command),
         Command::Tpm(command) => tpm::run(command),
         Command::X509(command) => x509::run(command),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Negative) => ExitCode::from(1),
-        Err(Failure::Refused(message)) => {
-            output::complain(&message);
-            ExitCode::from(1)
-        }
-        Err(Failure::Usage(message)) => {
-            output::complain(&message);
-            ExitCode::from(2)
-        }
-    }
+    let (message, code) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Negative) => return ExitCode::from(1),
+        Err(Failure::Refused(message)) => (message, 1),
+        Err(Failure::Usage(message)) => (message, 2),
+    };
+    output::complain(&message);
+    ExitCode::from(code)
 }

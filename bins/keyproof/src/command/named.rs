@@ -24,6 +24,15 @@ pub(super) struct Named {
     on: StoreArguments,
 }
 
+/// The thing whose password is set, and where the password comes from.
+#[derive(Args, Debug)]
+pub(super) struct PasswordArguments {
+    #[command(flatten)]
+    pub(super) named: Named,
+    #[command(flatten)]
+    pub(super) password: PasswordSource,
+}
+
 /// The thing to remove, and whether to ask first.
 #[derive(Args, Debug)]
 pub(super) struct Doomed {

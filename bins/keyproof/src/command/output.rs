@@ -19,8 +19,9 @@ use super::{Failure, Outcome};
 use crate::telemetry;
 
 /// Prints a line on standard output. A closed pipe is not a failure.
-pub(super) fn print(text: &str) -> io::Result<()> {
-    print_on(text).map(drop)
+pub(super) fn print(text: &str) -> Outcome {
+    print_on(text)?;
+    Ok(())
 }
 
 /// Prints a line that somebody must receive: a closed pipe is a failure.
@@ -80,28 +81,27 @@ pub(super) fn coloured(verdict: &str, good: bool, is_terminal: bool) -> String {
 }
 
 /// Prints a JSON document on standard output.
-pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
-    print(&serde_json::to_string_pretty(document)?)
+pub(super) fn print_json(document: &impl Serialize) -> Outcome {
+    print(&serde_json::to_string_pretty(document).map_err(Failure::refused)?)
 }
 
 /// Prints a command's result: a document for programs, or a text for people.
 pub(super) fn print_either(json: bool, document: &Value, text: &str) -> Outcome {
     if json {
-        print_json(document)?;
+        print_json(document)
     } else {
-        print(text)?;
+        print(text)
     }
-    Ok(())
 }
 
 /// Prints a JSON document that contains secrets on standard output, and wipes the buffer.
-pub(super) fn print_secret_json(document: &impl Serialize) -> io::Result<()> {
+pub(super) fn print_secret_json(document: &impl Serialize) -> Outcome {
     // Measured first: a buffer that grows leaves its old contents behind.
     let mut length = Length(0);
-    serde_json::to_writer_pretty(&mut length, document)?;
+    serde_json::to_writer_pretty(&mut length, document).map_err(Failure::refused)?;
     let mut text = Zeroizing::new(Vec::with_capacity(length.0));
-    serde_json::to_writer_pretty(&mut *text, document)?;
-    print(str::from_utf8(&text).map_err(io::Error::other)?)
+    serde_json::to_writer_pretty(&mut *text, document).map_err(Failure::refused)?;
+    print(str::from_utf8(&text).map_err(Failure::refused)?)
 }
 
 /// A writer that counts bytes.
@@ -150,10 +150,7 @@ pub(super) async fn print_pages<T>(
             break;
         }
     }
-    if json {
-        print("]}")?;
-    }
-    Ok(())
+    if json { print("]}") } else { Ok(()) }
 }
 
 /// Prints on standard error why a command fails.

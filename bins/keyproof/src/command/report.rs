@@ -24,8 +24,7 @@ pub(super) fn print_json<F: Finding>(report: &Report<F>, facts: &Value) -> Outco
     if let (Some(document), Some(facts)) = (document.as_object_mut(), facts.as_object()) {
         document.extend(facts.clone());
     }
-    output::print_json(&document)?;
-    Ok(())
+    output::print_json(&document)
 }
 
 /// Fails with exit code 1 if the report rejects.

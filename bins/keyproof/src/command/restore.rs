@@ -69,13 +69,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.on.store.load()?;
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
-    let head = BackupHead::read(&mut BufReader::new(&file)).map_err(|error| {
-        let at = arguments.file.display();
-        match Failure::from(error) {
-            Failure::Refused(message) => Failure::Refused(format!("{at}: {message}")),
-            other => other,
-        }
-    })?;
+    let head = BackupHead::read(&mut BufReader::new(&file))
+        .map_err(|error| Failure::from(error).about(&arguments.file))?;
     let found = config.store.find_keys()?;
     let key = match &found {
         // If the key is not among them, the backup's reader reports which one it is.
@@ -94,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut restoring = restore(&entropy);
     let mut identity = None;
     while let Some((place, row)) = arguments.next(&mut backup, &mut restoring)? {
-        if let Some(named) = Rotation::named_by(&place, &row).map_err(Failure::refused)? {
+        if let Some(named) = Rotation::named_by(&place, &row)? {
             must_have(&named.needed(), &given)?;
             identity = Some(row.version);
         }
@@ -222,7 +217,7 @@ impl Arguments {
                 .iter()
                 .map(|(ended, count)| (ended.name().to_owned(), json!(count)))
                 .collect();
-            output::print_json(&json!({
+            return output::print_json(&json!({
                 "store": store,
                 "records": records,
                 "made_at": made_at.to_string(),
@@ -232,8 +227,7 @@ impl Arguments {
                 "unspent": self.unspent,
                 "ended": ended,
                 "as_they_were": AS_THEY_WERE,
-            }))?;
-            return Ok(());
+            }));
         }
         output::print(&format!(
             "restored {records} records to {store}, as they were at {made_at}, {}",
@@ -244,10 +238,9 @@ impl Arguments {
             }
         ))?;
         if self.unspent {
-            output::print(
+            return output::print(
                 "nothing was revoked: what was used since the backup was made can be used again",
-            )?;
-            return Ok(());
+            );
         }
         for (ended, count) in restoring.ended() {
             output::print(&format!("ended {count:>6}  {ended}"))?;
@@ -255,8 +248,7 @@ impl Arguments {
         output::print(
             "what was changed, revoked, removed or suspended since then is undone: check passwords, second factors, \
              API keys, certificates and users",
-        )?;
-        Ok(())
+        )
     }
 }
 

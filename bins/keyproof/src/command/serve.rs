@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, Store, SystemEntropy};
 use tokio::{
@@ -39,17 +38,11 @@ const AFTER_DRAIN: Duration = CLOSING
 /// A second signal to stop within this time is treated as the first one repeated.
 const ECHO: Duration = Duration::from_secs(1);
 
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    flags: ServeFlags,
-}
-
-pub(super) fn run(arguments: Arguments) -> Outcome {
+pub(super) fn run(flags: &ServeFlags) -> Outcome {
     telemetry::watch_panics();
     let sockets = Sockets::inherited();
     let named = sockets.as_ref().map(Sockets::named).unwrap_or_default();
-    let mut config = arguments.flags.load_for_logs(named, telemetry::write_as)?;
+    let mut config = flags.load_for_logs(named, telemetry::write_as)?;
     config.sockets = sockets.map_err(|error| Failure::Usage(error.to_string()))?;
     let config = Arc::new(config);
     telemetry::init(config.settings.log.format, config.settings.log.level)?;

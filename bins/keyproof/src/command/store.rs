@@ -87,11 +87,7 @@ pub(super) fn run(command: &Command) -> Outcome {
 impl Arguments {
     fn tell(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
         let (from, to) = (from.store.to_string(), to.store.to_string());
-        let Copied {
-            records,
-            written,
-            was_complete,
-        } = copied;
+        let (records, written) = (copied.records, copied.written);
         let document = json!({
             "from": from,
             "to": to,
@@ -99,7 +95,7 @@ impl Arguments {
             "written": written,
             "moved": self.is_move,
         });
-        let outcome = if was_complete {
+        let outcome = if copied.was_complete {
             format!("{to} already had all {records} records of {from}, byte for byte")
         } else {
             format!(
@@ -131,12 +127,12 @@ async fn copy(
     to: &Config,
     is_move: bool,
 ) -> Result<Copied, Failure> {
-    let mut snapshot = source.snapshot().await.map_err(Failure::refused)?;
+    let mut snapshot = source.snapshot().await?;
     let missing = missing_keys(&mut *snapshot, from, to).await?;
     into(to, snapshot, missing, async || {
         if is_move {
-            source.fence().await.map_err(Failure::refused)?;
-            source.snapshot().await.map(Some).map_err(Failure::refused)
+            source.fence().await?;
+            Ok(Some(source.snapshot().await?))
         } else {
             Ok(None)
         }
@@ -188,7 +184,7 @@ async fn complete_copy(
         if !is_filled(&*engine, identity).await? {
             return Ok(None);
         }
-        let mut there = engine.snapshot().await.map_err(Failure::refused)?;
+        let mut there = engine.snapshot().await?;
         Ok::<_, Failure>(Some(tally(&mut *there).await?))
     };
     let counted = counted.await;
@@ -250,7 +246,7 @@ async fn put(
     snapshot: Box<dyn EngineSnapshot>,
 ) -> Result<keyproof_store::Filled, Failure> {
     let mut records = Records::of(snapshot);
-    let next = async || records.next().await.map_err(Failure::refused);
+    let next = async || records.next().await.map_err(Failure::from);
     fill.put(next, |_| ()).await
 }
 
@@ -262,7 +258,7 @@ fn identity_key() -> Key {
 /// Whether a store is completely filled and has this identity. Until then another record is in that place.
 pub(super) async fn is_filled(engine: &dyn Engine, identity: Version) -> Result<bool, Failure> {
     let rows = engine.get_many(&[identity_key()], Timestamp::EPOCH).await;
-    let row = rows.map_err(Failure::refused)?.pop().flatten();
+    let row = rows?.pop().flatten();
     Ok(row.is_some_and(|row| row.version == identity))
 }
 
@@ -271,8 +267,7 @@ async fn tally(snapshot: &mut dyn EngineSnapshot) -> Result<Tally, Failure> {
     let identity = identity_key();
     let (mut counting, mut last) = (Counting::new(), None);
     loop {
-        let page = snapshot.page(last.as_ref(), PAGE_BYTES).await;
-        let mut page = page.map_err(Failure::refused)?;
+        let mut page = snapshot.page(last.as_ref(), PAGE_BYTES).await?;
         for (key, row) in page.iter().filter(|(key, _)| *key != identity) {
             counting.add(key, row);
         }
@@ -288,8 +283,8 @@ async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure>
     let place = identity_key();
     let mut last = None;
     loop {
-        let page = snapshot.page(last.as_ref(), 1).await;
-        let mut page = page.map_err(Failure::refused)?.into_iter();
+        let page = snapshot.page(last.as_ref(), 1).await?;
+        let mut page = page.into_iter();
         match page.next() {
             Some((key, row)) if key == place => return Ok(row.version),
             Some((key, _)) if key < place => last = Some(key),

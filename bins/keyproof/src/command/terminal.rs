@@ -15,7 +15,7 @@ use std::{
 
 use clap::Args;
 use keyproof_auth::check_new_password;
-use keyproof_service::{CommandLine, Origin};
+use keyproof_service::CommandLine;
 use rpassword::{ConfigBuilder, prompt_password_with_config};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
@@ -244,11 +244,6 @@ pub(super) fn command_line() -> CommandLine {
     let user = name.filter(|name| !name.is_empty());
     let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
     CommandLine::of(user)
-}
-
-/// Returns the same, for the audit trail.
-pub(super) fn origin() -> Origin {
-    command_line().origin().clone()
 }
 
 #[cfg(test)]

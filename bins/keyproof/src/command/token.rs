@@ -80,15 +80,15 @@ fn create(arguments: &CreateArguments) -> Outcome {
             scopes,
             lifetime: arguments.lifetime.0,
         };
-        let created = service.access.create(new, &terminal::command_line()).await;
-        let issued = created.map_err(Failure::refused)?;
+        let command = terminal::command_line();
+        let issued = service.access.create(new, &command).await?;
         let text = arguments.words(&issued, store)?;
         let Err(error) = output::deliver(&text) else {
             return Ok(());
         };
         // Nobody has this token, but it would remain valid.
         let id = &issued.token.id;
-        let revoked = service.access.revoke(id, &terminal::command_line()).await;
+        let revoked = service.access.revoke(id, &command).await;
         Err(Failure::Refused(match revoked {
             Ok(()) => format!("the token could not be printed, so it was revoked: {error}"),
             Err(why) => format!(
@@ -146,21 +146,15 @@ impl CreateArguments {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let mut tokens = service.access.list().await.map_err(Failure::refused)?;
+        let mut tokens = service.access.list().await?;
         tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         if arguments.json {
             let tokens: Vec<_> = tokens.iter().map(Document::of).collect();
             output::print_json(&json!({ "tokens": tokens }))?;
         } else {
             for token in tokens {
-                let expires = expiry(&token);
-                let OperatorToken {
-                    id,
-                    subject,
-                    scopes,
-                    ..
-                } = token;
-                output::print(&format!("{id}\t{subject}\t{scopes}\t{expires}"))?;
+                let (id, subject, scopes) = (&token.id, &token.subject, &token.scopes);
+                output::print(&format!("{id}\t{subject}\t{scopes}\t{}", expiry(&token)))?;
             }
         }
         Ok(())
@@ -169,11 +163,8 @@ fn list(arguments: &StoreArguments) -> Outcome {
 
 fn revoke(arguments: &RevokeArguments) -> Outcome {
     with_store(&arguments.on.store, async |service, store| {
-        let revoked = service
-            .access
-            .revoke(&arguments.id, &terminal::command_line())
-            .await;
-        revoked.map_err(Failure::refused)?;
+        let command = terminal::command_line();
+        service.access.revoke(&arguments.id, &command).await?;
         let document = json!({ "revoked": arguments.id });
         let id = printable(&arguments.id);
         let text = format!("revoked the token {id} (store {store})");

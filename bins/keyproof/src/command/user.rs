@@ -8,9 +8,9 @@ use keyproof_service::accounts::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     flags::StoreArguments,
-    named::{Change, Doomed, Named},
+    named::{Change, Doomed, Named, PasswordArguments},
     output::{self, printable},
     terminal::{self, PasswordSource},
     with_store::{with_service, with_store},
@@ -58,14 +58,6 @@ pub(super) struct RemoveArguments {
     /// Also forget the name, even if the user is already removed: the audit trail then shows a number instead
     #[arg(long)]
     forget: bool,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct PasswordArguments {
-    #[command(flatten)]
-    user: Named,
-    #[command(flatten)]
-    password: PasswordSource,
 }
 
 const ACTIVATED: Change = Change {
@@ -153,7 +145,7 @@ pub(super) fn run(command: Command) -> Outcome {
                 service.accounts.forget_user(name, command).await
             })
         }
-        Command::SetPassword(PasswordArguments { user, password }) => user.change_with(
+        Command::SetPassword(PasswordArguments { named, password }) => named.change_with(
             &password,
             &PASSWORD_SET,
             async |service, name, command, password| {
@@ -182,16 +174,11 @@ fn change(user: &Named, change: UserChange, words: &'static Change) -> Outcome {
 }
 
 fn add(arguments: AddArguments) -> Outcome {
-    let AddArguments {
-        user,
-        organisation,
-        role,
-        password,
-    } = arguments;
+    let (user, password) = (arguments.user, arguments.password);
     let new = NewUser {
         name: user.name().to_owned(),
-        organisation,
-        role,
+        organisation: arguments.organisation,
+        role: arguments.role,
     };
     user.change_with(&password, &ADDED, async |service, _, command, password| {
         service.accounts.add_user(&new, password, command).await
@@ -203,10 +190,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
         output::print_pages(
             "users",
             arguments.json,
-            async |last| {
-                let users = service.accounts.all_users(last).await;
-                users.map_err(Failure::refused)
-            },
+            async |last| Ok(service.accounts.all_users(last).await?),
             |user| Ok(document(user)),
             line,
         )
@@ -233,8 +217,7 @@ fn document(user: &UserSummary) -> serde_json::Value {
 
 fn list_tokens(name: &str, arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let tokens = service.accounts.application_tokens_of(name).await;
-        let tokens = tokens.map_err(Failure::refused)?;
+        let tokens = service.accounts.application_tokens_of(name).await?;
         if arguments.json {
             let tokens: Vec<_> = tokens.iter().map(token_document).collect();
             output::print_json(&json!({ "tokens": tokens }))?;
@@ -262,7 +245,7 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
         let accounts = &service.accounts;
         let command = terminal::command_line();
         let revoked = accounts.revoke_application_token(name, arguments.id, &command);
-        let revocation = revoked.await.map_err(Failure::refused)?;
+        let revocation = revoked.await?;
         let (id, name) = (arguments.id, printable(name));
         let told = match revocation {
             Revocation::Before => {

@@ -21,7 +21,7 @@ use super::{
     ANOTHER_USER, Failure, Outcome,
     files::{is_full, is_shortage},
     flags::StoreFlags,
-    terminal::origin,
+    terminal::command_line,
 };
 use crate::{
     config::Config,
@@ -85,7 +85,8 @@ pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
 /// Writes to the audit trail what a command has done to a store as a whole.
 pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) -> Outcome {
     let audit = Audit::new(store.clone(), Arc::new(SystemClock));
-    let told = audit.of_store(action, detail, &origin()).await;
+    let person = command_line();
+    let told = audit.of_store(action, detail, person.origin()).await;
     told.map_err(|error| {
         Failure::Refused(format!(
             "the change is made, but its event could not be written to the audit trail: {error}"

@@ -207,8 +207,7 @@ fn show(arguments: &ShowArguments) -> Outcome {
         facts.insert("further_certificates".to_owned(), json!(further));
     }
     if arguments.json {
-        output::print_json(&facts)?;
-        return Ok(());
+        return output::print_json(&facts);
     }
     for (name, value) in facts.as_object().into_iter().flatten() {
         let value = match value {

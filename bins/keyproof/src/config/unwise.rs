@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, Metadata},
     net::IpAddr,
+    os::unix::fs::MetadataExt,
     path::{Path, absolute},
 };
 
@@ -78,7 +79,7 @@ impl Config {
             StoreUrl::Memory => {
                 Some("store.url: a memory: store is lost when the process ends (use sqlite: or postgres:)".to_owned())
             }
-            StoreUrl::Postgres(shared) => shared.is_exposed().then(|| {
+            StoreUrl::Postgres(shared) => shared.url.is_exposed().then(|| {
                 "store.url: the database's identity is not verified: whoever impersonates it reads and changes every record, and can make themselves an administrator (sslmode=verify-full)".to_owned()
             }),
         }
@@ -201,14 +202,8 @@ impl Config {
     }
 }
 
-#[cfg(unix)]
 fn is_sticky(metadata: &Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::mode(metadata) & 0o1000 != 0
-}
-
-#[cfg(not(unix))]
-fn is_sticky(_: &Metadata) -> bool {
-    true
+    metadata.mode() & 0o1000 != 0
 }
 
 fn is_everywhere(network: &&IpNet) -> bool {
@@ -220,7 +215,6 @@ fn is_everywhere(network: &&IpNet) -> bool {
 }
 
 /// Returns the kind of network file system that the file at `path` is on, or would be created on, if any.
-#[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {
     let path = absolute(path).ok()?;
     let found = path
@@ -229,13 +223,7 @@ fn network_file_system(path: &Path) -> Option<&'static str> {
     network_kind(found?.f_type.cast_unsigned())
 }
 
-#[cfg(not(target_os = "linux"))]
-fn network_file_system(_: &Path) -> Option<&'static str> {
-    None
-}
-
 /// statfs(2), `f_type`, and linux/magic.h.
-#[cfg(target_os = "linux")]
 const fn network_kind(f_type: u64) -> Option<&'static str> {
     Some(match f_type {
         0x0102_1997 => "9p",
@@ -254,7 +242,7 @@ const fn network_kind(f_type: u64) -> Option<&'static str> {
     })
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use keyproof_auth::operator::OperatorScopes;
-use keyproof_service::access::NewOperatorToken;
 use keyproof_x509::{
     Upload, Validity, VerificationCode, algorithms,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
@@ -17,6 +15,7 @@ use super::{
     client::{Answer, Client},
     expect, member, same,
     stage::Stage,
+    token,
 };
 
 const SERVICE: &str = "/subscriptions/demo/resourceGroups/shop/providers/Microsoft.Devices/provisioningServices/fleet";
@@ -60,22 +59,8 @@ struct Onboarding<'a> {
 impl<'a> Onboarding<'a> {
     async fn begin(stage: &'a Stage) -> Result<Self, StepError> {
         let service = stage.console().await?;
-        let scopes = OperatorScopes::parse(["certificates:demo"]).ok();
-        let new = scopes.map(|scopes| NewOperatorToken {
-            subject: "demo".to_owned(),
-            scopes,
-            lifetime: Some(Duration::from_secs(60)),
-        });
-        let issued = match new {
-            Some(new) => service
-                .access
-                .create(new, &Stage::command_line())
-                .await
-                .ok(),
-            None => None,
-        };
-        same("making the token", &true, &issued.is_some())?;
-        let text = issued.map(|issued| issued.text).unwrap_or_default();
+        let lifetime = Some(Duration::from_secs(60));
+        let text = token(&service, "certificates:demo", lifetime).await?;
         Ok(Self {
             stage,
             client: stage.client().authorized(&format!("Bearer {}", *text)),

@@ -2,11 +2,7 @@
 
 use data_encoding::BASE64;
 use http::StatusCode;
-use keyproof_auth::operator::OperatorScopes;
-use keyproof_service::{
-    access::NewOperatorToken,
-    device_identity::{DevicePlace, Keeper},
-};
+use keyproof_service::device_identity::{DevicePlace, Keeper};
 use keyproof_tpm::{
     ActivationKey, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection,
     TpmtPublic, algorithms, check_quote,
@@ -19,10 +15,10 @@ use x509_cert::{crl::CertificateList, der::Decode};
 use super::{
     StepError, Stopped, Walk,
     client::Client,
-    expect, member, same,
+    expect, member, otherwise, same,
     software_tpm::{Quote, SoftwareTpm},
     stage::Stage,
-    text,
+    text, token,
 };
 
 const ACTIVATE: &str = "/api/tpm/tpm/activate";
@@ -95,7 +91,7 @@ impl Station {
     /// Creates an operator's objects, and gives the station its token.
     async fn set_up(stage: &Stage) -> Result<Self, StepError> {
         let tpm = SoftwareTpm::manufacture()?;
-        let operator = stage.client().authorized(&token(stage, "tpm").await?);
+        let operator = client_with(stage, "tpm").await?;
         let make = async |kind: &str, spec: Value| {
             let body = json!({ "metadata": { "name": "demo" }, "spec": spec });
             let path = format!("/api/tpm/namespaces/default/{kind}");
@@ -110,9 +106,7 @@ impl Station {
         let of = json!({ "category_ref": [{ "name": "demo" }] });
         let made = make("tpm_api_keys", of).await?;
         Ok(Self {
-            client: stage
-                .client()
-                .authorized(&token(stage, "tpm-station").await?),
+            client: client_with(stage, "tpm-station").await?,
             api_key: text(&made, "api_key"),
             tpm,
         })
@@ -386,36 +380,10 @@ fn device() -> Value {
     json!({ "name": "device-0001", "serial": SERIAL, "vendor": VENDOR, "version": "1" })
 }
 
-/// Does what `keyproof token create` does, and returns the token as an `Authorization`.
-async fn token(stage: &Stage, scope: &str) -> Result<String, StepError> {
-    let scopes = OperatorScopes::parse([scope]);
-    let scopes = scopes.map_err(|error| StepError::Otherwise {
-        what: "the scope",
-        expected: scope.to_owned(),
-        found: error.to_string(),
-    })?;
-    let new = NewOperatorToken {
-        subject: "demo".to_owned(),
-        scopes,
-        lifetime: None,
-    };
-    let service = stage.console().await?;
-    let issued = service.access.create(new, &Stage::command_line()).await;
-    let issued = issued.map_err(|error| StepError::Otherwise {
-        what: "the token",
-        expected: "one".to_owned(),
-        found: error.to_string(),
-    })?;
-    Ok(format!("APIToken {}", *issued.text))
-}
-
-/// Creates the error for an unexpected value.
-fn otherwise<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StepError {
-    move |error| StepError::Otherwise {
-        what,
-        expected: "one".to_owned(),
-        found: error.to_string(),
-    }
+/// Returns a client with a new token of this scope.
+async fn client_with(stage: &Stage, scope: &str) -> Result<Client, StepError> {
+    let text = token(&stage.console().await?, scope, None).await?;
+    Ok(stage.client().authorized(&format!("APIToken {}", *text)))
 }
 
 fn bytes(answer: &Value, name: &str) -> Vec<u8> {

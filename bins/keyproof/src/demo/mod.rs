@@ -12,12 +12,17 @@ mod software_tpm;
 mod stage;
 mod stay;
 
+use std::{fmt::Display, time::Duration};
+
 use http::StatusCode;
+use keyproof_auth::operator::OperatorScopes;
 use keyproof_otp::OtpError;
+use keyproof_service::{Service, access::NewOperatorToken};
 use keyproof_tpm::TpmError;
 use qrcode::types::QrError;
 use serde::Serialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::http_client::ClientError;
 use stage::{Stage, StageError};
@@ -160,6 +165,30 @@ impl Findings {
     /// Whether every step passed.
     pub fn passed(&self) -> bool {
         self.passed
+    }
+}
+
+/// Does what `keyproof token create` does, and returns the token.
+async fn token(
+    service: &Service,
+    scope: &str,
+    lifetime: Option<Duration>,
+) -> Result<Zeroizing<String>, StepError> {
+    let new = NewOperatorToken {
+        subject: "demo".to_owned(),
+        scopes: OperatorScopes::parse([scope]).map_err(otherwise("the scope"))?,
+        lifetime,
+    };
+    let issued = service.access.create(new, &Stage::command_line()).await;
+    Ok(issued.map_err(otherwise("the token"))?.text)
+}
+
+/// Creates the error for a missing or invalid value.
+fn otherwise<E: Display>(what: &'static str) -> impl FnOnce(E) -> StepError {
+    move |error| StepError::Otherwise {
+        what,
+        expected: "one".to_owned(),
+        found: error.to_string(),
     }
 }
 

@@ -1,15 +1,11 @@
 //! Keeps the server running after the walk, with a user who can sign in, and a token for the console and the
 //! APIs.
 
-use keyproof_auth::operator::{OperatorScope, OperatorScopes};
-use keyproof_service::{
-    access::NewOperatorToken,
-    accounts::{NewUser, Role},
-};
+use keyproof_service::accounts::{NewUser, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::{Stage, StageError, StepError, Stopped, Walk, same};
+use super::{Stage, StageError, StepError, Stopped, Walk, same, token};
 
 /// The user who can sign in.
 const NAME: &str = "demo";
@@ -61,27 +57,11 @@ async fn told(stage: &Stage) -> Result<String, StepError> {
     };
     let added = service.accounts.add_user(&new, password.clone(), &command);
     same("adding the user", &Ok(()), &added.await)?;
-    let token = NewOperatorToken {
-        subject: NAME.to_owned(),
-        scopes: OperatorScopes::new([OperatorScope::Admin]).map_err(|error| {
-            StepError::Otherwise {
-                what: "a scope",
-                expected: "admin".to_owned(),
-                found: error.to_string(),
-            }
-        })?,
-        lifetime: None,
-    };
-    let token = service.access.create(token, &command).await;
-    let token = token.map_err(|error| StepError::Otherwise {
-        what: "making a token",
-        expected: "a token".to_owned(),
-        found: error.to_string(),
-    })?;
+    let token = token(&service, "admin", None).await?;
     let url = stage.url();
     Ok(format!(
         "\n\n  {url}/account  sign in as {NAME} with the password {}\n  {url}/console  sign in with the token {}\n  \
          {url}/         links to both\n  The token has the scope admin, and is for the APIs, too.",
-        *password, *token.text
+        *password, *token
     ))
 }

@@ -3,9 +3,9 @@
 use std::{future::ready, sync::Arc};
 
 use http::{HeaderValue, Method, StatusCode, header};
-use http_body_util::Full;
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, plain_refusal,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+    plain_refusal, with_body,
 };
 use prometheus::TEXT_FORMAT;
 use tracing::error;
@@ -43,18 +43,13 @@ impl Application for Exposition {
 
 impl Exposition {
     fn answer(&self, request_id: RequestId) -> Response {
-        let text = match self.0.expose() {
-            Ok(text) => text,
+        match self.0.expose() {
+            Ok(text) => with_body(StatusCode::OK, TEXT_FORMAT, text),
             Err(error) => {
                 error!(%error, "the metrics cannot be written");
-                return plain_refusal(StackRefusal::Internal, request_id);
+                plain_refusal(StackRefusal::Internal, request_id)
             }
-        };
-        let mut response = Response::new(Full::from(text));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
-        response
+        }
     }
 }
 

@@ -210,12 +210,7 @@ impl Metrics {
         status: Option<StatusCode>,
         took: Option<Duration>,
     ) -> Alike {
-        let RequestLabels {
-            application,
-            method,
-            route,
-            ..
-        } = labels;
+        let (application, method, route) = (labels.application, labels.method, labels.route);
         let status = status.as_ref().map_or("none", StatusCode::as_str);
         Alike {
             requests: self

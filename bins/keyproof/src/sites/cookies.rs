@@ -26,20 +26,17 @@ pub(super) enum Cookie {
 }
 
 impl Cookie {
-    /// Returns its name under TLS, and its name without TLS.
-    const fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Account => ("__Host-keyproof-account", "keyproof-account"),
-            Self::Console => ("__Host-keyproof-console", "keyproof-console"),
-            Self::ConsoleVisit => ("__Host-keyproof-console-visit", "keyproof-console-visit"),
-            Self::Device => ("__Host-keyproof-device", "keyproof-device"),
-            Self::Language => ("__Host-keyproof-language", "keyproof-language"),
-            Self::Visit => ("__Host-keyproof-visit", "keyproof-visit"),
-        }
-    }
-
-    const fn name(self, is_encrypted: bool) -> &'static str {
-        let (bound, bare) = self.names();
+    /// Returns its name, which has the prefix under TLS.
+    fn name(self, is_encrypted: bool) -> &'static str {
+        let bound = match self {
+            Self::Account => "__Host-keyproof-account",
+            Self::Console => "__Host-keyproof-console",
+            Self::ConsoleVisit => "__Host-keyproof-console-visit",
+            Self::Device => "__Host-keyproof-device",
+            Self::Language => "__Host-keyproof-language",
+            Self::Visit => "__Host-keyproof-visit",
+        };
+        let bare = bound.strip_prefix("__Host-").unwrap_or(bound);
         if is_encrypted { bound } else { bare }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Metadata},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -26,28 +27,21 @@ pub(crate) struct Exposure {
 
 impl Exposure {
     /// Returns how a file exceeds the allowed access of others, if it does.
-    #[cfg(unix)]
     pub(crate) fn of(metadata: &Metadata, others: Access) -> Option<Self> {
-        let mode = std::os::unix::fs::MetadataExt::mode(metadata) & 0o777;
-        if mode & 0o022 != 0 {
-            let access = "written";
-            return Some(Self { access, mode });
-        }
+        let mode = metadata.mode() & 0o777;
         let kept_from = match others {
             Access::Nobody => 0o044,
             Access::GroupReads => 0o004,
             Access::Read => 0,
         };
-        if mode & kept_from != 0 {
-            let access = "read";
-            return Some(Self { access, mode });
-        }
-        None
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn of(_: &Metadata, _: Access) -> Option<Self> {
-        None
+        let access = if mode & 0o022 != 0 {
+            "written"
+        } else if mode & kept_from != 0 {
+            "read"
+        } else {
+            return None;
+        };
+        Some(Self { access, mode })
     }
 
     /// Returns a warning, with the remedy, if others have more access to the file than allowed.

@@ -1,7 +1,6 @@
 //! The sources of the master key, and the permissions of its file.
 
 use std::{
-    ffi::OsString,
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -310,12 +309,10 @@ fn given(source: &MasterKeySource, store: Option<&Path>) -> Result<Found, Master
 }
 
 fn beside(store: &Path) -> PathBuf {
-    let mut path = OsString::from(store);
-    path.push(".master-key");
-    path.into()
+    embedded::with_suffix(store, ".master-key")
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use data_encoding::BASE64;

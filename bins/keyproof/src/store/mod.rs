@@ -17,7 +17,10 @@ pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
     panic::resume_unwind,
     path::{Path, PathBuf},
     sync::Arc,
@@ -373,16 +376,14 @@ async fn open_embedded(path: &Path) -> Result<SqliteEngine, OpenError> {
 
 fn make_directory(store: &Path) -> Result<(), OpenStoreError> {
     let directory = folder_of(store);
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(directory)
-        .map_err(|source| OpenStoreError::Directory {
-            path: directory.to_owned(),
-            source,
-        })
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(|source| OpenStoreError::Directory {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -561,16 +562,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state").join("k.db");
         let url = format!("sqlite:{}", path.display());
-        open(&url, &MasterKeySource::Beside)
-            .await
-            .unwrap()
-            .close()
-            .await;
-        open(&url, &MasterKeySource::Beside)
-            .await
-            .unwrap()
-            .close()
-            .await;
+        for _ in 0..2 {
+            let opened = open(&url, &MasterKeySource::Beside).await;
+            opened.unwrap().close().await;
+        }
 
         let key_file = directory.path().join("state").join("k.db.master-key");
         let own = std::fs::read(&key_file).unwrap();

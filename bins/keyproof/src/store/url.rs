@@ -25,15 +25,8 @@ pub enum StoreUrl {
 /// A database that nodes share, with the options of its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
-    pub(super) url: PostgresUrl,
+    pub(crate) url: PostgresUrl,
     pub(super) options: PostgresOptions,
-}
-
-impl Shared {
-    /// Calls [`PostgresUrl::is_exposed`].
-    pub(crate) fn is_exposed(&self) -> bool {
-        self.url.is_exposed()
-    }
 }
 
 impl StoreUrl {

@@ -113,13 +113,7 @@ fn datagram(id: &EventKey, event: &Event, fate: Fate) -> Vec<u8> {
         (Fate::Committed, Outcome::Done) => (decided, "6"),
         (Fate::Committed, Outcome::Refused) => (decided, "5"),
     };
-    let Event {
-        action,
-        target,
-        who,
-        detail,
-        ..
-    } = event;
+    let (action, target, who, detail) = (&event.action, &event.target, &event.who, &event.detail);
     let mut message = format!("{action} of {target} by {who}: {decided}");
     if let Some(detail) = detail {
         message = format!("{message} ({detail})");

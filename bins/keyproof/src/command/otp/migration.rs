@@ -81,9 +81,9 @@ fn read(arguments: &ReadArguments) -> Outcome {
             facts: facts(account),
             uri: arguments.show_secrets.then_some(account),
         });
-        return Ok(output::print_secret_json(&ExportDocument {
+        return output::print_secret_json(&ExportDocument {
             accounts: documents.collect(),
-        })?);
+        });
     }
     for account in &accounts {
         if arguments.show_secrets {
@@ -168,10 +168,10 @@ fn write(arguments: &WriteArguments) -> Outcome {
         .map(|code| Zeroizing::new(code.to_string()))
         .collect();
     if arguments.json {
-        return Ok(output::print_secret_json(&CodesDocument {
+        return output::print_secret_json(&CodesDocument {
             accounts: accounts.len(),
             codes: texts.iter().map(|text| text.as_str()).collect(),
-        })?);
+        });
     }
     for text in &texts {
         if arguments.qr {

@@ -450,11 +450,10 @@ fn secret(arguments: &SecretArguments) -> Outcome {
         output::print_secret_json(&SecretDocument {
             bytes: arguments.bytes,
             secret: &text,
-        })?;
+        })
     } else {
-        output::print(&text)?;
+        output::print(&text)
     }
-    Ok(())
 }
 
 fn uri(arguments: UriArguments) -> Outcome {
@@ -467,19 +466,17 @@ fn uri(arguments: UriArguments) -> Outcome {
         .with_digits(key.digits);
     let text = Zeroizing::new(uri.to_string());
     if arguments.json {
-        output::print_secret_json(&UriDocument {
+        return output::print_secret_json(&UriDocument {
             account: &account,
             issuer: issuer.as_deref(),
             uri: &text,
-        })?;
-    } else {
-        if arguments.qr {
-            let drawing = Zeroizing::new(qr::draw(&text).map_err(Failure::refused)?);
-            output::print(&drawing)?;
-        }
-        output::print(&text)?;
+        });
     }
-    Ok(())
+    if arguments.qr {
+        let drawing = Zeroizing::new(qr::draw(&text).map_err(Failure::refused)?);
+        output::print(&drawing)?;
+    }
+    output::print(&text)
 }
 
 /// A new secret as JSON.

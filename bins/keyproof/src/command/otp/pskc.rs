@@ -150,17 +150,14 @@ fn show(arguments: &ShowArguments) -> Outcome {
         }
     }
     if arguments.json {
-        return Ok(output::print_secret_json(&Document {
+        return output::print_secret_json(&Document {
             encrypted: container.is_encrypted(),
             id: container.id(),
             keys: &shown,
             signed: container.is_signed(),
-        })?);
+        });
     }
-    shown
-        .iter()
-        .try_for_each(|key| output::print(&key.line))
-        .map_err(Failure::from)
+    shown.iter().try_for_each(|key| output::print(&key.line))
 }
 
 fn write(arguments: &WriteArguments) -> Outcome {

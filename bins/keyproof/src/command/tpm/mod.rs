@@ -306,22 +306,8 @@ fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
     let key = ActivationKey::from_bytes(&key)
         .map_err(|_| Failure::Refused("a key has 32 bytes".to_owned()))?;
     let pem = pem(&answer.open(&key)?)?;
-    if arguments.json {
-        let document = json!({
-            "certificate": pem,
-            "chain": answer.ak_cert_chain,
-        });
-        output::print_json(&document)?;
-    } else {
-        output::print(pem.trim_end())?;
-    }
-    Ok(())
-}
-
-impl From<TpmError> for Failure {
-    fn from(error: TpmError) -> Self {
-        Self::Refused(error.to_string())
-    }
+    let document = json!({ "certificate": pem, "chain": answer.ak_cert_chain });
+    output::print_either(arguments.json, &document, pem.trim_end())
 }
 
 fn hex(bytes: &[u8]) -> String {

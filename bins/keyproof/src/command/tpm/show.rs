@@ -16,8 +16,7 @@ use crate::command::{Failure, Outcome, output};
 pub(super) fn run(bytes: &[u8], as_json: bool) -> Outcome {
     let facts = recognised(bytes)?;
     if as_json {
-        output::print_json(&facts)?;
-        return Ok(());
+        return output::print_json(&facts);
     }
     let lines: Vec<String> = facts
         .iter()
@@ -26,8 +25,7 @@ pub(super) fn run(bytes: &[u8], as_json: bool) -> Outcome {
             other => format!("{name}: {}", output::printable(&other.to_string())),
         })
         .collect();
-    output::print(&lines.join("\n"))?;
-    Ok(())
+    output::print(&lines.join("\n"))
 }
 
 fn recognised(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {

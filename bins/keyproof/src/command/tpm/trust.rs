@@ -14,7 +14,7 @@ use crate::{
     command::{
         Failure, Outcome,
         files::read,
-        flags::{StoreArguments, StoreFlags},
+        flags::StoreArguments,
         output::{self, printable},
         report, terminal,
         with_store::{with_service, with_store},
@@ -42,10 +42,7 @@ pub(in crate::command) struct AddArguments {
     #[arg(long)]
     roots: bool,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 #[derive(Args, Debug)]
@@ -53,10 +50,7 @@ pub(in crate::command) struct CheckArguments {
     /// The endorsement certificate, in DER or PEM or as in a TPM's NV memory
     ek: PathBuf,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 #[derive(Args, Debug)]
@@ -64,10 +58,7 @@ pub(in crate::command) struct RemoveArguments {
     /// The SHA-256 fingerprint of its DER in hexadecimal, with or without colons, as `list` shows it
     fingerprint: Fingerprint,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +88,7 @@ pub(in crate::command) fn run(command: Command) -> Outcome {
 fn add(arguments: &AddArguments) -> Outcome {
     let items = TrustItem::read(&read(&arguments.file)?, arguments.roots)
         .map_err(|error| wrong(&arguments.file, &error))?;
-    with_store(&arguments.store, async |service, store| {
+    with_store(&arguments.on.store, async |service, store| {
         let devices = &service.device_identity;
         let added = devices
             .add_trust(&items, &terminal::command_line())
@@ -115,17 +106,16 @@ fn add(arguments: &AddArguments) -> Outcome {
                  one; add that certificate, too"
             ));
         }
-        if arguments.json {
+        if arguments.on.json {
             let new = added.added.iter().map(|(kind, fingerprint)| {
                 json!({ "kind": kind, "fingerprint": fingerprint.to_string() })
             });
             let replaced = added.replaced.iter().map(ToString::to_string);
-            output::print_json(&json!({
+            return output::print_json(&json!({
                 "added": new.collect::<Vec<_>>(),
                 "replaced": replaced.collect::<Vec<_>>(),
                 "known": added.known,
-            }))?;
-            return Ok(());
+            }));
         }
         for (kind, fingerprint) in &added.added {
             output::print(&format!("added\t{fingerprint}\t{}", kind.words()))?;
@@ -136,22 +126,17 @@ fn add(arguments: &AddArguments) -> Outcome {
         let (new, known) = (added.added.len(), added.known);
         output::print(&format!(
             "added {new}, {known} already existed (store {store})"
-        ))?;
-        Ok(())
+        ))
     })
 }
 
 fn check(arguments: &CheckArguments) -> Outcome {
     let stored = read(&arguments.ek)?;
     let stored = super::certificate(&stored).map_err(|problem| wrong(&arguments.ek, &problem))?;
-    with_service(&arguments.store, async |service| {
-        let checked = service
-            .device_identity
-            .check_trust(stored)
-            .await
-            .map_err(Failure::refused)?;
+    with_service(&arguments.on.store, async |service| {
+        let checked = service.device_identity.check_trust(stored).await?;
         let facts = json!({ "maker": checked.maker, "missing": checked.missing });
-        if !arguments.json {
+        if !arguments.on.json {
             let maker = checked.maker.as_deref().unwrap_or("unknown");
             output::print(&format!("maker: {}", printable(maker)))?;
             if let Some(missing) = &checked.missing {
@@ -159,17 +144,13 @@ fn check(arguments: &CheckArguments) -> Outcome {
                 output::print(&format!("missing: the certificate of {missing}"))?;
             }
         }
-        report::finish(&checked.report, arguments.json, &facts)
+        report::finish(&checked.report, arguments.on.json, &facts)
     })
 }
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let entries = service
-            .device_identity
-            .trust_entries()
-            .await
-            .map_err(Failure::refused)?;
+        let entries = service.device_identity.trust_entries().await?;
         let makers =
             entries.chunk_by(|one, next| one.maker.to_lowercase() == next.maker.to_lowercase());
         if arguments.json {
@@ -178,8 +159,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
                 let entries: Vec<Value> = of.iter().map(document).collect();
                 Some(json!({ "maker": maker, "entries": entries }))
             });
-            output::print_json(&json!({ "makers": makers.collect::<Vec<_>>() }))?;
-            return Ok(());
+            return output::print_json(&json!({ "makers": makers.collect::<Vec<_>>() }));
         }
         for of in makers {
             for (at, entry) in of.iter().enumerate() {
@@ -238,17 +218,13 @@ fn day(seconds: i64) -> String {
 }
 
 fn remove(arguments: &RemoveArguments) -> Outcome {
-    with_store(&arguments.store, async |service, store| {
+    with_store(&arguments.on.store, async |service, store| {
         let Fingerprint(fingerprint) = &arguments.fingerprint;
         let devices = &service.device_identity;
         let command_line = terminal::command_line();
-        let removed = devices.remove_trust(fingerprint, &command_line).await;
-        removed.map_err(Failure::refused)?;
-        if arguments.json {
-            output::print_json(&json!({ "removed": fingerprint.to_string() }))?;
-        } else {
-            output::print(&format!("removed {fingerprint} (store {store})"))?;
-        }
-        Ok(())
+        devices.remove_trust(fingerprint, &command_line).await?;
+        let document = json!({ "removed": fingerprint.to_string() });
+        let told = format!("removed {fingerprint} (store {store})");
+        output::print_either(arguments.on.json, &document, &told)
     })
 }

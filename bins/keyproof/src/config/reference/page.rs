@@ -28,11 +28,7 @@ pub fn text(keys: &[Key]) -> String {
     let mut page = String::new();
     for key in keys {
         // Writing to a String cannot fail.
-        let _ = if is_value(&key.default) {
-            writeln!(page, "{} = {}", key.name, key.default)
-        } else {
-            writeln!(page, "{}   (default: {})", key.name, key.default)
-        };
+        let _ = writeln!(page, "{}{}", key.name, default_of(key));
         let _ = writeln!(page, "    {}", sorts(key).join("; "));
         let _ = writeln!(page, "    {}\n", key.meaning);
     }
@@ -99,12 +95,7 @@ pub fn roff(keys: &[Key]) -> String {
     page.control("SH", ["KEYS"]);
     for key in keys {
         page.control("TP", []);
-        let default = if is_value(&key.default) {
-            format!(" = {}", key.default)
-        } else {
-            format!("   (default: {})", key.default)
-        };
-        page.text([bold(&key.name), roman(default)]);
+        page.text([bold(&key.name), roman(default_of(key))]);
         page.text([roman(&key.meaning)]);
         page.control("br", []);
         page.text([roman(sorts(key).join("; "))]);
@@ -114,6 +105,15 @@ pub fn roff(keys: &[Key]) -> String {
     let mut page = page.to_roff();
     page.truncate(page.trim_end().len());
     page
+}
+
+/// Returns the default as it follows the key's name.
+fn default_of(key: &Key) -> String {
+    if is_value(&key.default) {
+        format!(" = {}", key.default)
+    } else {
+        format!("   (default: {})", key.default)
+    }
 }
 
 /// Returns the kind of value and the key's other names.

@@ -237,20 +237,16 @@ impl Call<Person> {
 
     async fn activate_key(mut self) -> Answered {
         let (code, id) = (self.read(body::activation).await, self.variables.id);
-        let activated = self
-            .accounts()
-            .activate_key(&self.who, id.get(), code)
-            .await;
+        let accounts = self.accounts();
+        let activated = accounts.activate_key(&self.who, id.get(), code).await;
         activated.map_err(|failure| failure.map(|why| Refusal::activation(why, id)))?;
         Ok(no_content())
     }
 
     async fn make_recovery_codes(mut self) -> Answered {
         let request = self.read(body::recovery_codes).await;
-        let codes = self
-            .accounts()
-            .make_recovery_codes(&self.who, request)
-            .await;
+        let accounts = self.accounts();
+        let codes = accounts.make_recovery_codes(&self.who, request).await;
         let codes =
             codes.map_err(|failure| failure.map(|why| Refusal::recovery(why, self.who.name())))?;
         Ok(wire::recovery_codes(&codes))
@@ -301,10 +297,8 @@ impl Call<Manager> {
 impl Call<Editor> {
     async fn add_application_token(mut self) -> Answered {
         let new = self.read(body::new_application_token).await;
-        let text = self
-            .accounts()
-            .add_application_token(&self.who, new)
-            .await?;
+        let accounts = self.accounts();
+        let text = accounts.add_application_token(&self.who, new).await?;
         Ok(wire::application_token(&text))
     }
 }

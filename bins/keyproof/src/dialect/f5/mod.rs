@@ -20,7 +20,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, header};
 use keyproof_http::{
     Application, BoxFuture, ClientAuthorities, Exchange, RequestId, RequestPath, Response,
-    StackRefusal, keeping,
+    StackRefusal, keeping, no_content,
 };
 use keyproof_service::{
     Service, StorageError,
@@ -301,11 +301,8 @@ impl<K: Offered> Call<K> {
         // are no status fields for report_status_fields.
         let full = query.first("report_fields").is_some();
         // An operator has one share, however many namespaces their scopes cover.
-        let place = self
-            .service
-            .lists
-            .take(&self.administrator.who().party())
-            .await;
+        let party = self.administrator.who().party();
+        let place = self.service.lists.take(&party).await;
         let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(keeping(wire::list(&objects, full), place))
@@ -334,26 +331,24 @@ impl<K: Offered> Call<K> {
         let body = body::deletion(&mut self.exchange, &self.at).await;
         let devices = self.devices();
         K::delete(devices, &self.administrator, &self.at.name, body).await?;
-        Ok(wire::deleted())
+        Ok(wire::empty())
     }
 }
 
 impl Offered for Manager {
     async fn create(mut call: Call<Self>) -> Answered {
         let (metadata, trusted) = body::new_manager(&mut call.exchange, &call.at).await?;
-        let manager = call
-            .devices()
-            .create_manager(&call.administrator, metadata, trusted);
+        let devices = call.devices();
+        let manager = devices.create_manager(&call.administrator, metadata, trusted);
         Ok(wire::created(&manager.await?))
     }
 
     async fn replace(mut call: Call<Self>) -> Answered {
         let trusted = body::trusted_makers(&mut call.exchange, &call.at).await;
-        let replaced = call
-            .devices()
-            .replace_manager(&call.administrator, &call.at.name, trusted);
+        let devices = call.devices();
+        let replaced = devices.replace_manager(&call.administrator, &call.at.name, trusted);
         replaced.await?;
-        Ok(wire::replaced())
+        Ok(wire::empty())
     }
 }
 
@@ -366,11 +361,10 @@ impl Offered for Category {
 
     async fn replace(mut call: Call<Self>) -> Answered {
         let change = body::category_change(&mut call.exchange, &call.at).await;
-        let replaced = call
-            .devices()
-            .replace_category(&call.administrator, &call.at.name, change);
+        let devices = call.devices();
+        let replaced = devices.replace_category(&call.administrator, &call.at.name, change);
         replaced.await?;
-        Ok(wire::replaced())
+        Ok(wire::empty())
     }
 }
 
@@ -383,11 +377,10 @@ impl Offered for ApiKey {
 
     async fn replace(mut call: Call<Self>) -> Answered {
         let change = body::api_key_change(&mut call.exchange, &call.at).await;
-        let replaced = call
-            .devices()
-            .replace_api_key(&call.administrator, &call.at.name, change);
+        let devices = call.devices();
+        let replaced = devices.replace_api_key(&call.administrator, &call.at.name, change);
         replaced.await?;
-        Ok(wire::replaced())
+        Ok(wire::empty())
     }
 }
 
@@ -405,7 +398,7 @@ impl StationCall {
         let activation = body::activation(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
         devices.activate(&self.station, &activation).await?;
-        Ok(wire::activated())
+        Ok(no_content())
     }
 
     async fn attest(mut self) -> Answered {

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ::http::{HeaderValue, StatusCode, header};
-use bytes::Bytes;
+use ::http::StatusCode;
 use data_encoding::BASE64;
-use http_body_util::Full;
 use keyproof_http::{self as stack, Response};
 use keyproof_service::{
     Timestamp,
@@ -262,13 +260,6 @@ pub(super) fn attested(report: &DeviceReport) -> Response {
     }))
 }
 
-/// Returns a 204 response without a body.
-pub(super) fn activated() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
 pub(super) fn created<K: Kind + Spec>(object: &Object<K>) -> Response {
     ok(&Created::of(object))
 }
@@ -307,11 +298,8 @@ impl<'a> Created<'a, ()> {
     }
 }
 
-pub(super) fn replaced() -> Response {
-    ok(&json!({}))
-}
-
-pub(super) fn deleted() -> Response {
+/// Returns the response to a replacement and to a deletion.
+pub(super) fn empty() -> Response {
     ok(&json!({}))
 }
 
@@ -494,10 +482,5 @@ fn ok(body: &impl Serialize) -> Response {
 
 /// Returns a CRL response (RFC 2585, section 4.2).
 pub(super) fn revocation_list(der: Vec<u8>) -> Response {
-    let mut response = Response::new(Full::new(Bytes::from(der)));
-    let pkix_crl = HeaderValue::from_static("application/pkix-crl");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, pkix_crl);
-    response
+    stack::with_body(StatusCode::OK, "application/pkix-crl", der)
 }

@@ -219,9 +219,8 @@ impl Visit<Signed> {
 
     async fn manager(&self, act: Action) -> Result<Manager, Refusal> {
         let session = self.who.browser.session().clone();
-        let manager = self
-            .accounts()
-            .manager(session, act, Whose::Mine, &self.origin);
+        let accounts = self.accounts();
+        let manager = accounts.manager(session, act, Whose::Mine, &self.origin);
         Ok(manager.await?)
     }
 }

@@ -39,9 +39,8 @@ impl Visit<Signed> {
             old: self.secret("old"),
             new: self.secret("new"),
         };
-        let changed = self
-            .accounts()
-            .change_password::<Infallible>(&person, Ok(passwords));
+        let accounts = self.accounts();
+        let changed = accounts.change_password::<Infallible>(&person, Ok(passwords));
         let why = match changed.await {
             Ok(()) => {
                 let mut response = see_other("/account/sign-in?changed");

@@ -50,9 +50,8 @@ impl Visit<Signed> {
     pub(super) async fn enrol(self) -> Answered {
         let person = self.person(Action::MfaKeyAdd).await?;
         let password = self.secret("password");
-        let enrolled = self
-            .accounts()
-            .enrol_key::<Infallible>(&person, Ok(password));
+        let accounts = self.accounts();
+        let enrolled = accounts.enrol_key::<Infallible>(&person, Ok(password));
         let why = match enrolled.await {
             Ok(enrolled) => return self.scan_page(&enrolled),
             Err(failure) => failure.refusal()?,
@@ -85,9 +84,8 @@ impl Visit<Signed> {
     pub(super) async fn activate(self) -> Answered {
         let key = self.typed("key").parse().map_err(|_| Refusal::NotFound)?;
         let person = self.person(Action::MfaKeyActivate).await?;
-        let activated = self
-            .accounts()
-            .activate_key::<Infallible>(&person, key, Ok(self.code()));
+        let (accounts, code) = (self.accounts(), Ok(self.code()));
+        let activated = accounts.activate_key::<Infallible>(&person, key, code);
         let why = match activated.await {
             Ok(()) => return self.activated().await,
             Err(failure) => failure.refusal()?,
@@ -161,9 +159,8 @@ impl Visit<Signed> {
             password: self.secret("password"),
             code: (!code.is_empty()).then_some(code),
         };
-        let made = self
-            .accounts()
-            .make_recovery_codes::<Infallible>(&person, Ok(request));
+        let accounts = self.accounts();
+        let made = accounts.make_recovery_codes::<Infallible>(&person, Ok(request));
         let t = self.t();
         let why = match made.await {
             Ok(codes) => return self.made_codes(&codes),

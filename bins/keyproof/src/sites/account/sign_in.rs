@@ -181,9 +181,8 @@ impl Visit<Signed> {
             password: self.secret("password"),
             fingerprint: None,
         };
-        let step = self
-            .accounts()
-            .sign_in(login, Some(&self.who.cookie), &self.origin);
+        let accounts = self.accounts();
+        let step = accounts.sign_in(login, Some(&self.who.cookie), &self.origin);
         match step.await {
             Ok(step) => Ok(self.stepped(step, to)),
             Err(failure) => {
@@ -210,9 +209,8 @@ impl Visit<Signed> {
 
     pub(super) async fn end_sessions(self) -> Answered {
         let person = self.person(Action::UserSessionsEnd).await?;
-        let ended = self
-            .accounts()
-            .end_other_sessions(&person, &self.who.cookie);
+        let accounts = self.accounts();
+        let ended = accounts.end_other_sessions(&person, &self.who.cookie);
         let token = ended.await?;
         let mut response = see_other("/account?ended");
         self.keep(&mut response, Cookie::Account, &token, None);

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::Full;
 use jiff::{civil::DateTime, tz::TimeZone};
 use keyproof_auth::operator::Reach;
-use keyproof_http::Response;
+use keyproof_http::with_body;
 use keyproof_service::{
     Audit, Timestamp,
     access::OutOfScope,
@@ -184,14 +182,14 @@ impl Visit<Signed> {
                 before => break before,
             }
         };
-        let mut response = Response::new(Full::from(Bytes::from(lines)));
+        let lines = lines.into_bytes();
+        let mut response = with_body(StatusCode::OK, "application/x-ndjson", lines);
         let headers = response.headers_mut();
         let mut tell = |name, value: &str| {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
             }
         };
-        tell(header::CONTENT_TYPE, "application/x-ndjson");
         tell(header::CACHE_CONTROL, "no-store");
         let file = match before {
             None => "keyproof-audit.jsonl".to_owned(),

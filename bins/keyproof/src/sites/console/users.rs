@@ -272,13 +272,9 @@ impl Visit<Signed> {
             AddUserAsError::Add(error) => match error {
                 AddUserError::Hashing(error) => return Err(error.into()),
                 AddUserError::Exists => Wrong::at("name", "This name cannot be used."),
-                AddUserError::Name => Wrong::at("name", sentence(&error.to_string())),
-                AddUserError::OrganisationName => {
-                    Wrong::at("organisation", sentence(&error.to_string()))
-                }
-                AddUserError::Password(error) => {
-                    Wrong::at("password", sentence(&error.to_string()))
-                }
+                AddUserError::Name => Wrong::at("name", sentence(&error)),
+                AddUserError::OrganisationName => Wrong::at("organisation", sentence(&error)),
+                AddUserError::Password(error) => Wrong::at("password", sentence(&error)),
             },
         };
         let frame = self.frame_with(Area::Users, wrong, &["organisation", "name"]);

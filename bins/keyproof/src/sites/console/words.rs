@@ -1,11 +1,12 @@
 //! Errors, actions and times in the words of the console.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use keyproof_http::whole_seconds;
 
-/// Turns the text of an error into a sentence.
-pub(super) fn sentence(text: &str) -> String {
+/// Returns the text of an error as a sentence.
+pub(super) fn sentence(error: &dyn Display) -> String {
+    let text = error.to_string();
     let mut characters = text.chars();
     let first = characters.next().map(char::to_uppercase);
     let first = first.into_iter().flatten();

@@ -150,12 +150,7 @@ impl RequestTrace for Trace {
 
     /// Names attributes by OpenTelemetry's semantic conventions for HTTP spans.
     fn end(mut self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>) {
-        let RequestLabels {
-            application,
-            method,
-            route,
-            ..
-        } = labels;
+        let (application, method, route) = (labels.application, labels.method, labels.route);
         let span = &mut self.span;
         let method = if method == "other" { "_OTHER" } else { method };
         span.set_attribute(KeyValue::new("http.request.method", method));
@@ -232,10 +227,8 @@ impl Carrier<SpanData> for Collector {
         };
         let kind = HeaderValue::from_static("application/x-protobuf");
         let body = request.encode_to_vec().into();
-        let answer = self
-            .client
-            .post_bytes(PATH, &self.fields, kind, body)
-            .await?;
+        let (client, fields) = (&self.client, &self.fields);
+        let answer = client.post_bytes(PATH, fields, kind, body).await?;
         if !answer.status.is_success() {
             return Err(CollectorError::Status(answer.status));
         }

@@ -19,7 +19,7 @@ use super::{
     server::Attestation,
     tpm::{Tpm, TpmUseError},
 };
-use crate::command::{Failure, Outcome, output};
+use crate::command::{Failure, Outcome, files::unusable, output};
 
 /// The firmware's measurements until the start of the kernel, as Linux provides them.
 const KERNELS_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
@@ -43,10 +43,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let station = arguments.station.read()?;
     let log = event_log(arguments.event_log.as_deref())?;
     let Some(kept) = station.folder.read()? else {
-        return Err(Failure::Usage(format!(
-            "{}: there is no attestation key: run `keyproof tpm station provision` first",
-            station.folder.path().display()
-        )));
+        let missing = "there is no attestation key: run `keyproof tpm station provision` first";
+        return Err(unusable(station.folder.path(), &missing));
     };
     station.must_be_of(&kept)?;
     arguments
@@ -65,10 +63,8 @@ impl Station {
         if same {
             Ok(())
         } else {
-            Err(Failure::Usage(format!(
-                "{}: its contents are of another device, namespace or category",
-                self.folder.path().display()
-            )))
+            let other = "its contents are of another device, namespace or category";
+            Err(unusable(self.folder.path(), &other))
         }
     }
 
@@ -137,8 +133,7 @@ impl Station {
     /// Prints the server's report: one line per check, or JSON.
     fn print(&self, report: &Value, accepted: bool) -> Outcome {
         if self.json {
-            output::print_json(report)?;
-            return Ok(());
+            return output::print_json(report);
         }
         let text = |check: &Value, member: &str| {
             let text = check.get(member).and_then(Value::as_str);
@@ -170,8 +165,7 @@ impl Station {
             &verdict,
             accepted,
             stdout().is_terminal(),
-        ))?;
-        Ok(())
+        ))
     }
 }
 
@@ -202,7 +196,7 @@ fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
             ));
             Ok(None)
         }
-        Err(error) => Err(Failure::Usage(format!("{}: {error}", path.display()))),
+        Err(error) => Err(unusable(path, &error)),
     }
 }
 

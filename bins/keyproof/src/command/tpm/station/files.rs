@@ -13,7 +13,11 @@ use keyproof_tpm::{Structure, TpmtPublic};
 use serde::{Deserialize, Serialize};
 
 use super::{Device, server::Activation};
-use crate::{command::Failure, config::Sources, whole_file::Draft};
+use crate::{
+    command::{Failure, files::unusable},
+    config::Sources,
+    whole_file::Draft,
+};
 
 /// Larger than any file that is written here.
 const LONGEST_FILE: usize = 256 * 1024;
@@ -176,8 +180,4 @@ impl Folder {
         };
         written().map_err(|error| unusable(&path, &error))
     }
-}
-
-fn unusable(path: &Path, problem: &dyn std::fmt::Display) -> Failure {
-    Failure::Usage(format!("{}: {problem}", path.display()))
 }

@@ -30,7 +30,7 @@ use super::files::trusted;
 use crate::{
     command::{
         Failure, Outcome,
-        files::{read, read_text},
+        files::{read, read_text, unusable},
         output,
         with_store::block_on,
     },
@@ -273,7 +273,7 @@ fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let end = text.find(['\r', '\n']).unwrap_or(text.len());
     text.truncate(end);
     if text.is_empty() {
-        return Err(Failure::Usage(format!("{}: it is empty", path.display())));
+        return Err(unusable(path, &"it is empty"));
     }
     Ok(text)
 }

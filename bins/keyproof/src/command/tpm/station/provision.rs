@@ -139,18 +139,16 @@ impl Station {
         self.folder.write_record(&record)?;
         let folder = self.folder.path().display().to_string();
         if self.json {
-            output::print_json(&json!({
+            return output::print_json(&json!({
                 "accepted": true,
                 "ak_name": name,
                 "device": self.device,
                 "state": folder,
-            }))?;
-            return Ok(());
+            }));
         }
         let verdict =
             format!("accepted: the attestation key is active; its certificate is in {folder}");
-        output::print(&output::coloured(&verdict, true, stdout().is_terminal()))?;
-        Ok(())
+        output::print(&output::coloured(&verdict, true, stdout().is_terminal()))
     }
 
     /// Returns the attestation key of an earlier provision, if its parent is the same endorsement key and the TPM can

@@ -189,31 +189,43 @@ impl Tpm {
     }
 
     async fn by_default(&self, kind: &'static Kind) -> Result<EndorsementKey, TpmUseError> {
-        let Kind {
-            algorithm, hash, ..
-        } = kind;
-        let authorized = self.tools.hierarchy();
+        let algorithm = kind.algorithm;
         match kind.tools {
             ToolsFor::CreateEk { .. } => {
                 let made = ["-G", algorithm, "-c", "ek.ctx", "-u", "ek.pub", "-f", "tss"];
-                let made = [&made[..], authorized].concat();
+                let made = [&made[..], self.tools.hierarchy()].concat();
                 self.tools.run("tpm2_createek", &made).await?;
+                self.created(kind)
             }
             ToolsFor::CreatePrimary => {
                 self.tools.write("policy", POLICY_B)?;
-                let algorithm = format!("{algorithm}:null:aes128cfb");
-                let key = ["-C", "e", "-g", hash, "-G", &*algorithm, "-c", "ek.ctx"];
-                let of = ["-a", EK_ATTRIBUTES, "-L", "policy"];
-                let made = [&key[..], &of, authorized].concat();
-                self.tools.run("tpm2_createprimary", &made).await?;
-                let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
-                self.tools.run("tpm2_readpublic", &read).await?;
+                let of = ["-a", EK_ATTRIBUTES];
+                self.create_primary(kind, algorithm, &of).await
             }
         }
-        Ok(EndorsementKey {
-            kind,
-            public: self.public("ek.pub", "the endorsement key")?,
-        })
+    }
+
+    /// Creates an endorsement key with these further arguments, and with the policy in the file `policy`.
+    async fn create_primary(
+        &self,
+        kind: &'static Kind,
+        algorithm: &str,
+        of: &[&str],
+    ) -> Result<EndorsementKey, TpmUseError> {
+        let algorithm = format!("{algorithm}:null:aes128cfb");
+        let key = ["-C", "e", "-g", kind.hash, "-G", &*algorithm];
+        let files = ["-c", "ek.ctx", "-L", "policy"];
+        let made = [&key[..], &files, of, self.tools.hierarchy()].concat();
+        self.tools.run("tpm2_createprimary", &made).await?;
+        let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
+        self.tools.run("tpm2_readpublic", &read).await?;
+        self.created(kind)
+    }
+
+    /// Returns the endorsement key that was created last.
+    fn created(&self, kind: &'static Kind) -> Result<EndorsementKey, TpmUseError> {
+        let public = self.public("ek.pub", "the endorsement key")?;
+        Ok(EndorsementKey { kind, public })
     }
 
     /// Creates the key of a kind from the maker's nonce and template in the TPM; the default applies to a missing one.
@@ -226,22 +238,17 @@ impl Tpm {
             return Ok(None);
         };
         let indices = self.tools.handles("handles-nv-index").await?;
-        let there = [nonce_at, template_at].map(|index| indices.contains(&index));
-        let [nonce, template] = match there {
-            [false, false] => return Ok(None),
-            [has_nonce, has_template] => [
-                if has_nonce {
-                    self.nv(nonce_at).await?
-                } else {
-                    Vec::new()
-                },
-                if has_template {
-                    self.nv(template_at).await?
-                } else {
-                    Vec::new()
-                },
-            ],
-        };
+        let [has_nonce, has_template] = [nonce_at, template_at].map(|at| indices.contains(&at));
+        if !has_nonce && !has_template {
+            return Ok(None);
+        }
+        let (mut nonce, mut template) = (Vec::new(), Vec::new());
+        if has_nonce {
+            nonce = self.nv(nonce_at).await?;
+        }
+        if has_template {
+            template = self.nv(template_at).await?;
+        }
         let template = (!template.is_empty()).then(|| TpmtPublic::parse(&template));
         let template = template.transpose();
         let template = template.map_err(unreadable("the template of the endorsement key"))?;
@@ -255,27 +262,9 @@ impl Tpm {
         let unique = unique(kind, template.as_ref(), &nonce);
         self.tools.write("unique", &unique)?;
         let algorithm = if kind.is_rsa() { "rsa2048" } else { "ecc256" };
-        let algorithm = format!("{algorithm}:null:aes128cfb");
         let attributes = format!("{attributes:#010x}");
-        let key = [
-            "-C",
-            "e",
-            "-g",
-            kind.hash,
-            "-G",
-            &*algorithm,
-            "-c",
-            "ek.ctx",
-        ];
-        let of = ["-a", &*attributes, "-L", "policy", "-u", "unique"];
-        let made = [&key[..], &of, self.tools.hierarchy()].concat();
-        self.tools.run("tpm2_createprimary", &made).await?;
-        let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
-        self.tools.run("tpm2_readpublic", &read).await?;
-        Ok(Some(EndorsementKey {
-            kind,
-            public: self.public("ek.pub", "the endorsement key")?,
-        }))
+        let of = ["-a", &*attributes, "-u", "unique"];
+        self.create_primary(kind, algorithm, &of).await.map(Some)
     }
 
     /// Creates an attestation key below an endorsement key. It signs with `scheme`.
@@ -342,16 +331,9 @@ impl Tpm {
         credential: &[u8],
     ) -> Result<ActivationKey, TpmUseError> {
         self.tools.write("credential", credential)?;
-        let opened = [
-            "-c",
-            "ak.ctx",
-            "-C",
-            "ek.ctx",
-            "-i",
-            "credential",
-            "-o",
-            "key",
-        ];
+        let keys = ["-c", "ak.ctx", "-C", "ek.ctx"];
+        let files = ["-i", "credential", "-o", "key"];
+        let opened = [keys, files].concat();
         self.as_endorsement_key(ek, "tpm2_activatecredential", &opened)
             .await?;
         let key: Zeroizing<Vec<u8>> = self.tools.take_secret("key")?;
@@ -386,19 +368,10 @@ impl Tpm {
         let (scheme, hash) = ak.signs_by();
         let asked = ["-c", "ak.ctx", "-q", &*nonce, "-l", &*selection];
         let signed = ["-g", hash, "--scheme", scheme];
-        let written = [
-            "-m",
-            "attest",
-            "-s",
-            "signature",
-            "-o",
-            "values",
-            "-F",
-            "values",
-        ];
-        self.tools
-            .run("tpm2_quote", &[&asked[..], &signed, &written].concat())
-            .await?;
+        let written = ["-m", "attest", "-s", "signature"];
+        let values = ["-o", "values", "-F", "values"];
+        let quoted = [&asked[..], &signed, &written, &values].concat();
+        self.tools.run("tpm2_quote", &quoted).await?;
         Ok(Quote {
             attest: self.tools.read("attest")?,
             signature: self.tools.read("signature")?,

@@ -125,11 +125,9 @@ impl Visit<Signed> {
                 "name",
                 "There is a certificate of this name. Delete that first, or choose another name.",
             ),
-            why @ PutError::Name => Wrong::at("name", sentence(&why.to_string())),
+            why @ PutError::Name => Wrong::at("name", sentence(&why)),
             PutError::Upload(why) => Wrong::at("file", unreadable(&why)),
-            why @ (PutError::Full { .. } | PutError::Unproven) => {
-                Wrong::of_all(sentence(&why.to_string()))
-            }
+            why @ (PutError::Full { .. } | PutError::Unproven) => Wrong::of_all(sentence(&why)),
         };
         let frame = self.frame_with(Area::Certificates, wrong, &["name"]);
         self.service_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
@@ -139,14 +137,9 @@ impl Visit<Signed> {
     pub(super) async fn certificate(self) -> Answered {
         let frame = self.frame_in(Area::Certificates);
         let (caller, name) = self.one(Action::CertificateGet).await?;
-        self.certificate_page(
-            &frame,
-            &caller,
-            &name,
-            ProofShown::default(),
-            StatusCode::OK,
-        )
-        .await
+        let (proof, status) = (ProofShown::default(), StatusCode::OK);
+        self.certificate_page(&frame, &caller, &name, proof, status)
+            .await
     }
 
     async fn certificate_page(
@@ -203,10 +196,8 @@ impl Visit<Signed> {
     pub(super) async fn generate_code(self) -> Answered {
         let (caller, name) = self.one(Action::CertificateGenerateCode).await?;
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
-        let issued = self
-            .service()
-            .certificates
-            .generate_code(&caller, &name, &etag);
+        let certificates = &self.service().certificates;
+        let issued = certificates.generate_code(&caller, &name, &etag);
         let frame = self.frame_in(Area::Certificates);
         match issued.await {
             Ok(issued) => {

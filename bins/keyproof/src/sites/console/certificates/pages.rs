@@ -96,20 +96,15 @@ pub(super) struct ProofShown {
 
 impl Place {
     pub(super) fn of(service: &ProvisioningService) -> Self {
-        let ProvisioningService {
-            subscription,
-            resource_group,
-            name,
-        } = service;
         Self {
             query: query(&[
-                ("subscription", subscription),
-                ("group", resource_group),
-                ("service", name),
+                ("subscription", &service.subscription),
+                ("group", &service.resource_group),
+                ("service", &service.name),
             ]),
-            subscription: subscription.clone(),
-            group: resource_group.clone(),
-            service: name.clone(),
+            subscription: service.subscription.clone(),
+            group: service.resource_group.clone(),
+            service: service.name.clone(),
         }
     }
 

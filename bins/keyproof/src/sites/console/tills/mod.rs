@@ -7,11 +7,11 @@ use std::{convert::Infallible, time::Duration};
 use http::StatusCode;
 use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_service::{
-    Action, Failure, OtpDevices,
+    Action, OtpDevices,
     otp_devices::{
         AddDeviceError, AddInstanceError, Caller, CheckCodeError, DEFAULT_INSTANCE, DeviceDetails,
         Keeper, Moment, OperatorNotPermitted, OperatorRight, Reading, RemoveDeviceError,
-        RemoveInstanceError, ShowDeviceError, TooManyCodes, Writing,
+        RemoveInstanceError, ShowDeviceError, Writing,
     },
 };
 
@@ -51,11 +51,9 @@ impl Visit<Signed> {
 
     async fn tills_page(&self, frame: &Frame, status: StatusCode) -> Answered {
         let after = self.exchange.query().first("after");
-        let page = self
-            .service()
-            .otp_devices
-            .instances_page(self.operator(), after, ROWS)
-            .await?;
+        let devices = &self.service().otp_devices;
+        let page = devices.instances_page(self.operator(), after, ROWS);
+        let page = page.await?;
         let page = TillsPage {
             frame,
             next: next(HERE, page.next),
@@ -72,16 +70,16 @@ impl Visit<Signed> {
         let keeper = self.till_keeper(Action::InstanceAdd, &name).await?;
         self.confirmed(&self.filled_page(HERE, &INSTANCE))?;
         let password = self.secret("password");
-        let (field, text) = match devices.add_instance(&keeper, password).await {
-            Ok(()) => {
-                return Ok(see_other(&told(&till_link(&name), "instance-added")));
-            }
-            Err(Failure::Refused(AddInstanceError::Hashing(why))) => return Err(why.into()),
-            Err(Failure::Refused(AddInstanceError::Password(why))) => ("password", why.to_string()),
-            Err(Failure::Refused(why)) => ("name", why.to_string()),
-            Err(Failure::Storage(error)) => return Err(error.into()),
+        let Err(failure) = devices.add_instance(&keeper, password).await else {
+            return Ok(see_other(&told(&till_link(&name), "instance-added")));
         };
-        let wrong = Wrong::at(field, sentence(&text));
+        let why = failure.refusal()?;
+        let field = match why {
+            AddInstanceError::Hashing(error) => return Err(error.into()),
+            AddInstanceError::Password(_) => "password",
+            AddInstanceError::Exists | AddInstanceError::Name => "name",
+        };
+        let wrong = Wrong::at(field, sentence(&why));
         let frame = self.frame_with(Area::Tills, wrong, &INSTANCE);
         self.tills_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
@@ -92,12 +90,10 @@ impl Visit<Signed> {
         let devices = &self.service().otp_devices;
         let keeper = self.till_keeper(Action::InstanceRemove, instance).await?;
         self.confirmed(&till_link(instance))?;
-        match devices.remove_instance(&keeper).await {
-            Ok(()) | Err(Failure::Refused(RemoveInstanceError::Unknown)) => {
-                Ok(see_other(&told(HERE, "instance-removed")))
-            }
-            Err(Failure::Storage(error)) => Err(error.into()),
+        if let Err(failure) = devices.remove_instance(&keeper).await {
+            let RemoveInstanceError::Unknown = failure.refusal()?;
         }
+        Ok(see_other(&told(HERE, "instance-removed")))
     }
 
     pub(super) async fn till(self) -> Answered {
@@ -152,17 +148,17 @@ impl Visit<Signed> {
             algorithm,
             counter: None,
         };
-        let (field, text) = match devices.add_device(&caller, &details).await {
-            Ok(()) => return self.made(caller.instance(), &details),
-            Err(Failure::Refused(AddDeviceError::Ended)) => return Err(Refusal::NotFound),
-            Err(Failure::Refused(why @ AddDeviceError::Description)) => {
-                ("description", why.to_string())
-            }
-            Err(Failure::Refused(why @ AddDeviceError::Key(_))) => ("key", why.to_string()),
-            Err(Failure::Refused(why)) => ("id", why.to_string()),
-            Err(Failure::Storage(error)) => return Err(error.into()),
+        let Err(failure) = devices.add_device(&caller, &details).await else {
+            return self.made(caller.instance(), &details);
         };
-        let wrong = Wrong::at(field, sentence(&text));
+        let why = failure.refusal()?;
+        let field = match why {
+            AddDeviceError::Conflict | AddDeviceError::Id => "id",
+            AddDeviceError::Description => "description",
+            AddDeviceError::Ended => return Err(Refusal::NotFound),
+            AddDeviceError::Key(_) => "key",
+        };
+        let wrong = Wrong::at(field, sentence(&why));
         let frame = self.frame_with(Area::Tills, wrong, &DEVICE);
         self.till_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
@@ -215,16 +211,15 @@ impl Visit<Signed> {
         let devices = &self.service().otp_devices;
         let view = match devices.device::<Infallible>(&caller, Ok(moment)) {
             Ok(view) => view,
-            Err(Failure::Refused(ShowDeviceError::Unknown)) => return Err(Refusal::NotFound),
-            Err(Failure::Refused(ShowDeviceError::Moment(never))) => match never {},
-            Err(Failure::Storage(error)) => return Err(error.into()),
+            Err(failure) => match failure.refusal()? {
+                ShowDeviceError::Moment(never) => match never {},
+                ShowDeviceError::Unknown => return Err(Refusal::NotFound),
+            },
         };
-        let wait = if view.codes.is_some() {
-            match devices.note_shown(&caller, verdict.is_some()).await {
-                Ok(()) => None,
-                Err(Failure::Refused(TooManyCodes { wait })) => Some(wait),
-                Err(Failure::Storage(error)) => return Err(error.into()),
-            }
+        let wait = if view.codes.is_some()
+            && let Err(failure) = devices.note_shown(&caller, verdict.is_some()).await
+        {
+            Some(failure.refusal()?.wait)
         } else {
             None
         };
@@ -305,14 +300,14 @@ impl Visit<Signed> {
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceRemove, Some(&id)).await?;
         self.confirmed(&device_link(caller.instance(), &id))?;
         let removed = self.service().otp_devices.remove_device(&caller, &id);
-        match removed.await {
-            Ok(()) | Err(Failure::Refused(RemoveDeviceError::Unknown)) => {
-                let list = till_link(caller.instance());
-                Ok(see_other(&told(&list, "device-removed")))
+        if let Err(failure) = removed.await {
+            match failure.refusal()? {
+                RemoveDeviceError::Ended => return Err(Refusal::NotFound),
+                RemoveDeviceError::Unknown => {}
             }
-            Err(Failure::Refused(RemoveDeviceError::Ended)) => Err(Refusal::NotFound),
-            Err(Failure::Storage(error)) => Err(error.into()),
         }
+        let list = till_link(caller.instance());
+        Ok(see_other(&told(&list, "device-removed")))
     }
 
     async fn caller<R: OperatorRight>(
@@ -360,7 +355,7 @@ fn parse_price(text: &str) -> Result<Option<Price>, String> {
         return Ok(None);
     }
     let amount = text.parse::<Amount>();
-    let amount = amount.map_err(|error| sentence(&error.to_string()))?;
+    let amount = amount.map_err(|error| sentence(&error))?;
     let typed = text.to_owned();
     Ok(Some(Price { amount, typed }))
 }

@@ -113,7 +113,7 @@ impl Paged for Category {
             file => devices
                 .read_endorsements(&administrator, file)
                 .await?
-                .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
+                .map_err(|why| Wrong::at("file", sentence(&why)))?,
         };
         let new = NewCategory {
             metadata: visit.metadata(),
@@ -202,7 +202,7 @@ impl From<Failure<CreateCategoryError>> for Unfilled {
             Failure::Refused(why) => why,
             Failure::Storage(error) => return unstored(error),
         };
-        let text = sentence(&why.to_string());
+        let text = sentence(&why);
         Self::Wrong(match why {
             CreateCategoryError::AllowList(_) => Wrong::at("file", text),
             CreateCategoryError::AttestationKey => Wrong::of_all(text),
@@ -222,13 +222,13 @@ impl From<Failure<ReplaceCategoryError<ListingError>>> for Unfilled {
     fn from(failure: Failure<ReplaceCategoryError<ListingError>>) -> Self {
         Self::Wrong(match failure {
             Failure::Refused(ReplaceCategoryError::AllowList(why)) => {
-                Wrong::at("file", sentence(&why.to_string()))
+                Wrong::at("file", sentence(&why))
             }
             Failure::Refused(ReplaceCategoryError::Body(ListingError::File(why))) => {
-                Wrong::at("file", sentence(&why.to_string()))
+                Wrong::at("file", sentence(&why))
             }
             Failure::Refused(ReplaceCategoryError::PcrPolicy(why)) => {
-                Wrong::at("registers", sentence(&why.to_string()))
+                Wrong::at("registers", sentence(&why))
             }
             Failure::Refused(
                 ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown,
@@ -285,14 +285,9 @@ fn written(policy: &PcrPolicy) -> (&'static str, String) {
         PcrPolicy::Learn => ("learn", String::new()),
         PcrPolicy::Expected(registers) => {
             let lines = registers.iter().flat_map(|register| {
-                let ExpectedRegister {
-                    bank,
-                    index,
-                    values,
-                } = register;
-                values
-                    .iter()
-                    .map(move |value| format!("{bank}:{index} = {value}\n"))
+                let (bank, index) = (&register.bank, register.index);
+                let values = register.values.iter();
+                values.map(move |value| format!("{bank}:{index} = {value}\n"))
             });
             ("expected", lines.collect())
         }

@@ -26,11 +26,8 @@ impl Paged for ApiKey {
     async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {
         let name = visit.named(Self::VARIABLE);
         let administrator = visit.administrator::<Self>(Act::Get, name).await?;
-        let key = visit
-            .service()
-            .device_identity
-            .find(&administrator, name)
-            .await?;
+        let devices = &visit.service().device_identity;
+        let key = devices.find(&administrator, name).await?;
         let now = visit.service().now();
         let page = KeyPage {
             frame: &frame,

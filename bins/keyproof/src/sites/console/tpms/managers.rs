@@ -100,7 +100,7 @@ impl Paged for Manager {
             file => devices
                 .read_makers(&administrator, file)
                 .await?
-                .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
+                .map_err(|why| Wrong::at("file", sentence(&why)))?,
         };
         let of = visit.metadata();
         let trusted = TrustedMakers {
@@ -149,7 +149,7 @@ impl From<Failure<CreateManagerError>> for Unfilled {
             }
             Failure::Refused(CreateManagerError::Metadata(why)) => why.into(),
             Failure::Refused(CreateManagerError::Roots(why)) => {
-                Wrong::at("file", sentence(&why.to_string())).into()
+                Wrong::at("file", sentence(&why)).into()
             }
             Failure::Storage(error) => unstored(error),
         }
@@ -160,10 +160,10 @@ impl From<Failure<ReplaceManagerError<ListingError>>> for Unfilled {
     fn from(failure: Failure<ReplaceManagerError<ListingError>>) -> Self {
         match failure {
             Failure::Refused(ReplaceManagerError::Body(ListingError::File(why))) => {
-                Wrong::at("file", sentence(&why.to_string())).into()
+                Wrong::at("file", sentence(&why)).into()
             }
             Failure::Refused(ReplaceManagerError::Roots(why)) => {
-                Wrong::at("file", sentence(&why.to_string())).into()
+                Wrong::at("file", sentence(&why)).into()
             }
             Failure::Refused(
                 ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown,

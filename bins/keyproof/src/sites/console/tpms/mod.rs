@@ -188,11 +188,8 @@ impl Visit<Signed> {
         let shown = self.service().device_identity.device(&keeper, &place);
         let (device, keys) = shown.await?;
         let link = link_of(&place);
-        let at = self
-            .exchange
-            .query()
-            .first("at")
-            .and_then(|at| at.parse().ok());
+        let at = self.exchange.query().first("at");
+        let at = at.and_then(|at| at.parse().ok());
         let at = at.map(Timestamp::from_millis);
         let history = &device.attestations;
         let chosen = history.iter().position(|verdict| Some(verdict.at) == at);
@@ -326,7 +323,7 @@ impl From<DeviceError> for Refusal {
 /// Errors in an object's name or description.
 impl From<MetadataError> for Unfilled {
     fn from(why: MetadataError) -> Self {
-        let text = sentence(&why.to_string());
+        let text = sentence(&why);
         Self::Wrong(match why {
             MetadataError::Name => Wrong::at("name", LABEL),
             MetadataError::Description { .. } => Wrong::at("description", text),
@@ -340,7 +337,7 @@ impl From<AuthorityError> for Unfilled {
     fn from(why: AuthorityError) -> Self {
         match why {
             AuthorityError::Storage(error) => error.into(),
-            AuthorityError::Expired { .. } => Wrong::of_all(sentence(&why.to_string())).into(),
+            AuthorityError::Expired { .. } => Wrong::of_all(sentence(&why)).into(),
             AuthorityError::Making(_) => {
                 tracing::error!(%why, "a CA could not be created");
                 Refusal::Broken.into()

@@ -321,15 +321,11 @@ impl CategoryRow {
 
 impl KeyRow {
     pub(super) fn of(key: Object<ApiKey>, now: Timestamp) -> Self {
-        let ApiKey {
-            category,
-            revoke_reason,
-            ..
-        } = &key.spec;
+        let reason = &key.spec.revoke_reason;
         Self {
-            category: category.clone(),
+            category: key.spec.category.clone(),
             state: state(&key.spec, now),
-            reason: (!revoke_reason.is_empty()).then(|| revoke_reason.clone()),
+            reason: (!reason.is_empty()).then(|| reason.clone()),
             made: moment(key.system.created_at),
             name: key.metadata.name,
         }
