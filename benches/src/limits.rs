@@ -10,7 +10,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use keyproof_auth::Cost;
 use keyproof_service::{
-    AddressLimit, Applicant, Clock, HashingSettings, Origin, Service, SystemClock, Who,
+    AddressLimit, Clock, HashingSettings, Origin, Principal, Requester, Service, SystemClock,
     otp_devices::{Moment, Reading},
 };
 use keyproof_store::MasterKey;
@@ -100,10 +100,10 @@ async fn show(service: &Service, request: &Request<Incoming>) -> Option<Vec<u8>>
         .ok()?;
     let token = token.strip_prefix("Bearer secret-token:")?;
     let origin = Origin {
-        who: Who::Anonymous,
+        who: Principal::Anonymous,
         request_id: None,
         address: None,
-        applicant: Applicant::default(),
+        requester: Requester::default(),
         warrants: Vec::new(),
     };
     let devices = &service.otp_devices;

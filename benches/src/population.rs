@@ -6,11 +6,12 @@ use std::{num::NonZeroUsize, sync::Arc};
 use keyproof_auth::{Cost, operator::OperatorScopes};
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
 use keyproof_service::{
-    Action, AddressLimit, Clock, CommandLine, HashingSettings, ManualClock, Origin, Service, Who,
+    Action, AddressLimit, Clock, CommandLine, HashingSettings, ManualClock, Origin, Principal,
+    Service,
     access::NewOperatorToken,
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
     certificates::{Precondition, ProvisioningService, Upload},
-    otp_devices::{Caller, DeviceDetails, Keeper, Lifetime, TokenRequest, Writing},
+    otp_devices::{Caller, DeviceDetails, InstanceAdministrator, Lifetime, TokenRequest, Writing},
 };
 use keyproof_store::{Store, Timestamp};
 use rcgen::{CertificateParams, KeyPair};
@@ -65,12 +66,12 @@ pub async fn service(store: Store, clock: Arc<ManualClock>) -> Result<Arc<Servic
 }
 
 /// Returns the origin of a person at the console, or of an anonymous client.
-pub fn origin(who: Who) -> Origin {
+pub fn origin(who: Principal) -> Origin {
     Origin {
         who,
         request_id: None,
         address: None,
-        applicant: Default::default(),
+        requester: Default::default(),
         warrants: Vec::new(),
     }
 }
@@ -206,7 +207,7 @@ impl Founder {
     /// Makes a user with an active key. Returns the name and the secret on the phone.
     async fn user(&self, district: usize, number: usize) -> Result<(String, String)> {
         let accounts = &self.service.accounts;
-        let anonymous = origin(Who::Anonymous);
+        let anonymous = origin(Principal::Anonymous);
         let name = format!("user{number}@organisation{district}.example");
         let new = NewUser {
             name: name.clone(),
@@ -237,10 +238,10 @@ impl Founder {
     /// Makes an instance with its devices, and returns a token for it.
     async fn devices(&self, district: usize) -> Result<String> {
         let devices = &self.service.otp_devices;
-        let (instance, anonymous) = (instance(district), origin(Who::Anonymous));
+        let (instance, anonymous) = (instance(district), origin(Principal::Anonymous));
         let root = CommandLine::of("root".to_owned());
-        let keeper = Keeper::of_command_line(&root, &instance);
-        devices.add_instance(&keeper, password()).await?;
+        let administrator = InstanceAdministrator::of_command_line(&root, &instance);
+        devices.add_instance(&administrator, password()).await?;
         let issuer = devices
             .log_in(&instance, &instance, password(), &anonymous)
             .await?;
@@ -269,7 +270,7 @@ impl Founder {
     async fn certificates(&self, district: usize) -> Result<()> {
         let certificates = &self.service.certificates;
         let operator = self.service.access.authenticate(&self.operator).await?;
-        let anonymous = origin(Who::Anonymous);
+        let anonymous = origin(Principal::Anonymous);
         for number in 0..CERTIFICATES {
             let name = certificate(number);
             let caller = certificates.permit(

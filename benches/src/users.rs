@@ -6,8 +6,8 @@ use std::{convert::Infallible, num::NonZeroUsize, path::Path, sync::Arc, time::D
 use keyproof_auth::Cost;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
-    Action, AddressLimit, Applicant, Clock, CommandLine, HashingSettings, ManualClock, Origin,
-    Service, Who,
+    Action, AddressLimit, Clock, CommandLine, HashingSettings, ManualClock, Origin, Principal,
+    Requester, Service,
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
 };
 use keyproof_store::{
@@ -136,10 +136,10 @@ fn password_of(name: String) -> PasswordLogin {
 
 fn origin() -> Origin {
     Origin {
-        who: Who::Anonymous,
+        who: Principal::Anonymous,
         request_id: None,
         address: None,
-        applicant: Applicant::default(),
+        requester: Requester::default(),
         warrants: Vec::new(),
     }
 }

@@ -23,14 +23,14 @@ use keyproof_otp::{
     Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Secret, Totp, Window,
     ocra::{Input, Ocra, Response},
 };
-use keyproof_pskc::{Container, Key, Unlock};
+use keyproof_pskc::{Container, DecryptionKey, Key};
 use keyproof_tpm::{
     EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection, TpmtPublic,
     algorithms, check_ek_certificate, check_quote,
 };
 use keyproof_x509::{
     Certificate, Policy, VerificationCode,
-    path::{Pool, Rules, find},
+    path::{CertificatePool, PathOptions, find},
     prove,
 };
 
@@ -118,7 +118,7 @@ fn otp_ocra_verify((ocra, typed): (Ocra, &'static str)) {
 fn pskc_container_open(document: &str) -> Vec<Key> {
     let key: [u8; 16] = core::array::from_fn(|at| at as u8);
     let container = Container::parse(black_box(document)).expect("a container");
-    let opened = container.open(Unlock::Key(&key)).expect("its key");
+    let opened = container.open(DecryptionKey::Key(&key)).expect("its key");
     assert_eq!(opened.len(), 2, "two tokens");
     opened
 }
@@ -130,9 +130,9 @@ fn pskc_container_open(document: &str) -> Vec<Key> {
 #[bench::p256(x509!("p256-leaf.der"), x509!("p256-ca.der"))]
 fn x509_path_check(leaf: &[u8], anchor: &[u8]) {
     let leaf = Certificate::from_der(black_box(leaf)).expect("a certificate");
-    let (intermediates, anchors) = (Pool::of(&[]), Pool::of(&[anchor]));
-    let rules = Rules::new(keyproof_x509::algorithms::RING, NOW);
-    let found = find(&leaf, &intermediates, &anchors, &rules);
+    let (intermediates, anchors) = (CertificatePool::of(&[]), CertificatePool::of(&[anchor]));
+    let options = PathOptions::new(keyproof_x509::algorithms::RING, NOW);
+    let found = find(&leaf, &intermediates, &anchors, &options);
     assert!(found.accepted(), "a path");
 }
 
@@ -210,7 +210,7 @@ fn challenged() -> (UserRecords, Secret, String, UnixMillis) {
     let kind = KeyKind::default();
     let user = user.enrol(kind, Password::Correct, [1; 16], session, enrolled, &policy);
     let user = user.next.activate(&proof, session, enrolled, &policy).next;
-    let user = user.begin_login(Password::Correct, Client::STRANGER, login, &policy);
+    let user = user.begin_login(Password::Correct, Client::UNKNOWN, login, &policy);
     (user.next, secret, second, login)
 }
 

@@ -24,11 +24,12 @@ use gungraun::prelude::*;
 use keyproof_auth::Cost;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
 use keyproof_service::{
-    Action, AddressLimit, Applicant, Clock, CommandLine, HashingSettings, ManualClock, Origin,
-    Service, Who,
+    Action, AddressLimit, Clock, CommandLine, HashingSettings, ManualClock, Origin, Principal,
+    Requester, Service,
     accounts::{FirstStep, NewUser, PasswordLogin, Role, Tokens},
     otp_devices::{
-        Caller, DeviceDetails, DeviceView, Keeper, Lifetime, Moment, Reading, TokenRequest, Writing,
+        Caller, DeviceDetails, DeviceView, InstanceAdministrator, Lifetime, Moment, Reading,
+        TokenRequest, Writing,
     },
 };
 use keyproof_store::{Entropy, MasterKey, MasterKeys, Store, Timestamp, memory::MemoryEngine};
@@ -56,12 +57,12 @@ impl Entropy for Counting {
     }
 }
 
-fn origin(who: Who) -> Origin {
+fn origin(who: Principal) -> Origin {
     Origin {
         who,
         request_id: None,
         address: None,
-        applicant: Applicant::default(),
+        requester: Requester::default(),
         warrants: Vec::new(),
     }
 }
@@ -121,7 +122,7 @@ fn challenged() -> (Site, Zeroizing<String>, String) {
         };
         let added = accounts.add_user(&new, password(), &root).await;
         added.expect("a new user");
-        let anonymous = origin(Who::Anonymous);
+        let anonymous = origin(Principal::Anonymous);
         let step = accounts.login(login(), &anonymous).await;
         let Ok(FirstStep::Authenticated(tokens)) = step else {
             panic!("no key yet");
@@ -164,7 +165,7 @@ fn sent<T>(body: T) -> Result<T, std::convert::Infallible> {
 #[library_benchmark]
 #[bench::second_step(challenged())]
 fn service_login((site, token, code): (Site, Zeroizing<String>, String)) -> (Site, Tokens) {
-    let origin = origin(Who::Anonymous);
+    let origin = origin(Principal::Anonymous);
     let answered = site
         .runtime
         .block_on(site.service.accounts.answer_challenge(
@@ -185,10 +186,10 @@ fn device() -> (Site, Zeroizing<String>) {
     let token = site.runtime.block_on(async {
         let password = || Zeroizing::new(PASSWORD.to_owned());
         let root = CommandLine::of("root".to_owned());
-        let keeper = Keeper::of_command_line(&root, INSTANCE);
-        let added = devices.add_instance(&keeper, password()).await;
+        let administrator = InstanceAdministrator::of_command_line(&root, INSTANCE);
+        let added = devices.add_instance(&administrator, password()).await;
         added.expect("a new instance");
-        let anonymous = origin(Who::Anonymous);
+        let anonymous = origin(Principal::Anonymous);
         let issuer = devices
             .log_in(INSTANCE, INSTANCE, password(), &anonymous)
             .await
@@ -221,7 +222,7 @@ fn device() -> (Site, Zeroizing<String>) {
 #[library_benchmark]
 #[bench::of_a_device(device())]
 fn service_read((site, token): (Site, Zeroizing<String>)) -> (Site, DeviceView) {
-    let origin = origin(Who::Anonymous);
+    let origin = origin(Principal::Anonymous);
     let devices = &site.service.otp_devices;
     let caller: Caller<Reading> = site
         .runtime

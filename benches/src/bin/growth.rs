@@ -20,7 +20,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use keyproof_auth::operator::Reach;
+use keyproof_auth::operator::AccessLevel;
 use keyproof_benches::{
     Aim, Result, in_folder_below,
     population::{self, District, Founder, START, origin, password_of, sent},
@@ -29,7 +29,7 @@ use keyproof_benches::{
 };
 use keyproof_peer_postgres::{Postgres, programs_folder};
 use keyproof_service::{
-    Action, Audit, Clock, ManualClock, Service, Who,
+    Action, Audit, Clock, ManualClock, Principal, Service,
     accounts::{FirstStep, Sort, SortKey, UserQuery},
     audit::Search,
     certificates::Precondition,
@@ -436,7 +436,7 @@ impl Site {
         // Steps by a prime that does not divide the number of districts.
         let place = done.wrapping_mul(7_919) % count;
         let district = sample.districts.get(place).ok_or("no district")?;
-        let anonymous = origin(Who::Anonymous);
+        let anonymous = origin(Principal::Anonymous);
         *done += 1;
         let mut took = |what: &str, start: Instant| {
             let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -495,7 +495,7 @@ impl Site {
         accounts.users(&session, &query).await?;
         took("page of users", start);
 
-        let reader = Audit::permit_reader(&operator, Reach::Read)?;
+        let reader = Audit::permit_reader(&operator, AccessLevel::Read)?;
         let start = Instant::now();
         service
             .audit

@@ -112,7 +112,7 @@ async fn open(url: &str, connections: usize) -> Result<Arc<PostgresEngine>> {
 async fn rate(engine: &Arc<PostgresEngine>, kind: Kind, callers: usize) -> Result<f64> {
     let entropy = SystemEntropy::new();
     let shared = row(&entropy);
-    let run = Version::draw(&entropy);
+    let run = Version::random(&entropy);
     let shared_key = key(run, "shared");
     let mut rows = vec![(shared_key.clone(), Change::Insert(shared.clone()))];
     let mut tasks = Vec::new();
@@ -176,7 +176,7 @@ impl Caller {
 
 fn row(entropy: &dyn Entropy) -> Row {
     Row {
-        version: Version::draw(entropy),
+        version: Version::random(entropy),
         body: BODY.to_vec().into(),
         expires_at: None,
     }

@@ -9,7 +9,7 @@ use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, 
 use keyproof_x509::{
     Certificate, Policy, VerificationCode,
     algorithms::RING,
-    path::{Pool, Rules, find},
+    path::{CertificatePool, PathOptions, find},
     prove,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -83,8 +83,19 @@ fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
     ];
     let whole = || {
         let leaf = Certificate::from_der(black_box(&leaf_der)).ok()?;
-        let (intermediates, anchors) = (Pool::of(&[&sub_der]), Pool::of(&[&root_der]));
-        Some(find(&leaf, &intermediates, &anchors, &Rules::new(RING, NOW)).accepted())
+        let (intermediates, anchors) = (
+            CertificatePool::of(&[&sub_der]),
+            CertificatePool::of(&[&root_der]),
+        );
+        Some(
+            find(
+                &leaf,
+                &intermediates,
+                &anchors,
+                &PathOptions::new(RING, NOW),
+            )
+            .accepted(),
+        )
     };
     assert_eq!(whole(), Some(true), "a sound chain");
     println!("path of three certificates, ECDSA P-256:");

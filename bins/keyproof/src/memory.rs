@@ -7,7 +7,7 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Returns freed memory periodically, for ever.
-pub(crate) async fn give_back() {
+pub(crate) async fn trim_periodically() {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -28,7 +28,7 @@ const UNSAFE: &str = "a failover of the database may lose what was acknowledged:
 
 /// Creates the check of the service's store.
 pub(crate) fn of(service: Arc<Service>) -> Readiness {
-    let last = Arc::new((LastAnswer::new(PATIENCE), OneAtATime::default()));
+    let last = Arc::new((LastAnswer::new(PATIENCE), SingleFlight::default()));
     Arc::new(move || {
         let (service, last) = (Arc::clone(&service), Arc::clone(&last));
         Box::pin(async move {
@@ -62,9 +62,9 @@ const fn warnings(is_apart: bool, is_unsafe: bool) -> &'static [&'static str] {
 /// Runs one check at a time. Anybody may send a probe, and a check may cost the store a transaction or a file access.
 /// Its result also answers every probe that arrived before it began.
 #[derive(Default)]
-struct OneAtATime(tokio::sync::Mutex<Option<(Instant, Answer)>>);
+struct SingleFlight(tokio::sync::Mutex<Option<(Instant, Answer)>>);
 
-impl OneAtATime {
+impl SingleFlight {
     async fn ask(&self, question: impl Future<Output = Answer>) -> Answer {
         let asked = Instant::now();
         let mut last = self.0.lock().await;
@@ -86,11 +86,11 @@ pub(crate) const fn in_public(error: &NotReady) -> &'static str {
         NotReady::MasterKey(_) => {
             "the store's master key has been changed, and this server does not have the new one: give it the key file, and restart it"
         }
-        NotReady::Moved(_) => {
+        NotReady::FileReplaced(_) => {
             "the store was renamed, deleted or replaced while it was open: put its files back where they were, \
              or restart on those that are to be served"
         }
-        NotReady::Pooled(_) => {
+        NotReady::TransactionPooling(_) => {
             "the database is reached through a pooler that gives each transaction another session: let it give each \
              connection a session of its own (of PgBouncer, pool_mode = session)"
         }
@@ -107,8 +107,8 @@ impl fmt::Display for ReadinessLog {
         let Self(error) = self;
         match error {
             // Their text includes the remedy, or there is none.
-            NotReady::Pooled(_) | NotReady::Storage(_) => error.fmt(f),
-            NotReady::MasterKey(_) | NotReady::Moved(_) | NotReady::Relocated(_) => {
+            NotReady::TransactionPooling(_) | NotReady::Storage(_) => error.fmt(f),
+            NotReady::MasterKey(_) | NotReady::FileReplaced(_) | NotReady::Relocated(_) => {
                 write!(f, "{error} ({})", in_public(error))
             }
         }
@@ -142,15 +142,15 @@ impl LastAnswer {
         let answer = question.await;
         waiting.is_over = true;
         match &answer {
-            Ok(()) if self.becomes(true) => info!("ready again"),
-            Err(error) if self.becomes(false) => warn!(%error, "not ready"),
+            Ok(()) if self.set_ready(true) => info!("ready again"),
+            Err(error) if self.set_ready(false) => warn!(%error, "not ready"),
             Ok(()) | Err(_) => {}
         }
         answer
     }
 
     /// Records the state, and returns whether it is new.
-    fn becomes(&self, is_ready: bool) -> bool {
+    fn set_ready(&self, is_ready: bool) -> bool {
         self.is_ready.swap(is_ready, Ordering::Relaxed) != is_ready
     }
 }
@@ -165,7 +165,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let waited = self.since.elapsed();
-        if !self.is_over && waited >= self.last.patience && self.last.becomes(false) {
+        if !self.is_over && waited >= self.last.patience && self.last.set_ready(false) {
             let error = format_args!("the store has not answered for {} ms", waited.as_millis());
             warn!(%error, "not ready");
         }
@@ -197,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_during_a_question_share_the_next() {
-        let shared = Arc::new((OneAtATime::default(), AtomicUsize::new(0)));
+        let shared = Arc::new((SingleFlight::default(), AtomicUsize::new(0)));
         let ask = || {
             let shared = Arc::clone(&shared);
             async move {
@@ -226,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_that_is_given_up_keeps_nobody_waiting() {
-        let probes = OneAtATime::default();
+        let probes = SingleFlight::default();
         tokio::select! {
             biased;
             _ = probes.ask(pending()) => {}
@@ -240,7 +240,7 @@ mod tests {
         let last = LastAnswer::new(Duration::MAX);
         for is_ready in [true, false, false, true, false] {
             assert_eq!(last.note(ready(answer(is_ready))).await.is_ok(), is_ready);
-            assert!(!last.becomes(is_ready), "it was not noted");
+            assert!(!last.set_ready(is_ready), "it was not noted");
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
                 _ = last.note(pending::<Result<(), &str>>()) => {}
                 () = ready(()) => {}
             }
-            assert!(!last.becomes(is_ready), "{patience:?}");
+            assert!(!last.set_ready(is_ready), "{patience:?}");
         }
     }
 }

@@ -160,11 +160,11 @@ impl<'p, O> Resource<'p, O> {
     pub fn asked(&self, exchange: &Exchange) -> Option<&'static Route<O>> {
         exchange.matched(self.template);
         let Some(route) = self.route(exchange.method()) else {
-            exchange.lacks_method();
+            exchange.mark_method_not_allowed();
             return None;
         };
         if route.is_login {
-            exchange.logs_in();
+            exchange.mark_login();
         }
         Some(route)
     }

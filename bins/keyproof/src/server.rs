@@ -20,7 +20,7 @@ use crate::{
     metrics::{Exposition, Metrics},
     readiness,
     server_certificate::{TlsError, untimely},
-    sites::{Around, Front, Place, SiteName},
+    sites::{Front, Place, ServerContext, SiteName},
     sockets::Sockets,
     telemetry::{
         self, CollectorFieldsError,
@@ -182,13 +182,14 @@ impl Server {
         let applications = mount(&config, &service, &metrics)?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
-            async move { tokio::join!(service.run_upkeep(), memory::give_back()) }
+            async move { tokio::join!(service.run_upkeep(), memory::trim_periodically()) }
         });
         let ready = readiness::of(Arc::clone(&service));
         metrics.watch(&service);
-        if let Some(works) = telemetry::works().filter(|_| config.settings.telemetry.otlp.is_some())
+        if let Some(work_observer) =
+            telemetry::work_observer().filter(|_| config.settings.telemetry.otlp.is_some())
         {
-            service.follow(&works);
+            service.follow(&work_observer);
         }
         let mut server = Self::listen(config, applications, ready, entropy, metrics).await?;
         server.upkeep = Some(Upkeep {
@@ -465,7 +466,7 @@ fn mount(
         let dialect = name.mount(&config.settings, Arc::clone(service))?;
         Ok((dialect, *listen))
     });
-    let around = Arc::new(Around::of(config, Arc::clone(metrics)));
+    let around = Arc::new(ServerContext::of(config, Arc::clone(metrics)));
     let sites = config.sites.iter().map(|(name, listen)| {
         let site = name.mount(Arc::clone(service), &around);
         Ok((site, *listen))

@@ -22,7 +22,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Notifies that the server is ready.
     pub(crate) fn ready() -> Self {
-        tell(&[NotifyState::Ready]);
+        send_states(&[NotifyState::Ready]);
         let watchdog = watchdog_enabled().map(|deadline| {
             // sd_watchdog_enabled(3) recommends half of the deadline.
             tokio::spawn(live(deadline / 2)).abort_handle()
@@ -33,10 +33,10 @@ impl Supervisor {
     /// Runs a reload, and notifies its beginning and its end.
     pub(crate) fn reload<T>(&self, reload: impl FnOnce() -> T) -> T {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            tell(&[NotifyState::Reloading, now]);
+            send_states(&[NotifyState::Reloading, now]);
         }
         let outcome = reload();
-        tell(&[NotifyState::Ready]);
+        send_states(&[NotifyState::Ready]);
         outcome
     }
 
@@ -44,7 +44,7 @@ impl Supervisor {
     /// watchdog continues until the end.
     pub(crate) fn stopping(&self, longest: Duration) {
         let longest = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
-        tell(&[
+        send_states(&[
             NotifyState::Stopping,
             NotifyState::ExtendTimeoutUsec(longest),
         ]);
@@ -64,11 +64,11 @@ async fn live(period: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        send_states(&[NotifyState::Watchdog]);
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn send_states(states: &[NotifyState<'_>]) {
     if let Err(error) = notify(states) {
         warn!(%error, "the supervisor cannot be notified");
     }

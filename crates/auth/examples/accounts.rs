@@ -11,8 +11,8 @@ use std::{
 };
 
 use keyproof_auth::{
-    AuthError, Cost, Generation, Memory, PasswordHash, Token, TokenDigest, UnixMillis, Validity,
-    check_new_password,
+    AuthError, Cost, Generation, HashingMemory, PasswordHash, Token, TokenDigest, UnixMillis,
+    Validity, check_new_password,
 };
 
 /// What a database would store for a user: neither the password nor anything that logs in.
@@ -31,7 +31,7 @@ struct Issued {
 struct Service {
     accounts: HashMap<String, Account>,
     tokens: HashMap<TokenDigest, Issued>,
-    memory: Memory,
+    memory: HashingMemory,
 }
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -58,7 +58,7 @@ impl Service {
         let Some(account) = self.accounts.get(user) else {
             // Hashes here too, so that the time taken does not reveal which users exist.
             let password = password.as_bytes();
-            let _ = PasswordHash::verify_absent(password, Cost::MINIMUM, &mut self.memory)?;
+            let _ = PasswordHash::verify_dummy(password, Cost::MINIMUM, &mut self.memory)?;
             return Ok(None);
         };
         let hash = PasswordHash::parse(&account.password)?;

@@ -22,7 +22,9 @@ mod token;
 
 pub use error::AuthError;
 pub use generation::{Generation, Validity};
-pub use password::{Cost, Memory, PasswordHash, PasswordMatch, SALT_BYTES, check_new_password};
+pub use password::{
+    Cost, HashingMemory, PasswordHash, PasswordMatch, SALT_BYTES, check_new_password,
+};
 pub use scopes::Scopes;
 pub use time::UnixMillis;
 pub use token::{TOKEN_BYTES, Token, TokenDigest};

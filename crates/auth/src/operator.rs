@@ -26,10 +26,10 @@ const MAX_NAMES: usize = 3;
 /// A scope that one operation needs, or that a token grants.
 ///
 /// ```
-/// use keyproof_auth::operator::{OperatorScope, Reach};
+/// use keyproof_auth::operator::{OperatorScope, AccessLevel};
 ///
 /// let granted: OperatorScope = "users".parse()?;
-/// let needed = OperatorScope::Users(Reach::Read, Some("Acme".to_owned()));
+/// let needed = OperatorScope::Users(AccessLevel::Read, Some("Acme".to_owned()));
 /// assert!(granted.covers(&needed)); // it covers every organisation, and changes too
 /// assert!(!needed.covers(&granted));
 /// assert_eq!(needed.to_string(), "users-read:Acme");
@@ -42,13 +42,13 @@ pub enum OperatorScope {
     /// `admin`: everything.
     Admin,
     /// `audit`: the audit trail.
-    Audit(Reach),
+    Audit(AccessLevel),
     /// `certificates…`: the provisioning-service certificates at and below a path.
     Certificates(CertificatePath),
     /// `instances` (all) or `instances:NAME`: instances and their OTP devices.
-    Instances(Reach, Option<String>),
+    Instances(AccessLevel, Option<String>),
     /// `status`: the state of the server.
-    Status(Reach),
+    Status(AccessLevel),
     /// `tpm` (every namespace) or `tpm:NAMESPACE`: TPM categories, managers and keys, and everything that stations
     /// call.
     Tpm(Option<String>),
@@ -56,19 +56,19 @@ pub enum OperatorScope {
     /// attestation.
     TpmStation,
     /// `users` (every organisation) or `users:ORGANISATION`: users and their second factors.
-    Users(Reach, Option<String>),
+    Users(AccessLevel, Option<String>),
 }
 
 /// The access of a scope that also exists with `-read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reach {
+pub enum AccessLevel {
     /// Read only, written with the suffix `-read`.
     Read,
     /// Reading and changing.
     Change,
 }
 
-impl Reach {
+impl AccessLevel {
     /// Whether this access allows what needs `needed`.
     const fn covers(self, needed: Self) -> bool {
         matches!((self, needed), (Self::Change, _) | (_, Self::Read))
@@ -149,8 +149,8 @@ impl FromStr for OperatorScope {
             Some((name, limit)) => (name, Some(limit)),
         };
         let (name, reach) = match name.strip_suffix("-read") {
-            None => (name, Reach::Change),
-            Some(name) => (name, Reach::Read),
+            None => (name, AccessLevel::Change),
+            Some(name) => (name, AccessLevel::Read),
         };
         let unknown = || AuthError::unknown_scope(text, KNOWN);
         let named = limit.map(|limit| name_of(limit).ok_or_else(unknown));
@@ -160,7 +160,7 @@ impl FromStr for OperatorScope {
             ("instances", _) => Ok(Self::Instances(reach, named.transpose()?)),
             ("users", _) => Ok(Self::Users(reach, named.transpose()?)),
             // The other scopes do not exist with the suffix.
-            _ if reach == Reach::Read => Err(unknown()),
+            _ if reach == AccessLevel::Read => Err(unknown()),
             ("admin", None) => Ok(Self::Admin),
             ("tpm-station", None) => Ok(Self::TpmStation),
             ("tpm", None) => Ok(Self::Tpm(None)),
@@ -217,7 +217,7 @@ fn name_of(text: &str) -> Option<String> {
 fn write_named(
     f: &mut fmt::Formatter<'_>,
     what: &str,
-    reach: Reach,
+    reach: AccessLevel,
     name: Option<&str>,
 ) -> fmt::Result {
     write!(f, "{what}{}", reach.suffix())?;
@@ -273,9 +273,9 @@ impl OperatorScopes {
     /// Creates a set of scopes.
     ///
     /// ```
-    /// use keyproof_auth::operator::{OperatorScope, OperatorScopes, Reach};
+    /// use keyproof_auth::operator::{OperatorScope, OperatorScopes, AccessLevel};
     ///
-    /// let granted = OperatorScopes::new([OperatorScope::TpmStation, OperatorScope::Audit(Reach::Read)])?;
+    /// let granted = OperatorScopes::new([OperatorScope::TpmStation, OperatorScope::Audit(AccessLevel::Read)])?;
     /// assert_eq!(granted.to_string(), "audit-read tpm-station");
     /// assert!(OperatorScopes::new([]).is_err());
     /// # Ok::<(), keyproof_auth::AuthError>(())
@@ -371,8 +371,8 @@ mod tests {
         ]
     }
 
-    fn reach() -> impl Strategy<Value = Reach> {
-        select(vec![Reach::Read, Reach::Change])
+    fn reach() -> impl Strategy<Value = AccessLevel> {
+        select(vec![AccessLevel::Read, AccessLevel::Change])
     }
 
     fn named() -> impl Strategy<Value = Option<String>> {
@@ -516,7 +516,7 @@ mod tests {
     #[test]
     fn a_name_with_a_blank_is_one_name_in_a_list() {
         let scopes: OperatorScopes = "users:Example%20Org audit-read".parse().unwrap();
-        let org = OperatorScope::Users(Reach::Change, Some("Example Org".to_owned()));
+        let org = OperatorScope::Users(AccessLevel::Change, Some("Example Org".to_owned()));
         assert!(scopes.cover(&org));
         assert_eq!(scopes.to_string(), "audit-read users:Example%20Org");
         assert_eq!(parsed("users:Example Org"), org);

@@ -122,12 +122,12 @@ impl Cost {
     /// use keyproof_auth::Cost;
     ///
     /// let (before, now) = (Cost::MINIMUM, Cost::new(19_456, 5, 1)?);
-    /// let missing = now.beyond(before).expect("it is dearer");
+    /// let missing = now.excess_over(before).expect("it is dearer");
     /// assert_eq!((missing.memory_kib(), missing.iterations()), (19_456, 3));
-    /// assert_eq!(before.beyond(now), None);
+    /// assert_eq!(before.excess_over(now), None);
     /// # Ok::<(), keyproof_auth::AuthError>(())
     /// ```
-    pub fn beyond(self, other: Self) -> Option<Self> {
+    pub fn excess_over(self, other: Self) -> Option<Self> {
         let passes = self.passes().checked_sub(other.passes())?;
         // The fewest iterations for which this memory suffices. Rounding up adds less than one pass over a KiB for each
         // iteration, unless the minimum memory is more.
@@ -189,28 +189,28 @@ impl Cost {
 /// The working memory of hashes. It is allocated by the first hash, reused by the next ones, and wiped after each.
 ///
 /// ```
-/// use keyproof_auth::{Cost, Memory, PasswordHash};
+/// use keyproof_auth::{Cost, HashingMemory, PasswordHash};
 ///
-/// let mut memory = Memory::new();
-/// assert_eq!(memory.held_kib(), 0);
+/// let mut memory = HashingMemory::new();
+/// assert_eq!(memory.allocated_kib(), 0);
 /// PasswordHash::create(b"correct horse", [7; 16], Cost::MINIMUM, &mut memory)?;
-/// assert!(memory.held_kib() >= 19 * 1024); // kept for the next hash
+/// assert!(memory.allocated_kib() >= 19 * 1024); // kept for the next hash
 /// memory.shrink_to(Cost::MINIMUM); // frees what a more expensive hash allocated
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
 #[derive(Default)]
-pub struct Memory {
+pub struct HashingMemory {
     blocks: Vec<Block>,
 }
 
-impl Memory {
-    /// Creates a `Memory` with nothing allocated yet.
+impl HashingMemory {
+    /// Creates a `HashingMemory` with nothing allocated yet.
     pub const fn new() -> Self {
         Self { blocks: Vec::new() }
     }
 
     /// The allocated memory, in KiB.
-    pub fn held_kib(&self) -> usize {
+    pub fn allocated_kib(&self) -> usize {
         self.blocks.capacity()
     }
 
@@ -255,10 +255,10 @@ impl Memory {
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for HashingMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory")
-            .field("held_kib", &self.held_kib())
+        f.debug_struct("HashingMemory")
+            .field("allocated_kib", &self.allocated_kib())
             .finish_non_exhaustive()
     }
 }
@@ -266,9 +266,9 @@ impl fmt::Debug for Memory {
 /// A password hash, stored as a PHC string, `$argon2id$v=19$m=…,t=…,p=…$<salt>$<tag>`.
 ///
 /// ```
-/// use keyproof_auth::{Cost, Memory, PasswordHash, PasswordMatch};
+/// use keyproof_auth::{Cost, HashingMemory, PasswordHash, PasswordMatch};
 ///
-/// let mut memory = Memory::new();
+/// let mut memory = HashingMemory::new();
 /// let salt = [7; 16]; // from a random source, different for each password
 /// let stored = PasswordHash::create(b"correct horse", salt, Cost::MINIMUM, &mut memory)?.to_phc();
 ///
@@ -314,7 +314,7 @@ impl PasswordHash {
         password: &[u8],
         salt: [u8; SALT_BYTES],
         cost: Cost,
-        memory: &mut Memory,
+        memory: &mut HashingMemory,
     ) -> Result<Self, AuthError> {
         let salt =
             Salt::new(&salt).map_err(|_| AuthError::MalformedPasswordHash { reason: "salt" })?;
@@ -362,7 +362,11 @@ impl PasswordHash {
     /// # Errors
     ///
     /// [`AuthError::OutOfMemory`].
-    pub fn verify(&self, password: &[u8], memory: &mut Memory) -> Result<PasswordMatch, AuthError> {
+    pub fn verify(
+        &self,
+        password: &[u8],
+        memory: &mut HashingMemory,
+    ) -> Result<PasswordMatch, AuthError> {
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
         memory.hash(password, &self.salt, self.cost, &mut tag)?;
         let equal: Choice = tag.as_slice().ct_eq(&self.tag);
@@ -377,11 +381,11 @@ impl PasswordHash {
     /// that the time of a login does not reveal which accounts exist.
     ///
     /// ```
-    /// use keyproof_auth::{Cost, Memory, PasswordHash};
+    /// use keyproof_auth::{Cost, HashingMemory, PasswordHash};
     ///
     /// // No account has this name, but the login takes as long as if one had.
-    /// let mut memory = Memory::new();
-    /// let answer = PasswordHash::verify_absent(b"a guess", Cost::MINIMUM, &mut memory)?;
+    /// let mut memory = HashingMemory::new();
+    /// let answer = PasswordHash::verify_dummy(b"a guess", Cost::MINIMUM, &mut memory)?;
     /// assert!(!answer.is_correct());
     /// # Ok::<(), keyproof_auth::AuthError>(())
     /// ```
@@ -389,10 +393,10 @@ impl PasswordHash {
     /// # Errors
     ///
     /// [`AuthError::OutOfMemory`].
-    pub fn verify_absent(
+    pub fn verify_dummy(
         password: &[u8],
         cost: Cost,
-        memory: &mut Memory,
+        memory: &mut HashingMemory,
     ) -> Result<PasswordMatch, AuthError> {
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
         memory.hash(password, &[0; SALT_BYTES], cost, &mut tag)?;
@@ -495,7 +499,7 @@ mod tests {
             password.as_bytes(),
             [7; SALT_BYTES],
             cost,
-            &mut Memory::new(),
+            &mut HashingMemory::new(),
         )
         .unwrap()
     }
@@ -515,7 +519,7 @@ mod tests {
         let stored = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$\
                       CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         let hash = PasswordHash::parse(stored).unwrap();
-        let mut memory = Memory::new();
+        let mut memory = HashingMemory::new();
         assert_eq!(
             hash.verify(b"password", &mut memory),
             Ok(PasswordMatch::Correct)
@@ -525,9 +529,9 @@ mod tests {
             Ok(PasswordMatch::Wrong)
         );
         assert_eq!(hash.to_phc(), stored);
-        assert_eq!(memory.held_kib(), 65_536);
+        assert_eq!(memory.allocated_kib(), 65_536);
         memory.shrink_to(cheap());
-        assert_eq!(memory.held_kib(), 8);
+        assert_eq!(memory.allocated_kib(), 8);
     }
 
     #[test]
@@ -611,26 +615,29 @@ mod tests {
             ((262_144, 16, 16), (8, 1, 1)),
         ] {
             let (dearer, cheaper) = (cost(dearer), cost(cheaper));
-            let missing = dearer.beyond(cheaper).unwrap();
+            let missing = dearer.excess_over(cheaper).unwrap();
             let made = cheaper.passes() + missing.passes();
             let most = dearer.passes() + missing.iterations().max(8 * missing.lanes());
             assert!((dearer.passes()..=most).contains(&made), "{missing:?}");
             assert!(missing.memory_kib() <= dearer.memory_kib(), "{missing:?}");
             assert!(missing.at_least(cost((8, 1, 1))).is_ok());
-            assert_eq!(cheaper.beyond(dearer), None);
+            assert_eq!(cheaper.excess_over(dearer), None);
         }
         // Twice the passes over half the memory.
-        assert_eq!(cost((64, 2, 1)).beyond(cost((32, 4, 1))), None);
+        assert_eq!(cost((64, 2, 1)).excess_over(cost((32, 4, 1))), None);
     }
 
     #[test]
     fn memory_is_reused_wiped_and_kept() {
-        let mut memory = Memory::new();
-        assert_eq!(memory.held_kib(), 0);
-        assert_eq!(format!("{memory:?}"), "Memory { held_kib: 0, .. }");
+        let mut memory = HashingMemory::new();
+        assert_eq!(memory.allocated_kib(), 0);
+        assert_eq!(
+            format!("{memory:?}"),
+            "HashingMemory { allocated_kib: 0, .. }"
+        );
         let cost = Cost::insecure_for_tests(64, 1, 1).unwrap();
         let hash = PasswordHash::create(b"correct horse", [1; 16], cost, &mut memory).unwrap();
-        assert_eq!(memory.held_kib(), 64);
+        assert_eq!(memory.allocated_kib(), 64);
         assert!(
             memory
                 .blocks
@@ -642,10 +649,10 @@ mod tests {
             Ok(PasswordMatch::Correct)
         );
         assert_eq!(
-            PasswordHash::verify_absent(b"correct horse", cost, &mut memory),
+            PasswordHash::verify_dummy(b"correct horse", cost, &mut memory),
             Ok(PasswordMatch::Wrong)
         );
-        assert_eq!(memory.held_kib(), 64);
+        assert_eq!(memory.allocated_kib(), 64);
     }
 
     #[test]
@@ -675,7 +682,7 @@ mod tests {
     proptest! {
         #[test]
         fn only_the_same_password_verifies(password in ".{0,40}", other in ".{0,40}", salt: [u8; 16]) {
-            let mut memory = Memory::new();
+            let mut memory = HashingMemory::new();
             let hash = PasswordHash::create(password.as_bytes(), salt, cheap(), &mut memory).unwrap();
             let stored = PasswordHash::parse(&hash.to_phc()).unwrap();
             prop_assert!(stored.verify(password.as_bytes(), &mut memory).unwrap().is_correct());

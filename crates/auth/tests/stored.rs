@@ -5,8 +5,8 @@ use core::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
 
 use keyproof_auth::{
-    Cost, Generation, Memory, PasswordHash, Scopes, Token, TokenDigest, UnixMillis, Validity,
-    operator::OperatorScopes, taler::LoginScope,
+    Cost, Generation, HashingMemory, PasswordHash, Scopes, Token, TokenDigest, UnixMillis,
+    Validity, operator::OperatorScopes, taler::LoginScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -97,7 +97,7 @@ fn a_cost_is_read_within_its_bounds() {
 #[test]
 fn password_hashes() {
     let cost = Cost::insecure_for_tests(8, 1, 1).unwrap();
-    let mut memory = Memory::new();
+    let mut memory = HashingMemory::new();
     let hash = PasswordHash::create(b"correct horse", [7; 16], cost, &mut memory).unwrap();
     let json = serde_json::to_string(&hash).unwrap();
     assert_eq!(json, format!("\"{}\"", hash.to_phc()));

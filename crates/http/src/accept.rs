@@ -74,7 +74,7 @@ impl Listener {
                         Err(free) => permit = free,
                     }
                 }
-                Err(error) if is_the_clients(&error) => debug!(%error, "lost a connection"),
+                Err(error) if is_connection_error(&error) => debug!(%error, "lost a connection"),
                 Err(error) => {
                     // Descriptors or memory are exhausted, so an immediate retry would only spin.
                     warn!(%error, "cannot accept connections");
@@ -92,7 +92,7 @@ fn is_exempt(peer: IpAddr, proxies: &TrustedProxies) -> bool {
 }
 
 /// Returns whether the error concerns only the connection being accepted.
-fn is_the_clients(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -138,7 +138,7 @@ async fn open(
     let handshake = timeout(stack.limits.header_timeout, handshake);
     let shaken = tokio::select! {
         shaken = handshake => shaken,
-        () = stack.stopped_waiting() => return debug!(%peer, "a TLS handshake was cut short by the shutdown"),
+        () = stack.drain_grace_passed() => return debug!(%peer, "a TLS handshake was cut short by the shutdown"),
     };
     match shaken {
         Ok(Ok(session)) => {

@@ -61,7 +61,7 @@ impl Drop for AccessRecord {
         let labels = RequestLabels {
             application: self.application,
             // Otherwise, anyone could create a label for each route and method, without credentials.
-            method: if route.is_without_method() {
+            method: if route.is_method_not_allowed() {
                 OTHER
             } else {
                 self.method

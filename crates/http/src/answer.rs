@@ -129,9 +129,9 @@ impl Answering {
         );
 
         let body = RequestBody::new(incoming, Arc::clone(&progress), Arc::clone(origin));
-        let within_limits = unambiguous(&head)
-            .and_then(|()| understood(&head))
-            .and_then(|()| of_few_parameters(&head))
+        let within_limits = check_unambiguous(&head)
+            .and_then(|()| check_supported(&head))
+            .and_then(|()| check_parameter_count(&head))
             .and_then(|()| body.check_announced());
         let probe = Probe::at(&path);
         let step = match (within_limits, probe, application.as_ref()) {
@@ -139,7 +139,7 @@ impl Answering {
             (Ok(()), Some(probe), _) => {
                 progress.route.matched(probe.route());
                 if !Probe::has(&head.method) {
-                    progress.route.lacks_method();
+                    progress.route.mark_method_not_allowed();
                 }
                 Step::Probe(probe, head.method)
             }
@@ -190,7 +190,7 @@ impl Answering {
             Step::Handle {
                 handler,
                 only_reads,
-            } => in_time(handler, only_reads, &progress).await,
+            } => within_deadline(handler, only_reads, &progress).await,
         };
         let leaves_a_body = matches!(
             answered,
@@ -223,11 +223,11 @@ impl Origin {
     ) -> BoxFuture<Result<Response, Panicked>> {
         let followed = |handler: BoxFuture<Response>| match trace {
             None => handler,
-            Some(trace) => trace.around(handler),
+            Some(trace) => trace.wrap_handler(handler),
         };
         if exchange.method().is_safe() {
             match catch_unwind(AssertUnwindSafe(|| application.handle(exchange))) {
-                Ok(handler) => Box::pin(Caught(followed(handler))),
+                Ok(handler) => Box::pin(CatchUnwind(followed(handler))),
                 Err(_) => Box::pin(ready(Err(Panicked(true)))),
             }
         } else {
@@ -243,7 +243,7 @@ impl Origin {
 }
 
 /// Returns the handler's result, unless its deadline passes first.
-async fn in_time(
+async fn within_deadline(
     handler: BoxFuture<Result<Response, Panicked>>,
     only_reads: bool,
     progress: &Progress,
@@ -265,9 +265,9 @@ async fn in_time(
 }
 
 /// A handler that returns a panic as an error. It must not be polled again afterwards.
-struct Caught(BoxFuture<Response>);
+struct CatchUnwind(BoxFuture<Response>);
 
-impl Future for Caught {
+impl Future for CatchUnwind {
     type Output = Result<Response, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -285,7 +285,7 @@ const SINGLE_FIELDS: [(HeaderName, &str); 3] = [
 ];
 
 /// Rejects heads that two recipients could interpret differently, beyond those that hyper rejects.
-fn unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
+fn check_unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
     if head
         .uri
         .path_and_query()
@@ -306,7 +306,7 @@ fn unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
 }
 
 /// Rejects what the server does not support on any path.
-fn understood(head: &request::Parts) -> Result<(), StackRefusal> {
+fn check_supported(head: &request::Parts) -> Result<(), StackRefusal> {
     // TRACE would return the client's own header fields, including cookies.
     if head.method == Method::TRACE {
         return Err(StackRefusal::MethodNotAllowed);
@@ -330,7 +330,7 @@ fn understood(head: &request::Parts) -> Result<(), StackRefusal> {
 }
 
 /// Rejects a query with more parameters than any application reads.
-fn of_few_parameters(head: &request::Parts) -> Result<(), StackRefusal> {
+fn check_parameter_count(head: &request::Parts) -> Result<(), StackRefusal> {
     let parameters = head.uri.query().unwrap_or_default().split('&');
     let parameters = parameters.filter(|parameter| !parameter.is_empty());
     if parameters.count() > MAX_PARAMETERS {

@@ -59,7 +59,7 @@ impl RequestBody {
             biased;
             read = whole => read,
             // Nothing has been decided yet, so the client can be told that nothing was done.
-            () = stack.stopped_waiting() => return Err(StackRefusal::Draining),
+            () = stack.drain_grace_passed() => return Err(StackRefusal::Draining),
         };
         self.progress.deadline.restart();
         match read {

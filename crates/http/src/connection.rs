@@ -247,6 +247,6 @@ async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, linger: bool, stack
     // In any case, the connection is over.
     tokio::select! {
         _ = timeout(LINGER, closing) => {}
-        () = stack.stopped_waiting() => {}
+        () = stack.drain_grace_passed() => {}
     }
 }

@@ -90,13 +90,13 @@ impl Exchange {
     }
 
     /// Records that the route does not have the request's method. Metrics count all such methods as one.
-    pub fn lacks_method(&self) {
-        self.progress.route.lacks_method();
+    pub fn mark_method_not_allowed(&self) {
+        self.progress.route.mark_method_not_allowed();
     }
 
     /// Records that the request logs a user in, unless it is refused. For metrics.
-    pub fn logs_in(&self) {
-        self.progress.route.logs_in();
+    pub fn mark_login(&self) {
+        self.progress.route.mark_login();
     }
 
     /// Returns the limit of the body in bytes: `needed`, or [`max_body_bytes`](crate::Limits::max_body_bytes) if that is

@@ -92,12 +92,12 @@ pub use path::{PathError, RequestPath, SegmentFault};
 pub use query::Query;
 pub use refusal::StackRefusal;
 pub use request_id::RequestId;
-pub use response::{Response, json, json_as, keeping, no_content, plain_refusal, with_body};
+pub use response::{Response, json, json_as, no_content, plain_refusal, with_body, with_guard};
 pub use retry::{retry_after, retry_soon, whole_seconds};
 pub use served::Served;
 pub use slots::Slots;
 pub use socket::{Client, Presence};
-pub use stack::{DRAINING, Draw, NO_ANSWER, Readiness, Stack, in_blocks};
+pub use stack::{DRAINING, FillRandom, NO_ANSWER, Readiness, Stack, in_blocks};
 pub use tls::{AuthorityNames, ClientAuthorities, ClientCertificate, ListenerTls, Tls};
 pub use trace::{RequestTrace, RequestTracer};
 

@@ -42,7 +42,7 @@ impl Progress {
 #[derive(Default)]
 pub(crate) struct Route {
     template: OnceLock<&'static str>,
-    is_without_method: AtomicBool,
+    is_method_not_allowed: AtomicBool,
     is_login: AtomicBool,
 }
 
@@ -56,16 +56,16 @@ impl Route {
         self.template.get().copied().unwrap_or("-")
     }
 
-    pub(crate) fn lacks_method(&self) {
-        self.is_without_method.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_method_not_allowed(&self) {
+        self.is_method_not_allowed.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether the route does not have the request's method.
-    pub(crate) fn is_without_method(&self) -> bool {
-        self.is_without_method.load(Ordering::Relaxed)
+    pub(crate) fn is_method_not_allowed(&self) -> bool {
+        self.is_method_not_allowed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn logs_in(&self) {
+    pub(crate) fn mark_login(&self) {
         self.is_login.store(true, Ordering::Relaxed);
     }
 

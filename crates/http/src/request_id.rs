@@ -4,7 +4,7 @@ use std::{fmt, str};
 
 use data_encoding::HEXLOWER;
 
-use crate::Draw;
+use crate::FillRandom;
 
 /// 128 random bits, generated for each request. Shown and stored as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,7 +12,7 @@ pub struct RequestId([u8; 32]);
 
 impl RequestId {
     /// Generates a new id.
-    pub(crate) fn draw(draw: &Draw) -> Self {
+    pub(crate) fn draw(draw: &FillRandom) -> Self {
         let mut bytes = [0; 16];
         draw(&mut bytes);
         let mut text = [0; 32];

@@ -54,13 +54,13 @@ pub fn no_content() -> Response {
 
 /// Keeps `kept` until the last piece of the answer is on its way to the client, or the connection has ended. A limit on
 /// long answers thus applies for as long as the answer is in memory.
-pub fn keeping<K: Send + 'static>(response: Response, kept: K) -> Response {
-    struct Keeping<K> {
+pub fn with_guard<K: Send + 'static>(response: Response, kept: K) -> Response {
+    struct Guarded<K> {
         bytes: Bytes,
         _kept: K,
     }
 
-    impl<K> AsRef<[u8]> for Keeping<K> {
+    impl<K> AsRef<[u8]> for Guarded<K> {
         fn as_ref(&self) -> &[u8] {
             &self.bytes
         }
@@ -73,7 +73,7 @@ pub fn keeping<K: Send + 'static>(response: Response, kept: K) -> Response {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             _ => Bytes::new(),
         };
-        Full::new(Bytes::from_owner(Keeping { bytes, _kept: kept }))
+        Full::new(Bytes::from_owner(Guarded { bytes, _kept: kept }))
     })
 }
 
@@ -97,14 +97,14 @@ mod tests {
     async fn what_is_kept_goes_with_the_last_of_the_answer() {
         let kept = Arc::new(());
         let response = Response::new(Full::new(Bytes::from("a list")));
-        let response = keeping(response, Arc::clone(&kept));
+        let response = with_guard(response, Arc::clone(&kept));
         assert_eq!(Arc::strong_count(&kept), 2);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "a list");
         drop(body);
         assert_eq!(Arc::strong_count(&kept), 1);
         // An empty body keeps nothing.
-        let empty = keeping(Response::default(), Arc::clone(&kept));
+        let empty = with_guard(Response::default(), Arc::clone(&kept));
         assert_eq!(Arc::strong_count(&kept), 1);
         drop(empty);
     }

@@ -33,7 +33,7 @@ pub struct Slots {
 /// The slot of a connection. It is taken for as long as the connection or one of its handlers lives.
 pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
-    _from: Option<OpenFrom>,
+    _from: Option<AddressSlot>,
 }
 
 /// The number of connections per address.
@@ -53,7 +53,7 @@ struct Open {
 }
 
 /// A connection counted for an address.
-struct OpenFrom {
+struct AddressSlot {
     addresses: Arc<Addresses>,
     host: IpAddr,
 }
@@ -127,7 +127,7 @@ impl Slots {
 }
 
 impl Addresses {
-    fn count(this: &Arc<Self>, peer: IpAddr) -> Option<OpenFrom> {
+    fn count(this: &Arc<Self>, peer: IpAddr) -> Option<AddressSlot> {
         let host = host(peer);
         let mut all = this.lock();
         let open = all.entry(host).or_default();
@@ -143,7 +143,7 @@ impl Addresses {
             return None;
         }
         open.count = open.count.saturating_add(1);
-        Some(OpenFrom {
+        Some(AddressSlot {
             addresses: Arc::clone(this),
             host,
         })
@@ -154,7 +154,7 @@ impl Addresses {
     }
 }
 
-impl Drop for OpenFrom {
+impl Drop for AddressSlot {
     fn drop(&mut self) {
         let mut all = self.addresses.lock();
         let Some(open) = all.get_mut(&self.host) else {

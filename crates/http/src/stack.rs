@@ -17,10 +17,10 @@ pub type Readiness =
 const BLOCK: usize = 512;
 
 /// Fills bytes with unpredictable randomness.
-pub type Draw = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+pub type FillRandom = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// Generates random bytes in blocks and returns each byte once. A system call for a few bytes costs as much as for many.
-pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
+pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> FillRandom {
     let left = Mutex::new(Vec::new());
     Arc::new(move |bytes| {
         // Under this lock, no foreign code runs except `draw`, which leaves the block intact if it panics.
@@ -52,7 +52,7 @@ pub struct Stack {
     /// The proxies whose statements about the client are trusted.
     pub proxies: TrustedProxies,
     /// The source of request ids.
-    pub draw: Draw,
+    pub draw: FillRandom,
     /// The check behind `/readyz`.
     pub ready: Readiness,
     /// The observer of requests and connections.
@@ -76,7 +76,7 @@ impl Stack {
     }
 
     /// Waits until the server drains, and then for [`DRAINING_GRACE`], so that data in flight can arrive.
-    pub(crate) async fn stopped_waiting(&self) {
+    pub(crate) async fn drain_grace_passed(&self) {
         self.drained().await;
         sleep(DRAINING_GRACE).await;
     }

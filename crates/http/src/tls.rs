@@ -52,7 +52,7 @@ impl Tls {
         ListenerTls {
             certificate: Arc::clone(&self.certificate),
             acceptor: self.acceptor.clone(),
-            asking: authorities.map(|authorities| Asking {
+            asking: authorities.map(|authorities| ClientCertificateRequest {
                 authorities,
                 current: Mutex::new(None),
             }),
@@ -105,10 +105,10 @@ pub struct ListenerTls {
     certificate: Arc<CurrentCertificate>,
     /// The acceptor that requests no client certificate.
     acceptor: TlsAcceptor,
-    asking: Option<Asking>,
+    asking: Option<ClientCertificateRequest>,
 }
 
-struct Asking {
+struct ClientCertificateRequest {
     authorities: Arc<dyn ClientAuthorities>,
     /// The latest names, with the acceptor that sends them.
     current: Mutex<Option<(AuthorityNames, TlsAcceptor)>>,

@@ -23,7 +23,7 @@ pub trait RequestTrace: Send + Sync {
     fn id(&self) -> &str;
 
     /// Wraps the handler, so that its waits can be recorded as parts of the request.
-    fn around(&self, handler: BoxFuture<Response>) -> BoxFuture<Response>;
+    fn wrap_handler(&self, handler: BoxFuture<Response>) -> BoxFuture<Response>;
 
     /// The request has ended. `status` is `None` if the client is gone.
     fn end(self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>);

@@ -22,7 +22,7 @@ use crate::{AddressId, Counter, Generation, UnixMillis, User};
 /// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, enrolled, &policy).next;
 ///
 /// let now = UnixMillis::from_secs(1_800_000_060);
-/// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
+/// let begun = ada.begin_login(Password::Correct, Client::UNKNOWN, now, &policy);
 /// assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
 /// let challenge = begun.next.challenge.ok_or("it was just made")?;
 /// assert_eq!(challenge.user().id(), UserId::new("example.org", "ada")); // the user whose records are loaded to verify the answer
@@ -72,17 +72,17 @@ impl Challenge {
         active_key: Option<Generation>,
         locks: Option<u64>,
         now: UnixMillis,
-    ) -> Result<(), ChallengeOver> {
+    ) -> Result<(), ChallengeInvalid> {
         if self.user != user {
-            Err(ChallengeOver::UserChanged)
+            Err(ChallengeInvalid::UserChanged)
         } else if Some(self.key) != active_key {
-            Err(ChallengeOver::KeyChanged)
+            Err(ChallengeInvalid::KeyChanged)
         } else if locks.is_none() {
-            Err(ChallengeOver::AddressForgotten)
+            Err(ChallengeInvalid::AddressForgotten)
         } else if Some(self.locks) != locks {
-            Err(ChallengeOver::Locked)
+            Err(ChallengeInvalid::Locked)
         } else if now >= self.expires_at {
-            Err(ChallengeOver::Expired)
+            Err(ChallengeInvalid::Expired)
         } else {
             Ok(())
         }
@@ -91,7 +91,7 @@ impl Challenge {
 
 /// Why a challenge can no longer be answered. Such an attempt is not counted.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-pub enum ChallengeOver {
+pub enum ChallengeInvalid {
     /// The address that the password came from is no longer known.
     #[error("the challenge was for an address that is no longer known: log in again")]
     AddressForgotten,

@@ -148,7 +148,7 @@ impl UserRecords {
     ///
     /// Commit them in one atomic batch, which also requires every record not named here to be
     /// unchanged. [`UserRecords::user`] is not included, since the caller stores it with the
-    /// password. If it differs, as after [`renew`](UserRecords::renew), commit it too: otherwise
+    /// password. If it differs, as after [`after_password_change`](UserRecords::after_password_change), commit it too: otherwise
     /// earlier challenges stay valid. A right password or code also changes the counters, so its
     /// commit conflicts with that of a failure decided on the same records.
     ///
@@ -157,7 +157,7 @@ impl UserRecords {
     ///
     /// let read = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
     /// let now = UnixMillis::from_secs(1_000);
-    /// let decided = read.clone().begin_login(Password::Wrong, Client::STRANGER, now, &Policy::default());
+    /// let decided = read.clone().begin_login(Password::Wrong, Client::UNKNOWN, now, &Policy::default());
     /// let changes: Vec<_> = read.changes(&decided.next).map(|change| change.kind()).collect();
     /// assert_eq!(changes, [RecordKind::Lockout]); // a failure was counted
     /// ```

@@ -13,7 +13,7 @@ use crate::{
 /// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // from a cookie of the browser
 /// let network = Network::of("192.0.2.7".parse()?); // of the connection, or as reported by a trusted proxy
 /// let client = Client { fingerprint: Some(&fingerprint), network: Some(network) };
-/// assert!(Client::STRANGER.network.is_none());
+/// assert!(Client::UNKNOWN.network.is_none());
 /// # drop(client);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -27,7 +27,7 @@ pub struct Client<'a> {
 
 impl Client<'_> {
     /// A client about which nothing is known.
-    pub const STRANGER: Self = Client {
+    pub const UNKNOWN: Self = Client {
         fingerprint: None,
         network: None,
     };
@@ -43,10 +43,10 @@ impl UserRecords {
     /// let (policy, now) = (Policy::default(), UnixMillis::from_secs(1_800_000_000));
     /// let mut ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
     /// for _ in 0..3 {
-    ///     assert!(ada.admit(Client::STRANGER, now).is_ok()); // before the password's hash is computed
-    ///     ada = ada.begin_login(Password::Wrong, Client::STRANGER, now, &policy).next; // committed, as every refusal is
+    ///     assert!(ada.check_lockout(Client::UNKNOWN, now).is_ok()); // before the password's hash is computed
+    ///     ada = ada.begin_login(Password::Wrong, Client::UNKNOWN, now, &policy).next; // committed, as every refusal is
     /// }
-    /// let locked = ada.admit(Client::STRANGER, now).unwrap_err();
+    /// let locked = ada.check_lockout(Client::UNKNOWN, now).unwrap_err();
     /// assert_eq!((locked.counter, locked.until), (Counter::Name, now.saturating_add(policy.lockout)));
     /// assert_eq!(locked.to_string(), "locked after too many failures, until 1800000300000 ms after 1970");
     /// assert!(ada.is_locked(now) && !ada.unlock().is_locked(now));
@@ -55,16 +55,16 @@ impl UserRecords {
     /// # Errors
     ///
     /// [`Locked`].
-    pub fn admit(&self, client: Client<'_>, now: UnixMillis) -> Result<(), Locked> {
+    pub fn check_lockout(&self, client: Client<'_>, now: UnixMillis) -> Result<(), Locked> {
         self.unlocked(self.counter(client, now), now)
     }
 
-    /// Like [`admit`](Self::admit), for a user who is logged in, in this session.
+    /// Like [`check_lockout`](Self::check_lockout), for a user who is logged in, in this session.
     ///
     /// # Errors
     ///
     /// [`Locked`].
-    pub fn admit_session(&self, session: SessionId, now: UnixMillis) -> Result<(), Locked> {
+    pub fn check_session_lockout(&self, session: SessionId, now: UnixMillis) -> Result<(), Locked> {
         self.unlocked(Counter::Session(session), now)
     }
 

@@ -162,12 +162,12 @@ impl NewDevice {
     /// use keyproof_mfa::{Fingerprint, NewDevice};
     ///
     /// let (before, now) = (Fingerprint::new("6b0a4ea6f7d0d7ab")?, Fingerprint::new("e3c1a87f20b54d96")?);
-    /// let device = NewDevice::new(now, [7; 4]).in_place_of(before);
+    /// let device = NewDevice::new(now, [7; 4]).replacing(before);
     /// # drop(device);
     /// # Ok::<(), keyproof_mfa::MfaError>(())
     /// ```
     #[must_use = "the other fingerprint remains trusted until this device is committed"]
-    pub fn in_place_of(mut self, fingerprint: Fingerprint) -> Self {
+    pub fn replacing(mut self, fingerprint: Fingerprint) -> Self {
         self.predecessor = Some(fingerprint);
         self
     }
@@ -409,7 +409,7 @@ pub struct Trusted {
     /// policy's limit was lowered.
     pub ended: Vec<DeviceId>,
     /// The device that it replaces: the one with the same fingerprint, otherwise the one given to
-    /// [`NewDevice::in_place_of`].
+    /// [`NewDevice::replacing`].
     pub replaced: Option<DeviceId>,
 }
 

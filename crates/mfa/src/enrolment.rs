@@ -136,7 +136,7 @@ impl UserRecords {
             return self.decided(Err(EnrolRefusal::AlreadyActive));
         }
         let counter = Counter::Session(session);
-        if let Err(refusal) = self.judge_password(password, counter, now, policy) {
+        if let Err(refusal) = self.check_password(password, counter, now, policy) {
             return self.decided(Err(refusal.into()));
         }
         self.succeed(counter, now, policy);
@@ -222,17 +222,17 @@ impl UserRecords {
         let Some(key) = self.active_generation() else {
             return self.decided(Err(RecoveryRefusal::NoActiveKey));
         };
-        if let Err(needed) = self.may_decide(session.standing) {
+        if let Err(needed) = self.require_factor(session.auth_method) {
             return self.decided(Err(RecoveryRefusal::FactorNeeded(needed)));
         }
-        if proof.is_none() && !self.may_leave_code_out(session.standing, now) {
+        if proof.is_none() && !self.may_leave_code_out(session.auth_method, now) {
             return self.decided(Err(RecoveryRefusal::CodeNeeded));
         }
         let counter = Counter::Session(session.id);
-        if let Err(refusal) = self.judge_password(password, counter, now, policy) {
+        if let Err(refusal) = self.check_password(password, counter, now, policy) {
             return self.decided(Err(refusal.into()));
         }
-        match proof.map(|proof| self.judge_proof(proof, now)) {
+        match proof.map(|proof| self.verify_proof(proof, now)) {
             None => {}
             Some(Ok(_)) => self.succeed(counter, now, policy),
             Some(Err(Wrong::Replayed)) => return self.decided(Err(RecoveryRefusal::Replayed)),

@@ -32,7 +32,7 @@ mod totp;
 mod user;
 
 pub use address::{AddressId, Addresses, Network};
-pub use challenge::{Challenge, ChallengeOver};
+pub use challenge::{Challenge, ChallengeInvalid};
 pub use changes::{Change, Record, RecordKind};
 pub use counters::Client;
 pub use device::{Device, DeviceId, Devices, Fingerprint, NewDevice, NoDevice, Trusted};
@@ -49,7 +49,7 @@ pub use login::{Authenticated, Factor, FirstFactor, LoginRefusal, Password, Pass
 pub use policy::Policy;
 pub use records::{Decision, UserRecords};
 pub use recovery::{RecoveryCode, RecoveryCodes};
-pub use session::{FactorNeeded, Session, Shown, ShownFactor, Standing};
+pub use session::{AuthMethod, FactorKind, FactorNeeded, Session, VerifiedFactor};
 pub use sessions::{SessionId, Sessions};
 pub use time::UnixMillis;
 pub use totp::TotpParameters;

@@ -32,7 +32,7 @@ use crate::{AddressId, DeviceId, Policy, SessionId, UnixMillis};
 /// let mut ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
 /// let mut counted = Vec::new();
 /// for _ in 0..3 {
-///     ada = ada.begin_login(Password::Wrong, Client::STRANGER, now, &policy).next;
+///     ada = ada.begin_login(Password::Wrong, Client::UNKNOWN, now, &policy).next;
 ///     counted.extend(ada.lockout.map(|lockout| (lockout.failures(), lockout.locked_until(now))));
 /// }
 /// let end = now.saturating_add(policy.lockout);

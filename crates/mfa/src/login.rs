@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    Challenge, ChallengeOver, Client, Counter, Decision, DeviceId, Devices, Failure, Locked,
+    Challenge, ChallengeInvalid, Client, Counter, Decision, DeviceId, Devices, Failure, Locked,
     Network, NewDevice, Policy, RecoveryCode, SessionId, Trusted, UnixMillis, UserRecords,
     key::Proof, lockout::Guess, totp::Wrong,
 };
@@ -88,7 +88,7 @@ pub enum PasswordRefusal {
 /// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, enrolled, &policy).next;
 ///
 /// let now = UnixMillis::from_secs(1_800_000_060);
-/// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
+/// let begun = ada.begin_login(Password::Correct, Client::UNKNOWN, now, &policy);
 /// let wrong = Proof::Typed { text: "not a code", secret: &secret };
 /// let answered = begun.next.answer_challenge(&wrong, None, None, now, &policy);
 /// assert!(matches!(answered.verdict, Err(LoginRefusal::WrongCode(failure)) if failure.consecutive == 1));
@@ -99,7 +99,7 @@ pub enum PasswordRefusal {
 pub enum LoginRefusal {
     /// The challenge can no longer be answered. Nothing was checked or counted.
     #[error(transparent)]
-    ChallengeOver(ChallengeOver),
+    ChallengeInvalid(ChallengeInvalid),
     /// Locked: nothing was checked or counted.
     #[error(transparent)]
     Locked(Locked),
@@ -128,7 +128,7 @@ impl UserRecords {
         policy: &Policy,
     ) -> Decision<FirstFactor, PasswordRefusal> {
         let counter = self.counter(client, now);
-        if let Err(refusal) = self.judge_password(password, counter, now, policy) {
+        if let Err(refusal) = self.check_password(password, counter, now, policy) {
             return self.decided(Err(refusal));
         }
         let outcome = match (counter, self.active_generation()) {
@@ -183,7 +183,7 @@ impl UserRecords {
     /// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, enrolled, &policy).next;
     ///
     /// let now = UnixMillis::from_secs(1_800_000_060);
-    /// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
+    /// let begun = ada.begin_login(Password::Correct, Client::UNKNOWN, now, &policy);
     /// assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
     ///
     /// // She chooses to skip the code on this browser, which has drawn a fingerprint.
@@ -216,9 +216,9 @@ impl UserRecords {
         }
         if let Err(over) = self.open_challenge(now) {
             self.challenge = None;
-            return self.decided(Err(LoginRefusal::ChallengeOver(over)));
+            return self.decided(Err(LoginRefusal::ChallengeInvalid(over)));
         }
-        let verdict = match self.judge_proof(proof, now) {
+        let verdict = match self.verify_proof(proof, now) {
             Ok(factor) => {
                 self.challenge = None;
                 self.succeed(counter, now, policy);
@@ -248,7 +248,7 @@ impl UserRecords {
     /// let hers = SessionId::new("drawn at random when she logged in");
     /// let mut ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
     /// for _ in 0..3 {
-    ///     assert!(ada.admit_session(hers, now).is_ok()); // before the password's hash is computed
+    ///     assert!(ada.check_session_lockout(hers, now).is_ok()); // before the password's hash is computed
     ///     ada = ada.confirm_password(Password::Wrong, hers, now, &policy).next;
     /// }
     /// let refused = ada.confirm_password(Password::Correct, hers, now, &policy).verdict;
@@ -261,18 +261,18 @@ impl UserRecords {
         now: UnixMillis,
         policy: &Policy,
     ) -> Decision<(), PasswordRefusal> {
-        let verdict = self.judge_password(password, Counter::Session(session), now, policy);
+        let verdict = self.check_password(password, Counter::Session(session), now, policy);
         self.decided(verdict)
     }
 
-    fn open_challenge(&self, now: UnixMillis) -> Result<(), ChallengeOver> {
-        let challenge = self.challenge.ok_or(ChallengeOver::Unknown)?;
+    fn open_challenge(&self, now: UnixMillis) -> Result<(), ChallengeInvalid> {
+        let challenge = self.challenge.ok_or(ChallengeInvalid::Unknown)?;
         let locks = self.locks(challenge.counter(), now);
         challenge.check(self.user, self.active_generation(), locks, now)
     }
 
     /// Verifies the proof and spends it: a step of the key, or a recovery code.
-    pub(crate) fn judge_proof(
+    pub(crate) fn verify_proof(
         &mut self,
         proof: &Proof<'_>,
         now: UnixMillis,
@@ -315,7 +315,7 @@ impl UserRecords {
         Some(trusted)
     }
 
-    pub(crate) fn judge_password(
+    pub(crate) fn check_password(
         &mut self,
         password: Password,
         counter: Counter,

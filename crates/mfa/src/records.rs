@@ -18,7 +18,7 @@ use crate::{
 /// // Her password's record identifies her; she has no second factor yet.
 /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
 /// let now = UnixMillis::from_secs(1_800_000_000);
-/// let decided = ada.begin_login(Password::Correct, Client::STRANGER, now, &Policy::default());
+/// let decided = ada.begin_login(Password::Correct, Client::UNKNOWN, now, &Policy::default());
 /// assert_eq!(decided.verdict, Ok(FirstFactor::Authenticated)); // no key is active
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +59,7 @@ pub struct UserRecords {
 ///
 /// let read = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
 /// let now = UnixMillis::from_secs(1_800_000_000);
-/// let Decision { next, verdict } = read.clone().begin_login(Password::Wrong, Client::STRANGER, now, &Policy::default());
+/// let Decision { next, verdict } = read.clone().begin_login(Password::Wrong, Client::UNKNOWN, now, &Policy::default());
 /// assert!(matches!(verdict, Err(PasswordRefusal::WrongPassword(_))));
 /// // Commit the refusal too, since it contains the counted failure. Only then report it.
 /// assert!(next.lockout.is_some() && read.lockout.is_none());
@@ -138,18 +138,18 @@ impl UserRecords {
     ///
     /// // She sets a new password. Its hash and the new generation are committed with these records.
     /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 6));
-    /// let renewed = ada.renew();
+    /// let renewed = ada.after_password_change();
     /// assert_eq!(renewed.user.generation(), 7);
     /// assert!(renewed.devices.is_none() && renewed.challenge.is_none());
     /// ```
     #[must_use = "challenges and devices remain valid until these records are committed"]
-    pub fn renew(self) -> Self {
+    pub fn after_password_change(self) -> Self {
         let mut renewed = self.suspend();
         renewed.end_doubling();
         renewed
     }
 
-    /// Returns the records after a suspension: like [`renew`](Self::renew), but the doubling stays.
+    /// Returns the records after a suspension: like [`after_password_change`](Self::after_password_change), but the doubling stays.
     #[must_use = "challenges and devices remain valid until these records are committed"]
     pub fn suspend(mut self) -> Self {
         self.user = self.user.renewed();

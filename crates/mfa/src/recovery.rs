@@ -93,7 +93,7 @@ impl ZeroizeOnDrop for RecoveryCode {}
 /// is needed.
 ///
 /// ```
-/// use keyproof_mfa::{KeyKind, Password, Policy, Proof, RecoveryCode, Session, SessionId, Standing, UnixMillis, User, UserId, UserRecords};
+/// use keyproof_mfa::{KeyKind, Password, Policy, Proof, RecoveryCode, Session, SessionId, AuthMethod, UnixMillis, User, UserId, UserRecords};
 /// # use keyproof_mfa::otp::{Secret, Totp};
 /// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
 /// # let (hers, now) = (SessionId::new("hers"), UnixMillis::from_secs(1_800_000_000));
@@ -103,7 +103,7 @@ impl ZeroizeOnDrop for RecoveryCode {}
 /// # let ada = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy).next;
 ///
 /// // Just after the activation, in the same session. Each of the ten codes takes random bytes.
-/// let session = Session { id: hers, standing: Standing::Activation };
+/// let session = Session { id: hers, auth_method: AuthMethod::Activation };
 /// # let mut random = [[0; 10]; 10];
 /// # random.iter_mut().enumerate().for_each(|(at, bytes)| bytes.fill(at as u8));
 /// let made = ada.make_recovery_codes(Password::Correct, None, session, &random, now, &policy);
@@ -122,13 +122,13 @@ impl ZeroizeOnDrop for RecoveryCode {}
 pub struct RecoveryCodes {
     pub(crate) key: Generation,
     pub(crate) made_at: UnixMillis,
-    pub(crate) codes: [KeptCode; Self::COUNT],
+    pub(crate) codes: [StoredCode; Self::COUNT],
 }
 
 /// The digest of one code, and when it was used, also as they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct KeptCode {
+pub(crate) struct StoredCode {
     pub(crate) digest: Digest,
     #[cfg_attr(
         feature = "serde",
@@ -158,7 +158,7 @@ impl RecoveryCodes {
         made_at: UnixMillis,
     ) -> (Self, [RecoveryCode; Self::COUNT]) {
         let codes = random.each_ref().map(|bits| RecoveryCode(*bits));
-        let kept = codes.each_ref().map(|code| KeptCode {
+        let kept = codes.each_ref().map(|code| StoredCode {
             digest: code.digest(key),
             used_at: None,
         });

@@ -10,9 +10,9 @@ use crate::{Factor, SessionId, UnixMillis, UserRecords, key::KeyStatus};
 /// trusted device shows none: its fingerprint is a text that the client chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Shown {
+pub struct VerifiedFactor {
     /// The kind of factor.
-    pub factor: ShownFactor,
+    pub factor: FactorKind,
     /// When it was accepted.
     pub at: UnixMillis,
 }
@@ -21,14 +21,14 @@ pub struct Shown {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-pub enum ShownFactor {
+pub enum FactorKind {
     /// A code of the key.
     Code,
     /// A recovery code.
     RecoveryCode,
 }
 
-impl From<Factor> for ShownFactor {
+impl From<Factor> for FactorKind {
     fn from(factor: Factor) -> Self {
         match factor {
             Factor::Key => Self::Code,
@@ -39,7 +39,7 @@ impl From<Factor> for ShownFactor {
 
 /// How a session was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum AuthMethod {
     /// By a password, perhaps from a trusted device; or it is not known how.
     Password,
     /// By a second factor, shown at its login.
@@ -54,7 +54,7 @@ pub struct Session {
     /// Its id, since each session has its own failure count.
     pub id: SessionId,
     /// How it was authenticated.
-    pub standing: Standing,
+    pub auth_method: AuthMethod,
 }
 
 /// A key is active, but the session has shown no second factor.
@@ -67,26 +67,26 @@ impl UserRecords {
     /// application tokens. While a key is active, the session must have shown a factor.
     ///
     /// ```
-    /// use keyproof_mfa::{Standing, User, UserId, UserRecords};
+    /// use keyproof_mfa::{AuthMethod, User, UserId, UserRecords};
     ///
     /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
-    /// assert!(ada.may_decide(Standing::Password).is_ok()); // no key is active, so no factor is required
+    /// assert!(ada.require_factor(AuthMethod::Password).is_ok()); // no key is active, so no factor is required
     /// ```
     ///
     /// # Errors
     ///
     /// [`FactorNeeded`].
-    pub fn may_decide(&self, session: Standing) -> Result<(), FactorNeeded> {
+    pub fn require_factor(&self, session: AuthMethod) -> Result<(), FactorNeeded> {
         match session {
-            Standing::Factor | Standing::Activation => Ok(()),
-            Standing::Password if self.active_key().is_none() => Ok(()),
-            Standing::Password => Err(FactorNeeded),
+            AuthMethod::Factor | AuthMethod::Activation => Ok(()),
+            AuthMethod::Password if self.active_key().is_none() => Ok(()),
+            AuthMethod::Password => Err(FactorNeeded),
         }
     }
 
     /// Whether recovery codes may be made without a code: only by the session that has just
     /// activated the key, and only while there are none. So it is possible once.
-    pub fn may_leave_code_out(&self, session: Standing, now: UnixMillis) -> bool {
+    pub fn may_leave_code_out(&self, session: AuthMethod, now: UnixMillis) -> bool {
         /// In both directions: the clocks of two nodes differ a little, and setting one back
         /// extends nothing.
         const LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -94,6 +94,6 @@ impl UserRecords {
             return false;
         };
         let apart = Duration::from_millis(now.as_millis().abs_diff(since.as_millis()));
-        session == Standing::Activation && self.recovery.is_none() && apart < LIMIT
+        session == AuthMethod::Activation && self.recovery.is_none() && apart < LIMIT
     }
 }

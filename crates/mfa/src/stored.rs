@@ -21,7 +21,7 @@ use crate::{
     digest::Digest,
     lockout::Doubling,
     otp::{Algorithm, Digits},
-    recovery::KeptCode,
+    recovery::StoredCode,
     sessions::CountedSession,
     totp::{MAX_DRIFT, Spent, TotpKey},
 };
@@ -448,7 +448,7 @@ pub(crate) struct RecoveryV1 {
     key: Generation,
     made_at: UnixMillis,
     /// Ten.
-    codes: Vec<KeptCode>,
+    codes: Vec<StoredCode>,
 }
 
 impl From<RecoveryCodes> for Recovery {

@@ -96,7 +96,7 @@ impl TotpKey {
             // The window moves with the drift just learned, so a duplicate request's code may be
             // outside it.
             Err(refused)
-                if refused.replay || last_step.is_some_and(|s| totp.code_of_step(s) == *code) =>
+                if refused.replay || last_step.is_some_and(|s| totp.code_at_step(s) == *code) =>
             {
                 Err(Wrong::Replayed)
             }
@@ -171,7 +171,7 @@ mod tests {
             let now = UnixMillis::from_secs(100 * 30 + 7);
             let after = key.spent_until(now).unwrap();
             for step in 90..=110 {
-                let code = totp.code_of_step(step);
+                let code = totp.code_at_step(step);
                 for later in 0..4 {
                     let later = UnixMillis::from_secs(now.as_secs() + 30 * later);
                     let could = (90..=100).any(|before| {
@@ -190,7 +190,7 @@ mod tests {
                 }
             }
             let later = UnixMillis::from_secs(now.as_secs() + 4 * 30);
-            let code = totp.code_of_step(104);
+            let code = totp.code_at_step(104);
             assert!(after.accept(&secret, &code, later).is_ok());
         }
         let later = TotpKey {

@@ -34,7 +34,7 @@ impl UserId {
 /// so they survive a new password.
 ///
 /// ```
-/// use keyproof_mfa::{ChallengeOver, Client, KeyKind, LoginRefusal, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
+/// use keyproof_mfa::{ChallengeInvalid, Client, KeyKind, LoginRefusal, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
 /// # use keyproof_mfa::otp::{Secret, Totp};
 /// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
 /// # let phone = |at: UnixMillis| Totp::new(&secret, Default::default(), Default::default()).code(at.as_secs()).to_string();
@@ -45,10 +45,10 @@ impl UserId {
 /// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, now, &policy).next;
 /// # let (now, code) = (UnixMillis::from_secs(1_800_000_060), phone(UnixMillis::from_secs(1_800_000_060)));
 ///
-/// let mut ada = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy).next;
+/// let mut ada = ada.begin_login(Password::Correct, Client::UNKNOWN, now, &policy).next;
 /// ada.user = User::new(ada.user.id(), ada.user.generation() + 1); // meanwhile her password was changed
 /// let answered = ada.answer_challenge(&Proof::Typed { text: &code, secret: &secret }, None, None, now, &policy);
-/// assert_eq!(answered.verdict, Err(LoginRefusal::ChallengeOver(ChallengeOver::UserChanged)));
+/// assert_eq!(answered.verdict, Err(LoginRefusal::ChallengeInvalid(ChallengeInvalid::UserChanged)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

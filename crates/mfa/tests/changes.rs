@@ -63,7 +63,7 @@ fn changes_name_every_record_that_differs_and_no_other() {
 
     let begun = active
         .clone()
-        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
+        .begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy)
         .next;
     assert!(told(&active, &begun).contains(&("insert", RecordKind::Challenge)));
     for kind in RecordKind::ALL {
@@ -133,7 +133,7 @@ fn all_records_of_a_user_are_one_value() {
         )
         .next;
     let ada = ada
-        .begin_login(Password::Wrong, Client::STRANGER, NOW, &policy)
+        .begin_login(Password::Wrong, Client::UNKNOWN, NOW, &policy)
         .next;
     let text = serde_json::to_string(&ada).unwrap();
     assert_eq!(serde_json::from_str::<UserRecords>(&text).unwrap(), ada);

@@ -9,9 +9,9 @@
 use core::fmt::Debug;
 
 use keyproof_mfa::{
-    Addresses, Challenge, Client, Devices, Fingerprint, FirstFactor, KeyKind, KeyRecord, KeyStatus,
-    Lockout, MfaError, Network, NewDevice, Password, Policy, Proof, RecoveryCodes, Session,
-    SessionId, Sessions, Standing, UnixMillis, User, UserId, UserRecords,
+    Addresses, AuthMethod, Challenge, Client, Devices, Fingerprint, FirstFactor, KeyKind,
+    KeyRecord, KeyStatus, Lockout, MfaError, Network, NewDevice, Password, Policy, Proof,
+    RecoveryCodes, Session, SessionId, Sessions, UnixMillis, User, UserId, UserRecords,
     otp::{Secret, Totp},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -75,7 +75,7 @@ fn ada() -> (UserRecords, UserRecords) {
     let active = ada.next.key;
     let ada = ada
         .next
-        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
+        .begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy)
         .next;
     let device = NewDevice::new(fingerprint.clone(), [1, 2, 3, 4])
         .with_browser("Firefox")
@@ -91,7 +91,7 @@ fn ada() -> (UserRecords, UserRecords) {
         .begin_login(Password::Wrong, on(&fingerprint), NOW, &policy)
         .next;
     let ada = ada
-        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
+        .begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy)
         .next;
     let random = core::array::from_fn(|at| [at as u8; 10]);
     let made = ada.make_recovery_codes(
@@ -99,7 +99,7 @@ fn ada() -> (UserRecords, UserRecords) {
         None,
         Session {
             id: session(),
-            standing: Standing::Activation,
+            auth_method: AuthMethod::Activation,
         },
         &random,
         NOW,
@@ -113,7 +113,7 @@ fn ada() -> (UserRecords, UserRecords) {
         .answer_challenge(&proof, None, None, NOW, &policy)
         .next;
     let mut ada = ada
-        .begin_login(Password::Wrong, Client::STRANGER, NOW, &policy)
+        .begin_login(Password::Wrong, Client::UNKNOWN, NOW, &policy)
         .next;
     (ada.key, ada.challenge) = (active, challenge);
     (ada, pending)
@@ -152,7 +152,7 @@ fn each_record_is_written_and_read_as_ever() {
     pinned(ada.recovery.as_ref().unwrap(), RECOVERY);
 
     let wrong = |ada: UserRecords| {
-        ada.begin_login(Password::Wrong, Client::STRANGER, NOW, &Policy::default())
+        ada.begin_login(Password::Wrong, Client::UNKNOWN, NOW, &Policy::default())
     };
     let locked = wrong(wrong(ada).next).next;
     pinned(&locked.lockout.unwrap(), LOCKED);
@@ -193,7 +193,7 @@ fn counters_of_later_releases_are_written_and_read_as_ever() {
     };
     ada = wrong(begun(ada, client("192.0.2.1")));
     pinned(&ada.challenge.unwrap(), CHALLENGE_2);
-    ada = begun(ada, Client::STRANGER);
+    ada = begun(ada, Client::UNKNOWN);
     ada = wrong(wrong(wrong(ada)));
     ada = ada
         .confirm_password(Password::Wrong, session(), now, &policy)
@@ -318,7 +318,7 @@ fn one_fingerprint_leaves_another_digest_with_each_user_and_key() {
         let records = records.activate(&typed(&text, secret), session(), ENROLLED, &policy);
         let records = records
             .next
-            .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
+            .begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy)
             .next;
         let device = NewDevice::new(Fingerprint::new("laptop").unwrap(), [0; 4]);
         let text = totp.code(NOW.as_secs()).to_string();

@@ -1,8 +1,8 @@
 //! The call into `keyproof-mfa`.
 
 use keyproof_mfa::{
-    Client, Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, Session, SessionId, Standing,
-    UnixMillis, User, UserId, UserRecords,
+    AuthMethod, Client, Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, Session,
+    SessionId, UnixMillis, User, UserId, UserRecords,
 };
 use keyproof_otp::Secret;
 
@@ -41,14 +41,14 @@ pub(crate) extern "C" fn keyproof_mfa_logs_in(
             None,
             Session {
                 id: session,
-                standing: Standing::Activation,
+                auth_method: AuthMethod::Activation,
             },
             random,
             now,
             &policy,
         )
         .next
-        .begin_login(Password::Correct, Client::STRANGER, now, &policy)
+        .begin_login(Password::Correct, Client::UNKNOWN, now, &policy)
         .next;
     let login = user.answer_challenge(&proof, Some(device), None, now, &policy);
     login.verdict.is_ok()

@@ -3,7 +3,8 @@
 use core::convert::Infallible;
 
 use keyproof_pskc::{
-    Cipher, Container, Key, KeyData, KeyDerivation, KeyInfo, Lock, Prf, Secret, Unlock, Writer,
+    Cipher, Container, DecryptionKey, Key, KeyData, KeyDerivation, KeyInfo, KeyProtection, Prf,
+    Secret, Writer,
 };
 
 /// Returns whether a container opens with a password: XML, key derivation, authentication and decryption.
@@ -12,7 +13,11 @@ use keyproof_pskc::{
 pub(crate) extern "C" fn keyproof_pskc_opens(document: &[u8; 4096], password: &[u8; 16]) -> bool {
     let text = |bytes| core::str::from_utf8(bytes).unwrap_or_default();
     let container = Container::parse(text(document));
-    container.is_ok_and(|container| container.open(Unlock::Password(text(password))).is_ok())
+    container.is_ok_and(|container| {
+        container
+            .open(DecryptionKey::Password(text(password)))
+            .is_ok()
+    })
 }
 
 /// Returns whether a key can be written: key derivation, encryption, authentication and XML.
@@ -25,7 +30,7 @@ pub(crate) extern "C" fn keyproof_pskc_writes(secret: &[u8; 20], password: &[u8;
     let Ok(derivation) = KeyDerivation::new(cipher, Prf::HmacSha256, password) else {
         return false;
     };
-    let lock = Lock::Password {
+    let lock = KeyProtection::Password {
         cipher,
         derivation: &derivation,
         password: core::str::from_utf8(password).unwrap_or_default(),

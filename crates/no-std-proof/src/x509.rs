@@ -4,7 +4,7 @@ use keyproof_x509::{
     Certificate, Policy, Upload, VerificationCode,
     algorithms::RING,
     crl::Crl,
-    path::{Pool, Rules, find},
+    path::{CertificatePool, PathOptions, find},
     prove,
 };
 
@@ -40,9 +40,12 @@ pub(crate) extern "C" fn keyproof_x509_finds_a_path(
     let (Ok(leaf), Ok(list)) = (Certificate::from_der(leaf), Crl::from_der(list)) else {
         return false;
     };
-    let (intermediates, anchors) = (Pool::of(&[intermediate]), Pool::of(&[anchor]));
+    let (intermediates, anchors) = (
+        CertificatePool::of(&[intermediate]),
+        CertificatePool::of(&[anchor]),
+    );
     let lists = [list];
-    let mut rules = Rules::new(RING, now);
-    rules.crls = &lists;
-    find(&leaf, &intermediates, &anchors, &rules).accepted()
+    let mut options = PathOptions::new(RING, now);
+    options.crls = &lists;
+    find(&leaf, &intermediates, &anchors, &options).accepted()
 }

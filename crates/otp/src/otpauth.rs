@@ -10,7 +10,7 @@
 //!   are accepted, except `#`, which would begin a fragment.
 //! - The secret is lenient Base32 ([`Base32Profile::Lenient`]). It may be short, but not empty.
 //! - Any parameter given twice is rejected. Parameters unknown to the type are kept
-//!   ([`OtpauthUri::others`]).
+//!   ([`OtpauthUri::other_parameters`]).
 //! - Parameters are written in the order secret, issuer, algorithm, digits, period or counter, then
 //!   the others by name. Digits and period are always written, the algorithm only if it is not
 //!   SHA-1, because many authenticators mishandle it.
@@ -84,7 +84,7 @@ pub struct OtpauthUri {
     secret: Secret,
     algorithm: Algorithm,
     digits: Digits,
-    others: BTreeMap<String, String>,
+    other_parameters: BTreeMap<String, String>,
 }
 
 /// The type of a URI, with its moving factor.
@@ -152,7 +152,7 @@ impl OtpauthUri {
             secret,
             algorithm: Algorithm::default(),
             digits: Digits::default(),
-            others: BTreeMap::new(),
+            other_parameters: BTreeMap::new(),
         })
     }
 
@@ -168,7 +168,7 @@ impl OtpauthUri {
             secret,
             algorithm: Algorithm::default(),
             digits: Digits::default(),
-            others: BTreeMap::new(),
+            other_parameters: BTreeMap::new(),
         }
     }
 
@@ -185,7 +185,7 @@ impl OtpauthUri {
     pub(crate) fn for_export(self) -> Self {
         Self {
             issuer: self.issuer.filter(|issuer| !issuer.is_empty()),
-            others: BTreeMap::new(),
+            other_parameters: BTreeMap::new(),
             ..self
         }
     }
@@ -261,7 +261,7 @@ impl OtpauthUri {
             secret,
             algorithm: algorithm.transpose()?.unwrap_or_default(),
             digits: digits.transpose()?.unwrap_or_default(),
-            others: parameters.into_others(),
+            other_parameters: parameters.into_others(),
         })
     }
 
@@ -335,8 +335,8 @@ impl OtpauthUri {
     }
 
     /// Names and values of the parameters that this type does not use, sorted by name.
-    pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.others
+    pub fn other_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.other_parameters
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -398,7 +398,7 @@ impl fmt::Display for OtpauthUri {
             Kind::Hotp { counter } => write!(f, "&counter={counter}")?,
             Kind::Totp { period } => write!(f, "&period={period}")?,
         }
-        self.others()
+        self.other_parameters()
             .try_for_each(|(name, value)| write!(f, "&{}={}", escape(name), escape(value)))
     }
 }
@@ -464,8 +464,8 @@ impl<'a> Parameters<'a> {
     }
 
     fn into_others(self) -> BTreeMap<String, String> {
-        let others = self.0.into_iter();
-        others
+        let other_parameters = self.0.into_iter();
+        other_parameters
             .map(|(name, other)| (name.into_owned(), other.value.into_owned()))
             .collect()
     }

@@ -67,7 +67,7 @@ impl Totp {
     ///
     /// let totp = Totp::new(&Secret::from_bytes(&[7; 20])?, Algorithm::Sha1, Digits::SIX).with_t0(1_000);
     /// assert_eq!((totp.step_at(999), totp.step_at(1_029), totp.step_at(1_030)), (0, 0, 1));
-    /// assert_eq!(totp.code(1_030), totp.code_of_step(1));
+    /// assert_eq!(totp.code(1_030), totp.code_at_step(1));
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
     pub fn step_at(&self, now: u64) -> u64 {
@@ -76,11 +76,11 @@ impl Totp {
 
     /// Returns the code at a time in seconds since the Unix epoch.
     pub fn code(&self, now: u64) -> Code {
-        self.code_of_step(self.step_at(now))
+        self.code_at_step(self.step_at(now))
     }
 
     /// Returns the code of a step.
-    pub fn code_of_step(&self, step: u64) -> Code {
+    pub fn code_at_step(&self, step: u64) -> Code {
         self.hotp.code(step)
     }
 
@@ -108,7 +108,7 @@ impl Totp {
         let mut fresh = Found::nothing();
         let mut any = Choice::from(0);
         for step in earliest..=latest {
-            let fits = self.code_of_step(step).ct_eq(code);
+            let fits = self.code_at_step(step).ct_eq(code);
             // `unspent` is not secret, unlike `fits`, but a branch on it is not needed either.
             let unspent = last_step.is_none_or(|last| step > last);
             fresh.last(step, fits & Choice::from(u8::from(unspent)));

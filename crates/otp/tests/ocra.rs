@@ -227,7 +227,7 @@ fn questions_are_drawn_from_all_of_their_format_and_fail_as_the_source_does() {
                 fields.for_each(|field| *field = u64::to_be_bytes(number));
                 Ok::<(), &str>(())
             };
-            let question = ocra.suite().draw_question(count).unwrap();
+            let question = ocra.suite().random_question(count).unwrap();
             assert_eq!(
                 question.as_str().len(),
                 usize::from(ocra.suite().question_len())
@@ -239,7 +239,7 @@ fn questions_are_drawn_from_all_of_their_format_and_fail_as_the_source_does() {
             seen.insert(question.to_string());
         }
         assert_eq!(seen.len(), alphabet as usize);
-        assert_eq!(ocra.suite().draw_question(|_| Err("none")), Err("none"));
+        assert_eq!(ocra.suite().random_question(|_| Err("none")), Err("none"));
     }
 }
 

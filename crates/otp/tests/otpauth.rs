@@ -117,9 +117,9 @@ fn what_a_type_does_not_know_is_kept_aside() {
                 &counter=7&image=https%3A%2F%2Fexample.com%2Fa.png&z=";
     let uri = OtpauthUri::parse(text).unwrap();
     assert_eq!(uri.kind(), Kind::TOTP);
-    let others: Vec<_> = uri.others().collect();
+    let other_parameters: Vec<_> = uri.other_parameters().collect();
     assert_eq!(
-        others,
+        other_parameters,
         [
             ("counter", "7"),
             ("image", "https://example.com/a.png"),
@@ -131,7 +131,10 @@ fn what_a_type_does_not_know_is_kept_aside() {
 
     let uri = OtpauthUri::parse("otpauth://hotp/a?secret=MZXW6YTB&counter=7&period=30").unwrap();
     assert_eq!(uri.kind(), Kind::Hotp { counter: 7 });
-    assert_eq!(uri.others().collect::<Vec<_>>(), [("period", "30")]);
+    assert_eq!(
+        uri.other_parameters().collect::<Vec<_>>(),
+        [("period", "30")]
+    );
     assert!(uri.totp().is_none());
 }
 

@@ -155,7 +155,7 @@ fn totp_windows_may_be_lopsided() {
             _ => MISS,
         };
         assert_eq!(
-            totp.verify(&totp.code_of_step(step), now, None),
+            totp.verify(&totp.code_at_step(step), now, None),
             expected,
             "{distance}"
         );
@@ -166,7 +166,7 @@ fn totp_windows_may_be_lopsided() {
 fn totp_tells_a_replay_from_a_wrong_code() {
     let totp = Totp::from(hotp(b"12345678901234567890"));
     let current = totp.step_at(1_700_000_000);
-    let [before, now, after] = [current - 1, current, current + 1].map(|s| totp.code_of_step(s));
+    let [before, now, after] = [current - 1, current, current + 1].map(|s| totp.code_at_step(s));
     let verify = |code: &Code, last| totp.verify(code, 1_700_000_000, Some(last));
     assert_eq!(
         verify(&now, current - 1),
@@ -193,17 +193,17 @@ fn totp_tells_a_replay_from_a_wrong_code() {
         REPLAY,
         "a clock that was set back"
     );
-    assert_eq!(verify(&totp.code_of_step(current + 9), current), MISS);
+    assert_eq!(verify(&totp.code_at_step(current + 9), current), MISS);
     // Only codes within the window are reported as replays.
-    assert_eq!(verify(&totp.code_of_step(current - 2), current), MISS);
+    assert_eq!(verify(&totp.code_at_step(current - 2), current), MISS);
 }
 
 #[test]
 fn totp_is_cut_off_at_both_ends_of_time() {
     let totp = Totp::from(hotp(b"12345678901234567890"));
-    let at_start = totp.verify(&totp.code_of_step(0), 0, None);
+    let at_start = totp.verify(&totp.code_at_step(0), 0, None);
     assert_eq!(at_start, Ok(Accepted { step: 0, drift: 0 }));
-    assert_eq!(totp.verify(&totp.code_of_step(0), 0, Some(0)), REPLAY);
+    assert_eq!(totp.verify(&totp.code_at_step(0), 0, Some(0)), REPLAY);
 
     // A time before t0 belongs to step 0.
     let late = totp.clone().with_t0(1_000);
@@ -211,13 +211,13 @@ fn totp_is_cut_off_at_both_ends_of_time() {
         (late.step_at(0), late.step_at(1_029), late.step_at(1_030)),
         (0, 0, 1)
     );
-    assert_eq!(late.code(0), totp.code_of_step(0));
+    assert_eq!(late.code(0), totp.code_at_step(0));
 
     let fast = totp
         .with_period(NonZeroU64::MIN)
         .with_window(Window::symmetric(255));
     assert_eq!(fast.step_at(u64::MAX), u64::MAX);
-    let at_end = fast.verify(&fast.code_of_step(u64::MAX), u64::MAX, None);
+    let at_end = fast.verify(&fast.code_at_step(u64::MAX), u64::MAX, None);
     assert_eq!(
         at_end,
         Ok(Accepted {
@@ -225,7 +225,7 @@ fn totp_is_cut_off_at_both_ends_of_time() {
             drift: 0
         })
     );
-    let below = fast.verify(&fast.code_of_step(u64::MAX - 255), u64::MAX, None);
+    let below = fast.verify(&fast.code_at_step(u64::MAX - 255), u64::MAX, None);
     assert_eq!(
         below,
         Ok(Accepted {
@@ -234,7 +234,7 @@ fn totp_is_cut_off_at_both_ends_of_time() {
         })
     );
     assert_eq!(
-        fast.verify(&fast.code_of_step(u64::MAX), u64::MAX, Some(u64::MAX)),
+        fast.verify(&fast.code_at_step(u64::MAX), u64::MAX, Some(u64::MAX)),
         REPLAY
     );
 }
@@ -359,7 +359,7 @@ proptest! {
             let step = current.saturating_add_signed(distance);
             let in_window = current.saturating_sub(before.into()) <= step
                 && step <= current.saturating_add(after.into());
-            match totp.verify(&totp.code_of_step(step), now, last) {
+            match totp.verify(&totp.code_at_step(step), now, last) {
                 Ok(accepted) => {
                     prop_assert!(in_window && last.is_none_or(|last| step > last));
                     prop_assert_eq!(accepted.step, step);

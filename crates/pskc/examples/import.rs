@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, env, error::Error, fs};
 
-use keyproof_pskc::{Container, Key, KeyInfo, KeyUsage, Secret, Unlock};
+use keyproof_pskc::{Container, DecryptionKey, Key, KeyInfo, KeyUsage, Secret};
 
 /// A delivery of two tokens, encrypted with the key 00 01 02 … 0f.
 const DELIVERY: &str = include_str!("delivery.xml");
@@ -95,9 +95,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The manufacturer says whether there is a key: with one, no plain secret of a swapped file is accepted.
     let key = given.as_deref().and_then(bytes);
     let unlock = match (&given, container.key_derivation(), &key) {
-        (None, ..) => Unlock::Nothing,
-        (Some(_), None, Some(key)) => Unlock::Key(key),
-        (Some(password), ..) => Unlock::Password(password),
+        (None, ..) => DecryptionKey::None,
+        (Some(_), None, Some(key)) => DecryptionKey::Key(key),
+        (Some(password), ..) => DecryptionKey::Password(password),
     };
 
     let mut register = Register::new();

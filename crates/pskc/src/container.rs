@@ -18,7 +18,7 @@ use crate::{
 /// contains keys that are not encrypted.
 ///
 /// ```
-/// use keyproof_pskc::{Container, PskcError, Unlock};
+/// use keyproof_pskc::{Container, PskcError, DecryptionKey};
 ///
 /// let document = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"
 ///     xmlns:ds="http://www.w3.org/2000/09/xmldsig#" xmlns:xenc="http://www.w3.org/2001/04/xmlenc#">
@@ -34,9 +34,9 @@ use crate::{
 /// assert_eq!((container.id(), container.mac_algorithm()), (None, None)); // key wrap authenticates itself
 ///
 /// let key: Vec<u8> = (0..16).collect();
-/// let opened = container.open(Unlock::Key(&key))?;
+/// let opened = container.open(DecryptionKey::Key(&key))?;
 /// assert_eq!(opened[0].data.secret.as_ref().unwrap().as_bytes()[..3], [0x00, 0x11, 0x22]);
-/// assert_eq!(container.open(Unlock::Key(&[0; 16])), Err(PskcError::Authentication));
+/// assert_eq!(container.open(DecryptionKey::Key(&[0; 16])), Err(PskcError::Authentication));
 /// # Ok::<(), PskcError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -76,35 +76,35 @@ pub(crate) struct SealedKey {
 /// The key or password to open a container with, which its sender communicated by another way.
 ///
 /// ```
-/// use keyproof_pskc::{Container, PskcError, Unlock};
+/// use keyproof_pskc::{Container, PskcError, DecryptionKey};
 ///
 /// let document = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
 ///   <Key Id="k"><Data><Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret></Data></Key>
 /// </KeyPackage></KeyContainer>"#;
 /// let container = Container::parse(document)?;
-/// assert_eq!(container.open(Unlock::Nothing)?.len(), 1);
+/// assert_eq!(container.open(DecryptionKey::None)?.len(), 1);
 /// // A container without encryption is not the one that a password was sent for.
-/// let refused = container.open(Unlock::Password("correct horse")).unwrap_err();
+/// let refused = container.open(DecryptionKey::Password("correct horse")).unwrap_err();
 /// assert!(matches!(refused, PskcError::PlainSecret { .. }));
-/// assert_eq!(format!("{:?}", Unlock::Password("correct horse")), "Password([redacted])");
+/// assert_eq!(format!("{:?}", DecryptionKey::Password("correct horse")), "Password([redacted])");
 /// # Ok::<(), keyproof_pskc::PskcError>(())
 /// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
-pub enum Unlock<'a> {
+pub enum DecryptionKey<'a> {
     /// The pre-shared key.
     Key(&'a [u8]),
     /// Nothing: the container has no encrypted value and names no encryption key.
-    Nothing,
+    None,
     /// The password.
     Password(&'a str),
 }
 
-impl core::fmt::Debug for Unlock<'_> {
+impl core::fmt::Debug for DecryptionKey<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Key(_) => "Key([redacted])",
-            Self::Nothing => "Nothing",
+            Self::None => "None",
             Self::Password(_) => "Password([redacted])",
         })
     }
@@ -220,7 +220,7 @@ impl Container {
     /// value lacks a required authentication code. [`Authentication`](PskcError::Authentication) if the key or password
     /// is wrong, or the container was changed. [`EmptySecret`](PskcError::EmptySecret) or [`Number`](PskcError::Number)
     /// if a decrypted value is an empty secret or not a number.
-    pub fn open(&self, unlock: Unlock<'_>) -> Result<Vec<Key>, PskcError> {
+    pub fn open(&self, unlock: DecryptionKey<'_>) -> Result<Vec<Key>, PskcError> {
         crate::open::open(&self.protection, self.mac.as_ref(), &self.keys, unlock)
     }
 }

@@ -16,11 +16,11 @@ mod protection;
 mod writer;
 mod xml;
 
-pub use container::{Container, Unlock};
+pub use container::{Container, DecryptionKey};
 pub use error::PskcError;
 pub use key::{
     ChallengeFormat, DeviceInfo, Encoding, Key, KeyData, KeyInfo, ResponseFormat, Secret,
 };
 pub use policy::{KeyUsage, PinPolicy, PinUsage, Policy, UnknownKeyUsage};
 pub use protection::{Cipher, KeyDerivation, MacAlgorithm, Prf};
-pub use writer::{Lock, WriteError, Writer};
+pub use writer::{KeyProtection, WriteError, Writer};

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     PskcError,
-    container::{MacMethod, Protection, SealedKey, Unlock},
+    container::{DecryptionKey, MacMethod, Protection, SealedKey},
     key::{Key, KeyData, Secret},
     protection::Cipher,
     xml::{Element, PSKC, decimal, once},
@@ -207,9 +207,9 @@ pub(crate) fn open(
     protection: &Protection,
     mac: Option<&MacMethod>,
     sealed: &[SealedKey],
-    unlock: Unlock<'_>,
+    unlock: DecryptionKey<'_>,
 ) -> Result<Vec<Key>, PskcError> {
-    if !matches!(unlock, Unlock::Nothing) {
+    if !matches!(unlock, DecryptionKey::None) {
         let mut data = sealed.iter().map(|key| &key.data);
         data.try_for_each(SealedData::refuse_plain_secret)?;
     }
@@ -235,14 +235,14 @@ impl<'a> Keys<'a> {
     fn new(
         protection: &Protection,
         mac: Option<&'a MacMethod>,
-        unlock: Unlock<'_>,
+        unlock: DecryptionKey<'_>,
     ) -> Result<Self, PskcError> {
         let encryption = match (protection, unlock) {
-            (Protection::Password(derivation), Unlock::Password(password)) => {
+            (Protection::Password(derivation), DecryptionKey::Password(password)) => {
                 derivation.derive(password)
             }
             (Protection::Password(_), _) => return Err(PskcError::PasswordNeeded),
-            (_, Unlock::Key(key)) => Zeroizing::new(Vec::from(key)),
+            (_, DecryptionKey::Key(key)) => Zeroizing::new(Vec::from(key)),
             _ => return Err(PskcError::KeyNeeded),
         };
         let mac = mac.map(|method| {

@@ -6,8 +6,8 @@
 )]
 
 use keyproof_pskc::{
-    Cipher, Container, Encoding, Key, KeyInfo, KeyUsage, MacAlgorithm, PinUsage, PskcError,
-    ResponseFormat, Unlock,
+    Cipher, Container, DecryptionKey, Encoding, Key, KeyInfo, KeyUsage, MacAlgorithm, PinUsage,
+    PskcError, ResponseFormat,
 };
 use proptest::prelude::*;
 
@@ -80,7 +80,7 @@ fn only(keys: Vec<Key>) -> Key {
     key
 }
 
-fn open(document: &str, unlock: Unlock<'_>) -> Result<Key, PskcError> {
+fn open(document: &str, unlock: DecryptionKey<'_>) -> Result<Key, PskcError> {
     Container::parse(document)?.open(unlock).map(only)
 }
 
@@ -108,13 +108,13 @@ fn plain_keys() {
     let container = Container::parse(document).unwrap();
     assert_eq!(container.id(), Some("exampleID1"));
     assert!(!container.is_encrypted() && !container.is_signed());
-    let key = only(container.open(Unlock::Nothing).unwrap());
+    let key = only(container.open(DecryptionKey::None).unwrap());
     assert_eq!(key.info.issuer.as_deref(), Some("Issuer-A"));
     assert_eq!((secret_of(&key), key.data.counter), (&b"1234"[..], None));
 
     let data = "<Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret>
         <Counter><PlainValue>0</PlainValue></Counter>";
-    let key = open(&plain(data), Unlock::Nothing).unwrap();
+    let key = open(&plain(data), DecryptionKey::None).unwrap();
     assert_eq!(key.info.id, "12345678");
     assert_eq!(key.info.algorithm.as_deref(), Some(KeyInfo::HOTP));
     assert_eq!(
@@ -163,7 +163,7 @@ fn policies_and_references() {
     let data = r#"<KeyProfileId>keyProfile1</KeyProfileId><KeyReference>MasterKeyLabel
         </KeyReference><Data><Counter><PlainValue>0</PlainValue></Counter></Data>
         <Policy><KeyUsage>OTP</KeyUsage></Policy>"#;
-    let key = open(&container("", data), Unlock::Nothing).unwrap();
+    let key = open(&container("", data), DecryptionKey::None).unwrap();
     assert_eq!(key.info.reference.as_deref(), Some("MasterKeyLabel"));
     assert_eq!(key.info.profile_id.as_deref(), Some("keyProfile1"));
     assert_eq!((key.data.secret, key.data.counter), (None, Some(0)));
@@ -173,7 +173,7 @@ fn policies_and_references() {
     let data = r#"<Policy><StartDate>2006-05-01T00:00:00Z</StartDate><ExpiryDate>2006-05-31T00:00:00Z</ExpiryDate>
         <PINPolicy MinLength="4" MaxLength="4" PINKeyId="123456781" PINEncoding="DECIMAL" PINUsageMode="Local"/>
         <NumberOfTransactions>7</NumberOfTransactions></Policy>"#;
-    let policy = open(&container("", data), Unlock::Nothing)
+    let policy = open(&container("", data), DecryptionKey::None)
         .unwrap()
         .info
         .policy
@@ -197,7 +197,7 @@ fn policies_and_references() {
         r#"<x:Only xmlns:x="urn:x"/>"#,
     ] {
         let data = format!("<Policy>{unknown}</Policy>");
-        let policy = open(&container("", &data), Unlock::Nothing)
+        let policy = open(&container("", &data), DecryptionKey::None)
             .unwrap()
             .info
             .policy
@@ -214,16 +214,19 @@ fn a_pre_shared_key_opens() {
     assert_eq!(container.key_names(), ["Pre-shared-key"]);
     assert_eq!(container.mac_algorithm(), Some(MacAlgorithm::HmacSha1));
     assert!(container.key_derivation().is_none());
-    let key = only(container.open(Unlock::Key(&PRE_SHARED)).unwrap());
+    let key = only(container.open(DecryptionKey::Key(&PRE_SHARED)).unwrap());
     assert_eq!((secret_of(&key), key.data.counter), (SECRET, Some(0)));
 
-    assert_eq!(container.open(Unlock::Nothing), Err(PskcError::KeyNeeded));
     assert_eq!(
-        container.open(Unlock::Password("qwerty")),
+        container.open(DecryptionKey::None),
         Err(PskcError::KeyNeeded)
     );
     assert_eq!(
-        container.open(Unlock::Key(&[0; 16])),
+        container.open(DecryptionKey::Password("qwerty")),
+        Err(PskcError::KeyNeeded)
+    );
+    assert_eq!(
+        container.open(DecryptionKey::Key(&[0; 16])),
         Err(PskcError::Authentication)
     );
     let cipher = Cipher::Aes128Cbc;
@@ -232,7 +235,7 @@ fn a_pre_shared_key_opens() {
         expected: 16,
         found: 32,
     };
-    assert_eq!(container.open(Unlock::Key(&[0; 32])), Err(length));
+    assert_eq!(container.open(DecryptionKey::Key(&[0; 32])), Err(length));
 }
 
 /// RFC 6030 figure 7, whose parameters are in two namespaces.
@@ -276,18 +279,18 @@ fn a_password_opens() {
         derivation.salt(),
         [0x12, 0x3e, 0xff, 0x3c, 0x4a, 0x72, 0x12, 0x9c]
     );
-    let key = only(container.open(Unlock::Password("qwerty")).unwrap());
+    let key = only(container.open(DecryptionKey::Password("qwerty")).unwrap());
     assert_eq!(secret_of(&key), SECRET);
     assert_eq!(
-        container.open(Unlock::Password("qwertz")),
+        container.open(DecryptionKey::Password("qwertz")),
         Err(PskcError::Authentication)
     );
     assert_eq!(
-        container.open(Unlock::Key(&PRE_SHARED)),
+        container.open(DecryptionKey::Key(&PRE_SHARED)),
         Err(PskcError::PasswordNeeded)
     );
     assert_eq!(
-        container.open(Unlock::Nothing),
+        container.open(DecryptionKey::None),
         Err(PskcError::PasswordNeeded)
     );
 }
@@ -337,7 +340,7 @@ fn what_was_changed_is_refused() {
     let changed = |value: &str, mac: &str| {
         open(
             &container(&protection, &secret_of_figure_6(value, mac)),
-            Unlock::Key(&PRE_SHARED),
+            DecryptionKey::Key(&PRE_SHARED),
         )
     };
     assert!(changed(CIPHER_VALUE, VALUE_MAC).is_ok());
@@ -378,14 +381,17 @@ fn cbc_without_a_code_that_verifies_is_refused() {
             &secret_of_figure_6(CIPHER_VALUE, VALUE_MAC),
         ),
     ] {
-        let refused = open(&container(protection, data), Unlock::Key(&PRE_SHARED));
+        let refused = open(
+            &container(protection, data),
+            DecryptionKey::Key(&PRE_SHARED),
+        );
         assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
     }
     // A code of a value that is not encrypted would have to be ignored.
     let data = format!(
         "<Secret><PlainValue>MTIzNA==</PlainValue><ValueMAC>{VALUE_MAC}</ValueMAC></Secret>"
     );
-    let refused = open(&plain(&data), Unlock::Nothing);
+    let refused = open(&plain(&data), DecryptionKey::None);
     assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
 }
 
@@ -416,7 +422,7 @@ fn a_short_authentication_key_is_refused() {
         let code = mac.chain_update(secret).finalize().into_bytes();
         let data = secret_of_figure_6(CIPHER_VALUE, &data_encoding::BASE64.encode(&code));
         let document = container(&mac_method(&format!("<MACKey>{key}</MACKey>")), &data);
-        open(&document, Unlock::Key(&PRE_SHARED)).map(|key| secret_of(&key).to_vec())
+        open(&document, DecryptionKey::Key(&PRE_SHARED)).map(|key| secret_of(&key).to_vec())
     };
     assert_eq!(wrapped(&[9; 16]).as_deref(), Ok(SECRET));
     for short in [&[][..], &[9; 15]] {
@@ -443,7 +449,7 @@ fn wrapped_keys_open_and_authenticate_themselves() {
             "kw-aes128",
             "1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5",
         ),
-        Unlock::Key(kek.get(..16).unwrap()),
+        DecryptionKey::Key(kek.get(..16).unwrap()),
     );
     assert_eq!(
         data_encoding::HEXUPPER.encode(secret_of(&key.unwrap())),
@@ -454,21 +460,21 @@ fn wrapped_keys_open_and_authenticate_themselves() {
             "kw-aes192",
             "96778B25AE6CA435F92B5B97C050AED2468AB8A17AD84E5D",
         ),
-        Unlock::Key(kek.get(..24).unwrap()),
+        DecryptionKey::Key(kek.get(..24).unwrap()),
     );
     assert_eq!(
         data_encoding::HEXUPPER.encode(secret_of(&key.unwrap())),
         "00112233445566778899AABBCCDDEEFF"
     );
     let value = "28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21";
-    let key = open(&wrapped("kw-aes256", value), Unlock::Key(&kek)).unwrap();
+    let key = open(&wrapped("kw-aes256", value), DecryptionKey::Key(&kek)).unwrap();
     assert_eq!(
         data_encoding::HEXUPPER.encode(secret_of(&key)),
         "00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F"
     );
     let changed = value.replace("28C9", "28C8");
     assert_eq!(
-        open(&wrapped("kw-aes256", &changed), Unlock::Key(&kek)),
+        open(&wrapped("kw-aes256", &changed), DecryptionKey::Key(&kek)),
         Err(PskcError::Authentication)
     );
 }
@@ -486,7 +492,7 @@ fn padded_keys_open_and_authenticate_themselves() {
         );
         let value = value.replace(method, Cipher::Aes192KeyWrapPad.uri());
         let data = format!("<Secret><EncryptedValue>{value}</EncryptedValue></Secret>");
-        open(&plain(&data), Unlock::Key(&kek)).map(|key| secret_of(&key).to_vec())
+        open(&plain(&data), DecryptionKey::Key(&kek)).map(|key| secret_of(&key).to_vec())
     };
     let wrapped = "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a";
     assert_eq!(
@@ -574,8 +580,8 @@ fn namespaces_decide_and_not_prefixes() {
         .replace("<R", "<p:R")
         .replace("<P", "<p:P");
     assert_eq!(
-        open(&prefixed, Unlock::Nothing),
-        open(&document, Unlock::Nothing)
+        open(&prefixed, DecryptionKey::None),
+        open(&document, DecryptionKey::None)
     );
 
     let other = "urn:ietf:params:xml:ns:keyprov:pskc:2";
@@ -701,7 +707,7 @@ fn numbers() {
     let number = |name: &str, text: &str| {
         open(
             &plain(&format!("<{name}><PlainValue>{text}</PlainValue></{name}>")),
-            Unlock::Nothing,
+            DecryptionKey::None,
         )
         .map(|key| key.data)
     };
@@ -735,12 +741,12 @@ fn numbers() {
 fn secrets_are_hidden() {
     let container =
         Container::parse(&plain("<Secret><PlainValue>MTIzNA==</PlainValue></Secret>")).unwrap();
-    let keys = container.open(Unlock::Nothing).unwrap();
+    let keys = container.open(DecryptionKey::None).unwrap();
     for shown in [
         format!("{container:?}"),
         format!("{keys:?}"),
-        format!("{:?}", Unlock::Key(b"1234")),
-        format!("{:?}", Unlock::Password("1234")),
+        format!("{:?}", DecryptionKey::Key(b"1234")),
+        format!("{:?}", DecryptionKey::Password("1234")),
     ] {
         assert!(shown.contains("redacted"), "{shown}");
         assert!(
@@ -790,7 +796,7 @@ proptest! {
         let at = at % document.len();
         let changed = format!("{}{with}{}", document.get(..at).unwrap_or_default(), document.get(at + with.len()..).unwrap_or_default());
         if let Ok(container) = Container::parse(&changed)
-            && let Ok(keys) = container.open(Unlock::Key(&PRE_SHARED))
+            && let Ok(keys) = container.open(DecryptionKey::Key(&PRE_SHARED))
         {
             for key in keys {
                 prop_assert!(key.data.secret.is_none_or(|secret| secret.as_bytes() == SECRET));
@@ -852,7 +858,7 @@ mod sealed {
 
 #[test]
 fn every_value_is_authenticated_and_not_the_secret_alone() {
-    let open = |data: &str| open(&sealed::container(data), Unlock::Key(&PRE_SHARED));
+    let open = |data: &str| open(&sealed::container(data), DecryptionKey::Key(&PRE_SHARED));
     let secret = sealed::authentic("Secret", &sealed::padded(SECRET));
     for name in ["Secret", "Counter", "Time", "TimeInterval", "TimeDrift"] {
         let value = sealed::padded(&[0, 0, 0, 5]);
@@ -871,7 +877,7 @@ fn every_value_is_authenticated_and_not_the_secret_alone() {
 fn all_codes_are_verified_before_the_first_value_is_decrypted() {
     // Its code is right, but its padding is wrong.
     let broken = sealed::authentic("Secret", &sealed::cbc(&[0; 16]));
-    let open = |data: &str| open(&sealed::container(data), Unlock::Key(&PRE_SHARED));
+    let open = |data: &str| open(&sealed::container(data), DecryptionKey::Key(&PRE_SHARED));
     let changed = sealed::element("Counter", &sealed::padded(&[1]), None);
     let refused = open(&format!("{broken}{changed}"));
     assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
@@ -917,10 +923,10 @@ fn a_plain_secret_is_refused_under_a_key_and_a_password() {
     ] {
         let read = Container::parse(&document).unwrap();
         for unlock in [
-            Unlock::Key(&PRE_SHARED),
-            Unlock::Key(&[0; 16]),
-            Unlock::Password("qwerty"),
-            Unlock::Password("qwertz"),
+            DecryptionKey::Key(&PRE_SHARED),
+            DecryptionKey::Key(&[0; 16]),
+            DecryptionKey::Password("qwerty"),
+            DecryptionKey::Password("qwertz"),
         ] {
             let refused = read.open(unlock);
             let Err(PskcError::PlainSecret { at }) = refused else {
@@ -930,7 +936,7 @@ fn a_plain_secret_is_refused_under_a_key_and_a_password() {
             assert!(element.starts_with("<Secret>") || element.starts_with("<pskc:Secret>"));
         }
         assert_eq!(read.is_encrypted(), !takes_nothing, "{document}");
-        match read.open(Unlock::Nothing) {
+        match read.open(DecryptionKey::None) {
             Ok(_) => assert!(takes_nothing, "{document}"),
             Err(PskcError::KeyNeeded | PskcError::PasswordNeeded) => assert!(!takes_nothing),
             Err(error) => panic!("{error}: {document}"),
@@ -940,11 +946,11 @@ fn a_plain_secret_is_refused_under_a_key_and_a_password() {
     let secret = sealed::authentic("Secret", &sealed::padded(SECRET));
     let key = open(
         &sealed::container(&format!("{secret}{numbers}")),
-        Unlock::Key(&PRE_SHARED),
+        DecryptionKey::Key(&PRE_SHARED),
     )
     .unwrap();
     assert_eq!((secret_of(&key), key.data.counter), (SECRET, Some(7)));
-    let key = open(&sealed::container(numbers), Unlock::Key(&PRE_SHARED)).unwrap();
+    let key = open(&sealed::container(numbers), DecryptionKey::Key(&PRE_SHARED)).unwrap();
     assert_eq!((key.data.secret, key.data.time_drift), (None, Some(-1)));
 }
 
@@ -969,7 +975,7 @@ fn until_the_end<'a>(document: &'a str, end: &str) -> &'a str {
 fn padding_is_one_byte_to_a_whole_block() {
     let open = |blocks: &[u8]| {
         let data = sealed::authentic("Secret", &sealed::cbc(blocks));
-        open(&sealed::container(&data), Unlock::Key(&PRE_SHARED))
+        open(&sealed::container(&data), DecryptionKey::Key(&PRE_SHARED))
             .map(|key| secret_of(&key).to_vec())
     };
     let ending = |len: usize, last: u8| {
@@ -995,7 +1001,7 @@ fn padding_is_one_byte_to_a_whole_block() {
 fn encrypted_numbers_are_big_endian_of_one_to_eight_bytes() {
     let open = |name: &str, bytes: &[u8]| {
         let data = sealed::authentic(name, &sealed::padded(bytes));
-        open(&sealed::container(&data), Unlock::Key(&PRE_SHARED)).map(|key| key.data)
+        open(&sealed::container(&data), DecryptionKey::Key(&PRE_SHARED)).map(|key| key.data)
     };
     for (bytes, number) in [
         (&[0][..], 0),
@@ -1072,5 +1078,8 @@ fn a_derived_key_is_as_long_as_the_cipher_asks_for() {
         expected: 16,
         found: 32,
     };
-    assert_eq!(container.open(Unlock::Password("qwerty")), Err(length));
+    assert_eq!(
+        container.open(DecryptionKey::Password("qwerty")),
+        Err(length)
+    );
 }

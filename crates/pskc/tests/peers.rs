@@ -12,8 +12,8 @@ use std::{
 };
 
 use keyproof_pskc::{
-    Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock,
-    MacAlgorithm, Policy, PskcError, ResponseFormat, Secret, Unlock, Writer,
+    Cipher, Container, DecryptionKey, Encoding, Key, KeyData, KeyDerivation, KeyInfo,
+    KeyProtection, KeyUsage, MacAlgorithm, Policy, PskcError, ResponseFormat, Secret, Writer,
 };
 
 /// Runs a peer with the given standard input.
@@ -66,7 +66,7 @@ fn written(kind: &str, algorithm: &str, mac: &str, prf: &str) -> String {
     run(&mut python, "python3-pskc", b"")
 }
 
-fn opens(document: &str, unlock: Unlock<'_>) {
+fn opens(document: &str, unlock: DecryptionKey<'_>) {
     let container =
         Container::parse(document).unwrap_or_else(|error| panic!("{error}: {document}"));
     let keys = container
@@ -95,7 +95,7 @@ fn opens(document: &str, unlock: Unlock<'_>) {
 
 #[test]
 fn we_open_what_python3_pskc_writes() {
-    opens(&written("none", "-cbc", "", ""), Unlock::Nothing);
+    opens(&written("none", "-cbc", "", ""), DecryptionKey::None);
     let key: Vec<u8> = (0..32).collect();
     for (algorithm, len) in [
         ("aes128-cbc", 16),
@@ -106,22 +106,22 @@ fn we_open_what_python3_pskc_writes() {
         ("kw-aes256", 32),
     ] {
         let document = written("key", algorithm, "", "");
-        opens(&document, Unlock::Key(key.get(..len).unwrap()));
+        opens(&document, DecryptionKey::Key(key.get(..len).unwrap()));
         let wrong = Container::parse(&document)
             .unwrap()
-            .open(Unlock::Key(&vec![9; len]));
+            .open(DecryptionKey::Key(&vec![9; len]));
         assert_eq!(wrong, Err(PskcError::Authentication));
     }
     for mac in ["hmac-sha256", "hmac-sha384", "hmac-sha512"] {
         opens(
             &written("key", "aes128-cbc", mac, ""),
-            Unlock::Key(key.get(..16).unwrap()),
+            DecryptionKey::Key(key.get(..16).unwrap()),
         );
     }
     for prf in ["", "hmac-sha256", "hmac-sha384", "hmac-sha512"] {
         opens(
             &written("password", "aes256-cbc", "", prf),
-            Unlock::Password("pässword"),
+            DecryptionKey::Password("pässword"),
         );
     }
 }
@@ -136,7 +136,7 @@ fn pskctool_reads_the_same() {
         document.as_bytes(),
     );
     let container = Container::parse(&document).unwrap();
-    for key in container.open(Unlock::Nothing).unwrap() {
+    for key in container.open(DecryptionKey::None).unwrap() {
         let secret = data_encoding::BASE64.encode(key.data.secret.as_ref().unwrap().as_bytes());
         let counter = key.data.counter.unwrap().to_string();
         for said in [
@@ -222,7 +222,7 @@ fn python3_pskc_and_pskctool_read_what_we_write() {
         bytes.fill(7);
         Ok::<_, Infallible>(())
     };
-    let document = Writer::new(Lock::Nothing)
+    let document = Writer::new(KeyProtection::None)
         .with_id("delivery-1")
         .write(&keys, random)
         .unwrap();
@@ -259,7 +259,7 @@ fn python3_pskc_and_pskctool_read_what_we_write() {
             if cipher.is_authenticated() && mac != MacAlgorithm::HmacSha256 {
                 continue;
             }
-            let lock = Lock::Key {
+            let lock = KeyProtection::Key {
                 cipher,
                 key,
                 name: "ours",
@@ -274,7 +274,7 @@ fn python3_pskc_and_pskctool_read_what_we_write() {
                 .and_then(|derivation| derivation.with_iterations(1234))
                 .unwrap()
                 .with_name("theirs");
-            let lock = Lock::Password {
+            let lock = KeyProtection::Password {
                 cipher,
                 derivation: &derivation,
                 password: "pässword",

@@ -4,9 +4,9 @@
 use std::convert::Infallible;
 
 use keyproof_pskc::{
-    ChallengeFormat, Cipher, Container, DeviceInfo, Encoding, Key, KeyData, KeyDerivation, KeyInfo,
-    KeyUsage, Lock, MacAlgorithm, PinPolicy, PinUsage, Policy, Prf, ResponseFormat, Secret, Unlock,
-    WriteError, Writer,
+    ChallengeFormat, Cipher, Container, DecryptionKey, DeviceInfo, Encoding, Key, KeyData,
+    KeyDerivation, KeyInfo, KeyProtection, KeyUsage, MacAlgorithm, PinPolicy, PinUsage, Policy,
+    Prf, ResponseFormat, Secret, WriteError, Writer,
 };
 use proptest::prelude::*;
 
@@ -43,8 +43,8 @@ fn same(bytes: &mut [u8]) -> Result<(), Infallible> {
     Ok(())
 }
 
-fn shared(cipher: Cipher, key: &[u8]) -> Lock<'_> {
-    Lock::Key {
+fn shared(cipher: Cipher, key: &[u8]) -> KeyProtection<'_> {
+    KeyProtection::Key {
         cipher,
         key,
         name: "Pre-shared-key",
@@ -109,7 +109,7 @@ fn the_values_of_figure_7_come_out_again() {
         .and_then(|derivation| derivation.with_iterations(1000))
         .unwrap()
         .with_name("My Password 1");
-    let lock = Lock::Password {
+    let lock = KeyProtection::Password {
         cipher: Cipher::Aes128Cbc,
         derivation: &derivation,
         password: "qwerty",
@@ -199,12 +199,12 @@ fn each_secret_has_a_vector_of_its_own_and_keys_come_from_the_source() {
     assert_eq!(vectors.collect::<Vec<_>>(), [[2; 16], [3; 16], [4; 16]]);
     let read = Container::parse(&document).unwrap();
     assert_eq!(read.mac_algorithm(), Some(MacAlgorithm::HmacSha256));
-    assert_eq!(read.open(Unlock::Key(&PRE_SHARED)).unwrap(), keys);
-    assert!(read.open(Unlock::Key(&[0; 16])).is_err());
+    assert_eq!(read.open(DecryptionKey::Key(&PRE_SHARED)).unwrap(), keys);
+    assert!(read.open(DecryptionKey::Key(&[0; 16])).is_err());
 }
 
 fn plain(keys: &[Key]) -> Result<String, WriteError> {
-    let written = Writer::new(Lock::Nothing).write(keys, drawn(&[]))?;
+    let written = Writer::new(KeyProtection::None).write(keys, drawn(&[]))?;
     Ok(written.to_string())
 }
 
@@ -308,7 +308,7 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
         );
     }
     assert!(derivation.clone().with_iterations(10_000_000).is_ok());
-    let lock = Lock::Password {
+    let lock = KeyProtection::Password {
         cipher: Cipher::Aes256Cbc,
         derivation: &derivation.with_iterations(1).unwrap(),
         password: "qwerty",
@@ -318,13 +318,15 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
         Err(WriteError::KeyLength { .. })
     ));
     for id in ["", "1", "a b", "-a", "ä"] {
-        let written = Writer::new(Lock::Nothing).with_id(id).write(&keys, same);
+        let written = Writer::new(KeyProtection::None)
+            .with_id(id)
+            .write(&keys, same);
         assert!(
             matches!(written, Err(WriteError::Text { field: "Id", .. })),
             "{id}"
         );
     }
-    let written = Writer::new(Lock::Nothing)
+    let written = Writer::new(KeyProtection::None)
         .with_id("_a1.b-c")
         .write(&keys, same);
     assert_eq!(
@@ -373,7 +375,7 @@ fn as_many_iterations_as_are_recommended() {
 #[test]
 fn locks_hide_their_keys() {
     let derivation = KeyDerivation::new(Cipher::Aes128Cbc, Prf::HmacSha1, &[7; 8]).unwrap();
-    let password = Lock::Password {
+    let password = KeyProtection::Password {
         cipher: Cipher::Aes128Cbc,
         derivation: &derivation,
         password: "qwerty",
@@ -546,19 +548,19 @@ proptest! {
             Cipher::Aes128KeyWrapPad, Cipher::Aes192KeyWrapPad, Cipher::Aes256KeyWrapPad,
         ];
         let Some(cipher) = ciphers.get(which) else {
-            let document = Writer::new(Lock::Nothing).write(&keys, random).unwrap();
-            prop_assert_eq!(Container::parse(&document).unwrap().open(Unlock::Nothing).unwrap(), keys);
+            let document = Writer::new(KeyProtection::None).write(&keys, random).unwrap();
+            prop_assert_eq!(Container::parse(&document).unwrap().open(DecryptionKey::None).unwrap(), keys);
             return Ok(());
         };
         let with_key = shared_key.get(..cipher.key_len()).unwrap();
         let document = Writer::new(shared(*cipher, with_key)).with_mac(MacAlgorithm::HmacSha512).write(&keys, random).unwrap();
         let read = Container::parse(&document).unwrap();
-        prop_assert_eq!(read.open(Unlock::Key(with_key)).unwrap(), keys.clone());
+        prop_assert_eq!(read.open(DecryptionKey::Key(with_key)).unwrap(), keys.clone());
 
         let derivation = KeyDerivation::new(*cipher, Prf::HmacSha384, &[7; 16]).unwrap().with_iterations(2).unwrap();
-        let lock = Lock::Password { cipher: *cipher, derivation: &derivation, password: "pässword" };
+        let lock = KeyProtection::Password { cipher: *cipher, derivation: &derivation, password: "pässword" };
         let document = Writer::new(lock).write(&keys, random).unwrap();
         let read = Container::parse(&document).unwrap();
-        prop_assert_eq!(read.open(Unlock::Password("pässword")).unwrap(), keys);
+        prop_assert_eq!(read.open(DecryptionKey::Password("pässword")).unwrap(), keys);
     }
 }

@@ -357,7 +357,7 @@ mod tests {
     use super::*;
     use crate::{
         audit::ObjectKind,
-        otp_devices::{Holding, Lifetime},
+        otp_devices::{AnyToken, Lifetime},
         testing::bench,
     };
     use keyproof_store::{SystemEntropy, Version};
@@ -428,7 +428,12 @@ mod tests {
         let (restored, ended) = bench.restored(Duration::ZERO).await;
         assert_eq!(ended.get(&Ended::LoginTokens), Some(&1));
         assert_eq!(ended.get(&Ended::OperatorTokens), Some(&1));
-        assert!(restored.permitted::<Holding>("shop", &token).await.is_err());
+        assert!(
+            restored
+                .permitted::<AnyToken>("shop", &token)
+                .await
+                .is_err()
+        );
         let authenticated = restored.service.access.authenticate(&operator);
         assert!(authenticated.await.is_err());
         // The same password still gives a new token.
@@ -442,7 +447,7 @@ mod tests {
         let mut restoring = Restoring::new(now, &entropy).of_backup_made_at(made_at);
         assert_eq!(restoring.codes_until, made_at);
         let row = |expires_at| Row {
-            version: Version::draw(&entropy),
+            version: Version::random(&entropy),
             body: "{}".into(),
             expires_at: Some(expires_at),
         };
@@ -459,7 +464,7 @@ mod tests {
         let mut restoring = Restoring::new(Timestamp::from_secs(1), &entropy);
         let key = Key::new("of_a_later_release", ["_"]);
         let row = Row {
-            version: Version::draw(&entropy),
+            version: Version::random(&entropy),
             body: "{}".into(),
             expires_at: None,
         };

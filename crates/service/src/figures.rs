@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use keyproof_store::{Batch, CommitOutcome, PoolFigures, Standbys, Timestamp};
+use keyproof_store::{Batch, CommitOutcome, PoolStatus, Standbys, Timestamp};
 
 use crate::ClockDifference;
 
@@ -33,7 +33,7 @@ pub struct Figures {
     /// The difference between this machine's clock and the database's at the last comparison; `None` for an embedded store.
     pub clock_difference: Option<ClockDifference>,
     /// The connections to the store's database; `None` for an embedded store.
-    pub pool: Option<PoolFigures>,
+    pub pool: Option<PoolStatus>,
     /// When the next CA certificate of a provisioning service expires, as of the last look; `None` if there is none.
     pub certificates_end: Option<Timestamp>,
     /// When the first CA of a TPM category expires, as of the last look; `None` if there is none.
@@ -57,7 +57,7 @@ pub struct HashingFigures {
     pub limited: u64,
 }
 
-/// A queue of [`Judging`](crate::Judging).
+/// A queue of [`CpuQueue`](crate::CpuQueue).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueFigures {
     /// Pieces of work that run or wait.

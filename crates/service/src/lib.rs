@@ -16,15 +16,15 @@ pub mod audit;
 pub mod certificates;
 mod clock;
 mod collections;
+mod cpu_queue;
 mod derived;
 pub mod device_identity;
-mod ending;
+mod expiry;
 mod figures;
-mod judging;
 mod keys;
 pub mod otp_devices;
 mod pages;
-mod places;
+mod quota_semaphore;
 mod rate_limit;
 mod session_life;
 mod slot;
@@ -36,20 +36,20 @@ pub mod upkeep;
 mod work_observer;
 
 pub use access::{
-    Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
+    Access, AddressLimit, HashingError, HashingPool, HashingSettings, PasswordVerdict, Requester,
 };
 pub use accounts::{AccountSettings, Accounts};
-pub use audit::{Action, Audit, AuditSettings, AuditSink, CommandLine, Origin, Warrant, Who};
+pub use audit::{Action, Audit, AuditSettings, AuditSink, CommandLine, Origin, Principal, Warrant};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ClockDifference, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};
+pub use cpu_queue::{CpuQueue, CpuQueueSettings, TooBusy};
 pub use device_identity::{DeviceIdentity, DeviceIdentitySettings};
-pub use ending::{Ending, Endings, Seen};
+pub use expiry::{Coverage, Expiries, Expiry};
 pub use figures::{Figures, HashingFigures, LockFigures, QueueFigures, UpkeepFigures};
-pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
-pub use pages::Listed;
-pub use places::{Place, Places};
+pub use pages::ListPage;
+pub use quota_semaphore::{QuotaPermit, QuotaSemaphore};
 pub use status::ServiceStatus;
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
@@ -67,7 +67,7 @@ use keyproof_store::{Standbys, Store, StoreError};
 use zeroize::Zeroizing;
 
 use keys::draw_token;
-use work_observer::Followed;
+use work_observer::WorkObserverHandle;
 
 /// The maximum number of unpaged lists in memory at once.
 const LISTS: usize = 8;
@@ -86,10 +86,10 @@ pub struct Service {
     /// CA certificates of provisioning services.
     pub certificates: Certificates,
     /// Runs CPU-bound work. Each domain has a queue of its own beside this one.
-    pub judging: Arc<Judging>,
-    /// Places for the lists of contracts without paging, limited in total and per party ([`Who::party`]). Such a list stays in
+    pub cpu_queue: Arc<CpuQueue>,
+    /// Places for the lists of contracts without paging, limited in total and per party ([`Principal::party`]). Such a list stays in
     /// memory as a whole until its client has read it.
-    pub lists: Places,
+    pub lists: QuotaSemaphore,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
     /// TPM managers, categories and API keys, and the provisioning of devices.
@@ -97,8 +97,8 @@ pub struct Service {
     /// Removes expired records.
     pub upkeep: Upkeep,
     hashing: Arc<HashingPool>,
-    queues: [(&'static str, Judging); 3],
-    followed: [Followed; 2],
+    queues: [(&'static str, CpuQueue); 3],
+    followed: [WorkObserverHandle; 2],
     standbys: Mutex<Standbys>,
     clock_difference: Mutex<Option<ClockDifference>>,
     store: Store,
@@ -111,7 +111,7 @@ pub struct Settings {
     /// How passwords are hashed.
     pub hashing: HashingSettings,
     /// How much CPU-bound work runs and waits at once.
-    pub judging: JudgingSettings,
+    pub cpu_queue: CpuQueueSettings,
     /// How long the audit trail keeps its events.
     pub audit: AuditSettings,
     /// Receives audit events in addition to the store.
@@ -128,7 +128,7 @@ impl From<HashingSettings> for Settings {
     fn from(hashing: HashingSettings) -> Self {
         Self {
             hashing,
-            judging: JudgingSettings::default(),
+            cpu_queue: CpuQueueSettings::default(),
             audit: AuditSettings::default(),
             audit_sink: None,
             accounts: AccountSettings::default(),
@@ -162,7 +162,7 @@ impl Service {
     ) -> Result<Arc<Self>, StartError> {
         let Settings {
             hashing,
-            judging,
+            cpu_queue,
             audit,
             audit_sink,
             accounts,
@@ -172,9 +172,12 @@ impl Service {
         let audit = Audit::with_settings(store.clone(), clock.clone(), audit, audit_sink);
         let audit = Arc::new(audit);
         let hashing = Arc::new(HashingPool::start(hashing)?);
-        let judging = Judging::new(judging);
-        let (of_accounts, of_certificates, of_device_identity) =
-            (judging.beside(), judging.beside(), judging.beside());
+        let cpu_queue = CpuQueue::new(cpu_queue);
+        let (of_accounts, of_certificates, of_device_identity) = (
+            cpu_queue.with_shared_turns(),
+            cpu_queue.with_shared_turns(),
+            cpu_queue.with_shared_turns(),
+        );
         let queues = [
             ("accounts", of_accounts.clone()),
             ("certificates", of_certificates.clone()),
@@ -212,14 +215,14 @@ impl Service {
                 device_identity,
             ),
             upkeep: Upkeep::new(store.clone(), clock.clone()),
-            followed: [hashing.followed(), judging.followed()],
+            followed: [hashing.followed(), cpu_queue.followed()],
             hashing,
             queues,
             standbys: Mutex::default(),
             clock_difference: Mutex::default(),
             audit,
-            judging: Arc::new(judging),
-            lists: Places::new(LISTS, LISTS_EACH),
+            cpu_queue: Arc::new(cpu_queue),
+            lists: QuotaSemaphore::new(LISTS, LISTS_EACH),
             store,
             clock,
         };

@@ -6,7 +6,7 @@ use keyproof_store::{Batch, Key, Prefix, Record, Store, Stored, Timestamp};
 
 use crate::{
     Clock, Failure, StorageError,
-    storage::{Attempt, settle},
+    storage::{Attempt, transact},
 };
 
 /// The number of records read at once.
@@ -71,7 +71,7 @@ impl<'a, R: Record> Pages<'a, R> {
 
 /// Some rows of a list, and where the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed<T, P> {
+pub struct ListPage<T, P> {
     /// The rows, in order.
     pub rows: Vec<T>,
     /// The value of `after` for the next page, if there may be one.
@@ -94,20 +94,20 @@ pub(crate) async fn reached<R: Record, T, P>(
     most: usize,
     now: Timestamp,
     row: impl Fn(R) -> (P, Option<T>),
-) -> Result<Listed<T, P>, StorageError> {
+) -> Result<ListPage<T, P>, StorageError> {
     let read = store.scan::<R>(prefix, after, READ, now).await?;
     let is_all = read.len() < READ;
     let (mut rows, mut last) = (Vec::new(), None);
     for (_, Stored { record, .. }) in read {
         if rows.len() == most {
-            return Ok(Listed { rows, next: last });
+            return Ok(ListPage { rows, next: last });
         }
         let (place, reached) = row(record);
         last = Some(place);
         rows.extend(reached);
     }
     let next = last.filter(|_| !is_all);
-    Ok(Listed { rows, next })
+    Ok(ListPage { rows, next })
 }
 
 /// Returns a page of records under a prefix, at most `most` after `after`, and whether there are more.
@@ -115,7 +115,7 @@ pub(crate) async fn reached<R: Record, T, P>(
 /// # Errors
 ///
 /// [`StorageError`].
-pub(crate) async fn some<R: Record>(
+pub(crate) async fn scan_page<R: Record>(
     store: &Store,
     prefix: &Prefix,
     after: Option<&Key>,
@@ -130,7 +130,7 @@ pub(crate) async fn some<R: Record>(
     Ok((read, is_more))
 }
 
-/// A page passed to an attempt of [`settle_pages`].
+/// A page passed to an attempt of [`transact_pages`].
 pub(crate) struct Page<R> {
     pub(crate) records: Vec<(Key, Stored<R>)>,
     /// Whether it is the last page.
@@ -145,7 +145,7 @@ pub(crate) struct Page<R> {
 /// # Errors
 ///
 /// The error of an attempt or commit; the pages before it stay committed.
-pub(crate) async fn settle_pages<R: Record, E, F>(
+pub(crate) async fn transact_pages<R: Record, E, F>(
     name: &'static str,
     (store, clock): (&Store, &dyn Clock),
     prefix: &Prefix,
@@ -157,7 +157,7 @@ where
 {
     let (mut after, mut total) = (None, 0_usize);
     loop {
-        let settled = settle(name, store, || async {
+        let settled = transact(name, store, || async {
             let now = clock.now();
             let records = store.scan(prefix, after.as_ref(), at_once, now).await?;
             let is_last = records.len() < at_once;
@@ -243,7 +243,7 @@ mod tests {
         add(store, 7).await;
         let (attempts, lasts) = (Cell::new(0), Cell::new(0));
         let all = Prefix::collection(Numbered::TYPE);
-        let removed = settle_pages::<Numbered, Infallible, _>(
+        let removed = transact_pages::<Numbered, Infallible, _>(
             "test",
             (store, &*bench.clock),
             &all,

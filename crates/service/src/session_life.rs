@@ -26,12 +26,12 @@ const NOTED_BEFORE_A_CHANGE: Duration = Duration::from_secs(30);
 
 /// When a session began, and when it was last used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SessionLife {
+pub(crate) struct SessionLifetime {
     began_at: Timestamp,
     used_at: Timestamp,
 }
 
-impl SessionLife {
+impl SessionLifetime {
     pub(crate) const fn begin(now: Timestamp) -> Self {
         Self {
             began_at: now,
@@ -77,10 +77,10 @@ impl Confirmed {
 
 /// The record of a browser session.
 pub(crate) trait SessionRecord: Record {
-    fn life(&self) -> SessionLife;
+    fn life(&self) -> SessionLifetime;
 
     /// Returns the session with this life.
-    fn lasting(self, life: SessionLife) -> Self;
+    fn with_life(self, life: SessionLifetime) -> Self;
 }
 
 /// A session and its record, found by the token that the browser sent.
@@ -93,7 +93,7 @@ pub(crate) struct Found<S, R> {
 
 impl<S, R: SessionRecord> Found<S, R> {
     /// Whether the session is live by every server's clock. One that is about to end has already ended by a clock that is ahead.
-    pub(crate) fn lasts(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         let ends = self.kept.record.life().ends_at();
         ends.saturating_since(self.read_at) > APART_AT_MOST
     }
@@ -111,7 +111,7 @@ impl<S, R: SessionRecord> Found<S, R> {
         let Some(life) = life.used_after(noted, self.read_at) else {
             return false;
         };
-        let next = R::clone(&self.kept.record).lasting(life);
+        let next = R::clone(&self.kept.record).with_life(life);
         let mut batch = store.batch(self.read_at);
         batch.replace(&self.place, self.kept.version, &next, Some(life.ends_at()));
         if let Err(error) = store.commit(batch).await {
@@ -126,7 +126,7 @@ impl<S, R: SessionRecord> Found<S, R> {
 /// # Errors
 ///
 /// Those of `find`.
-pub(crate) async fn acting<S, R: SessionRecord, E, F>(
+pub(crate) async fn session_for_change<S, R: SessionRecord, E, F>(
     store: &Store,
     find: impl Fn() -> F,
 ) -> Result<S, Failure<E>>
@@ -166,7 +166,7 @@ mod tests {
     fn a_session_ends_unused_after_a_quarter_of_an_hour_and_in_any_case_after_eight_hours() {
         let start = Timestamp::from_secs(1_700_000_000);
         let minute = |minutes: u64| start.saturating_add(Duration::from_secs(60 * minutes));
-        let mut life = SessionLife::begin(start);
+        let mut life = SessionLifetime::begin(start);
         assert_eq!(life.ends_at(), minute(15));
         let second = |seconds| start.saturating_add(Duration::from_secs(seconds));
         assert_eq!(life.used_after(NOTED, second(59)), None);

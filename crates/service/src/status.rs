@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use keyproof_auth::operator::{OperatorScope, Reach};
+use keyproof_auth::operator::{AccessLevel, OperatorScope};
 use keyproof_store::Timestamp;
 
-use crate::{Endings, Figures, NotReady, Seen, Service, access::Operator};
+use crate::{Coverage, Expiries, Figures, NotReady, Service, access::Operator};
 
 /// The state of the server.
 #[derive(Debug)]
@@ -15,21 +15,21 @@ pub struct ServiceStatus {
     /// The figures for a dashboard.
     pub figures: Figures,
     /// The CA certificates and the CAs of categories that expire soon or have expired.
-    pub endings: Endings,
+    pub endings: Expiries,
     /// When this was collected.
     pub at: Timestamp,
 }
 
 /// The endings of a store that does not answer.
-const UNSEEN: Endings = Endings {
+const UNSEEN: Expiries = Expiries {
     found: Vec::new(),
-    seen: Seen::Part,
+    seen: Coverage::Part,
 };
 
 impl Service {
     /// Returns the state of the server and what expires within `soon`, or `None` if the operator may not read it.
     pub async fn status(&self, operator: &Operator, soon: Duration) -> Option<ServiceStatus> {
-        if !operator.may(&OperatorScope::Status(Reach::Read)) {
+        if !operator.may(&OperatorScope::Status(AccessLevel::Read)) {
             return None;
         }
         let trouble = self.ready().await.err();
@@ -37,8 +37,8 @@ impl Service {
         let until = at.saturating_add(soon);
         // `trouble` reports a store that does not answer.
         let (certificates, authorities) = (
-            self.certificates.ending(until).await.unwrap_or(UNSEEN),
-            self.device_identity.ending(until).await.unwrap_or(UNSEEN),
+            self.certificates.expiry(until).await.unwrap_or(UNSEEN),
+            self.device_identity.expiry(until).await.unwrap_or(UNSEEN),
         );
         Some(ServiceStatus {
             trouble,

@@ -57,13 +57,13 @@ pub(crate) fn damaged(why: impl ToString) -> StorageError {
 pub enum NotReady {
     /// A file of an embedded store was moved.
     #[error("the store does not answer: {0}")]
-    Moved(EngineError),
+    FileReplaced(EngineError),
     /// The store now uses another master key, which this server, started before that, does not have.
     #[error("{0}")]
     MasterKey(StoreError),
     /// A connection pooler gives each transaction another session of the database.
     #[error("the store does not answer: {0}")]
-    Pooled(EngineError),
+    TransactionPooling(EngineError),
     /// The records were moved to another store.
     #[error("the store does not answer: {0}")]
     Relocated(EngineError),
@@ -75,8 +75,12 @@ pub enum NotReady {
 impl From<StoreError> for NotReady {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Engine(error @ EngineError::Moved { .. }) => Self::Moved(error),
-            StoreError::Engine(error @ EngineError::Pooled) => Self::Pooled(error),
+            StoreError::Engine(error @ EngineError::FileReplaced { .. }) => {
+                Self::FileReplaced(error)
+            }
+            StoreError::Engine(error @ EngineError::TransactionPooling) => {
+                Self::TransactionPooling(error)
+            }
             StoreError::Engine(error @ EngineError::Relocated) => Self::Relocated(error),
             error @ StoreError::MasterKey { .. } => Self::MasterKey(error),
             other => Self::Storage(other.into()),
@@ -216,7 +220,7 @@ pub(crate) enum Attempt<T, E> {
 /// # Errors
 ///
 /// The refusal that `refusal` returns.
-pub(crate) fn said<T, B: Clone, E>(
+pub(crate) fn require_body<T, B: Clone, E>(
     body: &Result<T, B>,
     refusal: impl FnOnce(B) -> E,
 ) -> Result<&T, Failure<E>> {
@@ -230,7 +234,7 @@ pub(crate) fn said<T, B: Clone, E>(
 /// # Errors
 ///
 /// The refusal of the attempt, any commit error other than a lost race, or [`StorageError::Contended`] after too many lost races.
-pub(crate) async fn settle<T, E, F>(
+pub(crate) async fn transact<T, E, F>(
     name: &'static str,
     store: &Store,
     attempt: impl Fn() -> F,
@@ -253,13 +257,13 @@ where
     }
 }
 
-/// Like [`settle`], but checks after a lost race whether the caller's own token or session (the records that permit `origin`) still
+/// Like [`transact`], but checks after a lost race whether the caller's own token or session (the records that permit `origin`) still
 /// exists. If not, every further commit would fail, so `gone()` is returned without another attempt.
 ///
 /// # Errors
 ///
-/// Those of [`settle`], and the error that `gone` returns.
-pub(crate) async fn settle_permitted<T, E, F>(
+/// Those of [`transact`], and the error that `gone` returns.
+pub(crate) async fn transact_permitted<T, E, F>(
     name: &'static str,
     store: &Store,
     clock: &dyn Clock,
@@ -271,7 +275,7 @@ where
     F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
 {
     let has_committed = AtomicBool::new(false);
-    settle(name, store, || async {
+    transact(name, store, || async {
         let is_lost = has_committed.load(Ordering::Relaxed);
         if is_lost && !origin.is_permitted_still(store, clock.now()).await? {
             return Err(gone());
@@ -286,7 +290,7 @@ where
 
 /// The error of a request whose token was revoked meanwhile, for contracts that report the revocation only to the next request: a
 /// lost race.
-pub(crate) const fn overtaken<E>() -> Failure<E> {
+pub(crate) const fn contended<E>() -> Failure<E> {
     Failure::Storage(StorageError::Contended { tries: 1 })
 }
 
@@ -402,7 +406,7 @@ mod tests {
         let bench = bench().await;
         let key = Key::new("settled", ["_"]);
         let attempts = Cell::new(0);
-        let settled = settle("test.settled", &bench.store, || async {
+        let settled = transact("test.settled", &bench.store, || async {
             attempts.set(attempts.get() + 1);
             let found = bench.store.get::<Marker>(&key, START).await?;
             if found.is_some() {
@@ -453,7 +457,7 @@ mod tests {
         };
         let (name, gone) = ("test.gone", || Failure::Refused("it is gone"));
         let (store, clock) = (&bench.store, &*bench.clock);
-        let settled = settle_permitted(name, store, clock, &permitted, gone, attempt).await;
+        let settled = transact_permitted(name, store, clock, &permitted, gone, attempt).await;
         assert_eq!(settled, Err(Failure::Refused("it is gone")));
         assert_eq!(attempts.get(), 1, "nothing is judged again");
         let made = bench.store.get::<Marker>(&changed, START).await;
@@ -464,7 +468,7 @@ mod tests {
     async fn a_refusal_that_is_counted_is_told_once_it_is_committed() {
         let bench = bench().await;
         let key = Key::new("settled", ["_"]);
-        let refused: Result<(), _> = settle("test.refused", &bench.store, || async {
+        let refused: Result<(), _> = transact("test.refused", &bench.store, || async {
             let mut batch = bench.store.batch(START);
             batch.insert(&key, &Marker {}, None);
             Ok(Attempt::Commit(batch, Err("wrong")))

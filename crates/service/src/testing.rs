@@ -19,14 +19,14 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
 use crate::{
-    Action, AddressLimit, Applicant, Clock, CommandLine, Ended, Failure, HashingSettings, Judging,
-    ManualClock, Origin, Restoring, Service, Settings, StorageError, TooBusy, Who,
+    Action, AddressLimit, Clock, CommandLine, CpuQueue, Ended, Failure, HashingSettings,
+    ManualClock, Origin, Principal, Requester, Restoring, Service, Settings, StorageError, TooBusy,
     access::{NewOperatorToken, Operator},
     audit::{AuditReader, Event},
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
-        DeviceView, Issuer, Keeper, Lifetime, LoginError, Moment, NotPermitted, RemoveDeviceError,
-        Right, ShowDeviceError, TokenRequest,
+        DeviceView, InstanceAdministrator, Issuer, Lifetime, LoginError, Moment, NotPermitted,
+        RemoveDeviceError, Right, ShowDeviceError, TokenRequest,
     },
 };
 
@@ -111,12 +111,12 @@ pub(crate) struct Occupied {
 }
 
 impl Occupied {
-    pub(crate) async fn of(judging: &Arc<Judging>) -> Self {
+    pub(crate) async fn of(cpu_queue: &Arc<CpuQueue>) -> Self {
         let (release, released) = mpsc::channel();
         let (started, has_started) = oneshot::channel();
-        let judging = Arc::clone(judging);
+        let cpu_queue = Arc::clone(cpu_queue);
         let work = tokio::spawn(async move {
-            let held = judging.run(move || {
+            let held = cpu_queue.run(move || {
                 let _ = started.send(());
                 let _ = released.recv();
             });
@@ -141,10 +141,10 @@ impl Occupied {
 
 pub(crate) fn origin() -> Origin {
     Origin {
-        who: Who::Anonymous,
+        who: Principal::Anonymous,
         request_id: Some("0123".to_owned()),
         address: Some([127, 0, 0, 1].into()),
-        applicant: Applicant::default(),
+        requester: Requester::default(),
         warrants: Vec::new(),
     }
 }
@@ -155,7 +155,7 @@ pub(crate) fn command_line() -> CommandLine {
 
 pub(crate) fn console() -> Origin {
     Origin {
-        who: Who::CommandLine("root".to_owned()),
+        who: Principal::CommandLine("root".to_owned()),
         request_id: None,
         address: None,
         ..origin()
@@ -163,8 +163,8 @@ pub(crate) fn console() -> Origin {
 }
 
 /// Returns the rights of a command-line user for this instance.
-pub(crate) fn keeper(instance: &str) -> Keeper {
-    Keeper::of_command_line(&command_line(), instance)
+pub(crate) fn administrator(instance: &str) -> InstanceAdministrator {
+    InstanceAdministrator::of_command_line(&command_line(), instance)
 }
 
 pub(crate) fn secret(text: &str) -> Zeroizing<String> {
@@ -295,8 +295,8 @@ impl Bench {
     pub(crate) async fn logged_in(&self, instance: &str) -> Issuer {
         let devices = &self.service.otp_devices;
         if !devices.has_instance(instance).await.unwrap() {
-            let keeper = keeper(instance);
-            let added = devices.add_instance(&keeper, secret(PASSWORD));
+            let administrator = administrator(instance);
+            let added = devices.add_instance(&administrator, secret(PASSWORD));
             added.await.unwrap();
         }
         let logged_in = self.log_in(instance, instance, PASSWORD).await;
@@ -317,8 +317,8 @@ impl Bench {
 
     /// Sets the password of an instance.
     pub(crate) async fn set_password(&self, instance: &str, password: &str) {
-        let (devices, keeper) = (&self.service.otp_devices, keeper(instance));
-        let set = devices.set_password(&keeper, secret(password)).await;
+        let (devices, administrator) = (&self.service.otp_devices, administrator(instance));
+        let set = devices.set_password(&administrator, secret(password)).await;
         set.unwrap();
     }
 

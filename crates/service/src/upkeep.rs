@@ -145,7 +145,7 @@ impl Service {
         tokio::join!(
             self.clean_up(),
             self.watch_ends(),
-            self.tell_left_out(),
+            self.record_left_out(),
             self.watch_standbys()
         );
     }
@@ -155,7 +155,7 @@ impl Service {
         let mut ticks = every(RENEWAL_INTERVAL);
         loop {
             ticks.tick().await;
-            let renewed = match self.has_the_time().await {
+            let renewed = match self.clock_is_trusted().await {
                 Ok(true) => self.device_identity.renew_authorities().await,
                 Ok(false) => Ok(0),
                 Err(error) => Err(error),
@@ -189,7 +189,7 @@ impl Service {
 
     /// Runs one round. Returns whether another should follow at once because some part was not finished.
     pub(crate) async fn clean_up_once(&self) -> bool {
-        match self.has_the_time().await {
+        match self.clock_is_trusted().await {
             Ok(true) => {}
             // Logged by `compare_clocks`.
             Ok(false) => {
@@ -241,7 +241,7 @@ impl Service {
 
     /// Whether this machine's clock may decide what has expired or is too old. A clock that is ahead would remove what others still
     /// use: signing keys, lockouts, and records of spent nonces.
-    async fn has_the_time(&self) -> Result<bool, StorageError> {
+    async fn clock_is_trusted(&self) -> Result<bool, StorageError> {
         let difference = self.compare_clocks().await?;
         Ok(difference.filter(ClockDifference::is_too_much).is_none())
     }
@@ -272,11 +272,11 @@ impl Service {
         }
     }
 
-    async fn tell_left_out(&self) {
+    async fn record_left_out(&self) {
         let mut ticks = every(LEFT_OUT_INTERVAL);
         loop {
             ticks.tick().await;
-            self.audit.tell_left_out().await;
+            self.audit.record_left_out().await;
         }
     }
 }
@@ -292,11 +292,11 @@ mod tests {
     use super::*;
     use crate::{
         Action, AuditSettings, ManualClock, Origin, Settings,
-        audit::{Deed, Target},
-        otp_devices::{Holding, Lifetime},
-        testing::{Bench, bench, bench_with, cheap_hashing, keeper, otp_device},
+        audit::{NewEvent, Target},
+        otp_devices::{AnyToken, Lifetime},
+        testing::{Bench, administrator, bench, bench_with, cheap_hashing, otp_device},
     };
-    use keyproof_store::{Key, Prefix, Timestamp, faults::Commits};
+    use keyproof_store::{Key, Prefix, Timestamp, faults::CommitMode};
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Serialize, Deserialize)]
@@ -347,21 +347,21 @@ mod tests {
         assert_eq!(bench.service.upkeep.remove_expired().await, Ok(four));
         let left = bench.rows(&Prefix::collection("login_token")).await;
         assert_eq!(left.len(), 1);
-        assert!(bench.permitted::<Holding>("shop", &kept).await.is_ok());
+        assert!(bench.permitted::<AnyToken>("shop", &kept).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_round_of_unknown_outcome_is_told_as_one() {
         let bench = bench().await;
         leave(&bench, 3).await;
-        bench.faults.commits(Commits::NotApplied);
+        bench.faults.commits(CommitMode::NotApplied);
         let not_applied = bench.service.upkeep.remove_expired().await;
         assert!(
             matches!(not_applied, Err(StorageError::NotApplied(_))),
             "{not_applied:?}"
         );
         assert_eq!(left(&bench).await, 3);
-        bench.faults.commits(Commits::Lost);
+        bench.faults.commits(CommitMode::Lost);
         let unknown = bench.service.upkeep.remove_expired().await;
         assert!(
             matches!(unknown, Err(StorageError::OutcomeUnknown(_))),
@@ -377,7 +377,7 @@ mod tests {
         tell(&bench, 1).await;
         bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
         let service = &bench.service;
-        bench.faults.commits(Commits::NotApplied);
+        bench.faults.commits(CommitMode::NotApplied);
         // Only the audit trail has something to commit.
         assert_eq!(service.upkeep.remove_expired().await, Ok(NOTHING));
         assert_eq!(service.otp_devices.clear_leftovers().await, Ok(NOTHING));
@@ -385,7 +385,7 @@ mod tests {
         service.clean_up_once().await;
         let figures = service.figures().upkeep;
         assert_eq!((figures.rounds, figures.failed), (0, 1));
-        bench.faults.commits(Commits::Made);
+        bench.faults.commits(CommitMode::Made);
         service.clean_up_once().await;
         let figures = service.figures().upkeep;
         assert_eq!((figures.rounds, figures.failed), (1, 1));
@@ -413,10 +413,10 @@ mod tests {
             session.add(&otp_device(&number.to_string())).await.unwrap();
         }
         // The removal is committed but what it leaves is not cleared away, as after a crash.
-        bench.faults.commits(Commits::Lost);
-        let (devices, shop) = (&bench.service.otp_devices, keeper("shop"));
+        bench.faults.commits(CommitMode::Lost);
+        let (devices, shop) = (&bench.service.otp_devices, administrator("shop"));
         devices.remove_instance(&shop).await.unwrap_err();
-        bench.faults.commits(Commits::Made);
+        bench.faults.commits(CommitMode::Made);
         for _ in 0..80 {
             tell(&bench, 100).await;
         }
@@ -441,13 +441,13 @@ mod tests {
         let (now, origin) = (bench.clock.now(), Origin::keyproof());
         let mut batch = bench.store.batch(now);
         for number in 0..count {
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::AuditLeaveOut,
                 target: Target::Instance(number.to_string()),
                 detail: None,
                 origin: &origin,
             };
-            bench.service.audit.done(&mut batch, now, deed);
+            bench.service.audit.done(&mut batch, now, new_event);
         }
         bench.store.commit(batch).await.unwrap();
     }
@@ -458,7 +458,7 @@ mod tests {
         const APART: Duration = Duration::from_secs(31 * 24 * 60 * 60);
         let bench = bench().await;
         leave(&bench, 3).await;
-        bench.faults.show_time(bench.clock.now());
+        bench.faults.set_server_time(bench.clock.now());
         let clock = Arc::new(ManualClock::new(bench.clock.now()));
         clock.advance(APART);
         let ahead = Service::start(bench.store.clone(), clock.clone(), cheap_hashing());

@@ -8,7 +8,7 @@ pub enum Work {
     /// A password is hashed or waits for a hashing thread.
     Hashing,
     /// Something is decoded, validated or signed, or waits for its turn.
-    Judging,
+    CpuQueue,
 }
 
 /// Observes work, in the task that requests it.
@@ -21,9 +21,9 @@ pub trait WorkObserver: Send + Sync + 'static {
 
 /// The observer, if there is one.
 #[derive(Clone, Default)]
-pub(crate) struct Followed(Arc<OnceLock<Arc<dyn WorkObserver>>>);
+pub(crate) struct WorkObserverHandle(Arc<OnceLock<Arc<dyn WorkObserver>>>);
 
-impl Followed {
+impl WorkObserverHandle {
     /// Sets the observer. Only the first one is used.
     pub(crate) fn by(&self, observer: Arc<dyn WorkObserver>) {
         self.0.get_or_init(|| observer);
@@ -34,8 +34,8 @@ impl Followed {
     }
 }
 
-impl std::fmt::Debug for Followed {
+impl std::fmt::Debug for WorkObserverHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Followed")
+        f.write_str("WorkObserverHandle")
     }
 }

@@ -252,7 +252,7 @@ impl Batch {
             self.versions.extend(drawn.map(Version::from_bytes));
         }
         let version = self.versions.pop();
-        version.unwrap_or_else(|| Version::draw(&*self.entropy))
+        version.unwrap_or_else(|| Version::random(&*self.entropy))
     }
 
     /// The keys and bodies that the batch writes.

@@ -2,7 +2,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     Body, CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied,
-    PoolFigures, Prefix, Reading, Standbys, Timestamp, Version, reading::by_whole_reads,
+    PoolStatus, Prefix, Reading, Standbys, Timestamp, Version, reading::by_whole_reads,
 };
 
 /// A future that an object-safe trait can return.
@@ -113,7 +113,7 @@ pub trait Engine: Send + Sync + 'static {
     }
 
     /// Returns the state of the connection pool; `None` for an engine without one.
-    fn pool(&self) -> Option<PoolFigures> {
+    fn pool(&self) -> Option<PoolStatus> {
         None
     }
 
@@ -242,7 +242,7 @@ pub struct Entry {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (engine, entropy, now) = (MemoryEngine::new(), SystemEntropy::new(), Timestamp::from_secs(1_700_000_000));
 /// let key = Key::new("device", ["shop", "till-1"]);
-/// let row = Row { version: Version::draw(&entropy), body: "{}".into(), expires_at: None };
+/// let row = Row { version: Version::random(&entropy), body: "{}".into(), expires_at: None };
 /// let changes = Changes::new([(key.clone(), Change::Insert(row.clone()))], now, &entropy)?;
 /// engine.commit(changes).await?;
 /// assert_eq!(engine.get_many(&[key], now).await?, [Some(row)]);

@@ -234,7 +234,7 @@ pub enum EngineError {
          let it give each connection a session of its own (of PgBouncer, pool_mode = session), \
          or name the server itself in the store's URL"
     )]
-    Pooled,
+    TransactionPooling,
     /// Reading or writing failed, or the connection was lost.
     #[error("the store cannot be reached: {detail}")]
     Io {
@@ -244,7 +244,7 @@ pub enum EngineError {
     /// A file of the store was moved or replaced after it was opened. What is written to it would be lost at the next
     /// start.
     #[error("the store was renamed, deleted or replaced while it was open: {detail}")]
-    Moved {
+    FileReplaced {
         /// Which file, and what was found in its place.
         detail: String,
     },

@@ -19,13 +19,13 @@ use crate::{
 
 /// How commits end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commits {
+pub enum CommitMode {
     /// The next commit waits while others overtake it; see [`FaultyEngine::overtake`].
     HoldNext,
     /// Commits are applied, but the answer is lost.
     Lost,
     /// Commits are not applied, and the answer is lost.
-    LostUnmade,
+    LostNotApplied,
     /// Commits are applied.
     Made,
     /// This many commits are applied, and then no others.
@@ -40,7 +40,7 @@ pub enum Commits {
 /// ```
 /// # use std::sync::Arc;
 /// # use keyproof_store::{CommitError, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp};
-/// use keyproof_store::faults::{Commits, FaultyEngine};
+/// use keyproof_store::faults::{CommitMode, FaultyEngine};
 ///
 /// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// # struct Device { uses: u64 }
@@ -52,7 +52,7 @@ pub enum Commits {
 /// # let key = Key::new("device", ["shop", "till-1"]);
 /// let engine = FaultyEngine::new();
 /// let store = Store::open(engine.clone(), keys, entropy, now).await?;
-/// engine.commits(Commits::Lost);
+/// engine.commits(CommitMode::Lost);
 /// let mut batch = store.batch(now);
 /// batch.insert(&key, &Device { uses: 0 }, None);
 /// assert!(matches!(store.commit(batch).await, Err(CommitError::Unknown(_))));
@@ -63,7 +63,7 @@ pub enum Commits {
 #[derive(Debug)]
 pub struct FaultyEngine {
     inner: MemoryEngine,
-    commits: Mutex<Commits>,
+    commits: Mutex<CommitMode>,
     reads_fail: AtomicBool,
     steps: AtomicUsize,
     server_time: Mutex<Option<Timestamp>>,
@@ -84,7 +84,7 @@ impl FaultyEngine {
     pub fn over(inner: MemoryEngine) -> Arc<Self> {
         Arc::new(Self {
             inner,
-            commits: Mutex::new(Commits::Made),
+            commits: Mutex::new(CommitMode::Made),
             reads_fail: AtomicBool::new(false),
             steps: AtomicUsize::new(0),
             server_time: Mutex::default(),
@@ -95,7 +95,7 @@ impl FaultyEngine {
     }
 
     /// Sets how commits end from now on.
-    pub fn commits(&self, fate: Commits) {
+    pub fn commits(&self, fate: CommitMode) {
         *lock(&self.commits) = fate;
     }
 
@@ -104,18 +104,18 @@ impl FaultyEngine {
         self.reads_fail.store(fail, Ordering::SeqCst);
     }
 
-    /// Blocks reads until [`go_on`](Self::go_on).
+    /// Blocks reads until [`resume_reads`](Self::resume_reads).
     pub fn stall(&self) {
         self.is_stalled.send_replace(true);
     }
 
     /// Unblocks reads, including those that wait.
-    pub fn go_on(&self) {
+    pub fn resume_reads(&self) {
         self.is_stalled.send_replace(false);
     }
 
     /// Sets the time that the database machine's clock shows; it stands still. Initially there is no such clock.
-    pub fn show_time(&self, now: Timestamp) {
+    pub fn set_server_time(&self, now: Timestamp) {
         *lock(&self.server_time) = Some(now);
     }
 
@@ -131,7 +131,7 @@ impl FaultyEngine {
         slow: impl Future<Output = T>,
         overtaking: impl Future<Output = ()>,
     ) -> T {
-        self.commits(Commits::HoldNext);
+        self.commits(CommitMode::HoldNext);
         let overtaking = async {
             take(&self.held).await;
             overtaking.await;
@@ -246,26 +246,26 @@ impl Engine for FaultyEngine {
             self.step().await;
             let fate = *lock(&self.commits);
             match fate {
-                Commits::HoldNext => {
-                    self.commits(Commits::Made);
+                CommitMode::HoldNext => {
+                    self.commits(CommitMode::Made);
                     self.held.add_permits(1);
                     take(&self.released).await;
                     self.inner.commit(changes).await
                 }
-                Commits::Lost => {
+                CommitMode::Lost => {
                     self.inner.commit(changes).await?;
                     Err(CommitError::Unknown(failure()))
                 }
-                Commits::LostUnmade => Err(CommitError::Unknown(failure())),
-                Commits::Made => self.inner.commit(changes).await,
-                Commits::MadeOnly(more) => match more.checked_sub(1) {
+                CommitMode::LostNotApplied => Err(CommitError::Unknown(failure())),
+                CommitMode::Made => self.inner.commit(changes).await,
+                CommitMode::MadeOnly(more) => match more.checked_sub(1) {
                     Some(more) => {
-                        self.commits(Commits::MadeOnly(more));
+                        self.commits(CommitMode::MadeOnly(more));
                         self.inner.commit(changes).await
                     }
                     None => Err(CommitError::NotApplied(failure().into())),
                 },
-                Commits::NotApplied => Err(CommitError::NotApplied(failure().into())),
+                CommitMode::NotApplied => Err(CommitError::NotApplied(failure().into())),
             }
         })
     }
@@ -311,7 +311,7 @@ mod tests {
             let first = read(&engine).await;
             let second = read(&engine).await;
             assert!(!first.is_finished() && !second.is_finished());
-            engine.go_on();
+            engine.resume_reads();
             first.await.unwrap();
             second.await.unwrap();
         }

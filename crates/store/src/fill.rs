@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Change, Changes, CommitError, Counting, Engine, EngineError, Entropy, Key, Raw, Record,
-    Records, Row, StoreError, Tally, Timestamp, Version, fingerprint::fingerprint_key,
+    Change, Changes, CommitError, Engine, EngineError, Entropy, Key, Raw, Record, Records, Row,
+    StoreError, Tally, TallyBuilder, Timestamp, Version, fingerprint::fingerprint_key,
     record::to_body, scan::PAGE_BYTES,
 };
 
@@ -123,7 +123,7 @@ impl<'e> Fill<'e> {
         };
         loop {
             let row = Row {
-                version: Version::draw(entropy),
+                version: Version::random(entropy),
                 body: to_body(&filling).map_err(CommitError::from)?,
                 expires_at: None,
             };
@@ -158,7 +158,7 @@ impl<'e> Fill<'e> {
     /// # Errors
     ///
     /// An error of the engine.
-    pub async fn withdraw(self) -> Result<(), FillError> {
+    pub async fn abort(self) -> Result<(), FillError> {
         if next_but_fingerprint(&mut self.records().await?)
             .await?
             .is_some()
@@ -202,7 +202,7 @@ impl<'e> Fill<'e> {
     ) -> Result<Filled, E> {
         let mut there = self.records().await?;
         let mut old = next_but_fingerprint(&mut there).await?;
-        let mut counting = Counting::new();
+        let mut counting = TallyBuilder::new();
         let mut writing = Writing {
             fill: self,
             entries: Vec::new(),
@@ -259,7 +259,7 @@ impl<'e> Fill<'e> {
     /// [`FillError::Differs`], or an error of the engine.
     pub async fn finish(self, filled: Filled) -> Result<Tally, FillError> {
         let mut there = self.records().await?;
-        let mut counting = Counting::new();
+        let mut counting = TallyBuilder::new();
         while let Some((key, row)) = next_but_fingerprint(&mut there).await? {
             counting.add(&key, &row);
         }

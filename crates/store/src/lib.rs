@@ -57,11 +57,11 @@ pub use key::{Key, ParseKeyError, Prefix, Segment, Segments};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migration::Migration;
 pub use observer::CommitObserver;
-pub use pool::PoolFigures;
+pub use pool::PoolStatus;
 pub use reading::{ReadPlan, Reading, Snapshot};
 pub use record::{Raw, Record, Stored};
 pub use rotation::{RotateError, Rotation};
-pub use scan::{Counting, EngineSnapshot, PAGE_BYTES, PAGE_ROWS, Records, Tally};
+pub use scan::{EngineSnapshot, PAGE_BYTES, PAGE_ROWS, Records, Tally, TallyBuilder};
 pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
 /// The version of serde_json whose values [`Record::upgrade`] takes.
 pub use serde_json;

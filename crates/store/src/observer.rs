@@ -31,7 +31,7 @@ use crate::CommitError;
 /// let conflicts = Arc::new(Conflicts::default());
 /// store.observe(conflicts.clone());
 /// let mut batch = store.batch(now);
-/// batch.require(&Key::new("device", ["of", "nobody"]), Version::draw(store.entropy()));
+/// batch.require(&Key::new("device", ["of", "nobody"]), Version::random(store.entropy()));
 /// assert!(store.commit(batch).await.is_err());
 /// assert_eq!(conflicts.0.load(Ordering::Relaxed), 1);
 /// # Ok(())

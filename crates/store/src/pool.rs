@@ -1,6 +1,6 @@
 /// The state of a pool of connections to a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolFigures {
+pub struct PoolStatus {
     /// The maximum number of connections.
     pub most: usize,
     /// The number of open connections.

@@ -312,7 +312,7 @@ mod tests {
 
     fn row() -> Row {
         Row {
-            version: Version::draw(&SystemEntropy::new()),
+            version: Version::random(&SystemEntropy::new()),
             body: crate::Body::default(),
             expires_at: None,
         }

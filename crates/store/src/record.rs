@@ -230,7 +230,7 @@ impl Raw {
         entropy: &dyn Entropy,
     ) -> Result<Self, NotApplied> {
         let row = Row {
-            version: Version::draw(entropy),
+            version: Version::random(entropy),
             body: to_body(record)?,
             expires_at: self.row.expires_at,
         };

@@ -80,7 +80,7 @@ pub enum RotateError {
 /// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
 /// # let now = Timestamp::from_secs(1_700_000_000);
 /// # let (old, new) = (MasterKey::generate(&*entropy), MasterKey::generate(&*entropy));
-/// let store = Store::open(engine, MasterKeys::new(&old).and(&new), entropy, now).await?; // every node has both
+/// let store = Store::open(engine, MasterKeys::new(&old).with(&new), entropy, now).await?; // every node has both
 /// store.prepare_rotation(new.id()).await?;
 /// store.switch_key().await?; // from here on nothing is sealed under the old one
 /// store.reseal_all(|records| println!("{records} records")).await?;
@@ -113,7 +113,7 @@ impl Rotation {
             let page = snapshot.page(last.as_ref(), 1).await;
             let record = page.map_err(StoreError::from)?.into_iter().next();
             let (key, row) = record.ok_or(RotateError::NoFingerprint)?;
-            if let Some(named) = Self::named_by(&key, &row)? {
+            if let Some(named) = Self::from_record(&key, &row)? {
                 return Ok(named);
             }
             if key > fingerprint_key() {
@@ -128,7 +128,7 @@ impl Rotation {
     /// # Errors
     ///
     /// If it is the fingerprint and cannot be decoded.
-    pub fn named_by(key: &Key, row: &Row) -> Result<Option<Self>, StoreError> {
+    pub fn from_record(key: &Key, row: &Row) -> Result<Option<Self>, StoreError> {
         if *key != fingerprint_key() {
             return Ok(None);
         }

@@ -48,13 +48,13 @@ pub struct Tally {
 
 /// Computes a [`Tally`].
 #[derive(Clone)]
-pub struct Counting {
+pub struct TallyBuilder {
     records: u64,
     bytes: u64,
     digest: Context,
 }
 
-impl Counting {
+impl TallyBuilder {
     /// Starts without records.
     pub fn new() -> Self {
         Self {
@@ -96,15 +96,15 @@ impl Counting {
     }
 }
 
-impl Default for Counting {
+impl Default for TallyBuilder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl std::fmt::Debug for Counting {
+impl std::fmt::Debug for TallyBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Counting")
+        f.debug_struct("TallyBuilder")
             .field("records", &self.records)
             .finish_non_exhaustive()
     }
@@ -146,14 +146,14 @@ fn size(key: &[u8], row: &Row) -> u64 {
 /// ```
 /// # use std::sync::Arc;
 /// # use keyproof_store::memory::MemoryEngine;
-/// # use keyproof_store::{Counting, MasterKey, MasterKeys, Records, Store, SystemEntropy, Timestamp};
+/// # use keyproof_store::{TallyBuilder, MasterKey, MasterKeys, Records, Store, SystemEntropy, Timestamp};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
 /// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
 /// # let store = Store::open(engine, keys, entropy, now).await?;
 /// let mut records = Records::of(store.snapshot().await?);
-/// let mut counting = Counting::new();
+/// let mut counting = TallyBuilder::new();
 /// while let Some((key, row)) = records.next().await? {
 ///     counting.add(&key, &row);
 /// }

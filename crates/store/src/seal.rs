@@ -108,8 +108,8 @@ impl fmt::Debug for MasterKey {
 ///
 /// let entropy = SystemEntropy::new();
 /// let (old, new) = (MasterKey::generate(&entropy), MasterKey::generate(&entropy));
-/// let keys = MasterKeys::new(&old).and(&new); // as during a rotation
-/// assert_eq!(keys.and(&new).ids(), [old.id(), new.id()]);
+/// let keys = MasterKeys::new(&old).with(&new); // as during a rotation
+/// assert_eq!(keys.with(&new).ids(), [old.id(), new.id()]);
 /// ```
 #[derive(Clone)]
 pub struct MasterKeys {
@@ -127,7 +127,7 @@ impl MasterKeys {
     }
 
     /// Adds another key, unless it is there already.
-    pub fn and(mut self, other: &MasterKey) -> Self {
+    pub fn with(mut self, other: &MasterKey) -> Self {
         if !self.has(other.id()) {
             self.others.push(Prepared::new(other));
         }

@@ -10,12 +10,12 @@ pub struct Standbys {
     /// How many are connected at the moment.
     pub following: u32,
     /// Whether a commit is acknowledged only once a standby has it.
-    pub are_waited_for: bool,
+    pub is_synchronous: bool,
 }
 
 impl Standbys {
     /// Whether a standby that takes over may lack acknowledged commits.
     pub const fn is_failover_unsafe(&self) -> bool {
-        self.following > 0 && !self.are_waited_for
+        self.following > 0 && !self.is_synchronous
     }
 }

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Batch, CommitError, CommitObserver, Engine, EngineSnapshot, Entropy, Key, KeyId, MasterKeys,
-    OpenError, PoolFigures, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, Standbys,
+    OpenError, PoolStatus, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, Standbys,
     StoreError, Stored, Timestamp, UnsealError, Version, keyring::Keyring,
 };
 
@@ -346,7 +346,7 @@ impl Store {
     }
 
     /// Returns the state of the connection pool; see [`Engine::pool`](crate::Engine::pool).
-    pub fn pool(&self) -> Option<PoolFigures> {
+    pub fn pool(&self) -> Option<PoolStatus> {
         self.engine.pool()
     }
 

@@ -8,7 +8,7 @@ use crate::{Entropy, hex::hexadecimal};
 /// ```
 /// use keyproof_store::{SystemEntropy, Version};
 ///
-/// let version = Version::draw(&SystemEntropy::new());
+/// let version = Version::random(&SystemEntropy::new());
 /// let tag = format!("\"{version}\"");
 /// assert_eq!(tag.trim_matches('"').parse::<Version>(), Ok(version));
 /// assert!("W/\"1\"".parse::<Version>().is_err());
@@ -18,7 +18,7 @@ pub struct Version([u8; 16]);
 
 impl Version {
     /// Draws the version of a new state.
-    pub fn draw(entropy: &dyn Entropy) -> Self {
+    pub fn random(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes);
         Self(bytes)

@@ -2,8 +2,8 @@
 #![expect(clippy::expect_used, reason = "tests may")]
 
 use keyproof_store::{
-    Changes, Counting, Entropy, Key, MasterKey, Row, SystemEntropy, Tally, Timestamp, Version,
-    backup::{BackupError, BackupHead, BackupReader, BackupWriter},
+    Changes, Entropy, Key, MasterKey, Row, SystemEntropy, Tally, TallyBuilder, Timestamp, Version,
+    backup::{BackupError, BackupHeader, BackupReader, BackupWriter},
 };
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ fn master_key(byte: u8) -> MasterKey {
 
 fn row(body: Vec<u8>, expires_at: Option<Timestamp>) -> Row {
     Row {
-        version: Version::draw(&SystemEntropy::new()),
+        version: Version::random(&SystemEntropy::new()),
         body: body.into(),
         expires_at,
     }
@@ -52,13 +52,13 @@ fn write(rows: &[(Key, Row)], passphrase: Option<&[u8]>) -> Vec<u8> {
 }
 
 fn tally_of(rows: &[(Key, Row)]) -> Tally {
-    let mut counting = Counting::new();
+    let mut counting = TallyBuilder::new();
     rows.iter().for_each(|(key, row)| counting.add(key, row));
     counting.finish()
 }
 
 fn read(mut bytes: &[u8], key: &MasterKey) -> Result<Vec<(Key, Row)>, BackupError> {
-    let head = BackupHead::read(&mut bytes)?;
+    let head = BackupHeader::read(&mut bytes)?;
     let mut reader = BackupReader::new(&head, bytes, key)?;
     let mut rows = Vec::new();
     while let Some(record) = reader.next()? {
@@ -99,7 +99,7 @@ fn a_backup_is_read_as_it_was_written() {
         ],
     ] {
         let bytes = write(&rows, None);
-        let head = BackupHead::read(&mut bytes.as_slice()).expect("a head");
+        let head = BackupHeader::read(&mut bytes.as_slice()).expect("a head");
         assert_eq!((head.made_at(), head.has_key()), (NOW, false));
         assert_eq!(head.master_key(), master_key(1).id());
         assert_eq!(read(&bytes, &master_key(1)), Ok(rows));
@@ -128,12 +128,12 @@ fn one_that_is_cut_short_says_so_wherever_it_is_cut() {
     for end in &ends[..ends.len() - 1] {
         for cut in [end - 1, *end, end + 1, end + 12, end + 14] {
             let cut = cut.min(bytes.len() - 1);
-            let expected = BackupError::CutShort { at: cut as u64 };
+            let expected = BackupError::Truncated { at: cut as u64 };
             assert_eq!(refusal(&bytes[..cut]), expected);
         }
     }
     assert_eq!(refusal(&bytes[..15]), BackupError::NotABackup);
-    assert_eq!(refusal(&bytes[..16]), BackupError::CutShort { at: 16 });
+    assert_eq!(refusal(&bytes[..16]), BackupError::Truncated { at: 16 });
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn one_of_another_key_or_format_is_refused_by_name() {
 
 #[test]
 fn the_master_key_goes_along_only_where_asked_and_opens_by_its_passphrase() {
-    let head = |bytes: Vec<u8>| BackupHead::read(&mut bytes.as_slice()).expect("a head");
+    let head = |bytes: Vec<u8>| BackupHeader::read(&mut bytes.as_slice()).expect("a head");
     let without = head(write(&[], None));
     let made = master_key(1).id();
     let none = without.open_key(b"correct horse").map(|key| key.id());

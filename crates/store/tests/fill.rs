@@ -145,7 +145,7 @@ async fn a_store_that_has_something_is_not_filled() {
     // Nor is one that contains only an expired record.
     let gone = MemoryEngine::new();
     let row = Row {
-        version: Version::draw(&SystemEntropy::new()),
+        version: Version::random(&SystemEntropy::new()),
         body: "null".into(),
         expires_at: Some(Timestamp::EPOCH),
     };
@@ -177,18 +177,18 @@ async fn what_is_withdrawn_before_anything_is_put_there_leaves_it_empty() {
     let to = MemoryEngine::new();
     let begun = Fill::begin(&to, &entropy, another).await;
     let begun = begun.expect("it is empty");
-    assert_eq!(begun.withdraw().await, Ok(()));
+    assert_eq!(begun.abort().await, Ok(()));
     assert_eq!(to.is_empty().await, Ok(true));
     // A later fill can still continue.
     let early = Fill::begin(&to, &entropy, another).await;
     let late = Fill::begin(&to, &entropy, another).await;
     let [early, late] = [early, late].map(|begun| begun.expect("it is empty"));
-    assert_eq!(early.withdraw().await, Ok(()));
+    assert_eq!(early.abort().await, Ok(()));
     let other = Err(FillError::Other {
         from: another.to_owned(),
     });
     assert_eq!(put(&*from, &to, usize::MAX).await, other);
-    assert_eq!(late.withdraw().await, Ok(()));
+    assert_eq!(late.abort().await, Ok(()));
     assert_eq!(put(&*from, &to, usize::MAX).await, Ok(2_500));
 
     // Records put there by an earlier fill stay.
@@ -196,7 +196,7 @@ async fn what_is_withdrawn_before_anything_is_put_there_leaves_it_empty() {
     assert!(put(&*from, &to, 2_000).await.is_err());
     let before = dump(&to).await.len();
     let again = Fill::begin(&to, &entropy, FROM).await.expect("it goes on");
-    assert_eq!(again.withdraw().await, Ok(()));
+    assert_eq!(again.abort().await, Ok(()));
     assert_eq!(dump(&to).await.len(), before);
     assert!(matches!(put(&*from, &to, usize::MAX).await, Ok(1..2_500)));
 }
@@ -260,7 +260,7 @@ async fn of_two_who_fill_a_store_only_the_later_goes_on() {
 async fn records_out_of_order_and_without_a_fingerprint_are_refused() {
     let entropy = SystemEntropy::new();
     let row = || Row {
-        version: Version::draw(&entropy),
+        version: Version::random(&entropy),
         body: Vec::new().into(),
         expires_at: None,
     };

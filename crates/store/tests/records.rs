@@ -12,7 +12,7 @@ use std::{
 use keyproof_store::{
     Batch, Changes, CommitError, CommitOutcome, Key, NotApplied, Prefix, Record, Store, StoreError,
     SystemEntropy, Timestamp,
-    faults::{Commits, FaultyEngine},
+    faults::{CommitMode, FaultyEngine},
     memory::MemoryEngine,
 };
 use serde::{Deserialize, Serialize};
@@ -344,18 +344,18 @@ async fn who_asked_is_told_what_became_of_a_batch_unless_it_was_not_applied() {
     let twice = store.commit(batch_of("new")).await;
     assert_eq!(twice, Err(CommitError::Conflict { entry: 0 }));
     assert_eq!(taken(), []);
-    engine.commits(Commits::NotApplied);
+    engine.commits(CommitMode::NotApplied);
     let failed = store.commit(batch_of("failed")).await;
     assert!(
         matches!(failed, Err(CommitError::NotApplied(_))),
         "{failed:?}"
     );
     assert_eq!(taken(), []);
-    engine.commits(Commits::Lost);
+    engine.commits(CommitMode::Lost);
     let lost = store.commit(batch_of("lost")).await;
     assert!(matches!(lost, Err(CommitError::Unknown(_))), "{lost:?}");
     assert_eq!(taken(), both("lost", CommitOutcome::Unknown));
-    engine.commits(Commits::Made);
+    engine.commits(CommitMode::Made);
     drop(batch_of("never committed"));
     assert_eq!(taken(), []);
     // The engine yields before it commits.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use keyproof_store::{
     CommitError, Engine, Entropy, Key, KeyId, MasterKey, MasterKeys, NotApplied, OpenError, Prefix,
     RotateError, Rotation, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
-    faults::{Commits, FaultyEngine},
+    faults::{CommitMode, FaultyEngine},
     memory::MemoryEngine,
 };
 use serde_json::json;
@@ -28,8 +28,8 @@ fn opened(store: &Store, key: &Key, field: &str, sealed: &Sealed) -> Vec<u8> {
 /// nonce 64..6F, and as associated data the record key's length in two bytes, that key and the field.
 #[test]
 fn the_envelope_is_what_another_implementation_makes() {
-    struct Counting;
-    impl Entropy for Counting {
+    struct TallyBuilder;
+    impl Entropy for TallyBuilder {
         fn fill(&self, dest: &mut [u8]) {
             dest.iter_mut()
                 .zip(100..)
@@ -43,7 +43,7 @@ fn the_envelope_is_what_another_implementation_makes() {
     let keys = MasterKeys::new(&MasterKey::from_bytes(&bytes).expect("32 bytes"));
     let engine = Arc::new(MemoryEngine::new());
     let store = runtime
-        .block_on(Store::open(engine, keys, Arc::new(Counting), NOW))
+        .block_on(Store::open(engine, keys, Arc::new(TallyBuilder), NOW))
         .expect("it opens");
     let key = Key::new("otp_device", ["shop", "till-1"]);
     let sealed = store.seal(&key, "otp_key", b"a secret");
@@ -206,7 +206,7 @@ async fn rotation_needs_no_types_and_keeps_versions() {
     )
     .await;
 
-    let both = open(&engine, keys(1).and(&master_key(2)))
+    let both = open(&engine, keys(1).with(&master_key(2)))
         .await
         .expect("it has the store's key");
     let new = master_key(2).id();
@@ -283,7 +283,7 @@ async fn rotation_is_said_to_be_done_only_once_that_lasts() {
         .await
         .expect("an empty store opens");
     assert_eq!(store.finish_rotation(|_| ()).await, Ok(()));
-    engine.commits(Commits::Lost);
+    engine.commits(CommitMode::Lost);
     let finished = store.finish_rotation(|_| ()).await;
     assert!(
         matches!(finished, Err(RotateError::Commit(CommitError::Unknown(_)))),
@@ -298,7 +298,7 @@ async fn rotation_stops_at_a_secret_that_does_not_open() {
     let (a, b) = (Key::new("account", ["a"]), Key::new("account", ["b"]));
     let moved = old.seal(&a, "secret", b"hunter2");
     put(&old, &b, moved).await.expect("it is new");
-    let both = open(&engine, keys(1).and(&master_key(2)))
+    let both = open(&engine, keys(1).with(&master_key(2)))
         .await
         .expect("it has the store's key");
     switched(&both).await;
@@ -319,7 +319,7 @@ async fn rotation_stops_at_a_secret_that_does_not_open() {
 #[tokio::test]
 async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     let engine = Arc::new(MemoryEngine::new());
-    let store = open(&engine, keys(1).and(&master_key(2)).and(&master_key(3)))
+    let store = open(&engine, keys(1).with(&master_key(2)).with(&master_key(3)))
         .await
         .expect("an empty store opens");
     let [one, two, three, four] = [1, 2, 3, 4].map(|byte| master_key(byte).id());
@@ -365,7 +365,7 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
 async fn a_prepared_key_that_is_lost_gives_way_to_another() {
     let engine = Arc::new(MemoryEngine::new());
     let [one, two, three] = [1, 2, 3].map(|byte| master_key(byte).id());
-    let before = open(&engine, keys(1).and(&master_key(2))).await;
+    let before = open(&engine, keys(1).with(&master_key(2))).await;
     let before = before.expect("an empty store opens");
     assert_eq!(before.prepare_rotation(two).await, Ok(()));
     let key = Key::new("account", ["a"]);
@@ -373,13 +373,13 @@ async fn a_prepared_key_that_is_lost_gives_way_to_another() {
         .await
         .expect("nothing is there");
 
-    let store = open(&engine, keys(1).and(&master_key(3))).await;
+    let store = open(&engine, keys(1).with(&master_key(3))).await;
     let store = store.expect("the key that seals is enough");
     let under_way = Err(RotateError::UnderWay { from: one, to: two });
     // Without a statement that it is lost, or with one about another key.
     assert_eq!(store.prepare_rotation(three).await, under_way);
     assert_eq!(store.prepare_rotation_again(one, three).await, under_way);
-    let all = keys(1).and(&master_key(2)).and(&master_key(3));
+    let all = keys(1).with(&master_key(2)).with(&master_key(3));
     let has_it = open(&engine, all).await.expect("both and another");
     assert_eq!(has_it.prepare_rotation_again(two, three).await, under_way);
     for _ in 0..2 {
@@ -398,7 +398,7 @@ async fn a_prepared_key_that_is_lost_gives_way_to_another() {
 #[tokio::test]
 async fn a_snapshot_says_which_keys_were_named_at_its_moment() {
     let engine = Arc::new(MemoryEngine::new());
-    let store = open(&engine, keys(1).and(&master_key(2))).await;
+    let store = open(&engine, keys(1).with(&master_key(2))).await;
     let store = store.expect("an empty store opens");
     plant(&engine, &Key::new("", ["before"]), "{}").await;
     let before = store.rotation().await;
@@ -442,7 +442,7 @@ async fn sealed_under(store: &Store, key: &Key) -> KeyId {
 async fn a_node_that_does_not_know_of_the_switch_writes_nothing_under_the_old_key() {
     let engine = Arc::new(MemoryEngine::new());
     let [one, two] = [1, 2].map(|byte| master_key(byte).id());
-    let [console, node] = [(); 2].map(|()| keys(1).and(&master_key(2)));
+    let [console, node] = [(); 2].map(|()| keys(1).with(&master_key(2)));
     let console = open(&engine, console).await.expect("an empty store");
     let node = open(&engine, node).await.expect("the same keys");
     let (before, after) = (Key::new("account", ["a"]), Key::new("account", ["b"]));
@@ -477,7 +477,7 @@ async fn a_node_that_does_not_know_of_the_switch_writes_nothing_under_the_old_ke
 async fn a_node_without_the_new_key_writes_no_secret_and_says_which_it_needs() {
     let engine = Arc::new(MemoryEngine::new());
     let two = master_key(2).id();
-    let console = open(&engine, keys(1).and(&master_key(2))).await;
+    let console = open(&engine, keys(1).with(&master_key(2))).await;
     let console = console.expect("an empty store");
     let node = open(&engine, keys(1)).await.expect("the key that seals");
     assert_eq!(node.ready().await, Ok(()));
@@ -501,7 +501,7 @@ async fn a_node_without_the_new_key_writes_no_secret_and_says_which_it_needs() {
 #[tokio::test]
 async fn a_value_that_was_sealed_again_is_the_same_state() {
     let engine = Arc::new(MemoryEngine::new());
-    let store = open(&engine, keys(1).and(&master_key(2))).await;
+    let store = open(&engine, keys(1).with(&master_key(2))).await;
     let store = store.expect("an empty store");
     let key = Key::new("account", ["a"]);
     put(&store, &key, store.seal(&key, "secret", b"1"))

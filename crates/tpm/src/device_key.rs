@@ -82,7 +82,7 @@ pub enum DevIdKeyFinding {
     /// It is restricted: it signs only data that the TPM made.
     Restricted,
     /// It has no fixed scheme: each signature chooses one.
-    SchemeOpen,
+    SchemeUnspecified,
 }
 
 /// Accepts RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
@@ -119,7 +119,7 @@ impl DevIdKeyPolicy {
                         )
                     );
                     if is_for_signatures {
-                        Some(DevIdKeyFinding::SchemeOpen)
+                        Some(DevIdKeyFinding::SchemeUnspecified)
                     } else {
                         found.map(DevIdKeyFinding::Common)
                     }
@@ -162,7 +162,7 @@ impl Finding for DevIdKeyFinding {
         match self {
             Self::Common(finding) => own(finding.check()),
             Self::Restricted => DevIdKeyCheck::NotRestricted,
-            Self::SchemeOpen => DevIdKeyCheck::Scheme,
+            Self::SchemeUnspecified => DevIdKeyCheck::Scheme,
         }
     }
 
@@ -170,7 +170,7 @@ impl Finding for DevIdKeyFinding {
         match self {
             Self::Common(finding) => finding.severity(),
             Self::Restricted => Severity::Refusal,
-            Self::SchemeOpen => Severity::Remark,
+            Self::SchemeUnspecified => Severity::Remark,
         }
     }
 
@@ -178,17 +178,17 @@ impl Finding for DevIdKeyFinding {
         use AttestationKeyFinding as Of;
         match self {
             Self::Common(
-                Of::CanLeaveParent
-                | Of::CanLeaveTpm
+                Of::NotFixedParent
+                | Of::NotFixedTpm
                 | Of::Decrypts
-                | Of::FromOutside
+                | Of::NotTpmGenerated
                 | Of::NoSigning,
             )
             | Self::Restricted => {
                 "make the key in the TPM as sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without restricted and decrypt"
             }
             Self::Common(finding) => finding.remedy(),
-            Self::SchemeOpen => "nothing: all is well",
+            Self::SchemeUnspecified => "nothing: all is well",
         }
     }
 }
@@ -200,7 +200,7 @@ impl fmt::Display for DevIdKeyFinding {
             Self::Restricted => {
                 f.write_str("it is restricted: it signs only what the TPM made itself")
             }
-            Self::SchemeOpen => f.write_str("each signature chooses its scheme"),
+            Self::SchemeUnspecified => f.write_str("each signature chooses its scheme"),
         }
     }
 }

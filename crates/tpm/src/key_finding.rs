@@ -70,11 +70,11 @@ impl fmt::Display for KeyDescription {
 #[non_exhaustive]
 pub enum AttestationKeyFinding {
     /// The TPM did not generate its private part.
-    FromOutside,
+    NotTpmGenerated,
     /// It can be duplicated to another parent.
-    CanLeaveParent,
+    NotFixedParent,
     /// It can leave the TPM.
-    CanLeaveTpm,
+    NotFixedTpm,
     /// It may decrypt.
     Decrypts,
     /// The type and size of the key.
@@ -82,7 +82,7 @@ pub enum AttestationKeyFinding {
     /// Its size or curve is not on the allow-list.
     KeyNotAllowed(KeyDescription),
     /// It is not a well-formed key.
-    KeyUnsound(TpmError),
+    KeyInvalid(TpmError),
     /// It has a key derivation, which only decryption keys have.
     KeyDerivation,
     /// The hash of its Name, which is acceptable.
@@ -90,7 +90,7 @@ pub enum AttestationKeyFinding {
     /// Its Name uses a weak hash.
     NameHashWeak(HashAlgorithm),
     /// It has no Name.
-    Nameless,
+    NameAlgorithmMissing,
     /// It is not a signing key.
     NoSigning,
     /// It is not restricted: it signs data that the TPM did not make.
@@ -127,32 +127,34 @@ impl Finding for AttestationKeyFinding {
             Self::NotRestricted => C::Restricted,
             Self::NoSigning => C::Sign,
             Self::Decrypts => C::NotDecrypt,
-            Self::CanLeaveTpm => C::FixedTpm,
-            Self::CanLeaveParent => C::FixedParent,
-            Self::FromOutside => C::SensitiveDataOrigin,
-            Self::Key(_) | Self::KeyNotAllowed(_) | Self::KeyUnsound(_) => C::Key,
+            Self::NotFixedTpm => C::FixedTpm,
+            Self::NotFixedParent => C::FixedParent,
+            Self::NotTpmGenerated => C::SensitiveDataOrigin,
+            Self::Key(_) | Self::KeyNotAllowed(_) | Self::KeyInvalid(_) => C::Key,
             Self::KeyDerivation
             | Self::Scheme { .. }
             | Self::SchemeNotEcdsa
             | Self::SchemeNotRsaSigning
             | Self::SchemeWeak { .. }
             | Self::SymmetricAlgorithm => C::Scheme,
-            Self::NameHash(_) | Self::NameHashWeak(_) | Self::Nameless => C::NameAlgorithm,
+            Self::NameHash(_) | Self::NameHashWeak(_) | Self::NameAlgorithmMissing => {
+                C::NameAlgorithm
+            }
         }
     }
 
     fn severity(&self) -> Severity {
         match self {
             Self::Key(_) | Self::NameHash(_) | Self::Scheme { .. } => Severity::Remark,
-            Self::CanLeaveParent
-            | Self::CanLeaveTpm
+            Self::NotFixedParent
+            | Self::NotFixedTpm
             | Self::Decrypts
-            | Self::FromOutside
+            | Self::NotTpmGenerated
             | Self::KeyDerivation
             | Self::KeyNotAllowed(_)
-            | Self::KeyUnsound(_)
+            | Self::KeyInvalid(_)
             | Self::NameHashWeak(_)
-            | Self::Nameless
+            | Self::NameAlgorithmMissing
             | Self::NoSigning
             | Self::NotRestricted
             | Self::SchemeNotEcdsa
@@ -165,15 +167,15 @@ impl Finding for AttestationKeyFinding {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Key(_) | Self::NameHash(_) | Self::Scheme { .. } => "nothing: all is well",
-            Self::CanLeaveParent
-            | Self::CanLeaveTpm
+            Self::NotFixedParent
+            | Self::NotFixedTpm
             | Self::Decrypts
-            | Self::FromOutside
+            | Self::NotTpmGenerated
             | Self::NoSigning
             | Self::NotRestricted => {
                 "make the key in the TPM as restricted, sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without decrypt"
             }
-            Self::KeyNotAllowed(_) | Self::KeyUnsound(_) => {
+            Self::KeyNotAllowed(_) | Self::KeyInvalid(_) => {
                 "make an attestation key of an accepted size or curve"
             }
             Self::KeyDerivation
@@ -183,7 +185,9 @@ impl Finding for AttestationKeyFinding {
             | Self::SymmetricAlgorithm => {
                 "make the key with ECDSA, RSASSA or RSAPSS over SHA-256, SHA-384 or SHA-512, without a symmetric algorithm"
             }
-            Self::NameHashWeak(_) | Self::Nameless => "make the key with SHA-256 as its nameAlg",
+            Self::NameHashWeak(_) | Self::NameAlgorithmMissing => {
+                "make the key with SHA-256 as its nameAlg"
+            }
         }
     }
 }
@@ -191,23 +195,23 @@ impl Finding for AttestationKeyFinding {
 impl fmt::Display for AttestationKeyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FromOutside => {
+            Self::NotTpmGenerated => {
                 f.write_str("it lacks sensitiveDataOrigin: its private part came from outside")
             }
-            Self::CanLeaveParent => {
+            Self::NotFixedParent => {
                 f.write_str("it is not fixedParent: it may have been duplicated")
             }
-            Self::CanLeaveTpm => f.write_str("it is not fixedTPM: it may be in any TPM"),
+            Self::NotFixedTpm => f.write_str("it is not fixedTPM: it may be in any TPM"),
             Self::Decrypts => f.write_str("it may decrypt as well as sign"),
             Self::Key(key) => key.fmt(f),
             Self::KeyNotAllowed(key) => write!(f, "{key} is not on the allow-list"),
-            Self::KeyUnsound(error) => error.fmt(f),
+            Self::KeyInvalid(error) => error.fmt(f),
             Self::KeyDerivation => {
                 f.write_str("it has a key derivation, which an attestation key must not have")
             }
             Self::NameHash(hash) => f.write_str(hash.name()),
             Self::NameHashWeak(hash) => write!(f, "{hash} is weak"),
-            Self::Nameless => f.write_str("it has no Name"),
+            Self::NameAlgorithmMissing => f.write_str("it has no Name"),
             Self::NoSigning => f.write_str("it may not sign"),
             Self::NotRestricted => {
                 f.write_str("it is not restricted: it signs any forged attestation")

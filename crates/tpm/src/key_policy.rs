@@ -69,7 +69,7 @@ impl AttestationKeyPolicy {
         match BareKey::of(ak) {
             Ok(_) if is_allowed => Finding::Key(key),
             Ok(_) => Finding::KeyNotAllowed(key),
-            Err(error) => Finding::KeyUnsound(error),
+            Err(error) => Finding::KeyInvalid(error),
         }
     }
 }
@@ -96,19 +96,19 @@ fn check_attributes(report: &mut Report<Finding>, attributes: ObjectAttributes) 
             Check::FixedTpm,
             Attributes::FIXED_TPM,
             true,
-            Finding::CanLeaveTpm,
+            Finding::NotFixedTpm,
         ),
         (
             Check::FixedParent,
             Attributes::FIXED_PARENT,
             true,
-            Finding::CanLeaveParent,
+            Finding::NotFixedParent,
         ),
         (
             Check::SensitiveDataOrigin,
             Attributes::SENSITIVE_DATA_ORIGIN,
             true,
-            Finding::FromOutside,
+            Finding::NotTpmGenerated,
         ),
     ] {
         let is_as_wanted = attributes.contains(attribute) == is_wanted;
@@ -147,7 +147,7 @@ fn check_scheme(ak: &TpmtPublic) -> Finding {
 
 fn check_name_algorithm(ak: &TpmtPublic) -> Finding {
     match ak.name_alg {
-        None => Finding::Nameless,
+        None => Finding::NameAlgorithmMissing,
         Some(hash) if hash.is_weak() => Finding::NameHashWeak(hash),
         Some(hash) => Finding::NameHash(hash),
     }

@@ -34,7 +34,7 @@ mod template;
 mod wire;
 
 pub use keyproof_x509::{
-    Check, Finding, ObjectIdentifier, Outcome, Report, Row, Severity,
+    Check, Finding, ObjectIdentifier, Outcome, Report, ReportRow, Severity,
     SignatureVerificationAlgorithm, algorithms, pem_bundle,
 };
 
@@ -59,7 +59,7 @@ pub use credential::AwsLcRs;
 pub use credential::{ActivationProvider, activate};
 pub use credential::{
     Agreement, Credential, CredentialProvider, EncryptedSecret, TpmsIdObject, make_credential,
-    protect,
+    make_credential_with_seed,
 };
 pub use device::{DeviceField, DeviceInfo, DeviceProperties};
 pub use device_key::{DevIdKeyCheck, DevIdKeyFinding, DevIdKeyPolicy, KeyProfile};
@@ -69,7 +69,7 @@ pub use ek_certificate::{
 };
 pub use error::{CredentialError, TpmError};
 pub use event_log::{
-    BackedData, BootVariable, EventLog, EventLogCheck, EventLogFinding, EventLogForm,
+    BackedData, BootVariable, EventLog, EventLogCheck, EventLogFinding, EventLogFormat,
     EventLogPolicy, EventTrust, EventType, LogEvent, Replay, ReplayedLog, ReplayedRegister,
     SecureBoot, SecureBootState, check_event_log,
 };

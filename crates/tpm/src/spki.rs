@@ -79,7 +79,7 @@ impl TpmtPublic {
     /// modulus must be odd and of a size that aws-lc-rs accepts. No TPM can open a credential for
     /// an invalid key, but a CA might certify it.
     #[cfg(feature = "aws-lc-rs")]
-    pub fn is_sound(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         use aws_lc_rs::signature::{
             ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1,
             ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,

@@ -47,7 +47,7 @@ pub struct EndorsementTemplate {
 /// // For a device that sends its attestation key as PEM or DER: the Name, if `tpm2_createak` made the
 /// // key.
 /// let template = AttestationTemplate::below(&ek)?;
-/// assert!(template.attests() && template.object_attributes.contains(ObjectAttributes::RESTRICTED));
+/// assert!(template.is_attestation_key() && template.object_attributes.contains(ObjectAttributes::RESTRICTED));
 /// let ak = TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?;
 /// assert_eq!(Name::of(&ak)?.as_bytes(), include_bytes!("../tests/vectors/rsa2048/ak.name.bin"));
 /// # Ok::<(), keyproof_tpm::TpmError>(())
@@ -220,7 +220,7 @@ impl AttestationTemplate {
 
     /// Returns whether keys of this template are attestation keys: restricted, for signing only,
     /// made in the TPM and fixed to it, and without a weak hash.
-    pub fn attests(&self) -> bool {
+    pub fn is_attestation_key(&self) -> bool {
         let attributes = self.object_attributes;
         attributes.contains(FIXED.union(ObjectAttributes::SIGN))
             && !attributes.contains(ObjectAttributes::DECRYPT)

@@ -186,7 +186,7 @@ fn a_tpms_certified_creation_passes_every_check() {
             let outcome = if asked {
                 Outcome::Pass
             } else {
-                Outcome::NotAsked
+                Outcome::NotRequested
             };
             assert_eq!(report.outcome(*check), outcome, "{report}");
         }

@@ -9,7 +9,8 @@ use std::convert::Infallible;
 use keyproof_tpm::{
     ActivationProvider, AwsLcRs, Buffer, Credential, CredentialError, EccCurve, EncryptedSecret,
     HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure, SymmetricAlgorithm, SymmetricMode,
-    SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential, protect,
+    SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential,
+    make_credential_with_seed,
 };
 use proptest::prelude::*;
 
@@ -59,7 +60,7 @@ fn from_the_seed_on_it_is_what_the_tpm_activated() {
         let name = Name::parse(&read(kind, "ak.name.bin")).unwrap();
         let seed = read(kind, "refcred.seed.bin");
         let secret = read(kind, "refcred.activated.bin");
-        let id_object = protect(&AwsLcRs, &ek, &seed, &name, &secret).unwrap();
+        let id_object = make_credential_with_seed(&AwsLcRs, &ek, &seed, &name, &secret).unwrap();
         assert_eq!(
             id_object.to_sized_bytes(),
             read(kind, "refcred.id_object.tpm2b")
@@ -246,7 +247,7 @@ fn the_secret_is_no_longer_than_the_name_algorithms_digest() {
             assert_eq!(made.map(|_| ()).map_err(TpmError::from), refused);
             let seed = [1; 32];
             assert_eq!(
-                protect(&AwsLcRs, &ek, &seed, &name, &secret).map(|_| ()),
+                make_credential_with_seed(&AwsLcRs, &ek, &seed, &name, &secret).map(|_| ()),
                 refused
             );
         }
@@ -288,7 +289,7 @@ fn randomness_is_the_callers() {
     let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(3)).unwrap();
     assert_eq!(
         made.id_object,
-        protect(&AwsLcRs, &ek, &[3; 32], &name, b"secret").unwrap()
+        make_credential_with_seed(&AwsLcRs, &ek, &[3; 32], &name, b"secret").unwrap()
     );
 }
 

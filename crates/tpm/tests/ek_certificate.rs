@@ -97,7 +97,7 @@ fn the_certificates_of_a_software_tpm_are_accepted() {
     for kind in KINDS {
         let report = Real::of(kind).check();
         accepted(&report, &[EkCertificateCheck::Vendor]);
-        assert_eq!(ended(&report, Outcome::NotAsked), []);
+        assert_eq!(ended(&report, Outcome::NotRequested), []);
         assert_eq!(
             report.detail(EkCertificateCheck::Vendor),
             "id:00001014 is not in the TCG's registry"
@@ -186,7 +186,7 @@ fn nv_header_and_padding_make_no_difference() {
         let report = twice.check();
         refused(&report, &[EkCertificateCheck::Encoding]);
         assert_eq!(
-            ended(&report, Outcome::NotJudged).len(),
+            ended(&report, Outcome::NotEvaluated).len(),
             EkCertificateCheck::ALL.len() - 1
         );
         assert!(matches!(
@@ -217,7 +217,7 @@ fn the_key_is_the_endorsement_keys() {
     );
     accepted(&report, &[EkCertificateCheck::Vendor]);
     assert_eq!(
-        ended(&report, Outcome::NotAsked),
+        ended(&report, Outcome::NotRequested),
         [EkCertificateCheck::PublicKey]
     );
 }
@@ -729,7 +729,7 @@ fn the_tpms_attributes_are_read_strictly() {
         let report = with_names(true, content);
         refused(&report, &[C::TpmAttributes]);
         assert_eq!(report.detail(C::TpmAttributes), reason);
-        assert_eq!(report.outcome(C::Vendor), Outcome::NotJudged);
+        assert_eq!(report.outcome(C::Vendor), Outcome::NotEvaluated);
     }
 
     let trailing = [tpm_names(&["id:49465800", "m", "v"]), vec![0]].concat();
@@ -876,7 +876,7 @@ fn keys_are_on_the_allow_list() {
     let certificate = maker.ca.endorse(&ed25519, |_| ());
     let report = maker.judge(&certificate);
     refused(&report, &[C::Key]);
-    assert_eq!(report.outcome(C::PublicKey), Outcome::NotJudged);
+    assert_eq!(report.outcome(C::PublicKey), Outcome::NotEvaluated);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod event_log_maker;
 
 use keyproof_tpm::{
-    Check as _, EventLog, EventLogCheck, EventLogForm, EventLogPolicy, EventTrust, HashAlgorithm,
+    Check as _, EventLog, EventLogCheck, EventLogFormat, EventLogPolicy, EventTrust, HashAlgorithm,
     Outcome, ReplayedLog, TpmError, TpmlPcrSelection, check_event_log,
 };
 use proptest::prelude::*;
@@ -74,7 +74,7 @@ fn a_boot_is_replayed_in_each_bank() {
             .all(|register| register.is_matched())
     );
     let read = replayed.log.unwrap();
-    assert_eq!(read.form, EventLogForm::CryptoAgile);
+    assert_eq!(read.form, EventLogFormat::CryptoAgile);
     assert_eq!(read.banks().collect::<Vec<_>>(), BANKS);
     // Replays one register independently, event by event.
     let replay = read.replay(HashAlgorithm::Sha256, 0).unwrap();
@@ -129,7 +129,7 @@ fn without_registers_nothing_is_trusted() {
     let replayed = check_event_log(&log.bytes, &EventLogPolicy::without_registers());
     refused(&replayed, &[]);
     let skipped = replayed.report.outcome(EventLogCheck::Registers);
-    assert_eq!(skipped, Outcome::NotAsked);
+    assert_eq!(skipped, Outcome::NotRequested);
     assert_eq!(replayed.secure_boot.enabled, None);
     assert!(
         replayed
@@ -155,7 +155,7 @@ fn a_sha1_log_is_replayed_and_its_bank_is_weak() {
             Outcome::Pass
         );
         assert_eq!(replayed.secure_boot.enabled, Some(false));
-        assert_eq!(replayed.log.unwrap().form, EventLogForm::Sha1);
+        assert_eq!(replayed.log.unwrap().form, EventLogFormat::Sha1);
     }
     // A bank that the log does not have.
     let selection = selection("sha256:0");
@@ -494,7 +494,7 @@ fn separators_end_the_firmwares_part() {
         let [first, middle, last] = [0, 2, 7].map(|pcr| in_register(pcr, separators, measured));
         assert_eq!((first, last), (middle, middle));
         // Other registers have no firmware separator.
-        assert_eq!(in_register(8, separators, measured), Outcome::NotAsked);
+        assert_eq!(in_register(8, separators, measured), Outcome::NotRequested);
         middle
     };
     assert_eq!(with(&[&[0; 4]], None), Outcome::Pass);
@@ -579,7 +579,7 @@ fn a_register_without_an_event_has_no_separator() {
     let none = "PCR 0 has none".to_owned();
     let all = "sha256:0,1,2,3,4,5,6,7,8";
     assert_eq!(separators(&silent, all), (Outcome::Warn, none));
-    assert_eq!(separators(&silent, "sha256:8").0, Outcome::NotAsked);
+    assert_eq!(separators(&silent, "sha256:8").0, Outcome::NotRequested);
 }
 
 #[test]
@@ -673,7 +673,7 @@ fn the_head_has_many_shapes() {
     for vendor in [&b""[..], b"\0", b"\x02ab", b"\x09ab", b"\0\0\0\0\0\0"] {
         let bytes = headed(&spec_id(&banks, vendor), &event);
         let log = EventLog::parse(&bytes).unwrap();
-        assert_eq!(log.form, EventLogForm::CryptoAgile);
+        assert_eq!(log.form, EventLogFormat::CryptoAgile);
         assert_eq!(log.banks().collect::<Vec<_>>(), [HashAlgorithm::Sha256]);
         assert_eq!(log.events.len(), 1);
         assert_eq!(

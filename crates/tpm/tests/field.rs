@@ -12,7 +12,7 @@ use keyproof_tpm::{
 };
 use keyproof_x509::{
     Certificate, Upload, Validity, algorithms,
-    path::{Pool, Rules, find},
+    path::{CertificatePool, PathOptions, find},
 };
 
 const DAY: u64 = 24 * 60 * 60;
@@ -55,12 +55,12 @@ fn day_within(validity: Validity) -> u64 {
 fn every_intermediate_of_the_makers_leads_to_a_root() {
     let (intermediates, roots) = (bundle("intermediates.pem"), bundle("roots.pem"));
     let (all, anchors) = (slices(&intermediates), slices(&roots));
-    let (pool, anchors) = (Pool::of(&all), Pool::of(&anchors));
+    let (pool, anchors) = (CertificatePool::of(&all), CertificatePool::of(&anchors));
     let mut refused = Vec::new();
     for der in &all {
         let certificate = Certificate::from_der(der).unwrap();
-        let rules = Rules::new(algorithms::ALL, day_within(certificate.validity()));
-        let report = find(&certificate, &pool, &anchors, &rules);
+        let options = PathOptions::new(algorithms::ALL, day_within(certificate.validity()));
+        let report = find(&certificate, &pool, &anchors, &options);
         if !report.accepted() {
             refused.push(report.to_string());
         }
@@ -151,7 +151,7 @@ fn real_event_logs_are_replayed_or_refused() {
 /// Checks a log against the registers that it leads to, and returns a summary.
 fn replays_to_itself(bytes: &[u8], log: &EventLog<'_>, bank: HashAlgorithm) -> String {
     let replay = log.replay(bank, 0).unwrap();
-    let told = |index: &u8| replay.lacking(*index).is_none();
+    let told = |index: &u8| replay.missing_digest(*index).is_none();
     let registers: Vec<u8> = (0..24).filter(told).collect();
     let selection = TpmsPcrSelection::new(bank, registers.iter().copied()).unwrap();
     let selection: TpmlPcrSelection = [selection].into_iter().collect();

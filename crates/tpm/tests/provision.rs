@@ -185,7 +185,7 @@ fn a_certification_request_names_its_device() {
 fn a_point_off_its_curve_and_an_even_modulus_are_no_keys() {
     for kind in ["rsa2048", "eccp256", "eccp384"] {
         let sound = TpmtPublic::parse_sized(&read(kind, "ak.pub.tpm2b")).unwrap();
-        assert!(sound.is_sound());
+        assert!(sound.is_valid());
         assert!(sound.is_same_key(&sound));
         let mut broken = sound.clone();
         let flip = |buffer: &keyproof_tpm::Buffer| {
@@ -197,7 +197,7 @@ fn a_point_off_its_curve_and_an_even_modulus_are_no_keys() {
             PublicKey::Rsa(key) => key.modulus = flip(&key.modulus),
             PublicKey::Ecc(key) => key.y = flip(&key.y),
         }
-        assert!(!broken.is_sound());
+        assert!(!broken.is_valid());
         assert!(!broken.is_same_key(&sound));
         // The attributes are not part of the key.
         let mut other = sound.clone();
@@ -208,7 +208,7 @@ fn a_point_off_its_curve_and_an_even_modulus_are_no_keys() {
     if let PublicKey::Ecc(key) = &mut curve.key {
         key.curve = EccCurve::BnP256;
     }
-    assert!(!curve.is_sound());
+    assert!(!curve.is_valid());
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_template_that_attests_is_restricted_fixed_and_strong() {
         object_attributes: AttestationTemplate::ATTRIBUTES,
         scheme_hash: HashAlgorithm::Sha384,
     };
-    assert!(sound.attests());
+    assert!(sound.is_attestation_key());
     for attribute in [
         ObjectAttributes::FIXED_TPM,
         ObjectAttributes::FIXED_PARENT,
@@ -232,7 +232,7 @@ fn a_template_that_attests_is_restricted_fixed_and_strong() {
                 object_attributes,
                 ..sound
             }
-            .attests()
+            .is_attestation_key()
         );
     }
     let object_attributes = sound.object_attributes | ObjectAttributes::DECRYPT;
@@ -241,7 +241,7 @@ fn a_template_that_attests_is_restricted_fixed_and_strong() {
             object_attributes,
             ..sound
         }
-        .attests()
+        .is_attestation_key()
     );
     let weak = HashAlgorithm::Sha1;
     assert!(
@@ -249,13 +249,13 @@ fn a_template_that_attests_is_restricted_fixed_and_strong() {
             scheme_hash: weak,
             ..sound
         }
-        .attests()
+        .is_attestation_key()
     );
     assert!(
         !AttestationTemplate {
             name_alg: weak,
             ..sound
         }
-        .attests()
+        .is_attestation_key()
     );
 }

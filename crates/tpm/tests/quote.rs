@@ -503,7 +503,7 @@ fn magic_and_type_are_judged_by_name() {
     );
     assert_eq!(
         forger.case.check().outcome(QuoteCheck::ExtraData),
-        Outcome::NotJudged
+        Outcome::NotEvaluated
     );
 
     // A genuine, correctly signed attestation of another type.
@@ -662,7 +662,7 @@ fn without_values_the_digest_is_not_judged_but_must_be_one() {
     ends(
         &without(&forger.case),
         QuoteCheck::PcrDigest,
-        Outcome::NotAsked,
+        Outcome::NotRequested,
     );
     forger.change(|attest| {
         if let Attested::Quote(quote) = &mut attest.attested {
@@ -755,7 +755,7 @@ fn the_signer_is_this_key_below_this_endorsement_key() {
     let mut policy = case.policy();
     policy.ek = None;
     let report = check_quote(&case.ak, &case.evidence(), &policy);
-    ends(&report, QuoteCheck::QualifiedSigner, Outcome::NotAsked);
+    ends(&report, QuoteCheck::QualifiedSigner, Outcome::NotRequested);
 }
 
 #[test]
@@ -814,8 +814,8 @@ fn clock_and_counters_do_not_go_back() {
     let mut policy = case.policy();
     policy.last_seen = None;
     let report = check_quote(&case.ak, &case.evidence(), &policy);
-    ends(&report, QuoteCheck::Clock, Outcome::NotAsked);
-    ends(&report, QuoteCheck::ResetCounters, Outcome::NotAsked);
+    ends(&report, QuoteCheck::Clock, Outcome::NotRequested);
+    ends(&report, QuoteCheck::ResetCounters, Outcome::NotRequested);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use keyproof_x509::{
     Certificate, Serial, Upload,
     algorithms::RING,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{PathReport, Pool, Purpose, Rules, find},
+    path::{CertificatePool, PathOptions, PathReport, Purpose, find},
     pem_bundle::{self, PemBlock, PemKind},
     prover::{PrivateKey, RingSigner},
     ring::rand::SystemRandom,
@@ -24,15 +24,20 @@ fn judge(client: &Certificate<'_>, trusted: &[u8], now: u64) -> Outcome<PathRepo
     let blocks = pem_bundle::certificates_and_crls(trusted)?;
     let of = |kind| move |block: &&PemBlock| block.kind == kind;
     let certificates = blocks.iter().filter(of(PemKind::Certificate));
-    let anchors: Pool<'_> = certificates.map(|block| block.der.as_slice()).collect();
+    let anchors: CertificatePool<'_> = certificates.map(|block| block.der.as_slice()).collect();
     let lists = blocks.iter().filter(of(PemKind::Crl));
     let lists: Vec<_> = lists
         .map(|block| Crl::from_der(&block.der))
         .collect::<Result<_, _>>()?;
-    let mut rules = Rules::new(RING, now);
-    rules.purpose = Some(Purpose::CLIENT_AUTH);
-    rules.crls = &lists;
-    Ok(find(client, &Pool::default(), &anchors, &rules))
+    let mut options = PathOptions::new(RING, now);
+    options.purpose = Some(Purpose::CLIENT_AUTH);
+    options.crls = &lists;
+    Ok(find(
+        client,
+        &CertificatePool::default(),
+        &anchors,
+        &options,
+    ))
 }
 
 fn main() -> Outcome<()> {

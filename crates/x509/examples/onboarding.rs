@@ -10,8 +10,8 @@ use std::{
 };
 
 use keyproof_x509::{
-    Facts, OwnedCertificate, Policy, ProofFinding, Redemption, Report, Upload, Validity,
-    VerificationCode,
+    CertificateSummary, OwnedCertificate, Policy, ProofFinding, Redemption, Report, Upload,
+    Validity, VerificationCode,
     algorithms::RING,
     prover::{PrivateKey, RingSigner, VerificationLeaf},
     ring::rand::{SecureRandom, SystemRandom},
@@ -30,7 +30,7 @@ impl Onboarding {
     fn begin(upload: &[u8], now: u64) -> Outcome<Self> {
         let upload = Upload::decode(upload)?;
         let ca = upload.certificate()?;
-        println!("uploaded: {}", Facts::of(&ca).subject);
+        println!("uploaded: {}", CertificateSummary::of(&ca).subject);
         let code = VerificationCode::issue(&random()?, &ca, Some(now + 3_600));
         Ok(Self {
             ca: OwnedCertificate::from(ca),

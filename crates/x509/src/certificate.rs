@@ -79,7 +79,7 @@ impl<'a> Certificate<'a> {
     /// # Errors
     ///
     /// Those of [`from_der`](Self::from_der).
-    pub fn from_der_as_issued(der: &'a [u8]) -> Result<Self, X509Error> {
+    pub fn from_der_lenient(der: &'a [u8]) -> Result<Self, X509Error> {
         let may_pad_serial = true;
         Self::read(der, may_pad_serial)
     }
@@ -426,7 +426,7 @@ impl<'a> Serial<'a> {
         self.octets
     }
 
-    /// Returns whether there were redundant octets, which only [`Certificate::from_der_as_issued`] and CRLs accept.
+    /// Returns whether there were redundant octets, which only [`Certificate::from_der_lenient`] and CRLs accept.
     pub(crate) fn is_padded(&self) -> bool {
         self.is_padded
     }

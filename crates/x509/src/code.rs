@@ -48,11 +48,11 @@ impl VerificationCode {
     /// for. `None` means no expiry. A proof for a code that expires after 9999-12-31T23:59:59Z is refused, because the expiry is
     /// probably in milliseconds, so that the code would never expire.
     pub fn issue(random: &[u8; CODE_BYTES], ca: &Certificate<'_>, expires_at: Option<u64>) -> Self {
-        Self::draw(random).bound_to(ca.sha256_thumbprint(), expires_at)
+        Self::from_random(random).bound_to(ca.sha256_thumbprint(), expires_at)
     }
 
     /// Creates a code from 24 random bytes that is bound to no certificate and does not expire.
-    pub fn draw(random: &[u8; CODE_BYTES]) -> Self {
+    pub fn from_random(random: &[u8; CODE_BYTES]) -> Self {
         let mut digits = [0; CODE_DIGITS];
         data_encoding::HEXUPPER.encode_mut(random, &mut digits);
         Self {

@@ -14,9 +14,9 @@ use crate::{
 /// The fields of a certificate. With the feature `serde` it is the object that `keyproof x509 show --json` prints.
 ///
 /// ```
-/// use keyproof_x509::{Certificate, Facts};
+/// use keyproof_x509::{Certificate, CertificateSummary};
 ///
-/// let facts = Facts::of(&Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?);
+/// let facts = CertificateSummary::of(&Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?);
 /// assert_eq!(facts.subject_common_name.as_deref(), Some("P-256 CA"));
 /// assert_eq!((facts.key_algorithm.as_str(), facts.not_before.as_str()), ("P-256", "2026-11-22T03:01:35Z"));
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Facts {
+pub struct CertificateSummary {
     /// The subject as RFC 4514 text.
     pub subject: String,
     /// The text of the subject's last common name.
@@ -63,7 +63,7 @@ pub struct Facts {
     pub critical_extensions: Vec<String>,
 }
 
-impl Facts {
+impl CertificateSummary {
     /// Collects the fields of a certificate.
     pub fn of(certificate: &Certificate<'_>) -> Self {
         let key = certificate.public_key();

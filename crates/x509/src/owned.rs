@@ -73,7 +73,7 @@ impl From<Certificate<'_>> for OwnedCertificate {
 
 impl From<&Certificate<'_>> for OwnedCertificate {
     /// Copies the DER. Redundant octets in the serial number are still accepted if they were before
-    /// ([`Certificate::from_der_as_issued`]).
+    /// ([`Certificate::from_der_lenient`]).
     fn from(certificate: &Certificate<'_>) -> Self {
         Self {
             der: certificate.as_der().into(),
@@ -154,7 +154,7 @@ mod tests {
         der[14] += 1;
         der.insert(15, 0);
         assert!(OwnedCertificate::from_der(der.clone()).is_err());
-        let borrowed = Certificate::from_der_as_issued(&der).unwrap();
+        let borrowed = Certificate::from_der_lenient(&der).unwrap();
         let owned = OwnedCertificate::from(borrowed.clone());
         assert_eq!(owned.certificate().serial(), borrowed.serial());
     }

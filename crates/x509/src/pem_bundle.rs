@@ -41,6 +41,7 @@ use crate::prover::written::unwritable;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PemBlock {
     /// The number of the PEM block that contains it, counted from 1.
     pub block: usize,
@@ -116,7 +117,7 @@ impl fmt::Display for PemKind {
 /// A PEM block of another kind than requested, or a malformed one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("block {block}: {problem}")]
-pub struct BrokenBlock {
+pub struct InvalidBlock {
     /// The number of the block, counted from 1.
     pub block: usize,
     /// The problem with the block.
@@ -128,9 +129,9 @@ pub struct BrokenBlock {
 ///
 /// # Errors
 ///
-/// [`BrokenBlock`] for the first block that is of another kind, contains anything else or nothing, lacks a BEGIN or END line, or is
+/// [`InvalidBlock`] for the first block that is of another kind, contains anything else or nothing, lacks a BEGIN or END line, or is
 /// not Base64.
-pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, InvalidBlock> {
     read(text, &[PemKind::Certificate])
 }
 
@@ -148,7 +149,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
 /// # Errors
 ///
 /// As for [`certificates`].
-pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, InvalidBlock> {
     read(text, &[PemKind::Certificate, PemKind::Crl])
 }
 
@@ -177,7 +178,7 @@ pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> 
 /// # Errors
 ///
 /// As for [`certificates`].
-pub fn certification_requests(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+pub fn certification_requests(text: &[u8]) -> Result<Vec<PemBlock>, InvalidBlock> {
     read(text, &[PemKind::CertificationRequest])
 }
 
@@ -200,11 +201,11 @@ pub fn certification_requests(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock>
 /// # Errors
 ///
 /// As for [`certificates`]; a private key is an error too.
-pub fn public_keys(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+pub fn public_keys(text: &[u8]) -> Result<Vec<PemBlock>, InvalidBlock> {
     read(text, &[PemKind::PublicKey])
 }
 
-fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, BrokenBlock> {
+fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, InvalidBlock> {
     let content_of = |label: &[u8]| Content::of(label, kinds);
     let mut blocks = Vec::new();
     let mut open: Option<Open<'_>> = None;
@@ -379,9 +380,9 @@ fn other(label: &[u8], kinds: &[PemKind]) -> String {
     alloc::format!("it is something else than a {wanted}: {shown}")
 }
 
-fn broken(block: usize, problem: &str) -> BrokenBlock {
+fn broken(block: usize, problem: &str) -> InvalidBlock {
     let problem = problem.to_owned();
-    BrokenBlock { block, problem }
+    InvalidBlock { block, problem }
 }
 
 #[cfg(test)]

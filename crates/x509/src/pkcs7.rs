@@ -30,6 +30,7 @@ const SIGNED_DATA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x0
 
 /// The contents of a PKCS #7 file. The elements are not parsed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Pkcs7<'a> {
     /// The certificates in DER, in the order received.
     pub certificates: Vec<&'a [u8]>,

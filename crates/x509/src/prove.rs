@@ -35,7 +35,7 @@ use crate::{
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let leaf = include_bytes!("../tests/data/p256-leaf.der");
-/// let other = VerificationCode::draw(&[1; 24]);
+/// let other = VerificationCode::from_random(&[1; 24]);
 /// let report = prove(&ca, leaf, &other, 1_800_000_000, &Policy::new(RING));
 /// assert!(!report.accepted());
 /// assert_eq!(report.outcome(ProofCheck::Signature), Outcome::Pass);
@@ -50,7 +50,7 @@ pub fn prove(
     now: u64,
     policy: &Policy<'_>,
 ) -> Report<ProofFinding> {
-    let mut report = Report::new().under_policy(policy.strict);
+    let mut report = Report::new().with_strictness(policy.strict);
     let skew = policy.clock_skew.as_secs();
 
     check_code(&mut report, code, ca, now);
@@ -76,7 +76,7 @@ pub fn prove(
         Ok((upload, leaf)) => check_leaf(&mut report, ca, upload, &leaf, code, now, policy),
         Err(error) => {
             report.judged(ProofCheck::Leaf, ProofFinding::LeafUnreadable(error));
-            report.others_not_judged("not judged: the leaf cannot be read");
+            report.remaining_not_evaluated("not judged: the leaf cannot be read");
         }
     }
     report
@@ -180,7 +180,7 @@ fn check_signature(
     }
     let is_weak = |check| report.outcome(check) == Outcome::Fail;
     if is_weak(ProofCheck::KeyStrength) || is_weak(ProofCheck::HashStrength) {
-        report.not_judged(
+        report.not_evaluated(
             ProofCheck::Signature,
             "not judged: a key or hash too weak for it to mean anything",
         );

@@ -15,7 +15,7 @@ pub trait Check: Copy + fmt::Debug + Eq + 'static {
     fn name(self) -> &'static str;
 
     /// Returns the text for a check that found nothing, either for the present (`is_now`) or for another requested time.
-    fn all_is_well(self, is_now: bool) -> &'static str;
+    fn passed_text(self, is_now: bool) -> &'static str;
 }
 
 /// A typed finding of a check, with the data that explains it. `Display` writes it for people and never contains a secret.
@@ -53,17 +53,17 @@ pub enum Severity {
 /// ```
 /// use keyproof_x509::Outcome;
 ///
-/// assert!(Outcome::NotJudged.refuses() && !Outcome::NotAsked.refuses());
-/// assert_eq!((Outcome::NotJudged.name(), Outcome::Warn.name()), ("skipped", "warn"));
+/// assert!(Outcome::NotEvaluated.refuses() && !Outcome::NotRequested.refuses());
+/// assert_eq!((Outcome::NotEvaluated.name(), Outcome::Warn.name()), ("skipped", "warn"));
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
     /// The check failed.
     Fail,
     /// The caller did not ask for what this check covers. The report is not refused for it.
-    NotAsked,
+    NotRequested,
     /// The check could not be run, because something that it needs was refused. The report is refused.
-    NotJudged,
+    NotEvaluated,
     /// The check passed.
     Pass,
     /// The check passed under this policy, with a warning.
@@ -71,11 +71,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the stable name: `fail`, `pass`, `warn`, or `skipped` for both `NotAsked` and `NotJudged`.
+    /// Returns the stable name: `fail`, `pass`, `warn`, or `skipped` for both `NotRequested` and `NotEvaluated`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fail => "fail",
-            Self::NotAsked | Self::NotJudged => "skipped",
+            Self::NotRequested | Self::NotEvaluated => "skipped",
             Self::Pass => "pass",
             Self::Warn => "warn",
         }
@@ -83,7 +83,7 @@ impl Outcome {
 
     /// Returns whether this outcome makes the report refuse.
     pub fn refuses(self) -> bool {
-        matches!(self, Self::Fail | Self::NotJudged)
+        matches!(self, Self::Fail | Self::NotEvaluated)
     }
 }
 
@@ -97,8 +97,8 @@ impl fmt::Display for Outcome {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Progress {
     Done,
-    NotAsked(&'static str),
-    NotJudged(&'static str),
+    NotRequested(&'static str),
+    NotEvaluated(&'static str),
 }
 
 /// The findings of a set of checks.
@@ -107,7 +107,7 @@ enum Progress {
 /// warning. A check that was never run refuses.
 ///
 /// `Display` writes one line for each check. With the feature `serde` a report is an object
-/// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`. Without [`under_policy`](Self::under_policy) there is no
+/// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`. Without [`with_strictness`](Self::with_strictness) there is no
 /// `policy`.
 ///
 /// ```
@@ -156,7 +156,7 @@ impl<F: Finding> Report<F> {
     }
 
     /// Sets the policy: strict, or the default one.
-    pub fn under_policy(self, strict: bool) -> Self {
+    pub fn with_strictness(self, strict: bool) -> Self {
         Self {
             strict: Some(strict),
             ..self
@@ -164,7 +164,7 @@ impl<F: Finding> Report<F> {
     }
 
     /// Marks the report as being about another requested time, so that it says "at that time" instead of "now".
-    pub fn at_that_time(self) -> Self {
+    pub fn at_requested_time(self) -> Self {
         Self {
             is_now: false,
             ..self
@@ -188,20 +188,20 @@ impl<F: Finding> Report<F> {
     }
 
     /// Marks a check as not asked for, and states what the caller did not ask for.
-    pub fn not_asked(&mut self, check: F::Check, why: &'static str) {
-        self.set(check, Progress::NotAsked(why));
+    pub fn not_requested(&mut self, check: F::Check, why: &'static str) {
+        self.set(check, Progress::NotRequested(why));
     }
 
     /// Marks a check as not judged, and states what it lacks because that was refused.
-    pub fn not_judged(&mut self, check: F::Check, why: &'static str) {
-        self.set(check, Progress::NotJudged(why));
+    pub fn not_evaluated(&mut self, check: F::Check, why: &'static str) {
+        self.set(check, Progress::NotEvaluated(why));
     }
 
     /// Marks each check without a result so far as not judged, and states what it lacks.
-    pub fn others_not_judged(&mut self, why: &'static str) {
+    pub fn remaining_not_evaluated(&mut self, why: &'static str) {
         for check in F::Check::ALL {
             if self.progress_of(*check).is_none() {
-                self.not_judged(*check, why);
+                self.not_evaluated(*check, why);
             }
         }
     }
@@ -226,8 +226,8 @@ impl<F: Finding> Report<F> {
             .unwrap_or(Weight::Pass);
         match (worst, self.progress_of(check)) {
             (Weight::Fail, _) => Outcome::Fail,
-            (_, None | Some(Progress::NotJudged(_))) => Outcome::NotJudged,
-            (_, Some(Progress::NotAsked(_))) => Outcome::NotAsked,
+            (_, None | Some(Progress::NotEvaluated(_))) => Outcome::NotEvaluated,
+            (_, Some(Progress::NotRequested(_))) => Outcome::NotRequested,
             (Weight::Warn, Some(Progress::Done)) => Outcome::Warn,
             (Weight::Pass, Some(Progress::Done)) => Outcome::Pass,
         }
@@ -238,8 +238,8 @@ impl<F: Finding> Report<F> {
         let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
         match self.progress_of(check) {
             _ if !found.is_empty() => found.join("; "),
-            Some(Progress::Done) => check.all_is_well(self.is_now).into(),
-            Some(Progress::NotAsked(why) | Progress::NotJudged(why)) => why.into(),
+            Some(Progress::Done) => check.passed_text(self.is_now).into(),
+            Some(Progress::NotRequested(why) | Progress::NotEvaluated(why)) => why.into(),
             None => "not judged".into(),
         }
     }
@@ -271,8 +271,8 @@ impl<F: Finding> Report<F> {
     }
 
     /// Returns one row for each check, in the order of [`Check::ALL`].
-    pub fn rows(&self) -> impl Iterator<Item = Row> {
-        F::Check::ALL.iter().map(|check| Row {
+    pub fn rows(&self) -> impl Iterator<Item = ReportRow> {
+        F::Check::ALL.iter().map(|check| ReportRow {
             name: check.name(),
             outcome: self.outcome(*check),
             detail: self.detail(*check),
@@ -331,7 +331,7 @@ impl<F: Finding> fmt::Display for Report<F> {
 /// One row of a report.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Row {
+pub struct ReportRow {
     /// The name of the check.
     pub name: &'static str,
     /// The outcome of the check.
@@ -401,7 +401,7 @@ macro_rules! checks {
                 }
             }
 
-            fn all_is_well(self, is_now: bool) -> &'static str {
+            fn passed_text(self, is_now: bool) -> &'static str {
                 match (self, is_now) {
                     $($(($name::$check, false) => $then,)?)*
                     $(($name::$check, _) => $well,)*
@@ -462,14 +462,14 @@ mod tests {
         assert!(!report.accepted());
         report.done(DoorCheck::Locked);
         assert!(!report.accepted());
-        assert_eq!(report.outcome(DoorCheck::Closed), Outcome::NotJudged);
+        assert_eq!(report.outcome(DoorCheck::Closed), Outcome::NotEvaluated);
         report.done(DoorCheck::Closed);
         assert!(report.accepted());
         assert_eq!(
             report.to_string(),
             "pass     closed     it is closed now\npass     locked-up  it is locked\naccepted"
         );
-        let then = report.at_that_time();
+        let then = report.at_requested_time();
         assert_eq!(then.detail(DoorCheck::Closed), "it was closed then");
     }
 
@@ -477,10 +477,10 @@ mod tests {
     fn what_was_not_judged_refuses_and_what_was_not_asked_does_not() {
         let mut report: Report<Seen> = Report::new();
         report.done(DoorCheck::Closed);
-        report.not_judged(DoorCheck::Locked, "no key");
+        report.not_evaluated(DoorCheck::Locked, "no key");
         assert!(!report.accepted());
         let judged = report.to_string();
-        report.not_asked(DoorCheck::Locked, "no key");
+        report.not_requested(DoorCheck::Locked, "no key");
         assert!(report.accepted());
         assert!(judged.contains("skipped  locked-up  no key"));
         assert!(report.to_string().contains("skipped  locked-up  no key"));
@@ -500,7 +500,7 @@ mod tests {
             (Refusal, Outcome::Fail, Outcome::Fail),
         ] {
             for (is_strict, outcome) in [(false, default), (true, strict)] {
-                let mut report = Report::new().under_policy(is_strict);
+                let mut report = Report::new().with_strictness(is_strict);
                 report.done(DoorCheck::Closed);
                 report.judged(DoorCheck::Locked, Seen(DoorCheck::Locked, severity));
                 report.add(Seen(DoorCheck::Locked, Remark));
@@ -515,6 +515,6 @@ mod tests {
     fn a_finding_of_another_check_leaves_its_own_open() {
         let mut report = Report::new();
         report.judged(DoorCheck::Closed, Seen(DoorCheck::Locked, Severity::Remark));
-        assert_eq!(report.outcome(DoorCheck::Locked), Outcome::NotJudged);
+        assert_eq!(report.outcome(DoorCheck::Locked), Outcome::NotEvaluated);
     }
 }

@@ -420,7 +420,7 @@ fn reports_say_whose_and_what() {
         (ReadExtension::KeyUsage.to_string(), "keyUsage"),
         (Encoding::Base64Pem.to_string(), "base64 of PEM"),
         (Layer::InsideBase64.to_string(), "inside the base64"),
-        (Outcome::NotAsked.to_string(), "skipped"),
+        (Outcome::NotRequested.to_string(), "skipped"),
         (Hash::Sha384.to_string(), "SHA-384"),
         (
             ParametersProblem::NotNull.to_string(),
@@ -531,7 +531,7 @@ fn an_early_generalized_time_is_irregular() {
 fn a_check_of_another_time_says_at_that_time() {
     let report = judge(CA_PEM, &Forged::leaf().sign(), &DEFAULT);
     assert_eq!(report.to_string().matches("valid now").count(), 2);
-    let report = report.at_that_time();
+    let report = report.at_requested_time();
     assert!(report.accepted());
     let told = report.to_string();
     assert_eq!(told.matches("valid at that time").count(), 2, "{told}");
@@ -955,7 +955,7 @@ fn weak_hashes_count_on_the_leaf_alone() {
         &report,
         &[
             (ProofCheck::HashStrength, Outcome::Fail),
-            (ProofCheck::Signature, Outcome::NotJudged),
+            (ProofCheck::Signature, Outcome::NotEvaluated),
         ],
     );
     assert_eq!(
@@ -1006,7 +1006,7 @@ fn an_unreadable_leaf_leaves_its_checks_unjudged() {
             ProofCheck::CommonName,
             ProofCheck::Serial,
         ] {
-            assert_eq!(report.outcome(check), Outcome::NotJudged, "{report}");
+            assert_eq!(report.outcome(check), Outcome::NotEvaluated, "{report}");
         }
         assert_eq!(report.outcome(ProofCheck::CaConstraints), Outcome::Pass);
     }

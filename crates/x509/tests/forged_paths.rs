@@ -6,7 +6,7 @@ mod forge;
 
 use keyproof_x509::{
     Certificate, X509Error, algorithms,
-    path::{PathReport, Place, Pool, Reason, Rules, find},
+    path::{CertificatePool, CertificateSource, PathOptions, PathReport, Reason, find},
 };
 
 use forge::*;
@@ -17,14 +17,19 @@ const EMAIL_ADDRESS: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x09, 0
 fn search(anchor: &Forged, leaf: &Forged) -> PathReport {
     let (anchor, leaf) = (anchor.sign(), leaf.sign());
     let leaf = Certificate::from_der(&leaf).unwrap_or_else(|error| panic!("{error}"));
-    let rules = Rules::new(algorithms::RING, NOW);
-    find(&leaf, &Pool::default(), &Pool::of(&[&anchor]), &rules)
+    let options = PathOptions::new(algorithms::RING, NOW);
+    find(
+        &leaf,
+        &CertificatePool::default(),
+        &CertificatePool::of(&[&anchor]),
+        &options,
+    )
 }
 
 #[track_caller]
-fn assert_refused(report: &PathReport, place: Place, reason: &Reason) {
+fn assert_refused(report: &PathReport, place: CertificateSource, reason: &Reason) {
     let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
-    let walked = report.walk().get(refusal.at).map(|step| step.place);
+    let walked = report.chain().get(refusal.at).map(|step| step.place);
     assert_eq!((walked, &refusal.reason), (Some(place), reason), "{report}");
 }
 
@@ -37,9 +42,13 @@ fn the_two_algorithm_identifiers_of_each_certificate_are_the_same() {
         ..forged
     };
     let report = search(&Forged::ca(), &differing(Forged::leaf()));
-    assert_refused(&report, Place::Leaf, &Reason::AlgorithmsDiffer);
+    assert_refused(&report, CertificateSource::Leaf, &Reason::AlgorithmsDiffer);
     let report = search(&differing(Forged::ca()), &Forged::leaf());
-    assert_refused(&report, Place::Anchor(0), &Reason::AlgorithmsDiffer);
+    assert_refused(
+        &report,
+        CertificateSource::Anchor(0),
+        &Reason::AlgorithmsDiffer,
+    );
 }
 
 #[test]
@@ -60,14 +69,18 @@ fn an_extension_that_is_there_twice_is_refused_critical_or_not() {
             oid: oid.to_owned(),
         };
         let report = search(&doubled(Forged::ca()), &Forged::leaf());
-        assert_refused(&report, Place::Anchor(0), &twice);
+        assert_refused(&report, CertificateSource::Anchor(0), &twice);
     }
     let mut leaf = Forged::leaf();
     leaf.extensions
         .extend(vec![extension(UNKNOWN, false, &[]); 2]);
     let report = search(&Forged::ca(), &leaf);
     let oid = "1.2.3.4".to_owned();
-    assert_refused(&report, Place::Leaf, &Reason::ExtensionDuplicated { oid });
+    assert_refused(
+        &report,
+        CertificateSource::Leaf,
+        &Reason::ExtensionDuplicated { oid },
+    );
 }
 
 /// An email address in a subject is constrained too (RFC 5280 section 4.2.1.10). One that cannot be read is not permitted.
@@ -118,7 +131,7 @@ fn weak_signatures_end_every_path() {
     };
     let report = search(&Forged::ca(), &weak(Forged::leaf()));
     let sha1 = Reason::SignatureRefused(X509Error::WeakHash { hash: "SHA-1" });
-    assert_refused(&report, Place::Leaf, &sha1);
+    assert_refused(&report, CertificateSource::Leaf, &sha1);
     // An anchor's own signature is not verified.
     let report = search(&weak(Forged::ca()), &Forged::leaf());
     assert!(report.accepted(), "{report}");

@@ -15,9 +15,8 @@ use keyproof_x509::{
     Outcome, SignatureVerificationAlgorithm, algorithms,
     crl::Crl,
     path::{
-        MAX_SIGNATURE_CHECKS, PathCheck, PathReport,
-        Place::{Anchor, Leaf},
-        Purpose, Reason, Rules,
+        CertificateSource::{Anchor, Leaf},
+        MAX_SIGNATURE_CHECKS, PathCheck, PathOptions, PathReport, Purpose, Reason,
     },
 };
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
@@ -25,10 +24,10 @@ use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature};
 
 use hierarchy::*;
 
-const RULES: Rules<'static> = {
-    let mut rules = Rules::new(algorithms::RING, NOW);
-    rules.judge_anchors = true;
-    rules
+const OPTIONS: PathOptions<'static> = {
+    let mut options = PathOptions::new(algorithms::RING, NOW);
+    options.validate_anchors = true;
+    options
 };
 
 /// A root, a CA below it that may also sign CRLs, and a leaf below that.
@@ -76,9 +75,9 @@ fn judge(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], lists: &[&[u8]
         .iter()
         .map(|der| Crl::from_der(der).unwrap())
         .collect();
-    let mut rules = RULES;
-    rules.crls = &crls;
-    search(leaf, intermediates, anchors, &rules)
+    let mut options = OPTIONS;
+    options.crls = &crls;
+    search(leaf, intermediates, anchors, &options)
 }
 
 fn is_revoked(reason: &Reason) -> bool {
@@ -99,9 +98,12 @@ fn an_anchor_that_another_has_issued_only_stands_between() {
     );
     // Only the signatures of the path are verified.
     assert_eq!(judge(leaf, &[], &[root, ca], &[]).signatures_checked(), 2);
-    // Without `judge_anchors`, each of them ends paths.
-    let rules = Rules::new(algorithms::RING, NOW);
-    assert_path(&search(leaf, &[], &[root, ca], &rules), &[Leaf, Anchor(1)]);
+    // Without `validate_anchors`, each of them ends paths.
+    let options = PathOptions::new(algorithms::RING, NOW);
+    assert_path(
+        &search(leaf, &[], &[root, ca], &options),
+        &[Leaf, Anchor(1)],
+    );
 
     let list = maker.revoking();
     let orders: [[&[u8]; 2]; 2] = [[ca, root], [root, ca]];
@@ -139,11 +141,11 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     assert_path(&judge(leaf, &[root], &[ca], &[]), &alone);
     // The CRL's issuer is unknown.
     assert_path(&judge(leaf, &[], &[ca], &[&list]), &alone);
-    // Without `judge_anchors`, no anchor is checked.
+    // Without `validate_anchors`, no anchor is checked.
     let crls = [Crl::from_der(&list).unwrap()];
-    let mut rules = Rules::new(algorithms::RING, NOW);
-    rules.crls = &crls;
-    assert_path(&search(leaf, &[root], &[ca], &rules), &alone);
+    let mut options = PathOptions::new(algorithms::RING, NOW);
+    options.crls = &crls;
+    assert_path(&search(leaf, &[root], &[ca], &options), &alone);
     // An anchor whose issuer has no CRL is not checked either: only the leaf's signature and that of the CA's own CRL are verified.
     let of_ca = maker.sub.revoke(&[], |_| {});
     let report = judge(leaf, &[root], &[ca], &[&of_ca]);
@@ -165,7 +167,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     let report = judge(leaf, &[root, root], &[ca], &[&early]);
     assert_path(&report, &alone);
     let mut findings = report.checks().of(PathCheck::Revocation);
-    assert!(findings.any(|finding| matches!(finding.reason, Reason::CrlStale { .. })));
+    assert!(findings.any(|finding| matches!(finding.reason, Reason::CrlExpired { .. })));
     let stale = report.checks().of(PathCheck::Revocation);
     let stale = stale.filter(|finding| finding.at == 1);
     assert_eq!(stale.count(), 1, "{report}");
@@ -188,7 +190,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
         assert_path(&report, &[Leaf, Anchor(1)]);
         assert_eq!(
             report.checks().outcome(PathCheck::Revocation),
-            Outcome::NotAsked
+            Outcome::NotRequested
         );
     }
 }
@@ -230,14 +232,14 @@ fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
         |_| {},
         |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
     );
-    let mut rules = RULES;
-    rules.purpose = Some(Purpose {
+    let mut options = OPTIONS;
+    options.purpose = Some(Purpose {
         is_required: false,
         ..Purpose::SERVER_AUTH
     });
-    assert_path(&search(&leaf, &[], &[&ca], &rules), &[Leaf, Anchor(0)]);
+    assert_path(&search(&leaf, &[], &[&ca], &options), &[Leaf, Anchor(0)]);
     assert_refused(
-        &search(&leaf, &[], &[&ca, &root], &rules),
+        &search(&leaf, &[], &[&ca, &root], &options),
         Anchor(0),
         |reason| *reason == Reason::ExtendedKeyUsage,
     );
@@ -308,9 +310,9 @@ fn counted(leaf: &[u8], anchors: &[Vec<u8>]) -> (PathReport, usize) {
         .map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm)
         .collect();
     let anchors: Vec<&[u8]> = anchors.iter().map(Vec::as_slice).collect();
-    let mut rules = Rules::new(&table, NOW);
-    rules.judge_anchors = true;
-    let report = search(leaf, &[], &anchors, &rules);
+    let mut options = PathOptions::new(&table, NOW);
+    options.validate_anchors = true;
+    let report = search(leaf, &[], &anchors, &options);
     let count = count.load(Ordering::Relaxed);
     assert_eq!(report.signatures_checked(), count, "{report}");
     (report, count)
@@ -334,7 +336,7 @@ fn no_list_of_namesakes_costs_more_than_the_budget() {
         let leaf = namesakes[signer].leaf("Leaf", nameless);
         let (report, count) = counted(&leaf, &listed);
         let refusal = report.refusal().unwrap();
-        assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+        assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
         assert_eq!(count, MAX_SIGNATURE_CHECKS);
     }
 

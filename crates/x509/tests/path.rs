@@ -12,7 +12,8 @@ mod hierarchy;
 use keyproof_x509::{
     Certificate, Finding as _, ObjectIdentifier, X509Error, algorithms,
     path::{
-        MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Reason, Rules, find,
+        CertificatePool, CertificateSource, MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathOptions,
+        PathReport, Purpose, Reason, find,
     },
 };
 use rcgen::{
@@ -22,9 +23,9 @@ use rcgen::{
 
 use hierarchy::*;
 
-const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
+const RULES: PathOptions<'static> = PathOptions::new(algorithms::RING, NOW);
 
-use Place::{Anchor, Intermediate, Leaf};
+use CertificateSource::{Anchor, Intermediate, Leaf};
 
 /// A root, a CA below it, and a leaf below that, each with one change.
 fn chain(
@@ -40,7 +41,7 @@ fn chain(
     ]
 }
 
-fn judge([root, ca, leaf]: &[Vec<u8>; 3], rules: &Rules<'_>) -> PathReport {
+fn judge([root, ca, leaf]: &[Vec<u8>; 3], rules: &PathOptions<'_>) -> PathReport {
     search(leaf, &[ca], &[root], rules)
 }
 
@@ -142,7 +143,7 @@ fn an_unrelated_certificate_is_never_blamed() {
     let report = search(&leaf, &[b"broken", &impostor, &ca], &[&root], &RULES);
     assert_path(&report, &[Leaf, Intermediate(2), Anchor(0)]);
     let pool = [&b"broken"[..], &ca];
-    assert_eq!(Pool::of(&pool).unreadable()[0].0, 0);
+    assert_eq!(CertificatePool::of(&pool).unreadable()[0].0, 0);
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn of_several_issuers_of_one_name_the_one_that_leads_to_an_anchor_is_taken() {
         Leaf,
         |reason| matches!(reason, Reason::NameNotPermitted { name } if name == "host.example.com"),
     );
-    assert_eq!(report.walk()[1].place, Intermediate(1), "{report}");
+    assert_eq!(report.chain()[1].place, Intermediate(1), "{report}");
 }
 
 #[test]
@@ -213,7 +214,7 @@ fn cross_signed_and_looping_sets_are_walked_once_around() {
     let leaf = a.leaf("Leaf", |_| {});
     let report = search(&leaf, &loops, &[&root.root()], &RULES);
     let refusal = report.refusal().unwrap();
-    let is_circle = matches!(refusal.reason, Reason::IssuerInCircle { .. });
+    let is_circle = matches!(refusal.reason, Reason::IssuerLoop { .. });
     assert!(is_circle && report.signatures_checked() <= 6, "{report}");
     // A single way out of the loop is found.
     let way_out = c.certified_by(&root, |_| {});
@@ -257,7 +258,7 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
         let set: Vec<&[u8]> = set.iter().map(Vec::as_slice).collect();
         let report = search(&leaf, &set, &[&root], &RULES);
         let refusal = report.refusal().unwrap();
-        assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+        assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
         assert!(report.signatures_checked() <= MAX_SIGNATURE_CHECKS);
     }
     // A key identifier selects the right one at once.
@@ -300,7 +301,7 @@ fn no_number_of_walks_costs_more_than_the_budget() {
     let leaf = all[0].leaf("Leaf", |_| {});
     let report = search(&leaf, &set, &[&Authority::new("Root").root()], &RULES);
     let refusal = report.refusal().unwrap();
-    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
     assert!(
         report.signatures_checked() < MAX_SIGNATURE_CHECKS,
         "{report}"
@@ -632,7 +633,7 @@ fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     };
     type Change = fn(&mut CertificateParams);
-    let cases: [(Change, Change, bool, Option<Place>); 7] = [
+    let cases: [(Change, Change, bool, Option<CertificateSource>); 7] = [
         (unchanged, for_ek, true, None),
         (for_ek, for_ek, true, None),
         (for_any, for_ek, true, None),
@@ -700,7 +701,7 @@ fn each_certificate_is_valid_from_its_first_second_to_its_last() {
         (chain(unchanged, of_a_day, unchanged), Intermediate(0)),
         (chain(unchanged, unchanged, of_a_day), Leaf),
     ] {
-        let at = |now| judge(&made, &Rules::new(algorithms::RING, now));
+        let at = |now| judge(&made, &PathOptions::new(algorithms::RING, now));
         assert!(at(first).accepted() && at(last).accepted());
         assert_refused(&at(first - 1), place, |reason| {
             matches!(reason, Reason::NotYetValid { .. })
@@ -734,7 +735,7 @@ fn no_lists_of_names_cost_more_than_the_budget() {
     assert!(report.accepted(), "{report}");
     let report = judge(&chain(unchanged, excludes(600), has(900)), &RULES);
     let refusal = report.refusal().unwrap();
-    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
     // After the budget is spent, no other path is tried, however cheap.
     let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
     let (costly, cheap) = (
@@ -745,7 +746,7 @@ fn no_lists_of_names_cost_more_than_the_budget() {
     let root = top.root();
     let report = search(&leaf, &[&costly, &cheap], &[&root], &RULES);
     let refusal = report.refusal().unwrap();
-    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
     let report = search(&leaf, &[&cheap, &costly], &[&root], &RULES);
     assert!(report.accepted(), "{report}");
 }
@@ -784,7 +785,7 @@ fn no_lists_of_policies_cost_more_than_the_budget() {
         let report = search(&leaf, &set, &[&all[cas].root()], &RULES);
         assert_eq!(report.accepted(), is_taken, "{report}");
         if let Some(refusal) = report.refusal() {
-            assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+            assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
         }
     }
 }
@@ -792,7 +793,7 @@ fn no_lists_of_policies_cost_more_than_the_budget() {
 #[test]
 fn a_pool_is_filled_from_whatever_has_certificates() {
     let [root, ca, leaf] = chain(unchanged, unchanged, unchanged);
-    let mut intermediates: Pool<'_> = [&b"broken"[..]].into_iter().collect();
+    let mut intermediates: CertificatePool<'_> = [&b"broken"[..]].into_iter().collect();
     intermediates.extend([&ca[..], b"broken too"]);
     let unreadable: Vec<_> = intermediates
         .unreadable()
@@ -801,9 +802,19 @@ fn a_pool_is_filled_from_whatever_has_certificates() {
         .collect();
     assert_eq!(unreadable, [0, 2]);
     let leaf = Certificate::from_der(&leaf).unwrap();
-    let report = find(&leaf, &intermediates, &Pool::of(&[&root]), &RULES);
+    let report = find(
+        &leaf,
+        &intermediates,
+        &CertificatePool::of(&[&root]),
+        &RULES,
+    );
     assert_path(&report, &[Leaf, Intermediate(1), Anchor(0)]);
-    let nothing = find(&leaf, &Pool::default(), &Pool::of(&[&root]), &RULES);
+    let nothing = find(
+        &leaf,
+        &CertificatePool::default(),
+        &CertificatePool::of(&[&root]),
+        &RULES,
+    );
     assert!(!nothing.accepted());
 }
 
@@ -843,8 +854,8 @@ fn each_switch_of_policies_is_its_own() {
         ([true, false, true], [false, true, false]),
     ] {
         let mut rules = RULES;
-        rules.require_policy = required;
-        rules.inhibit_mapping = without_mapping;
+        rules.require_explicit_policy = required;
+        rules.inhibit_policy_mapping = without_mapping;
         rules.inhibit_any_policy = without_any;
         assert_eq!(judge(&none, &rules).accepted(), with_none, "{rules:?}");
         assert_eq!(judge(&mapped, &rules).accepted(), with_mapped, "{rules:?}");
@@ -868,7 +879,7 @@ fn unknown_critical_extensions_are_refused_unless_the_caller_processes_them() {
     ] {
         assert_refused(&judge(&made, &RULES), place, is_it);
         let mut rules = RULES;
-        rules.processed = &known;
+        rules.processed_extensions = &known;
         assert!(judge(&made, &rules).accepted());
     }
 }

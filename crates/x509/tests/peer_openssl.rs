@@ -16,8 +16,8 @@ use std::{
 };
 
 use keyproof_x509::{
-    Encoding, Facts, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report, Upload,
-    Validity, VerificationCode, X509Error, algorithms, prove,
+    CertificateSummary, Encoding, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report,
+    Upload, Validity, VerificationCode, X509Error, algorithms, prove,
     prover::{
         AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
     },
@@ -295,7 +295,8 @@ fn leaves_of_every_type_of_key_are_accepted() {
         let leaf = workshop.sign_request(name, signing);
         let report = workshop.judge(name, &leaf, &POLICY);
         assert!(report.accepted(), "{name}\n{report}");
-        let version = Facts::of(&Upload::decode(&leaf).unwrap().certificate().unwrap()).version;
+        let version =
+            CertificateSummary::of(&Upload::decode(&leaf).unwrap().certificate().unwrap()).version;
         let strict = workshop.judge(name, &leaf, &STRICT);
         assert_eq!(strict.accepted(), version == 3, "{name}\n{strict}");
 
@@ -682,7 +683,7 @@ fn facts_are_those_that_openssl_tells() {
         workshop.ca(name, subject, "v3_ca", &[signing, &["-utf8"]].concat());
         let file = workshop.read(&format!("{name}.pem"));
         let upload = Upload::decode(&file).unwrap();
-        let facts = Facts::of(&upload.certificate().unwrap());
+        let facts = CertificateSummary::of(&upload.certificate().unwrap());
 
         let ask = |what: &[&str]| {
             let file = format!("{name}.pem");
@@ -742,7 +743,7 @@ fn serial_numbers_are_written_as_openssl_writes_them() {
         workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
         let file = workshop.read("p256.pem");
         let upload = Upload::decode(&file).unwrap();
-        let facts = Facts::of(&upload.certificate().unwrap());
+        let facts = CertificateSummary::of(&upload.certificate().unwrap());
         let told = workshop.openssl(&["x509", "-noout", "-in", "p256.pem", "-serial"]);
         assert_eq!(told.trim_end(), format!("serial={}", facts.serial));
     }

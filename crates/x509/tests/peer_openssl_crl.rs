@@ -25,7 +25,7 @@ use fastrand::Rng;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{PathCheck, Pool, Reason, Rules, find},
+    path::{CertificatePool, PathCheck, PathOptions, Reason, find},
     prover::{PrivateKey, RingSigner},
 };
 use rcgen::{
@@ -183,16 +183,19 @@ fn what_openssl_verifies_is_what_is_accepted_without_a_warning() {
             .map(|der| Crl::from_der(der).unwrap())
             .collect();
         let leaf = Certificate::from_der(leaf).unwrap();
-        let mut rules = Rules::new(algorithms::RING, NOW);
-        rules.crls = &crls;
-        let (intermediates, anchors) = (Pool::of(&[upper, lower]), Pool::of(&[root]));
-        let report = find(&leaf, &intermediates, &anchors, &rules);
+        let mut options = PathOptions::new(algorithms::RING, NOW);
+        options.crls = &crls;
+        let (intermediates, anchors) = (
+            CertificatePool::of(&[upper, lower]),
+            CertificatePool::of(&[root]),
+        );
+        let report = find(&leaf, &intermediates, &anchors, &options);
         let checks = report.checks();
         let is_whole = checks.outcome(PathCheck::Revocation) == Outcome::Pass;
         let (verified, told) = openssl_verifies(folder.path(), &set);
         assert_eq!(is_whole, verified, "seed {seed}: {report}\n{told}");
-        rules.require_crls = true;
-        let required = find(&leaf, &intermediates, &anchors, &rules);
+        options.require_crls = true;
+        let required = find(&leaf, &intermediates, &anchors, &options);
         assert_eq!(required.accepted(), verified, "seed {seed}: {required}");
         match report.refusal().map(|refusal| &refusal.reason) {
             Some(Reason::Revoked { .. }) => revoked += 1,
@@ -244,10 +247,13 @@ fn what_openssl_finds_revoked_among_several_lists_is_not_accepted() {
             .map(|der| Crl::from_der(der).unwrap())
             .collect();
         let leaf = Certificate::from_der(leaf).unwrap();
-        let mut rules = Rules::new(algorithms::RING, NOW);
-        rules.crls = &crls;
-        let (intermediates, anchors) = (Pool::of(&[upper, lower]), Pool::of(&[root]));
-        let report = find(&leaf, &intermediates, &anchors, &rules);
+        let mut options = PathOptions::new(algorithms::RING, NOW);
+        options.crls = &crls;
+        let (intermediates, anchors) = (
+            CertificatePool::of(&[upper, lower]),
+            CertificatePool::of(&[root]),
+        );
+        let report = find(&leaf, &intermediates, &anchors, &options);
         let (_, told) = openssl_verifies(folder.path(), &set);
         let is_revoked = told.contains("error 23 ");
         assert!(

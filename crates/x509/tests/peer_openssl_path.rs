@@ -18,7 +18,7 @@ use data_encoding::BASE64_MIME;
 use fastrand::Rng;
 use keyproof_x509::{
     Certificate, ObjectIdentifier, algorithms,
-    path::{Place, Pool, Reason, Rules, find},
+    path::{CertificatePool, CertificateSource, PathOptions, Reason, find},
 };
 use rcgen::{
     CertificateParams, CustomExtension, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints,
@@ -239,7 +239,7 @@ fn openssl_verifies(
         let untrusted = file("untrusted.pem", intermediates);
         command.arg("-untrusted").arg(untrusted);
     }
-    let [explicit, inhibit_mapping, inhibit_any] = set.switches;
+    let [explicit, inhibit_policy_mapping, inhibit_any] = set.switches;
     match &set.policies {
         Some(policies) => policies.iter().for_each(|policy| {
             command.args(["-policy", &policy.to_string()]);
@@ -249,7 +249,7 @@ fn openssl_verifies(
     }
     for (is_set, switch) in [
         (explicit, "-explicit_policy"),
-        (inhibit_mapping, "-inhibit_map"),
+        (inhibit_policy_mapping, "-inhibit_map"),
         (inhibit_any, "-inhibit_any"),
     ] {
         if is_set {
@@ -275,21 +275,25 @@ fn what_is_accepted_is_what_openssl_verifies() {
         let set = Set::draw(&mut Rng::with_seed(seed), &world);
         let [intermediates, anchors] = [&set.intermediates, &set.anchors]
             .map(|certificates| certificates.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let [explicit, inhibit_mapping, inhibit_any] = set.switches;
-        let mut rules = Rules::new(algorithms::RING, NOW);
-        rules.require_policy = explicit;
-        rules.inhibit_mapping = inhibit_mapping;
-        rules.inhibit_any_policy = inhibit_any;
-        rules.policies = set.policies.as_deref();
+        let [explicit, inhibit_policy_mapping, inhibit_any] = set.switches;
+        let mut options = PathOptions::new(algorithms::RING, NOW);
+        options.require_explicit_policy = explicit;
+        options.inhibit_policy_mapping = inhibit_policy_mapping;
+        options.inhibit_any_policy = inhibit_any;
+        options.policies = set.policies.as_deref();
         let leaf = Certificate::from_der(&set.leaf).unwrap();
         let report = find(
             &leaf,
-            &Pool::of(&intermediates),
-            &Pool::of(&anchors),
-            &rules,
+            &CertificatePool::of(&intermediates),
+            &CertificatePool::of(&anchors),
+            &options,
         );
         let reason = report.refusal().map(|refusal| &refusal.reason);
-        assert_ne!(reason, Some(&Reason::BudgetSpent), "seed {seed}: {report}");
+        assert_ne!(
+            reason,
+            Some(&Reason::BudgetExhausted),
+            "seed {seed}: {report}"
+        );
         let (whole, told) = openssl_verifies(folder.path(), &set, &intermediates, &anchors);
         assert!(
             report.accepted() || !whole,
@@ -301,11 +305,11 @@ fn what_is_accepted_is_what_openssl_verifies() {
         accepted += 1;
         more += usize::from(!whole);
         let mut walked = (Vec::new(), Vec::new());
-        for step in report.walk() {
+        for step in report.chain() {
             match step.place {
-                Place::Anchor(index) => walked.1.push(anchors[index]),
-                Place::Intermediate(index) => walked.0.push(intermediates[index]),
-                Place::Leaf => {}
+                CertificateSource::Anchor(index) => walked.1.push(anchors[index]),
+                CertificateSource::Intermediate(index) => walked.0.push(intermediates[index]),
+                CertificateSource::Leaf => {}
             }
         }
         let (alone, why) = openssl_verifies(folder.path(), &set, &walked.0, &walked.1);

@@ -8,7 +8,8 @@
 mod forge;
 
 use keyproof_x509::{
-    Certificate, Facts, Outcome, Policy, ProofCheck, Upload, VerificationCode, algorithms, prove,
+    Certificate, CertificateSummary, Outcome, Policy, ProofCheck, Upload, VerificationCode,
+    algorithms, prove,
 };
 use proptest::prelude::*;
 
@@ -102,7 +103,7 @@ proptest! {
         if let Ok(upload) = Upload::decode(&bytes)
             && let Ok(certificate) = upload.certificate()
         {
-            let _ = Facts::of(&certificate);
+            let _ = CertificateSummary::of(&certificate);
         }
         let (ca, _) = PAIRS[0];
         prop_assert!(!accepted(ca, &bytes));

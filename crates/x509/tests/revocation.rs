@@ -12,7 +12,10 @@ mod hierarchy;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, MAX_CRL_LEN},
-    path::{MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Reason, Rules, find},
+    path::{
+        CertificatePool, CertificateSource, MAX_SIGNATURE_CHECKS, PathCheck, PathOptions,
+        PathReport, Reason, find,
+    },
 };
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
@@ -54,25 +57,32 @@ impl Chain {
     }
 
     fn judge_by(&self, crls: &[Crl<'_>]) -> PathReport {
-        let (intermediates, anchors) = (Pool::of(&[&self.ca]), Pool::of(&[&self.root]));
+        let (intermediates, anchors) = (
+            CertificatePool::of(&[&self.ca]),
+            CertificatePool::of(&[&self.root]),
+        );
         let leaf = Certificate::from_der(&self.leaf).unwrap();
         find(&leaf, &intermediates, &anchors, &by(crls))
     }
 }
 
-fn by<'a>(crls: &'a [Crl<'a>]) -> Rules<'a> {
-    let mut rules = Rules::new(algorithms::RING, NOW);
-    rules.crls = crls;
-    rules
+fn by<'a>(crls: &'a [Crl<'a>]) -> PathOptions<'a> {
+    let mut options = PathOptions::new(algorithms::RING, NOW);
+    options.crls = crls;
+    options
 }
 
 fn unchanged(_: &mut CertificateRevocationListParams) {}
 
 #[track_caller]
-fn assert_refused(report: &PathReport, place: Place, is_right: impl Fn(&Reason) -> bool) {
+fn assert_refused(
+    report: &PathReport,
+    place: CertificateSource,
+    is_right: impl Fn(&Reason) -> bool,
+) {
     let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
     assert!(!report.accepted());
-    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
+    assert_eq!(report.chain()[refusal.at].place, place, "{report}");
     assert!(is_right(&refusal.reason), "{report}");
     assert_eq!(
         report.checks().outcome(PathCheck::Revocation),
@@ -97,7 +107,7 @@ fn a_certificate_on_its_issuers_list_is_refused_by_name() {
     let chain = Chain::new();
     let empty = chain.top.revoke(&[], unchanged);
     let report = chain.judge(&[&chain.sub.revoke(&[&chain.leaf], unchanged), &empty]);
-    assert_refused(&report, Place::Leaf, |reason| {
+    assert_refused(&report, CertificateSource::Leaf, |reason| {
         *reason
             == Reason::Revoked {
                 since: 1_798_070_400,
@@ -115,7 +125,7 @@ fn a_certificate_on_its_issuers_list_is_refused_by_name() {
         &chain.sub.revoke(&[], unchanged),
         &chain.top.revoke(&[&chain.ca], unchanged),
     ]);
-    assert_refused(&report, Place::Intermediate(0), |reason| {
+    assert_refused(&report, CertificateSource::Intermediate(0), |reason| {
         matches!(reason, Reason::Revoked { .. })
     });
     // An anchor is trusted because it is listed.
@@ -130,7 +140,7 @@ fn a_certificate_on_hold_is_told_as_such() {
         params.revoked_certs[0].reason_code = Some(RevocationReason::CertificateHold);
     });
     let report = chain.judge(&[&held]);
-    assert_refused(&report, Place::Leaf, |reason| {
+    assert_refused(&report, CertificateSource::Leaf, |reason| {
         matches!(
             reason,
             Reason::Revoked {
@@ -145,10 +155,10 @@ fn a_certificate_on_hold_is_told_as_such() {
 #[test]
 fn an_issuer_without_a_list_is_not_asked() {
     let chain = Chain::new();
-    let detail = assert_accepted(&chain.judge(&[]), Outcome::NotAsked);
+    let detail = assert_accepted(&chain.judge(&[]), Outcome::NotRequested);
     assert_eq!(detail, "no revocation list of an issuer was given");
     let stranger = Authority::new("Stranger").revoke(&[&chain.leaf], unchanged);
-    assert_accepted(&chain.judge(&[&stranger]), Outcome::NotAsked);
+    assert_accepted(&chain.judge(&[&stranger]), Outcome::NotRequested);
     // A CRL of only one of two issuers is a warning.
     let report = chain.judge(&[&chain.top.revoke(&[], unchanged)]);
     let detail = assert_accepted(&report, Outcome::Warn);
@@ -173,11 +183,14 @@ fn lists_that_are_required_are_there_current_and_of_the_issuers_key() {
             .iter()
             .map(|der| Crl::from_der(der).unwrap())
             .collect();
-        let mut rules = by(&crls);
-        rules.require_crls = true;
-        let (intermediates, anchors) = (Pool::of(&[&chain.ca]), Pool::of(&[&chain.root]));
+        let mut options = by(&crls);
+        options.require_crls = true;
+        let (intermediates, anchors) = (
+            CertificatePool::of(&[&chain.ca]),
+            CertificatePool::of(&[&chain.root]),
+        );
         let leaf = Certificate::from_der(&chain.leaf).unwrap();
-        find(&leaf, &intermediates, &anchors, &rules)
+        find(&leaf, &intermediates, &anchors, &options)
     };
     let (of_root, of_sub) = (
         chain.top.revoke(&[], unchanged),
@@ -187,33 +200,43 @@ fn lists_that_are_required_are_there_current_and_of_the_issuers_key() {
     let stranger = Authority::new("Stranger").revoke(&[], unchanged);
     let lists: [&[&[u8]]; 3] = [&[], &[&stranger], &[&of_root]];
     for lists in lists {
-        assert_refused(&judged(lists), Place::Leaf, |reason| {
+        assert_refused(&judged(lists), CertificateSource::Leaf, |reason| {
             *reason == Reason::CrlMissing
         });
     }
-    assert_refused(&judged(&[&of_sub]), Place::Intermediate(0), |reason| {
-        *reason == Reason::CrlMissing
-    });
+    assert_refused(
+        &judged(&[&of_sub]),
+        CertificateSource::Intermediate(0),
+        |reason| *reason == Reason::CrlMissing,
+    );
     let stale = chain.sub.revoke(&[], |params| {
         params.next_update = date_time_ymd(2027, 1, 14);
     });
-    assert_refused(&judged(&[&of_root, &stale]), Place::Leaf, |reason| {
-        matches!(reason, Reason::CrlStale { .. })
-    });
+    assert_refused(
+        &judged(&[&of_root, &stale]),
+        CertificateSource::Leaf,
+        |reason| matches!(reason, Reason::CrlExpired { .. }),
+    );
     let early = chain.sub.revoke(&[], |params| {
         params.this_update = date_time_ymd(2027, 6, 1);
     });
-    assert_refused(&judged(&[&of_root, &early]), Place::Leaf, |reason| {
-        matches!(reason, Reason::CrlNotYetValid { .. })
-    });
+    assert_refused(
+        &judged(&[&of_root, &early]),
+        CertificateSource::Leaf,
+        |reason| matches!(reason, Reason::CrlNotYetValid { .. }),
+    );
     let of_another = chain.sub.with_new_key().revoke(&[], unchanged);
-    assert_refused(&judged(&[&of_root, &of_another]), Place::Leaf, |reason| {
-        *reason == Reason::CrlOfAnotherKey
-    });
+    assert_refused(
+        &judged(&[&of_root, &of_another]),
+        CertificateSource::Leaf,
+        |reason| *reason == Reason::CrlIssuerKeyMismatch,
+    );
     let revoking = chain.sub.revoke(&[&chain.leaf], unchanged);
-    assert_refused(&judged(&[&of_root, &revoking]), Place::Leaf, |reason| {
-        matches!(reason, Reason::Revoked { .. })
-    });
+    assert_refused(
+        &judged(&[&of_root, &revoking]),
+        CertificateSource::Leaf,
+        |reason| matches!(reason, Reason::Revoked { .. }),
+    );
 }
 
 #[test]
@@ -237,7 +260,7 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
     );
     assert!(detail.contains("only at 2027-06-01T00:00:00Z"), "{detail}");
     let list = chain.sub.revoke(&[&chain.leaf], stale);
-    assert_refused(&chain.judge(&[&list]), Place::Leaf, |reason| {
+    assert_refused(&chain.judge(&[&list]), CertificateSource::Leaf, |reason| {
         matches!(reason, Reason::Revoked { ahead: None, .. })
     });
     // Beside a current CRL too. The report shows which of them revokes.
@@ -249,7 +272,7 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
         &[&own[..], &early[..]][..],
     ] {
         let report = chain.judge(lists);
-        assert_refused(&report, Place::Leaf, is_revoked_ahead);
+        assert_refused(&report, CertificateSource::Leaf, is_revoked_ahead);
         let says =
             "by a revocation list of its issuer that is valid only from 2027-06-01T00:00:00Z";
         assert!(report.to_string().ends_with(says), "{report}");
@@ -288,11 +311,14 @@ fn a_list_that_was_signed_ahead_frees_nothing_that_an_emergency_list_revokes() {
             .chain([&&of_sub[..]])
             .map(|der| Crl::from_der(der).unwrap())
             .collect();
-        let mut rules = Rules::new(algorithms::RING, NOW + days * 24 * 60 * 60);
-        rules.crls = &crls;
-        let (intermediates, anchors) = (Pool::of(&[&chain.ca]), Pool::of(&[&chain.root]));
+        let mut options = PathOptions::new(algorithms::RING, NOW + days * 24 * 60 * 60);
+        options.crls = &crls;
+        let (intermediates, anchors) = (
+            CertificatePool::of(&[&chain.ca]),
+            CertificatePool::of(&[&chain.root]),
+        );
         let leaf = Certificate::from_der(&chain.leaf).unwrap();
-        find(&leaf, &intermediates, &anchors, &rules)
+        find(&leaf, &intermediates, &anchors, &options)
     };
     assert_accepted(&judged(&[&past, &next, &last], 0), Outcome::Pass);
     let orders: [[&[u8]; 4]; 3] = [
@@ -304,12 +330,12 @@ fn a_list_that_was_signed_ahead_frees_nothing_that_an_emergency_list_revokes() {
         // At present, and after each CRL becomes valid.
         for days in [0, 20, 50] {
             let report = judged(&order, days);
-            assert_refused(&report, Place::Intermediate(0), is_revoked);
+            assert_refused(&report, CertificateSource::Intermediate(0), is_revoked);
         }
         // A CRL that was signed later clears it, but only after it becomes valid.
         let with_lifted = [&order[..], &[&lifted[..]]].concat();
         let report = judged(&with_lifted, 20);
-        assert_refused(&report, Place::Intermediate(0), is_revoked);
+        assert_refused(&report, CertificateSource::Intermediate(0), is_revoked);
         assert_accepted(&judged(&with_lifted, 50), Outcome::Pass);
     }
 }
@@ -337,14 +363,18 @@ fn of_lists_of_one_time_any_refuses_that_is_not_the_older() {
     ] {
         let (free, caught) = (listed(false, free), listed(true, caught));
         let caught_alone = chain.judge(&[&caught, &of_sub]);
-        assert_refused(&caught_alone, Place::Intermediate(0), is_revoked);
+        assert_refused(
+            &caught_alone,
+            CertificateSource::Intermediate(0),
+            is_revoked,
+        );
         assert_accepted(&chain.judge(&[&free, &of_sub]), Outcome::Pass);
         for lists in [[&free, &caught, &of_sub], [&caught, &free, &of_sub]] {
             let report = chain.judge(&lists.map(Vec::as_slice));
             if is_accepted {
                 assert_accepted(&report, Outcome::Pass);
             } else {
-                assert_refused(&report, Place::Intermediate(0), is_revoked);
+                assert_refused(&report, CertificateSource::Intermediate(0), is_revoked);
             }
         }
     }
@@ -364,7 +394,7 @@ fn a_list_past_its_time_frees_nothing_that_one_revokes_which_is_not() {
     let current = chain.sub.revoke(&[&chain.leaf], unchanged);
     for lists in [[&stale, &current], [&current, &stale]] {
         let report = chain.judge_whole(&lists.map(Vec::as_slice));
-        assert_refused(&report, Place::Leaf, is_revoked);
+        assert_refused(&report, CertificateSource::Leaf, is_revoked);
     }
     // Of two expired CRLs the newer counts; a current one counts even if an expired one is newer.
     assert_accepted(&chain.judge_whole(&[&stale, &staler]), Outcome::Warn);
@@ -373,7 +403,7 @@ fn a_list_past_its_time_frees_nothing_that_one_revokes_which_is_not() {
     let stale = chain.sub.revoke(&[&chain.leaf], short);
     assert_refused(
         &chain.judge_whole(&[&stale, &current]),
-        Place::Leaf,
+        CertificateSource::Leaf,
         is_revoked,
     );
 }
@@ -397,7 +427,7 @@ fn the_newest_list_counts() {
     ] {
         for lists in [[&free, &caught], [&caught, &free]] {
             let report = chain.judge(&lists.map(Vec::as_slice));
-            assert_refused(&report, Place::Leaf, |reason| {
+            assert_refused(&report, CertificateSource::Leaf, |reason| {
                 matches!(reason, Reason::Revoked { .. })
             });
         }
@@ -423,21 +453,27 @@ fn a_list_by_another_key_of_the_issuers_name() {
         params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(identifier.clone());
         params.this_update = date_time_ymd(2027, 1, 2);
     });
-    assert_refused(&chain.judge(&[&claimed]), Place::Leaf, |reason| {
-        matches!(
-            reason,
-            Reason::CrlSignatureRefused(X509Error::SignatureInvalid { .. })
-        )
-    });
+    assert_refused(
+        &chain.judge(&[&claimed]),
+        CertificateSource::Leaf,
+        |reason| {
+            matches!(
+                reason,
+                Reason::CrlSignatureRefused(X509Error::SignatureInvalid { .. })
+            )
+        },
+    );
     // Beside a verified one it is ignored.
     assert_accepted(&chain.judge_whole(&[&claimed, &own]), Outcome::Pass);
     // The same applies to a modified CRL.
     let mut changed = own.clone();
     let last = changed.len() - 1;
     changed[last] ^= 1;
-    assert_refused(&chain.judge(&[&changed]), Place::Leaf, |reason| {
-        matches!(reason, Reason::CrlSignatureRefused(_))
-    });
+    assert_refused(
+        &chain.judge(&[&changed]),
+        CertificateSource::Leaf,
+        |reason| matches!(reason, Reason::CrlSignatureRefused(_)),
+    );
 }
 
 /// A CA that was certified twice under one key: its CRLs contain one of the two key identifiers and apply to both certificates.
@@ -466,7 +502,12 @@ fn a_list_counts_whichever_identifier_its_key_has_in_it() {
             .map(|der| Crl::from_der(der).unwrap())
             .collect();
         let leaf = Certificate::from_der(&chain.leaf).unwrap();
-        find(&leaf, &Pool::of(cas), &Pool::of(&[&chain.root]), &by(&crls))
+        find(
+            &leaf,
+            &CertificatePool::of(cas),
+            &CertificatePool::of(&[&chain.root]),
+            &by(&crls),
+        )
     };
     let orders: [&[&[u8]]; 4] = [
         &[&first],
@@ -482,7 +523,7 @@ fn a_list_counts_whichever_identifier_its_key_has_in_it() {
         // Alone, and beside an older CRL.
         for lists in [&[&caught[..]][..], &[&free[0][..], &caught[..]][..]] {
             let report = judged(cas, lists);
-            assert_refused(&report, Place::Leaf, |reason| {
+            assert_refused(&report, CertificateSource::Leaf, |reason| {
                 matches!(reason, Reason::Revoked { .. })
             });
         }
@@ -493,9 +534,11 @@ fn a_list_counts_whichever_identifier_its_key_has_in_it() {
     let silent = chain.sub.certified_by(&chain.top, |params| {
         params.key_identifier_method = identified(1)
     });
-    assert_refused(&judged(&[&silent], &[&caught]), Place::Leaf, |reason| {
-        *reason == Reason::CrlSignMissing
-    });
+    assert_refused(
+        &judged(&[&silent], &[&caught]),
+        CertificateSource::Leaf,
+        |reason| *reason == Reason::CrlSignMissing,
+    );
     let other = chain.sub.with_new_key();
     let of_another = other.revoke(&[&chain.leaf], unchanged);
     assert_accepted(&judged(&[&silent], &[&of_another]), Outcome::Warn);
@@ -511,7 +554,7 @@ fn lists_that_are_said_to_be_of_other_keys_are_tried_within_the_budget() {
     assert_eq!(report.signatures_checked(), MAX_SIGNATURE_CHECKS);
     let report = chain.judge_by(&vec![other.clone(); MAX_SIGNATURE_CHECKS - 1]);
     let refusal = report.refusal().unwrap();
-    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
     // CRLs that are not newer than the issuer's own are not tried.
     let own = chain.sub.revoke(&[], unchanged);
     let mut crls = vec![other; MAX_SIGNATURE_CHECKS];
@@ -527,7 +570,7 @@ fn an_issuer_whose_key_usage_leaves_crl_sign_out_has_no_list() {
     let mut chain = Chain::new();
     chain.ca = chain.sub.certified_by(&chain.top, |_| {});
     let list = chain.sub.revoke(&[], unchanged);
-    assert_refused(&chain.judge(&[&list]), Place::Leaf, |reason| {
+    assert_refused(&chain.judge(&[&list]), CertificateSource::Leaf, |reason| {
         *reason == Reason::CrlSignMissing
     });
     // Without a keyUsage every use is allowed (RFC 5280 section 6.3.3 (f)).
@@ -549,15 +592,19 @@ fn another_path_is_taken_where_one_has_a_revoked_certificate() {
     let leaf = Certificate::from_der(&chain.leaf).unwrap();
     let report = find(
         &leaf,
-        &Pool::of(&[&chain.ca, &again]),
-        &Pool::of(&[&chain.root]),
+        &CertificatePool::of(&[&chain.ca, &again]),
+        &CertificatePool::of(&[&chain.root]),
         &by(&crls),
     );
-    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
+    let walked: Vec<_> = report.chain().iter().map(|step| step.place).collect();
     assert!(report.accepted(), "{report}");
     assert_eq!(
         walked,
-        [Place::Leaf, Place::Intermediate(1), Place::Anchor(0)]
+        [
+            CertificateSource::Leaf,
+            CertificateSource::Intermediate(1),
+            CertificateSource::Anchor(0)
+        ]
     );
     // Two signatures for each path, and one for the CRL.
     assert_eq!(report.signatures_checked(), 5);
@@ -594,7 +641,11 @@ fn a_list_frees_the_certificates_in_its_scope_alone_and_revokes_what_is_on_it() 
     ] {
         chain.leaf.clone_from(leaf);
         let caught = chain.sub.revoke(&[leaf], point(name, scope));
-        assert_refused(&chain.judge(&[&caught]), Place::Leaf, is_revoked);
+        assert_refused(
+            &chain.judge(&[&caught]),
+            CertificateSource::Leaf,
+            is_revoked,
+        );
         let free = chain.sub.revoke(&[], point(name, scope));
         let outcome = if is_covered {
             Outcome::Pass
@@ -603,7 +654,7 @@ fn a_list_frees_the_certificates_in_its_scope_alone_and_revokes_what_is_on_it() 
         };
         assert_accepted(&chain.judge_whole(&[&free]), outcome);
         if !is_covered {
-            assert_accepted(&chain.judge(&[&free]), Outcome::NotAsked);
+            assert_accepted(&chain.judge(&[&free]), Outcome::NotRequested);
         }
         // A newer CRL that covers all certificates supersedes the entry; one that covers only others does not.
         let newer = |params: &mut CertificateRevocationListParams| {
@@ -620,7 +671,7 @@ fn a_list_frees_the_certificates_in_its_scope_alone_and_revokes_what_is_on_it() 
         });
         for lists in [[&caught, &of_others], [&of_others, &caught]] {
             let report = chain.judge_whole(&lists.map(Vec::as_slice));
-            assert_refused(&report, Place::Leaf, is_revoked);
+            assert_refused(&report, CertificateSource::Leaf, is_revoked);
         }
     }
     // An entry in a CRL signed by another key has no effect.
@@ -725,10 +776,14 @@ fn a_list_that_may_be_about_a_certificate_frees_it_from_no_other() {
             if is_clear {
                 assert_accepted(&report, Outcome::Pass);
             } else {
-                assert_refused(&report, Place::Leaf, is_revoked);
+                assert_refused(&report, CertificateSource::Leaf, is_revoked);
             }
         }
-        assert_refused(&chain.judge_whole(&[&caught]), Place::Leaf, is_revoked);
+        assert_refused(
+            &chain.judge_whole(&[&caught]),
+            CertificateSource::Leaf,
+            is_revoked,
+        );
         let outcome = if is_clear {
             Outcome::Pass
         } else {
@@ -749,7 +804,7 @@ fn a_list_that_may_be_about_a_certificate_counts() {
         if is_covered {
             Outcome::Warn
         } else {
-            Outcome::NotAsked
+            Outcome::NotRequested
         }
     };
     let point = |scope| {
@@ -780,7 +835,11 @@ fn a_list_that_may_be_about_a_certificate_counts() {
             params.custom_extensions = vec![points];
         });
         let caught = chain.sub.revoke(&[&chain.leaf], point(None));
-        assert_refused(&chain.judge(&[&caught]), Place::Leaf, is_revoked);
+        assert_refused(
+            &chain.judge(&[&caught]),
+            CertificateSource::Leaf,
+            is_revoked,
+        );
         let free = chain.sub.revoke(&[], point(None));
         assert_accepted(&chain.judge(&[&free]), asked(is_covered));
     }
@@ -811,7 +870,11 @@ fn a_list_that_may_be_about_a_certificate_counts() {
             )];
         });
         let caught = chain.sub.revoke(&[&chain.leaf], point(Some(scope)));
-        assert_refused(&chain.judge(&[&caught]), Place::Leaf, is_revoked);
+        assert_refused(
+            &chain.judge(&[&caught]),
+            CertificateSource::Leaf,
+            is_revoked,
+        );
         let free = chain.sub.revoke(&[], point(Some(scope)));
         assert_accepted(&chain.judge(&[&free]), asked(is_covered));
     }
@@ -835,10 +898,13 @@ fn a_list_is_current_at_both_ends_of_its_time() {
         (last, Outcome::Pass),
         (last + 1, Outcome::Warn),
     ] {
-        let mut rules = Rules::new(algorithms::RING, now);
-        rules.crls = &crls;
-        let (intermediates, anchors) = (Pool::of(&[&chain.ca]), Pool::of(&[&chain.root]));
-        assert_accepted(&find(&leaf, &intermediates, &anchors, &rules), outcome);
+        let mut options = PathOptions::new(algorithms::RING, now);
+        options.crls = &crls;
+        let (intermediates, anchors) = (
+            CertificatePool::of(&[&chain.ca]),
+            CertificatePool::of(&[&chain.root]),
+        );
+        assert_accepted(&find(&leaf, &intermediates, &anchors, &options), outcome);
     }
 }
 
@@ -854,14 +920,14 @@ fn no_set_of_lists_takes_more_than_the_budget() {
     });
     let forged = Crl::from_der(&forged).unwrap();
     let report = chain.judge_by(&vec![forged.clone(); MAX_SIGNATURE_CHECKS - 2]);
-    assert_refused(&report, Place::Leaf, |reason| {
+    assert_refused(&report, CertificateSource::Leaf, |reason| {
         matches!(reason, Reason::CrlSignatureRefused(_))
     });
     assert_eq!(report.signatures_checked(), MAX_SIGNATURE_CHECKS);
     let report = chain.judge_by(&vec![forged; MAX_SIGNATURE_CHECKS - 1]);
     assert!(!report.accepted());
     let refusal = report.refusal().unwrap();
-    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
 }
 
 /// Hand-made DER for CRLs that no tool issues.

@@ -179,7 +179,7 @@ fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
         assert!(!report.accepted());
         let is_weak = size || unsound;
         let (strength, signature) = if is_weak {
-            (Outcome::Fail, Outcome::NotJudged)
+            (Outcome::Fail, Outcome::NotEvaluated)
         } else {
             (Outcome::Pass, Outcome::Fail)
         };

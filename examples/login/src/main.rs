@@ -193,7 +193,7 @@ fn main() -> Outcome<()> {
     // One minute later: the password, then the code.
     let later = UnixMillis::from_secs(now.as_secs() + 60);
     let begin =
-        |ada: UserRecords| ada.begin_login(Password::Correct, Client::STRANGER, later, &policy);
+        |ada: UserRecords| ada.begin_login(Password::Correct, Client::UNKNOWN, later, &policy);
     let (begun, token) = database.begin("ada", begin)??;
     println!("after the password: {begun:?}");
     let token = token.ok_or("no challenge was made")?;
@@ -237,7 +237,7 @@ mod tests {
         let later = UnixMillis::from_secs(now.as_secs() + 60);
         let begin = |password: Password| {
             move |ada: UserRecords| {
-                ada.begin_login(password, Client::STRANGER, later, &Policy::default())
+                ada.begin_login(password, Client::UNKNOWN, later, &Policy::default())
             }
         };
         let code = code(&secret, later);

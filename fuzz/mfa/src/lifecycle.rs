@@ -3,10 +3,10 @@
 use std::num::NonZeroU16;
 
 use keyproof_mfa::{
-    ActivateRefusal, Client, Counter, DeviceId, EnrolRefusal, Factor, Failure, Fingerprint,
-    FirstFactor, KeyKind, KeyStatus, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy,
-    Proof, RecoveryCode, RecoveryRefusal, Session, SessionId, Standing, UnixMillis, User, UserId,
-    UserRecords,
+    ActivateRefusal, AuthMethod, Client, Counter, DeviceId, EnrolRefusal, Factor, Failure,
+    Fingerprint, FirstFactor, KeyKind, KeyStatus, LoginRefusal, NewDevice, Password,
+    PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session, SessionId, UnixMillis,
+    User, UserId, UserRecords,
     otp::{Secret, Totp},
 };
 
@@ -30,7 +30,7 @@ pub fn lifecycle(data: &[u8]) {
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     AlreadyActive,
-    ChallengeOver,
+    ChallengeInvalid,
     Challenged,
     Device,
     Locked { until: u64 },
@@ -237,7 +237,7 @@ impl Model {
             return Err(false);
         };
         let current = (self.now / 1000 / 30) as i64;
-        let is_code = |step: u64| totp.code_of_step(step).to_string() == text;
+        let is_code = |step: u64| totp.code_at_step(step).to_string() == text;
         let near = (current - 1 + key.drift..=current + 1 + key.drift).chain([current]);
         let near = near.filter_map(|step| u64::try_from(step).ok());
         let hits: Vec<u64> = near.filter(|step| is_code(*step)).collect();
@@ -310,7 +310,7 @@ impl Model {
             if let Some(at) = challenge {
                 self.challenges[at].open = false;
             }
-            return Said::ChallengeOver;
+            return Said::ChallengeInvalid;
         };
         let said = match typed {
             Typed::Recovery { at, .. } => match self.recovery.as_mut().map(|used| &mut used[*at]) {
@@ -461,7 +461,7 @@ impl Pair {
                     self.model.end_challenges();
                     self.model.session = Count::default();
                     self.model.count.doubled = (0, false, 0);
-                    self.records = records.renew();
+                    self.records = records.after_password_change();
                     (Said::Ok, Said::Ok)
                 }
                 1 => {
@@ -493,12 +493,12 @@ impl Pair {
             15 => "123456".into(),
             14 => "no code".into(),
             13 => match self.model.key.as_ref().and_then(|key| key.last) {
-                Some(last) => self.totp.code_of_step(last).to_string(),
+                Some(last) => self.totp.code_at_step(last).to_string(),
                 None => String::new(),
             },
             ahead => {
                 let step = (current + u64::from(ahead)).saturating_sub(6);
-                self.totp.code_of_step(step).to_string()
+                self.totp.code_at_step(step).to_string()
             }
         }
     }
@@ -544,7 +544,7 @@ impl Pair {
                 Factor::RecoveryCode { left } => Said::Recovered { left },
                 _ => Said::Ok,
             },
-            Err(LoginRefusal::ChallengeOver(_)) => Said::ChallengeOver,
+            Err(LoginRefusal::ChallengeInvalid(_)) => Said::ChallengeInvalid,
             Err(LoginRefusal::Locked(locked)) => {
                 assert_eq!(locked.counter, Counter::Name);
                 Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
@@ -596,11 +596,11 @@ impl Pair {
 
     fn make_codes(&mut self, password: Password) -> (Said, Said) {
         let (now, model) = (self.model.now, &mut self.model);
-        let standing = Standing::Activation;
+        let auth_method = AuthMethod::Activation;
         let at = UnixMillis::from_millis(now);
         let expected = if !model.active() {
             Said::NoKey
-        } else if !self.records.may_leave_code_out(standing, at) {
+        } else if !self.records.may_leave_code_out(auth_method, at) {
             Said::Nothing
         } else {
             assert!(model.recovery.is_none(), "there are codes");
@@ -618,7 +618,7 @@ impl Pair {
         let records = self.records.clone();
         let asking = Session {
             id: session(),
-            standing,
+            auth_method,
         };
         let decision =
             records.make_recovery_codes(password, None, asking, &random, now, &self.policy);

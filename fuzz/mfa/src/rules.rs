@@ -7,10 +7,10 @@ use std::{
 };
 
 use keyproof_mfa::{
-    ActivateRefusal, Challenge, Client, Counter, EnrolRefusal, Factor, Failure, Fingerprint,
-    FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal, Network, NewDevice, Password,
-    PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session, SessionId, Sessions,
-    Shown, ShownFactor, Standing, UnixMillis, User, UserId, UserRecords,
+    ActivateRefusal, AuthMethod, Challenge, Client, Counter, EnrolRefusal, Factor, FactorKind,
+    Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal, Network,
+    NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session,
+    SessionId, Sessions, UnixMillis, User, UserId, UserRecords, VerifiedFactor,
     otp::{Secret, Totp},
 };
 
@@ -117,7 +117,7 @@ impl Told {
             }
             9 => match first % 4 {
                 0 => {
-                    self.records = before.clone().renew();
+                    self.records = before.clone().after_password_change();
                     self.forget(|at| matches!(at, Counter::Device(_) | Counter::Session(_)));
                 }
                 1 => {
@@ -171,8 +171,11 @@ impl Told {
             self.records.key.map(|key| key.status()),
             Some(KeyStatus::Active { .. })
         );
-        assert_eq!(self.records.may_decide(Standing::Password).is_err(), active);
-        assert!(self.records.may_decide(Standing::Factor).is_ok());
+        assert_eq!(
+            self.records.require_factor(AuthMethod::Password).is_err(),
+            active
+        );
+        assert!(self.records.require_factor(AuthMethod::Factor).is_ok());
     }
 
     fn moment(&self) -> UnixMillis {
@@ -236,7 +239,7 @@ impl Told {
     fn accepted_code(&mut self, text: &str) {
         let current = self.totp.step_at(self.now / 1000);
         let near = current.saturating_sub(3)..=current + 3;
-        let steps = near.filter(|step| self.totp.code_of_step(*step).to_string() == text);
+        let steps = near.filter(|step| self.totp.code_at_step(*step).to_string() == text);
         let new = steps.filter(|step| Some(*step) > self.spent).min();
         assert!(new.is_some(), "a code that is wrong or spent");
         self.spent = new;
@@ -256,11 +259,11 @@ impl Told {
             }
             (factor, _) => panic!("{factor:?} was not typed"),
         }
-        let shown = Shown {
+        let shown = VerifiedFactor {
             factor: factor.into(),
             at: self.moment(),
         };
-        let is_code = shown.factor == ShownFactor::Code;
+        let is_code = shown.factor == FactorKind::Code;
         assert_eq!(is_code, factor == Factor::Key);
     }
 
@@ -273,7 +276,7 @@ impl Told {
         };
         let (now, before) = (self.moment(), self.records.clone());
         let counter = self.payer(client);
-        let admitted = before.admit(client, now);
+        let admitted = before.check_lockout(client, now);
         let decision = before
             .clone()
             .begin_login(password, client, now, &self.policy);
@@ -339,7 +342,7 @@ impl Told {
         self.records = decision.next;
         match decision.verdict {
             Err(LoginRefusal::Locked(locked)) => self.refused(locked, &before),
-            Err(LoginRefusal::ChallengeOver(_)) => {
+            Err(LoginRefusal::ChallengeInvalid(_)) => {
                 assert!(self.records.challenge.is_none());
                 before.challenge = None;
                 assert_eq!(self.records, before);
@@ -391,7 +394,7 @@ impl Told {
         let typed = self.typed(first);
         let proof = proof(&self.secret, typed.text());
         let (session, now, before) = (session(second), self.moment(), self.records.clone());
-        let admitted = before.admit_session(session, now);
+        let admitted = before.check_session_lockout(session, now);
         let decision = before.clone().activate(&proof, session, now, &self.policy);
         self.records = decision.next;
         match decision.verdict {
@@ -458,10 +461,14 @@ impl Told {
     }
 
     fn make_codes(&mut self, first: u8, second: u8) {
-        let standing = [Standing::Password, Standing::Factor, Standing::Activation];
+        let auth_method = [
+            AuthMethod::Password,
+            AuthMethod::Factor,
+            AuthMethod::Activation,
+        ];
         let asking = Session {
             id: session(second),
-            standing: standing[usize::from(second) % 3],
+            auth_method: auth_method[usize::from(second) % 3],
         };
         let password = password(first);
         let typed = (second < 200).then(|| self.typed(first));
@@ -474,7 +481,7 @@ impl Told {
             bits[8] = first;
         }
         let (now, before) = (self.moment(), self.records.clone());
-        let free = before.may_leave_code_out(asking.standing, now);
+        let free = before.may_leave_code_out(asking.auth_method, now);
         let decision = before.clone().make_recovery_codes(
             password,
             proof.as_ref(),
@@ -487,7 +494,7 @@ impl Told {
         match decision.verdict {
             Ok(codes) => {
                 assert_eq!(password, Password::Correct);
-                assert!(before.may_decide(asking.standing).is_ok());
+                assert!(before.require_factor(asking.auth_method).is_ok());
                 self.judged(Counter::Session(asking.id));
                 match typed {
                     None => assert!(free),
@@ -544,7 +551,7 @@ impl Told {
             ahead => {
                 let current = self.totp.step_at(self.now / 1000);
                 let step = (current + u64::from(ahead)).saturating_sub(6);
-                self.totp.code_of_step(step).to_string()
+                self.totp.code_at_step(step).to_string()
             }
         })
     }

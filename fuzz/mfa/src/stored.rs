@@ -77,7 +77,7 @@ fn whole(records: &UserRecords) {
                 UnixMillis::from_millis(until.as_millis() - 1)
             })
     });
-    let locked = records.admit(Client::STRANGER, now);
+    let locked = records.check_lockout(Client::UNKNOWN, now);
     assert!(locked.is_ok() || records.is_locked(now));
     assert!(!records.clone().unlock().is_locked(now));
 
@@ -105,7 +105,10 @@ fn whole(records: &UserRecords) {
     let removed = records.clone().remove_key(now);
     assert_eq!(removed.verdict.is_ok(), records.key.is_some());
     follows(records, &removed.next);
-    for next in [records.clone().renew(), records.clone().suspend()] {
+    for next in [
+        records.clone().after_password_change(),
+        records.clone().suspend(),
+    ] {
         assert!(next.trusted_devices(now).is_empty() && next.challenge.is_none());
         follows(records, &next);
     }

@@ -46,7 +46,7 @@ pub fn migration(data: &[u8]) {
                 assert!(
                     codes
                         .iter()
-                        .all(|code| code.accounts().len() <= Migration::ACCOUNTS_A_CODE)
+                        .all(|code| code.accounts().len() <= Migration::ACCOUNTS_PER_CODE)
                 );
                 assert_eq!(join(codes).as_deref(), Ok(accounts));
             }

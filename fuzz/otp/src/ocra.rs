@@ -104,7 +104,9 @@ fn drawn(suite: Suite, random: &[u8]) {
         bytes.fill_with(|| random.next().unwrap_or_default());
         Ok::<(), ()>(())
     };
-    let question = suite.draw_question(fill).expect("there is no end of them");
+    let question = suite
+        .random_question(fill)
+        .expect("there is no end of them");
     assert_eq!(question.to_string(), question.as_str());
     assert_eq!(question.as_str().len(), usize::from(suite.question_len()));
     assert_eq!(format!("{question:?}"), format!("Question({question})"));

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 
 use keyproof_pskc::{
-    Cipher, Container, Key, KeyDerivation, Lock, MacAlgorithm, Prf, PskcError, Unlock, WriteError,
-    Writer,
+    Cipher, Container, DecryptionKey, Key, KeyDerivation, KeyProtection, MacAlgorithm, Prf,
+    PskcError, WriteError, Writer,
 };
 
 /// RFC 6030 figure 6, with its key and its secret.
@@ -29,20 +29,20 @@ pub fn container(data: &[u8]) {
         Container::parse(document).is_ok()
     );
     says(&container);
-    let opened = container.open(Unlock::Nothing);
+    let opened = container.open(DecryptionKey::None);
     assert_eq!(opened.is_ok(), !container.is_encrypted(), "{opened:?}");
     if let Ok(keys) = opened {
         written(&keys);
     }
     for len in [16, 24, 32] {
         let key: Vec<u8> = KEY.into_iter().cycle().take(len).collect();
-        match container.open(Unlock::Key(&key)) {
+        match container.open(DecryptionKey::Key(&key)) {
             Ok(keys) => {
                 assert_eq!(keys.len(), container.keys().len());
                 let has_secret = keys.iter().any(|key| key.data.secret.is_some());
                 assert!(container.is_encrypted() || !has_secret, "{container:?}");
                 // Secrets are compared as bytes, in constant time, and are not displayed.
-                assert_eq!(Ok(&keys), container.open(Unlock::Key(&key)).as_ref());
+                assert_eq!(Ok(&keys), container.open(DecryptionKey::Key(&key)).as_ref());
                 for secret in keys.iter().filter_map(|key| key.data.secret.as_ref()) {
                     let len = secret.as_bytes().len();
                     assert_eq!(format!("{secret:?}"), format!("Secret([redacted; {len}])"));
@@ -57,7 +57,7 @@ pub fn container(data: &[u8]) {
         assert!((1..=10_000_000).contains(&derivation.iterations()));
         // More iterations would only be slower.
         if derivation.iterations() <= 1000 {
-            let _ = container.open(Unlock::Password("qwerty"));
+            let _ = container.open(DecryptionKey::Password("qwerty"));
         }
     }
 }
@@ -90,12 +90,12 @@ fn says(container: &Container) {
         }
     }
     for unlock in [
-        Unlock::Key(&KEY),
-        Unlock::Nothing,
-        Unlock::Password("qwerty"),
+        DecryptionKey::Key(&KEY),
+        DecryptionKey::None,
+        DecryptionKey::Password("qwerty"),
     ] {
         let shown = format!("{unlock:?}");
-        assert!(shown == "Nothing" || shown.ends_with("([redacted])"));
+        assert!(shown == "None" || shown.ends_with("([redacted])"));
     }
 }
 
@@ -119,26 +119,34 @@ fn written(keys: &[Key]) {
         .expect("within bounds");
     let long = [KEY, KEY].concat();
     let mut locks = vec![
-        (Lock::Nothing, Unlock::Nothing, MacAlgorithm::HmacSha256),
         (
-            Lock::Password {
+            KeyProtection::None,
+            DecryptionKey::None,
+            MacAlgorithm::HmacSha256,
+        ),
+        (
+            KeyProtection::Password {
                 cipher: Cipher::Aes256KeyWrapPad,
                 derivation: &derivation,
                 password: "qwerty",
             },
-            Unlock::Password("qwerty"),
+            DecryptionKey::Password("qwerty"),
             MacAlgorithm::HmacSha256,
         ),
     ];
     locks.extend(SEALED.map(|(cipher, mac)| {
         let key = &long[..cipher.key_len()];
         let name = "shared";
-        (Lock::Key { cipher, key, name }, Unlock::Key(key), mac)
+        (
+            KeyProtection::Key { cipher, key, name },
+            DecryptionKey::Key(key),
+            mac,
+        )
     }));
     for (lock, unlock, mac) in locks {
         let takes_any_length = !matches!(
             lock,
-            Lock::Key {
+            KeyProtection::Key {
                 cipher: Cipher::Aes128KeyWrap | Cipher::Aes192KeyWrap | Cipher::Aes256KeyWrap,
                 ..
             }
@@ -192,13 +200,13 @@ pub fn changed(data: &[u8]) {
     let Ok(container) = Container::parse(document) else {
         return;
     };
-    for key in container.open(Unlock::Key(&KEY)).unwrap_or_default() {
+    for key in container.open(DecryptionKey::Key(&KEY)).unwrap_or_default() {
         if let Some(secret) = key.data.secret {
             assert_eq!(secret.as_bytes(), SECRET, "{document}");
         }
     }
     let genuine = Container::parse(GENUINE).expect("the genuine one is read");
-    assert!(genuine.open(Unlock::Key(&KEY)).is_ok());
+    assert!(genuine.open(DecryptionKey::Key(&KEY)).is_ok());
 }
 
 /// Asserts that an error's position, if it has one, is in the document or directly after it.

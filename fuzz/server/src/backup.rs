@@ -7,7 +7,7 @@ use flate2::{Compression, write::DeflateEncoder};
 use keyproof_service::Restoring;
 use keyproof_store::{
     Entropy, Key, MasterKey, Row, Tally, Timestamp, Version,
-    backup::{BackupError, BackupHead, BackupReader, BackupWriter},
+    backup::{BackupError, BackupHeader, BackupReader, BackupWriter},
 };
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -124,7 +124,7 @@ fn restored(file: &[u8]) -> (Records, Option<BackupError>) {
         let longer = [file, b"\0"].concat();
         let trailing = BackupError::Trailing { at: len };
         assert_eq!(walk(&longer, &mut Vec::new()), Err(trailing));
-        let cut = BackupError::CutShort { at: len - 1 };
+        let cut = BackupError::Truncated { at: len - 1 };
         let shorter = &file[..file.len() - 1];
         assert_eq!(walk(shorter, &mut Vec::new()), Err(cut));
     }
@@ -132,7 +132,7 @@ fn restored(file: &[u8]) -> (Records, Option<BackupError>) {
 }
 
 fn walk(mut file: &[u8], records: &mut Records) -> Result<(), BackupError> {
-    let head = BackupHead::read(&mut file)?;
+    let head = BackupHeader::read(&mut file)?;
     let mut reader = BackupReader::new(&head, file, &master_key())?;
     while let Some(record) = reader.next()? {
         assert!(

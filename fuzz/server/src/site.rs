@@ -16,7 +16,7 @@ use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
     Clock, CommandLine, ManualClock, Service,
     access::NewOperatorToken,
-    otp_devices::{Keeper, Lifetime, TokenRequest},
+    otp_devices::{InstanceAdministrator, Lifetime, TokenRequest},
 };
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
@@ -238,7 +238,10 @@ async fn started() -> (Server, String, [String; 2]) {
     let password = || Zeroizing::new(PASSWORD.to_owned());
     let devices = &service.otp_devices;
     devices
-        .set_password(&Keeper::of_command_line(&root, "default"), password())
+        .set_password(
+            &InstanceAdministrator::of_command_line(&root, "default"),
+            password(),
+        )
         .await
         .expect("an instance");
     let login = devices

@@ -99,7 +99,7 @@ pub fn template(data: &[u8]) {
     let template = EndorsementTemplate::of(&ek).expect("it was made by one");
     assert!(template.name().starts_with(['H', 'L']));
     let below = AttestationTemplate::below(&ek).expect("it has a name algorithm");
-    assert!(below.attests());
+    assert!(below.is_attestation_key());
     let ak = TpmtPublic::attestation_from_spki(data, &below).expect("the same key");
     assert!(ak.is_same_key(&ek));
     assert_ne!(Name::of(&ak), Name::of(&ek));

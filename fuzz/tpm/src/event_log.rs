@@ -25,7 +25,7 @@ pub fn event_log(data: &[u8]) {
     let Ok(replay) = log.replay(hash, 0) else {
         return;
     };
-    let known = (0..32).filter(|index| replay.lacking(*index).is_none());
+    let known = (0..32).filter(|index| replay.missing_digest(*index).is_none());
     let selection: TpmlPcrSelection = TpmsPcrSelection::new(hash, known).into_iter().collect();
     let mut values = Vec::new();
     for index in selection.banks().iter().flat_map(|bank| bank.registers()) {

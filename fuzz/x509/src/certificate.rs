@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use keyproof_x509::{Certificate, Facts, Name, OwnedCertificate, X509Error};
+use keyproof_x509::{Certificate, CertificateSummary, Name, OwnedCertificate, X509Error};
 use x509_cert::{
     Certificate as X509Certificate,
     der::{Decode, Encode, oid::AssociatedOid},
@@ -11,7 +11,7 @@ use x509_cert::{
 
 /// Certificates: all fields of a parsed certificate, strictness about trailing data, and agreement with x509-cert.
 pub fn certificate(data: &[u8]) {
-    let issued = Certificate::from_der_as_issued(data);
+    let issued = Certificate::from_der_lenient(data);
     if let Ok(issued) = &issued {
         as_issued(issued);
     }
@@ -28,7 +28,7 @@ pub fn certificate(data: &[u8]) {
     let owned = OwnedCertificate::from_der(data).expect("it was read");
     assert_eq!(owned.certificate().tbs(), certificate.tbs());
     assert!(HashSet::from([owned.clone()]).contains(&OwnedCertificate::from(&certificate)));
-    let facts = Facts::of(&certificate);
+    let facts = CertificateSummary::of(&certificate);
     assert_eq!(facts.sha1_thumbprint.len(), 40);
     assert_eq!(facts.sha256_thumbprint.len(), 64);
     assert!(

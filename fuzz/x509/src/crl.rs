@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{PathCheck, PathReport, Pool, Rules, find},
+    path::{CertificatePool, PathCheck, PathOptions, PathReport, find},
     prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
@@ -139,7 +139,7 @@ fn signed_anew(edits: &[u8]) {
     let judged = judge(&crl);
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
     let is_by_its_issuer = crl.issuer().as_der() == leaf.issuer().as_der();
-    if (is_by_its_issuer || judged != Some(Outcome::NotAsked))
+    if (is_by_its_issuer || judged != Some(Outcome::NotRequested))
         && let Ok(list) = <CertificateList>::from_der(&der)
     {
         let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
@@ -173,10 +173,15 @@ fn judge(crl: &Crl<'_>) -> Option<Outcome> {
 /// Validates the path of the valid leaf.
 fn found(crls: &[Crl<'_>], require_crls: bool) -> PathReport {
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
-    let mut rules = Rules::new(algorithms::RING, NOW);
-    rules.crls = crls;
-    rules.require_crls = require_crls;
-    let report = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
+    let mut options = PathOptions::new(algorithms::RING, NOW);
+    options.crls = crls;
+    options.require_crls = require_crls;
+    let report = find(
+        &leaf,
+        &CertificatePool::of(&[]),
+        &CertificatePool::of(&[ED25519_CA]),
+        &options,
+    );
     sound(report.checks());
     report
 }

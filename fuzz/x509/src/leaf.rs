@@ -61,7 +61,7 @@ pub fn leaf(data: &[u8]) {
     assert_eq!(made.validity(), validity);
     let mut policy = Policy::new(algorithms::RING);
     policy.strict = true;
-    let other = VerificationCode::draw(&random.map(|byte| !byte));
+    let other = VerificationCode::from_random(&random.map(|byte| !byte));
     match other.redeem(&ca, &der, NOW, &policy) {
         Redemption::Kept { report, .. } => {
             assert_eq!(

@@ -7,7 +7,10 @@ use std::sync::LazyLock;
 
 use keyproof_x509::{
     Certificate, ObjectIdentifier, algorithms,
-    path::{MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Rules, find},
+    path::{
+        CertificatePool, CertificateSource, MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathOptions,
+        PathReport, Purpose, find,
+    },
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -221,10 +224,10 @@ pub fn path(data: &[u8]) {
     let anchor_slices: Vec<&[u8]> = anchor_ders.iter().map(Vec::as_slice).collect();
     let intermediate_slices: Vec<&[u8]> = intermediate_ders.iter().map(Vec::as_slice).collect();
     let policies = [ObjectIdentifier::new_unwrap("1.2.1")];
-    let mut rules = Rules::new(algorithms::RING, NOW);
-    rules.require_policy = switches & 1 != 0;
-    rules.inhibit_mapping = switches & 2 != 0;
-    rules.inhibit_any_policy = switches & 4 != 0;
+    let mut options = PathOptions::new(algorithms::RING, NOW);
+    options.require_explicit_policy = switches & 1 != 0;
+    options.inhibit_policy_mapping = switches & 2 != 0;
+    options.inhibit_any_policy = switches & 4 != 0;
     // For TLS servers, or with the unknown extension processed by the caller.
     let purpose = Purpose {
         is_required: switches & 16 != 0,
@@ -233,23 +236,23 @@ pub fn path(data: &[u8]) {
     let unknown = [ObjectIdentifier::new_unwrap("2.5.29.99")];
     let is_processed = switches >> 5 & 3 == 2;
     match switches >> 5 & 3 {
-        1 => rules.purpose = Some(purpose),
-        2 => rules.processed = &unknown,
+        1 => options.purpose = Some(purpose),
+        2 => options.processed_extensions = &unknown,
         _ => {}
     }
-    rules.policies = (switches & 8 != 0).then_some(&policies[..]);
-    rules.judge_anchors = switches & JUDGES_ANCHORS != 0;
+    options.policies = (switches & 8 != 0).then_some(&policies[..]);
+    options.validate_anchors = switches & JUDGES_ANCHORS != 0;
     let report = find(
         &leaf,
-        &Pool::of(&intermediate_slices),
-        &Pool::of(&anchor_slices),
-        &rules,
+        &CertificatePool::of(&intermediate_slices),
+        &CertificatePool::of(&anchor_slices),
+        &options,
     );
     sound(report.checks());
-    assert!(!report.walk().is_empty(), "{report}");
+    assert!(!report.chain().is_empty(), "{report}");
     assert!(
         report
-            .walk()
+            .chain()
             .iter()
             .all(|step| !step.to_string().is_empty())
     );
@@ -259,18 +262,18 @@ pub fn path(data: &[u8]) {
             "{report}"
         );
     }
-    assert!(report.walk().len() <= MAX_PATH_LEN + 1, "{report}");
+    assert!(report.chain().len() <= MAX_PATH_LEN + 1, "{report}");
     assert!(report.signatures_checked() <= MAX_SIGNATURE_CHECKS);
     if let Some(refusal) = report.refusal() {
-        assert!(refusal.at < report.walk().len(), "{report}");
+        assert!(refusal.at < report.chain().len(), "{report}");
     }
     let walked: Option<Vec<Plan<'_>>> = report
-        .walk()
+        .chain()
         .iter()
         .map(|step| match step.place {
-            Place::Anchor(index) => anchors.get(index).copied(),
-            Place::Intermediate(index) => intermediates.get(index).copied(),
-            Place::Leaf => Some(*leaf_plan),
+            CertificateSource::Anchor(index) => anchors.get(index).copied(),
+            CertificateSource::Intermediate(index) => intermediates.get(index).copied(),
+            CertificateSource::Leaf => Some(*leaf_plan),
         })
         .collect();
     let walked = walked.expect("a walk over what was given");

@@ -107,7 +107,7 @@ fn export(arguments: &ExportArguments) -> Outcome {
             .as_ref()
             .and_then(|cursor| service.audit.before_set_back(cursor));
         if back.is_some() {
-            output::say(
+            output::print_notice(
                 "the cursor is from the future: this machine's clock was set back, or is more than five minutes \
                  behind that of the machine that printed the cursor; events of the last two days are printed again, under the \
                  same ids",
@@ -211,13 +211,13 @@ fn line(event: &Event) -> String {
         text += &format!(" ({} refusals are left out)", event.left_out);
     }
     if let Some(repeats) = &event.repeats {
-        text += &told(repeats, event.address);
+        text += &repeats_text(repeats, event.address);
     }
     output::printable(&text)
 }
 
 /// Describes how often it happened, until when, and from which other addresses.
-fn told(repeats: &Repeats, first: Option<IpAddr>) -> String {
+fn repeats_text(repeats: &Repeats, first: Option<IpAddr>) -> String {
     let mut text = format!(
         " ({} times until {}",
         repeats.count,

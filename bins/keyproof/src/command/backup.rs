@@ -12,7 +12,7 @@ use clap::Args;
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{
     EngineSnapshot, MasterKey, Records, Rotation, SystemEntropy, Tally, Timestamp,
-    backup::{BackupError, BackupHead, BackupWriter},
+    backup::{BackupError, BackupHeader, BackupWriter},
 };
 use serde_json::json;
 
@@ -137,7 +137,7 @@ fn check_replaced(path: &Path) -> Outcome {
         Ok(_) => {}
     }
     let file = File::open(path).map_err(|error| unusable(&error))?;
-    match BackupHead::read(&mut BufReader::new(file)) {
+    match BackupHeader::read(&mut BufReader::new(file)) {
         Err(BackupError::NotABackup) => Err(unusable(
             &"it exists and is not a backup, so it is not replaced: name another",
         )),
@@ -175,12 +175,12 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             Some(keep) => making.write_among_others(&path, keep).await,
         };
         let (tally, removed) = made.map_err(|failure| failure.about(&path))?;
-        arguments.tell(&config, &summary, &path, tally, &removed)
+        arguments.report(&config, &summary, &path, tally, &removed)
     })
 }
 
 impl Arguments {
-    fn tell(
+    fn report(
         &self,
         config: &Config,
         summary: &BackupSummary,
@@ -310,7 +310,7 @@ impl<'p> Making<'p> {
         let mut others = Others::of(path, now)?;
         removed.extend(others.keep(keep)?);
         if let Some(latest) = others.later_than(now) {
-            output::say(&format!(
+            output::print_notice(&format!(
                 "{} has a name from the future, and counts as the latest of the others: check the clock, and rename or remove it",
                 latest.display()
             ));
@@ -490,7 +490,7 @@ mod tests {
     async fn a_backup_is_under_the_keys_of_its_moment() {
         let entropy = Arc::new(SystemEntropy::new());
         let [old, new] = [(); 2].map(|()| MasterKey::generate(&*entropy));
-        let both = MasterKeys::new(&old).and(&new);
+        let both = MasterKeys::new(&old).with(&new);
         let engine = Arc::new(MemoryEngine::new());
         let store = Store::open(engine, both, entropy, SystemClock.now()).await;
         let store = store.unwrap();

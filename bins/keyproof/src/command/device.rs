@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr};
 use clap::{Args, Subcommand};
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::device_identity::{
-    BoundDevice, DeviceKey, DevicePlace, Keeper, LearntRegister, LoggedEvent, Registers, Verdict,
-    Withdrawal,
+    BoundDevice, DeviceAdministrator, DeviceKey, DevicePlace, LearntRegister, LoggedEvent,
+    Registers, Verdict, Withdrawal,
 };
 use keyproof_store::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
@@ -104,8 +104,8 @@ pub(super) fn run(command: Command) -> Outcome {
 }
 
 /// Returns the person who runs this command, with access to the devices of all namespaces.
-fn keeper() -> Keeper {
-    Keeper::of_command_line(&terminal::command_line())
+fn device_administrator() -> DeviceAdministrator {
+    DeviceAdministrator::of_command_line(&terminal::command_line())
 }
 
 fn forget(arguments: &ForgetArguments) -> Outcome {
@@ -116,7 +116,9 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
             format!("forget the device {shown}, and revoke its certificates (store {store})");
         arguments.consent.given(&question)?;
         let devices = &service.device_identity;
-        let revoked = devices.forget_device(&keeper(), &device.0).await?;
+        let revoked = devices
+            .forget_device(&device_administrator(), &device.0)
+            .await?;
         let document = json!({ "forgotten": device.to_string(), "revoked": revoked });
         let told =
             format!("forgot the device {shown}; {revoked} certificates revoked (store {store})");
@@ -128,7 +130,7 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
     with_store(&arguments.on.store, async |service, store| {
         let devices = &service.device_identity;
         devices
-            .relearn_device(&keeper(), &arguments.device.0)
+            .relearn_device(&device_administrator(), &arguments.device.0)
             .await?;
         let device = arguments.device.to_string();
         let (document, device) = (json!({ "relearned": device }), printable(&device));
@@ -166,7 +168,9 @@ fn listed(device: &BoundDevice) -> String {
 fn show(arguments: &DeviceArguments) -> Outcome {
     with_service(&arguments.on.store, async |service| {
         let devices = &service.device_identity;
-        let (device, keys) = devices.device(&keeper(), &arguments.device.0).await?;
+        let (device, keys) = devices
+            .device(&device_administrator(), &arguments.device.0)
+            .await?;
         if arguments.on.json {
             output::print_json(&document(&device, &keys))?;
         } else {

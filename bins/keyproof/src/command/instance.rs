@@ -1,13 +1,13 @@
 //! `keyproof instance`: Taler instances, changed while servers run.
 
 use clap::Subcommand;
-use keyproof_service::otp_devices::{DEFAULT_INSTANCE, InstanceSummary, Keeper};
+use keyproof_service::otp_devices::{DEFAULT_INSTANCE, InstanceAdministrator, InstanceSummary};
 use serde_json::json;
 
 use super::{
     Outcome,
     flags::StoreArguments,
-    named::{Change, Doomed, PasswordArguments},
+    named::{Change, PasswordArguments, Removal},
     output,
     terminal::command_line,
     with_store::with_service,
@@ -21,7 +21,7 @@ pub(super) enum Command {
     /// List the instances
     List(StoreArguments),
     /// Remove an instance with its devices and tokens; `default` is emptied instead
-    Remove(Doomed),
+    Remove(Removal),
     /// Set an instance's password, and revoke its login tokens
     SetPassword(PasswordArguments),
 }
@@ -51,7 +51,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::Add(PasswordArguments { named, password }) => {
             named.change_with(&password, &ADDED, async |service, name, _, password| {
                 let devices = &service.otp_devices;
-                devices.add_instance(&keeper(name), password).await
+                devices.add_instance(&administrator(name), password).await
             })
         }
         Command::List(arguments) => list(&arguments),
@@ -68,7 +68,10 @@ pub(super) fn run(command: Command) -> Outcome {
                 )
             };
             instance.change(question, words, async |service, name, _| {
-                service.otp_devices.remove_instance(&keeper(name)).await
+                service
+                    .otp_devices
+                    .remove_instance(&administrator(name))
+                    .await
             })
         }
         Command::SetPassword(PasswordArguments { named, password }) => named.change_with(
@@ -76,14 +79,14 @@ pub(super) fn run(command: Command) -> Outcome {
             &PASSWORD_SET,
             async |service, name, _, password| {
                 let devices = &service.otp_devices;
-                devices.set_password(&keeper(name), password).await
+                devices.set_password(&administrator(name), password).await
             },
         ),
     }
 }
 
-fn keeper(instance: &str) -> Keeper {
-    Keeper::of_command_line(&command_line(), instance)
+fn administrator(instance: &str) -> InstanceAdministrator {
+    InstanceAdministrator::of_command_line(&command_line(), instance)
 }
 
 fn list(arguments: &StoreArguments) -> Outcome {

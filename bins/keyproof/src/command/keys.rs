@@ -14,7 +14,9 @@ use super::{
     Failure, Outcome,
     flags::StoreArguments,
     output, terminal,
-    with_store::{block_on, must_be_shared, open_existing, tell, with_records, with_service},
+    with_store::{
+        block_on, must_be_shared, open_existing, record_event, with_records, with_service,
+    },
 };
 use crate::{config::Config, rfc3339::Rfc3339};
 
@@ -177,7 +179,7 @@ fn prepare(
                     Some(lost) => format!("to {id}, in place of {lost}"),
                     None => format!("to {id}"),
                 };
-                tell(&store, Action::MasterKeyPrepare, Some(detail)).await?;
+                record_event(&store, Action::MasterKeyPrepare, Some(detail)).await?;
             }
             Ok::<_, Failure>(())
         };
@@ -249,7 +251,7 @@ async fn switch(store: &Store, json: bool) -> Outcome {
     let rotation = store.rotation().await?;
     if before.sealing != rotation.sealing {
         let detail = format!("from {} to {}", before.sealing, rotation.sealing);
-        tell(store, Action::MasterKeySwitch, Some(detail)).await?;
+        record_event(store, Action::MasterKeySwitch, Some(detail)).await?;
     }
     let mut progress = Progress::over(store).await;
     let resealed = store.reseal_all(|read| progress.show(read)).await?;
@@ -268,7 +270,7 @@ async fn finish(store: &Store, json: bool) -> Outcome {
     progress.end();
     if !before.opening.is_empty() {
         let detail = format!("all is sealed under {}", before.sealing);
-        tell(store, Action::MasterKeyFinish, Some(detail)).await?;
+        record_event(store, Action::MasterKeyFinish, Some(detail)).await?;
     }
     let sealing = before.sealing;
     store.compact().await.map_err(|error| {

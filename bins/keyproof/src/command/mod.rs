@@ -205,6 +205,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Failure::Refused(message)) => (message, 1),
         Err(Failure::Usage(message)) => (message, 2),
     };
-    output::complain(&message);
+    output::print_error(&message);
     ExitCode::from(code)
 }

@@ -35,7 +35,7 @@ pub(super) struct PasswordArguments {
 
 /// The thing to remove, and whether to ask first.
 #[derive(Args, Debug)]
-pub(super) struct Doomed {
+pub(super) struct Removal {
     #[command(flatten)]
     named: Named,
     #[command(flatten)]
@@ -78,7 +78,7 @@ impl Named {
     }
 
     /// Makes a change, and prints the message that it returns and the store.
-    pub(super) fn change_telling<'a, E: Display>(
+    pub(super) fn change_reporting<'a, E: Display>(
         &self,
         change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
     ) -> Outcome {
@@ -106,7 +106,7 @@ impl Named {
     }
 }
 
-impl Doomed {
+impl Removal {
     pub(super) fn name(&self) -> &str {
         self.named.name()
     }

@@ -154,18 +154,18 @@ pub(super) async fn print_pages<T>(
 }
 
 /// Prints on standard error why a command fails.
-pub(super) fn complain(message: &str) {
-    telemetry::complain(message);
+pub(super) fn print_error(message: &str) {
+    telemetry::print_error(message);
 }
 
 /// Prints a warning on standard error.
 pub(super) fn warn(message: &str) {
-    telemetry::tell(Level::WARN, &format!("warning: {message}"));
+    telemetry::print_line(Level::WARN, &format!("warning: {message}"));
 }
 
 /// Prints a line on standard error, if it is open.
-pub(super) fn say(text: &str) {
-    telemetry::tell(Level::INFO, text);
+pub(super) fn print_notice(text: &str) {
+    telemetry::print_line(Level::INFO, text);
 }
 
 /// Prints a question on standard error, without a line end.

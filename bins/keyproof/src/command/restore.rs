@@ -14,7 +14,7 @@ use clap::Args;
 use keyproof_service::{Action, Clock, Restoring, SystemClock};
 use keyproof_store::{
     CommitError, Fill, FillError, KeyId, MasterKey, Rotation, SystemEntropy, Timestamp,
-    backup::{BackupError, BackupHead, BackupReader},
+    backup::{BackupError, BackupHeader, BackupReader},
 };
 use serde_json::{Map, Value, json};
 
@@ -26,7 +26,7 @@ use super::{
     output,
     store::{is_filled, keep_keys_of},
     terminal::PassphraseSource,
-    with_store::{block_on, must_be_shared, open_existing, tell},
+    with_store::{block_on, must_be_shared, open_existing, record_event},
 };
 use crate::{config::Config, rfc3339::Rfc3339, store::GivenKeys};
 
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.on.store.load()?;
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
-    let head = BackupHead::read(&mut BufReader::new(&file))
+    let head = BackupHeader::read(&mut BufReader::new(&file))
         .map_err(|error| Failure::from(error).about(&arguments.file))?;
     let found = config.store.find_keys()?;
     let key = match &found {
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut restoring = restore(&entropy);
     let mut identity = None;
     while let Some((place, row)) = arguments.next(&mut backup, &mut restoring)? {
-        if let Some(named) = Rotation::named_by(&place, &row)? {
+        if let Some(named) = Rotation::from_record(&place, &row)? {
             must_have(&named.needed(), &given)?;
             identity = Some(row.version);
         }
@@ -125,10 +125,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         let (records, restoring) = filled?;
         let store = open_existing(&config).await?;
         let detail = arguments.detail(&head);
-        let told = tell(&store, Action::StoreRestore, Some(detail)).await;
+        let told = record_event(&store, Action::StoreRestore, Some(detail)).await;
         store.close().await;
         told?;
-        arguments.tell(&config, &head, records, now, &restoring)
+        arguments.report(&config, &head, records, now, &restoring)
     })
 }
 
@@ -151,7 +151,7 @@ impl Arguments {
     }
 
     /// Returns the detail for the audit trail.
-    fn detail(&self, head: &BackupHead) -> String {
+    fn detail(&self, head: &BackupHeader) -> String {
         let ended = if self.unspent {
             "nothing was revoked"
         } else {
@@ -161,7 +161,7 @@ impl Arguments {
     }
 
     /// Returns the master key that the backup contains.
-    fn key_of(&self, head: &BackupHead, config: &Config) -> Result<MasterKey, Failure> {
+    fn key_of(&self, head: &BackupHeader, config: &Config) -> Result<MasterKey, Failure> {
         if !head.has_key() {
             let place = config.store.key_file();
             let place = place.map_or_else(
@@ -181,7 +181,7 @@ impl Arguments {
     }
 
     /// Warns that a clock is wrong if the backup is from the future, and of the consequence for codes.
-    fn warn_of_clocks(&self, head: &BackupHead, now: Timestamp) {
+    fn warn_of_clocks(&self, head: &BackupHeader, now: Timestamp) {
         if ahead(head, now) == 0 {
             return;
         }
@@ -200,10 +200,10 @@ impl Arguments {
         ));
     }
 
-    fn tell(
+    fn report(
         &self,
         config: &Config,
-        head: &BackupHead,
+        head: &BackupHeader,
         records: u64,
         now: Timestamp,
         restoring: &Restoring<'_>,
@@ -253,7 +253,7 @@ impl Arguments {
 }
 
 /// Returns by how many seconds the backup is from the future; 0 if it is not.
-fn ahead(head: &BackupHead, now: Timestamp) -> u64 {
+fn ahead(head: &BackupHeader, now: Timestamp) -> u64 {
     head.made_at().saturating_since(now).as_secs()
 }
 
@@ -305,7 +305,7 @@ impl<'f> Backup<'f> {
     fn read(file: &'f mut File, key: &MasterKey) -> Result<Self, Failure> {
         file.seek(SeekFrom::Start(0))?;
         let mut input = BufReader::new(&*file);
-        let head = BackupHead::read(&mut input)?;
+        let head = BackupHeader::read(&mut input)?;
         Ok(Self(BackupReader::new(&head, input, key)?))
     }
 }
@@ -314,8 +314,8 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         let remedy = match error {
             BackupError::Altered { .. }
-            | BackupError::CutShort { .. }
-            | BackupError::Head
+            | BackupError::Truncated { .. }
+            | BackupError::Header
             | BackupError::Malformed { .. }
             | BackupError::OutOfOrder { .. }
             | BackupError::Trailing { .. } => {

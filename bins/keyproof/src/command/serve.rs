@@ -74,13 +74,13 @@ async fn serve(config: Arc<Config>) -> Outcome {
         }
     };
     for url in server.urls() {
-        output::say(&format!("listening on {url}"));
+        output::print_notice(&format!("listening on {url}"));
     }
     if let Some(url) = server.metrics_url() {
-        output::say(&format!("metrics on {url}"));
+        output::print_notice(&format!("metrics on {url}"));
     }
     if let Some(fingerprint) = server.fingerprint() {
-        output::say(&format!("certificate fingerprint (SHA-256) {fingerprint}"));
+        output::print_notice(&format!("certificate fingerprint (SHA-256) {fingerprint}"));
     }
 
     let supervisor = Supervisor::ready();

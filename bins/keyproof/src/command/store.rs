@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use keyproof_service::Action;
 use keyproof_store::{
-    Counting, Engine, EngineError, EngineSnapshot, Fill, Key, PAGE_BYTES, Records, Rotation, Store,
-    SystemEntropy, Tally, Timestamp, Version,
+    Engine, EngineError, EngineSnapshot, Fill, Key, PAGE_BYTES, Records, Rotation, Store,
+    SystemEntropy, Tally, TallyBuilder, Timestamp, Version,
 };
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use super::{
     flags::KeyFlags,
     keys::listed,
     output,
-    with_store::{block_on, must_be_shared, open_existing, tell},
+    with_store::{block_on, must_be_shared, open_existing, record_event},
 };
 use crate::{config::Config, store::GivenKeys};
 
@@ -76,16 +76,16 @@ pub(super) fn run(command: &Command) -> Outcome {
         if arguments.is_move {
             let moved = open_existing(&to).await?;
             let detail = format!("from {}", from.store);
-            let told = tell(&moved, Action::StoreMove, Some(detail)).await;
+            let told = record_event(&moved, Action::StoreMove, Some(detail)).await;
             moved.close().await;
             told?;
         }
-        arguments.tell(&from, &to, copied)
+        arguments.report(&from, &to, copied)
     })
 }
 
 impl Arguments {
-    fn tell(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
+    fn report(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
         let (from, to) = (from.store.to_string(), to.store.to_string());
         let (records, written) = (copied.records, copied.written);
         let document = json!({
@@ -154,7 +154,7 @@ async fn end_move(
     } else {
         "which is completed now".to_owned()
     };
-    output::say(&format!(
+    output::print_notice(&format!(
         "{} was fenced by an earlier move, {what_this_does}: do not serve any other copy of it",
         from.store
     ));
@@ -265,7 +265,7 @@ pub(super) async fn is_filled(engine: &dyn Engine, identity: Version) -> Result<
 /// Counts all records except the identity, as [`Fill`] does.
 async fn tally(snapshot: &mut dyn EngineSnapshot) -> Result<Tally, Failure> {
     let identity = identity_key();
-    let (mut counting, mut last) = (Counting::new(), None);
+    let (mut counting, mut last) = (TallyBuilder::new(), None);
     loop {
         let mut page = snapshot.page(last.as_ref(), PAGE_BYTES).await?;
         for (key, row) in page.iter().filter(|(key, _)| *key != identity) {
@@ -338,7 +338,7 @@ pub(super) async fn keep_keys_of<'e>(
     let Err(refused) = keep_keys(keys, to) else {
         return Ok(fill);
     };
-    if let Err(error) = fill.withdraw().await {
+    if let Err(error) = fill.abort().await {
         output::warn(&format!(
             "{} is still marked as being filled: {error}",
             to.store
@@ -350,6 +350,6 @@ pub(super) async fn keep_keys_of<'e>(
 /// Writes the master keys to the copy's key file.
 fn keep_keys(keys: &GivenKeys, to: &Config) -> Outcome {
     let path = to.store.keep_keys(keys)?;
-    output::say(&format!("wrote the master key to {}", path.display()));
+    output::print_notice(&format!("wrote the master key to {}", path.display()));
     Ok(())
 }

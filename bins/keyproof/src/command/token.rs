@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use keyproof_auth::operator::{OperatorScope, OperatorScopes, Reach};
+use keyproof_auth::operator::{AccessLevel, OperatorScope, OperatorScopes};
 use keyproof_service::access::{IssuedOperatorToken, NewOperatorToken, OperatorToken};
 use serde::Serialize;
 use serde_json::json;
@@ -105,11 +105,11 @@ fn for_reading(scope: &OperatorScope) -> Option<OperatorScope> {
         (!name.is_empty()).then(|| name.to_owned())
     };
     match scope {
-        OperatorScope::Instances(Reach::Change, Some(name)) => {
-            Some(OperatorScope::Instances(Reach::Read, Some(meant(name)?)))
-        }
-        OperatorScope::Users(Reach::Change, Some(name)) => {
-            Some(OperatorScope::Users(Reach::Read, Some(meant(name)?)))
+        OperatorScope::Instances(AccessLevel::Change, Some(name)) => Some(
+            OperatorScope::Instances(AccessLevel::Read, Some(meant(name)?)),
+        ),
+        OperatorScope::Users(AccessLevel::Change, Some(name)) => {
+            Some(OperatorScope::Users(AccessLevel::Read, Some(meant(name)?)))
         }
         _ => None,
     }

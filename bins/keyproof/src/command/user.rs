@@ -2,15 +2,15 @@
 
 use clap::{Args, Subcommand};
 use keyproof_service::accounts::{
-    ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserChange, UserStatus,
-    UserSummary, Whom,
+    AccountTarget, ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserChange,
+    UserStatus, UserSummary,
 };
 use serde_json::json;
 
 use super::{
     Outcome,
     flags::StoreArguments,
-    named::{Change, Doomed, Named, PasswordArguments},
+    named::{Change, Named, PasswordArguments, Removal},
     output::{self, printable},
     terminal::{self, PasswordSource},
     with_store::{with_service, with_store},
@@ -54,7 +54,7 @@ pub(super) struct AddArguments {
 #[derive(Args, Debug)]
 pub(super) struct RemoveArguments {
     #[command(flatten)]
-    user: Doomed,
+    user: Removal,
     /// Also forget the name, even if the user is already removed: the audit trail then shows a number instead
     #[arg(long)]
     forget: bool,
@@ -163,9 +163,9 @@ pub(super) fn run(command: Command) -> Outcome {
 }
 
 fn change(user: &Named, change: UserChange, words: &'static Change) -> Outcome {
-    user.change_telling(async |service, name, command| {
-        let whom = Whom::Named(command, name);
-        let changed = service.accounts.change_user(whom, change).await;
+    user.change_reporting(async |service, name, command| {
+        let account_target = AccountTarget::Named(command, name);
+        let changed = service.accounts.change_user(account_target, change).await;
         changed.map(|unlocking| match unlocking {
             Some(Unlocking::NoLock) => &NO_LOCK,
             Some(Unlocking::Lifted) | None => words,

@@ -83,7 +83,7 @@ pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
 }
 
 /// Writes to the audit trail what a command has done to a store as a whole.
-pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) -> Outcome {
+pub(super) async fn record_event(store: &Store, action: Action, detail: Option<String>) -> Outcome {
     let audit = Audit::new(store.clone(), Arc::new(SystemClock));
     let person = command_line();
     let told = audit.of_store(action, detail, person.origin()).await;
@@ -148,7 +148,7 @@ fn may_pass(error: &OpenStoreError) -> bool {
                 | Some(
                     EngineError::Configuration { .. }
                     | EngineError::Corrupt { .. }
-                    | EngineError::Pooled
+                    | EngineError::TransactionPooling
                     | EngineError::Relocated,
                 ),
                 _,

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{
-    Certificate, Facts, Outcome as Verdict, Policy, ProofCheck, Upload, Validity, VerificationCode,
-    X509Error, algorithms, prove,
+    Certificate, CertificateSummary, Outcome as Verdict, Policy, ProofCheck, Upload, Validity,
+    VerificationCode, X509Error, algorithms, prove,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use serde_json::{Map, json};
@@ -124,23 +124,23 @@ fn check(arguments: &CheckArguments) -> Outcome {
     let mut policy = Policy::new(algorithms::ALL);
     policy.strict = matches!(arguments.policy, PolicyName::Strict);
     let mut report = match arguments.at {
-        Some(at) => prove(&ca, &leaf, &code, at, &policy).at_that_time(),
+        Some(at) => prove(&ca, &leaf, &code, at, &policy).at_requested_time(),
         None => prove(&ca, &leaf, &code, SystemClock.now().as_secs(), &policy),
     };
-    report.not_asked(
+    report.not_requested(
         ProofCheck::Code,
         "only the server knows for which certificate the code was issued, and until when",
     );
     let mut facts = Map::new();
-    facts.insert("ca".to_owned(), json!(Facts::of(&ca)));
+    facts.insert("ca".to_owned(), json!(CertificateSummary::of(&ca)));
     if let Ok(Ok(leaf)) = upload.as_ref().map(Upload::certificate) {
-        facts.insert("leaf".to_owned(), json!(Facts::of(&leaf)));
+        facts.insert("leaf".to_owned(), json!(CertificateSummary::of(&leaf)));
     }
     report::finish(&report, arguments.json, &facts.into())
 }
 
 fn code(arguments: &CodeArguments) -> Outcome {
-    let code = VerificationCode::draw(&draw());
+    let code = VerificationCode::from_random(&draw());
     let code = code.digits();
     output::print_either(arguments.json, &json!({ "code": code }), code)
 }
@@ -199,8 +199,8 @@ fn warn_of_verdict(ca: &Certificate<'_>, leaf: &[u8], code: VerificationCode, no
 fn show(arguments: &ShowArguments) -> Outcome {
     let bytes = read(&arguments.certificate)?;
     let upload = decode(&arguments.certificate, &bytes)?;
-    let mut facts =
-        serde_json::to_value(Facts::of(&upload.certificate()?)).map_err(Failure::refused)?;
+    let mut facts = serde_json::to_value(CertificateSummary::of(&upload.certificate()?))
+        .map_err(Failure::refused)?;
     if let Some(facts) = facts.as_object_mut() {
         facts.insert("encoding".to_owned(), json!(upload.encoding().to_string()));
         let further = upload.further_certificates();

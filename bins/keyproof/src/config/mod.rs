@@ -5,7 +5,7 @@ mod error;
 mod layers;
 pub mod reference;
 mod settings;
-mod unwise;
+mod warning;
 
 use std::{
     ffi::OsString,

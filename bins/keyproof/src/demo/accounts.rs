@@ -100,7 +100,7 @@ impl Phone {
         let next = self.shown.map_or(0, |step| step.saturating_add(1));
         let step = self.totp.step_at(now).max(next);
         self.shown = Some(step);
-        self.totp.code_of_step(step).to_string()
+        self.totp.code_at_step(step).to_string()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use http::StatusCode;
-use keyproof_service::device_identity::{DevicePlace, Keeper};
+use keyproof_service::device_identity::{DeviceAdministrator, DevicePlace};
 use keyproof_tpm::{
     ActivationKey, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection,
     TpmtPublic, algorithms, check_quote,
@@ -242,8 +242,8 @@ impl Station {
         };
         let service = stage.console().await?;
         let devices = &service.device_identity;
-        let keeper = Keeper::of_command_line(&Stage::command_line());
-        let forgotten = devices.forget_device(&keeper, &device).await;
+        let device_administrator = DeviceAdministrator::of_command_line(&Stage::command_line());
+        let forgotten = devices.forget_device(&device_administrator, &device).await;
         same("certificates revoked", &Ok(1), &forgotten)?;
 
         let list = stage.client().get(REVOCATION_LIST).await?;

@@ -6,7 +6,7 @@ use keyproof_otp::{
     Algorithm, Base32Profile, Digits, Secret, Totp,
     pos::{Amount, PosAlgorithm, confirm},
 };
-use keyproof_service::otp_devices::Keeper;
+use keyproof_service::otp_devices::InstanceAdministrator;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -56,9 +56,12 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), S
 /// Does what `keyproof instance add` does.
 async fn instance(stage: &Stage, password: &str) -> Result<String, StepError> {
     let service = stage.console().await?;
-    let keeper = Keeper::of_command_line(&Stage::command_line(), INSTANCE);
+    let administrator = InstanceAdministrator::of_command_line(&Stage::command_line(), INSTANCE);
     let password = Zeroizing::new(password.to_owned());
-    let added = service.otp_devices.add_instance(&keeper, password).await;
+    let added = service
+        .otp_devices
+        .add_instance(&administrator, password)
+        .await;
     same("adding the instance", &Ok(()), &added)?;
 
     let config = stage.client().get("/instances/demo-shop/config").await?;

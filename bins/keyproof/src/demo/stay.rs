@@ -42,12 +42,12 @@ pub(super) async fn stay(
     interruption: &mut Interruption,
 ) -> Result<(), Stopped> {
     walk.part("The server runs until Ctrl-C");
-    walk.step("stay", told(stage)).await?;
+    walk.step("stay", overview(stage)).await?;
     interruption.comes().await;
     Ok(())
 }
 
-async fn told(stage: &Stage) -> Result<String, StepError> {
+async fn overview(stage: &Stage) -> Result<String, StepError> {
     let service = stage.console().await?;
     let (password, command) = (Zeroizing::new(stage.draw()), Stage::command_line());
     let new = NewUser {

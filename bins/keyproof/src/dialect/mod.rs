@@ -65,7 +65,7 @@ pub trait Dialect: Application + Sized {
     }
 
     /// Returns a warning about settings that are allowed but unwise.
-    fn unwise(_: &Self::Settings) -> Option<&'static str> {
+    fn warning(_: &Self::Settings) -> Option<&'static str> {
         None
     }
 
@@ -153,10 +153,10 @@ macro_rules! register {
                 }
             }
 
-            /// Calls [`Dialect::unwise`].
-            pub(crate) fn unwise(self, settings: &Settings) -> Option<&'static str> {
+            /// Calls [`Dialect::warning`].
+            pub(crate) fn warning(self, settings: &Settings) -> Option<&'static str> {
                 match self {
-                    $(Self::$dialect => $module::$dialect::unwise(&settings.$module),)+
+                    $(Self::$dialect => $module::$dialect::warning(&settings.$module),)+
                 }
             }
 

@@ -29,7 +29,7 @@ impl Application for Exposition {
         let response = match *exchange.method() {
             Method::GET | Method::HEAD => self.answer(exchange.request_id()),
             _ => {
-                exchange.lacks_method();
+                exchange.mark_method_not_allowed();
                 only_get()
             }
         };

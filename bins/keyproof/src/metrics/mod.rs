@@ -5,8 +5,8 @@
 //! The listener has its own connections, so that a server at `http.max_connections` can still be scraped. TLS and
 //! `http.insecure` apply to it as to every other listener.
 
-mod course;
 mod exposition;
+mod request_history;
 mod scrape;
 
 use std::{
@@ -25,10 +25,10 @@ use prometheus::{
 };
 
 use crate::telemetry::outbox::Counts;
-use course::Course;
+use request_history::RequestHistory;
 
-pub(crate) use course::Minute;
 pub(crate) use exposition::Exposition;
+pub(crate) use request_history::Minute;
 
 /// Buckets in seconds, from a read in memory to `http.handler_timeout_ms` with a slow body.
 const DURATIONS: [f64; 15] = [
@@ -45,11 +45,11 @@ const PASSED: &str = "passed";
 pub(crate) struct Metrics {
     registry: Registry,
     /// The last hour.
-    course: Course,
+    request_history: RequestHistory,
     requests: IntCounterVec,
     durations: HistogramVec,
     /// The metrics of requests with equal labels and status, so that one look-up finds them.
-    alike: RwLock<HashMap<(RequestLabels, Option<StatusCode>), Alike>>,
+    labelled: RwLock<HashMap<(RequestLabels, Option<StatusCode>), LabelledRequests>>,
     connections: IntGauge,
     commits: IntCounterVec,
     group_sizes: Histogram,
@@ -63,7 +63,7 @@ pub(crate) struct Metrics {
 }
 
 /// A counter of `requests`, and a histogram of `durations` unless these requests have none.
-struct Alike {
+struct LabelledRequests {
     requests: IntCounter,
     durations: Option<Histogram>,
 }
@@ -77,7 +77,7 @@ impl Metrics {
     pub(crate) fn new() -> prometheus::Result<Self> {
         let metrics = Self {
             registry: Registry::new(),
-            course: Course::default(),
+            request_history: RequestHistory::default(),
             requests: IntCounterVec::new(
                 Opts::new("keyproof_http_requests_total", "Completed requests."),
                 &["dialect", "method", "route", "status"],
@@ -90,7 +90,7 @@ impl Metrics {
                 .buckets(DURATIONS.to_vec()),
                 &["dialect", "method", "route"],
             )?,
-            alike: RwLock::default(),
+            labelled: RwLock::default(),
             connections: IntGauge::new("keyproof_http_connections", "Open connections.")?,
             commits: IntCounterVec::new(
                 Opts::new("keyproof_store_commits_total", "Batches, by their outcome."),
@@ -204,15 +204,15 @@ impl Metrics {
         })
     }
 
-    fn alike(
+    fn labelled(
         &self,
         labels: RequestLabels,
         status: Option<StatusCode>,
         took: Option<Duration>,
-    ) -> Alike {
+    ) -> LabelledRequests {
         let (application, method, route) = (labels.application, labels.method, labels.route);
         let status = status.as_ref().map_or("none", StatusCode::as_str);
-        Alike {
+        LabelledRequests {
             requests: self
                 .requests
                 .with_label_values(&[application, method, route, status]),
@@ -226,7 +226,7 @@ impl Metrics {
 
     /// Returns the requests of the last hour by minute, oldest first.
     pub(crate) fn last_hour(&self) -> Vec<Minute> {
-        self.course.minutes()
+        self.request_history.minutes()
     }
 
     /// Returns when the listeners' certificate expires, if there is one.
@@ -271,22 +271,25 @@ impl RequestObserver for Metrics {
         status: Option<StatusCode>,
         took: Option<Duration>,
     ) {
-        self.course.note(status, labels.is_login);
-        let count = |alike: &Alike| {
-            alike.requests.inc();
-            if let (Some(took), Some(durations)) = (took, &alike.durations) {
+        self.request_history.note(status, labels.is_login);
+        let count = |labelled: &LabelledRequests| {
+            labelled.requests.inc();
+            if let (Some(took), Some(durations)) = (took, &labelled.durations) {
                 durations.observe(took.as_secs_f64());
             }
         };
         // The lock cannot be poisoned by code here, as none can panic.
-        let alike = self.alike.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(alike) = alike.get(&(labels, status)) {
-            return count(alike);
+        let labelled = self.labelled.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(labelled) = labelled.get(&(labels, status)) {
+            return count(labelled);
         }
-        drop(alike);
-        let mut alike = self.alike.write().unwrap_or_else(PoisonError::into_inner);
-        let first = || self.alike(labels, status, took);
-        count(alike.entry((labels, status)).or_insert_with(first));
+        drop(labelled);
+        let mut labelled = self
+            .labelled
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let first = || self.labelled(labels, status, took);
+        count(labelled.entry((labels, status)).or_insert_with(first));
     }
 }
 
@@ -312,7 +315,7 @@ impl CommitObserver for Metrics {
 mod tests {
     use super::*;
     use keyproof_service::{ClockDifference, Figures};
-    use keyproof_store::PoolFigures;
+    use keyproof_store::PoolStatus;
     use prometheus::proto::{MetricFamily, MetricType};
     use std::collections::BTreeSet;
 
@@ -351,7 +354,7 @@ mod tests {
         let mut families = metrics.registry.gather();
         let figures = Figures {
             clock_difference: Some(ClockDifference::default()),
-            pool: Some(PoolFigures::default()),
+            pool: Some(PoolStatus::default()),
             retries: [("accounts.log_in", 1)].into(),
             certificates_end: Some(Timestamp::EPOCH),
             authorities_end: Some(Timestamp::EPOCH),

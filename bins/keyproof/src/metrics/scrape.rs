@@ -1,7 +1,7 @@
 //! The metrics computed at a scrape: the build, the process, and the figures of the use cases.
 
 use keyproof_service::{Figures, HashingFigures, UpkeepFigures};
-use keyproof_store::{PoolFigures, Standbys};
+use keyproof_store::{PoolStatus, Standbys};
 use procfs::process::Process;
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily,
@@ -217,7 +217,7 @@ impl Families {
         )
     }
 
-    fn pool(&self, pool: &PoolFigures) -> prometheus::Result<()> {
+    fn pool(&self, pool: &PoolStatus) -> prometheus::Result<()> {
         self.gauges(
             "keyproof_store_connections",
             "Connections to the store's database.",
@@ -357,13 +357,13 @@ mod tests {
             },
             standbys: Standbys {
                 following: 25,
-                are_waited_for: false,
+                is_synchronous: false,
             },
             clock_difference: Some(ClockDifference {
                 by: Duration::from_millis(61_999),
                 is_ahead: true,
             }),
-            pool: Some(PoolFigures {
+            pool: Some(PoolStatus {
                 most: 26,
                 open: 60,
                 idle: 27,
@@ -413,10 +413,10 @@ mod tests {
         );
         // Failover is safe if standbys are waited for, or if there are none. The other metrics are left out: there is
         // no pool, no other clock and no expiry.
-        let safe = [(25, true), (0, false)].map(|(following, are_waited_for)| Figures {
+        let safe = [(25, true), (0, false)].map(|(following, is_synchronous)| Figures {
             standbys: Standbys {
                 following,
-                are_waited_for,
+                is_synchronous,
             },
             ..Figures::default()
         });

@@ -43,7 +43,7 @@ pub(super) fn is_same_origin(headers: &HeaderMap, is_encrypted: bool) -> bool {
 }
 
 /// Whether the browser reports that another site's page has led here. The address is then under that page's control.
-pub(super) fn is_led_from_elsewhere(headers: &HeaderMap) -> bool {
+pub(super) fn is_cross_site(headers: &HeaderMap) -> bool {
     let said = headers.get(&SEC_FETCH_SITE);
     said.is_some_and(|site| site != "same-origin" && site != "none")
 }

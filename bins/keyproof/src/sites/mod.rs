@@ -66,22 +66,26 @@ impl SiteName {
         }
     }
 
-    pub(crate) fn mount(self, service: Arc<Service>, around: &Arc<Around>) -> Arc<dyn Application> {
+    pub(crate) fn mount(
+        self,
+        service: Arc<Service>,
+        server_context: &Arc<ServerContext>,
+    ) -> Arc<dyn Application> {
         match self {
             Self::Account => Arc::new(account::Account::new(service)),
-            Self::Console => Arc::new(console::Console::new(service, Arc::clone(around))),
+            Self::Console => Arc::new(console::Console::new(service, Arc::clone(server_context))),
         }
     }
 }
 
 /// Facts about the server that a site may show.
-pub(crate) struct Around {
+pub(crate) struct ServerContext {
     metrics: Arc<Metrics>,
     /// The names of what is served, and where if that is not the main listener.
     served: Vec<(&'static str, String)>,
 }
 
-impl Around {
+impl ServerContext {
     /// Collects the facts from the configuration.
     pub(crate) fn of(config: &Config, metrics: Arc<Metrics>) -> Self {
         let place =

@@ -9,7 +9,7 @@ use super::{
     asset::Asset,
     language::Language,
     multipart::Part,
-    refusal::{Answered, Refusal},
+    refusal::{HandlerResult, Refusal},
     visit::{Fields, Site, Visit, Visitor},
 };
 use crate::route_table::{Route, RouteTable, login_route, route};
@@ -19,27 +19,27 @@ pub(super) enum Operation<S: Site> {
     /// For everybody: a file that pages refer to.
     Asset(Asset),
     /// For everybody, before and after signing in.
-    Open(fn(Visit<S, Visitor>) -> BoxFuture<Answered>),
+    Open(fn(Visit<S, Visitor>) -> BoxFuture<HandlerResult>),
     /// For everybody: a login, with a form of these fields.
     Enter(
         &'static [&'static str],
-        fn(Visit<S, Visitor>) -> BoxFuture<Answered>,
+        fn(Visit<S, Visitor>) -> BoxFuture<HandlerResult>,
     ),
     /// For whoever is signed in and may see this area.
-    Show(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<Answered>),
+    Show(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<HandlerResult>),
     /// The same, for a request that a page makes by itself: it does not count as a use of the session.
-    Watch(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<Answered>),
+    Watch(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<HandlerResult>),
     /// The same, with a form of these fields.
     Change(
         S::Area,
         &'static [&'static str],
-        fn(Visit<S, S::Signed>) -> BoxFuture<Answered>,
+        fn(Visit<S, S::Signed>) -> BoxFuture<HandlerResult>,
     ),
     /// The same, with a form of these parts.
     Upload(
         S::Area,
         &'static [Part],
-        fn(Visit<S, S::Signed>) -> BoxFuture<Answered>,
+        fn(Visit<S, S::Signed>) -> BoxFuture<HandlerResult>,
     ),
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn answer<S: Site>(
     routes: &'static RouteTable<Operation<S>>,
     exchange: Exchange,
     language: Language,
-) -> Answered {
+) -> HandlerResult {
     let segments = exchange.path().segments();
     let segments = segments.map_err(|_| Refusal::NotFound)?;
     let resource = routes.resource(&segments).ok_or(Refusal::NotFound)?;
@@ -108,12 +108,12 @@ pub(super) async fn answer<S: Site>(
         Operation::Change(area, fields, change) => {
             let visit = S::signed(visit, *area).await?;
             let visit = visit.filled_in(Fields::Lines(fields)).await?;
-            change(S::acting(visit).await?).await
+            change(S::signed_for_change(visit).await?).await
         }
         Operation::Upload(area, parts, change) => {
             let visit = S::signed(visit, *area).await?;
             let visit = visit.filled_in(Fields::Parts(parts)).await?;
-            change(S::acting(visit).await?).await
+            change(S::signed_for_change(visit).await?).await
         }
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use keyproof_http::{Response, retry_after};
 
-use super::refusal::{Answered, Refusal};
+use super::refusal::{HandlerResult, Refusal};
 
 /// Allows only resources of this origin, nothing inline, and no framing.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -76,7 +76,7 @@ pub(super) fn html(status: StatusCode, text: String) -> Response {
 }
 
 /// Renders a template as a page.
-pub(super) fn render(page: &impl Template, status: StatusCode) -> Answered {
+pub(super) fn render(page: &impl Template, status: StatusCode) -> HandlerResult {
     let mut text = String::with_capacity(ROOM);
     page.render_into(&mut text).map_err(|error| {
         tracing::error!(%error, "a page could not be written");

@@ -12,7 +12,7 @@ use tracing::error;
 use super::{form::FormError, page::html};
 
 /// A page, or the refusal that replaces it.
-pub(super) type Answered = Result<Response, Refusal>;
+pub(super) type HandlerResult = Result<Response, Refusal>;
 
 /// A refusal, which is shown instead of the page.
 #[derive(Debug)]

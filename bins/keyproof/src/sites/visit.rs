@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, header};
 use keyproof_http::{Exchange, Response};
-use keyproof_service::{Origin, Service, audit::Before};
+use keyproof_service::{Origin, Service, audit::Cursor};
 use zeroize::Zeroizing;
 
 use super::{
@@ -51,7 +51,7 @@ pub(super) trait Site: Send + Sync + Sized + 'static {
 
     /// The same, once the form has been received, which may take a while: someone who has signed out meanwhile changes
     /// nothing.
-    fn acting(
+    fn signed_for_change(
         visit: Visit<Self, Self::Signed>,
     ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send;
 }
@@ -212,7 +212,7 @@ impl<S: Site, W> Visit<S, W> {
     /// show false notices, delete the session's cookie, and prefill forms.
     pub(super) fn is_addressed_by_us(&self) -> bool {
         let is_marked = self.exchange.query().first(ELSEWHERE).is_some();
-        !is_marked && !csrf::is_led_from_elsewhere(self.exchange.headers())
+        !is_marked && !csrf::is_cross_site(self.exchange.headers())
     }
 
     /// Returns a parameter of an address that one of our pages made.
@@ -227,9 +227,9 @@ impl<S: Site, W> Visit<S, W> {
     }
 
     /// Returns where to continue in the audit trail, if the address has it.
-    pub(super) fn before(&self) -> Result<Option<Before>, Refusal> {
+    pub(super) fn before(&self) -> Result<Option<Cursor>, Refusal> {
         let before = self.exchange.query().first("before");
-        let before = before.map(str::parse::<Before>).transpose();
+        let before = before.map(str::parse::<Cursor>).transpose();
         before.map_err(|_| Refusal::NotFound)
     }
 

@@ -56,7 +56,7 @@ impl GivenKeys {
     /// Converts the keys for the store.
     pub(super) fn prepared(&self) -> MasterKeys {
         let keys = MasterKeys::new(&self.first);
-        self.others.iter().fold(keys, MasterKeys::and)
+        self.others.iter().fold(keys, MasterKeys::with)
     }
 }
 

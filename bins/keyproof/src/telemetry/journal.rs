@@ -11,7 +11,7 @@ use std::{
 use keyproof_service::audit::{AuditSink, Event, EventKey, Outcome};
 use tokio::net::UnixDatagram;
 
-use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
+use super::outbox::{Counts, Exporter, Outbox, Outgoing, Room};
 use crate::rfc3339::Rfc3339;
 
 /// The journal's socket.
@@ -35,7 +35,7 @@ pub(crate) struct Journal(Outbox<Vec<u8>>);
 impl Journal {
     /// Starts sending to the journal at `socket`.
     pub(crate) fn start(socket: &Path, counts: Counts) -> (Arc<Self>, Outgoing) {
-        let way = Way {
+        let way = JournalSocket {
             path: socket.to_owned(),
             socket: None,
         };
@@ -46,26 +46,26 @@ impl Journal {
 
 impl AuditSink for Journal {
     fn committed(&self, id: &EventKey, event: &Event) {
-        self.0.add(datagram(id, event, Fate::Committed));
+        self.0.add(datagram(id, event, CommitState::Committed));
     }
 
     fn unknown(&self, id: &EventKey, event: &Event) {
-        self.0.add(datagram(id, event, Fate::Unknown));
+        self.0.add(datagram(id, event, CommitState::Unknown));
     }
 }
 
 /// The connection to the journal. systemd keeps the socket open while the journal restarts.
-struct Way {
+struct JournalSocket {
     path: PathBuf,
     socket: Option<UnixDatagram>,
 }
 
-impl Carrier<Vec<u8>> for Way {
+impl Exporter<Vec<u8>> for JournalSocket {
     type Error = io::Error;
 
     const WHAT: &'static str = "events of the audit trail reach the journal (audit.journald)";
 
-    async fn carry(&mut self, all: Vec<Vec<u8>>) -> io::Result<usize> {
+    async fn export(&mut self, all: Vec<Vec<u8>>) -> io::Result<usize> {
         let socket = match self.socket.take() {
             Some(socket) => socket,
             None => {
@@ -86,7 +86,7 @@ impl Carrier<Vec<u8>> for Way {
 
 /// Whether an event is in the audit trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum CommitState {
     /// It is in the trail.
     Committed,
     /// It is in the trail under its id, or nothing was changed.
@@ -95,7 +95,7 @@ enum Fate {
 
 /// Encodes an event in the journal's native protocol. Each field is the name, a newline, the value's length as eight
 /// little-endian bytes, the value, and a newline.
-fn datagram(id: &EventKey, event: &Event, fate: Fate) -> Vec<u8> {
+fn datagram(id: &EventKey, event: &Event, state: CommitState) -> Vec<u8> {
     let mut datagram = Vec::with_capacity(1_024);
     let mut add = |name: &str, value: &str| {
         // Exact: a usize has at most 64 bits.
@@ -108,17 +108,17 @@ fn datagram(id: &EventKey, event: &Event, fate: Fate) -> Vec<u8> {
     };
     let decided = event.outcome.name();
     // A search for completed actions must not find uncertain ones.
-    let (outcome, priority) = match (fate, event.outcome) {
-        (Fate::Unknown, _) => ("unknown", "4"),
-        (Fate::Committed, Outcome::Done) => (decided, "6"),
-        (Fate::Committed, Outcome::Refused) => (decided, "5"),
+    let (outcome, priority) = match (state, event.outcome) {
+        (CommitState::Unknown, _) => ("unknown", "4"),
+        (CommitState::Committed, Outcome::Done) => (decided, "6"),
+        (CommitState::Committed, Outcome::Refused) => (decided, "5"),
     };
     let (action, target, who, detail) = (&event.action, &event.target, &event.who, &event.detail);
     let mut message = format!("{action} of {target} by {who}: {decided}");
     if let Some(detail) = detail {
         message = format!("{message} ({detail})");
     }
-    if fate == Fate::Unknown {
+    if state == CommitState::Unknown {
         message += "; or nothing of it, for it could not be learnt whether it was committed";
     }
     add("MESSAGE", &message);

@@ -119,13 +119,13 @@ pub(crate) fn tracer(_: &Config, _: &Metrics) -> Result<Option<Tracer>, StartErr
 
 /// Returns the observer of the work that traced requests wait for.
 #[cfg(feature = "otlp")]
-pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
-    Some(Arc::new(otlp::Works))
+pub(crate) fn work_observer() -> Option<Arc<dyn WorkObserver>> {
+    Some(Arc::new(otlp::WorkSpans))
 }
 
 /// Without the feature there is no observer.
 #[cfg(not(feature = "otlp"))]
-pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
+pub(crate) fn work_observer() -> Option<Arc<dyn WorkObserver>> {
     None
 }
 
@@ -255,7 +255,7 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
         // The process may end now.
         flush();
     } else {
-        complain(&format!("panicked at {}", location.unwrap_or_default()));
+        print_error(&format!("panicked at {}", location.unwrap_or_default()));
     }
 }
 
@@ -268,7 +268,7 @@ pub(crate) fn write_as(format: LogFormat) {
 }
 
 /// Writes a message to standard error outside the log, whatever the log level.
-pub(crate) fn tell(level: Level, message: &str) {
+pub(crate) fn print_line(level: Level, message: &str) {
     let line = if BESIDE.load(Ordering::Relaxed) {
         let timestamp = format!("{:.6}", Timestamp::now());
         json!({ "timestamp": timestamp, "level": level.as_str(), "message": message }).to_string()
@@ -282,10 +282,10 @@ pub(crate) fn tell(level: Level, message: &str) {
 }
 
 /// Writes outside the log why the program ends.
-pub(crate) fn complain(message: &str) {
+pub(crate) fn print_error(message: &str) {
     if BESIDE.load(Ordering::Relaxed) {
-        tell(Level::ERROR, message);
+        print_line(Level::ERROR, message);
     } else {
-        tell(Level::ERROR, &format!("keyproof: {message}"));
+        print_line(Level::ERROR, &format!("keyproof: {message}"));
     }
 }

@@ -43,13 +43,13 @@ pub(crate) struct Counts {
 
 /// Tracks the outcome of each added item.
 #[derive(Clone, Debug)]
-struct Books {
+struct DeliveryTracker {
     counts: Counts,
     /// How many items were added and have no outcome yet.
     open: Arc<AtomicUsize>,
 }
 
-impl Books {
+impl DeliveryTracker {
     fn add(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
     }
@@ -64,7 +64,7 @@ impl Books {
 }
 
 /// Sends items to the receiver.
-pub(crate) trait Carrier<T>: Send + 'static {
+pub(crate) trait Exporter<T>: Send + 'static {
     /// Why no items arrived.
     type Error: fmt::Display + Send;
 
@@ -72,37 +72,41 @@ pub(crate) trait Carrier<T>: Send + 'static {
     const WHAT: &'static str;
 
     /// Sends these items. Returns how many of them the receiver rejected.
-    fn carry(&mut self, all: Vec<T>) -> impl Future<Output = Result<usize, Self::Error>> + Send;
+    fn export(&mut self, all: Vec<T>) -> impl Future<Output = Result<usize, Self::Error>> + Send;
 }
 
 /// The sender's side of the queue. Adding never waits.
 #[derive(Debug)]
 pub(crate) struct Outbox<T> {
     queue: mpsc::Sender<T>,
-    books: Books,
+    tracker: DeliveryTracker,
 }
 
 impl<T: Send + 'static> Outbox<T> {
     /// Creates an outbox, and the task that sends its items until it is finished or the runtime ends.
-    pub(crate) fn start(room: Room, carrier: impl Carrier<T>, counts: Counts) -> (Self, Outgoing) {
+    pub(crate) fn start(
+        room: Room,
+        exporter: impl Exporter<T>,
+        counts: Counts,
+    ) -> (Self, Outgoing) {
         let (queue, waiting) = mpsc::channel(room.waiting);
         let (closing, closes) = watch::channel(false);
         let open = Arc::default();
-        let books = Books { counts, open };
-        let task = tokio::spawn(carry(room, carrier, waiting, closes, books.clone()));
+        let tracker = DeliveryTracker { counts, open };
+        let task = tokio::spawn(export(room, exporter, waiting, closes, tracker.clone()));
         let outgoing = Outgoing {
             closing,
             task,
-            books: books.clone(),
+            tracker: tracker.clone(),
         };
-        (Self { queue, books }, outgoing)
+        (Self { queue, tracker }, outgoing)
     }
 
     /// Adds an item. It is lost if the queue is full.
     pub(crate) fn add(&self, one: T) {
-        self.books.add();
+        self.tracker.add();
         if self.queue.try_send(one).is_err() {
-            self.books.close(0, 1);
+            self.tracker.close(0, 1);
         }
     }
 }
@@ -111,7 +115,7 @@ impl<T: Send + 'static> Outbox<T> {
 pub(crate) struct Outgoing {
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
-    books: Books,
+    tracker: DeliveryTracker,
 }
 
 impl Outgoing {
@@ -124,8 +128,8 @@ impl Outgoing {
         }
         self.task.abort();
         let _ = (&mut self.task).await;
-        let lost = self.books.open.load(Ordering::Relaxed);
-        self.books.close(0, lost);
+        let lost = self.tracker.open.load(Ordering::Relaxed);
+        self.tracker.close(0, lost);
         warn!(lost, "not everything was delivered before the shutdown");
     }
 }
@@ -136,12 +140,12 @@ impl Drop for Outgoing {
     }
 }
 
-async fn carry<T, C: Carrier<T>>(
+async fn export<T, C: Exporter<T>>(
     room: Room,
-    mut carrier: C,
+    mut exporter: C,
     mut waiting: mpsc::Receiver<T>,
     mut closes: watch::Receiver<bool>,
-    books: Books,
+    tracker: DeliveryTracker,
 ) {
     let mut arrives = true;
     let mut leaving = Vec::new();
@@ -158,11 +162,11 @@ async fn carry<T, C: Carrier<T>>(
             }
         }
         let many = leaving.len();
-        let carried = timeout(room.patience, carrier.carry(mem::take(&mut leaving))).await;
+        let carried = timeout(room.patience, exporter.export(mem::take(&mut leaving))).await;
         let failed = match carried {
             Ok(Ok(refused)) => {
                 let refused = many.min(refused);
-                books.close(many - refused, refused);
+                tracker.close(many - refused, refused);
                 None
             }
             Ok(Err(error)) => Some(error.to_string()),
@@ -179,7 +183,7 @@ async fn carry<T, C: Carrier<T>>(
         }
         arrives = failed.is_none();
         if !arrives {
-            books.close(0, many);
+            tracker.close(0, many);
         }
         if many < room.at_once && !room.pause.is_zero() {
             tokio::select! {
@@ -222,12 +226,12 @@ mod tests {
         }
     }
 
-    impl Carrier<u32> for Gate {
+    impl Exporter<u32> for Gate {
         type Error = Infallible;
 
         const WHAT: &'static str = "numbers";
 
-        async fn carry(&mut self, all: Vec<u32>) -> Result<usize, Infallible> {
+        async fn export(&mut self, all: Vec<u32>) -> Result<usize, Infallible> {
             self.0.0.acquire().await.unwrap().forget();
             let refused = all.iter().filter(|number| **number == 13).count();
             self.0.1.lock().unwrap().push(all);

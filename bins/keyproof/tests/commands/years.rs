@@ -18,7 +18,7 @@ use std::{
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::{
     Engine, Fill, MasterKey, SystemEntropy,
-    backup::{BackupHead, BackupReader, BackupWriter},
+    backup::{BackupHeader, BackupReader, BackupWriter},
     sqlite::{SqliteEngine, SqliteOptions},
 };
 use serde_json::{Value, json};
@@ -333,7 +333,7 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
 
     let key = MasterKey::from_bytes(&[9; 32]).unwrap();
     let mut made = made.as_slice();
-    let head = BackupHead::read(&mut made).unwrap();
+    let head = BackupHeader::read(&mut made).unwrap();
     let mut records = BackupReader::new(&head, made, &key).unwrap();
     let made_at = head.made_at().saturating_add(Duration::from_secs(7_200));
     let entropy = SystemEntropy::new();

@@ -12,7 +12,7 @@ use keyproof::{
 use keyproof_service::{AddressLimit, Clock, HashingSettings, Service, SystemClock};
 use keyproof_store::{
     Engine, MasterKey, MasterKeys, Store, SystemEntropy,
-    faults::{Commits, FaultyEngine},
+    faults::{CommitMode, FaultyEngine},
     memory::MemoryEngine,
 };
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     stack::{Client, within},
-    taler::site::keeper,
+    taler::site::administrator,
 };
 
 /// Each login attempt with this password has its own event.
@@ -195,7 +195,7 @@ async fn an_event_of_a_long_name_reaches_the_journal() {
     let password = Zeroizing::new("correct horse".to_owned());
     let set = console.await.unwrap();
     set.otp_devices
-        .set_password(&keeper("default"), password)
+        .set_password(&administrator("default"), password)
         .await
         .unwrap();
     let server = start_on(&path, store).await;
@@ -244,10 +244,10 @@ async fn an_event_that_may_be_committed_is_told_as_such() {
     try_to_log_in(server.address()).await;
     let first = fields(&told(&journal, "user.authenticate"));
     assert_eq!(first["KEYPROOF_OUTCOME"], "refused");
-    for fate in [Commits::Lost, Commits::LostUnmade] {
+    for fate in [CommitMode::Lost, CommitMode::LostNotApplied] {
         engine.commits(fate);
         try_to_log_in(server.address()).await;
-        engine.commits(Commits::Made);
+        engine.commits(CommitMode::Made);
         let told = fields(&told(&journal, "user.authenticate"));
         assert_eq!(told["KEYPROOF_OUTCOME"], "unknown", "{fate:?}");
         assert_eq!(told["PRIORITY"], "4");
@@ -256,7 +256,7 @@ async fn an_event_that_may_be_committed_is_told_as_such() {
         assert!(id.is_ok(), "it can be looked up in the export");
     }
     // A change that was certainly not committed is not reported.
-    engine.commits(Commits::NotApplied);
+    engine.commits(CommitMode::NotApplied);
     try_to_log_in(server.address()).await;
     within(server.drain()).await;
     journal.set_nonblocking(true).unwrap();

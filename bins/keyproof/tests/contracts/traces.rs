@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc};
 use keyproof::telemetry;
 use keyproof_store::{
     Timestamp,
-    faults::{Commits, FaultyEngine},
+    faults::{CommitMode, FaultyEngine},
 };
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
@@ -340,7 +340,7 @@ async fn what_a_request_waits_for_is_told_below_it_by_its_kind_alone() {
         assert_eq!(client.answer().await.status, status);
     };
     log_in(401, "").await;
-    faults.commits(Commits::NotApplied);
+    faults.commits(CommitMode::NotApplied);
     log_in(503, "").await;
     // A request that a proxy does not sample has no spans, nor do its parts.
     log_in(503, &traceparent("00")).await;

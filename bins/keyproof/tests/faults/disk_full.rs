@@ -67,7 +67,7 @@ async fn a_group_that_does_not_fit_fails_whole_and_earlier_ones_stay() {
         for number in (0..40).map(|number| wave * 40 + number) {
             let engine = Arc::clone(&engine);
             let row = Row {
-                version: Version::draw(&SystemEntropy::new()),
+                version: Version::random(&SystemEntropy::new()),
                 body: vec![7; sizes.usize(..4096)].into(),
                 expires_at: None,
             };

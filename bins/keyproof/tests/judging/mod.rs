@@ -17,14 +17,15 @@ use keyproof::{
 };
 use keyproof_auth::{operator::OperatorScopes, taler::LoginScope};
 use keyproof_service::{
-    Applicant, CommandLine, JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
+    CommandLine, CpuQueueSettings, ManualClock, Origin, Principal, Requester, Service, Settings,
+    TooBusy,
     access::NewOperatorToken,
     accounts::{BrowserStep, FirstStep, NewUser, PasswordLogin, Role},
     device_identity::{
-        Act, Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
-        PcrPolicy, TrustedMakers,
+        Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
+        ObjectOperation, PcrPolicy, TrustedMakers,
     },
-    otp_devices::{Keeper, Lifetime, TokenRequest},
+    otp_devices::{InstanceAdministrator, Lifetime, TokenRequest},
 };
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
@@ -50,7 +51,7 @@ pub(crate) struct Judged {
 }
 
 /// A request that needs an expensive check, and its refusal if the check is not possible now.
-pub(crate) struct Judging {
+pub(crate) struct CpuQueue {
     pub(crate) what: &'static str,
     head: String,
     body: Vec<u8>,
@@ -85,7 +86,7 @@ impl Judged {
         let engine = Arc::new(MemoryEngine::new());
         let store = Store::open(engine, keys, entropy.clone(), now);
         let settings = Settings {
-            judging: JudgingSettings {
+            cpu_queue: CpuQueueSettings {
                 threads: NonZeroUsize::MIN,
                 queue,
             },
@@ -108,7 +109,7 @@ impl Judged {
     }
 
     /// Returns at least one request for each dialect.
-    pub(crate) async fn requests(&self) -> [Judging; 5] {
+    pub(crate) async fn requests(&self) -> [CpuQueue; 5] {
         let Self { operator, .. } = self;
         let user = self.user_token().await;
         let instance = self.instance_token().await;
@@ -116,7 +117,7 @@ impl Judged {
         let certificate = json!({ "properties": { "certificate": "none" } });
         let manager = json!({ "metadata": { "name": "another", "namespace": "default" } });
         [
-            Judging {
+            CpuQueue {
                 what: "an upload of a certificate",
                 head: format!(
                     "PUT {CERTIFICATES}/c?api-version=2022-12-12 HTTP/1.1\r\nAuthorization: Bearer {operator}\r\n"
@@ -124,13 +125,13 @@ impl Judged {
                 body: certificate.to_string().into_bytes(),
                 code: ("/code", 503_003),
             },
-            Judging {
+            CpuQueue {
                 what: "a list of users",
                 head: format!("GET /api/v1/user HTTP/1.1\r\nAuthorization: Bearer {user}\r\n"),
                 body: Vec::new(),
                 code: ("/error_code", 1601),
             },
-            Judging {
+            CpuQueue {
                 what: "the keys of a CA",
                 head: format!(
                     "POST /api/tpm/namespaces/default/tpm_managers HTTP/1.1\r\nAuthorization: APIToken {operator}\r\n"
@@ -138,7 +139,7 @@ impl Judged {
                 body: manager.to_string().into_bytes(),
                 code: ("/code", 14),
             },
-            Judging {
+            CpuQueue {
                 what: "a provision request",
                 head: format!(
                     "POST /api/tpm/tpm/provision HTTP/1.1\r\nAuthorization: APIToken {operator}\r\n"
@@ -146,7 +147,7 @@ impl Judged {
                 body: json!({ "api_key": api_key }).to_string().into_bytes(),
                 code: ("/code", 14),
             },
-            Judging {
+            CpuQueue {
                 what: "a compressed body",
                 head: format!(
                     "POST /private/otp-devices HTTP/1.1\r\nAuthorization: Bearer secret-token:{instance}\r\nContent-Encoding: gzip\r\n"
@@ -188,8 +189,9 @@ impl Judged {
         let devices = &self.service.otp_devices;
         let default = "default";
         let origin = origin();
-        let keeper = Keeper::of_command_line(&CommandLine::of("test".to_owned()), default);
-        let set = devices.set_password(&keeper, secret(PASSWORD));
+        let administrator =
+            InstanceAdministrator::of_command_line(&CommandLine::of("test".to_owned()), default);
+        let set = devices.set_password(&administrator, secret(PASSWORD));
         set.await.unwrap();
         let login = devices.log_in(default, default, secret(PASSWORD), &origin);
         let issuer = login.await.unwrap();
@@ -243,7 +245,13 @@ impl Judged {
         let operator = self.service.access.authenticate(&self.operator).await;
         let devices = &self.service.device_identity;
         let permitted = devices
-            .permit(&operator.unwrap(), Act::Create, "default", "", &origin())
+            .permit(
+                &operator.unwrap(),
+                ObjectOperation::Create,
+                "default",
+                "",
+                &origin(),
+            )
             .await;
         permitted.unwrap()
     }
@@ -287,9 +295,9 @@ impl Judged {
     pub(crate) async fn occupy(&self) -> Occupied {
         let (release, released) = mpsc::channel();
         let (started, has_started) = oneshot::channel();
-        let judging = Arc::clone(&self.service.judging);
+        let cpu_queue = Arc::clone(&self.service.cpu_queue);
         let work = tokio::spawn(async move {
-            let held = judging.run(move || {
+            let held = cpu_queue.run(move || {
                 let _ = started.send(());
                 let _ = released.recv();
             });
@@ -300,7 +308,7 @@ impl Judged {
     }
 
     /// Sends a request on a new connection.
-    pub(crate) async fn send(&self, request: &Judging) -> Client {
+    pub(crate) async fn send(&self, request: &CpuQueue) -> Client {
         let mut client = Client::connect(self.server.address()).await;
         let length = request.body.len();
         let head = format!(
@@ -321,7 +329,7 @@ impl Judged {
     }
 }
 
-impl Judging {
+impl CpuQueue {
     /// Asserts that the request is refused for now, in its dialect's form.
     #[track_caller]
     pub(crate) fn is_put_off(&self, answer: &Answer) {
@@ -371,10 +379,10 @@ fn command_line() -> CommandLine {
 
 fn origin() -> Origin {
     Origin {
-        who: Who::CommandLine("test".to_owned()),
+        who: Principal::CommandLine("test".to_owned()),
         request_id: None,
         address: Some([127, 0, 0, 1].into()),
-        applicant: Applicant::default(),
+        requester: Requester::default(),
         warrants: Vec::new(),
     }
 }

@@ -3,10 +3,10 @@
 use core::{num::NonZeroU16, time::Duration};
 
 use keyproof_mfa::{
-    ActivateRefusal, Authenticated, ChallengeOver, Client, Counter, Decision, DeviceId,
-    EnrolRefusal, Factor, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, LoginRefusal,
-    Network, NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryRefusal, Session,
-    SessionId, Standing, TotpParameters, UnixMillis, User, UserId, UserRecords,
+    ActivateRefusal, AuthMethod, Authenticated, ChallengeInvalid, Client, Counter, Decision,
+    DeviceId, EnrolRefusal, Factor, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus,
+    LoginRefusal, Network, NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryRefusal,
+    Session, SessionId, TotpParameters, UnixMillis, User, UserId, UserRecords,
     otp::{Algorithm, DEFAULT_PERIOD, Digits, Secret, Totp},
 };
 
@@ -131,13 +131,13 @@ impl World {
             Typed::Nonsense => "no code".into(),
             Typed::Code(ahead) => phone.map_or_else(String::new, |phone| {
                 let step = self.step().checked_add_signed(*ahead).unwrap();
-                phone.totp.code_of_step(step).to_string()
+                phone.totp.code_at_step(step).to_string()
             }),
             Typed::Former => match self.enrolments.len() {
                 0 | 1 => String::new(),
                 len => self.enrolments[len - 2]
                     .totp
-                    .code_of_step(self.step())
+                    .code_at_step(self.step())
                     .to_string(),
             },
             Typed::Recovery(back) => {
@@ -145,7 +145,7 @@ impl World {
                 at.map_or_else(String::new, |at| self.recovery[at].text.clone())
             }
             Typed::Spent => phone
-                .and_then(|phone| Some(phone.totp.code_of_step(phone.last_step?).to_string()))
+                .and_then(|phone| Some(phone.totp.code_at_step(phone.last_step?).to_string()))
                 .unwrap_or_default(),
         }
     }
@@ -164,7 +164,7 @@ impl World {
         let phone = self.enrolments.last()?;
         let near = self.step() - 10..self.step() + 10;
         near.chain(phone.last_step)
-            .find(|step| phone.totp.code_of_step(*step).to_string() == text)
+            .find(|step| phone.totp.code_at_step(*step).to_string() == text)
     }
 
     /// Runs a command and checks its result.
@@ -192,7 +192,7 @@ impl World {
             }
             Command::Renew => {
                 let read = self.records.clone();
-                let next = read.clone().renew();
+                let next = read.clone().after_password_change();
                 assert!(self.commit(&read, &next, None));
                 self.renewed();
                 self.name.end_doubling();
@@ -485,7 +485,7 @@ impl World {
         };
         let whose = self.whose(fingerprint, place);
         let count = *self.count(whose).unwrap();
-        let admitted = self.records.admit(client, now);
+        let admitted = self.records.check_lockout(client, now);
         assert_eq!(admitted.is_err(), count.is_locked(self.now));
 
         let read = self.records.clone();
@@ -674,11 +674,11 @@ impl World {
                     .expect("a count that is locked")
                     .refused(locked, self.now);
             }
-            Err(LoginRefusal::ChallengeOver(over)) => {
+            Err(LoginRefusal::ChallengeInvalid(over)) => {
                 assert_eq!(open, None, "an open challenge was refused: {over:?}");
                 let is_locked = count.is_some_and(|count| count.is_locked(self.now));
                 assert!(!is_locked);
-                if over == ChallengeOver::Expired {
+                if over == ChallengeInvalid::Expired {
                     let expired = &self.challenges[at.unwrap()];
                     assert!(self.now >= expired.read.expires_at().as_millis() as i64);
                 }
@@ -714,7 +714,7 @@ impl World {
         });
         let asking = Session {
             id: session_id(session),
-            standing: Standing::Activation,
+            auth_method: AuthMethod::Activation,
         };
         match self
             .run(|user| user.make_recovery_codes(password, None, asking, &random, now, &policy))

@@ -3,9 +3,9 @@
 use core::fmt::Debug;
 
 use keyproof_mfa::{
-    Activated, Authenticated, Client, Decision, EnrolRefusal, Enrolled, Failure, FirstFactor,
-    KeyKind, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy, Proof, Session, SessionId,
-    Standing, UnixMillis, User, UserId, UserRecords,
+    Activated, AuthMethod, Authenticated, Client, Decision, EnrolRefusal, Enrolled, Failure,
+    FirstFactor, KeyKind, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy, Proof,
+    Session, SessionId, UnixMillis, User, UserId, UserRecords,
     otp::{Algorithm, Digits, Secret, Totp},
 };
 
@@ -32,7 +32,7 @@ impl Phone {
     pub(crate) fn shows(&self, at: UnixMillis, ahead: i64) -> String {
         let step = self.totp.step_at(at.as_secs());
         let step = step.checked_add_signed(ahead).unwrap();
-        self.totp.code_of_step(step).to_string()
+        self.totp.code_at_step(step).to_string()
     }
 
     pub(crate) fn proof<'a>(&'a self, text: &'a str) -> Proof<'a> {
@@ -47,10 +47,10 @@ pub(crate) fn session() -> SessionId {
 }
 
 /// Her session, authenticated like this.
-pub(crate) fn resting_on(standing: Standing) -> Session {
+pub(crate) fn resting_on(auth_method: AuthMethod) -> Session {
     Session {
         id: session(),
-        standing,
+        auth_method,
     }
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn ada_with_key() -> (UserRecords, Phone) {
 
 /// Begins a login, which must lead to a challenge.
 pub(crate) fn challenged(ada: UserRecords, now: UnixMillis) -> UserRecords {
-    let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy());
+    let begun = ada.begin_login(Password::Correct, Client::UNKNOWN, now, &policy());
     assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
     begun.next
 }
@@ -136,7 +136,7 @@ pub(crate) fn trusting(
 
 /// The same records with one more wrong password counted.
 pub(crate) fn mistyped(ada: UserRecords, now: UnixMillis) -> UserRecords {
-    ada.begin_login(Password::Wrong, Client::STRANGER, now, &policy())
+    ada.begin_login(Password::Wrong, Client::UNKNOWN, now, &policy())
         .next
 }
 

@@ -2,8 +2,9 @@
 //! them.
 
 use keyproof_mfa::{
-    Activated, ChallengeOver, Client, Counter, Fingerprint, FirstFactor, Locked, LoginRefusal,
-    Network, NewDevice, Password, PasswordRefusal, SessionId, Standing, UnixMillis, UserRecords,
+    Activated, AuthMethod, ChallengeInvalid, Client, Counter, Fingerprint, FirstFactor, Locked,
+    LoginRefusal, Network, NewDevice, Password, PasswordRefusal, SessionId, UnixMillis,
+    UserRecords,
 };
 
 use crate::ada::{
@@ -64,7 +65,7 @@ fn guessed(ada: UserRecords, client: Client<'_>, now: UnixMillis) -> (UserRecord
         assert!(matches!(wrong.verdict, Err(LoginRefusal::WrongCode(_))));
         ada = wrong.next;
     }
-    let until = ada.admit(client, now).unwrap_err().until;
+    let until = ada.check_lockout(client, now).unwrap_err().until;
     (ada, until)
 }
 
@@ -93,10 +94,10 @@ fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
             let stranger = at(network(&format!("203.0.113.{guess}")));
             ada = wrong_password(ada, stranger, now);
         }
-        assert!(ada.admit(Client::STRANGER, now).is_err());
-        assert_eq!(ada.admit(at(home()), now), Ok(()));
-        assert_eq!(ada.admit(on_laptop, now), Ok(()));
-        assert_eq!(ada.admit_session(session(), now), Ok(()));
+        assert!(ada.check_lockout(Client::UNKNOWN, now).is_err());
+        assert_eq!(ada.check_lockout(at(home()), now), Ok(()));
+        assert_eq!(ada.check_lockout(on_laptop, now), Ok(()));
+        assert_eq!(ada.check_session_lockout(session(), now), Ok(()));
     }
     let now = after(NOW, DAY);
     let ada = logged_in(ada, &phone, home(), now);
@@ -125,15 +126,22 @@ fn a_session_pays_for_its_own_guesses_alone() {
     let until = after(NOW, 5 * MINUTE);
     let counter = Counter::Session(session());
     let refused = Err(Locked { counter, until });
-    assert_eq!(ada.admit_session(session(), NOW), refused);
-    assert_eq!(ada.admit_session(session(), until), Ok(()));
-    assert_eq!(ada.admit_session(other, NOW), Ok(()));
-    assert_eq!(ada.admit(Client::STRANGER, NOW), Ok(()));
+    assert_eq!(ada.check_session_lockout(session(), NOW), refused);
+    assert_eq!(ada.check_session_lockout(session(), until), Ok(()));
+    assert_eq!(ada.check_session_lockout(other, NOW), Ok(()));
+    assert_eq!(ada.check_lockout(Client::UNKNOWN, NOW), Ok(()));
     assert_eq!(failures(&ada), 0);
     assert_eq!((ada.is_locked(NOW), ada.is_locked(until)), (true, false));
-    assert_eq!(ada.clone().unlock().admit_session(session(), NOW), Ok(()));
+    assert_eq!(
+        ada.clone().unlock().check_session_lockout(session(), NOW),
+        Ok(())
+    );
     assert!(!ada.clone().unlock().is_locked(NOW));
-    assert_eq!(ada.renew().admit_session(session(), NOW), Ok(()));
+    assert_eq!(
+        ada.after_password_change()
+            .check_session_lockout(session(), NOW),
+        Ok(())
+    );
 }
 
 #[test]
@@ -142,8 +150,8 @@ fn an_address_is_known_by_a_login_with_every_factor() {
     let login = ada().begin_login(Password::Correct, at(home()), NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
     let known = locked(login.next, at(home()), NOW);
-    assert_eq!(known.admit(Client::STRANGER, NOW), Ok(()));
-    let refused = known.admit(at(home()), NOW).unwrap_err();
+    assert_eq!(known.check_lockout(Client::UNKNOWN, NOW), Ok(()));
+    let refused = known.check_lockout(at(home()), NOW).unwrap_err();
     assert!(matches!(refused.counter, Counter::Address(_)));
 
     // With a key, a password or a wrong code does not make an address known.
@@ -163,10 +171,16 @@ fn an_address_is_known_by_a_login_with_every_factor() {
         wrong
             .next
             .answer_challenge(&phone.proof(&code), None, Some(elsewhere), NOW, &policy());
-    let ada = locked(answered.next, Client::STRANGER, NOW);
-    assert!(ada.admit(at(home()), NOW).is_err());
-    assert_eq!(ada.admit(at(network("2001:db8:1:2::4")), NOW), Ok(()));
-    assert!(ada.admit(at(network("2001:db8:1:3::3")), NOW).is_err());
+    let ada = locked(answered.next, Client::UNKNOWN, NOW);
+    assert!(ada.check_lockout(at(home()), NOW).is_err());
+    assert_eq!(
+        ada.check_lockout(at(network("2001:db8:1:2::4")), NOW),
+        Ok(())
+    );
+    assert!(
+        ada.check_lockout(at(network("2001:db8:1:3::3")), NOW)
+            .is_err()
+    );
 }
 
 #[test]
@@ -209,14 +223,14 @@ fn an_activation_forgets_the_addresses_known_before() {
     // They all share the name's guesses at codes.
     let (ada, until) = guessed(ada, at(place(1)), NOW);
     for number in 0..10 {
-        let refused = ada.admit(at(place(number)), NOW).unwrap_err();
+        let refused = ada.check_lockout(at(place(number)), NOW).unwrap_err();
         assert_eq!((refused.counter, refused.until), (Counter::Name, until));
     }
     // A complete login makes its own address known again, and no other.
     let ada = logged_in(ada, &phone, place(2), until);
-    let ada = locked(ada, Client::STRANGER, until);
-    assert_eq!(ada.admit(at(place(2)), until), Ok(()));
-    assert!(ada.admit(at(place(1)), until).is_err());
+    let ada = locked(ada, Client::UNKNOWN, until);
+    assert_eq!(ada.check_lockout(at(place(2)), until), Ok(()));
+    assert!(ada.check_lockout(at(place(1)), until).is_err());
 }
 
 #[test]
@@ -229,12 +243,12 @@ fn an_address_is_known_for_30_days_after_its_last_login() {
     assert_eq!(ada.addresses.as_ref().unwrap().expires_at(), end);
     let last = UnixMillis::from_millis(end.as_millis() - 1);
     assert_eq!(
-        locked(ada.clone(), Client::STRANGER, last).admit(at(home()), last),
+        locked(ada.clone(), Client::UNKNOWN, last).check_lockout(at(home()), last),
         Ok(())
     );
     assert!(
-        locked(ada, Client::STRANGER, end)
-            .admit(at(home()), end)
+        locked(ada, Client::UNKNOWN, end)
+            .check_lockout(at(home()), end)
             .is_err()
     );
 }
@@ -250,8 +264,8 @@ fn the_10_latest_addresses_are_known() {
     ada = logged_in(ada, &phone, place(0), after(NOW, 10 * MINUTE));
     ada = logged_in(ada, &phone, place(10), after(NOW, 11 * MINUTE));
     let now = after(NOW, 12 * MINUTE);
-    let ada = locked(ada, Client::STRANGER, now);
-    let known = |number: &u64| ada.admit(at(place(*number)), now).is_ok();
+    let ada = locked(ada, Client::UNKNOWN, now);
+    let known = |number: &u64| ada.check_lockout(at(place(*number)), now).is_ok();
     let known: Vec<u64> = (0..12).filter(known).collect();
     assert_eq!(known, [0, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 }
@@ -262,8 +276,8 @@ fn a_known_address_locks_for_itself() {
     let ada = logged_in(ada, &phone, home(), NOW);
     let ada = locked(ada, at(home()), NOW);
     let until = after(NOW, 5 * MINUTE);
-    assert_eq!(ada.admit(at(home()), NOW).unwrap_err().until, until);
-    assert_eq!(ada.admit(Client::STRANGER, NOW), Ok(()));
+    assert_eq!(ada.check_lockout(at(home()), NOW).unwrap_err().until, until);
+    assert_eq!(ada.check_lockout(Client::UNKNOWN, NOW), Ok(()));
     let refused = ada
         .clone()
         .begin_login(Password::Correct, at(home()), NOW, &policy());
@@ -271,7 +285,7 @@ fn a_known_address_locks_for_itself() {
     assert_eq!(refused.next, ada, "an unjudged attempt counted");
     assert_eq!((ada.is_locked(NOW), ada.is_locked(until)), (true, false));
     let unlocked = ada.unlock();
-    assert_eq!(unlocked.admit(at(home()), NOW), Ok(()));
+    assert_eq!(unlocked.check_lockout(at(home()), NOW), Ok(()));
     assert!(!unlocked.is_locked(NOW));
 }
 
@@ -287,22 +301,22 @@ fn a_challenge_belongs_to_the_count_of_its_password() {
             .verdict
     };
     // A lock of the name does not affect it, wherever the answer comes from.
-    let stranger = locked(begun.next.clone(), Client::STRANGER, now);
+    let stranger = locked(begun.next.clone(), Client::UNKNOWN, now);
     assert!(answer(stranger.clone(), Some(home())).is_ok());
     assert!(answer(stranger, Some(network("198.51.100.1"))).is_ok());
     // A lock of its address refuses the answer, and ends the challenge.
     let here = locked(begun.next.clone(), at(home()), now);
     let refused = answer(here.clone(), Some(network("198.51.100.1")));
     assert!(matches!(refused, Err(LoginRefusal::Locked(_))));
-    let over = |over| Err(LoginRefusal::ChallengeOver(over));
+    let over = |over| Err(LoginRefusal::ChallengeInvalid(over));
     assert_eq!(
         answer(here.unlock(), Some(home())),
-        over(ChallengeOver::Locked)
+        over(ChallengeInvalid::Locked)
     );
     // So does forgetting the address.
     let mut forgotten = begun.next;
     forgotten.addresses = None;
-    let gone = over(ChallengeOver::AddressForgotten);
+    let gone = over(ChallengeInvalid::AddressForgotten);
     assert_eq!(answer(forgotten, Some(home())), gone);
 }
 
@@ -311,7 +325,7 @@ fn wrong_codes_double_the_lock_to_a_day_at_most() {
     let (mut ada, _) = ada_with_key();
     let mut now = NOW;
     for minutes in [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440] {
-        let (next, until) = guessed(ada, Client::STRANGER, now);
+        let (next, until) = guessed(ada, Client::UNKNOWN, now);
         assert_eq!(until, after(now, minutes * MINUTE));
         (ada, now) = (next, until);
     }
@@ -327,7 +341,7 @@ fn wrong_codes_of_a_session_double_its_lock() {
             for _ in 0..3 {
                 ada = guess(ada, now);
             }
-            let until = ada.admit_session(session(), now).unwrap_err().until;
+            let until = ada.check_session_lockout(session(), now).unwrap_err().until;
             assert_eq!(until, after(now, minutes * MINUTE));
             now = until;
         }
@@ -337,7 +351,7 @@ fn wrong_codes_of_a_session_double_its_lock() {
     });
     let (ada, _) = ada_with_key();
     locks(ada, &|ada, now| {
-        let asking = resting_on(Standing::Factor);
+        let asking = resting_on(AuthMethod::Factor);
         let (random, proof) = ([[0; 10]; 10], Some(&wrong));
         ada.make_recovery_codes(Password::Correct, proof, asking, &random, now, &policy())
             .next
@@ -348,23 +362,23 @@ fn wrong_codes_of_a_session_double_its_lock() {
 fn wrong_passwords_double_nothing() {
     let (ada, _) = ada_with_key();
     let minutes = |ada: &UserRecords, now| {
-        let until = ada.admit(Client::STRANGER, now).unwrap_err().until;
+        let until = ada.check_lockout(Client::UNKNOWN, now).unwrap_err().until;
         (until.as_secs() - now.as_secs()) / MINUTE
     };
     let mut now = NOW;
     let mut ada = ada;
     for _ in 0..4 {
-        ada = locked(ada, Client::STRANGER, now);
+        ada = locked(ada, Client::UNKNOWN, now);
         assert_eq!(minutes(&ada, now), 5);
         now = after(now, 5 * MINUTE);
     }
     // They leave a lock as long as wrong codes made it.
-    let (ada, now) = guessed(ada, Client::STRANGER, now);
-    let (ada, now) = guessed(ada, Client::STRANGER, now);
-    let ada = locked(ada, Client::STRANGER, now);
+    let (ada, now) = guessed(ada, Client::UNKNOWN, now);
+    let (ada, now) = guessed(ada, Client::UNKNOWN, now);
+    let ada = locked(ada, Client::UNKNOWN, now);
     assert_eq!(minutes(&ada, now), 10);
     let now = after(now, 10 * MINUTE);
-    let (_, until) = guessed(ada, Client::STRANGER, now);
+    let (_, until) = guessed(ada, Client::UNKNOWN, now);
     assert_eq!(until, after(now, 20 * MINUTE));
 }
 
@@ -376,7 +390,7 @@ fn a_wrong_code_among_wrong_passwords_doubles_too() {
     for minutes in [5, 10, 20] {
         // Two guesses at the code, and a wrong password, so that none of them would lock.
         for _ in 0..2 {
-            let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy());
+            let begun = ada.begin_login(Password::Correct, Client::UNKNOWN, now, &policy());
             let phone = Phone::new(7);
             ada = begun
                 .next
@@ -384,7 +398,7 @@ fn a_wrong_code_among_wrong_passwords_doubles_too() {
                 .next;
         }
         ada = mistyped(ada, now);
-        let until = ada.admit(Client::STRANGER, now).unwrap_err().until;
+        let until = ada.check_lockout(Client::UNKNOWN, now).unwrap_err().until;
         assert_eq!(until, after(now, minutes * MINUTE));
         now = until;
     }
@@ -394,8 +408,8 @@ fn a_wrong_code_among_wrong_passwords_doubles_too() {
 fn the_doubling_is_the_counters_own() {
     let (ada, phone) = ada_with_key();
     let ada = logged_in(ada, &phone, home(), NOW);
-    let (ada, now) = guessed(ada, Client::STRANGER, NOW);
-    let (ada, until) = guessed(ada, Client::STRANGER, now);
+    let (ada, now) = guessed(ada, Client::UNKNOWN, NOW);
+    let (ada, until) = guessed(ada, Client::UNKNOWN, now);
     assert_eq!(until, after(now, 10 * MINUTE));
     let (_, until) = guessed(ada, at(home()), now);
     assert_eq!(until, after(now, 5 * MINUTE));
@@ -407,11 +421,11 @@ fn the_doubling_ends_with_a_login_a_new_password_an_unlock_or_a_quiet_day() {
     let ada = logged_in(ada, &phone, home(), NOW);
     let now = after(NOW, MINUTE);
     let next = |ada: UserRecords, now: UnixMillis| {
-        let (_, until) = guessed(ada, Client::STRANGER, now);
+        let (_, until) = guessed(ada, Client::UNKNOWN, now);
         (until.as_secs() - now.as_secs()) / MINUTE
     };
-    let (ada, now) = guessed(ada, Client::STRANGER, now);
-    let (ada, now) = guessed(ada, Client::STRANGER, now);
+    let (ada, now) = guessed(ada, Client::UNKNOWN, now);
+    let (ada, now) = guessed(ada, Client::UNKNOWN, now);
     assert_eq!(next(ada.clone(), now), 20);
 
     let abroad = network("198.51.100.1");
@@ -420,7 +434,11 @@ fn the_doubling_ends_with_a_login_a_new_password_an_unlock_or_a_quiet_day() {
     let there = logged_in(ada.clone(), &phone, abroad, now);
     assert_eq!(next(there, now), 5, "a login there");
     assert_eq!(next(ada.clone().unlock(), now), 5, "an unlock");
-    assert_eq!(next(ada.clone().renew(), now), 5, "a new password");
+    assert_eq!(
+        next(ada.clone().after_password_change(), now),
+        5,
+        "a new password"
+    );
     assert_eq!(next(ada.clone().suspend(), now), 20, "a suspension");
     let day = after(now, DAY);
     assert_eq!(next(ada.clone(), day), 5, "a day without a wrong code");
@@ -443,18 +461,21 @@ fn the_doubling_ends_with_a_login_a_new_password_an_unlock_or_a_quiet_day() {
 #[test]
 fn a_new_password_lifts_no_lock() {
     let (ada, _) = ada_with_key();
-    let (ada, until) = guessed(ada, Client::STRANGER, NOW);
-    let refused = ada.renew().admit(Client::STRANGER, NOW).unwrap_err();
+    let (ada, until) = guessed(ada, Client::UNKNOWN, NOW);
+    let refused = ada
+        .after_password_change()
+        .check_lockout(Client::UNKNOWN, NOW)
+        .unwrap_err();
     assert_eq!(refused.until, until);
 }
 
 #[test]
 fn a_clock_set_back_keeps_the_doubling() {
     let (ada, _) = ada_with_key();
-    let (ada, now) = guessed(ada, Client::STRANGER, NOW);
+    let (ada, now) = guessed(ada, Client::UNKNOWN, NOW);
     let before = UnixMillis::from_secs(NOW.as_secs() - DAY);
-    let locked = ada.admit(Client::STRANGER, before).unwrap_err();
+    let locked = ada.check_lockout(Client::UNKNOWN, before).unwrap_err();
     assert_eq!(locked.until, now);
-    let (_, until) = guessed(ada, Client::STRANGER, now);
+    let (_, until) = guessed(ada, Client::UNKNOWN, now);
     assert_eq!(until, after(now, 10 * MINUTE));
 }

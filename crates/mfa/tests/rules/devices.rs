@@ -180,8 +180,8 @@ fn a_device_has_a_count_of_its_own() {
     let (ada, _) = ada_with_laptop();
     // A stranger locks the user elsewhere; the laptop still logs in.
     let locked = (0..3).fold(ada.clone(), |ada, _| mistyped(ada, NOW));
-    assert!(locked.admit(Client::STRANGER, NOW).is_err());
-    assert_eq!(locked.admit(on_laptop(&laptop()), NOW), Ok(()));
+    assert!(locked.check_lockout(Client::UNKNOWN, NOW).is_err());
+    assert_eq!(locked.check_lockout(on_laptop(&laptop()), NOW), Ok(()));
     let login = begin(&locked, Password::Correct, &laptop(), NOW);
     assert_eq!(login.verdict, BY_LAPTOP);
     assert_eq!(login.next.lockout, locked.lockout, "it lifted the lock");
@@ -199,8 +199,8 @@ fn a_device_has_a_count_of_its_own() {
         worn = wrong.next;
     }
     assert_eq!(failures(&worn), 0);
-    assert_eq!(worn.admit(Client::STRANGER, NOW), Ok(()));
-    let locked = worn.admit(on_laptop(&laptop()), NOW).unwrap_err();
+    assert_eq!(worn.check_lockout(Client::UNKNOWN, NOW), Ok(()));
+    let locked = worn.check_lockout(on_laptop(&laptop()), NOW).unwrap_err();
     assert_eq!(
         (locked.counter, locked.until),
         (counter, after(NOW, 5 * MINUTE))
@@ -249,7 +249,7 @@ fn a_device_with_another_fingerprint_takes_the_place_of_its_former_one() {
     let (ada, phone) = ada_with_laptop();
     let later = after(NOW, DAY);
     let rotated = Fingerprint::new("laptop, drawn anew").unwrap();
-    let device = NewDevice::new(rotated.clone(), [0; 4]).in_place_of(laptop());
+    let device = NewDevice::new(rotated.clone(), [0; 4]).replacing(laptop());
     let again = trusting(ada.clone(), &phone, device, later);
     let trusted = again.verdict.unwrap().trusted.unwrap();
     let (one, two) = (DeviceId::new(1), DeviceId::new(2));
@@ -267,7 +267,7 @@ fn a_device_with_another_fingerprint_takes_the_place_of_its_former_one() {
     // In place of one that is no longer trusted, it is an ordinary new device.
     let revoked = ada.revoke_device(one, later).next;
     let tablet = Fingerprint::new("tablet").unwrap();
-    let device = NewDevice::new(tablet, [0; 4]).in_place_of(laptop());
+    let device = NewDevice::new(tablet, [0; 4]).replacing(laptop());
     let trusted = trusting(revoked, &phone, device, later);
     let trusted = trusted.verdict.unwrap().trusted.unwrap();
     assert_eq!(trusted.replaced, None);
@@ -339,13 +339,13 @@ fn a_device_is_revoked_alone() {
 #[test]
 fn devices_go_with_the_key_and_with_the_password() {
     let (ada, phone) = ada_with_laptop();
-    assert_eq!(ada.clone().renew().devices, None);
+    assert_eq!(ada.clone().after_password_change().devices, None);
     let removed = ada.clone().remove_key(NOW);
     assert_eq!(removed.verdict.unwrap().devices, 1);
     assert_eq!(removed.next.devices, None);
 
     // A record that survived its removal, or that belongs to another user, has no effect.
-    let mut renewed = ada.clone().renew();
+    let mut renewed = ada.clone().after_password_change();
     renewed.devices = ada.devices.clone();
     let mut others = ada.clone();
     others.user = User::new(UserId::new("example.org", "bob"), 0);

@@ -1,5 +1,5 @@
 use keyproof_mfa::{
-    ActivateRefusal, Activated, ChallengeOver, Client, EnrolRefusal, Enrolled, FirstFactor,
+    ActivateRefusal, Activated, ChallengeInvalid, Client, EnrolRefusal, Enrolled, FirstFactor,
     KeyRemoved, KeyStatus, LoginRefusal, NoKey, Password, User, UserId, UserRecords,
 };
 
@@ -14,7 +14,7 @@ fn a_pending_key_is_not_asked_for_and_can_be_replaced() {
     assert_eq!(ada.key.unwrap().status(), KeyStatus::Pending);
     let login = ada
         .clone()
-        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
+        .begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
 
     let first = ada.key.unwrap().generation();
@@ -106,7 +106,7 @@ fn removing_the_key_ends_every_challenge() {
     // Another request has loaded the challenge before it was removed.
     ada.challenge = challenge;
     let code = phone.shows(NOW, 0);
-    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::KeyChanged));
+    let over = Err(LoginRefusal::ChallengeInvalid(ChallengeInvalid::KeyChanged));
     assert_eq!(answer(ada.clone(), &phone, &code, NOW).verdict, over);
 
     // The same secret enrolled again is another key.
@@ -121,7 +121,9 @@ fn a_challenge_is_bound_to_its_user() {
     let (ada, phone) = ada_with_key();
     let ada = challenged(ada, NOW);
     let code = phone.shows(NOW, 0);
-    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::UserChanged));
+    let over = Err(LoginRefusal::ChallengeInvalid(
+        ChallengeInvalid::UserChanged,
+    ));
     for id in [
         UserId::new("example.org", "bob"),
         UserId::new("example.or", "gada"),
@@ -130,7 +132,7 @@ fn a_challenge_is_bound_to_its_user() {
         bob.user = User::new(id, 0);
         assert_eq!(answer(bob, &phone, &code, NOW).verdict, over);
     }
-    let mut renewed = ada.clone().renew();
+    let mut renewed = ada.clone().after_password_change();
     assert_eq!(renewed.challenge, None);
     renewed.challenge = ada.challenge;
     assert_eq!(answer(renewed, &phone, &code, NOW).verdict, over);

@@ -1,8 +1,8 @@
 use core::num::NonZeroU32;
 
 use keyproof_mfa::{
-    ActivateRefusal, ChallengeOver, Client, Counter, EnrolRefusal, FirstFactor, Locked,
-    LoginRefusal, Password, PasswordRefusal, RecoveryRefusal, Standing, UnixMillis, UserRecords,
+    ActivateRefusal, AuthMethod, ChallengeInvalid, Client, Counter, EnrolRefusal, FirstFactor,
+    Locked, LoginRefusal, Password, PasswordRefusal, RecoveryRefusal, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
@@ -38,28 +38,30 @@ const LOCK: Locked = Locked {
 #[test]
 fn the_third_failure_locks_for_five_minutes() {
     let ada = mistyped(mistyped(ada(), NOW), NOW);
-    let third = ada.begin_login(Password::Wrong, Client::STRANGER, NOW, &policy());
+    let third = ada.begin_login(Password::Wrong, Client::UNKNOWN, NOW, &policy());
     let failure = counted(third.verdict);
     assert_eq!(failure.consecutive, 3);
     assert_eq!(failure.locked_until, Some(LOCK.until));
 
     let last = UnixMillis::from_millis(LOCK.until.as_millis() - 1);
     for now in [NOW, last] {
-        assert_eq!(third.next.admit(Client::STRANGER, now), Err(LOCK));
+        assert_eq!(third.next.check_lockout(Client::UNKNOWN, now), Err(LOCK));
         for password in [Password::Correct, Password::Wrong] {
-            let refused =
-                third
-                    .next
-                    .clone()
-                    .begin_login(password, Client::STRANGER, now, &policy());
+            let refused = third
+                .next
+                .clone()
+                .begin_login(password, Client::UNKNOWN, now, &policy());
             assert_eq!(refused.verdict, Err(PasswordRefusal::Locked(LOCK)));
             assert_eq!(refused.next, third.next, "an unjudged attempt counted");
         }
     }
-    assert_eq!(third.next.admit(Client::STRANGER, LOCK.until), Ok(()));
+    assert_eq!(
+        third.next.check_lockout(Client::UNKNOWN, LOCK.until),
+        Ok(())
+    );
     let login = third
         .next
-        .begin_login(Password::Correct, Client::STRANGER, LOCK.until, &policy());
+        .begin_login(Password::Correct, Client::UNKNOWN, LOCK.until, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
 }
 
@@ -90,7 +92,7 @@ fn nothing_is_judged_while_locked() {
     let codes = ada.make_recovery_codes(
         Password::Correct,
         None,
-        resting_on(Standing::Activation),
+        resting_on(AuthMethod::Activation),
         &[[1; 10]; 10],
         NOW,
         &policy(),
@@ -118,7 +120,7 @@ fn a_lock_spends_the_challenges_of_before() {
     let ada = locked(challenged(ada, NOW));
     let code = phone.shows(LOCK.until, 0);
     let late = answer(ada.clone(), &phone, &code, LOCK.until);
-    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::Locked));
+    let over = Err(LoginRefusal::ChallengeInvalid(ChallengeInvalid::Locked));
     assert_eq!(late.verdict, over);
     assert_eq!(late.next.challenge, None);
 
@@ -176,14 +178,14 @@ fn a_clock_set_back_behind_a_forgotten_lock_brings_no_challenge_back() {
     ada.challenge = before;
     let code = phone.shows(NOW, 0);
     let answered = answer(ada, &phone, &code, NOW);
-    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::Locked));
+    let over = Err(LoginRefusal::ChallengeInvalid(ChallengeInvalid::Locked));
     assert_eq!(answered.verdict, over);
 }
 
 #[test]
 fn after_a_lock_the_count_begins_anew() {
     let ada = locked(ada());
-    let first = ada.begin_login(Password::Wrong, Client::STRANGER, LOCK.until, &policy());
+    let first = ada.begin_login(Password::Wrong, Client::UNKNOWN, LOCK.until, &policy());
     let failure = counted(first.verdict);
     assert_eq!((failure.consecutive, failure.locked_until), (1, None));
 }
@@ -191,7 +193,7 @@ fn after_a_lock_the_count_begins_anew() {
 #[test]
 fn a_success_of_all_factors_ends_the_count() {
     let ada = mistyped(mistyped(ada(), NOW), NOW);
-    let login = ada.begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
+    let login = ada.begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
     assert_eq!(failures(&login.next), 0);
 
@@ -234,7 +236,7 @@ fn a_right_password_leaves_a_lockout_to_conflict_over() {
     let made = quiet.make_recovery_codes(
         Password::Correct,
         Some(&phone.proof(&phone.shows(now, 0))),
-        resting_on(Standing::Factor),
+        resting_on(AuthMethod::Factor),
         &[[1; 10]; 10],
         now,
         &policy(),
@@ -256,7 +258,7 @@ fn an_unlock_lifts_the_lock() {
     assert!(locked.is_locked(NOW));
     let ada = locked.unlock();
     assert!(!ada.is_locked(NOW));
-    assert_eq!(ada.admit(Client::STRANGER, NOW), Ok(()));
+    assert_eq!(ada.check_lockout(Client::UNKNOWN, NOW), Ok(()));
     assert_eq!(failures(&ada), 0);
 }
 
@@ -267,7 +269,11 @@ fn failures_are_forgotten_after_a_day_and_not_before() {
     assert_eq!(expires_at, after(NOW, DAY));
     let just_before = UnixMillis::from_millis(expires_at.as_millis() - 1);
     let remembered = mistyped(twice.clone(), just_before);
-    assert!(remembered.admit(Client::STRANGER, just_before).is_err());
+    assert!(
+        remembered
+            .check_lockout(Client::UNKNOWN, just_before)
+            .is_err()
+    );
     let forgotten = mistyped(twice, expires_at);
     assert_eq!(failures(&forgotten), 1);
 }
@@ -276,7 +282,7 @@ fn failures_are_forgotten_after_a_day_and_not_before() {
 fn a_clock_set_back_prolongs_a_lock_and_never_shortens_it() {
     let ada = locked(ada());
     let before = UnixMillis::from_secs(NOW.as_secs() - DAY);
-    assert_eq!(ada.admit(Client::STRANGER, before), Err(LOCK));
+    assert_eq!(ada.check_lockout(Client::UNKNOWN, before), Err(LOCK));
 }
 
 #[test]
@@ -284,7 +290,7 @@ fn the_policy_sets_the_numbers() {
     let mut strict = policy();
     strict.lockout_failures = NonZeroU32::MIN;
     strict.lockout = core::time::Duration::from_secs(2 * DAY);
-    let refused = ada().begin_login(Password::Wrong, Client::STRANGER, NOW, &strict);
+    let refused = ada().begin_login(Password::Wrong, Client::UNKNOWN, NOW, &strict);
     let failure = counted(refused.verdict);
     assert_eq!(failure.locked_until, Some(after(NOW, 2 * DAY)));
     let lockout = refused.next.lockout.unwrap();

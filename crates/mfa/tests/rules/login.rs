@@ -1,5 +1,6 @@
 use keyproof_mfa::{
-    Authenticated, ChallengeOver, Client, Factor, FirstFactor, LoginRefusal, Password, UnixMillis,
+    Authenticated, ChallengeInvalid, Client, Factor, FirstFactor, LoginRefusal, Password,
+    UnixMillis,
 };
 
 use crate::ada::{
@@ -14,16 +15,16 @@ const BY_KEY: Result<Authenticated, LoginRefusal> = Ok(Authenticated {
 
 #[test]
 fn without_a_key_the_password_is_enough() {
-    let login = ada().begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
+    let login = ada().begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
     // The lockout is there for this commit to conflict on; the next login changes nothing.
     assert!(login.next.lockout.is_some());
     let again = login
         .next
         .clone()
-        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
+        .begin_login(Password::Correct, Client::UNKNOWN, NOW, &policy());
     assert_eq!(again.next, login.next);
-    let wrong = ada().begin_login(Password::Wrong, Client::STRANGER, NOW, &policy());
+    let wrong = ada().begin_login(Password::Wrong, Client::UNKNOWN, NOW, &policy());
     let failure = counted(wrong.verdict);
     assert_eq!((failure.consecutive, failure.locked_until), (1, None));
 }
@@ -148,11 +149,11 @@ fn a_challenge_can_be_answered_for_ten_minutes() {
     let over = UnixMillis::from_millis(last.as_millis() + 1);
     let code = phone.shows(over, 0);
     let expired = answer(ada, &phone, &code, over);
-    let refusal = LoginRefusal::ChallengeOver(ChallengeOver::Expired);
+    let refusal = LoginRefusal::ChallengeInvalid(ChallengeInvalid::Expired);
     assert_eq!(expired.verdict, Err(refusal));
     assert_eq!(failures(&expired.next), 0, "it was counted");
     // It has been removed, so setting the clock back does not revive it.
-    let unknown = Err(LoginRefusal::ChallengeOver(ChallengeOver::Unknown));
+    let unknown = Err(LoginRefusal::ChallengeInvalid(ChallengeInvalid::Unknown));
     assert_eq!(answer(expired.next, &phone, &code, last).verdict, unknown);
 }
 

@@ -1,6 +1,6 @@
 use keyproof_mfa::{
-    Authenticated, Decision, Factor, FactorNeeded, LoginRefusal, MfaError, Password, Proof,
-    RecoveryCode, RecoveryCodes, RecoveryRefusal, Standing, UnixMillis, UserRecords,
+    AuthMethod, Authenticated, Decision, Factor, FactorNeeded, LoginRefusal, MfaError, Password,
+    Proof, RecoveryCode, RecoveryCodes, RecoveryRefusal, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
@@ -16,16 +16,16 @@ fn make(
     ada: UserRecords,
     password: Password,
     proof: Option<&Proof<'_>>,
-    standing: Standing,
+    auth_method: AuthMethod,
     now: UnixMillis,
 ) -> Decision<[RecoveryCode; 10], RecoveryRefusal> {
-    let session = resting_on(standing);
+    let session = resting_on(auth_method);
     ada.make_recovery_codes(password, proof, session, &RANDOM, now, &policy())
 }
 
 fn ada_with_codes() -> (UserRecords, Phone, Vec<String>) {
     let (ada, phone) = ada_with_key();
-    let made = make(ada, Password::Correct, None, Standing::Activation, NOW);
+    let made = make(ada, Password::Correct, None, AuthMethod::Activation, NOW);
     let codes = made.verdict.unwrap();
     let codes = codes.iter().map(ToString::to_string).collect();
     (challenged(made.next, NOW), phone, codes)
@@ -113,7 +113,7 @@ fn new_codes_replace_those_of_before() {
     let made = ada.make_recovery_codes(
         Password::Correct,
         Some(&proof),
-        resting_on(Standing::Factor),
+        resting_on(AuthMethod::Factor),
         &random,
         NOW,
         &policy(),
@@ -132,14 +132,14 @@ fn they_take_the_password_and_an_active_key() {
             ada.clone(),
             Password::Wrong,
             None,
-            Standing::Activation,
+            AuthMethod::Activation,
             NOW,
         );
         assert_eq!(made.verdict.unwrap_err(), RecoveryRefusal::NoActiveKey);
         assert_eq!(made.next, ada, "a password that was not judged counted");
     }
     let (ada, _) = ada_with_key();
-    let refused = make(ada, Password::Wrong, None, Standing::Activation, NOW);
+    let refused = make(ada, Password::Wrong, None, AuthMethod::Activation, NOW);
     let refusal = refused.verdict.unwrap_err();
     assert!(matches!(refusal, RecoveryRefusal::WrongPassword(_)));
     assert_eq!(refused.next.recovery, None);
@@ -151,7 +151,13 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
     let (ada, phone, codes) = ada_with_codes();
     let make = |ada: &UserRecords, code: Option<&str>, password| {
         let proof = code.map(|code| phone.proof(code));
-        make(ada.clone(), password, proof.as_ref(), Standing::Factor, NOW)
+        make(
+            ada.clone(),
+            password,
+            proof.as_ref(),
+            AuthMethod::Factor,
+            NOW,
+        )
     };
     let right = Password::Correct;
     let without = make(&ada, None, right);
@@ -196,18 +202,18 @@ fn only_the_activation_leaves_the_code_out_for_five_minutes_while_there_are_none
         assert_eq!(refusal, RecoveryRefusal::CodeNeeded);
     };
     let last = after(ENROLLED, 5 * MINUTE - 1);
-    let made = make(&ada, Standing::Activation, last);
+    let made = make(&ada, AuthMethod::Activation, last);
     assert!(made.verdict.is_ok());
-    needed(&made.next, Standing::Activation, last);
-    needed(&ada, Standing::Activation, after(ENROLLED, 5 * MINUTE));
+    needed(&made.next, AuthMethod::Activation, last);
+    needed(&ada, AuthMethod::Activation, after(ENROLLED, 5 * MINUTE));
     // Setting the clock back extends nothing.
     needed(
         &ada,
-        Standing::Activation,
+        AuthMethod::Activation,
         UnixMillis::from_secs(ENROLLED.as_secs() - 5 * MINUTE),
     );
-    needed(&ada, Standing::Factor, NOW);
-    let refused = make(&ada, Standing::Password, NOW).verdict.unwrap_err();
+    needed(&ada, AuthMethod::Factor, NOW);
+    let refused = make(&ada, AuthMethod::Password, NOW).verdict.unwrap_err();
     assert_eq!(refused, RecoveryRefusal::FactorNeeded(FactorNeeded));
 }
 

@@ -115,7 +115,7 @@ impl Migration {
     pub const MAX_URI_LEN: usize = PREFIX.len() + Self::MAX_MESSAGE_LEN.div_ceil(3) * 4 * 3;
     /// The largest number of accounts that [`Migration::batch`] puts into one code, as Google
     /// Authenticator does.
-    pub const ACCOUNTS_A_CODE: usize = 10;
+    pub const ACCOUNTS_PER_CODE: usize = 10;
 
     /// The message length in bytes beyond which `batch` begins another code. Its Base64 would not
     /// fit a QR code if all symbols were escaped, but does with the few that usually are.
@@ -211,7 +211,7 @@ impl Migration {
     }
 
     /// Distributes accounts over as many codes as they need, in order. A code has at most
-    /// [`Migration::ACCOUNTS_A_CODE`] accounts and fits a QR code. `id` distinguishes the codes of
+    /// [`Migration::ACCOUNTS_PER_CODE`] accounts and fits a QR code. `id` distinguishes the codes of
     /// this batch from others: any number, preferably a random one.
     ///
     /// The format cannot contain other parameters ([`OtpauthUri::others`]); they are left out.
@@ -233,14 +233,14 @@ impl Migration {
             }
             match codes.last_mut() {
                 Some(code)
-                    if code.len() < Self::ACCOUNTS_A_CODE
+                    if code.len() < Self::ACCOUNTS_PER_CODE
                         && len + more <= Self::COMFORTABLE_LEN =>
                 {
                     code.push(account.clone().for_export());
                     len += more;
                 }
                 _ => {
-                    let mut code = Vec::with_capacity(Self::ACCOUNTS_A_CODE);
+                    let mut code = Vec::with_capacity(Self::ACCOUNTS_PER_CODE);
                     code.push(account.clone().for_export());
                     codes.push(code);
                     len = more;

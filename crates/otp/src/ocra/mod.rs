@@ -15,7 +15,7 @@
 //! In the mutual modes the client must verify the server's response before it shows its own.
 //!
 //! A response proves something only if its question is new. A verifier draws each question at
-//! random ([`Suite::draw_question`]), accepts one response to it, and discards it after a few wrong
+//! random ([`Suite::random_question`]), accepts one response to it, and discards it after a few wrong
 //! responses or some time. Signed data may come twice, so a suite for signatures needs a counter or
 //! the time. The verifier stores [`Accepted::next_counter`] and [`Accepted::step`] before it grants
 //! anything.

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::{QuestionFormat, Suite};
 
-/// A challenge question of its suite's full length, drawn by [`Suite::draw_question`]. It is not
+/// A challenge question of its suite's full length, drawn by [`Suite::random_question`]. It is not
 /// secret: it is shown to the party that answers it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question {
@@ -36,7 +36,7 @@ impl Suite {
     ///
     /// # fn fill(bytes: &mut [u8]) -> Result<(), std::io::Error> { Ok(bytes.fill(7)) }
     /// let suite: Suite = "OCRA-1:HOTP-SHA1-6:QN08".parse()?;
-    /// let question = suite.draw_question(fill)?; // such as getrandom::fill
+    /// let question = suite.random_question(fill)?; // such as getrandom::fill
     /// assert_eq!(question.as_str().len(), 8);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -44,7 +44,7 @@ impl Suite {
     /// # Errors
     ///
     /// The error that `fill` returns.
-    pub fn draw_question<E>(
+    pub fn random_question<E>(
         &self,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Question, E> {

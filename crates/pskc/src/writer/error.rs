@@ -9,10 +9,10 @@ use crate::{Cipher, Container, KeyDerivation};
 /// Why a container was not written. No variant contains any part of a key.
 ///
 /// ```
-/// use keyproof_pskc::{Key, KeyData, KeyInfo, Lock, WriteError, Writer};
+/// use keyproof_pskc::{Key, KeyData, KeyInfo, KeyProtection, WriteError, Writer};
 ///
 /// let twice = [Key::new(KeyInfo::new("1"), KeyData::default()), Key::new(KeyInfo::new("1"), KeyData::default())];
-/// let refused = Writer::new(Lock::Nothing).write(&twice, |_| Ok::<_, WriteError>(())).unwrap_err();
+/// let refused = Writer::new(KeyProtection::None).write(&twice, |_| Ok::<_, WriteError>(())).unwrap_err();
 /// assert_eq!(refused, WriteError::Duplicate { id: "1".to_owned() });
 /// assert_eq!(refused.to_string(), r#"two keys have the identifier "1"; give each one of its own"#);
 /// ```

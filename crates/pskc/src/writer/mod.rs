@@ -25,15 +25,15 @@ pub use self::error::WriteError;
 /// How the secrets of a container are encrypted when it is written.
 ///
 /// ```
-/// use keyproof_pskc::{Cipher, Lock};
+/// use keyproof_pskc::{Cipher, KeyProtection};
 ///
 /// // Both sides have the key, and a name for it.
-/// let lock = Lock::Key { cipher: Cipher::Aes128KeyWrap, key: &[7; 16], name: "of 2027" };
+/// let lock = KeyProtection::Key { cipher: Cipher::Aes128KeyWrap, key: &[7; 16], name: "of 2027" };
 /// assert_eq!(format!("{lock:?}"), r#"Key(kw-aes128, "of 2027", [redacted])"#);
 /// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
-pub enum Lock<'a> {
+pub enum KeyProtection<'a> {
     /// A pre-shared key.
     Key {
         /// The cipher of the secrets.
@@ -44,7 +44,7 @@ pub enum Lock<'a> {
         name: &'a str,
     },
     /// Nothing: anybody who has the document has the secrets.
-    Nothing,
+    None,
     /// A password.
     Password {
         /// The cipher of the secrets.
@@ -56,11 +56,11 @@ pub enum Lock<'a> {
     },
 }
 
-impl fmt::Debug for Lock<'_> {
+impl fmt::Debug for KeyProtection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key { cipher, name, .. } => write!(f, "Key({cipher}, {name:?}, [redacted])"),
-            Self::Nothing => f.write_str("Nothing"),
+            Self::None => f.write_str("None"),
             Self::Password { cipher, .. } => write!(f, "Password({cipher}, [redacted])"),
         }
     }
@@ -68,13 +68,13 @@ impl fmt::Debug for Lock<'_> {
 
 /// Writes key containers (RFC 6030).
 ///
-/// Secrets are encrypted with the [`Lock`], and with CBC also authenticated. Everything else about a key is plain and
+/// Secrets are encrypted with the [`KeyProtection`], and with CBC also authenticated. Everything else about a key is plain and
 /// not authenticated (RFC 6030 section 4.1). Elements are in the order of the RFC's schema, and
 /// [`Container::parse`](crate::Container::parse) reads back the same keys.
 ///
 /// ```
 /// use keyproof_pskc::{
-///     Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, Lock, Prf, ResponseFormat, Secret, Unlock, Writer,
+///     Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyProtection, Prf, ResponseFormat, Secret, DecryptionKey, Writer,
 /// };
 ///
 /// let mut info = KeyInfo::new("0755224");
@@ -91,23 +91,23 @@ impl fmt::Debug for Lock<'_> {
 /// random(&mut salt)?;
 /// let derivation = KeyDerivation::new(Cipher::Aes256Cbc, Prf::HmacSha256, &salt)?;
 /// # let derivation = derivation.with_iterations(1000)?;
-/// let lock = Lock::Password { cipher: Cipher::Aes256Cbc, derivation: &derivation, password: "correct horse" };
+/// let lock = KeyProtection::Password { cipher: Cipher::Aes256Cbc, derivation: &derivation, password: "correct horse" };
 /// let document = Writer::new(lock).write(&keys, random)?;
 ///
-/// let read = Container::parse(&document)?.open(Unlock::Password("correct horse"))?;
+/// let read = Container::parse(&document)?.open(DecryptionKey::Password("correct horse"))?;
 /// assert_eq!(read, keys);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Writer<'a> {
     id: Option<&'a str>,
-    lock: Lock<'a>,
+    lock: KeyProtection<'a>,
     mac: MacAlgorithm,
 }
 
 impl<'a> Writer<'a> {
     /// Creates a writer. CBC is authenticated by HMAC-SHA-256 unless [`Writer::with_mac`] sets another algorithm.
-    pub const fn new(lock: Lock<'a>) -> Self {
+    pub const fn new(lock: KeyProtection<'a>) -> Self {
         let mac = MacAlgorithm::HmacSha256;
         Self {
             id: None,
@@ -125,11 +125,11 @@ impl<'a> Writer<'a> {
     /// Sets the algorithm that authenticates CBC. Key wrap authenticates itself.
     ///
     /// ```
-    /// use keyproof_pskc::{Cipher, Container, Key, KeyData, KeyInfo, Lock, MacAlgorithm, Secret, Writer};
+    /// use keyproof_pskc::{Cipher, Container, Key, KeyData, KeyInfo, KeyProtection, MacAlgorithm, Secret, Writer};
     ///
     /// let mut data = KeyData::default();
     /// data.secret = Some(Secret::from(vec![7_u8; 20]));
-    /// let lock = Lock::Key { cipher: Cipher::Aes128Cbc, key: &[1; 16], name: "of 2027" };
+    /// let lock = KeyProtection::Key { cipher: Cipher::Aes128Cbc, key: &[1; 16], name: "of 2027" };
     /// let writer = Writer::new(lock).with_id("delivery-7").with_mac(MacAlgorithm::HmacSha512);
     /// # fn random(bytes: &mut [u8]) -> Result<(), std::io::Error> { Ok(bytes.fill(7)) }
     /// let document = writer.write(&[Key::new(KeyInfo::new("1"), data)], random)?;
@@ -188,9 +188,11 @@ impl<'a> Writer<'a> {
             attributes.push(("Id", id));
         }
         match self.lock {
-            Lock::Nothing => {}
-            Lock::Key { .. } => attributes.extend([("xmlns:ds", DSIG), ("xmlns:xenc", XENC)]),
-            Lock::Password { .. } => attributes.extend([
+            KeyProtection::None => {}
+            KeyProtection::Key { .. } => {
+                attributes.extend([("xmlns:ds", DSIG), ("xmlns:xenc", XENC)])
+            }
+            KeyProtection::Password { .. } => attributes.extend([
                 ("xmlns:xenc", XENC),
                 ("xmlns:xenc11", XENC11),
                 ("xmlns:pkcs5", PKCS5),
@@ -208,14 +210,14 @@ impl<'a> Writer<'a> {
 
     fn write_encryption_key(&self, document: &mut Document) -> Result<(), WriteError> {
         match self.lock {
-            Lock::Nothing => Ok(()),
-            Lock::Key { name, .. } => {
+            KeyProtection::None => Ok(()),
+            KeyProtection::Key { name, .. } => {
                 document.begin("EncryptionKey", &[])?;
                 document.text("ds:KeyName", name)?;
                 document.end("EncryptionKey");
                 Ok(())
             }
-            Lock::Password { derivation, .. } => {
+            KeyProtection::Password { derivation, .. } => {
                 document.begin("EncryptionKey", &[])?;
                 write_derivation(document, derivation)?;
                 document.end("EncryptionKey");
@@ -260,14 +262,16 @@ struct Sealer<'a> {
 
 impl<'a> Sealer<'a> {
     fn new(
-        lock: Lock<'_>,
+        lock: KeyProtection<'_>,
         algorithm: MacAlgorithm,
         random: &'a mut Random<'a>,
     ) -> Result<Self, WriteError> {
         let key = match lock {
-            Lock::Nothing => None,
-            Lock::Key { cipher, key, .. } => Some((cipher, Zeroizing::new(Vec::from(key)))),
-            Lock::Password {
+            KeyProtection::None => None,
+            KeyProtection::Key { cipher, key, .. } => {
+                Some((cipher, Zeroizing::new(Vec::from(key))))
+            }
+            KeyProtection::Password {
                 cipher,
                 derivation,
                 password,

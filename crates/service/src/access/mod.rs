@@ -2,26 +2,26 @@
 //! all passwords.
 
 mod addresses;
-mod applicant;
+mod fair_queue;
 mod hashing;
 mod issuers;
-mod line;
 mod operator_sessions;
 mod operators;
-mod remembered;
-mod shown_password;
+mod presented_password;
+mod requester;
+mod token_cache;
 
 pub use addresses::AddressLimit;
-pub use applicant::{Applicant, Presence};
 pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict, Turn, UseCase};
 pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileError, KeySet};
-pub(crate) use remembered::{Remembered, digest_of};
-pub(crate) use shown_password::ShownPassword;
+pub(crate) use presented_password::PresentedPassword;
+pub use requester::{Presence, Requester};
+pub(crate) use token_cache::{VerifiedTokenCache, digest_of};
 
-pub(crate) use operators::ReadAlong;
+pub(crate) use operators::Prefetched;
 
 pub use operator_sessions::{NoSession, OperatorSession, SignInError};
 pub use operators::{
-    Access, Along, BearerError, CreateTokenError, IssuedOperatorToken, NewOperatorToken,
-    NoOperator, Operator, OperatorToken, OutOfScope, RevokeTokenError,
+    Access, BearerError, CreateTokenError, IssuedOperatorToken, NewOperatorToken, NoOperator,
+    Operator, OperatorToken, OutOfScope, Prefetch, RevokeTokenError,
 };

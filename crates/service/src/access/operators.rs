@@ -19,11 +19,11 @@ use zeroize::Zeroizing;
 
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
-    Action, Audit, Clock, CommandLine, Failure, StorageError, Who,
-    audit::{Deed, Target, Warrant},
+    Action, Audit, Clock, CommandLine, Failure, Principal, StorageError,
+    audit::{NewEvent, Target, Warrant},
     keys::{draw_token, token_name},
     pages::Pages,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
 };
 
 /// The prefix of a token's text, which lets scanners for leaked secrets find it.
@@ -74,26 +74,26 @@ pub struct OperatorToken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     /// The name in the audit trail.
-    pub who: Who,
+    pub who: Principal,
     /// The name of the bearer.
     pub subject: String,
     /// The scopes that the token allows, possibly none.
     pub(super) scopes: Vec<OperatorScope>,
     /// The records that were read together with the token.
-    pub(crate) along: ReadAlong,
+    pub(crate) prefetch: Prefetched,
     /// The token's record and that of the browser session, if any. Tokens of external issuers have none.
     pub(crate) warrants: Vec<Warrant>,
 }
 
 /// The keys to read in the same snapshot as an operator's token, for what is shown to the operator.
 #[derive(Clone, Debug, Default)]
-pub struct Along(pub(crate) Vec<Key>);
+pub struct Prefetch(pub(crate) Vec<Key>);
 
 /// The records that were read together with a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReadAlong(Arc<Snapshot>);
+pub(crate) struct Prefetched(Arc<Snapshot>);
 
-impl ReadAlong {
+impl Prefetched {
     /// Returns the record at this key. `None`: not read with the token. `Some(None)`: read, and absent. `Some(Some(_))`: read.
     pub(crate) fn get<R: Record>(
         &self,
@@ -206,7 +206,7 @@ impl Access {
         if !(1..=128).contains(&length) || new.subject.chars().any(char::is_control) {
             return refuse(CreateTokenError::Subject);
         }
-        settle("access.create", &self.store, || async {
+        transact("access.create", &self.store, || async {
             let now = self.clock.now();
             let secret = draw_token(self.store.entropy(), None);
             let digest = secret.digest();
@@ -229,7 +229,7 @@ impl Access {
             self.audit.done(
                 &mut batch,
                 now,
-                Deed {
+                NewEvent {
                     action: Action::OperatorTokenCreate,
                     target: Target::OperatorToken(Some(token.id.clone())),
                     detail: Some(format!("for {:?}: {}", token.subject, token.scopes)),
@@ -251,43 +251,44 @@ impl Access {
     ///
     /// [`NoOperator`].
     pub async fn authenticate(&self, text: &str) -> Result<Operator, Failure<NoOperator>> {
-        self.authenticate_along(text, Along::default()).await
+        self.authenticate_with_prefetch(text, Prefetch::default())
+            .await
     }
 
-    /// Like [`authenticate`](Self::authenticate), and reads `along` in the same snapshot.
+    /// Like [`authenticate`](Self::authenticate), and reads `prefetch` in the same snapshot.
     ///
     /// # Errors
     ///
     /// [`NoOperator`].
-    pub async fn authenticate_along(
+    pub async fn authenticate_with_prefetch(
         &self,
         text: &str,
-        along: Along,
+        prefetch: Prefetch,
     ) -> Result<Operator, Failure<NoOperator>> {
         const NONE: Failure<NoOperator> = Failure::Refused(NoOperator);
         let token = token_of(text).map_err(Failure::Refused)?;
         let place = token_place(&token.digest().to_string());
-        let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
+        let plan = ReadPlan::new(prefetch.0.into_iter().chain([place.clone()]));
         let read = self.store.read(plan, self.clock.now()).await?;
         let stored = read.get_shared::<OperatorTokenRecord>(&place)?;
         let stored = stored.ok_or(NONE)?;
-        Ok(operator_of(&place, &stored, ReadAlong(Arc::new(read))))
+        Ok(operator_of(&place, &stored, Prefetched(Arc::new(read))))
     }
 
-    /// Like [`authenticate_along`](Self::authenticate_along), but also accepts tokens of these issuers. `along` is read only with
+    /// Like [`authenticate_with_prefetch`](Self::authenticate_with_prefetch), but also accepts tokens of these issuers. `prefetch` is read only with
     /// keyproof's own tokens.
     ///
     /// # Errors
     ///
     /// [`BearerError`].
-    pub async fn authenticate_by(
+    pub async fn authenticate_with_issuers(
         &self,
         text: &str,
         issuers: &Issuers,
-        along: Along,
+        prefetch: Prefetch,
     ) -> Result<Operator, Failure<BearerError>> {
         if text.starts_with(TEXT_PREFIX) {
-            let operator = self.authenticate_along(text, along).await;
+            let operator = self.authenticate_with_prefetch(text, prefetch).await;
             operator.map_err(|failure| failure.map(BearerError::Operator))
         } else {
             let operator = issuers.authenticate(text, self.clock.now()).await;
@@ -337,7 +338,7 @@ impl Access {
         id: &str,
         by: &CommandLine,
     ) -> Result<(), Failure<RevokeTokenError>> {
-        settle("access.revoke", &self.store, || async {
+        transact("access.revoke", &self.store, || async {
             let Some((key, stored)) = self.find(id).await? else {
                 return refuse(RevokeTokenError::Unknown);
             };
@@ -347,7 +348,7 @@ impl Access {
             self.audit.done(
                 &mut batch,
                 now,
-                Deed {
+                NewEvent {
                     action: Action::OperatorTokenRevoke,
                     target: Target::OperatorToken(Some(id.to_owned())),
                     detail: Some(format!("of {:?}", stored.record.subject)),
@@ -405,7 +406,7 @@ fn all_tokens() -> Prefix {
 pub(super) fn operator_of(
     place: &Key,
     stored: &Stored<Arc<OperatorTokenRecord>>,
-    along: ReadAlong,
+    prefetch: Prefetched,
 ) -> Operator {
     let record = &stored.record;
     Operator {
@@ -413,13 +414,13 @@ pub(super) fn operator_of(
             place: place.clone(),
             version: stored.version,
         }],
-        who: Who::Operator {
+        who: Principal::Operator {
             token: record.id.clone(),
             subject: record.subject.clone(),
         },
         subject: record.subject.clone(),
         scopes: record.scopes.iter().cloned().collect(),
-        along,
+        prefetch,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
-use keyproof_mfa::{Shown, ShownFactor, UnixMillis};
+use keyproof_mfa::{FactorKind, UnixMillis, VerifiedFactor};
 use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -50,7 +50,7 @@ pub(super) struct Claims {
     sid: Option<SessionId>,
     /// The second factor that the session has presented, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    factor: Option<ShownFactor>,
+    factor: Option<FactorKind>,
     /// When the factor was presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     factor_at: Option<u64>,
@@ -64,7 +64,7 @@ pub(super) struct Claims {
 pub(super) struct Login {
     pub(super) sid: SessionId,
     /// The factor that was presented in addition to the password.
-    pub(super) shown: Option<Shown>,
+    pub(super) shown: Option<VerifiedFactor>,
 }
 
 impl Claims {
@@ -74,7 +74,7 @@ impl Claims {
         let shown = self.factor.zip(self.factor_at);
         Login {
             sid: self.sid.unwrap_or_else(of_earlier_release),
-            shown: shown.map(|(factor, at)| Shown {
+            shown: shown.map(|(factor, at)| VerifiedFactor {
                 factor,
                 at: UnixMillis::from_secs(at),
             }),
@@ -103,10 +103,10 @@ impl Signer {
 
 impl Accounts {
     /// Starts a session, with the factor that was presented in addition to the password.
-    pub(super) fn begin_session(&self, shown: Option<ShownFactor>, now: Timestamp) -> Login {
+    pub(super) fn begin_session(&self, shown: Option<FactorKind>, now: Timestamp) -> Login {
         Login {
             sid: SessionId::from_random(self.random()),
-            shown: shown.map(|factor| Shown {
+            shown: shown.map(|factor| VerifiedFactor {
                 factor,
                 at: millis(now),
             }),

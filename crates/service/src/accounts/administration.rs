@@ -1,7 +1,7 @@
 //! Creating, changing and removing accounts at run time: from the command line or, within an operator's scopes (`caller.rs`), in a
 //! browser.
 
-use keyproof_auth::{AuthError, check_new_password, operator::Reach};
+use keyproof_auth::{AuthError, check_new_password, operator::AccessLevel};
 use keyproof_mfa::NoKey;
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
@@ -10,7 +10,7 @@ use super::{
     Accounts,
     account::Account,
     caller::{Caller, SeeUsersError},
-    deeds::{deed, owner},
+    events::{new_event, owner},
     password::canonical,
     records::{
         Organisation, OrganisationName, Owner, RemovedUser, Role, User, UserName, UserStatus,
@@ -22,7 +22,7 @@ use crate::{
     Action, CommandLine, Failure, HashingError, Origin, StorageError,
     pages::Pages,
     slot::Slot,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
 };
 
 /// The maximum length of a user's or organisation's name, in bytes.
@@ -147,7 +147,7 @@ pub struct UnknownUser;
 
 /// The account to change, and the permission for it.
 #[derive(Clone, Copy, Debug)]
-pub enum Whom<'a> {
+pub enum AccountTarget<'a> {
     /// The user with this name, at the command line.
     Named(&'a CommandLine, &'a str),
     /// The user with this number, for an operator whose scopes cover the organisation.
@@ -161,7 +161,7 @@ pub enum Whom<'a> {
     },
 }
 
-impl Whom<'_> {
+impl AccountTarget<'_> {
     const fn origin(&self) -> &Origin {
         match self {
             Self::Named(command, _) => command.origin(),
@@ -223,7 +223,7 @@ impl Accounts {
         }
         check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
-        settle("accounts.add_user", &self.store, || async {
+        transact("accounts.add_user", &self.store, || async {
             let name = user_name_key(&new.name);
             let organisation = organisation_name_key(&new.organisation);
             let reading = self.read([name.clone(), organisation.clone()]).await?;
@@ -254,8 +254,8 @@ impl Accounts {
             batch.insert(&user_key(owner), &user, None);
             let subject = user.subject();
             let detail = format!("{subject} in {}, role {}", new.organisation, user.role);
-            let deed = deed(Action::UserAdd, &user, Some(detail), origin);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = new_event(Action::UserAdd, &user, Some(detail), origin);
+            self.audit.done(&mut batch, now, new_event);
             // A conflict means that the name or number is taken. The retry looks up the name again and draws another number.
             Ok(Attempt::Commit(batch, Ok(())))
         })
@@ -305,7 +305,7 @@ impl Accounts {
         name: &str,
         command: &CommandLine,
     ) -> Result<(), Failure<UnknownUser>> {
-        settle(CHANGE, &self.store, || async {
+        transact(CHANGE, &self.store, || async {
             let (account, user) = self.named(name, UnknownUser).await?;
             let mut batch = self.changing(&account, &user, Action::UserRemove, command.origin());
             account.erase(&mut batch);
@@ -325,13 +325,13 @@ impl Accounts {
     /// [`ChangeUserError`].
     pub async fn change_user(
         &self,
-        whom: Whom<'_>,
+        account_target: AccountTarget<'_>,
         change: UserChange,
     ) -> Result<Option<Unlocking>, Failure<ChangeUserError>> {
         let incarnation = self.draw_incarnation();
-        settle(CHANGE, &self.store, || async {
-            let (account, user) = self.whom(whom, change.action()).await?;
-            let (records, origin) = (account.records(), whom.origin());
+        transact(CHANGE, &self.store, || async {
+            let (account, user) = self.account_target(account_target, change.action()).await?;
+            let (records, origin) = (account.records(), account_target.origin());
             let mut unlocking = None;
             let (next, user) = match change {
                 UserChange::Activate => {
@@ -386,11 +386,11 @@ impl Accounts {
         check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
         let incarnation = self.draw_incarnation();
-        settle(CHANGE, &self.store, || async {
+        transact(CHANGE, &self.store, || async {
             let named = self.named(name, SetUserPasswordError::Unknown);
             let (account, user) = named.await?;
             let mut batch = self.changing(&account, &user, Action::UserSetPassword, origin);
-            let next = account.records().renew();
+            let next = account.records().after_password_change();
             let user = User {
                 password: password.clone(),
                 generation: next.user.generation(),
@@ -416,26 +416,26 @@ impl Accounts {
         };
         let mut batch = self.store.batch(account.now);
         let detail = format!("{}{also}", user.subject());
-        let deed = deed(action, user, Some(detail), origin);
-        self.audit.done(&mut batch, account.now, deed);
+        let new_event = new_event(action, user, Some(detail), origin);
+        self.audit.done(&mut batch, account.now, new_event);
         batch
     }
 
     /// Reads the account to be changed. Records in the audit trail if it is outside an operator's scopes.
-    async fn whom(
+    async fn account_target(
         &self,
-        whom: Whom<'_>,
+        account_target: AccountTarget<'_>,
         action: Action,
     ) -> Result<(Account, User), Failure<ChangeUserError>> {
-        match whom {
-            Whom::Named(_, name) => self.named(name, ChangeUserError::Unknown).await,
-            Whom::Reached {
+        match account_target {
+            AccountTarget::Named(_, name) => self.named(name, ChangeUserError::Unknown).await,
+            AccountTarget::Reached {
                 caller,
                 organisation,
                 user,
             } => {
                 let theirs = Owner { organisation, user };
-                let reached = self.reached(caller, Reach::Change, theirs).await;
+                let reached = self.reached(caller, AccessLevel::Change, theirs).await;
                 if let Err(Failure::Refused(SeeUsersError::OutOfReach)) = reached {
                     self.out_of_reach(caller, action, owner(theirs)).await;
                 }

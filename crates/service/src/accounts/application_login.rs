@@ -8,17 +8,17 @@ use zeroize::Zeroizing;
 
 use super::{
     Accounts, ApplicationTokenState, Detail,
-    application_tokens::{deed, has_ended, is_valid},
+    application_tokens::{has_ended, is_valid, new_event},
     records::{
         ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
         application_token_text_key, user_key,
     },
 };
 use crate::{
-    Action, Failure, Origin, StorageError, Who,
-    audit::{Deed, Target},
+    Action, Failure, Origin, Principal, StorageError,
+    audit::{NewEvent, Target},
     slot::Slot,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
 };
 
 /// The error when an application token yields no access token.
@@ -41,18 +41,18 @@ impl Accounts {
         address: IpAddr,
         origin: &Origin,
     ) -> Result<Zeroizing<String>, Failure<ApplicationLoginError>> {
-        settle("accounts.application_login", &self.store, || async {
+        transact("accounts.application_login", &self.store, || async {
             let now = self.clock.now();
             let Holder { user, id, token } = match self.holder(text, address, now).await? {
                 Ok(holder) => holder,
                 Err(Refusal { id, why }) => {
-                    let deed = Deed {
+                    let new_event = NewEvent {
                         action: Action::ApplicationAuthenticate,
                         target: Target::ShownApplicationToken(id),
                         detail: self.worded(&Detail::ApplicationRefused { why }),
                         origin,
                     };
-                    self.audit.refused(deed).await;
+                    self.audit.refused(new_event).await;
                     return refuse(ApplicationLoginError::Refused);
                 }
             };
@@ -60,20 +60,20 @@ impl Accounts {
             let login = self.begin_session(None, now);
             let access = self.access_token(&signer, &user.record, &login, Some(id), now)?;
             let owner = user.record.owner();
-            let origin = origin.by(Who::User {
+            let origin = origin.by(Principal::User {
                 subject: user.record.subject(),
                 application_token: Some(id),
             });
             let mut batch = self.store.batch(now);
             batch.require(&user_key(owner), user.version);
             batch.require(&application_token_key(owner.organisation, id), token);
-            let deed = deed(
+            let new_event = new_event(
                 Action::ApplicationAuthenticate,
                 owner.organisation,
                 id,
                 &origin,
             );
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(access)))
         })
         .await

@@ -12,7 +12,7 @@ use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, Editor, Person, Session, Undecided, Whose,
+    Accounts, Editor, Person, Session, SessionRefused, TargetUser,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, TextPlace, User, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::{Deed, Target},
+    audit::{NewEvent, Target},
     pages::Pages,
     slot::Slot,
-    storage::{Attempt, refuse, said},
+    storage::{Attempt, refuse, require_body},
 };
 
 /// The maximum length of a description, in bytes.
@@ -107,7 +107,7 @@ pub enum AddApplicationTokenError<B> {
     TooMany,
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
 }
 
 /// The error when a token is not changed. `B` is the error of an unreadable body.
@@ -127,7 +127,7 @@ pub enum ChangeApplicationTokenError<B> {
     TooLong,
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
     /// There is no such token.
     #[error("there is no such application token")]
     Unknown,
@@ -170,11 +170,11 @@ impl Accounts {
         // The user's tokens are listed to count them.
         let place = self.listings.take(&person.origin().who.party()).await;
         let _place = place.map_err(StorageError::from)?;
-        self.settle_for(person, "accounts.add_application_token", || async {
+        self.transact_for(person, "accounts.add_application_token", || async {
             let (own, creator, reading) = self
-                .deciding_over(person, Action::ApplicationTokenAdd, None)
+                .authorized_with(person, Action::ApplicationTokenAdd, None)
                 .await?;
-            let new = said(&new, AddApplicationTokenError::Body)?;
+            let new = require_body(&new, AddApplicationTokenError::Body)?;
             if is_too_long(new.description.as_ref()) {
                 return refuse(AddApplicationTokenError::TooLong);
             }
@@ -207,13 +207,13 @@ impl Accounts {
             // Expires with the token, because the token's number may be drawn again afterwards.
             let text = ApplicationTokenText { organisation, id };
             batch.insert(&application_token_text_key(&token), &text, expires_at);
-            let deed = deed(
+            let new_event = new_event(
                 Action::ApplicationTokenAdd,
                 organisation,
                 id,
                 person.origin(),
             );
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             // A conflict means that the number is taken, so another is drawn, or that the session has ended.
             Ok(Attempt::Commit(batch, Ok(token.text())))
         })
@@ -308,7 +308,7 @@ impl Accounts {
         if new.is_empty() {
             return Ok(());
         }
-        let place = |user: &u32| user_key(session.owner_of(Whose::Of(*user)));
+        let place = |user: &u32| user_key(session.owner_of(TargetUser::Of(*user)));
         let reading = self.read(new.iter().map(place)).await?;
         for user in new {
             known.insert(user, Slot::of(&reading, place(&user))?);
@@ -330,10 +330,10 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let organisation = session.owner.organisation;
         let place = application_token_key(organisation, id);
-        self.settle_for(person, "accounts.change_application_token", || async {
-            let deciding =
-                self.deciding_over(person, Action::ApplicationTokenChange, [place.clone()]);
-            let (own, user, reading) = deciding.await?;
+        self.transact_for(person, "accounts.change_application_token", || async {
+            let authorized =
+                self.authorized_with(person, Action::ApplicationTokenChange, [place.clone()]);
+            let (own, user, reading) = authorized.await?;
             let slot: Slot<ApplicationToken> = Slot::of(&reading, place.clone())?;
             let token = slot.record();
             let is_permitted = match token {
@@ -343,15 +343,15 @@ impl Accounts {
             };
             if !is_permitted {
                 let why = format!("not their own, and the role is {}", session.role());
-                let refused = Deed {
+                let refused = NewEvent {
                     detail: Some(why),
-                    ..deed(Action::ApplicationTokenChange, organisation, id, origin)
+                    ..new_event(Action::ApplicationTokenChange, organisation, id, origin)
                 };
                 self.audit.refused(refused).await;
                 return refuse(ChangeApplicationTokenError::Forbidden);
             }
             let token = token.ok_or(Failure::Refused(ChangeApplicationTokenError::Unknown))?;
-            let change = said(&change, ChangeApplicationTokenError::Body)?;
+            let change = require_body(&change, ChangeApplicationTokenError::Body)?;
             if is_too_long(change.description.as_ref()) {
                 return refuse(ChangeApplicationTokenError::TooLong);
             }
@@ -378,8 +378,8 @@ impl Accounts {
             } else {
                 slot.replace(&mut batch, &next, slot.expires_at());
             }
-            let deed = deed(action, organisation, id, origin);
-            self.audit.done(&mut batch, reading.now(), deed);
+            let new_event = new_event(action, organisation, id, origin);
+            self.audit.done(&mut batch, reading.now(), new_event);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -415,8 +415,13 @@ fn is_too_long(description: Option<&String>) -> bool {
     description.is_some_and(|text| text.len() > MAX_DESCRIPTION)
 }
 
-pub(super) fn deed<'a>(action: Action, organisation: u32, id: u32, origin: &'a Origin) -> Deed<'a> {
-    Deed {
+pub(super) fn new_event<'a>(
+    action: Action,
+    organisation: u32,
+    id: u32,
+    origin: &'a Origin,
+) -> NewEvent<'a> {
+    NewEvent {
         action,
         target: Target::ApplicationToken { organisation, id },
         detail: None,

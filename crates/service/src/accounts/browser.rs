@@ -8,21 +8,21 @@ use keyproof_store::{Batch, ReadPlan, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, AnswerError, LoginError, PasswordLogin, Person, Session, SessionError, TrustRequest,
-    Undecided,
+    Accounts, AnswerError, LoginError, PasswordLogin, Person, Session, SessionError,
+    SessionRefused, TrustRequest,
     access_token::Login,
-    deeds::{deed, of_user},
-    login::{Granted, Keeping},
+    events::{new_event, of_user},
+    login::{Granted, LoginKind},
     records::{User, UserSessionRecord, user_key, user_session_key},
     session::INVALID,
     session_id::TokenId,
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::{Deed, UserPart},
-    session_life::{Confirmed, Found, SessionLife, acting},
+    audit::{NewEvent, UserPart},
+    session_life::{Confirmed, Found, SessionLifetime, session_for_change},
     slot::Slot,
-    storage::{Attempt, settle},
+    storage::{Attempt, transact},
 };
 
 /// The result of a correct password in a browser.
@@ -75,8 +75,8 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<BrowserStep, Failure<LoginError>> {
         let before = before.and_then(|text| Token::parse(text).ok());
-        let keeping = Keeping::Browser(before.as_ref());
-        let (_, granted) = self.judge_password(login, keeping, origin).await?;
+        let login_kind = LoginKind::Browser(before.as_ref());
+        let (_, granted) = self.judge_password(login, login_kind, origin).await?;
         Ok(match granted {
             Granted::Challenge(token) => BrowserStep::Challenged(token.text()),
             Granted::Login(_, token) => BrowserStep::LoggedIn(token.text()),
@@ -98,8 +98,8 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<Zeroizing<String>, Failure<AnswerError>> {
         let before = before.and_then(|text| Token::parse(text).ok());
-        let keeping = Keeping::Browser(before.as_ref());
-        let answered = self.judge_answer(challenge, code, trusts, keeping, origin);
+        let login_kind = LoginKind::Browser(before.as_ref());
+        let answered = self.judge_answer(challenge, code, trusts, login_kind, origin);
         let (_, _, token) = answered.await?;
         Ok(token.text())
     }
@@ -120,8 +120,11 @@ impl Accounts {
     /// # Errors
     ///
     /// [`SessionError`].
-    pub async fn acting_session(&self, text: &str) -> Result<UserSession, Failure<SessionError>> {
-        acting(&self.store, || self.session_at(text)).await
+    pub async fn session_for_change(
+        &self,
+        text: &str,
+    ) -> Result<UserSession, Failure<SessionError>> {
+        session_for_change(&self.store, || self.session_at(text)).await
     }
 
     /// Like [`user_session`](Self::user_session), for a page that is accessible to everybody. Does not count as a use.
@@ -129,7 +132,7 @@ impl Accounts {
     /// # Errors
     ///
     /// [`SessionError`].
-    pub async fn watching_session(&self, text: &str) -> Result<UserSession, Failure<SessionError>> {
+    pub async fn peek_session(&self, text: &str) -> Result<UserSession, Failure<SessionError>> {
         Ok(self.session_at(text).await?.session)
     }
 
@@ -138,8 +141,8 @@ impl Accounts {
     /// # Errors
     ///
     /// [`SessionError`] if the session is not live.
-    pub async fn session_lasts(&self, text: &str) -> Result<bool, Failure<SessionError>> {
-        Ok(self.session_at(text).await?.lasts())
+    pub async fn session_is_live(&self, text: &str) -> Result<bool, Failure<SessionError>> {
+        Ok(self.session_at(text).await?.is_live())
     }
 
     /// Returns the session and its record without counting a use.
@@ -186,7 +189,7 @@ impl Accounts {
     ///
     /// [`StorageError`].
     pub async fn sign_out(&self, text: &str, origin: &Origin) -> Result<(), Failure<SessionError>> {
-        settle("accounts.sign_out", &self.store, || async {
+        transact("accounts.sign_out", &self.store, || async {
             let found = match self.session_at(text).await {
                 Err(Failure::Refused(_)) => return Ok(Attempt::Done(())),
                 found => found?,
@@ -195,13 +198,13 @@ impl Accounts {
             let mut batch = self.store.batch(found.read_at);
             batch.remove(&found.place, found.kept.version);
             let origin = session.origin(origin);
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::UserSessionEnd,
                 target: of_user(session.owner, UserPart::Session(session.sid().to_string())),
                 detail: None,
                 origin: &origin,
             };
-            self.audit.done(&mut batch, found.read_at, deed);
+            self.audit.done(&mut batch, found.read_at, new_event);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -211,18 +214,18 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`Undecided`].
+    /// [`SessionRefused`].
     pub async fn end_other_sessions(
         &self,
         person: &Person,
         text: &str,
-    ) -> Result<Zeroizing<String>, Failure<Undecided>> {
-        const ENDED: Failure<Undecided> = Failure::Refused(Undecided::Ended);
+    ) -> Result<Zeroizing<String>, Failure<SessionRefused>> {
+        const ENDED: Failure<SessionRefused> = Failure::Refused(SessionRefused::Ended);
         let token = Token::parse(text).map_err(|_| ENDED)?;
         let place = user_session_key(&token);
-        self.settle_for(person, "accounts.end_other_sessions", || async {
+        self.transact_for(person, "accounts.end_other_sessions", || async {
             let action = Action::UserSessionsEnd;
-            let decided = self.deciding_over::<Undecided>(person, action, [place.clone()]);
+            let decided = self.authorized_with::<SessionRefused>(person, action, [place.clone()]);
             let (own, user, reading) = decided.await?;
             let kept: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
             let record = kept.record().ok_or(ENDED)?;
@@ -247,8 +250,8 @@ impl Accounts {
             let token = self.draw_token(reading.now());
             let ends = next.life.ends_at();
             batch.insert(&user_session_key(&token), &next, Some(ends));
-            let deed = deed(action, &user, None, person.origin());
-            self.audit.done(&mut batch, reading.now(), deed);
+            let new_event = new_event(action, &user, None, person.origin());
+            self.audit.done(&mut batch, reading.now(), new_event);
             Ok(Attempt::Commit(batch, Ok(token.text())))
         })
         .await
@@ -265,7 +268,7 @@ impl Accounts {
     ) -> Result<Zeroizing<String>, Failure<SessionError>> {
         let before = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&before);
-        settle("accounts.renew_user_session", &self.store, || async {
+        transact("accounts.renew_user_session", &self.store, || async {
             let reading = self.read([place.clone()]).await?;
             let kept: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
             let record = kept.record().ok_or(INVALID)?;
@@ -297,7 +300,7 @@ impl Accounts {
             token: TokenId::from_random(self.random()),
             shown: login.shown,
             logged_in_at: now,
-            life: SessionLife::begin(now),
+            life: SessionLifetime::begin(now),
         };
         let ends = record.life.ends_at();
         batch.insert(&user_session_key(&token), &record, Some(ends));

@@ -1,6 +1,6 @@
 //! Operators who manage users, and the organisations that their scopes cover.
 
-use keyproof_auth::operator::{OperatorScope, Reach};
+use keyproof_auth::operator::{AccessLevel, OperatorScope};
 use keyproof_store::Snapshot;
 use zeroize::Zeroizing;
 
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     access::Operator,
-    audit::{Deed, Target},
+    audit::{NewEvent, Target},
     slot::Slot,
     storage::refuse,
 };
@@ -43,7 +43,7 @@ impl Caller {
 
     /// Whether the operator may change the users of this organisation.
     pub fn may_change(&self, organisation: &str) -> bool {
-        self.may(Reach::Change, organisation)
+        self.may(AccessLevel::Change, organisation)
     }
 
     /// Whether the operator may change the users of at least one organisation.
@@ -51,7 +51,7 @@ impl Caller {
         self.operator.scopes().any(|scope| {
             matches!(
                 scope,
-                OperatorScope::Admin | OperatorScope::Users(Reach::Change, _)
+                OperatorScope::Admin | OperatorScope::Users(AccessLevel::Change, _)
             )
         })
     }
@@ -64,7 +64,7 @@ impl Caller {
     /// cover all organisations learns that there is none, because others must not learn which numbers are in use.
     fn reached(
         &self,
-        reach: Reach,
+        reach: AccessLevel,
         organisation: u32,
         reading: &Snapshot,
     ) -> Result<OrganisationView, Failure<SeeUsersError>> {
@@ -82,14 +82,14 @@ impl Caller {
         }
     }
 
-    fn may(&self, reach: Reach, organisation: &str) -> bool {
+    fn may(&self, reach: AccessLevel, organisation: &str) -> bool {
         let needed = OperatorScope::Users(reach, Some(organisation.to_owned()));
         self.operator.may(&needed)
     }
 
     /// Returns the names of the only organisations that the operator may see; `None` if they may see all.
     fn named(&self) -> Option<Vec<&str>> {
-        let everywhere = OperatorScope::Users(Reach::Read, None);
+        let everywhere = OperatorScope::Users(AccessLevel::Read, None);
         if self.operator.may(&everywhere) {
             return None;
         }
@@ -245,7 +245,7 @@ impl Accounts {
         query: &UserQuery,
     ) -> Result<(OrganisationView, UserPage), Failure<SeeUsersError>> {
         let reading = self.read([organisation_key(organisation)]).await?;
-        let reached = caller.reached(Reach::Read, organisation, &reading)?;
+        let reached = caller.reached(AccessLevel::Read, organisation, &reading)?;
         let party = caller.origin.who.party();
         let page = self.users_in(reached.id, &party, query).await?;
         Ok((reached, page))
@@ -263,7 +263,7 @@ impl Accounts {
         user: u32,
     ) -> Result<UserState, Failure<SeeUsersError>> {
         let owner = Owner { organisation, user };
-        let (account, user) = self.reached(caller, Reach::Read, owner).await?;
+        let (account, user) = self.reached(caller, AccessLevel::Read, owner).await?;
         let records = account.records();
         let key = account.second_factor.record();
         Ok(UserState {
@@ -281,7 +281,7 @@ impl Accounts {
     pub(super) async fn reached(
         &self,
         caller: &Caller,
-        reach: Reach,
+        reach: AccessLevel,
         owner: Owner,
     ) -> Result<(Account, User), Failure<SeeUsersError>> {
         const UNKNOWN: Failure<SeeUsersError> = Failure::Refused(SeeUsersError::Unknown);
@@ -297,7 +297,7 @@ impl Accounts {
 
     /// Records in the audit trail that an action outside an operator's scopes was refused.
     pub(super) async fn out_of_reach(&self, caller: &Caller, action: Action, target: Target) {
-        let refused = Deed {
+        let refused = NewEvent {
             action,
             target,
             detail: Some(SeeUsersError::OutOfReach.to_string()),

@@ -6,7 +6,8 @@ use keyproof_mfa::{DeviceId, Fingerprint, NoDevice};
 use keyproof_store::Timestamp;
 
 use super::{
-    Accounts, Manager, Undecided, account::Change, deciding::Managed, deeds::deed_on, timestamp,
+    Accounts, Manager, SessionRefused, account::Change, authorized::Managed, events::deed_on,
+    timestamp,
 };
 use crate::{Action, Failure, audit::UserPart, storage::Attempt};
 
@@ -28,7 +29,7 @@ pub struct DeviceView {
 pub enum RemoveDeviceError {
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
     /// The user has no such trusted device.
     #[error("there is no such trusted device")]
     Unknown,
@@ -96,7 +97,7 @@ impl Accounts {
         id: u32,
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let origin = manager.person().origin();
-        self.settle_for(manager.person(), "accounts.remove_device", || async {
+        self.transact_for(manager.person(), "accounts.remove_device", || async {
             let (act, unknown) = (Action::TrustedDeviceRemove, RemoveDeviceError::UserUnknown);
             let managed = self.managed(manager, Some(act), unknown).await?;
             let Managed { account, user, .. } = &managed;
@@ -107,8 +108,8 @@ impl Accounts {
                 .map_err(|NoDevice| Failure::Refused(RemoveDeviceError::Unknown))?;
             let mut batch = self.store.batch(account.now);
             managed.require_manager(&mut batch);
-            let deed = deed_on(act, user, UserPart::TrustedDevice(id), None, origin);
-            self.audit.done(&mut batch, account.now, deed);
+            let new_event = deed_on(act, user, UserPart::TrustedDevice(id), None, origin);
+            self.audit.done(&mut batch, account.now, new_event);
             account.save(&mut batch, decision.next, Change::default());
             Ok(Attempt::Commit(batch, Ok(())))
         })

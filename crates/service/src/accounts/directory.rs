@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyproof_store::{Raw, Snapshot, Timestamp};
 
 use super::{
-    Accounts, KeySummary, Session, Whose,
+    Accounts, KeySummary, Session, TargetUser,
     records::{Owner, Role, SecondFactor, User, UserStatus, second_factor_key, user_key, users_of},
     user_query::{Listing, UserQuery},
 };
@@ -107,7 +107,7 @@ impl Accounts {
             listing = if is_short {
                 listing.with(&page)?
             } else {
-                self.judging.run(move || listing.with(&page)).await??
+                self.cpu_queue.run(move || listing.with(&page)).await??
             };
             if is_last {
                 break;
@@ -152,7 +152,7 @@ impl Accounts {
         session: &Session,
         id: u32,
     ) -> Result<UserView, Failure<DirectoryError>> {
-        let owner = session.owner_of(Whose::Of(id));
+        let owner = session.owner_of(TargetUser::Of(id));
         let reading = self.read([user_key(owner), second_factor_key(owner)]);
         Ok(view_of(owner, &reading.await?)?.visible_to(session))
     }

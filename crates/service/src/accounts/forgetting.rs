@@ -10,7 +10,7 @@ use keyproof_store::{Key, ReadPlan, Stored};
 use super::{
     Accounts, UnknownUser,
     application_tokens::is_of,
-    deeds,
+    events,
     records::{
         ApplicationToken, RemovedUser, User, all_removed_users, application_tokens_of,
         removed_user_key, user_key,
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     Action, CommandLine, Failure, Origin, StorageError,
-    audit::{Deed, Event},
+    audit::{Event, NewEvent},
     pages::Pages,
     slot::Slot,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
 };
 
 /// The number of subjects looked up at once. Each takes two keys of a plan.
@@ -68,20 +68,20 @@ impl Accounts {
     ) -> Result<(), Failure<Infallible>> {
         self.forget_creator(removed).await?;
         let place = removed_user_key(removed.subject);
-        settle("accounts.forget_user", &self.store, || async {
+        transact("accounts.forget_user", &self.store, || async {
             let now = self.clock.now();
             let Some(stored) = self.store.get::<RemovedUser>(&place, now).await? else {
                 return Ok(Attempt::Done(()));
             };
             let mut batch = self.store.batch(now);
             batch.remove(&place, stored.version);
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::UserForget,
-                target: deeds::owner(removed.subject.into()),
+                target: events::owner(removed.subject.into()),
                 detail: None,
                 origin,
             };
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -96,7 +96,7 @@ impl Accounts {
                 is_of(&stored.record, removed.subject.user, &removed.name)
             };
             for (place, _) in page.into_iter().filter(theirs) {
-                settle("accounts.forget_creator", &self.store, || async {
+                transact("accounts.forget_creator", &self.store, || async {
                     let now = self.clock.now();
                     let found = self.store.get::<ApplicationToken>(&place, now).await?;
                     let Some(stored) = found else {

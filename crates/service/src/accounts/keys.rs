@@ -13,10 +13,10 @@ use keyproof_store::{Batch, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
+    Accounts, Detail, Manager, PasswordRefused, Person, Reason, SessionRefused,
     account::{Account, Change},
-    deciding::Managed,
-    deeds::deed_on,
+    authorized::Managed,
+    events::deed_on,
     password::shown,
     records::{SecondFactor, User, second_factor_key},
     session_id::TokenId,
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::UserPart,
-    storage::{Attempt, damaged, refuse, said},
+    storage::{Attempt, damaged, refuse, require_body},
 };
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
@@ -84,10 +84,10 @@ pub enum EnrolKeyError<B> {
     Body(B),
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
     /// The password was not accepted.
     #[error(transparent)]
-    Unproven(#[from] Unproven),
+    PasswordRefused(#[from] PasswordRefused),
 }
 
 /// The error when a key is not activated. `B` is the error of an unreadable body.
@@ -107,7 +107,7 @@ pub enum ActivateKeyError<B> {
     },
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
     /// The user has no such key.
     #[error("there is no such key")]
     Unknown,
@@ -121,7 +121,7 @@ pub enum ActivateKeyError<B> {
 pub enum RemoveKeyError {
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
     /// The user has no such key.
     #[error("there is no such key")]
     Unknown,
@@ -144,12 +144,12 @@ impl Accounts {
     ) -> Result<EnrolledKey, Failure<EnrolKeyError<B>>> {
         let (session, origin) = (person.session(), person.origin());
         let password = password.map(shown);
-        self.settle_for(person, "accounts.enrol_key", || async {
-            let (account, user) = self.deciding(person, Action::MfaKeyAdd).await?;
+        self.transact_for(person, "accounts.enrol_key", || async {
+            let (account, user) = self.authorized(person, Action::MfaKeyAdd).await?;
             if account.active_key().is_some() {
                 return refuse(EnrolKeyError::AlreadyActive);
             }
-            let password = said(&password, EnrolKeyError::Body)?;
+            let password = require_body(&password, EnrolKeyError::Body)?;
             let (action, theirs) = (Action::MfaKeyAdd, (&account, &user));
             let judged = self.password_in_session(person, action, theirs, password);
             let Some(judged) = judged.await? else {
@@ -178,8 +178,9 @@ impl Accounts {
                     };
                     let enrolled = enrolled(&user, &record, secret.as_slice())?;
                     let mut batch = self.store.batch(account.now);
-                    let deed = deed_on(action, &user, UserPart::MfaKey(record.id), None, origin);
-                    self.audit.done(&mut batch, account.now, deed);
+                    let new_event =
+                        deed_on(action, &user, UserPart::MfaKey(record.id), None, origin);
+                    self.audit.done(&mut batch, account.now, new_event);
                     let change = Change {
                         second_factor: Some(record),
                         ..Change::default()
@@ -192,14 +193,14 @@ impl Accounts {
                     (Reason::KeyActive, EnrolKeyError::AlreadyActive)
                 }
                 (Err(EnrolRefusal::Locked(lock)), _) => {
-                    account.unproven(PasswordRefusal::Locked(lock))
+                    account.password_refused(PasswordRefusal::Locked(lock))
                 }
                 (Err(EnrolRefusal::WrongPassword(failure)), _) => {
-                    account.unproven(PasswordRefusal::WrongPassword(failure))
+                    account.password_refused(PasswordRefusal::WrongPassword(failure))
                 }
             };
-            let deed = self.refused(action, &user, why, origin);
-            self.refuse(&account, decision.next, (why, deed), error)
+            let new_event = self.refused(action, &user, why, origin);
+            self.refuse(&account, decision.next, (why, new_event), error)
                 .await
         })
         .await
@@ -219,8 +220,8 @@ impl Accounts {
         code: Result<Zeroizing<String>, B>,
     ) -> Result<(), Failure<ActivateKeyError<B>>> {
         let (session, origin) = (person.session(), person.origin());
-        self.settle_for(person, "accounts.activate_key", || async {
-            let (account, user) = self.deciding(person, Action::MfaKeyActivate).await?;
+        self.transact_for(person, "accounts.activate_key", || async {
+            let (account, user) = self.authorized(person, Action::MfaKeyActivate).await?;
             let second_factor = account.second_factor.record();
             let second_factor = second_factor
                 .filter(|found| found.id == id)
@@ -228,7 +229,7 @@ impl Accounts {
             if account.active_key().is_some() {
                 return refuse(ActivateKeyError::AlreadyActive);
             }
-            let code = said(&code, ActivateKeyError::Body)?;
+            let code = require_body(&code, ActivateKeyError::Body)?;
             let secret = self.secret(account.second_factor.place(), second_factor)?;
             let proof = Proof::Typed {
                 text: code,
@@ -243,8 +244,8 @@ impl Accounts {
             let (why, error) = match decision.verdict {
                 Ok(_) => {
                     let mut batch = self.store.batch(account.now);
-                    let deed = deed_on(action, &user, UserPart::MfaKey(id), None, origin);
-                    self.audit.done(&mut batch, account.now, deed);
+                    let new_event = deed_on(action, &user, UserPart::MfaKey(id), None, origin);
+                    self.audit.done(&mut batch, account.now, new_event);
                     let change = Change {
                         by: session.token(),
                         ..Change::default()
@@ -264,8 +265,8 @@ impl Accounts {
                     account.locked_or(&failure, ActivateKeyError::WrongCode, locked),
                 ),
             };
-            let deed = self.refused(action, &user, why, origin);
-            self.refuse(&account, decision.next, (why, deed), error)
+            let new_event = self.refused(action, &user, why, origin);
+            self.refuse(&account, decision.next, (why, new_event), error)
                 .await
         })
         .await
@@ -283,7 +284,7 @@ impl Accounts {
         id: u32,
     ) -> Result<(), Failure<RemoveKeyError>> {
         let origin = manager.person().origin();
-        self.settle_for(manager.person(), "accounts.remove_key", || async {
+        self.transact_for(manager.person(), "accounts.remove_key", || async {
             let (act, unknown) = (Action::MfaKeyRemove, RemoveKeyError::UserUnknown);
             let managed = self.managed(manager, Some(act), unknown).await?;
             let Managed { account, user, .. } = &managed;
@@ -320,8 +321,8 @@ impl Accounts {
         });
         let mut batch = self.store.batch(account.now);
         let (action, part) = (Action::MfaKeyRemove, UserPart::MfaKey(id));
-        let deed = deed_on(action, user, part, detail, origin);
-        self.audit.done(&mut batch, account.now, deed);
+        let new_event = deed_on(action, user, part, detail, origin);
+        self.audit.done(&mut batch, account.now, new_event);
         let change = Change {
             by,
             ..Change::default()

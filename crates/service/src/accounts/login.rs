@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_mfa::{
-    Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
-    NewDevice, PasswordRefusal, Proof, ShownFactor,
+    Authenticated, Client, Factor, FactorKind, Fingerprint, FirstFactor, LoginRefusal, MfaError,
+    Network, NewDevice, PasswordRefusal, Proof,
 };
 use keyproof_store::{Batch, Timestamp};
 use ring::hmac;
@@ -16,7 +16,7 @@ use super::{
     Accounts, Detail, Reason,
     access_token::Login,
     account::{Account, Change},
-    deeds::{Failed, by, deed, deed_on},
+    events::{FailedLogin, by, deed_on, new_event},
     password::shown,
     records::{User, challenge_key},
     signing_key::Signer,
@@ -25,7 +25,7 @@ use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::UserPart,
     keys::draw_token,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
     text::cut,
 };
 
@@ -45,7 +45,7 @@ pub struct TrustRequest {
     /// The fingerprint that identifies it.
     pub fingerprint: String,
     /// Its earlier fingerprint, which is no longer trusted.
-    pub in_place_of: Option<String>,
+    pub replacing: Option<String>,
     /// Its browser.
     pub browser: Option<String>,
     /// The name that its user gave it.
@@ -131,7 +131,9 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<FirstStep, Failure<LoginError>> {
         let signer = self.signing.signer(self.clock.now()).await?;
-        let (user, granted) = self.judge_password(login, Keeping::Tokens, origin).await?;
+        let (user, granted) = self
+            .judge_password(login, LoginKind::Tokens, origin)
+            .await?;
         Ok(match granted {
             Granted::Challenge(token) => FirstStep::Challenged(token.text()),
             Granted::Login(login, refresh) => {
@@ -144,7 +146,7 @@ impl Accounts {
     pub(super) async fn judge_password(
         &self,
         login: PasswordLogin,
-        keeping: Keeping<'_>,
+        login_kind: LoginKind<'_>,
         origin: &Origin,
     ) -> Result<(Arc<User>, Granted), Failure<LoginError>> {
         let PasswordLogin {
@@ -159,16 +161,16 @@ impl Accounts {
             fingerprint: fingerprint.as_ref(),
             network: origin.address.map(Network::of),
         };
-        let granted = settle("accounts.login", &self.store, || async {
+        let granted = transact("accounts.login", &self.store, || async {
             let account = self.account(&name).await?;
             let locked = |wait| LoginError::Locked { wait };
             let records = account.records();
             let whose = account.user.record();
-            let whose = whose.map_or(Failed::Unknown(&name), Failed::User);
-            if let Err(lock) = records.admit(client, account.at()) {
-                let deed = self.failed(whose, Reason::NotJudged, origin);
+            let whose = whose.map_or(FailedLogin::Unknown(&name), FailedLogin::User);
+            if let Err(lock) = records.check_lockout(client, account.at()) {
+                let new_event = self.failed(whose, Reason::NotJudged, origin);
                 self.locks.refused();
-                self.audit.refused(deed).await;
+                self.audit.refused(new_event).await;
                 return refuse(locked(account.wait(lock.until)));
             }
             let hash = account.active_user().map(|user| &*user.password);
@@ -194,7 +196,7 @@ impl Accounts {
                 }
                 (Ok(first), Some(user)) => {
                     // A trusted device does not count as a presented factor.
-                    let begun = self.begin(&mut batch, user, None, keeping, account.now);
+                    let begun = self.begin(&mut batch, user, None, login_kind, account.now);
                     let (login, token) = begun.await?;
                     let detail = match first {
                         FirstFactor::AuthenticatedByDevice(device) => {
@@ -217,8 +219,8 @@ impl Accounts {
                             account.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
-                    let deed = self.failed(whose, why, origin);
-                    let refused = (why, deed);
+                    let new_event = self.failed(whose, why, origin);
+                    let refused = (why, new_event);
                     return self.refuse(&account, decision.next, refused, error).await;
                 }
             };
@@ -243,7 +245,7 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<Tokens, Failure<AnswerError>> {
         let signer = self.signing.signer(self.clock.now()).await?;
-        let answered = self.judge_answer(token, code, trusts, Keeping::Tokens, origin);
+        let answered = self.judge_answer(token, code, trusts, LoginKind::Tokens, origin);
         let (user, login, refresh) = answered.await?;
         Ok(self.tokens(&signer, &user, &login, &refresh)?)
     }
@@ -254,7 +256,7 @@ impl Accounts {
         token: &str,
         code: &str,
         trusts: Option<&TrustRequest>,
-        keeping: Keeping<'_>,
+        login_kind: LoginKind<'_>,
         origin: &Origin,
     ) -> Result<(Arc<User>, Login, Token), Failure<AnswerError>> {
         let Ok(token) = Token::parse(token) else {
@@ -264,7 +266,7 @@ impl Accounts {
         let trusts = trusts.filter(|trust| !trust.fingerprint.is_empty());
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
-        settle("accounts.answer_challenge", &self.store, || async {
+        transact("accounts.answer_challenge", &self.store, || async {
             let Some(account) = self.challenged(&token).await? else {
                 return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
             };
@@ -290,7 +292,7 @@ impl Accounts {
                     let mut batch = self.store.batch(account.now);
                     self.record_factor(&mut batch, &account, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
-                    let begun = self.begin(&mut batch, user, shown, keeping, account.now);
+                    let begun = self.begin(&mut batch, user, shown, login_kind, account.now);
                     let (login, token) = begun.await?;
                     account.save(&mut batch, decision.next, Change::default());
                     Ok(Attempt::Commit(batch, Ok((Arc::clone(user), login, token))))
@@ -298,7 +300,7 @@ impl Accounts {
                 Err(refusal) => {
                     let locked = |wait| AnswerError::Locked { wait };
                     let (why, error) = match refusal {
-                        LoginRefusal::ChallengeOver(_) => {
+                        LoginRefusal::ChallengeInvalid(_) => {
                             (Reason::ChallengeUnknown, AnswerError::Refused)
                         }
                         LoginRefusal::Locked(lock) => {
@@ -310,8 +312,8 @@ impl Accounts {
                             account.locked_or(&failure, AnswerError::Refused, locked),
                         ),
                     };
-                    let deed = self.failed(Failed::User(user), why, origin);
-                    self.refuse(&account, decision.next, (why, deed), error)
+                    let new_event = self.failed(FailedLogin::User(user), why, origin);
+                    self.refuse(&account, decision.next, (why, new_event), error)
                         .await
                 }
             }
@@ -324,14 +326,14 @@ impl Accounts {
         &self,
         batch: &mut Batch,
         user: &User,
-        shown: Option<ShownFactor>,
-        keeping: Keeping<'_>,
+        shown: Option<FactorKind>,
+        login_kind: LoginKind<'_>,
         now: Timestamp,
     ) -> Result<(Login, Token), StorageError> {
         let login = self.begin_session(shown, now);
-        let token = match keeping {
-            Keeping::Tokens => self.add_refresh_token(batch, user, &login, now),
-            Keeping::Browser(before) => {
+        let token = match login_kind {
+            LoginKind::Tokens => self.add_refresh_token(batch, user, &login, now),
+            LoginKind::Browser(before) => {
                 let added = self.add_user_session(batch, user, &login, before, now);
                 added.await?
             }
@@ -349,8 +351,8 @@ impl Accounts {
 
     /// Records a refused token with an unknown owner in the audit trail.
     pub(super) async fn refused_token(&self, why: Reason, origin: &Origin) -> Failure<AnswerError> {
-        let deed = self.failed(Failed::Nobodys, why, origin);
-        self.audit.refused(deed).await;
+        let new_event = self.failed(FailedLogin::Unattributed, why, origin);
+        self.audit.refused(new_event).await;
         Failure::Refused(AnswerError::Refused)
     }
 
@@ -363,10 +365,10 @@ impl Accounts {
         let fingerprint = Fingerprint::new(&trust.fingerprint)?;
         let mut device = NewDevice::new(fingerprint, self.random());
         // A malformed fingerprint belongs to no trusted device.
-        if let Some(former) = &trust.in_place_of
+        if let Some(former) = &trust.replacing
             && let Ok(former) = Fingerprint::new(former)
         {
-            device = device.in_place_of(former);
+            device = device.replacing(former);
         }
         if let Some(browser) = &trust.browser {
             device = device.with_browser(kept_text(browser))?;
@@ -402,8 +404,8 @@ impl Accounts {
         origin: &Origin,
     ) {
         let origin = by(user, origin);
-        let deed = deed(Action::UserAuthenticate, user, Some(detail), &origin);
-        self.audit.done(batch, account.now, deed);
+        let new_event = new_event(Action::UserAuthenticate, user, Some(detail), &origin);
+        self.audit.done(batch, account.now, new_event);
     }
 
     /// A client that stops here knows the password, so the user must be able to see this step although it led to nothing.
@@ -416,8 +418,8 @@ impl Accounts {
     ) -> Result<(), StorageError> {
         let origin = by(user, origin);
         let detail = "the password was right, and a code is asked for".to_owned();
-        let deed = deed(Action::UserChallenge, user, Some(detail), &origin);
-        self.audit.begun(batch, account.now, deed).await
+        let new_event = new_event(Action::UserChallenge, user, Some(detail), &origin);
+        self.audit.begun(batch, account.now, new_event).await
     }
 
     fn record_factor(
@@ -444,8 +446,8 @@ impl Accounts {
                 operating_system: trusts.operating_system.as_deref().map(kept_text),
                 browser: trusts.browser.as_deref().map(kept_text),
             });
-            let deed = deed_on(Action::TrustedDeviceAdd, user, part, detail, &origin);
-            self.audit.done(batch, account.now, deed);
+            let new_event = deed_on(Action::TrustedDeviceAdd, user, part, detail, &origin);
+            self.audit.done(batch, account.now, new_event);
         }
     }
 }
@@ -465,7 +467,7 @@ pub(super) enum Granted {
 
 /// What keeps a login.
 #[derive(Clone, Copy)]
-pub(super) enum Keeping<'a> {
+pub(super) enum LoginKind<'a> {
     /// A browser session, which replaces this one.
     Browser(Option<&'a Token>),
     /// A refresh token.

@@ -2,7 +2,7 @@
 //!
 //! `keyproof-mfa` decides whether a password or code is accepted. This module loads the records for the decision, commits its
 //! result and issues tokens. Permission is a value (`person`), and the caller's records are read in the same snapshot as the
-//! records that are decided on (`deciding`). Besides their name, a user has two identities: their number within the organisation,
+//! records that are decided on (`authorized`). Besides their name, a user has two identities: their number within the organisation,
 //! and their *generation*, which rises with every new password and suspension. Access and refresh tokens, challenges and trusted
 //! devices belong to a generation, so that they all end at once.
 //!
@@ -15,13 +15,13 @@ mod account;
 mod administration;
 mod application_login;
 mod application_tokens;
+mod authorized;
 mod browser;
 mod caller;
-mod deciding;
-mod deeds;
 mod detail;
 mod devices;
 mod directory;
+mod events;
 mod forgetting;
 mod keys;
 mod login;
@@ -43,19 +43,19 @@ mod user_query;
 mod user_tokens;
 
 pub use administration::{
-    AddUserError, ChangeUserError, NewUser, SetUserPasswordError, UnknownUser, Unlocking,
-    UserChange, UserSummary, Whom,
+    AccountTarget, AddUserError, ChangeUserError, NewUser, SetUserPasswordError, UnknownUser,
+    Unlocking, UserChange, UserSummary,
 };
 pub use application_login::ApplicationLoginError;
 pub use application_tokens::{
     AddApplicationTokenError, ApplicationTokenChange, ApplicationTokenState,
     ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
+pub use authorized::SessionRefused;
 pub use browser::{BrowserStep, UserSession};
 pub use caller::{
     AddUserAsError, Caller, OrganisationPage, OrganisationView, SeeUsersError, UserState,
 };
-pub use deciding::Undecided;
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{DirectoryError, UserPage, UserView};
@@ -63,13 +63,13 @@ pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveK
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use overview::Overview;
 pub use own_password::{ChangePasswordError, PasswordChange};
-pub use password::Unproven;
+pub use password::PasswordRefused;
 pub use person::{Editor, Manager, NotPermitted, Person};
 pub use records::{Role, UnknownRole, UserStatus};
 pub use recovery_codes::{RecoveryCodesError, RecoveryCodesRequest};
 pub use refresh::Refreshed;
 pub(crate) use restored::{without_steps, without_validity};
-pub use session::{Session, SessionError, Whose};
+pub use session::{Session, SessionError, TargetUser};
 pub use signing_key::{EndedKey, PublicKey, ReplacedKey, UnknownSigningKey};
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 pub use user_tokens::{Revocation, RevokeApplicationTokenError};
@@ -82,10 +82,10 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::{
-    Action, Audit, Clock, CommandLine, Failure, HashingError, HashingPool, Judging, Origin, Places,
-    StorageError,
-    access::{Remembered, Turn, UseCase},
-    audit::{Deed, Target},
+    Action, Audit, Clock, CommandLine, CpuQueue, Failure, HashingError, HashingPool, Origin,
+    QuotaSemaphore, StorageError,
+    access::{Turn, UseCase, VerifiedTokenCache},
+    audit::{NewEvent, Target},
     clock::{millis, timestamp},
     figures::{LockFigures, Locks},
 };
@@ -135,8 +135,8 @@ pub struct Accounts {
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
-    judging: Judging,
-    listings: Places,
+    cpu_queue: CpuQueue,
+    listings: QuotaSemaphore,
     locks: Arc<Locks>,
     policy: Policy,
     rotate_refresh_tokens: bool,
@@ -145,7 +145,7 @@ pub struct Accounts {
     /// Computes the stand-ins for unknown names in audit events.
     stand_ins: hmac::Key,
     /// The claims of access tokens that a key of `signing` has verified.
-    verified: Remembered<Arc<Claims>>,
+    verified: VerifiedTokenCache<Arc<Claims>>,
 }
 
 impl Accounts {
@@ -155,7 +155,7 @@ impl Accounts {
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
         hashing: Arc<HashingPool>,
-        judging: Judging,
+        cpu_queue: CpuQueue,
         settings: AccountSettings,
     ) -> Self {
         let mut drawn = Zeroizing::new([0; 32]);
@@ -163,13 +163,13 @@ impl Accounts {
         Self {
             signing: SigningKeys::new(store.clone()),
             stand_ins: hmac::Key::new(hmac::HMAC_SHA256, &*drawn),
-            verified: Remembered::new(REMEMBERED),
+            verified: VerifiedTokenCache::new(REMEMBERED),
             store,
             clock,
             audit,
             hashing,
-            judging,
-            listings: Places::new(usize::MAX, LISTINGS_EACH),
+            cpu_queue,
+            listings: QuotaSemaphore::new(usize::MAX, LISTINGS_EACH),
             locks: Arc::default(),
             policy: settings.policy,
             rotate_refresh_tokens: settings.rotate_refresh_tokens,
@@ -199,13 +199,13 @@ impl Accounts {
         let replaced = self.signing.replace(now, |batch, replaced| {
             let former = replaced.former.as_ref();
             let detail = former.map(|(former, _)| format!("in place of {former}"));
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::SigningKeyReplace,
                 target: Target::SigningKey(replaced.signing.clone()),
                 detail,
                 origin: command.origin(),
             };
-            self.audit.done(batch, now, deed);
+            self.audit.done(batch, now, new_event);
         });
         replaced.await
     }
@@ -224,13 +224,13 @@ impl Accounts {
         let now = self.clock.now();
         let ended = self.signing.end(id, now, |batch, ended| {
             let signing = ended.signing.as_ref();
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::SigningKeyEnd,
                 target: Target::SigningKey(ended.ended.clone()),
                 detail: signing.map(|signing| format!("signing_key/{signing} signs")),
                 origin: command.origin(),
             };
-            self.audit.done(batch, now, deed);
+            self.audit.done(batch, now, new_event);
         });
         ended.await
     }

@@ -43,7 +43,7 @@ impl Accounts {
             .ok_or(Failure::Refused(SessionError::Invalid))?;
         let key = account.second_factor.record();
         let records = account.records();
-        let standing = session.standing(user);
+        let auth_method = session.auth_method(user);
         let active = records
             .key
             .filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
@@ -60,13 +60,13 @@ impl Accounts {
             Some(i64::from(steps).saturating_mul(period))
         });
         let recovery = records.recovery.as_ref().filter(|_| active.is_some());
-        let lock = records.admit_session(session.counter(), account.at());
+        let lock = records.check_session_lockout(session.counter(), account.at());
         Ok(Overview {
             user: view(user, key.map(KeySummary::of)),
             clock_ahead: clock_ahead.unwrap_or_default(),
             recovery_codes: recovery.map(keyproof_mfa::RecoveryCodes::left),
-            may_decide: records.may_decide(standing).is_ok(),
-            may_leave_code_out: records.may_leave_code_out(standing, account.at()),
+            may_decide: records.require_factor(auth_method).is_ok(),
+            may_leave_code_out: records.may_leave_code_out(auth_method, account.at()),
             locked: lock.err().map(|lock| account.wait(lock.until)),
         })
     }

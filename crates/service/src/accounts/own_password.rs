@@ -5,10 +5,13 @@ use std::sync::OnceLock;
 use keyproof_auth::{AuthError, check_new_password};
 use zeroize::Zeroizing;
 
-use super::{Accounts, Person, Undecided, Unproven, deeds::deed, password::shown, records::User};
+use super::{
+    Accounts, PasswordRefused, Person, SessionRefused, events::new_event, password::shown,
+    records::User,
+};
 use crate::{
     Action, Failure,
-    storage::{Attempt, said},
+    storage::{Attempt, require_body},
 };
 
 /// The detail of the audit event about tokens.
@@ -33,10 +36,10 @@ pub enum ChangePasswordError<B> {
     Password(#[from] AuthError),
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
     /// The current password was not accepted.
     #[error(transparent)]
-    Unproven(#[from] Unproven),
+    PasswordRefused(#[from] PasswordRefused),
 }
 
 impl Accounts {
@@ -54,9 +57,9 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let passwords = passwords.map(|PasswordChange { old, new }| (shown(old), new));
         let hash = OnceLock::new();
-        self.settle_for(person, "accounts.change_password", || async {
-            let (account, user) = self.deciding(person, Action::UserSetPassword).await?;
-            let (old, new) = said(&passwords, ChangePasswordError::Body)?;
+        self.transact_for(person, "accounts.change_password", || async {
+            let (account, user) = self.authorized(person, Action::UserSetPassword).await?;
+            let (old, new) = require_body(&passwords, ChangePasswordError::Body)?;
             check_new_password(new)
                 .map_err(|error| Failure::Refused(ChangePasswordError::Password(error)))?;
             let (action, theirs) = (Action::UserSetPassword, (&account, &user));
@@ -64,7 +67,7 @@ impl Accounts {
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            let unhashed = |why| Failure::Refused(ChangePasswordError::Unproven(why));
+            let unhashed = |why| Failure::Refused(ChangePasswordError::PasswordRefused(why));
             let records = account.records();
             let decision =
                 records.confirm_password(judged, session.counter(), account.at(), &self.policy);
@@ -76,7 +79,7 @@ impl Accounts {
                         hash.get_or_init(|| hashed);
                         return Ok(Attempt::Again);
                     };
-                    let next = decision.next.renew();
+                    let next = decision.next.after_password_change();
                     let renewed = User {
                         password,
                         generation: next.user.generation(),
@@ -84,14 +87,14 @@ impl Accounts {
                     };
                     let mut batch = self.store.batch(account.now);
                     account.save_user(&mut batch, next, renewed);
-                    let deed = deed(action, &user, Some(TOKENS_STAY.to_owned()), origin);
-                    self.audit.done(&mut batch, account.now, deed);
+                    let new_event = new_event(action, &user, Some(TOKENS_STAY.to_owned()), origin);
+                    self.audit.done(&mut batch, account.now, new_event);
                     return Ok(Attempt::Commit(batch, Ok(())));
                 }
-                Err(refusal) => account.unproven(refusal),
+                Err(refusal) => account.password_refused(refusal),
             };
-            let deed = self.refused(action, &user, why, origin);
-            self.refuse(&account, decision.next, (why, deed), error)
+            let new_event = self.refused(action, &user, why, origin);
+            self.refuse(&account, decision.next, (why, new_event), error)
                 .await
         })
         .await

@@ -13,12 +13,12 @@ use super::{
     records::{User, user_key},
 };
 use crate::{
-    Action, Failure, HashingError, Origin, StorageError, access::ShownPassword, storage::refuse,
+    Action, Failure, HashingError, Origin, StorageError, access::PresentedPassword, storage::refuse,
 };
 
 /// The error when a password in a session is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unproven {
+pub enum PasswordRefused {
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -47,36 +47,39 @@ pub(super) fn canonical(password: Zeroizing<String>) -> Zeroizing<String> {
 }
 
 /// Returns a password in either form, ready for verification.
-pub(super) fn shown(password: Zeroizing<String>) -> ShownPassword {
-    ShownPassword::new(canonical(password))
+pub(super) fn shown(password: Zeroizing<String>) -> PresentedPassword {
+    PresentedPassword::new(canonical(password))
 }
 
 impl Accounts {
     /// Verifies the password that a person presents in a session. `None` means that the records must be loaded again. In a session
     /// that is locked out, nothing is checked.
-    pub(super) async fn password_in_session<E: From<Unproven>>(
+    pub(super) async fn password_in_session<E: From<PasswordRefused>>(
         &self,
         person: &Person,
         action: Action,
         (account, user): (&Account, &User),
-        password: &ShownPassword,
+        password: &PresentedPassword,
     ) -> Result<Option<Password>, Failure<E>> {
         let (counter, origin) = (person.session().counter(), person.origin());
-        if let Err(lock) = account.records().admit_session(counter, account.at()) {
-            let (why, error) = account.unproven(PasswordRefusal::Locked(lock));
-            let deed = self.refused(action, user, why, origin);
+        if let Err(lock) = account
+            .records()
+            .check_session_lockout(counter, account.at())
+        {
+            let (why, error) = account.password_refused(PasswordRefusal::Locked(lock));
+            let new_event = self.refused(action, user, why, origin);
             self.locks.refused();
-            self.audit.refused(deed).await;
+            self.audit.refused(new_event).await;
             return refuse(error);
         }
         let judged = password.verdict(&self.hashing, self.turn(origin), Some(&user.password));
         judged
             .await
-            .map_err(|error| Failure::Refused(Unproven::from(error).into()))
+            .map_err(|error| Failure::Refused(PasswordRefused::from(error).into()))
     }
 
     /// Stores the password's hash at the current cost, if needed. The login does not depend on it.
-    pub(super) async fn rehash(&self, password: ShownPassword, user: &User, origin: &Origin) {
+    pub(super) async fn rehash(&self, password: PresentedPassword, user: &User, origin: &Origin) {
         if let Err(error) = self.hash_anew(password, user, origin).await {
             tracing::info!(user = user.id, %error, "the password keeps its older hash for now");
         }
@@ -84,7 +87,7 @@ impl Accounts {
 
     async fn hash_anew(
         &self,
-        password: ShownPassword,
+        password: PresentedPassword,
         user: &User,
         origin: &Origin,
     ) -> Result<(), Failure<HashingError>> {
@@ -112,13 +115,16 @@ impl Accounts {
 
 impl Account {
     /// Returns the reason for the audit event and the error for the caller.
-    pub(super) fn unproven<E: From<Unproven>>(&self, refusal: PasswordRefusal) -> (Reason, E) {
-        let locked = |wait| Unproven::Locked { wait };
+    pub(super) fn password_refused<E: From<PasswordRefused>>(
+        &self,
+        refusal: PasswordRefusal,
+    ) -> (Reason, E) {
+        let locked = |wait| PasswordRefused::Locked { wait };
         let (why, error) = match refusal {
             PasswordRefusal::Locked(lock) => (Reason::NotJudged, locked(self.wait(lock.until))),
             PasswordRefusal::WrongPassword(failure) => (
                 Reason::wrong_password(&failure),
-                self.locked_or(&failure, Unproven::WrongPassword, locked),
+                self.locked_or(&failure, PasswordRefused::WrongPassword, locked),
             ),
         };
         (why, error.into())

@@ -2,8 +2,8 @@
 //! [`Session`] may read, a [`Person`] may change what is their own, a [`Manager`] may see and remove a user's second factor, and an
 //! [`Editor`] may change what belongs to the organisation.
 
-use super::{Accounts, Session, Whose, deeds, records::Owner};
-use crate::{Action, Origin, audit::Deed};
+use super::{Accounts, Session, TargetUser, events, records::Owner};
+use crate::{Action, Origin, audit::NewEvent};
 
 /// The session may not do this. An audit event records the refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,10 +56,10 @@ impl Accounts {
         &self,
         session: Session,
         act: Action,
-        whose: Whose,
+        target_user: TargetUser,
         origin: &Origin,
     ) -> Result<Manager, NotPermitted> {
-        let owner = session.owner_of(whose);
+        let owner = session.owner_of(target_user);
         let is_permitted = session.may_manage(owner);
         let person = self.permit(is_permitted, session, act, owner, origin);
         Ok(Manager {
@@ -103,9 +103,9 @@ impl Accounts {
             "an application may not do this".to_owned()
         };
         self.audit
-            .refused(Deed {
+            .refused(NewEvent {
                 action: act,
-                target: deeds::owner(owner),
+                target: events::owner(owner),
                 detail: Some(why),
                 origin: &origin,
             })

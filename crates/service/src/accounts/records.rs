@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use itoa::Buffer;
 use keyproof_auth::{Token, TokenDigest};
 use keyproof_mfa::{
-    Addresses, Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Sessions, Shown,
+    Addresses, Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Sessions, VerifiedFactor,
 };
 use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use ring::digest::{SHA256, digest};
@@ -17,7 +17,7 @@ use super::session_id::{SessionId, TokenId};
 use crate::{
     audit::Subject,
     keys::{made_at, moment, token_key, token_key_at},
-    session_life::{SessionLife, SessionRecord},
+    session_life::{SessionLifetime, SessionRecord},
 };
 
 /// The role of a user.
@@ -406,7 +406,7 @@ pub(super) struct RefreshToken {
     pub(super) sid: Option<SessionId>,
     /// The second factor that was presented at its login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) shown: Option<Shown>,
+    pub(super) shown: Option<VerifiedFactor>,
 }
 
 /// The data that, together with the used token, determines its successor.
@@ -461,20 +461,20 @@ pub(super) struct UserSessionRecord {
     pub(super) token: TokenId,
     /// The second factor that was presented at its login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) shown: Option<Shown>,
+    pub(super) shown: Option<VerifiedFactor>,
     /// When the user logged in.
     pub(super) logged_in_at: Timestamp,
-    pub(super) life: SessionLife,
+    pub(super) life: SessionLifetime,
 }
 
 record!(UserSessionRecord, "user_session");
 
 impl SessionRecord for UserSessionRecord {
-    fn life(&self) -> SessionLife {
+    fn life(&self) -> SessionLifetime {
         self.life
     }
 
-    fn lasting(self, life: SessionLife) -> Self {
+    fn with_life(self, life: SessionLifetime) -> Self {
         Self { life, ..self }
     }
 }

@@ -4,11 +4,12 @@ use keyproof_mfa::{PasswordRefusal, Proof, RecoveryRefusal};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, Person, Reason, Undecided, Unproven, account::Change, deeds::deed, password::shown,
+    Accounts, PasswordRefused, Person, Reason, SessionRefused, account::Change, events::new_event,
+    password::shown,
 };
 use crate::{
     Action, Failure,
-    storage::{Attempt, said},
+    storage::{Attempt, require_body},
 };
 
 /// A request for recovery codes.
@@ -33,10 +34,10 @@ pub enum RecoveryCodesError<B> {
     NoActiveKey,
     /// The session may not decide this.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    SessionRefused(#[from] SessionRefused),
     /// The password was not accepted.
     #[error(transparent)]
-    Unproven(#[from] Unproven),
+    PasswordRefused(#[from] PasswordRefused),
     /// The code is wrong or was used before.
     #[error("wrong code")]
     WrongCode,
@@ -58,13 +59,13 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let request =
             request.map(|RecoveryCodesRequest { password, code }| (shown(password), code));
-        self.settle_for(person, "accounts.make_recovery_codes", || async {
-            let (account, user) = self.deciding(person, Action::RecoveryCodesMake).await?;
+        self.transact_for(person, "accounts.make_recovery_codes", || async {
+            let (account, user) = self.authorized(person, Action::RecoveryCodesMake).await?;
             let second_factor = account
                 .active_key()
                 .ok_or(Failure::Refused(RecoveryCodesError::NoActiveKey))?;
-            let (password, code) = said(&request, RecoveryCodesError::Body)?;
-            let locked = |wait| Unproven::Locked { wait }.into();
+            let (password, code) = require_body(&request, RecoveryCodesError::Body)?;
+            let locked = |wait| PasswordRefused::Locked { wait }.into();
             let (action, theirs) = (Action::RecoveryCodesMake, (&account, &user));
             let judged = self.password_in_session(person, action, theirs, password);
             let Some(judged) = judged.await? else {
@@ -87,8 +88,8 @@ impl Accounts {
             let (why, error) = match decision.verdict {
                 Ok(codes) => {
                     let mut batch = self.store.batch(account.now);
-                    let deed = deed(action, &user, None, origin);
-                    self.audit.done(&mut batch, account.now, deed);
+                    let new_event = new_event(action, &user, None, origin);
+                    self.audit.done(&mut batch, account.now, new_event);
                     account.save(&mut batch, decision.next, Change::default());
                     let codes = codes.iter().map(|code| Zeroizing::new(code.to_string()));
                     return Ok(Attempt::Commit(batch, Ok(codes.collect())));
@@ -97,7 +98,7 @@ impl Accounts {
                     (Reason::CodeMissing, RecoveryCodesError::CodeNeeded)
                 }
                 Err(RecoveryRefusal::FactorNeeded(_)) => {
-                    (Reason::FactorNeeded, Undecided::FactorNeeded.into())
+                    (Reason::FactorNeeded, SessionRefused::FactorNeeded.into())
                 }
                 Err(RecoveryRefusal::Locked(lock)) => {
                     (Reason::NotJudged, locked(account.wait(lock.until)))
@@ -111,11 +112,11 @@ impl Accounts {
                     account.locked_or(&failure, RecoveryCodesError::WrongCode, locked),
                 ),
                 Err(RecoveryRefusal::WrongPassword(failure)) => {
-                    account.unproven(PasswordRefusal::WrongPassword(failure))
+                    account.password_refused(PasswordRefusal::WrongPassword(failure))
                 }
             };
-            let deed = self.refused(action, &user, why, origin);
-            self.refuse(&account, decision.next, (why, deed), error)
+            let new_event = self.refused(action, &user, why, origin);
+            self.refuse(&account, decision.next, (why, new_event), error)
                 .await
         })
         .await

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
-    deeds::{Failed, by, deed, deed_on},
+    events::{FailedLogin, by, deed_on, new_event},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
         refresh_family_name, refresh_token_key, user_key,
@@ -35,7 +35,7 @@ use crate::{
     audit::UserPart,
     clock::{APART_AT_MOST, auth_millis},
     slot::Slot,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
 };
 
 /// How long a used token gets the same successor again: a minute, which is longer than clients wait before a retry, plus the
@@ -61,7 +61,7 @@ impl fmt::Debug for Refreshed {
 }
 
 /// The keys of the records on which the result depends.
-struct RestsOn {
+struct RefreshKeys {
     user: Key,
     family: Key,
     /// A family is created when its first token is used.
@@ -70,7 +70,7 @@ struct RestsOn {
     successor: Option<Key>,
 }
 
-impl RestsOn {
+impl RefreshKeys {
     fn of(token: &Token, held: &RefreshToken, now: Timestamp) -> Self {
         let family = held.family_of(&token.digest(), now);
         let spent = held.spent.as_ref();
@@ -90,7 +90,7 @@ impl RestsOn {
 }
 
 /// A presented token and the records on which the result depends.
-struct ShownToken {
+struct PresentedToken {
     token: Token,
     held: Slot<RefreshToken>,
     record: RefreshToken,
@@ -104,7 +104,7 @@ struct ShownToken {
 }
 
 /// How a token is used.
-enum Use {
+enum TokenUse {
     /// Its state does not change: it stays valid, or it was used before, with this successor.
     Again(Option<Token>),
     /// It is used up now.
@@ -130,7 +130,7 @@ impl Accounts {
                 .await);
         };
         let tries = AtomicU32::new(0);
-        settle("accounts.refresh", &self.store, || async {
+        transact("accounts.refresh", &self.store, || async {
             let alone = tries.fetch_add(1, Ordering::Relaxed) >= TRIES_TOGETHER;
             let Some(shown) = self.shown(&token).await? else {
                 return Err(self
@@ -139,9 +139,9 @@ impl Accounts {
             };
             let Some(user) = shown.holder() else {
                 let whose = shown.user.record();
-                let whose = whose.map_or(Failed::Nobodys, Failed::User);
-                let deed = self.failed(whose, Reason::RefreshTokenUnknown, origin);
-                self.audit.refused(deed).await;
+                let whose = whose.map_or(FailedLogin::Unattributed, FailedLogin::User);
+                let new_event = self.failed(whose, Reason::RefreshTokenUnknown, origin);
+                self.audit.refused(new_event).await;
                 return refuse(AnswerError::Refused);
             };
             let signer = self.signing.signer(shown.now).await?;
@@ -149,15 +149,16 @@ impl Accounts {
             let access = self.access_token(&signer, user, &login, None, shown.now)?;
             let mut batch = self.store.batch(shown.now);
             let refresh = match self.use_of(&shown, &mut batch) {
-                Use::Again(successor) => {
+                TokenUse::Again(successor) => {
                     self.record_use(&mut batch, &shown, user, origin, alone)
                         .await?;
                     successor.map(|successor| successor.text())
                 }
-                Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
-                Use::Copied => {
-                    let deed = self.failed(Failed::User(user), Reason::RefreshTokenCopied, origin);
-                    self.audit.counted(&mut batch, shown.now, deed).await?;
+                TokenUse::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
+                TokenUse::Copied => {
+                    let new_event =
+                        self.failed(FailedLogin::User(user), Reason::RefreshTokenCopied, origin);
+                    self.audit.counted(&mut batch, shown.now, new_event).await?;
                     shown.family.remove(&mut batch);
                     return Ok(Attempt::Commit(batch, Err(AnswerError::Refused)));
                 }
@@ -191,15 +192,15 @@ impl Accounts {
         token
     }
 
-    async fn shown(&self, token: &Token) -> Result<Option<ShownToken>, StorageError> {
+    async fn shown(&self, token: &Token) -> Result<Option<PresentedToken>, StorageError> {
         let now = self.clock.now();
         let place = refresh_token_key(token);
         let plan = ReadPlan::new([place.clone()]).then({
             let (place, token) = (place.clone(), token.clone());
             move |found| {
                 let held = found.get_shared::<RefreshToken>(&place)?;
-                let rests_on = held.map(|held| RestsOn::of(&token, &held.record, now));
-                Ok(rests_on.map(RestsOn::places).unwrap_or_default())
+                let rests_on = held.map(|held| RefreshKeys::of(&token, &held.record, now));
+                Ok(rests_on.map(RefreshKeys::places).unwrap_or_default())
             }
         });
         let reading = self.store.read(plan, now).await?;
@@ -207,13 +208,13 @@ impl Accounts {
         let Some(record) = held.record() else {
             return Ok(None);
         };
-        let RestsOn {
+        let RefreshKeys {
             user,
             family,
             has_family,
             successor,
-        } = RestsOn::of(token, record, now);
-        Ok(Some(ShownToken {
+        } = RefreshKeys::of(token, record, now);
+        Ok(Some(PresentedToken {
             token: token.clone(),
             user: Slot::of(&reading, user)?,
             family: if has_family {
@@ -232,12 +233,12 @@ impl Accounts {
 
     /// A used token yields its successor again only while both are unchanged, which the batch requires: the commit that used it may
     /// not have been durable.
-    fn use_of(&self, shown: &ShownToken, batch: &mut Batch) -> Use {
+    fn use_of(&self, shown: &PresentedToken, batch: &mut Batch) -> TokenUse {
         let Some(spent) = &shown.record.spent else {
             return if self.rotate_refresh_tokens {
-                Use::Only
+                TokenUse::Only
             } else {
-                Use::Again(None)
+                TokenUse::Again(None)
             };
         };
         let is_fresh = shown.now.abs_diff(spent.at) < TRIED_AGAIN;
@@ -248,9 +249,9 @@ impl Accounts {
         match shown.successor.as_ref().filter(is_unused) {
             Some(unused) if is_fresh => {
                 unused.require(batch);
-                Use::Again(Some(successor_of(&shown.token, spent)))
+                TokenUse::Again(Some(successor_of(&shown.token, spent)))
             }
-            _ => Use::Copied,
+            _ => TokenUse::Copied,
         }
     }
 
@@ -258,7 +259,7 @@ impl Accounts {
     async fn record_use(
         &self,
         batch: &mut Batch,
-        shown: &ShownToken,
+        shown: &PresentedToken,
         user: &User,
         origin: &Origin,
         alone: bool,
@@ -269,12 +270,18 @@ impl Accounts {
         shown.family.require(batch);
         let login = held.login(&shown.token.digest()).sid;
         let (origin, part) = (by(user, origin), UserPart::Session(login.to_string()));
-        let deed = deed_on(Action::RefreshTokenUse, user, part, None, &origin);
-        self.audit.used(batch, shown.now, deed, alone).await
+        let new_event = deed_on(Action::RefreshTokenUse, user, part, None, &origin);
+        self.audit.used(batch, shown.now, new_event, alone).await
     }
 
     /// Uses up a token and adds its successor.
-    fn spend(&self, batch: &mut Batch, shown: &ShownToken, user: &User, origin: &Origin) -> Token {
+    fn spend(
+        &self,
+        batch: &mut Batch,
+        shown: &PresentedToken,
+        user: &User,
+        origin: &Origin,
+    ) -> Token {
         let spent = Spent {
             at: shown.now,
             drawn: HEXLOWER.encode(&self.random::<TOKEN_BYTES>()),
@@ -303,13 +310,13 @@ impl Accounts {
             None => shown.family.replace(batch, &RefreshFamily {}, ends),
         }
         let origin = by(user, origin);
-        let deed = deed(Action::RefreshTokenRotate, user, None, &origin);
-        self.audit.done(batch, shown.now, deed);
+        let new_event = new_event(Action::RefreshTokenRotate, user, None, &origin);
+        self.audit.done(batch, shown.now, new_event);
         successor
     }
 }
 
-impl ShownToken {
+impl PresentedToken {
     /// Returns the owner if the token is valid. Without its family, none of a family's tokens is valid.
     fn holder(&self) -> Option<&User> {
         let held = &self.record;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use keyproof_mfa::Standing;
+use keyproof_mfa::AuthMethod;
 use keyproof_store::{Raw, Snapshot};
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     access_token::Login,
     account::factor_keys,
     application_tokens::{is_of, is_valid},
-    deeds,
+    events,
     records::{
         Activation, ApplicationToken, Owner, Role, User, UserSessionRecord, UserStatus,
         application_token_key, user_key,
@@ -19,7 +19,7 @@ use super::{
     signing_key,
 };
 use crate::{
-    Failure, Origin, Who,
+    Failure, Origin, Principal,
     audit::{AuditReader, LoginName, Search, Subject, Target, Warrant},
     slot::Slot,
 };
@@ -37,21 +37,21 @@ pub struct Session {
     token: Option<TokenId>,
     /// The user's `key_changes` when the token was issued. Tokens of earlier releases lack it and count as older than any change.
     key_changes: Option<u64>,
-    along: Option<Arc<Along>>,
+    prefetch: Option<Arc<PrefetchedFactor>>,
     /// The key that signed the access token, or the record of the browser session.
     warrant: Option<Warrant>,
 }
 
 /// A user's second factor that was read in the same snapshot as the session.
 #[derive(Debug)]
-pub(super) struct Along {
+pub(super) struct PrefetchedFactor {
     owner: Owner,
     pub(super) reading: Snapshot,
 }
 
 /// The owner of keys or devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum TargetUser {
     /// The session's own user.
     Mine,
     /// The user with this number.
@@ -75,11 +75,11 @@ pub enum SessionError {
 pub(super) const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
 
 impl Owner {
-    /// Returns the owner that `whose` names.
-    const fn of(self, whose: Whose) -> Self {
-        match whose {
-            Whose::Mine => self,
-            Whose::Of(user) => Self { user, ..self },
+    /// Returns the owner that `target_user` names.
+    const fn of(self, target_user: TargetUser) -> Self {
+        match target_user {
+            TargetUser::Mine => self,
+            TargetUser::Of(user) => Self { user, ..self },
         }
     }
 }
@@ -112,15 +112,15 @@ impl Session {
 
     /// Searches the audit trail for events by or about the user. Events of earlier releases contain users by name.
     fn own_events(&self) -> Search {
-        let user = Who::User {
+        let user = Principal::User {
             subject: self.subject,
             application_token: None,
         };
         let former = self.name.escape_debug().to_string();
         let names = [LoginName::Of(self.subject), LoginName::Former(former)];
         Search {
-            by: vec![user.to_string(), Who::user_named(&self.name)],
-            of: vec![deeds::owner(self.owner).to_string()],
+            by: vec![user.to_string(), Principal::user_named(&self.name)],
+            of: vec![events::owner(self.owner).to_string()],
             // Exact matches only: targets below it may contain what strangers typed as any name.
             named: names.map(|name| Target::LoginName(name).to_string()).into(),
             ..Search::default()
@@ -177,7 +177,7 @@ impl Session {
             },
             token: Some(kept.token),
             key_changes: Some(kept.key_changes),
-            along: None,
+            prefetch: None,
             warrant,
         }
     }
@@ -196,15 +196,15 @@ impl Session {
     }
 
     /// Returns what the session has proved for this user in their current state. A factor of an earlier key does not count.
-    pub(super) fn standing(&self, user: &User) -> Standing {
+    pub(super) fn auth_method(&self, user: &User) -> AuthMethod {
         let activation = user.activation.as_ref();
         let present = activation.filter(|activation| activation.key_changes == user.key_changes);
         if present.is_some_and(|activation| self.has_done(activation)) {
-            Standing::Activation
+            AuthMethod::Activation
         } else if self.login.shown.is_some() && self.key_changes == Some(user.key_changes) {
-            Standing::Factor
+            AuthMethod::Factor
         } else {
-            Standing::Password
+            AuthMethod::Password
         }
     }
 
@@ -212,7 +212,7 @@ impl Session {
     pub(super) fn asking(&self, user: &User) -> keyproof_mfa::Session {
         keyproof_mfa::Session {
             id: self.counter(),
-            standing: self.standing(user),
+            auth_method: self.auth_method(user),
         }
     }
 
@@ -225,13 +225,15 @@ impl Session {
         self.token
     }
 
-    pub(super) const fn owner_of(&self, whose: Whose) -> Owner {
-        self.owner.of(whose)
+    pub(super) const fn owner_of(&self, target_user: TargetUser) -> Owner {
+        self.owner.of(target_user)
     }
 
     /// Returns this user's second factor if it was read with the session.
-    pub(super) fn along(&self, owner: Owner) -> Option<&Along> {
-        self.along.as_deref().filter(|along| along.owner == owner)
+    pub(super) fn prefetch(&self, owner: Owner) -> Option<&PrefetchedFactor> {
+        self.prefetch
+            .as_deref()
+            .filter(|prefetch| prefetch.owner == owner)
     }
 
     pub(super) fn origin(&self, origin: &Origin) -> Origin {
@@ -241,8 +243,8 @@ impl Session {
         }
     }
 
-    const fn who(&self) -> Who {
-        Who::User {
+    const fn who(&self) -> Principal {
+        Principal::User {
             subject: self.subject,
             application_token: self.application_token,
         }
@@ -260,7 +262,7 @@ impl Accounts {
         token: Option<&str>,
         address: IpAddr,
     ) -> Result<Session, Failure<SessionError>> {
-        self.session_along(token, address, None).await
+        self.session_with_prefetch(token, address, None).await
     }
 
     /// Like [`session`](Self::session), and reads the second factor to be shown in the same snapshot.
@@ -268,11 +270,11 @@ impl Accounts {
     /// # Errors
     ///
     /// [`SessionError`].
-    pub async fn session_along(
+    pub async fn session_with_prefetch(
         &self,
         token: Option<&str>,
         address: IpAddr,
-        along: Option<Whose>,
+        prefetch: Option<TargetUser>,
     ) -> Result<Session, Failure<SessionError>> {
         let token = token.ok_or(Failure::Refused(SessionError::Missing))?;
         let claims = self.claims(token).await?;
@@ -281,15 +283,15 @@ impl Accounts {
         let signed_with = signing_key::place(&claims.signed_with);
         let own = user_key(owner);
         let token = application.map(|id| application_token_key(owner.organisation, id));
-        let along = along.map(|whose| owner.of(whose));
-        let along_it = along.map(factor_keys);
+        let prefetch = prefetch.map(|target_user| owner.of(target_user));
+        let prefetch_places = prefetch.map(factor_keys);
         let places = [signed_with.clone(), own.clone()];
         let places = places.into_iter().chain(token.clone());
-        let reading = self.read(places.chain(along_it.into_iter().flatten()));
+        let reading = self.read(places.chain(prefetch_places.into_iter().flatten()));
         let reading = reading.await?;
         // The key must still be valid, whenever it verified the token.
         let Some(version) = reading.raw(&signed_with)?.map(Raw::version) else {
-            self.signing.let_go(&claims.signed_with);
+            self.signing.evict(&claims.signed_with);
             return Err(INVALID);
         };
         let user: Slot<User> = Slot::of(&reading, own)?;
@@ -312,7 +314,7 @@ impl Accounts {
             login: claims.login(owner),
             token: claims.jti,
             key_changes: claims.key_changes,
-            along: along.map(|owner| Arc::new(Along { owner, reading })),
+            prefetch: prefetch.map(|owner| Arc::new(PrefetchedFactor { owner, reading })),
             warrant: Some(Warrant {
                 place: signed_with,
                 version,

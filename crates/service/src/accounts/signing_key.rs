@@ -22,7 +22,7 @@ use crate::{
     ClockDifference, Failure, StorageError,
     pages::Pages,
     slot::Slot,
-    storage::{Attempt, damaged, refuse, settle},
+    storage::{Attempt, damaged, refuse, transact},
 };
 
 /// How long a key is used for signing.
@@ -162,7 +162,7 @@ impl SigningKeys {
         now: Timestamp,
         tell: impl Fn(&mut Batch, &ReplacedKey),
     ) -> Result<ReplacedKey, StorageError> {
-        let replaced = settle("accounts.replace_signing_key", &self.store, || async {
+        let replaced = transact("accounts.replace_signing_key", &self.store, || async {
             let mut batch = self.store.batch(now);
             let used = self.in_use(now).await?;
             let (signing, _) = self.install(&mut batch, &used, now)?;
@@ -195,7 +195,7 @@ impl SigningKeys {
         now: Timestamp,
         tell: impl Fn(&mut Batch, &EndedKey),
     ) -> Result<EndedKey, Failure<UnknownSigningKey>> {
-        let ended = settle("accounts.end_signing_key", &self.store, || async {
+        let ended = transact("accounts.end_signing_key", &self.store, || async {
             let mut batch = self.store.batch(now);
             let ending = self.key(id, now).await?;
             if ending.record().is_none() {
@@ -215,12 +215,12 @@ impl SigningKeys {
             Ok(Attempt::Commit(batch, Ok(ended)))
         });
         let ended = ended.await?;
-        self.let_go(id);
+        self.evict(id);
         Ok(ended)
     }
 
     /// Drops a key that is no longer valid from the cache, so that it signs nothing.
-    pub(super) fn let_go(&self, id: &str) {
+    pub(super) fn evict(&self, id: &str) {
         let mut opened = self.opened();
         opened.verifiers.remove(id);
         if opened.signer.as_ref().is_some_and(|signer| signer.id == id) {
@@ -242,7 +242,7 @@ impl SigningKeys {
             if self.key(&id, now).await?.record().is_some() {
                 return Ok(false);
             }
-            self.let_go(&id);
+            self.evict(&id);
         }
         let signer = self.signer(now).await?;
         Ok(signer.id != id)
@@ -257,7 +257,7 @@ impl SigningKeys {
         if let Some(signer) = opened.filter(|signer| is_young(signer.since)) {
             return Ok(signer);
         }
-        let signs = settle("accounts.signing_key", &self.store, || async {
+        let signs = transact("accounts.signing_key", &self.store, || async {
             let used = self.in_use(now).await?;
             let goes_on = match used.record() {
                 Some(used) if is_young(used.since) => Some(now),
@@ -313,7 +313,7 @@ impl SigningKeys {
             x, y, created_at, ..
         }) = self.key(id, now).await?.into_record()
         else {
-            self.let_go(id);
+            self.evict(id);
             return Ok(None);
         };
         let key = DecodingKey::from_ec_components(&x, &y).map_err(damaged)?;
@@ -336,7 +336,7 @@ impl SigningKeys {
             self.earlier_clock(now).await?.unwrap_or(now)
         };
         let all = Prefix::collection("signing_key");
-        let keys = settle("accounts.public_keys", &self.store, || async {
+        let keys = transact("accounts.public_keys", &self.store, || async {
             let mut pages = Pages::<SigningKeyRecord>::of(&self.store, all.clone()).at_once(PAGE);
             let mut keys = Vec::new();
             while keys.len() < MOST

@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(all.len(), FEW);
         let accounts = &bench.service.accounts;
         let query = UserQuery::new(vec![], vec![], 1, 10).unwrap();
-        let full = accounts.judging.fill();
+        let full = accounts.cpu_queue.fill();
         let found = accounts.users(&ada, &query).await.unwrap();
         assert_eq!(found.total, FEW);
         add(&bench, BOB, Role::User).await;

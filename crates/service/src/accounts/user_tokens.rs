@@ -2,14 +2,14 @@
 
 use super::{
     Accounts, ApplicationTokenSummary, UnknownUser,
-    application_tokens::{deed, is_of, summary},
+    application_tokens::{is_of, new_event, summary},
     records::{ApplicationToken, Owner, application_token_key, application_tokens_of},
 };
 use crate::{
     Action, CommandLine, Failure,
     pages::Pages,
     slot::Slot,
-    storage::{Attempt, settle},
+    storage::{Attempt, transact},
 };
 
 /// The result of revoking an application token. In either case it has ended for good.
@@ -70,7 +70,7 @@ impl Accounts {
     ) -> Result<Revocation, Failure<RevokeApplicationTokenError>> {
         use RevokeApplicationTokenError::{Unknown, UserUnknown};
         let origin = command.origin();
-        settle("accounts.revoke_application_token", &self.store, || async {
+        transact("accounts.revoke_application_token", &self.store, || async {
             let place = move |owner: Owner| application_token_key(owner.organisation, id);
             let called = self.read_named(name, move |owner| Some(place(owner)));
             let (reading, user_slot) = called.await?;
@@ -95,13 +95,13 @@ impl Accounts {
             };
             self.put_revoked(&mut batch, &slot, &next, reading.now())
                 .await?;
-            let deed = deed(
+            let new_event = new_event(
                 Action::ApplicationTokenRevoke,
                 user.organisation,
                 id,
                 origin,
             );
-            self.audit.done(&mut batch, reading.now(), deed);
+            self.audit.done(&mut batch, reading.now(), new_event);
             Ok(Attempt::Commit(batch, Ok(Revocation::Now)))
         })
         .await

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::Who;
+use super::Principal;
 
 /// The domain of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,28 +20,28 @@ pub enum Domain {
     OtpDevices,
 }
 
-/// The kinds of [`Who`].
+/// The kinds of [`Principal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Asker {
-    /// [`Who::Anonymous`].
+pub enum PrincipalKind {
+    /// [`Principal::Anonymous`].
     Anonymous,
-    /// [`Who::CommandLine`].
+    /// [`Principal::CommandLine`].
     CommandLine,
-    /// [`Who::External`].
+    /// [`Principal::External`].
     External,
-    /// [`Who::Instance`].
+    /// [`Principal::Instance`].
     Instance,
-    /// [`Who::Keyproof`].
+    /// [`Principal::Keyproof`].
     Keyproof,
-    /// [`Who::Operator`].
+    /// [`Principal::Operator`].
     Operator,
-    /// [`Who::Station`].
+    /// [`Principal::Station`].
     Station,
-    /// [`Who::User`].
+    /// [`Principal::User`].
     User,
 }
 
-impl Asker {
+impl PrincipalKind {
     /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::Anonymous,
@@ -55,16 +55,16 @@ impl Asker {
     ];
 
     /// Returns the kind of a caller.
-    pub const fn of(who: &Who) -> Self {
+    pub const fn of(who: &Principal) -> Self {
         match who {
-            Who::Anonymous => Self::Anonymous,
-            Who::CommandLine(_) => Self::CommandLine,
-            Who::External { .. } => Self::External,
-            Who::Instance { .. } => Self::Instance,
-            Who::Keyproof => Self::Keyproof,
-            Who::Operator { .. } => Self::Operator,
-            Who::Station { .. } => Self::Station,
-            Who::User { .. } => Self::User,
+            Principal::Anonymous => Self::Anonymous,
+            Principal::CommandLine(_) => Self::CommandLine,
+            Principal::External { .. } => Self::External,
+            Principal::Instance { .. } => Self::Instance,
+            Principal::Keyproof => Self::Keyproof,
+            Principal::Operator { .. } => Self::Operator,
+            Principal::Station { .. } => Self::Station,
+            Principal::User { .. } => Self::User,
         }
     }
 
@@ -106,8 +106,8 @@ macro_rules! actions {
             }
 
             /// Returns the kinds of callers that can request the action.
-            pub const fn askers(self) -> &'static [Asker] {
-                match self { $($(Self::$action => &[$(Asker::$asker),+],)+)+ }
+            pub const fn principal_kinds(self) -> &'static [PrincipalKind] {
+                match self { $($(Self::$action => &[$(PrincipalKind::$asker),+],)+)+ }
             }
         }
     };
@@ -239,12 +239,14 @@ mod tests {
             let words: BTreeSet<_> = who
                 .split(|c: char| !c.is_alphanumeric() && c != '_')
                 .collect();
-            let askers = Asker::ALL.map(Asker::name);
-            let askers = askers.into_iter().filter(|name| words.contains(name));
+            let principal_kinds = PrincipalKind::ALL.map(PrincipalKind::name);
+            let principal_kinds = principal_kinds
+                .into_iter()
+                .filter(|name| words.contains(name));
             for name in names.split(", ").filter_map(|name| name.strip_prefix('`')) {
                 let row = rows.entry(name.trim_matches('`').to_owned());
                 let row = row.or_insert_with(|| (domain.clone(), BTreeSet::new()));
-                row.1.extend(askers.clone());
+                row.1.extend(principal_kinds.clone());
             }
         }
         rows
@@ -259,9 +261,15 @@ mod tests {
             Domain::DeviceIdentity => "device_identity",
             Domain::OtpDevices => "otp_devices",
         };
-        let askers = |action: Action| action.askers().iter().map(|asker| asker.name()).collect();
+        let principal_kinds = |action: Action| {
+            action
+                .principal_kinds()
+                .iter()
+                .map(|asker| asker.name())
+                .collect()
+        };
         let listed = Action::ALL.iter().map(|action| {
-            let row = (domain(*action).to_owned(), askers(*action));
+            let row = (domain(*action).to_owned(), principal_kinds(*action));
             (action.name().to_owned(), row)
         });
         assert_eq!(listed.collect::<Rows>(), documented());
@@ -272,26 +280,26 @@ mod tests {
     fn an_asker_is_told_by_the_name_of_its_kind() {
         let name = || "x".to_owned();
         let all = [
-            Who::Anonymous,
-            Who::CommandLine(name()),
-            Who::External {
+            Principal::Anonymous,
+            Principal::CommandLine(name()),
+            Principal::External {
                 issuer: name(),
                 subject: name(),
             },
-            Who::Instance {
+            Principal::Instance {
                 name: name(),
                 token: None,
             },
-            Who::Keyproof,
-            Who::Operator {
+            Principal::Keyproof,
+            Principal::Operator {
                 token: name(),
                 subject: name(),
             },
-            Who::Station {
+            Principal::Station {
                 namespace: name(),
                 category: name(),
             },
-            Who::User {
+            Principal::User {
                 subject: crate::audit::Subject {
                     organisation: 1,
                     user: 2,
@@ -300,8 +308,8 @@ mod tests {
                 application_token: None,
             },
         ];
-        for (who, asker) in all.iter().zip(Asker::ALL) {
-            assert_eq!(Asker::of(who), asker);
+        for (who, asker) in all.iter().zip(PrincipalKind::ALL) {
+            assert_eq!(PrincipalKind::of(who), asker);
             let told = who.to_string();
             assert_eq!(told.split(':').next(), Some(asker.name()));
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use keyproof_store::Timestamp;
 
-use super::{Action, Asker, Who};
+use super::{Action, Principal, PrincipalKind};
 
 /// The maximum number of recorded refusals of anonymous callers a minute.
 pub(super) const OF_STRANGERS: u32 = 120;
@@ -53,7 +53,7 @@ pub(super) struct LeftOut {
 
 impl Allowance {
     /// Whether this refusal may be recorded. It is counted as recorded or as left out.
-    pub(super) fn take(&mut self, who: &Who, action: Action, now: Timestamp) -> bool {
+    pub(super) fn take(&mut self, who: &Principal, action: Action, now: Timestamp) -> bool {
         let Err(of) = self.take_room(who, now) else {
             return true;
         };
@@ -64,14 +64,14 @@ impl Allowance {
     }
 
     /// Takes one refusal from the allowance, or returns the party that has used up its own.
-    pub(super) fn take_room(&mut self, who: &Who, now: Timestamp) -> Result<(), Party> {
+    pub(super) fn take_room(&mut self, who: &Principal, now: Timestamp) -> Result<(), Party> {
         let minute = minute(now);
         if minute != self.minute {
             (self.strangers, self.known, self.minute) = (0, 0, minute);
             self.each.clear();
         }
         match who {
-            Who::Anonymous => {
+            Principal::Anonymous => {
                 if self.strangers < OF_STRANGERS {
                     self.strangers += 1;
                     return Ok(());
@@ -109,7 +109,7 @@ impl Allowance {
     }
 
     /// Puts back refusals that could not be reported.
-    pub(super) fn give_back(&mut self, left_out: Vec<LeftOut>) {
+    pub(super) fn restore(&mut self, left_out: Vec<LeftOut>) {
         for LeftOut { of, actions } in left_out {
             let counts = self.left_out.entry(of).or_default();
             for (action, more) in actions {
@@ -140,7 +140,7 @@ impl LeftOut {
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Strangers => f.write_str(Asker::Anonymous.name()),
+            Self::Strangers => f.write_str(PrincipalKind::Anonymous.name()),
             Self::One(who) => f.write_str(who),
             Self::Others => f.write_str(OTHERS),
         }
@@ -150,7 +150,7 @@ impl fmt::Display for Party {
 impl Party {
     /// Parses the text of a party.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        if text == Asker::Anonymous.name() {
+        if text == PrincipalKind::Anonymous.name() {
             return Some(Self::Strangers);
         }
         if text == OTHERS {
@@ -158,32 +158,33 @@ impl Party {
         }
         let is_asker = match text.split_once(':') {
             Some((kind, _)) => {
-                kind == OPERATOR_SUBJECT || Asker::ALL.map(Asker::name).contains(&kind)
+                kind == OPERATOR_SUBJECT
+                    || PrincipalKind::ALL.map(PrincipalKind::name).contains(&kind)
             }
-            None => text == Asker::Keyproof.name(),
+            None => text == PrincipalKind::Keyproof.name(),
         };
         is_asker.then(|| Self::One(text.to_owned()))
     }
 }
 
 /// Returns the caller's text without its token, so that several tokens do not raise the limit.
-fn one(who: &Who) -> String {
+fn one(who: &Principal) -> String {
     match who {
-        Who::Instance { name, .. } => {
+        Principal::Instance { name, .. } => {
             let (name, token) = (name.clone(), None);
-            Who::Instance { name, token }.to_string()
+            Principal::Instance { name, token }.to_string()
         }
-        Who::Operator { subject, .. } => format!("{OPERATOR_SUBJECT}:{subject}"),
-        Who::User { subject, .. } => Who::User {
+        Principal::Operator { subject, .. } => format!("{OPERATOR_SUBJECT}:{subject}"),
+        Principal::User { subject, .. } => Principal::User {
             subject: *subject,
             application_token: None,
         }
         .to_string(),
-        Who::Anonymous
-        | Who::CommandLine(_)
-        | Who::External { .. }
-        | Who::Keyproof
-        | Who::Station { .. } => who.to_string(),
+        Principal::Anonymous
+        | Principal::CommandLine(_)
+        | Principal::External { .. }
+        | Principal::Keyproof
+        | Principal::Station { .. } => who.to_string(),
     }
 }
 

@@ -88,7 +88,7 @@ pub struct RepeatedDetail {
 }
 
 /// The maximum number of request ids, addresses and details of a combined event.
-const TOLD: usize = 8;
+const MAX_DISTINCT: usize = 8;
 
 impl Event {
     /// Returns how many events it combines.
@@ -109,7 +109,7 @@ impl Event {
         let details = repeated.flat_map(|repeats| &mut repeats.details);
         let own = [&mut self.target, &mut self.who].into_iter();
         let all = own.chain(&mut self.detail).chain(&mut self.request_id);
-        for text in all.chain(details.map(|told| &mut told.detail)) {
+        for text in all.chain(details.map(|known| &mut known.detail)) {
             if let Cow::Owned(cut) = bounded(text) {
                 *text = cut;
             }
@@ -128,13 +128,13 @@ impl Event {
         };
         let repeats = self.repeats.get_or_insert(first);
         if repeats.count == 1 {
-            repeats.tell_detail(self.detail.take());
+            repeats.add_detail(self.detail.take());
         }
         repeats.count = repeats.count.saturating_add(1);
         repeats.last_at = repeats.last_at.max(next.at);
-        tell(&mut repeats.request_ids, next.request_id.clone());
-        tell(&mut repeats.addresses, next.address);
-        repeats.tell_detail(next.detail.clone());
+        add_distinct(&mut repeats.request_ids, next.request_id.clone());
+        add_distinct(&mut repeats.addresses, next.address);
+        repeats.add_detail(next.detail.clone());
         repeats.last_request_id = next.request_id;
         self.at = self.at.min(next.at);
         self.detail = next.detail;
@@ -142,24 +142,24 @@ impl Event {
 }
 
 impl Repeats {
-    fn tell_detail(&mut self, detail: Option<String>) {
+    fn add_detail(&mut self, detail: Option<String>) {
         let Some(detail) = detail else {
             return;
         };
-        if let Some(told) = self.details.iter_mut().find(|told| told.detail == detail) {
-            told.count = told.count.saturating_add(1);
-        } else if self.details.len() < TOLD {
+        if let Some(known) = self.details.iter_mut().find(|known| known.detail == detail) {
+            known.count = known.count.saturating_add(1);
+        } else if self.details.len() < MAX_DISTINCT {
             self.details.push(RepeatedDetail { detail, count: 1 });
         }
     }
 }
 
-fn tell<T: PartialEq>(told: &mut Vec<T>, next: Option<T>) {
+fn add_distinct<T: PartialEq>(known: &mut Vec<T>, next: Option<T>) {
     if let Some(next) = next
-        && told.len() < TOLD
-        && !told.contains(&next)
+        && known.len() < MAX_DISTINCT
+        && !known.contains(&next)
     {
-        told.push(next);
+        known.push(next);
     }
 }
 

@@ -10,7 +10,7 @@ use keyproof_store::{Batch, CommitError, Key, Prefix, Segment, Store, Timestamp}
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Audit, Before, Event, EventKey, Outcome, PAGE, Subject, Target, Who, Window, all_events,
+    Audit, Cursor, Event, EventKey, Outcome, PAGE, Principal, Subject, Target, Window, all_events,
 };
 use crate::{StorageError, pages::Pages};
 
@@ -46,7 +46,7 @@ pub(super) struct User {
 impl User {
     /// Returns the user who is this caller.
     pub(super) fn asking(who: &str) -> Option<Self> {
-        Who::subject_in(who).map(Self::of)
+        Principal::subject_in(who).map(Self::of)
     }
 
     /// Returns the user that this target belongs to.
@@ -220,7 +220,7 @@ impl<'a> Entries<'a> {
         store: &'a Store,
         user: User,
         outcome: Option<Outcome>,
-        (before, since): (Option<&Before>, Timestamp),
+        (before, since): (Option<&Cursor>, Timestamp),
         wanted: usize,
     ) -> Self {
         let both = [Outcome::Done, Outcome::Refused];
@@ -230,7 +230,7 @@ impl<'a> Entries<'a> {
         let stream = |outcome: Outcome| {
             let after = match before {
                 None => None,
-                Some(Before { moment, rest }) => Some(match rest {
+                Some(Cursor { moment, rest }) => Some(match rest {
                     None => user.before(outcome, *moment)?,
                     Some(rest) => user.entry(outcome, *moment, rest)?,
                 }),
@@ -296,7 +296,7 @@ mod tests {
     use crate::{
         Clock,
         audit::{
-            Action, AuditSettings, Deed, Search,
+            Action, AuditSettings, NewEvent, Search,
             tests::{all_of, counted, done},
         },
         testing::{Bench, READER, START, bench, bench_with, console, origin},
@@ -377,13 +377,13 @@ mod tests {
             } else {
                 let now = bench.clock.now();
                 let mut batch = bench.store.batch(now);
-                let deed = Deed {
+                let new_event = NewEvent {
                     action: Action::UserAuthenticate,
                     target: "organisation/1/user/7".parse().unwrap(),
                     detail: Some(number.to_string()),
                     origin: &origin,
                 };
-                let event = deed.event(now, Outcome::Refused);
+                let event = new_event.event(now, Outcome::Refused);
                 let audit = &bench.service.audit;
                 audit.put(&mut batch, audit.key(now), None, event, None);
                 bench.store.commit(batch).await.unwrap();
@@ -430,13 +430,13 @@ mod tests {
 
     async fn tell(bench: &Bench, number: u64) {
         let (now, origin) = (bench.clock.now(), console());
-        let deed = Deed {
+        let new_event = NewEvent {
             action: Action::UserUnlock,
             target: "organisation/1/user/7".parse().unwrap(),
             detail: Some(number.to_string()),
             origin: &origin,
         };
-        done(bench, now, deed).await;
+        done(bench, now, new_event).await;
     }
 
     async fn remove(bench: &Bench, all: Prefix) {
@@ -505,17 +505,17 @@ mod tests {
             tell(&bench, number).await;
         }
         let origin = origin();
-        let deed = || Deed {
+        let new_event = || NewEvent {
             action: Action::UserAuthenticate,
             target: "user_name/1:7:0000000000".parse().unwrap(),
             detail: None,
             origin: &origin,
         };
         let audit = &bench.service.audit;
-        audit.refused(deed()).await;
+        audit.refused(new_event()).await;
         for _ in 0..3 {
             bench.clock.advance(Duration::from_secs(1));
-            counted(&bench, deed()).await;
+            counted(&bench, new_event()).await;
         }
         assert_eq!(entries(&bench).await, 122, "those of a minute have one");
         // A combined event stays as long as its last one must.

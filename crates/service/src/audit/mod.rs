@@ -13,6 +13,7 @@ mod event;
 mod export;
 mod follower;
 mod index;
+mod principal;
 mod reader;
 mod retention;
 mod search;
@@ -20,20 +21,19 @@ mod sink;
 mod subject;
 mod target;
 mod text;
-mod who;
 
-pub use action::{Action, Asker, Domain};
+pub use action::{Action, Domain, PrincipalKind};
 pub use allowance::Party;
 pub use event::{Event, Outcome, RepeatedDetail, Repeats};
 pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
+pub use principal::Principal;
 pub use reader::AuditReader;
 pub use retention::AuditSettings;
-pub use search::{Before, Found, ParseBeforeError, Search};
+pub use search::{Cursor, Found, ParseCursorError, Search};
 pub use sink::AuditSink;
 pub use subject::{ParseSubjectError, Subject};
 pub use target::{LoginName, ObjectKind, ParseTargetError, Target, UserPart};
-pub use who::Who;
 
 use std::{
     fmt,
@@ -48,7 +48,7 @@ use ring::digest::{Context, SHA256, digest};
 
 use crate::{
     Clock, StorageError,
-    access::{Applicant, Operator, OutOfScope},
+    access::{Operator, OutOfScope, Requester},
     figures::Count,
     keys::moment,
     pages::Pages,
@@ -59,13 +59,13 @@ use allowance::{Allowance, LeftOut};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The caller.
-    pub who: Who,
+    pub who: Principal,
     /// The request's id, if it came over a network.
     pub request_id: Option<String>,
     /// The client's address, if the request came over a network.
     pub address: Option<IpAddr>,
     /// Identifies the request when it waits for password hashes.
-    pub applicant: Applicant,
+    pub requester: Requester,
     /// The records of the store that permit the request.
     pub warrants: Vec<Warrant>,
 }
@@ -106,7 +106,7 @@ impl Origin {
     }
 
     /// Returns the origin with the authenticated caller.
-    pub fn by(&self, who: Who) -> Self {
+    pub fn by(&self, who: Principal) -> Self {
         Self {
             who,
             ..self.clone()
@@ -124,10 +124,10 @@ impl Origin {
     /// Returns the origin of keyproof's own actions.
     pub fn keyproof() -> Self {
         Self {
-            who: Who::Keyproof,
+            who: Principal::Keyproof,
             request_id: None,
             address: None,
-            applicant: Applicant::default(),
+            requester: Requester::default(),
             warrants: Vec::new(),
         }
     }
@@ -142,7 +142,7 @@ impl CommandLine {
     /// Creates the command line of this user of the machine, with the name for the audit trail.
     pub fn of(user: String) -> Self {
         Self(Origin {
-            who: Who::CommandLine(user),
+            who: Principal::CommandLine(user),
             ..Origin::keyproof()
         })
     }
@@ -154,17 +154,19 @@ impl CommandLine {
 }
 
 /// The content of an event, except its time.
-pub(crate) struct Deed<'a> {
+pub(crate) struct NewEvent<'a> {
     pub(crate) action: Action,
     pub(crate) target: Target,
     pub(crate) detail: Option<String>,
     pub(crate) origin: &'a Origin,
 }
 
-impl Deed<'_> {
+impl NewEvent<'_> {
     fn event(self, at: Timestamp, outcome: Outcome) -> Event {
         debug_assert!(
-            self.action.askers().contains(&Asker::of(&self.origin.who)),
+            self.action
+                .principal_kinds()
+                .contains(&PrincipalKind::of(&self.origin.who)),
             "the table of actions says who asks for {}, not {}",
             self.action,
             self.origin.who
@@ -274,13 +276,13 @@ impl Audit {
         if operator.may(&needed) {
             return Ok(origin);
         }
-        let deed = Deed {
+        let new_event = NewEvent {
             action,
             target: target(),
             detail: Some(format!("it needs the scope {needed}")),
             origin: &origin,
         };
-        self.refused(deed).await;
+        self.refused(new_event).await;
         Err(OutOfScope { needed })
     }
 
@@ -297,20 +299,20 @@ impl Audit {
     ) -> Result<(), StorageError> {
         let at = self.clock.now();
         let mut batch = self.store.batch(at);
-        let deed = Deed {
+        let new_event = NewEvent {
             action,
             target: Target::Store,
             detail,
             origin,
         };
-        self.done(&mut batch, at, deed);
+        self.done(&mut batch, at, new_event);
         Ok(self.store.commit(batch).await?)
     }
 
     /// Adds the event of a change to the change's batch, which then also requires the records that permit the request.
-    pub(crate) fn done(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
-        deed.origin.require(batch);
-        let event = deed.event(at, Outcome::Done);
+    pub(crate) fn done(&self, batch: &mut Batch, at: Timestamp, new_event: NewEvent<'_>) {
+        new_event.origin.require(batch);
+        let event = new_event.event(at, Outcome::Done);
         self.put(batch, self.key(at), None, event, None);
     }
 
@@ -325,9 +327,9 @@ impl Audit {
         &self,
         batch: &mut Batch,
         at: Timestamp,
-        deed: Deed<'_>,
+        new_event: NewEvent<'_>,
     ) -> Result<(), StorageError> {
-        let event = deed.event(at, Outcome::Refused);
+        let event = new_event.event(at, Outcome::Refused);
         self.repeated(batch, event, Window::Minute).await
     }
 
@@ -341,13 +343,13 @@ impl Audit {
         &self,
         batch: &mut Batch,
         at: Timestamp,
-        deed: Deed<'_>,
+        new_event: NewEvent<'_>,
         beyond: &Target,
     ) -> Result<(), StorageError> {
         // As before every refusal that may be left out, since taking from the allowance may start a new minute.
-        self.tell_left_out().await;
-        let who = deed.origin.who.clone();
-        let own = deed.event(at, Outcome::Refused);
+        self.record_left_out().await;
+        let who = new_event.origin.who.clone();
+        let own = new_event.event(at, Outcome::Refused);
         let rest = Event {
             target: beyond.to_string(),
             ..own.clone()
@@ -365,9 +367,9 @@ impl Audit {
             |raw: &Option<Raw>| raw.as_ref().map(|raw| raw.decode::<Event>()).transpose();
         match event_of(told)? {
             None if self.allowance().take_room(&who, at).is_err() => {
-                self.tell_repeated(batch, rest_key, rest, event_of(told_rest)?);
+                self.put_repeated(batch, rest_key, rest, event_of(told_rest)?);
             }
-            stored => self.tell_repeated(batch, own_key, own, stored),
+            stored => self.put_repeated(batch, own_key, own, stored),
         }
         Ok(())
     }
@@ -382,11 +384,11 @@ impl Audit {
         &self,
         batch: &mut Batch,
         at: Timestamp,
-        deed: Deed<'_>,
+        new_event: NewEvent<'_>,
         alone: bool,
     ) -> Result<(), StorageError> {
-        deed.origin.require(batch);
-        let event = deed.event(at, Outcome::Done);
+        new_event.origin.require(batch);
+        let event = new_event.event(at, Outcome::Done);
         if alone {
             let kept = Some(at.saturating_add(self.settings.keep_refusals));
             self.put(batch, self.key(at), None, event, kept);
@@ -405,10 +407,10 @@ impl Audit {
         &self,
         batch: &mut Batch,
         at: Timestamp,
-        deed: Deed<'_>,
+        new_event: NewEvent<'_>,
     ) -> Result<(), StorageError> {
-        deed.origin.require(batch);
-        let event = deed.event(at, Outcome::Done);
+        new_event.origin.require(batch);
+        let event = new_event.event(at, Outcome::Done);
         self.repeated(batch, event, Window::Minute).await
     }
 
@@ -421,11 +423,11 @@ impl Audit {
     ) -> Result<(), StorageError> {
         let key = repeated_key(window.end(event.at), &event);
         let stored = self.store.get::<Event>(&key, event.at).await?;
-        self.tell_repeated(batch, key, event, stored);
+        self.put_repeated(batch, key, event, stored);
         Ok(())
     }
 
-    fn tell_repeated(
+    fn put_repeated(
         &self,
         batch: &mut Batch,
         key: Key,
@@ -443,19 +445,22 @@ impl Audit {
     }
 
     /// Records a refusal. If the trail cannot be written, this is logged, and the caller gets its answer all the same.
-    pub(crate) async fn refused(&self, deed: Deed<'_>) {
+    pub(crate) async fn refused(&self, new_event: NewEvent<'_>) {
         // Boxed because it is rare and large, and its callers' futures would otherwise reserve space for it.
-        Box::pin(self.write_refusal(deed)).await;
+        Box::pin(self.write_refusal(new_event)).await;
     }
 
-    async fn write_refusal(&self, deed: Deed<'_>) {
-        self.tell_left_out().await;
+    async fn write_refusal(&self, new_event: NewEvent<'_>) {
+        self.record_left_out().await;
         let at = self.clock.now();
-        if !self.allowance().take(&deed.origin.who, deed.action, at) {
+        if !self
+            .allowance()
+            .take(&new_event.origin.who, new_event.action, at)
+        {
             self.left_out.add(1);
             return;
         }
-        let event = deed.event(at, Outcome::Refused);
+        let event = new_event.event(at, Outcome::Refused);
         let (action, mut batch) = (event.action.clone(), self.store.batch(at));
         let kept = Some(at.saturating_add(self.settings.keep_refusals));
         self.put(&mut batch, self.key(at), None, event, kept);
@@ -466,7 +471,7 @@ impl Audit {
 
     /// Records how many refusals of past minutes were left out. To be called periodically, because a later refusal that would
     /// trigger it may never come.
-    pub(crate) async fn tell_left_out(&self) {
+    pub(crate) async fn record_left_out(&self) {
         let now = self.clock.now();
         let left_out = self.allowance().take_left_out(now);
         self.write_left_out(now, left_out).await;
@@ -485,7 +490,7 @@ impl Audit {
         let origin = Origin::keyproof();
         let mut batch = self.store.batch(at);
         for left_out in &left_out {
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::AuditLeaveOut,
                 target: Target::LeftOut(left_out.of.clone()),
                 detail: Some(left_out.detail()),
@@ -493,7 +498,7 @@ impl Audit {
             };
             let event = Event {
                 left_out: left_out.total(),
-                ..deed.event(at, Outcome::Refused)
+                ..new_event.event(at, Outcome::Refused)
             };
             let kept = Some(at.saturating_add(self.settings.keep_refusals));
             self.put(&mut batch, self.key(at), None, event, kept);
@@ -501,7 +506,7 @@ impl Audit {
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, "what was left out of the audit trail could not be written to it");
             if !matches!(error, CommitError::Unknown(_)) {
-                self.allowance().give_back(left_out);
+                self.allowance().restore(left_out);
             }
         }
     }

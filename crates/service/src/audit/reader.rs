@@ -2,33 +2,36 @@
 
 use std::borrow::Cow;
 
-use keyproof_auth::operator::{OperatorScope, Reach};
+use keyproof_auth::operator::{AccessLevel, OperatorScope};
 
-use super::{Audit, Search, Subject, search::Looker};
+use super::{Audit, Search, Subject, search::Searcher};
 use crate::access::{Operator, OutOfScope};
 
 /// A caller who may read the trail: an operator with the scope for it reads all of it, a user their own events.
 #[derive(Clone, Debug)]
 pub struct AuditReader {
-    looker: Looker,
+    searcher: Searcher,
     /// For a user: the `by`, `of` and `named` to which every search is limited.
     own: Option<Search>,
 }
 
 impl Audit {
-    /// Permits an operator to read the trail and, with [`Reach::Change`], to export it, which is more. A refusal is not recorded in
+    /// Permits an operator to read the trail and, with [`AccessLevel::Change`], to export it, which is more. A refusal is not recorded in
     /// the trail.
     ///
     /// # Errors
     ///
     /// [`OutOfScope`].
-    pub fn permit_reader(operator: &Operator, reach: Reach) -> Result<AuditReader, OutOfScope> {
+    pub fn permit_reader(
+        operator: &Operator,
+        reach: AccessLevel,
+    ) -> Result<AuditReader, OutOfScope> {
         let needed = OperatorScope::Audit(reach);
         if !operator.may(&needed) {
             return Err(OutOfScope { needed });
         }
         Ok(AuditReader {
-            looker: Looker::Operator(operator.subject.clone()),
+            searcher: Searcher::Operator(operator.subject.clone()),
             own: None,
         })
     }
@@ -38,7 +41,7 @@ impl AuditReader {
     /// Creates the reader of a user's own events.
     pub(crate) const fn of_user(subject: Subject, own: Search) -> Self {
         Self {
-            looker: Looker::User(subject),
+            searcher: Searcher::User(subject),
             own: Some(own),
         }
     }
@@ -47,13 +50,13 @@ impl AuditReader {
     #[cfg(test)]
     pub(crate) const fn unasked(subject: String) -> Self {
         Self {
-            looker: Looker::Operator(subject),
+            searcher: Searcher::Operator(subject),
             own: None,
         }
     }
 
-    pub(super) const fn looker(&self) -> &Looker {
-        &self.looker
+    pub(super) const fn searcher(&self) -> &Searcher {
+        &self.searcher
     }
 
     /// Returns the search, limited to what this reader may read.
@@ -98,7 +101,10 @@ mod tests {
             };
             let token = access.create(new, &command_line()).await.unwrap().text;
             let operator = access.authenticate(&token).await.unwrap();
-            for (reach, may) in [(Reach::Read, reads), (Reach::Change, takes_along)] {
+            for (reach, may) in [
+                (AccessLevel::Read, reads),
+                (AccessLevel::Change, takes_along),
+            ] {
                 let permitted = Audit::permit_reader(&operator, reach);
                 assert_eq!(permitted.is_ok(), may, "{scope}, {reach:?}");
             }

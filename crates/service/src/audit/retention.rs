@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::{
         Clock, Origin,
-        audit::{Action, Deed, Repeats, Target},
+        audit::{Action, NewEvent, Repeats, Target},
         testing::{Bench, START, bench_with, origin},
     };
 
@@ -207,13 +207,13 @@ mod tests {
         let now = bench.clock.now();
         let mut batch = bench.store.batch(now);
         for number in 0..count {
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::AuditLeaveOut,
                 target: Target::Instance(number.to_string()),
                 detail: None,
                 origin,
             };
-            bench.service.audit.done(&mut batch, now, deed);
+            bench.service.audit.done(&mut batch, now, new_event);
         }
         bench.store.commit(batch).await.unwrap();
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn by_keyproof() -> Origin {
-        origin().by(crate::Who::Keyproof)
+        origin().by(crate::Principal::Keyproof)
     }
 
     async fn forget(bench: &Bench) -> usize {
@@ -373,13 +373,13 @@ mod tests {
         let bench = bench_with(|settings| settings.audit = AuditSettings::days(None, 2)).await;
         let before = events(&bench).await.len();
         let origin = by_keyproof();
-        let deed = Deed {
+        let new_event = NewEvent {
             action: Action::AuditLeaveOut,
             target: Target::Store,
             detail: None,
             origin: &origin,
         };
-        bench.service.audit.refused(deed).await;
+        bench.service.audit.refused(new_event).await;
         assert_eq!(events(&bench).await.len(), before + 1);
         bench.clock.advance(DAY * 2);
         assert_eq!(events(&bench).await.len(), before);

@@ -48,10 +48,10 @@ mod tests {
     use super::*;
     use crate::{
         Origin,
-        audit::{Action, AuditSettings, Deed},
+        audit::{Action, AuditSettings, NewEvent},
         testing::{Bench, START, bench, bench_with, origin},
     };
-    use keyproof_store::faults::Commits;
+    use keyproof_store::faults::CommitMode;
     use std::sync::{Arc, Mutex, PoisonError};
 
     #[derive(Debug, Default)]
@@ -83,8 +83,8 @@ mod tests {
         }
     }
 
-    fn deed(origin: &Origin) -> Deed<'_> {
-        Deed {
+    fn new_event(origin: &Origin) -> NewEvent<'_> {
+        NewEvent {
             action: Action::UserAuthenticate,
             target: "user_name/ada".parse().unwrap(),
             detail: None,
@@ -100,12 +100,12 @@ mod tests {
 
         // A batch that is dropped without a commit.
         let mut dropped = bench.store.batch(START);
-        audit.done(&mut dropped, START, deed(&origin));
+        audit.done(&mut dropped, START, new_event(&origin));
         drop(dropped);
         assert_eq!(heard.take(), []);
 
         let mut batch = bench.store.batch(START);
-        audit.done(&mut batch, START, deed(&origin));
+        audit.done(&mut batch, START, new_event(&origin));
         assert_eq!(heard.take(), [], "it is not committed yet");
         bench.store.commit(batch).await.unwrap();
         let told = heard.take();
@@ -117,7 +117,7 @@ mod tests {
         // A lost race.
         let EventKey(taken) = id.clone();
         let mut lost = bench.store.batch(START);
-        audit.done(&mut lost, START, deed(&origin));
+        audit.done(&mut lost, START, new_event(&origin));
         lost.require_absent(&taken);
         bench.store.commit(lost).await.unwrap_err();
         assert_eq!(heard.take(), []);
@@ -125,14 +125,14 @@ mod tests {
         // Several that are combined.
         for count in 1..=2 {
             let mut batch = bench.store.batch(START);
-            let counted = audit.counted(&mut batch, START, deed(&origin));
+            let counted = audit.counted(&mut batch, START, new_event(&origin));
             counted.await.unwrap();
             bench.store.commit(batch).await.unwrap();
             let told = heard.take();
             assert_eq!(told.len(), 1);
             assert_eq!(told[0].1, count);
         }
-        audit.refused(deed(&origin)).await;
+        audit.refused(new_event(&origin)).await;
         assert_eq!(heard.take().len(), 1);
     }
 
@@ -151,18 +151,18 @@ mod tests {
     #[tokio::test]
     async fn what_may_be_committed_is_told_to_be_unknown_under_its_id() {
         for (fate, is_there) in [
-            (Commits::Lost, Some(true)),
-            (Commits::LostUnmade, Some(false)),
-            (Commits::NotApplied, None),
+            (CommitMode::Lost, Some(true)),
+            (CommitMode::LostNotApplied, Some(false)),
+            (CommitMode::NotApplied, None),
         ] {
             let bench = bench().await;
             let (audit, heard) = heard(&bench);
             let origin = origin();
             bench.faults.commits(fate);
             let mut batch = bench.store.batch(START);
-            audit.done(&mut batch, START, deed(&origin));
+            audit.done(&mut batch, START, new_event(&origin));
             bench.store.commit(batch).await.unwrap_err();
-            bench.faults.commits(Commits::Made);
+            bench.faults.commits(CommitMode::Made);
             let told: Vec<_> = heard.take().into_iter().map(|(id, _)| id).collect();
             let stored = audit.events(START, None).await.unwrap();
             let ids: Vec<_> = stored
@@ -186,7 +186,7 @@ mod tests {
         let (audit, heard) = heard(&bench);
         let origin = origin();
         let mut batch = bench.store.batch(START);
-        audit.done(&mut batch, START, deed(&origin));
+        audit.done(&mut batch, START, new_event(&origin));
         let mut commit = Box::pin(bench.store.commit(batch));
         // As if a client hangs up during the commit.
         let _ = futures_now(&mut commit).await;

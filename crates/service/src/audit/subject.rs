@@ -9,7 +9,7 @@ use std::{
 
 use keyproof_store::Timestamp;
 
-use super::{Event, LoginName, Party, Target, Who, index::User};
+use super::{Event, LoginName, Party, Principal, Target, index::User};
 
 /// A user's account. Its text is `ORGANISATION:USER:MOMENT`, which cannot be a user's name, because names contain no colon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,10 +72,10 @@ impl Event {
     pub(crate) fn subjects(&self) -> BTreeSet<Subject> {
         let named = match self.target.parse() {
             Ok(Target::LoginName(LoginName::Of(subject))) => Some(subject),
-            Ok(Target::LeftOut(Party::One(who))) => Who::subject_in(&who),
+            Ok(Target::LeftOut(Party::One(who))) => Principal::subject_in(&who),
             _ => None,
         };
-        let asker = Who::subject_in(&self.who);
+        let asker = Principal::subject_in(&self.who);
         let mut subjects: BTreeSet<Subject> = [asker, named].into_iter().flatten().collect();
         let users: Vec<_> = self.users().collect();
         let repeats = self.repeats.iter();

@@ -122,7 +122,7 @@ pub enum LoginName {
     /// A name that nobody has, `unknown/ID`, with the id that replaces it.
     Unknown(String),
     /// No suffix: the name is unknown, or too many unknown names have events already.
-    Untold,
+    Unrecorded,
     /// The name itself, as in events of releases before subjects.
     Former(String),
 }
@@ -221,7 +221,7 @@ impl fmt::Display for LoginName {
         match self {
             Self::Of(subject) => subject.fmt(f),
             Self::Unknown(id) => write!(f, "unknown/{id}"),
-            Self::Untold => Ok(()),
+            Self::Unrecorded => Ok(()),
             Self::Former(name) => f.write_str(name),
         }
     }
@@ -271,7 +271,7 @@ impl Target {
 impl LoginName {
     fn parse(text: &str) -> Self {
         if text.is_empty() {
-            return Self::Untold;
+            return Self::Unrecorded;
         }
         if let Some(id) = text.strip_prefix("unknown/") {
             return Self::Unknown(id.to_owned());
@@ -386,7 +386,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::Who;
+    use crate::Principal;
 
     const SUBJECT: &str = "1:7:0000000000";
 
@@ -421,7 +421,7 @@ mod tests {
             Target::LeftOut(Party::Others),
             Target::LoginName(LoginName::Of(SUBJECT.parse().unwrap())),
             Target::LoginName(LoginName::Unknown(text("ID"))),
-            Target::LoginName(LoginName::Untold),
+            Target::LoginName(LoginName::Unrecorded),
             Target::LoginToken {
                 instance: text("NAME"),
                 id: text("TOKEN"),
@@ -486,7 +486,7 @@ mod tests {
             Target::LeftOut(Party::Others) => 5,
             Target::LoginName(LoginName::Of(_)) => 6,
             Target::LoginName(LoginName::Unknown(_)) => 7,
-            Target::LoginName(LoginName::Untold) => 8,
+            Target::LoginName(LoginName::Unrecorded) => 8,
             Target::LoginName(LoginName::Former(_)) => 9,
             Target::LoginToken { .. } => 10,
             Target::OfUser { part, .. } => match part {
@@ -605,7 +605,7 @@ mod tests {
         ] {
             assert_eq!(Target::user_in(text), Some((1, 7)), "{text}");
         }
-        let asker = Who::user_named("1:7:0000000000");
+        let asker = Principal::user_named("1:7:0000000000");
         for text in [
             &*asker,
             "user_name/ada",

@@ -1,52 +1,52 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use keyproof_store::faults::Commits;
+use keyproof_store::faults::CommitMode;
 
 use super::{
     allowance::{OF_ONE, OF_STRANGERS, OF_THE_KNOWN},
     *,
 };
-use crate::testing::{Bench, READER, START, bench, console, keeper, origin, secret};
+use crate::testing::{Bench, READER, START, administrator, bench, console, origin, secret};
 
 /// How long refusals are kept by default.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Records an action on this instance.
 pub(super) async fn tell(bench: &Bench, at: Timestamp, instance: &str) {
-    let origin = origin().by(Who::Keyproof);
-    let deed = Deed {
+    let origin = origin().by(Principal::Keyproof);
+    let new_event = NewEvent {
         action: Action::AuditLeaveOut,
         target: Target::Instance(instance.to_owned()),
         detail: None,
         origin: &origin,
     };
-    done(bench, at, deed).await;
+    done(bench, at, new_event).await;
 }
 
 async fn note(bench: &Bench, at: Timestamp, action: Action) {
     let origin = console();
-    let deed = Deed {
+    let new_event = NewEvent {
         action,
         target: Target::Store,
         detail: None,
         origin: &origin,
     };
-    done(bench, at, deed).await;
+    done(bench, at, new_event).await;
 }
 
 /// Commits the event of a change.
-pub(super) async fn done(bench: &Bench, at: Timestamp, deed: Deed<'_>) {
+pub(super) async fn done(bench: &Bench, at: Timestamp, new_event: NewEvent<'_>) {
     let mut batch = bench.store.batch(at);
-    bench.service.audit.done(&mut batch, at, deed);
+    bench.service.audit.done(&mut batch, at, new_event);
     bench.store.commit(batch).await.unwrap();
 }
 
 /// Commits the event of a refusal in the counting form.
-pub(super) async fn counted(bench: &Bench, deed: Deed<'_>) {
+pub(super) async fn counted(bench: &Bench, new_event: NewEvent<'_>) {
     let at = bench.clock.now();
     let mut batch = bench.store.batch(at);
     let audit = &bench.service.audit;
-    audit.counted(&mut batch, at, deed).await.unwrap();
+    audit.counted(&mut batch, at, new_event).await.unwrap();
     bench.store.commit(batch).await.unwrap();
 }
 
@@ -69,22 +69,22 @@ pub(super) async fn all_of(bench: &Bench, search: &Search, most: usize) -> (Vec<
 }
 
 /// Refuses a caller an action that it can request.
-async fn refuse(bench: &Bench, who: Who, times: u32) {
+async fn refuse(bench: &Bench, who: Principal, times: u32) {
     let action = match who {
-        Who::External { .. } | Who::Operator { .. } => Action::CertificateGet,
-        Who::Instance { .. } => Action::LoginTokenUse,
-        Who::User { .. } => Action::UserSetPassword,
+        Principal::External { .. } | Principal::Operator { .. } => Action::CertificateGet,
+        Principal::Instance { .. } => Action::LoginTokenUse,
+        Principal::User { .. } => Action::UserSetPassword,
         _ => Action::UserAuthenticate,
     };
     let origin = origin().by(who);
     for _ in 0..times {
-        let deed = Deed {
+        let new_event = NewEvent {
             action,
             target: Target::Store,
             detail: None,
             origin: &origin,
         };
-        bench.service.audit.refused(deed).await;
+        bench.service.audit.refused(new_event).await;
     }
 }
 
@@ -94,7 +94,7 @@ async fn an_event_says_who_what_when_and_on_which_request() {
     let devices = &bench.service.otp_devices;
     bench.clock.advance(Duration::from_secs(5));
     devices
-        .set_password(&keeper("default"), secret("correct horse"))
+        .set_password(&administrator("default"), secret("correct horse"))
         .await
         .unwrap();
     let wrong = devices
@@ -156,11 +156,11 @@ async fn all(bench: &Bench) -> Vec<Event> {
 #[tokio::test]
 async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
     let bench = bench().await;
-    refuse(&bench, Who::Anonymous, OF_STRANGERS + 30).await;
+    refuse(&bench, Principal::Anonymous, OF_STRANGERS + 30).await;
     assert_eq!(refusals(&bench).await.len(), OF_STRANGERS as usize);
     assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     bench.clock.advance(Duration::from_secs(60));
-    refuse(&bench, Who::Anonymous, 1).await;
+    refuse(&bench, Principal::Anonymous, 1).await;
     assert_eq!(refusals(&bench).await.len(), OF_STRANGERS as usize + 1);
     let left_out = told(&bench, Action::AuditLeaveOut).await;
     let [left_out] = left_out.as_slice() else {
@@ -186,16 +186,16 @@ async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn what_was_left_out_is_told_though_nothing_follows() {
     let bench = bench().await;
-    refuse(&bench, Who::Anonymous, OF_STRANGERS + 7).await;
+    refuse(&bench, Principal::Anonymous, OF_STRANGERS + 7).await;
     let service = Arc::clone(&bench.service);
     let upkeep = tokio::spawn(async move { service.run_upkeep().await });
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     bench.clock.advance(Duration::from_secs(60));
     // Until then the trail cannot be written.
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     tokio::time::sleep(Duration::from_secs(30)).await;
     upkeep.abort();
     let left_out = told(&bench, Action::AuditLeaveOut).await;
@@ -206,7 +206,7 @@ async fn what_was_left_out_is_told_though_nothing_follows() {
 #[tokio::test]
 async fn what_a_process_left_out_is_told_at_its_end() {
     let bench = bench().await;
-    refuse(&bench, Who::Anonymous, OF_STRANGERS + 7).await;
+    refuse(&bench, Principal::Anonymous, OF_STRANGERS + 7).await;
     bench.service.audit.finish().await;
     bench.service.audit.finish().await;
     let left_out = told(&bench, Action::AuditLeaveOut).await;
@@ -225,20 +225,20 @@ fn subject(user: u32) -> Subject {
 #[tokio::test]
 async fn whoever_has_many_tokens_has_one_allowance() {
     let text = |token: u32| format!("{token:016x}");
-    let kinds: [(&str, &dyn Fn(u32) -> Who); 4] = [
-        ("user:1:2:0000000000", &|token| Who::User {
+    let kinds: [(&str, &dyn Fn(u32) -> Principal); 4] = [
+        ("user:1:2:0000000000", &|token| Principal::User {
             subject: subject(2),
             application_token: token.checked_sub(1),
         }),
-        ("instance:shop", &|token| Who::Instance {
+        ("instance:shop", &|token| Principal::Instance {
             name: "shop".to_owned(),
             token: (token > 0).then(|| text(token)),
         }),
-        ("operator_subject:ci", &|token| Who::Operator {
+        ("operator_subject:ci", &|token| Principal::Operator {
             token: text(token),
             subject: "ci".to_owned(),
         }),
-        ("external:https://idp/ci", &|_| Who::External {
+        ("external:https://idp/ci", &|_| Principal::External {
             issuer: "https://idp".to_owned(),
             subject: "ci".to_owned(),
         }),
@@ -251,7 +251,7 @@ async fn whoever_has_many_tokens_has_one_allowance() {
         let refused = refusals(&bench).await;
         assert_eq!(refused.len(), OF_ONE as usize, "{told_as}");
         // So the allowance of others remains.
-        let ada = Who::User {
+        let ada = Principal::User {
             subject: subject(1),
             application_token: None,
         };
@@ -276,12 +276,12 @@ async fn whoever_has_many_tokens_has_one_allowance() {
 async fn strangers_hide_no_insider_and_no_insider_another() {
     let bench = bench().await;
     let audit = &bench.service.audit;
-    let refuse = async |who: Who, times: u32| refuse(&bench, who, times).await;
-    let user = |number: u32| Who::User {
+    let refuse = async |who: Principal, times: u32| refuse(&bench, who, times).await;
+    let user = |number: u32| Principal::User {
         subject: subject(number),
         application_token: None,
     };
-    refuse(Who::Anonymous, OF_STRANGERS * 3).await;
+    refuse(Principal::Anonymous, OF_STRANGERS * 3).await;
     refuse(user(1), OF_ONE + 5).await;
     refuse(user(2), 1).await;
     let of = async |who: &str| {
@@ -314,18 +314,18 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
 /// Records a failure of an unknown user in the counting form.
 pub(super) async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &str) {
     let origin = Origin {
-        who: Who::Anonymous,
+        who: Principal::Anonymous,
         request_id: Some(request.to_owned()),
         address: Some([192, 0, 2, from].into()),
         ..origin()
     };
-    let deed = Deed {
+    let new_event = NewEvent {
         action: Action::UserAuthenticate,
         target: target.parse().unwrap(),
         detail: Some(detail.to_owned()),
         origin: &origin,
     };
-    counted(bench, deed).await;
+    counted(bench, new_event).await;
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn failures_of_one_moment_are_all_counted() {
     let bench = Arc::new(bench().await);
     let at = bench.clock.now();
     let origin = origin();
-    let deed = || Deed {
+    let new_event = || NewEvent {
         action: Action::UserAuthenticate,
         target: "user_name/ada".parse().unwrap(),
         detail: None,
@@ -393,8 +393,8 @@ async fn failures_of_one_moment_are_all_counted() {
     };
     let audit = &bench.service.audit;
     let (mut first, mut second) = (bench.store.batch(at), bench.store.batch(at));
-    audit.counted(&mut first, at, deed()).await.unwrap();
-    audit.counted(&mut second, at, deed()).await.unwrap();
+    audit.counted(&mut first, at, new_event()).await.unwrap();
+    audit.counted(&mut second, at, new_event()).await.unwrap();
     bench.store.commit(first).await.unwrap();
     let lost = bench.store.commit(second).await;
     assert!(
@@ -441,10 +441,15 @@ fn events_of_before_are_read() {
 async fn a_change_that_is_not_made_leaves_no_event() {
     let bench = bench().await;
     let before = bench.actions().await.len();
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     let devices = &bench.service.otp_devices;
-    assert!(devices.remove_instance(&keeper("default")).await.is_err());
-    bench.faults.commits(Commits::Made);
+    assert!(
+        devices
+            .remove_instance(&administrator("default"))
+            .await
+            .is_err()
+    );
+    bench.faults.commits(CommitMode::Made);
     assert_eq!(bench.actions().await.len(), before);
 }
 
@@ -559,12 +564,12 @@ async fn a_follower_tells_an_event_of_several_again_as_it_grows() {
 async fn texts_of_an_event_are_as_long_as_they_may_be_and_no_longer() {
     let bench = bench().await;
     let long = "x".repeat(120_000);
-    let origin = origin().by(Who::External {
+    let origin = origin().by(Principal::External {
         issuer: long.clone(),
         subject: long.clone(),
     });
     for end in ["a", "b"] {
-        let deed = |detail: &str| Deed {
+        let new_event = |detail: &str| NewEvent {
             action: Action::CertificateVerify,
             target: Target::Certificate {
                 subscription: format!("{long}{end}"),
@@ -575,9 +580,9 @@ async fn texts_of_an_event_are_as_long_as_they_may_be_and_no_longer() {
             detail: Some(format!("{long}{detail}")),
             origin: &origin,
         };
-        counted(&bench, deed("")).await;
+        counted(&bench, new_event("")).await;
         for number in 0..10 {
-            counted(&bench, deed(&number.to_string())).await;
+            counted(&bench, new_event(&number.to_string())).await;
         }
     }
     let events = refusals(&bench).await;

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin,
-    access::{Along, Operator, OutOfScope},
-    audit::{Deed, Target},
+    access::{Operator, OutOfScope, Prefetch},
+    audit::{NewEvent, Target},
 };
 
 /// A caller who may work with the certificates of one provisioning service. One scope covers all actions. Every use case requires a
@@ -25,8 +25,8 @@ pub struct Caller {
 
 impl Certificates {
     /// Returns the keys to read with the token of a request for this certificate.
-    pub fn along(service: &ProvisioningService, name: &str) -> Along {
-        Along(vec![certificate_key(service, name)])
+    pub fn prefetch(service: &ProvisioningService, name: &str) -> Prefetch {
+        Prefetch(vec![certificate_key(service, name)])
     }
 
     /// Checks that the operator may do this to a certificate of this service. The name is empty for an action on all of them.
@@ -45,7 +45,7 @@ impl Certificates {
         let (needed, target) = (service.scope(), || service.target(name));
         let permitted = self.audit.permit(operator, needed, act, target, origin);
         let origin = permitted.await.map_err(Failure::Refused)?;
-        let certificate = operator.along.get(&certificate_key(&service, name))?;
+        let certificate = operator.prefetch.get(&certificate_key(&service, name))?;
         Ok(Caller {
             service,
             origin,
@@ -58,7 +58,7 @@ impl Caller {
     /// Creates the caller for an operator without a permission check.
     #[cfg(test)]
     pub(super) fn unasked(service: ProvisioningService, origin: &Origin) -> Self {
-        let who = crate::Who::Operator {
+        let who = crate::Principal::Operator {
             token: "0123456789abcdef".to_owned(),
             subject: "ci".to_owned(),
         };
@@ -83,8 +83,13 @@ impl Caller {
     }
 
     /// Returns the audit event of an action on a certificate.
-    pub(super) fn deed(&self, action: Action, name: &str, detail: Option<String>) -> Deed<'_> {
-        Deed {
+    pub(super) fn new_event(
+        &self,
+        action: Action,
+        name: &str,
+        detail: Option<String>,
+    ) -> NewEvent<'_> {
+        NewEvent {
             action,
             target: self.service.target(name),
             detail,

@@ -6,7 +6,7 @@
 //! version, and no version is ever reused.
 
 mod caller;
-mod ending;
+mod expiry;
 mod possession;
 mod precondition;
 mod records;
@@ -30,7 +30,7 @@ use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Store, Stored};
 use serde::{Deserialize, Serialize};
 
-use crate::{Audit, Clock, Judging, StorageError, ending::FirstToEnd};
+use crate::{Audit, Clock, CpuQueue, StorageError, expiry::EarliestExpiries};
 use records::{Certificate, certificate_key};
 
 /// The settings for CA certificates.
@@ -94,9 +94,9 @@ pub struct Certificates {
     store: Store,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
-    judging: Judging,
+    cpu_queue: CpuQueue,
     settings: CertificateSettings,
-    first_to_end: FirstToEnd,
+    first_to_end: EarliestExpiries,
 }
 
 impl Certificates {
@@ -105,26 +105,26 @@ impl Certificates {
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
-        judging: Judging,
+        cpu_queue: CpuQueue,
         settings: CertificateSettings,
     ) -> Self {
         Self {
             store,
             clock,
             audit,
-            judging,
+            cpu_queue,
             settings,
-            first_to_end: FirstToEnd::default(),
+            first_to_end: EarliestExpiries::default(),
         }
     }
 
     /// Runs CPU-bound work for this caller off the async threads.
-    async fn judge<T: Send + 'static>(
+    async fn on_cpu_queue<T: Send + 'static>(
         &self,
         caller: &Caller,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
-        Ok(self.judging.run_for(&caller.party(), work).await?)
+        Ok(self.cpu_queue.run_for(&caller.party(), work).await?)
     }
 
     async fn load(

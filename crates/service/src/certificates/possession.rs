@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, damaged, refuse, said, settle},
+    storage::{Attempt, damaged, refuse, require_body, transact},
 };
 
 /// All algorithms that the linked providers verify.
@@ -86,7 +86,7 @@ impl Certificates {
         precondition: &Precondition,
     ) -> Result<IssuedCode, Failure<GenerateCodeError>> {
         let key = certificate_key(caller.service(), name);
-        settle("certificates.generate_code", &self.store, || async {
+        transact("certificates.generate_code", &self.store, || async {
             let stored = self
                 .load(caller, name)
                 .await?
@@ -105,8 +105,8 @@ impl Certificates {
             };
             let mut batch = self.store.batch(now);
             let version = batch.replace(&key, stored.version, &record, None);
-            let deed = caller.deed(Action::CertificateGenerateCode, name, None);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = caller.new_event(Action::CertificateGenerateCode, name, None);
+            self.audit.done(&mut batch, now, new_event);
             let issued = IssuedCode {
                 digits,
                 certificate: view(record, description, version),
@@ -131,7 +131,7 @@ impl Certificates {
         leaf: Result<Vec<u8>, B>,
     ) -> Result<Verified, Failure<VerifyError<B>>> {
         let key = certificate_key(caller.service(), name);
-        settle("certificates.verify", &self.store, || async {
+        transact("certificates.verify", &self.store, || async {
             let stored = self
                 .load(caller, name)
                 .await?
@@ -139,16 +139,16 @@ impl Certificates {
             if !precondition.holds(stored.version) {
                 return refuse(VerifyError::Precondition);
             }
-            let leaf = said(&leaf, VerifyError::Body)?;
+            let leaf = require_body(&leaf, VerifyError::Body)?;
             let now = self.clock.now();
-            let told = |detail| caller.deed(Action::CertificateVerify, name, Some(detail));
+            let told = |detail| caller.new_event(Action::CertificateVerify, name, Some(detail));
             let Some(code) = self.live_code(&key, &stored.record, now)? else {
                 let refused = told("no live verification code".to_owned());
                 self.audit.refused(refused).await;
                 return refuse(VerifyError::NoCode);
             };
             let (ca, leaf) = (stored.record.clone(), leaf.clone());
-            let judged = self.judge(caller, move || redeem(code, &ca, &leaf, now));
+            let judged = self.on_cpu_queue(caller, move || redeem(code, &ca, &leaf, now));
             let (redemption, description) = judged.await??;
             let report = match redemption {
                 Redemption::Spent { report } => report,
@@ -192,7 +192,7 @@ impl Certificates {
             .code_lifetime
             .map(|lifetime| now.saturating_add(lifetime));
         let record = record.clone();
-        let issued = self.judge(caller, move || {
+        let issued = self.on_cpu_queue(caller, move || {
             let ca = parse(&record)?;
             let code = VerificationCode::issue(&random, &ca, expires_at.map(Timestamp::as_secs));
             Ok::<_, StorageError>((code, ca.sha256_thumbprint(), describe(&ca)))

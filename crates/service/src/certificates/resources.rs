@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    pages::{Listed, Pages, some},
-    storage::{Attempt, damaged, refuse, said, settle},
+    pages::{ListPage, Pages, scan_page},
+    storage::{Attempt, damaged, refuse, require_body, transact},
 };
 
 /// The maximum length of a name, in characters. A name must not contain control characters.
@@ -150,18 +150,18 @@ impl Certificates {
         caller: &Caller,
         after: Option<&str>,
         most: usize,
-    ) -> Result<Listed<CertificateView, String>, StorageError> {
+    ) -> Result<ListPage<CertificateView, String>, StorageError> {
         let all = all_certificates(caller.service());
         let after = after.map(|name| certificate_key(caller.service(), name));
         let now = self.clock.now();
-        let (read, is_more) = some(&self.store, &all, after.as_ref(), most, now).await?;
+        let (read, is_more) = scan_page(&self.store, &all, after.as_ref(), most, now).await?;
         let mut rows = Vec::new();
         for (_, stored) in read {
             rows.push(self.show(caller, stored).await?);
         }
         let last = rows.last().map(|view| view.name.clone());
         let next = last.filter(|_| is_more);
-        Ok(Listed { rows, next })
+        Ok(ListPage { rows, next })
     }
 
     /// Returns a certificate if its version meets the precondition. A missing precondition is accepted.
@@ -205,19 +205,19 @@ impl Certificates {
         precondition: &Precondition,
         body: Result<Upload, B>,
     ) -> Result<CertificateView, Failure<PutError<B>>> {
-        settle("certificates.put", &self.store, || async {
+        transact("certificates.put", &self.store, || async {
             let (holder, certificate) = self.load_with_holder(caller, name).await?;
             if let Some(stored) = &certificate
                 && !precondition.holds(stored.version)
             {
                 return refuse(PutError::Precondition);
             }
-            let upload = said(&body, PutError::Body)?;
+            let upload = require_body(&body, PutError::Body)?;
             if !is_name(name) || !caller.service().spelled().into_iter().all(is_plain) {
                 return refuse(PutError::Name);
             }
             let uploaded = upload.certificate.clone();
-            let decoded = self.judge(caller, move || decode(&uploaded)).await?;
+            let decoded = self.on_cpu_queue(caller, move || decode(&uploaded)).await?;
             let Decoded {
                 der,
                 pem,
@@ -261,8 +261,8 @@ impl Certificates {
                     (batch.insert(&key, &record, None), Action::CertificateCreate)
                 }
             };
-            let deed = caller.deed(action, name, detail);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = caller.new_event(action, name, detail);
+            self.audit.done(&mut batch, now, new_event);
             let stored = view(record, description, version);
             Ok(Attempt::Commit(batch, Ok(stored)))
         })
@@ -281,7 +281,7 @@ impl Certificates {
         precondition: &Precondition,
     ) -> Result<Deletion, Failure<DeleteError>> {
         let key = certificate_key(caller.service(), name);
-        settle("certificates.delete", &self.store, || async {
+        transact("certificates.delete", &self.store, || async {
             let (holder, certificate) = self.load_with_holder(caller, name).await?;
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
@@ -299,8 +299,8 @@ impl Certificates {
             batch.remove(&key, certificate.version);
             leave_room(&mut batch, caller, holder);
             let detail = Some(thumbprint(&certificate.record.der));
-            let deed = caller.deed(Action::CertificateDelete, name, detail);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = caller.new_event(Action::CertificateDelete, name, detail);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(Deletion::Deleted)))
         })
         .await
@@ -319,7 +319,7 @@ impl Certificates {
             let description = describe(&parse(&stored.record)?);
             Ok(view(stored.record, description, stored.version))
         };
-        self.judge(caller, read).await?
+        self.on_cpu_queue(caller, read).await?
     }
 
     /// Counts one more certificate in the batch that adds it.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     StorageError,
     access::Operator,
-    pages::{Listed, reached},
+    pages::{ListPage, reached},
 };
 
 /// A provisioning service that has certificates.
@@ -33,7 +33,7 @@ impl Certificates {
         operator: &Operator,
         after: Option<&ProvisioningService>,
         most: usize,
-    ) -> Result<Listed<HoldingService, ProvisioningService>, StorageError> {
+    ) -> Result<ListPage<HoldingService, ProvisioningService>, StorageError> {
         let after = after.map(holder_key);
         let all = Prefix::collection(Holder::TYPE);
         let row = |holder: Holder| {

@@ -7,7 +7,7 @@ use keyproof_store::{Batch, Key, Timestamp};
 use keyproof_tpm::Name;
 
 use super::{
-    DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationAct,
+    DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationOperation,
     certified::{Cause, Issued},
     identity::ActiveKey,
     key_records::{KeyPlace, KeyRecords, KeyState},
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
-    audit::{Deed, Target},
-    storage::{Attempt, refuse, settle},
+    audit::{NewEvent, Target},
+    storage::{Attempt, refuse, transact},
 };
 
 /// The proof that a TPM opened a credential.
@@ -74,7 +74,7 @@ pub(super) struct Proven(Ticket);
 impl Activation {
     /// Verifies the ticket and its proof without reading any record. An error comes with the audit target: the ticket's
     /// device, or [`Target::Station`] if the ticket cannot be opened.
-    pub(super) fn judge(
+    pub(super) fn verify(
         &self,
         devices: &DeviceIdentity,
         now: Timestamp,
@@ -160,7 +160,7 @@ impl Proven {
         let Some(issued) = issued.filter(|issued| issued.not_after > now) else {
             return refuse(ActivateError::Revoked);
         };
-        if !known.is_upheld(issued)? {
+        if !known.is_still_valid(issued)? {
             return refuse(ActivateError::Revoked);
         }
         let mut proven = certified.clone();
@@ -196,9 +196,9 @@ impl DeviceIdentity {
         station: &Station,
         activation: &Activation,
     ) -> Result<(), Failure<ActivateError>> {
-        let (target, failure) = match activation.judge(self, self.clock.now()) {
+        let (target, failure) = match activation.verify(self, self.clock.now()) {
             Ok(proven) => {
-                let failure = match self.settle_activation(station, &proven).await {
+                let failure = match self.transact_activation(station, &proven).await {
                     Ok(()) => return Ok(()),
                     Err(failure) => failure,
                 };
@@ -207,18 +207,18 @@ impl DeviceIdentity {
             Err((target, why)) => (target, Failure::Refused(why)),
         };
         if let Failure::Refused(why) = &failure {
-            self.note_refusal(StationAct::Activate, target, why.to_string(), station)
+            self.note_refusal(StationOperation::Activate, target, why.to_string(), station)
                 .await;
         }
         Err(failure)
     }
 
-    async fn settle_activation(
+    async fn transact_activation(
         &self,
         station: &Station,
         proven: &Proven,
     ) -> Result<(), Failure<ActivateError>> {
-        settle("device_identity.activate", &self.store, || async {
+        transact("device_identity.activate", &self.store, || async {
             let now = self.clock.now();
             let known = self
                 .key_records(proven.place(), proven.keys(), now)
@@ -257,13 +257,13 @@ impl DeviceIdentity {
             detail.push_str("; revoked ");
             detail.push_str(&issued.serial);
         }
-        let deed = Deed {
-            action: StationAct::Activate.action(),
+        let new_event = NewEvent {
+            action: StationOperation::Activate.action(),
             target: ticket.device.target(),
             detail: Some(detail),
             origin: station.origin(),
         };
-        self.audit.done(batch, now, deed);
+        self.audit.done(batch, now, new_event);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     audit::ObjectKind,
     keys::draw_token,
     pages::Pages,
-    storage::{Attempt, refuse, refused, settle},
+    storage::{Attempt, refuse, refused, transact},
 };
 
 /// The prefix of every key text, so that secret scanners can find leaked keys.
@@ -91,7 +91,7 @@ impl Kind for ApiKey {
         name: &str,
         body: Result<(), B>,
     ) -> Result<(), Failure<DeleteError<B>>> {
-        settle("device_identity.delete_api_key", &devices.store, || async {
+        transact("device_identity.delete_api_key", &devices.store, || async {
             let now = devices.clock.now();
             let (key, mut batch) = devices.deletion(administrator, name, &body, now).await?;
             if let Some((place, location)) = devices.location(&key).await? {
@@ -133,7 +133,7 @@ impl ApiKey {
     }
 
     /// Returns whether the key upholds a certificate made with it at `made_at`: it neither revokes it nor puts it on hold.
-    pub(super) fn upholds(&self, made_at: Timestamp) -> bool {
+    pub(super) fn keeps_valid(&self, made_at: Timestamp) -> bool {
         self.withdrawal(made_at).is_none()
     }
 
@@ -263,7 +263,7 @@ impl DeviceIdentity {
         new: NewApiKey,
     ) -> Result<IssuedApiKey, Failure<CreateApiKeyError>> {
         let metadata = administrator.place(new.metadata).map_err(refused)?;
-        settle("device_identity.create_api_key", &self.store, || async {
+        transact("device_identity.create_api_key", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<ApiKey>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
@@ -368,7 +368,7 @@ impl DeviceIdentity {
         name: &str,
         change: impl Fn(&ApiKey, Timestamp) -> Result<ApiKeyChange, B>,
     ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
-        settle("device_identity.replace_api_key", &self.store, || async {
+        transact("device_identity.replace_api_key", &self.store, || async {
             let stored = self
                 .load::<ApiKey>(administrator.namespace(), name)
                 .await?
@@ -451,7 +451,7 @@ mod tests {
         super::testing::{api_key, furnish, may},
         *,
     };
-    use crate::{Clock, device_identity::Act, testing::bench};
+    use crate::{Clock, device_identity::ObjectOperation, testing::bench};
 
     #[tokio::test]
     async fn a_key_is_deleted_without_looking_through_those_of_others() {
@@ -485,7 +485,7 @@ mod tests {
         let found = devices.location(&earlier).await.unwrap();
         assert_eq!(found.map(|(place, _)| place), Some(place.clone()));
 
-        let deleting = may::<ApiKey>(&bench, Act::Delete, "k").await;
+        let deleting = may::<ApiKey>(&bench, ObjectOperation::Delete, "k").await;
         let deleted = ApiKey::delete(devices, &deleting, "k", Ok::<_, Infallible>(()));
         deleted.await.unwrap();
         let now = bench.clock.now();

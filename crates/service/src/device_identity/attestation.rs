@@ -13,7 +13,7 @@ use keyproof_tpm::{AttestationReport, Outcome, QuoteCheck, Report, Structure, Tp
 
 use super::{
     ActivateError, AttestRequest, Category, DeviceIdentity, FieldError, LearntRegister,
-    LoggedEvent, PcrPolicy, Registers, SentEvidence, Station, StationAct, Verdict,
+    LoggedEvent, PcrPolicy, Registers, SentEvidence, Station, StationOperation, Verdict,
     activation::Proven,
     attestation_report::{DeviceCheck, DeviceFinding, DeviceReport},
     certified::Issued,
@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
-    audit::{Deed, Target},
-    storage::{Attempt, overtaken, refuse, refused, settle_permitted},
+    audit::{NewEvent, Target},
+    storage::{Attempt, contended, refuse, refused, transact_permitted},
 };
 
 /// The longest stored text of a check, in characters.
@@ -66,7 +66,7 @@ struct Subject {
 }
 
 /// The result of an attestation.
-struct Judgement {
+struct Appraisal {
     report: DeviceReport,
     /// Whether the key has signed the quote over a valid nonce.
     is_signed: bool,
@@ -94,18 +94,18 @@ impl DeviceIdentity {
         request: &AttestRequest,
         evidence: SentEvidence,
     ) -> Result<DeviceReport, Failure<AttestError>> {
-        let act = StationAct::Attest;
+        let act = StationOperation::Attest;
         if !self.may_show(station, act, &request.namespace).await {
             return refuse(AttestError::UnknownCategory);
         }
         let who = &station.origin().who;
         let evidence = self
-            .judge(who, move || evidence.decode().map(Arc::new))
+            .on_cpu_queue(who, move || evidence.decode().map(Arc::new))
             .await?;
         let nonce_key = self.challenge_key().await?;
         let (name, origin) = ("device_identity.attest", station.origin());
         let (store, clock) = (&self.store, &*self.clock);
-        let judged = settle_permitted(name, store, clock, origin, overtaken, || async {
+        let judged = transact_permitted(name, store, clock, origin, contended, || async {
             let category = self
                 .load::<Category>(&request.namespace, &request.category)
                 .await?
@@ -136,7 +136,7 @@ impl DeviceIdentity {
     ) -> Result<Attempt<Judged, AttestError>, StorageError> {
         let nonce = case.nonce(nonce_key);
         let (subject, activation) = self.subject(case, nonce.as_ref()).await?;
-        let judgement = self
+        let appraisal = self
             .judge_evidence(case, nonce.as_ref(), subject.as_ref(), activation)
             .await?;
         let (
@@ -147,12 +147,12 @@ impl DeviceIdentity {
                 activated,
             }),
             true,
-        ) = (nonce, &subject, judgement.is_signed)
+        ) = (nonce, &subject, appraisal.is_signed)
         else {
             let state = subject.as_ref().and_then(|subject| subject.state.as_ref());
             let target = state.map_or(Target::Station, |state| state.device.place.target());
             return Ok(Attempt::Done(Judged {
-                report: judgement.report,
+                report: appraisal.report,
                 unstored: Some(target),
             }));
         };
@@ -165,11 +165,11 @@ impl DeviceIdentity {
         }
         let policy = known.pcr_policy();
         let next = self
-            .record(&mut batch, case, &nonce, &judgement, policy, state.clone())
+            .record(&mut batch, case, &nonce, &appraisal, policy, state.clone())
             .await?;
         known.write(&mut batch, next)?;
         let judged = Judged {
-            report: judgement.report,
+            report: appraisal.report,
             unstored: None,
         };
         Ok(Attempt::Commit(batch, Ok(judged)))
@@ -183,7 +183,7 @@ impl DeviceIdentity {
         nonce: Option<&Nonce>,
         subject: Option<&Subject>,
         activation: DeviceFinding,
-    ) -> Result<Judgement, StorageError> {
+    ) -> Result<Appraisal, StorageError> {
         let state = subject.and_then(|subject| subject.state.as_ref());
         let mut known = Report::new();
         let is_ours = check_nonce(&mut known, nonce, subject, case.now)?;
@@ -192,8 +192,9 @@ impl DeviceIdentity {
             let selection = nonce.map(|nonce| nonce.selection.clone());
             let last_seen = state.and_then(|state| state.active.last_seen.clone());
             let last_seen = last_seen.filter(|_| is_ours);
-            let judged = move || evidence.judge(selection.as_ref(), last_seen.as_ref());
-            self.judge(&case.station.origin().who, judged).await?
+            let judged = move || evidence.verify(selection.as_ref(), last_seen.as_ref());
+            self.on_cpu_queue(&case.station.origin().who, judged)
+                .await?
         };
         let quoted = quoted(nonce, &case.evidence, &quote);
         let is_signed = is_ours && is_signed(&quote);
@@ -211,7 +212,7 @@ impl DeviceIdentity {
                 quoted.as_deref(),
             );
         } else {
-            known.others_not_judged(UNSIGNED);
+            known.remaining_not_evaluated(UNSIGNED);
         }
         let device = state.filter(|_| is_signed);
         let report = DeviceReport {
@@ -221,7 +222,7 @@ impl DeviceIdentity {
             quote,
             event_log,
         };
-        Ok(Judgement {
+        Ok(Appraisal {
             report,
             is_signed,
             quoted,
@@ -235,13 +236,13 @@ impl DeviceIdentity {
         batch: &mut Batch,
         case: &Case<'_>,
         nonce: &Nonce,
-        judgement: &Judgement,
+        appraisal: &Appraisal,
         policy: &PcrPolicy,
         mut state: KeyState,
     ) -> Result<KeyState, StorageError> {
-        let report = &judgement.report;
+        let report = &appraisal.report;
         let (is_accepted, selection) = (report.accepted(), nonce.selection.to_string());
-        let registers = judgement.quoted.clone().unwrap_or_default();
+        let registers = appraisal.quoted.clone().unwrap_or_default();
         let changed = state.device.changed(&registers, policy);
         let events = self.events_of(case, nonce, changed).await?;
         // The TPM's clock and counters have not gone back, so store them.
@@ -252,12 +253,12 @@ impl DeviceIdentity {
         {
             state.active.last_seen = Some(attest.clock_info.into());
         }
-        let is_learnt = is_accepted && judgement.learnt.is_some();
+        let is_learnt = is_accepted && appraisal.learnt.is_some();
         if is_learnt {
-            state.device.learnt.clone_from(&judgement.learnt);
+            state.device.learnt.clone_from(&appraisal.learnt);
         }
-        let deed = Deed {
-            action: StationAct::Attest.action(),
+        let new_event = NewEvent {
+            action: StationOperation::Attest.action(),
             target: state.device.place.target(),
             detail: Some(if is_learnt {
                 format!("accepted, and learnt: {selection}")
@@ -283,13 +284,13 @@ impl DeviceIdentity {
             events,
         });
         if is_learnt {
-            self.audit.done(batch, case.now, deed);
+            self.audit.done(batch, case.now, new_event);
         } else if is_accepted {
-            self.audit.used(batch, case.now, deed, false).await?;
+            self.audit.used(batch, case.now, new_event, false).await?;
         } else {
             // The reason is stored in the device's history.
-            deed.origin.require(batch);
-            self.audit.counted(batch, case.now, deed).await?;
+            new_event.origin.require(batch);
+            self.audit.counted(batch, case.now, new_event).await?;
         }
         Ok(state)
     }
@@ -306,7 +307,7 @@ impl DeviceIdentity {
         }
         let (evidence, selection) = (Arc::clone(&case.evidence), nonce.selection.clone());
         let read = move || evidence.events_of(&selection, &registers);
-        self.judge(&case.station.origin().who, read).await
+        self.on_cpu_queue(&case.station.origin().who, read).await
     }
 
     /// Returns the place of the key if it is active.
@@ -397,7 +398,7 @@ impl Case<'_> {
             activation,
         } = self.request;
         let (manager, ak) = (&self.category.manager, &self.evidence.ak_name);
-        let shown = activation.as_ref()?.judge(devices, self.now);
+        let shown = activation.as_ref()?.verify(devices, self.now);
         Some(shown.map_err(|(_, why)| why).and_then(|proven| {
             if proven.is_for(namespace, manager, category, ak) {
                 Ok(proven)
@@ -418,7 +419,7 @@ fn check_certificate(
         let state = subject.state.as_ref()?;
         Some((&subject.known, state))
     }) else {
-        report.not_judged(check, "not judged: the key is not active");
+        report.not_evaluated(check, "not judged: the key is not active");
         return Ok(());
     };
     let certified = state.certified.as_ref();
@@ -426,7 +427,7 @@ fn check_certificate(
         None => Some(DeviceFinding::CertificateMissing),
         Some(_) if known.is_disabled() => Some(DeviceFinding::Disabled),
         Some(proven) if proven.not_after <= now => Some(DeviceFinding::CertificateEnded),
-        Some(proven) if !known.is_upheld(proven)? => Some(DeviceFinding::CertificateRevoked),
+        Some(proven) if !known.is_still_valid(proven)? => Some(DeviceFinding::CertificateRevoked),
         Some(_) => None,
     };
     report.judged(check, finding);
@@ -481,11 +482,11 @@ fn check_registers(
 ) -> Option<Vec<LearntRegister>> {
     let check = DeviceCheck::PcrPolicy;
     if *policy == PcrPolicy::Any {
-        report.not_asked(check, "the category takes any values");
+        report.not_requested(check, "the category takes any values");
         return None;
     }
     let Some(state) = state else {
-        report.not_judged(check, "not judged: the key is not active");
+        report.not_evaluated(check, "not judged: the key is not active");
         return None;
     };
     if evidence.pcr_values.is_none() {
@@ -493,7 +494,7 @@ fn check_registers(
         return None;
     }
     let Some(quoted) = quoted else {
-        report.not_judged(check, "not judged: the values are not those of the quote");
+        report.not_evaluated(check, "not judged: the values are not those of the quote");
         return None;
     };
     let (compared, is_learnt) = match (policy, &state.device.learnt) {

@@ -6,7 +6,7 @@ use std::fmt;
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     AttestationReport, Check, EventLogCheck, EventLogFinding, Finding, Name, Outcome, QuoteCheck,
-    Report, Row, Severity,
+    Report, ReportRow, Severity,
 };
 
 use super::{ActivateError, DevicePlace};
@@ -205,10 +205,10 @@ impl DeviceReport {
     /// Returns one row for each check: those of [`DeviceCheck`], then those of a quote ([`QuoteCheck`]), then, if a log
     /// was sent, those of an event log ([`EventLogCheck`]). The names of the latter are prefixed with `log-`, except
     /// `event-log`.
-    pub fn rows(&self) -> impl Iterator<Item = Row> {
+    pub fn rows(&self) -> impl Iterator<Item = ReportRow> {
         let log = self.event_log.iter().flat_map(|log| {
             let rows = log.rows().zip(EventLogCheck::ALL);
-            rows.map(|(row, check)| Row {
+            rows.map(|(row, check)| ReportRow {
                 name: log_name(*check),
                 ..row
             })

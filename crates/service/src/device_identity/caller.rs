@@ -10,9 +10,9 @@ use super::{
     MetadataError, objects::object_key,
 };
 use crate::{
-    Action, CommandLine, Failure, Origin, Who,
-    access::{Along, Operator, OutOfScope, ReadAlong},
-    audit::{Deed, Target},
+    Action, CommandLine, Failure, Origin, Principal,
+    access::{Operator, OutOfScope, Prefetch, Prefetched},
+    audit::{NewEvent, Target},
     storage::refuse,
 };
 
@@ -22,14 +22,14 @@ pub struct Administrator<K> {
     namespace: String,
     origin: Origin,
     /// May contain the object that the request reads.
-    pub(super) along: ReadAlong,
+    pub(super) prefetch: Prefetched,
     kind: PhantomData<fn() -> K>,
 }
 
-/// A caller that may act on devices: an operator for one namespace ([`DeviceIdentity::permit_keeper`]), or the command
+/// A caller that may act on devices: an operator for one namespace ([`DeviceIdentity::permit_device_administrator`]), or the command
 /// line for all of them.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct DeviceAdministrator {
     /// The namespace of the devices, or `None` for all namespaces.
     namespace: Option<String>,
     origin: Origin,
@@ -47,7 +47,7 @@ pub struct Station {
 
 /// An action on objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum ObjectOperation {
     /// Create an object.
     Create,
     /// Delete an object.
@@ -62,7 +62,7 @@ pub enum Act {
 
 /// An action of a station for a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StationAct {
+pub enum StationOperation {
     /// Prove that its TPM opened a credential.
     Activate,
     /// Attest.
@@ -75,7 +75,7 @@ pub enum StationAct {
     Provision,
 }
 
-impl StationAct {
+impl StationOperation {
     /// Returns the action's entry in the audit trail.
     pub(super) const fn action(self) -> Action {
         match self {
@@ -90,8 +90,8 @@ impl StationAct {
 
 impl DeviceIdentity {
     /// Returns what to read along with the token of a request for this object.
-    pub fn along<K: Kind>(namespace: &str, name: &str) -> Along {
-        Along(vec![object_key::<K>(namespace, name)])
+    pub fn prefetch<K: Kind>(namespace: &str, name: &str) -> Prefetch {
+        Prefetch(vec![object_key::<K>(namespace, name)])
     }
 
     /// Permits the operator to act on an object of this namespace, or on all of them if `name` is empty.
@@ -102,17 +102,17 @@ impl DeviceIdentity {
     pub async fn permit<K: Kind>(
         &self,
         operator: &Operator,
-        act: Act,
+        act: ObjectOperation,
         namespace: &str,
         name: &str,
         origin: &Origin,
     ) -> Result<Administrator<K>, OutOfScope> {
         let action = match act {
-            Act::Create => K::ACTIONS.create,
-            Act::Delete => K::ACTIONS.delete,
-            Act::Get => K::ACTIONS.get,
-            Act::List => K::ACTIONS.list,
-            Act::Replace => K::ACTIONS.replace,
+            ObjectOperation::Create => K::ACTIONS.create,
+            ObjectOperation::Delete => K::ACTIONS.delete,
+            ObjectOperation::Get => K::ACTIONS.get,
+            ObjectOperation::List => K::ACTIONS.list,
+            ObjectOperation::Replace => K::ACTIONS.replace,
         };
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
         let target = || K::target(namespace, name);
@@ -120,7 +120,7 @@ impl DeviceIdentity {
         Ok(Administrator {
             namespace: namespace.to_owned(),
             origin: origin.await?,
-            along: operator.along.clone(),
+            prefetch: operator.prefetch.clone(),
             kind: PhantomData,
         })
     }
@@ -130,17 +130,17 @@ impl DeviceIdentity {
     /// # Errors
     ///
     /// [`OutOfScope`].
-    pub async fn permit_keeper(
+    pub async fn permit_device_administrator(
         &self,
         operator: &Operator,
         act: Action,
         namespace: &str,
         target: Target,
         origin: &Origin,
-    ) -> Result<Keeper, OutOfScope> {
+    ) -> Result<DeviceAdministrator, OutOfScope> {
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
         let permitted = self.audit.permit(operator, needed, act, || target, origin);
-        Ok(Keeper {
+        Ok(DeviceAdministrator {
             namespace: Some(namespace.to_owned()),
             origin: permitted.await?,
         })
@@ -155,7 +155,7 @@ impl DeviceIdentity {
     pub async fn permit_station(
         &self,
         operator: &Operator,
-        act: StationAct,
+        act: StationOperation,
         certificate: Option<Sha256Thumbprint>,
         origin: &Origin,
     ) -> Result<Station, OutOfScope> {
@@ -185,7 +185,7 @@ impl DeviceIdentity {
         let client = self.client(&certificate, self.clock.now()).await?;
         let (category, warrant) = client.ok_or(Failure::Refused(CertificateNotAccepted))?;
         let scopes = vec![OperatorScope::Tpm(Some(category.namespace.clone()))];
-        let who = Who::Station {
+        let who = Principal::Station {
             namespace: category.namespace,
             category: category.name,
         };
@@ -203,7 +203,7 @@ impl DeviceIdentity {
     pub(super) async fn may_show(
         &self,
         station: &Station,
-        act: StationAct,
+        act: StationOperation,
         namespace: &str,
     ) -> bool {
         if station.reaches(namespace) {
@@ -217,26 +217,26 @@ impl DeviceIdentity {
     /// Records in the audit trail why a station's call was refused.
     pub(super) async fn note_refusal(
         &self,
-        act: StationAct,
+        act: StationOperation,
         target: Target,
         why: String,
         station: &Station,
     ) {
         let action = act.action();
         tracing::info!(action = action.name(), %target, why, "refused");
-        let deed = Deed {
+        let new_event = NewEvent {
             action,
             target,
             detail: Some(why),
             origin: station.origin(),
         };
-        self.audit.refused(deed).await;
+        self.audit.refused(new_event).await;
     }
 }
 
 impl<K> Administrator<K> {
     /// Returns the caller's identity.
-    pub const fn who(&self) -> &Who {
+    pub const fn who(&self) -> &Principal {
         &self.origin.who
     }
 
@@ -259,7 +259,7 @@ impl<K> Administrator<K> {
     }
 }
 
-impl Keeper {
+impl DeviceAdministrator {
     /// Returns a keeper of the devices of all namespaces.
     pub fn of_command_line(command_line: &CommandLine) -> Self {
         Self {
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_device_of_another_namespace_is_there_for_whoever_runs_a_command_alone() {
         let place = device("manager", "SN0001").place;
-        let of = |namespace: &str| Keeper {
+        let of = |namespace: &str| DeviceAdministrator {
             namespace: Some(namespace.to_owned()),
             origin: origin(),
         };
@@ -331,7 +331,7 @@ mod tests {
             let unknown = Err(Failure::Refused(DeviceError::Unknown));
             assert_eq!(of(other).within(&place), unknown, "{other}");
         }
-        let all = Keeper::of_command_line(&CommandLine::of("root".to_owned()));
+        let all = DeviceAdministrator::of_command_line(&CommandLine::of("root".to_owned()));
         assert_eq!(all.within(&place), Ok(()));
     }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
-    storage::{Attempt, refuse, refused, settle},
+    storage::{Attempt, refuse, refused, transact},
 };
 
 /// The category's own fields.
@@ -58,7 +58,7 @@ impl Kind for Category {
         name: &str,
         body: Result<(), B>,
     ) -> Result<(), Failure<DeleteError<B>>> {
-        settle(
+        transact(
             "device_identity.delete_category",
             &devices.store,
             || async {
@@ -76,7 +76,7 @@ impl Kind for Category {
                     batch.insert(&next, &DeletedCategory { category }, Some(gone));
                 }
                 devices
-                    .leave_revocation_list(&mut batch, &metadata, now)
+                    .retire_revocation_list(&mut batch, &metadata, now)
                     .await?;
                 Ok(Attempt::Commit(batch, Ok(())))
             },
@@ -153,7 +153,7 @@ impl AttestationKeyTemplate {
             object_attributes: attributes.unwrap_or(AttestationTemplate::ATTRIBUTES),
             scheme_hash: hash.unwrap_or(HashAlgorithm::Sha256),
         };
-        if template.attests() {
+        if template.is_attestation_key() {
             Ok(())
         } else {
             Err(CreateCategoryError::AttestationKey)
@@ -271,7 +271,7 @@ impl DeviceIdentity {
         new.attestation_key.check().map_err(refused)?;
         new.pcr_policy.check().map_err(refused)?;
         let key = metadata.key::<Category>();
-        settle("device_identity.create_category", &self.store, || async {
+        transact("device_identity.create_category", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Category>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
@@ -289,7 +289,7 @@ impl DeviceIdentity {
             let made = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
                 let manager = manager.record.clone();
-                self.judge(administrator.who(), move || {
+                self.on_cpu_queue(administrator.who(), move || {
                     Authority::below(&manager, &store, &key, &owner, now)
                 })
             };
@@ -305,7 +305,7 @@ impl DeviceIdentity {
             let detail = Some(format!("below tpm_manager {}", new.manager));
             let (object, mut batch) = self.creation(administrator, &metadata, spec, detail, now);
             Object::keep(&mut batch, &manager);
-            self.leave_revocation_list(&mut batch, &metadata, now)
+            self.retire_revocation_list(&mut batch, &metadata, now)
                 .await?;
             self.enter_client(&mut batch, &object).await?;
             let issued = IssuedCategory {
@@ -340,7 +340,7 @@ impl DeviceIdentity {
         name: &str,
         change: impl Fn(&Category) -> Result<CategoryChange, B>,
     ) -> Result<(), Failure<ReplaceCategoryError<B>>> {
-        settle("device_identity.replace_category", &self.store, || async {
+        transact("device_identity.replace_category", &self.store, || async {
             let stored = self
                 .load::<Category>(administrator.namespace(), name)
                 .await?
@@ -378,7 +378,7 @@ impl DeviceIdentity {
         entries: &[String],
     ) -> Result<Result<(), TrustListError>, StorageError> {
         let entries = entries.to_vec();
-        self.judge(administrator.who(), move || check_allow_list(&entries))
+        self.on_cpu_queue(administrator.who(), move || check_allow_list(&entries))
             .await
     }
 }

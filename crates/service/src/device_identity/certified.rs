@@ -82,8 +82,8 @@ impl Issued {
     }
 
     /// Returns whether it was made with this API key, and the key upholds it.
-    fn is_upheld_by(&self, key: &Object<ApiKey>) -> bool {
-        self.is_of(key) && key.spec.upholds(self.made_at)
+    fn is_still_valid_under(&self, key: &Object<ApiKey>) -> bool {
+        self.is_of(key) && key.spec.keeps_valid(self.made_at)
     }
 }
 
@@ -227,7 +227,7 @@ impl DeviceIdentity {
 
     /// Returns whether the API key that a certificate was made with upholds it. If so, the batch commits only if that
     /// key is unchanged.
-    pub(super) async fn is_upheld(
+    pub(super) async fn is_still_valid(
         &self,
         certified: &Issued,
         grant: &Grant,
@@ -235,11 +235,11 @@ impl DeviceIdentity {
     ) -> Result<bool, StorageError> {
         let shown = &grant.key.record;
         if certified.api_key == shown.metadata.name {
-            return Ok(certified.is_upheld_by(shown));
+            return Ok(certified.is_still_valid_under(shown));
         }
         let namespace = &shown.metadata.namespace;
         let made_with = self.load::<ApiKey>(namespace, &certified.api_key).await?;
-        let Some(key) = made_with.filter(|key| certified.is_upheld_by(&key.record)) else {
+        let Some(key) = made_with.filter(|key| certified.is_still_valid_under(&key.record)) else {
             return Ok(false);
         };
         Object::require(batch, &key);

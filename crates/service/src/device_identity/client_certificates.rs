@@ -19,7 +19,7 @@ use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object
 use crate::{
     Failure, StorageError,
     audit::Warrant,
-    pages::{PAGE, Page, Pages, settle_pages},
+    pages::{PAGE, Page, Pages, transact_pages},
     slot::Slot,
     storage::damaged,
 };
@@ -229,7 +229,7 @@ impl DeviceIdentity {
         let all = Prefix::collection(<Category as super::Kind>::NAME);
         let name = "device_identity.index_clients";
         let place = (&self.store, &*self.clock);
-        let indexed = settle_pages(
+        let indexed = transact_pages(
             name,
             place,
             &all,

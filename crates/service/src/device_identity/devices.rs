@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::{
-    ApiKey, Category, DeviceIdentity, DevicePlace, Keeper, LearntRegister, Manager, Object,
-    Verdict, Withdrawal,
+    ApiKey, Category, DeviceAdministrator, DeviceIdentity, DevicePlace, LearntRegister, Manager,
+    Object, Verdict, Withdrawal,
     api_keys::DeletedApiKey,
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
     identity::{ActiveKey, Device, Owner, draw},
-    key_records::made_with,
+    key_records::issuing_api_keys,
     objects::object_key,
 };
 use crate::{
     Action, Failure, StorageError,
-    audit::Deed,
-    pages::{Page, Pages, settle_pages},
-    storage::{Attempt, refuse, settle},
+    audit::NewEvent,
+    pages::{Page, Pages, transact_pages},
+    storage::{Attempt, refuse, transact},
 };
 
 /// A device that is bound to an EK.
@@ -126,10 +126,10 @@ impl DeviceIdentity {
     /// [`DeviceError`].
     pub async fn device(
         &self,
-        keeper: &Keeper,
+        device_administrator: &DeviceAdministrator,
         place: &DevicePlace,
     ) -> Result<(BoundDevice, Vec<DeviceKey>), Failure<DeviceError>> {
-        keeper.within(place)?;
+        device_administrator.within(place)?;
         let device = self.bound(place).await?.record;
         let mut keys = Vec::new();
         for category in self.categories_of(place).await? {
@@ -152,11 +152,11 @@ impl DeviceIdentity {
     /// [`DeviceError`].
     pub async fn forget_device(
         &self,
-        keeper: &Keeper,
+        device_administrator: &DeviceAdministrator,
         place: &DevicePlace,
     ) -> Result<usize, Failure<DeviceError>> {
-        keeper.within(place)?;
-        let was_bound = settle("device_identity.forget", &self.store, || async {
+        device_administrator.within(place)?;
+        let was_bound = transact("device_identity.forget", &self.store, || async {
             let now = self.clock.now();
             let mut known = self
                 .store
@@ -180,13 +180,13 @@ impl DeviceIdentity {
             {
                 batch.remove(&owner, known.version);
             }
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::TpmDeviceForget,
                 target: place.target(),
                 detail: Some(format!("endorsement key {ek}")),
-                origin: keeper.origin(),
+                origin: device_administrator.origin(),
             };
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(true)))
         });
         let was_bound = was_bound.await?;
@@ -205,24 +205,24 @@ impl DeviceIdentity {
     /// [`DeviceError`].
     pub async fn relearn_device(
         &self,
-        keeper: &Keeper,
+        device_administrator: &DeviceAdministrator,
         place: &DevicePlace,
     ) -> Result<(), Failure<DeviceError>> {
-        keeper.within(place)?;
-        settle("device_identity.relearn", &self.store, || async {
+        device_administrator.within(place)?;
+        transact("device_identity.relearn", &self.store, || async {
             let known = self.bound(place).await?;
             let now = self.clock.now();
             let mut device = known.record;
             device.learnt = None;
             let mut batch = self.store.batch(now);
             batch.replace(&place.key(), known.version, &device, None);
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::TpmDeviceRelearn,
                 target: place.target(),
                 detail: None,
-                origin: keeper.origin(),
+                origin: device_administrator.origin(),
             };
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -265,7 +265,7 @@ impl DeviceIdentity {
             let mut places = Vec::new();
             for (_, Stored { record, .. }) in &page {
                 places.push(active_at(&record.ak));
-                places.extend(made_with(namespace, category, &record.issued));
+                places.extend(issuing_api_keys(namespace, category, &record.issued));
             }
             let plan = ReadPlan::new(places);
             let found = self.store.read(plan, self.clock.now()).await?;
@@ -316,7 +316,7 @@ impl DeviceIdentity {
             let certificates = place.certificates(&category);
             let name = "device_identity.revoke";
             let of = (&self.store, &*self.clock);
-            let revoked = settle_pages(name, of, &certificates, AT_ONCE, async |page| {
+            let revoked = transact_pages(name, of, &certificates, AT_ONCE, async |page| {
                 self.revoke_page(place, &category, page).await
             });
             count = count.saturating_add(revoked.await?);
@@ -375,7 +375,7 @@ fn withdrawal(
     certificate: &Issued,
 ) -> Result<Option<Withdrawal>, StorageError> {
     let made_at = certificate.made_at;
-    let mut places = made_with(namespace, category, certificate);
+    let mut places = issuing_api_keys(namespace, category, certificate);
     if let Some(place) = places.next()
         && let Some(key) = found.get::<Object<ApiKey>>(&place)?
         && certificate.is_of(&key.record)
@@ -416,7 +416,7 @@ mod tests {
         let mut batch = bench.store.batch(START);
         batch.insert(&place.key(), &device, None);
         bench.store.commit(batch).await.unwrap();
-        let keeper = Keeper::of_command_line(&command_line());
+        let device_administrator = DeviceAdministrator::of_command_line(&command_line());
         let mut steps = Vec::new();
         for number in 1..4_usize {
             let ak = format!("000b0{number}");
@@ -433,7 +433,7 @@ mod tests {
             bench.store.commit(batch).await.unwrap();
             bench.faults.steps();
             let devices = &bench.service.device_identity;
-            let (_, keys) = devices.device(&keeper, &place).await.unwrap();
+            let (_, keys) = devices.device(&device_administrator, &place).await.unwrap();
             steps.push(bench.faults.steps());
             assert_eq!(keys.len(), number);
         }

@@ -12,7 +12,7 @@ use keyproof_tpm::{
 };
 use keyproof_x509::{
     algorithms,
-    pem_bundle::{self, BrokenBlock, PemBlock},
+    pem_bundle::{self, InvalidBlock, PemBlock},
 };
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
@@ -74,7 +74,7 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
             problem,
         };
         let roots =
-            roots(text).map_err(|BrokenBlock { block, problem }| wrong(Some(block), problem))?;
+            roots(text).map_err(|InvalidBlock { block, problem }| wrong(Some(block), problem))?;
         if roots.is_empty() {
             let problem = "it holds no certificate in PEM".to_owned();
             return Err(wrong(None, problem));
@@ -111,12 +111,12 @@ pub(super) fn listed_roots(text: &str) -> Vec<Vec<u8>> {
 }
 
 /// Parses the certificates of an entry. Validation and later use share this.
-fn roots(text: &str) -> Result<Vec<PemBlock>, BrokenBlock> {
+fn roots(text: &str) -> Result<Vec<PemBlock>, InvalidBlock> {
     pem_bundle::certificates(text.as_bytes())
 }
 
 /// Verifies an EK certificate and that it is for the request's EK.
-pub(super) fn judge(
+pub(super) fn verify(
     request: &DecodedRequest<'_>,
     category: &Category,
     manager: &Manager,

@@ -83,7 +83,7 @@ impl SentEvidence {
 impl Evidence {
     /// Checks the quote and the event log. The only stored input is the key's last clock and counters. They are
     /// compared only if the key has signed the quote, so that nobody else can probe them.
-    pub(super) fn judge(
+    pub(super) fn verify(
         &self,
         selection: Option<&TpmlPcrSelection>,
         last_seen: Option<&Seen>,

@@ -11,7 +11,7 @@ use super::{
     trust,
 };
 use crate::{
-    Failure, Who,
+    Failure, Principal,
     audit::Target,
     storage::{damaged, refuse},
 };
@@ -127,13 +127,13 @@ impl Grant {
     /// Returns whose share of CPU-bound work is used: that of the station's client certificate, or else of the key's
     /// namespace. The stations of a factory share it even if each has its own operator's token. The audit trail records
     /// the station's own origin.
-    pub(super) fn asker(&self, station: &Station) -> Who {
+    pub(super) fn asker(&self, station: &Station) -> Principal {
         let who = &station.origin().who;
-        if matches!(who, Who::Station { .. }) {
+        if matches!(who, Principal::Station { .. }) {
             return who.clone();
         }
         let category = &self.category.record.metadata;
-        Who::Station {
+        Principal::Station {
             namespace: category.namespace.clone(),
             category: category.name.clone(),
         }

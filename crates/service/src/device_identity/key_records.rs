@@ -82,7 +82,7 @@ impl DeviceIdentity {
                 if let Some(Stored { record, .. }) = found.get::<Certified>(&certified)? {
                     let all = record.all();
                     keys.extend(
-                        all.flat_map(|issued| made_with(&namespace, &category_name, issued)),
+                        all.flat_map(|issued| issuing_api_keys(&namespace, &category_name, issued)),
                     );
                 }
                 Ok(keys)
@@ -168,13 +168,14 @@ impl KeyRecords {
     }
 
     /// Returns whether a certificate's API key upholds it, or upheld it when the key was deleted.
-    pub(super) fn is_upheld(&self, issued: &Issued) -> Result<bool, StorageError> {
-        let mut places = made_with(&self.place.device.namespace, &self.place.category, issued);
+    pub(super) fn is_still_valid(&self, issued: &Issued) -> Result<bool, StorageError> {
+        let mut places =
+            issuing_api_keys(&self.place.device.namespace, &self.place.category, issued);
         if let Some(place) = places.next()
             && let Some(key) = self.found.get::<Object<ApiKey>>(&place)?
             && issued.is_of(&key.record)
         {
-            return Ok(key.record.spec.upholds(issued.made_at));
+            return Ok(key.record.spec.keeps_valid(issued.made_at));
         }
         let Some(place) = places.next() else {
             return Ok(false);
@@ -196,8 +197,9 @@ impl KeyRecords {
         Object::require(batch, &self.category);
         Object::require(batch, &self.manager);
         let certificates = self.certified.record().into_iter().flat_map(Certified::all);
-        let made_with: BTreeSet<&str> = certificates.map(|issued| &*issued.api_key).collect();
-        for name in made_with {
+        let issuing_api_keys: BTreeSet<&str> =
+            certificates.map(|issued| &*issued.api_key).collect();
+        for name in issuing_api_keys {
             let place = object_key::<ApiKey>(&self.place.device.namespace, name);
             if let Some(key) = self.found.get::<Object<ApiKey>>(&place)? {
                 batch.require(&place, key.version);
@@ -219,7 +221,7 @@ impl KeyRecords {
 }
 
 /// Returns where the API key of a certificate is stored: the live key, and the deleted one.
-pub(super) fn made_with(
+pub(super) fn issuing_api_keys(
     namespace: &str,
     category: &str,
     issued: &Issued,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
-    storage::{Attempt, refuse, refused, settle},
+    storage::{Attempt, refuse, refused, transact},
 };
 
 /// The manager's own fields.
@@ -50,7 +50,7 @@ impl Kind for Manager {
         name: &str,
         body: Result<(), B>,
     ) -> Result<(), Failure<DeleteError<B>>> {
-        settle("device_identity.delete_manager", &devices.store, || async {
+        transact("device_identity.delete_manager", &devices.store, || async {
             let now = devices.clock.now();
             let (_, batch) = devices.deletion(administrator, name, &body, now).await?;
             Ok(Attempt::Commit(batch, Ok(())))
@@ -137,7 +137,7 @@ impl DeviceIdentity {
         let checked = self.check_roots(administrator, &trusted.ek_roots).await?;
         checked.map_err(refused)?;
         let key = metadata.key::<Manager>();
-        settle("device_identity.create_manager", &self.store, || async {
+        transact("device_identity.create_manager", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Manager>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
@@ -145,7 +145,7 @@ impl DeviceIdentity {
             }
             let root = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
-                self.judge(administrator.who(), move || {
+                self.on_cpu_queue(administrator.who(), move || {
                     Authority::root(&store, &key, &owner, now)
                 })
             };
@@ -184,7 +184,7 @@ impl DeviceIdentity {
         name: &str,
         change: impl Fn(&Manager) -> Result<TrustedMakers, B>,
     ) -> Result<(), Failure<ReplaceManagerError<B>>> {
-        settle("device_identity.replace_manager", &self.store, || async {
+        transact("device_identity.replace_manager", &self.store, || async {
             let stored = self
                 .load::<Manager>(administrator.namespace(), name)
                 .await?
@@ -218,7 +218,7 @@ impl DeviceIdentity {
         entries: &[String],
     ) -> Result<Result<(), TrustListError>, StorageError> {
         let entries = entries.to_vec();
-        self.judge(administrator.who(), move || check_roots(&entries))
+        self.on_cpu_queue(administrator.who(), move || check_roots(&entries))
             .await
     }
 }

@@ -17,9 +17,9 @@ mod certified;
 mod client_certificates;
 mod der_text;
 mod devices;
-mod ending;
 mod endorsement;
 mod evidence;
+mod expiry;
 mod field;
 mod grant;
 mod history;
@@ -51,7 +51,7 @@ pub use api_keys::{
 pub use attestation::AttestError;
 pub use attestation_report::{DeviceCheck, DeviceFinding, DeviceReport};
 pub use authority::AuthorityError;
-pub use caller::{Act, Administrator, Keeper, Station, StationAct};
+pub use caller::{Administrator, DeviceAdministrator, ObjectOperation, Station, StationOperation};
 pub use categories::{
     AttestationKeyTemplate, Category, CategoryChange, CreateCategoryError, IssuedCategory,
     NewCategory, ReplaceCategoryError,
@@ -93,7 +93,10 @@ use std::{
 use keyproof_store::Store;
 use tokio::sync::Mutex;
 
-use crate::{Audit, Clock, Judging, StorageError, Who, ending::FirstToEnd, rate_limit::RateLimit};
+use crate::{
+    Audit, Clock, CpuQueue, Principal, StorageError, expiry::EarliestExpiries,
+    rate_limit::RateLimit,
+};
 use client_certificates::KnownAuthorities;
 use trust::KnownBundle;
 
@@ -122,14 +125,14 @@ pub struct DeviceIdentity {
     store: Store,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
-    judging: Judging,
+    cpu_queue: CpuQueue,
     rate_limit: RateLimit,
     /// Held while this server makes a CRL.
     list_making: Mutex<()>,
     authorities: KnownAuthorities,
     /// When the first category CA expires, in milliseconds since the Unix epoch; 0 if none does.
     authorities_end: AtomicU64,
-    first_to_end: FirstToEnd,
+    first_to_end: EarliestExpiries,
     trust: KnownBundle,
     /// Held while this server reads the trust bundle.
     trust_reading: Mutex<()>,
@@ -142,19 +145,19 @@ impl DeviceIdentity {
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
-        judging: Judging,
+        cpu_queue: CpuQueue,
         settings: DeviceIdentitySettings,
     ) -> Self {
         Self {
             store,
             clock,
             audit,
-            judging,
+            cpu_queue,
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
             list_making: Mutex::new(()),
             authorities: KnownAuthorities::default(),
             authorities_end: AtomicU64::default(),
-            first_to_end: FirstToEnd::default(),
+            first_to_end: EarliestExpiries::default(),
             trust: KnownBundle::default(),
             trust_reading: Mutex::new(()),
             revocation_list_url: settings.revocation_list_url,
@@ -162,13 +165,13 @@ impl DeviceIdentity {
     }
 
     /// Runs CPU-bound work off the async threads, counted against the share of `who`. Work that serves all callers
-    /// counts against [`Who::Keyproof`].
-    async fn judge<T: Send + 'static>(
+    /// counts against [`Principal::Keyproof`].
+    async fn on_cpu_queue<T: Send + 'static>(
         &self,
-        who: &Who,
+        who: &Principal,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
-        Ok(self.judging.run_for(&who.party(), work).await?)
+        Ok(self.cpu_queue.run_for(&who.party(), work).await?)
     }
 }
 
@@ -196,9 +199,9 @@ mod tests {
         let devices = &bench.service.device_identity;
         let busy = StorageError::Busy(TooBusy);
 
-        let one = may::<Manager>(&bench, Act::Create, "new").await;
-        let other = may::<Manager>(&bench, Act::Create, "new").await;
-        let crowd = devices.judging.fill_of(&one.who().party());
+        let one = may::<Manager>(&bench, ObjectOperation::Create, "new").await;
+        let other = may::<Manager>(&bench, ObjectOperation::Create, "new").await;
+        let crowd = devices.cpu_queue.fill_of(&one.who().party());
         let made = devices.create_manager(&one, named("new"), TrustedMakers::default());
         assert_eq!(made.await.err(), Some(Failure::Storage(busy.clone())));
         let made = devices.create_manager(&other, named("new"), TrustedMakers::default());
@@ -207,12 +210,12 @@ mod tests {
 
         let station = Station::with_api_key_only(origin(), None);
         let request = nothing_but(&api_key(&bench).await);
-        let crowd = devices.judging.fill_of("station:default");
+        let crowd = devices.cpu_queue.fill_of("station:default");
         let refused = devices.provision(&station, request.clone()).await.err();
         assert_eq!(refused, Some(Failure::Storage(busy)));
         drop(crowd);
         // Work for another namespace's API keys does not block this one.
-        let _crowd = devices.judging.fill_of("station:other");
+        let _crowd = devices.cpu_queue.fill_of("station:other");
         let refused = devices.provision(&station, request).await.err();
         assert!(matches!(refused, Some(Failure::Refused(_))));
     }
@@ -228,7 +231,7 @@ mod tests {
         let [one, other] = stations.each_ref().map(|station| &station.origin().who);
         assert_ne!(one, other);
 
-        let crowd = devices.judging.fill_of("station:default");
+        let crowd = devices.cpu_queue.fill_of("station:default");
         for station in &stations {
             let refused = devices.provision(station, request.clone()).await.err();
             let busy = StorageError::Busy(TooBusy);
@@ -237,7 +240,7 @@ mod tests {
         drop(crowd);
         // Load from keys of another namespace, or from the operator's own requests with the same token.
         for party in ["station:other".to_owned(), one.party()] {
-            let _crowd = devices.judging.fill_of(&party);
+            let _crowd = devices.cpu_queue.fill_of(&party);
             let refused = devices.provision(&stations[0], request.clone()).await.err();
             assert!(matches!(refused, Some(Failure::Refused(_))), "{party}");
         }

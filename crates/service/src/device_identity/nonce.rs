@@ -24,12 +24,12 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, StationAct,
+    Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, StationOperation,
     identity::draw, objects::object_key, ticket::APART,
 };
 use crate::{
     Failure, StorageError,
-    storage::{Attempt, refuse, refused, settle},
+    storage::{Attempt, refuse, refused, transact},
 };
 
 /// How long a nonce is valid.
@@ -259,7 +259,7 @@ impl DeviceIdentity {
             category,
             ..
         } = request;
-        let act = StationAct::AttestNonce;
+        let act = StationOperation::AttestNonce;
         if !self.may_show(station, act, namespace).await {
             return refuse(NonceError::UnknownCategory);
         }
@@ -296,7 +296,7 @@ impl DeviceIdentity {
     /// Returns the store's challenge key, and creates it on first use.
     pub(super) async fn challenge_key(&self) -> Result<ChallengeKey, StorageError> {
         let place = ChallengeKeyRecord::place();
-        let record = settle("device_identity.challenge_key", &self.store, || async {
+        let record = transact("device_identity.challenge_key", &self.store, || async {
             let now = self.clock.now();
             if let Some(Stored { record, .. }) = self.store.get(&place, now).await? {
                 return Ok(Attempt::Done(record));

@@ -10,10 +10,10 @@ use uuid::Builder;
 
 use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
 use crate::{
-    Action, Failure, Listed, Origin, StorageError,
-    audit::{Deed, ObjectKind, Target},
-    pages::{Pages, some},
-    storage::{refuse, said},
+    Action, Failure, ListPage, Origin, StorageError,
+    audit::{NewEvent, ObjectKind, Target},
+    pages::{Pages, scan_page},
+    storage::{refuse, require_body},
 };
 
 /// A kind of object.
@@ -245,7 +245,7 @@ impl DeviceIdentity {
         name: &str,
     ) -> Result<Arc<Object<K>>, Failure<FindError>> {
         let key = object_key::<K>(administrator.namespace(), name);
-        let stored = match administrator.along.get(&key)? {
+        let stored = match administrator.prefetch.get(&key)? {
             Some(read) => read,
             None => self.store.get_shared(&key, self.clock.now()).await?,
         };
@@ -279,17 +279,17 @@ impl DeviceIdentity {
         administrator: &Administrator<K>,
         after: Option<&str>,
         most: usize,
-    ) -> Result<Listed<Object<K>, String>, StorageError> {
+    ) -> Result<ListPage<Object<K>, String>, StorageError> {
         let namespace = administrator.namespace();
         let prefix = Prefix::new(K::NAME, [namespace]);
         let after = after.map(|name| object_key::<K>(namespace, name));
         let now = self.clock.now();
-        let read = some::<Object<K>>(&self.store, &prefix, after.as_ref(), most, now);
+        let read = scan_page::<Object<K>>(&self.store, &prefix, after.as_ref(), most, now);
         let (read, is_more) = read.await?;
         let rows = read.into_iter().map(|(_, stored)| stored.record);
         let rows: Vec<_> = rows.collect();
         let last = rows.last().map(|object| object.metadata.name.clone());
-        Ok(Listed {
+        Ok(ListPage {
             rows,
             next: last.filter(|_| is_more),
         })
@@ -319,8 +319,8 @@ impl DeviceIdentity {
         };
         let mut batch = self.store.batch(now);
         batch.insert(&metadata.key::<K>(), &object, None);
-        let deed = deed::<K>(K::ACTIONS.create, metadata, detail, origin);
-        self.audit.done(&mut batch, now, deed);
+        let new_event = new_event::<K>(K::ACTIONS.create, metadata, detail, origin);
+        self.audit.done(&mut batch, now, new_event);
         (object, batch)
     }
 
@@ -338,8 +338,8 @@ impl DeviceIdentity {
         let mut batch = self.store.batch(now);
         batch.replace(&metadata.key::<K>(), version, &*object, None);
         let (replace, origin) = (K::ACTIONS.replace, administrator.origin());
-        let deed = deed::<K>(replace, metadata, Some(detail), origin);
-        self.audit.done(&mut batch, now, deed);
+        let new_event = new_event::<K>(replace, metadata, Some(detail), origin);
+        self.audit.done(&mut batch, now, new_event);
         batch
     }
 
@@ -356,7 +356,7 @@ impl DeviceIdentity {
             .load::<K>(administrator.namespace(), name)
             .await?
             .ok_or(Failure::Refused(DeleteError::Unknown))?;
-        said(body, DeleteError::Body)?;
+        require_body(body, DeleteError::Body)?;
         let object = stored.record;
         let below = self.referring(&object).await?;
         let count = below.len();
@@ -366,8 +366,8 @@ impl DeviceIdentity {
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
         batch.remove(&metadata.key::<K>(), stored.version);
-        let deed = deed::<K>(K::ACTIONS.delete, metadata, None, administrator.origin());
-        self.audit.done(&mut batch, now, deed);
+        let new_event = new_event::<K>(K::ACTIONS.delete, metadata, None, administrator.origin());
+        self.audit.done(&mut batch, now, new_event);
         Ok((object, batch))
     }
 
@@ -455,13 +455,13 @@ impl DeviceIdentity {
 }
 
 /// Returns the audit event of an action on an object.
-pub(super) fn deed<'a, K: Kind>(
+pub(super) fn new_event<'a, K: Kind>(
     action: Action,
     metadata: &Metadata,
     detail: Option<String>,
     origin: &'a Origin,
-) -> Deed<'a> {
-    Deed {
+) -> NewEvent<'a> {
+    NewEvent {
         action,
         target: K::target(&metadata.namespace, &metadata.name),
         detail,
@@ -473,8 +473,8 @@ pub(super) fn deed<'a, K: Kind>(
 mod unit_tests {
     use super::*;
     use crate::{
-        access::Along,
-        device_identity::{Act, TrustedMakers, testing::named},
+        access::Prefetch,
+        device_identity::{ObjectOperation, TrustedMakers, testing::named},
         testing::{bench, origin, refusal},
     };
 
@@ -484,23 +484,23 @@ mod unit_tests {
         let (access, devices) = (&bench.service.access, &bench.service.device_identity);
         let token = bench.operator_token("tpm:default").await;
         let origin = origin();
-        let administrator = async |act, along| {
-            let operator = access.authenticate_along(&token, along).await;
+        let administrator = async |act, prefetch| {
+            let operator = access.authenticate_with_prefetch(&token, prefetch).await;
             let permitted = devices
                 .permit(&operator.unwrap(), act, "default", "made", &origin)
                 .await;
             permitted.unwrap()
         };
-        let creating = administrator(Act::Create, Along::default()).await;
+        let creating = administrator(ObjectOperation::Create, Prefetch::default()).await;
         let trusted = TrustedMakers {
             ek_roots: Vec::new(),
             ek_trust_bundle: true,
         };
         let made = devices.create_manager(&creating, named("made"), trusted);
         let uid = made.await.unwrap().system.uid;
-        let along = |name| DeviceIdentity::along::<Manager>("default", name);
+        let prefetch = |name| DeviceIdentity::prefetch::<Manager>("default", name);
         bench.faults.steps();
-        let asking = administrator(Act::Get, along("made")).await;
+        let asking = administrator(ObjectOperation::Get, prefetch("made")).await;
         let found = devices.find(&asking, "made").await.unwrap();
         assert_eq!(
             (found.system.uid.as_str(), bench.faults.steps()),
@@ -509,7 +509,7 @@ mod unit_tests {
         // An object that was not read along is read from the store. One that was read and not found is not read again.
         assert!(devices.find(&creating, "made").await.is_ok());
         assert_eq!(bench.faults.steps(), 1);
-        let asking = administrator(Act::Get, along("other")).await;
+        let asking = administrator(ObjectOperation::Get, prefetch("other")).await;
         let unknown = devices.find(&asking, "other").await;
         assert_eq!(unknown.err(), refusal(FindError::Unknown));
         assert_eq!(bench.faults.steps(), 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyproof_tpm::TpmError;
 
-use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, StationAct};
+use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, StationOperation};
 use crate::{Failure, storage::refuse};
 
 /// The result of a preauth.
@@ -52,7 +52,7 @@ impl DeviceIdentity {
                 if let Err(retry_after) = self.take_turn(&grant, now) {
                     return refuse(PreauthError::RateLimited { retry_after });
                 }
-                let verdict = match device.judge() {
+                let verdict = match device.check() {
                     Ok(_) => PreauthVerdict::Granted,
                     Err(error) => PreauthVerdict::InvalidDevice(error),
                 };
@@ -64,7 +64,7 @@ impl DeviceIdentity {
             PreauthVerdict::InvalidApiKey(refusal) => refusal.to_string(),
             PreauthVerdict::InvalidDevice(error) => error.to_string(),
         };
-        self.note_refusal(StationAct::Preauth, target, why, station)
+        self.note_refusal(StationOperation::Preauth, target, why, station)
             .await;
         Ok(verdict)
     }

@@ -23,13 +23,13 @@ use keyproof_tpm::{
 
 use super::{
     ApiKeyRefusal, AuthorityError, DeviceIdentity, EndorsementError, Field, FieldError,
-    IdentityConflict, ProvisionRequest, Station, StationAct,
+    IdentityConflict, ProvisionRequest, Station, StationOperation,
     authority::Authority,
     certified::{Cause, Certified, Issued},
     endorsement,
     grant::Grant,
     identity::{DevicePlace, Identity, draw},
-    objects::deed,
+    objects::new_event,
     ticket::{self, Ticket},
     trust::TrustBundle,
 };
@@ -37,7 +37,7 @@ use crate::{
     Failure, StorageError,
     audit::Target,
     slot::Slot,
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
 };
 
 /// What the station passes on to the device.
@@ -116,7 +116,7 @@ impl DeviceIdentity {
     ) -> Result<Provisioned, Failure<ProvisionError>> {
         let request = Arc::new(request);
         let has_turn = AtomicBool::new(false);
-        let provisioned = settle("device_identity.provision", &self.store, || {
+        let provisioned = transact("device_identity.provision", &self.store, || {
             self.try_provision(station, &request, &has_turn)
         });
         let failure = match provisioned.await {
@@ -124,9 +124,14 @@ impl DeviceIdentity {
             Err(failure) => failure,
         };
         let (target, why) = failure.refusal()?;
-        if why.is_told() {
-            self.note_refusal(StationAct::Provision, target, why.to_string(), station)
-                .await;
+        if why.is_audited() {
+            self.note_refusal(
+                StationOperation::Provision,
+                target,
+                why.to_string(),
+                station,
+            )
+            .await;
         }
         refuse(why)
     }
@@ -154,7 +159,7 @@ impl DeviceIdentity {
             let (request, grant) = (Arc::clone(request), Arc::clone(&grant));
             let bundle = Arc::clone(&bundle);
             let of = move || Evidence::of(&request, &grant, &bundle, now);
-            self.judge(&who, of)
+            self.on_cpu_queue(&who, of)
         };
         let evidence = Arc::new(evidence.await?.map_err(refused)?);
         let known = self.known(&grant, &evidence, now).await?;
@@ -178,7 +183,7 @@ impl DeviceIdentity {
             store: self.store.clone(),
             now,
         };
-        let made = self.judge(&who, move || answer.make()).await?;
+        let made = self.on_cpu_queue(&who, move || answer.make()).await?;
         let (certified, provisioned) = made.map_err(refused)?;
         let how = if is_kept { "kept" } else { "made" };
         let detail = format!(
@@ -192,13 +197,13 @@ impl DeviceIdentity {
                 .await?;
         }
         let key = &grant.key.record.metadata;
-        let deed = deed::<super::ApiKey>(
-            StationAct::Provision.action(),
+        let new_event = new_event::<super::ApiKey>(
+            StationOperation::Provision.action(),
             key,
             Some(detail),
             station.origin(),
         );
-        self.audit.done(&mut batch, now, deed);
+        self.audit.done(&mut batch, now, new_event);
         Ok(Attempt::Commit(batch, Ok(provisioned)))
     }
 
@@ -213,8 +218,8 @@ impl DeviceIdentity {
         let Some(certified) = known.current().filter(|current| current.is_fresh(now)) else {
             return Ok(None);
         };
-        let is_upheld = self.is_upheld(&certified.issued, grant, batch).await?;
-        Ok(is_upheld.then(|| certified.clone()))
+        let is_still_valid = self.is_still_valid(&certified.issued, grant, batch).await?;
+        Ok(is_still_valid.then(|| certified.clone()))
     }
 
     /// Reads the records of the device and of its AK's certificate.
@@ -264,7 +269,7 @@ impl DeviceIdentity {
 
 impl ProvisionError {
     /// Returns whether it is recorded in the audit trail: not if it is a defect or a rate limit.
-    const fn is_told(&self) -> bool {
+    const fn is_audited(&self) -> bool {
         match self {
             Self::ApiKey(_)
             | Self::Authority(AuthorityError::Expired { .. })
@@ -376,7 +381,7 @@ impl Evidence {
         let request = request.decode()?;
         let category = &grant.category.record.spec;
         let manager = &grant.manager.record.spec;
-        endorsement::judge(&request, category, manager, bundle, now)?;
+        endorsement::verify(&request, category, manager, bundle, now)?;
         let unnamed = Field::AttestationKeyPublic.malformed();
         let template = category.attestation_key.below(&request.ek);
         let ak = request.attestation_key(&template.map_err(&unnamed)?)?;

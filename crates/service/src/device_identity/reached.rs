@@ -3,8 +3,11 @@
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Key, Prefix, Record, Segment, Stored};
 
-use super::{BoundDevice, DeviceIdentity, DevicePlace, Keeper, Manager, Object, identity::Device};
-use crate::{Listed, StorageError, access::Operator, pages::some};
+use super::{
+    BoundDevice, DeviceAdministrator, DeviceIdentity, DevicePlace, Manager, Object,
+    identity::Device,
+};
+use crate::{ListPage, StorageError, access::Operator, pages::scan_page};
 
 /// The most namespaces, or managers of one namespace, that are scanned for a page.
 const READ: usize = 200;
@@ -26,13 +29,13 @@ impl DeviceIdentity {
         &self,
         operator: &Operator,
         after: Option<&str>,
-    ) -> Result<Listed<String, String>, StorageError> {
+    ) -> Result<ListPage<String, String>, StorageError> {
         let mut rows = Vec::new();
         let mut last = after.map(ToOwned::to_owned);
         for _ in 0..READ {
             let next = self.namespace_behind(last.as_deref()).await?;
             let Some((namespace, has_manager)) = next else {
-                return Ok(Listed { rows, next: None });
+                return Ok(ListPage { rows, next: None });
             };
             let is_reached = operator.may(&OperatorScope::Tpm(Some(namespace.clone())));
             if is_reached && (has_manager || self.has_devices(&namespace).await?) {
@@ -40,7 +43,7 @@ impl DeviceIdentity {
             }
             last = Some(namespace);
         }
-        Ok(Listed { rows, next: last })
+        Ok(ListPage { rows, next: last })
     }
 
     /// Returns the next namespace that has a manager, or devices of deleted ones; and whether it has a manager.
@@ -86,13 +89,13 @@ impl DeviceIdentity {
     /// [`StorageError`].
     pub async fn devices_of(
         &self,
-        keeper: &Keeper,
+        device_administrator: &DeviceAdministrator,
         (namespace, manager): (&str, &str),
         after: Option<(&str, &str)>,
         most: usize,
-    ) -> Result<Listed<BoundDevice, DevicePlace>, StorageError> {
-        if !keeper.reaches(namespace) {
-            return Ok(Listed {
+    ) -> Result<ListPage<BoundDevice, DevicePlace>, StorageError> {
+        if !device_administrator.reaches(namespace) {
+            return Ok(ListPage {
                 rows: Vec::new(),
                 next: None,
             });
@@ -102,7 +105,7 @@ impl DeviceIdentity {
             .map(|(vendor, serial)| Key::new(Device::TYPE, [namespace, manager, vendor, serial]));
         let (read, is_more) = self.some_devices(&below, after.as_ref(), most).await?;
         let last = read.last().map(|device| device.place.clone());
-        Ok(Listed {
+        Ok(ListPage {
             rows: self.views_of(read).await?,
             next: last.filter(|_| is_more),
         })
@@ -118,13 +121,13 @@ impl DeviceIdentity {
     /// [`StorageError`].
     pub async fn devices_left(
         &self,
-        keeper: &Keeper,
+        device_administrator: &DeviceAdministrator,
         namespace: &str,
         after: Option<&DevicePlace>,
         most: usize,
-    ) -> Result<Listed<BoundDevice, DevicePlace>, StorageError> {
-        if !keeper.reaches(namespace) {
-            return Ok(Listed {
+    ) -> Result<ListPage<BoundDevice, DevicePlace>, StorageError> {
+        if !device_administrator.reaches(namespace) {
+            return Ok(ListPage {
                 rows: Vec::new(),
                 next: None,
             });
@@ -143,10 +146,10 @@ impl DeviceIdentity {
                 .await?
                 .pop();
             let Some((key, Stored { record, .. })) = next else {
-                return Ok(Listed { rows, next: None });
+                return Ok(ListPage { rows, next: None });
             };
             let Some(manager) = name_in(&key, 2) else {
-                return Ok(Listed { rows, next: None });
+                return Ok(ListPage { rows, next: None });
             };
             // Records of earlier releases may lack namespace and manager.
             let within = |place: DevicePlace| DevicePlace {
@@ -169,7 +172,7 @@ impl DeviceIdentity {
             let past = format!("{manager}!");
             behind = Some(Key::new(Device::TYPE, [namespace, &*past]));
         }
-        Ok(Listed { rows, next: last })
+        Ok(ListPage { rows, next: last })
     }
 
     /// Returns at most `most` devices below a prefix, bound or not, after a key; and whether there are more.
@@ -180,7 +183,7 @@ impl DeviceIdentity {
         most: usize,
     ) -> Result<(Vec<Device>, bool), StorageError> {
         let (read, is_more) =
-            some::<Device>(&self.store, below, behind, most, self.clock.now()).await?;
+            scan_page::<Device>(&self.store, below, behind, most, self.clock.now()).await?;
         let devices = read.into_iter().map(|(_, stored)| stored.record);
         Ok((devices.collect(), is_more))
     }
@@ -226,13 +229,14 @@ mod tests {
             batch.insert(&device.place.key(), &device, None);
         }
         bench.store.commit(batch).await.unwrap();
-        let keeper = Keeper::of_command_line(&command_line());
+        let device_administrator = DeviceAdministrator::of_command_line(&command_line());
         let devices = &bench.service.device_identity;
         for most in 1..8 {
             let mut found = Vec::new();
             let mut after: Option<DevicePlace> = None;
             loop {
-                let page = devices.devices_left(&keeper, "default", after.as_ref(), most);
+                let page =
+                    devices.devices_left(&device_administrator, "default", after.as_ref(), most);
                 let page = page.await.unwrap();
                 assert!(page.rows.len() <= most);
                 for device in page.rows {

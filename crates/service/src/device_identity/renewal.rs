@@ -7,12 +7,12 @@ use keyproof_store::{Prefix, Stored, Timestamp};
 
 use super::{
     AuthorityError, Category, DeviceIdentity, Kind, Manager, Metadata, Object,
-    objects::{deed, object_key},
+    objects::{new_event, object_key},
 };
 use crate::{
-    Action, Failure, Origin, StorageError, Who,
+    Action, Failure, Origin, Principal, StorageError,
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, transact},
 };
 
 impl DeviceIdentity {
@@ -61,7 +61,7 @@ impl DeviceIdentity {
     /// Renews the CA of a category if it is due.
     async fn renew_authority(&self, of: &Metadata) -> Result<bool, Failure<AuthorityError>> {
         let (namespace, name) = (&*of.namespace, &*of.name);
-        settle("device_identity.renew_authority", &self.store, || async {
+        transact("device_identity.renew_authority", &self.store, || async {
             let now = self.clock.now();
             let Some(category) = self.load::<Category>(namespace, name).await? else {
                 return Ok(Attempt::Done(false));
@@ -78,7 +78,7 @@ impl DeviceIdentity {
             let new = {
                 let (store, old, owner) = (self.store.clone(), old.clone(), of.clone());
                 let manager = manager.record.clone();
-                self.judge(&Who::Keyproof, move || {
+                self.on_cpu_queue(&Principal::Keyproof, move || {
                     old.renewed(&manager, &store, &owner, now)
                 })
             };
@@ -92,8 +92,8 @@ impl DeviceIdentity {
             batch.replace(&of.key::<Category>(), category.version, &object, None);
             let detail = Some(format!("the CA {:?}", object.spec.authority.name));
             let origin = Origin::keyproof();
-            let deed = deed::<Category>(Action::TpmCategoryRenewCa, of, detail, &origin);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = new_event::<Category>(Action::TpmCategoryRenewCa, of, detail, &origin);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(true)))
         })
         .await

@@ -70,7 +70,7 @@ pub struct DecodedRequest<'a> {
 }
 
 impl DeviceClaim {
-    pub(super) fn judge(&self) -> Result<DeviceInfo<'_>, TpmError> {
+    pub(super) fn check(&self) -> Result<DeviceInfo<'_>, TpmError> {
         DeviceInfo::new(DeviceProperties {
             name: self.name.as_deref().unwrap_or_default(),
             serial: self.serial.as_deref().unwrap_or_default(),
@@ -88,7 +88,7 @@ impl ProvisionRequest {
     /// [`FieldError`] for the first invalid field, in this order: device, EK certificate, its chain, EK, AK and
     /// certification request.
     pub fn decode(&self) -> Result<DecodedRequest<'_>, FieldError> {
-        let device = self.device.judge().map_err(Field::Device.malformed())?;
+        let device = self.device.check().map_err(Field::Device.malformed())?;
         let field = Field::EndorsementCertificate;
         let ek_certificate = field.read(&self.ek_certificate)?;
         let tpm = EkCertificate::parse(ek_certificate).map_err(field.malformed())?;
@@ -111,7 +111,7 @@ impl ProvisionRequest {
         let field = Field::AttestationKeyPublic;
         let ak_public = match &self.ak_public {
             None => None,
-            Some(sent) => Some(told(field.read(sent)?, &ak)?),
+            Some(sent) => Some(public_area(field.read(sent)?, &ak)?),
         };
         let field = Field::CertificationRequest;
         let csr = field.read(&self.certification_request)?;
@@ -138,7 +138,7 @@ fn endorsement_chain(pem: &[u8]) -> Result<Option<EkChain>, TpmError> {
     }
     let mut readable = Vec::new();
     for block in pem_bundle::certificates(pem).unwrap_or_default() {
-        match Certificate::from_der_as_issued(&block.der) {
+        match Certificate::from_der_lenient(&block.der) {
             Ok(_) => readable.extend_from_slice(&block.der),
             Err(error) => tracing::warn!(
                 block = block.block,
@@ -163,8 +163,8 @@ impl DecodedRequest<'_> {
         &self,
         template: &AttestationTemplate,
     ) -> Result<TpmtPublic, FieldError> {
-        if let Some(told) = &self.ak_public {
-            return Ok(told.clone());
+        if let Some(public_area) = &self.ak_public {
+            return Ok(public_area.clone());
         }
         let field = Field::AttestationKey;
         let assumed =
@@ -181,7 +181,7 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Fiel
         .and_then(|template| TpmtPublic::attestation_from_spki(spki, &template))
         .map_err(field.malformed())?;
     check_attestation_key(field, &ak)?;
-    if ak.is_sound() {
+    if ak.is_valid() {
         Ok(ak)
     } else {
         Err(field.wrong(FieldProblem::NoSuchKey))
@@ -189,7 +189,7 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Fiel
 }
 
 /// Parses the public area that the station sent, which must be an AK's and have the same key as the bare one.
-fn told(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, FieldError> {
+fn public_area(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, FieldError> {
     let field = Field::AttestationKeyPublic;
     let public = TpmtPublic::parse_sized(sized).map_err(field.malformed())?;
     if !public.is_same_key(bare) {

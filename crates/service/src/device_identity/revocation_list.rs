@@ -20,11 +20,11 @@ use super::{
     objects::{Object, object_key},
 };
 use crate::{
-    Failure, StorageError, Who,
+    Failure, Principal, StorageError,
     keys::moment,
-    pages::{PAGE, Page, Pages, settle_pages},
+    pages::{PAGE, Page, Pages, transact_pages},
     slot::Slot,
-    storage::{Attempt, damaged, refuse, refused, settle},
+    storage::{Attempt, damaged, refuse, refused, transact},
 };
 
 /// The time from a CRL's `thisUpdate` to its `nextUpdate`.
@@ -155,7 +155,7 @@ impl DeviceIdentity {
         }
         // Those that waited for the lock find the CRL made.
         let _turn = self.list_making.lock().await;
-        settle("device_identity.revocation_list", &self.store, || async {
+        transact("device_identity.revocation_list", &self.store, || async {
             let now = self.clock.now();
             let slot = Slot::<Latest>::read(&self.store, place.clone(), now).await?;
             let latest = slot.record().cloned().unwrap_or_default();
@@ -212,7 +212,7 @@ impl DeviceIdentity {
         let number = next.max(now.as_millis());
         let made = {
             let store = self.store.clone();
-            self.judge(&Who::Keyproof, move || {
+            self.on_cpu_queue(&Principal::Keyproof, move || {
                 Authority::revocation_list(&category, &place, &store, number, now, &entries)
             })
         };
@@ -285,7 +285,7 @@ impl DeviceIdentity {
 
     /// Adds to a batch that the CRL of this name, if there is one, is outdated because the category is deleted or
     /// created anew. The CRL numbers continue.
-    pub(super) async fn leave_revocation_list(
+    pub(super) async fn retire_revocation_list(
         &self,
         batch: &mut Batch,
         category: &Metadata,
@@ -427,7 +427,7 @@ impl DeviceIdentity {
         let prefix = Prefix::new(Certified::TYPE, [namespace, category]);
         let name = "device_identity.index_certificates";
         let place = (&self.store, &*self.clock);
-        let indexed = settle_pages(name, place, &prefix, PAGE, async |page: Page<Certified>| {
+        let indexed = transact_pages(name, place, &prefix, PAGE, async |page: Page<Certified>| {
             let issued = page.records.iter();
             let issued: Vec<(Key, &Issued)> = issued
                 .map(|(_, certified)| &certified.record.issued)

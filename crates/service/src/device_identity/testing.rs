@@ -1,14 +1,18 @@
 //! Helpers for the tests of this domain.
 
 use super::{
-    Act, Administrator, ApiKey, AttestationKeyTemplate, Category, DeviceClaim, DevicePlace,
-    IssuedApiKey, Kind, Manager, Metadata, NewApiKey, NewCategory, PcrPolicy, ProvisionRequest,
-    Station, StationAct, TrustedMakers, identity::Device,
+    Administrator, ApiKey, AttestationKeyTemplate, Category, DeviceClaim, DevicePlace,
+    IssuedApiKey, Kind, Manager, Metadata, NewApiKey, NewCategory, ObjectOperation, PcrPolicy,
+    ProvisionRequest, Station, StationOperation, TrustedMakers, identity::Device,
 };
 use crate::testing::{Bench, START, console, origin};
 
 /// A new operator that may act on an object of this name in the namespace `default`.
-pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Administrator<K> {
+pub(super) async fn may<K: Kind>(
+    bench: &Bench,
+    act: ObjectOperation,
+    name: &str,
+) -> Administrator<K> {
     let operator = bench.operator("tpm").await;
     let (devices, origin) = (&bench.service.device_identity, console());
     let permitted = devices.permit(&operator, act, "default", name, &origin);
@@ -19,7 +23,7 @@ pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Adminis
 pub(super) async fn station(bench: &Bench) -> Station {
     let operator = bench.operator("tpm-station").await;
     let (devices, origin) = (&bench.service.device_identity, origin());
-    let permitted = devices.permit_station(&operator, StationAct::Provision, None, &origin);
+    let permitted = devices.permit_station(&operator, StationOperation::Provision, None, &origin);
     permitted.await.unwrap()
 }
 
@@ -49,7 +53,7 @@ pub(super) fn named(name: &str) -> Metadata {
 /// Creates a manager `m` and a category `c` below it, in the namespace `default`.
 pub(super) async fn furnish(bench: &Bench) {
     let devices = &bench.service.device_identity;
-    let managers = may::<Manager>(bench, Act::Create, "m").await;
+    let managers = may::<Manager>(bench, ObjectOperation::Create, "m").await;
     let made = devices.create_manager(&managers, named("m"), TrustedMakers::default());
     made.await.unwrap();
     let category = NewCategory {
@@ -59,7 +63,7 @@ pub(super) async fn furnish(bench: &Bench) {
         attestation_key: AttestationKeyTemplate::default(),
         pcr_policy: PcrPolicy::default(),
     };
-    let categories = may::<Category>(bench, Act::Create, "c").await;
+    let categories = may::<Category>(bench, ObjectOperation::Create, "c").await;
     let made = devices.create_category(&categories, category).await;
     assert!(made.is_ok());
 }
@@ -91,7 +95,7 @@ pub(super) async fn api_key(bench: &Bench) -> IssuedApiKey {
         category: "c".to_owned(),
         need_mtls: false,
     };
-    let keys = may::<ApiKey>(bench, Act::Create, "k").await;
+    let keys = may::<ApiKey>(bench, ObjectOperation::Create, "k").await;
     let devices = &bench.service.device_identity;
     devices.create_api_key(&keys, new).await.unwrap()
 }

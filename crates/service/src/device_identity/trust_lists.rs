@@ -4,7 +4,7 @@
 use keyproof_tpm::EkCertificate;
 use keyproof_x509::{
     Sha256Thumbprint,
-    pem_bundle::{self, BrokenBlock},
+    pem_bundle::{self, InvalidBlock},
 };
 use pem_rfc7468::LineEnding;
 
@@ -52,7 +52,8 @@ impl DeviceIdentity {
         file: &[u8],
     ) -> Result<Result<Vec<String>, TrustFileError>, StorageError> {
         let file = file.to_vec();
-        self.judge(administrator.who(), move || makers(&file)).await
+        self.on_cpu_queue(administrator.who(), move || makers(&file))
+            .await
     }
 
     /// Parses a file of EK certificates and returns each in PEM, for an allow-list. The file is PEM, or one certificate
@@ -67,7 +68,7 @@ impl DeviceIdentity {
         file: &[u8],
     ) -> Result<Result<Vec<String>, TrustFileError>, StorageError> {
         let file = file.to_vec();
-        self.judge(administrator.who(), move || endorsements(&file))
+        self.on_cpu_queue(administrator.who(), move || endorsements(&file))
             .await
     }
 
@@ -234,7 +235,7 @@ impl DeviceIdentity {
         category: &Object<Category>,
     ) -> Result<Vec<AllowedCertificate>, StorageError> {
         let entries = category.spec.allow_list.clone();
-        self.judge(administrator.who(), move || {
+        self.on_cpu_queue(administrator.who(), move || {
             entries.iter().filter_map(|text| described(text)).collect()
         })
         .await
@@ -254,7 +255,7 @@ fn makers(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
 }
 
 fn endorsements(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
-    let broken = |BrokenBlock { block, problem }| TrustFileError {
+    let broken = |InvalidBlock { block, problem }| TrustFileError {
         block: Some(block),
         problem,
     };

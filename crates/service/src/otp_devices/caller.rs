@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use keyproof_auth::{
     AuthError, Generation, Token, Validity,
-    operator::{OperatorScope, Reach},
+    operator::{AccessLevel, OperatorScope},
     taler::{LoginScope, Permission},
 };
 use keyproof_store::{Key, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
@@ -15,9 +15,9 @@ use super::{
     records::{Device, Instance, LoginToken, device_key, instance_key, login_token_key},
 };
 use crate::{
-    Action, CommandLine, Failure, Origin, StorageError, Who,
+    Action, CommandLine, Failure, Origin, Principal, StorageError,
     access::{Operator, OutOfScope},
-    audit::{Deed, Target, Warrant},
+    audit::{NewEvent, Target, Warrant},
     clock::auth_millis,
     derived::Derived,
     keys::token_name,
@@ -25,14 +25,14 @@ use crate::{
     storage::{refuse, refused},
 };
 
-/// A caller that has the right `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one.
+/// A caller that has the right `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`AnyToken`]. Each use case takes one.
 /// [`OtpDevices::permit`] creates it from a valid token, and [`OtpDevices::permit_operator`] from an operator.
 pub struct Caller<R> {
     instance: String,
     incarnation: Generation,
     pub(super) generation: Generation,
     /// The login token; `None` for an operator.
-    pub(super) shown: Option<Shown>,
+    pub(super) shown: Option<LiveToken>,
     origin: Origin,
     /// The device of the request, from the same snapshot.
     device: Option<Slot<Device>>,
@@ -40,7 +40,7 @@ pub struct Caller<R> {
 }
 
 /// A valid login token.
-pub(super) struct Shown {
+pub(super) struct LiveToken {
     pub(super) scope: LoginScope,
     pub(super) id: String,
     pub(super) place: Key,
@@ -55,7 +55,7 @@ pub trait Right {
 
 /// The right to use the token itself. Every valid token grants it.
 #[derive(Clone, Copy, Debug)]
-pub enum Holding {}
+pub enum AnyToken {}
 
 /// The right to read devices.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,7 @@ pub enum Refreshing {}
 #[derive(Clone, Copy, Debug)]
 pub enum Writing {}
 
-impl Right for Holding {
+impl Right for AnyToken {
     const NEEDED: Option<Permission> = None;
 }
 
@@ -88,15 +88,15 @@ impl Right for Writing {
 /// A right that an operator's scope may grant.
 pub trait OperatorRight: Right {
     /// The reach that the scope must have.
-    const REACH: Reach;
+    const REACH: AccessLevel;
 }
 
 impl OperatorRight for Reading {
-    const REACH: Reach = Reach::Read;
+    const REACH: AccessLevel = AccessLevel::Read;
 }
 
 impl OperatorRight for Writing {
-    const REACH: Reach = Reach::Change;
+    const REACH: AccessLevel = AccessLevel::Change;
 }
 
 /// Why a caller was refused.
@@ -143,14 +143,14 @@ impl From<OutOfScope> for OperatorNotPermitted {
 }
 
 /// A caller that may create, change or remove the instance of this name, which need not exist.
-/// [`OtpDevices::permit_keeper`] creates it from an operator, [`Keeper::of_command_line`] from a command.
+/// [`OtpDevices::permit_administrator`] creates it from an operator, [`InstanceAdministrator::of_command_line`] from a command.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct InstanceAdministrator {
     instance: String,
     origin: Origin,
 }
 
-impl Keeper {
+impl InstanceAdministrator {
     /// Returns a keeper for a command, which may change any instance.
     pub fn of_command_line(command_line: &CommandLine, instance: &str) -> Self {
         Self {
@@ -171,12 +171,12 @@ impl Keeper {
 impl OtpDevices {
     /// Returns whether the operator may change this instance, so that the forms for it are shown.
     pub fn may_change(operator: &Operator, instance: &str) -> bool {
-        operator.may(&scope(Reach::Change, instance))
+        operator.may(&scope(AccessLevel::Change, instance))
     }
 
     /// Returns whether the operator may change all instances, and so create new ones.
     pub fn may_change_all(operator: &Operator) -> bool {
-        operator.may(&OperatorScope::Instances(Reach::Change, None))
+        operator.may(&OperatorScope::Instances(AccessLevel::Change, None))
     }
 
     /// Permits an operator with a scope for `R` in this instance. `device` is the device of the request, if any, and is
@@ -214,17 +214,17 @@ impl OtpDevices {
     /// # Errors
     ///
     /// [`OutOfScope`].
-    pub async fn permit_keeper(
+    pub async fn permit_administrator(
         &self,
         operator: &Operator,
         act: Action,
         instance: &str,
         origin: &Origin,
-    ) -> Result<Keeper, OutOfScope> {
-        let needed = scope(Reach::Change, instance);
+    ) -> Result<InstanceAdministrator, OutOfScope> {
+        let needed = scope(AccessLevel::Change, instance);
         let target = || Target::Instance(instance.to_owned());
         let permitted = self.audit.permit(operator, needed, act, target, origin);
-        Ok(Keeper {
+        Ok(InstanceAdministrator {
             origin: permitted.await?,
             instance: instance.to_owned(),
         })
@@ -275,12 +275,12 @@ impl OtpDevices {
         let place = token.clone();
         let origin = Origin {
             warrants: vec![Warrant { place, version }],
-            ..origin.by(Who::Instance {
+            ..origin.by(Principal::Instance {
                 name: instance.name.clone(),
                 token: Some(id.clone()),
             })
         };
-        let shown = Shown {
+        let shown = LiveToken {
             scope,
             id,
             place: token,
@@ -290,8 +290,8 @@ impl OtpDevices {
         if let Some(needed) = R::NEEDED.filter(|needed| !scope.allows(*needed)) {
             let why = format!("the scope {scope} does not allow {needed:?}");
             let target = Target::Instance(caller.instance.clone());
-            let deed = caller.deed(Action::LoginTokenUse, target, Some(why));
-            self.audit.refused(deed).await;
+            let new_event = caller.new_event(Action::LoginTokenUse, target, Some(why));
+            self.audit.refused(new_event).await;
             return refuse(NotPermitted::Forbidden);
         }
         Ok(caller)
@@ -338,7 +338,11 @@ struct Found {
 
 impl Found {
     /// Returns the permitted caller.
-    fn caller<R>(&self, origin: Origin, shown: Option<Shown>) -> Result<Caller<R>, StorageError> {
+    fn caller<R>(
+        &self,
+        origin: Origin,
+        shown: Option<LiveToken>,
+    ) -> Result<Caller<R>, StorageError> {
         let Instance {
             incarnation,
             generation,
@@ -361,7 +365,7 @@ impl Found {
 }
 
 /// Returns the scope with this reach for this instance.
-pub(super) fn scope(reach: Reach, instance: &str) -> OperatorScope {
+pub(super) fn scope(reach: AccessLevel, instance: &str) -> OperatorScope {
     OperatorScope::Instances(reach, Some(instance.to_owned()))
 }
 
@@ -419,13 +423,13 @@ impl<R> Caller<R> {
     }
 
     /// Returns the audit event of an action by this caller.
-    pub(super) const fn deed(
+    pub(super) const fn new_event(
         &self,
         action: Action,
         target: Target,
         detail: Option<String>,
-    ) -> Deed<'_> {
-        Deed {
+    ) -> NewEvent<'_> {
+        NewEvent {
             action,
             target,
             detail,

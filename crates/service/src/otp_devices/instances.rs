@@ -1,21 +1,21 @@
 //! Instances. They are created and removed at the command line and in the console, and given passwords at the command
 //! line, all while servers run.
 
-use keyproof_auth::{AuthError, check_new_password, operator::Reach};
+use keyproof_auth::{AuthError, check_new_password, operator::AccessLevel};
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Keeper, OtpDevices,
+    InstanceAdministrator, OtpDevices,
     caller::scope,
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     access::Operator,
-    audit::{Deed, Target},
-    pages::{Listed, Pages, reached},
-    storage::{Attempt, refuse, refused, settle},
+    audit::{NewEvent, Target},
+    pages::{ListPage, Pages, reached},
+    storage::{Attempt, refuse, refused, transact},
 };
 
 /// The instance that always exists and is also served at the root.
@@ -104,7 +104,7 @@ impl OtpDevices {
     /// [`StorageError`].
     pub(crate) async fn ensure_default(&self) -> Result<(), StorageError> {
         let key = instance_key(DEFAULT_INSTANCE);
-        settle("otp_devices.ensure_default", &self.store, || async {
+        transact("otp_devices.ensure_default", &self.store, || async {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
                 return Ok(Attempt::Done(()));
@@ -112,7 +112,7 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             batch.insert(&key, &self.new_instance(DEFAULT_INSTANCE, None, now), None);
             let keyproof = Origin::keyproof();
-            self.told(
+            self.record_event(
                 &mut batch,
                 now,
                 Action::InstanceAdd,
@@ -132,18 +132,18 @@ impl OtpDevices {
     /// [`AddInstanceError`].
     pub async fn add_instance(
         &self,
-        keeper: &Keeper,
+        administrator: &InstanceAdministrator,
         password: Zeroizing<String>,
     ) -> Result<(), Failure<AddInstanceError>> {
-        let name = keeper.instance();
+        let name = administrator.instance();
         if !is_instance_name(name) {
             return refuse(AddInstanceError::Name);
         }
         let password = self
-            .hashed::<AddInstanceError>(password, keeper.origin())
+            .hashed::<AddInstanceError>(password, administrator.origin())
             .await?;
         let key = instance_key(name);
-        settle("otp_devices.add_instance", &self.store, || async {
+        transact("otp_devices.add_instance", &self.store, || async {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
                 return refuse(AddInstanceError::Exists);
@@ -151,7 +151,13 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             let instance = self.new_instance(name, Some(password.clone()), now);
             batch.insert(&key, &instance, None);
-            self.told(&mut batch, now, Action::InstanceAdd, name, keeper.origin());
+            self.record_event(
+                &mut batch,
+                now,
+                Action::InstanceAdd,
+                name,
+                administrator.origin(),
+            );
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -186,10 +192,10 @@ impl OtpDevices {
         operator: &Operator,
         after: Option<&str>,
         most: usize,
-    ) -> Result<Listed<InstanceSummary, String>, StorageError> {
+    ) -> Result<ListPage<InstanceSummary, String>, StorageError> {
         let (after, now) = (after.map(instance_key), self.clock.now());
         let row = |instance: Instance| {
-            let is_reached = operator.may(&scope(Reach::Read, &instance.name));
+            let is_reached = operator.may(&scope(AccessLevel::Read, &instance.name));
             let name = instance.name.clone();
             (name, is_reached.then(|| InstanceSummary::of(instance)))
         };
@@ -204,11 +210,11 @@ impl OtpDevices {
     /// [`SetPasswordError`].
     pub async fn set_password(
         &self,
-        keeper: &Keeper,
+        administrator: &InstanceAdministrator,
         password: Zeroizing<String>,
     ) -> Result<(), Failure<SetPasswordError>> {
         let password = self
-            .hashed::<SetPasswordError>(password, keeper.origin())
+            .hashed::<SetPasswordError>(password, administrator.origin())
             .await?;
         let (use_case, act) = ("otp_devices.set_password", Action::InstanceSetPassword);
         let next = |instance: &Instance, _: Timestamp| {
@@ -218,7 +224,10 @@ impl OtpDevices {
                 ..instance.clone()
             })
         };
-        if self.change_instance(use_case, keeper, act, next).await? {
+        if self
+            .change_instance(use_case, administrator, act, next)
+            .await?
+        {
             Ok(())
         } else {
             refuse(SetPasswordError::Unknown)
@@ -233,14 +242,17 @@ impl OtpDevices {
     /// [`RemoveInstanceError`].
     pub async fn remove_instance(
         &self,
-        keeper: &Keeper,
+        administrator: &InstanceAdministrator,
     ) -> Result<(), Failure<RemoveInstanceError>> {
         let (use_case, act) = ("otp_devices.remove_instance", Action::InstanceRemove);
         let next = |instance: &Instance, now: Timestamp| {
             let is_default = instance.name == DEFAULT_INSTANCE;
             is_default.then(|| self.new_instance(DEFAULT_INSTANCE, None, now))
         };
-        if self.change_instance(use_case, keeper, act, next).await? {
+        if self
+            .change_instance(use_case, administrator, act, next)
+            .await?
+        {
             Ok(())
         } else {
             refuse(RemoveInstanceError::Unknown)
@@ -265,13 +277,13 @@ impl OtpDevices {
     async fn change_instance(
         &self,
         use_case: &'static str,
-        keeper: &Keeper,
+        administrator: &InstanceAdministrator,
         act: Action,
         next: impl Fn(&Instance, Timestamp) -> Option<Instance>,
     ) -> Result<bool, StorageError> {
-        let name = keeper.instance();
+        let name = administrator.instance();
         let key = instance_key(name);
-        let is_changed = settle(use_case, &self.store, || async {
+        let is_changed = transact(use_case, &self.store, || async {
             let now = self.clock.now();
             let Some((stored, guesses)) = self.guarded(name, now).await? else {
                 return Ok(Attempt::Done(false));
@@ -283,7 +295,7 @@ impl OtpDevices {
             let goes_on = |next: &Instance| next.incarnation == record.incarnation;
             let goes_on = next.as_ref().is_some_and(goes_on);
             let mut batch = self.store.batch(now);
-            leave(&mut batch, &record, !goes_on);
+            record_leftover(&mut batch, &record, !goes_on);
             if goes_on {
                 guesses.save(&mut batch, &guesses.records(name).unlock());
             } else {
@@ -295,7 +307,7 @@ impl OtpDevices {
                 }
                 None => batch.remove(&key, version),
             }
-            self.told(&mut batch, now, act, name, keeper.origin());
+            self.record_event(&mut batch, now, act, name, administrator.origin());
             Ok(Attempt::Commit(batch, Ok(true)))
         });
         let is_changed = is_changed.await.map_err(Failure::without_refusal)?;
@@ -315,19 +327,26 @@ impl OtpDevices {
         }
     }
 
-    fn told(&self, batch: &mut Batch, now: Timestamp, action: Action, name: &str, origin: &Origin) {
-        let deed = Deed {
+    fn record_event(
+        &self,
+        batch: &mut Batch,
+        now: Timestamp,
+        action: Action,
+        name: &str,
+        origin: &Origin,
+    ) {
+        let new_event = NewEvent {
             action,
             target: Target::Instance(name.to_owned()),
             detail: None,
             origin,
         };
-        self.audit.done(batch, now, deed);
+        self.audit.done(batch, now, new_event);
     }
 }
 
 /// Adds to the change's batch a record of the data to be deleted.
-fn leave(batch: &mut Batch, instance: &Instance, removed: bool) {
+fn record_leftover(batch: &mut Batch, instance: &Instance, removed: bool) {
     let leftover = Leftover {
         instance: instance.name.clone(),
         generation: instance.generation,
@@ -353,8 +372,8 @@ fn is_instance_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        otp_devices::{Holding, Lifetime, LoginError, NotPermitted},
-        testing::{PASSWORD, bench, keeper, refusal, secret},
+        otp_devices::{AnyToken, Lifetime, LoginError, NotPermitted},
+        testing::{PASSWORD, administrator, bench, refusal, secret},
     };
 
     #[tokio::test]
@@ -378,7 +397,9 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         let add = async |name: &str, password: &str| {
-            devices.add_instance(&keeper(name), secret(password)).await
+            devices
+                .add_instance(&administrator(name), secret(password))
+                .await
         };
         for wrong in ["", "-a", ".a", "a/b", "ä", "a b", &"a".repeat(65)] {
             assert_eq!(
@@ -408,12 +429,12 @@ mod tests {
         let devices = &bench.service.otp_devices;
         let token = bench.token("shop", "all", Lifetime::Forever).await;
         bench.set_password("shop", "another horse").await;
-        let session = bench.permitted::<Holding>("shop", &token).await;
+        let session = bench.permitted::<AnyToken>("shop", &token).await;
         assert_eq!(session.err(), refusal(NotPermitted::TokenUnknown));
         let old = bench.log_in("shop", "shop", PASSWORD).await;
         assert_eq!(old.err(), refusal(LoginError::Refused));
         assert!(bench.log_in("shop", "shop", "another horse").await.is_ok());
-        let nowhere = keeper("nowhere");
+        let nowhere = administrator("nowhere");
         let set = devices.set_password(&nowhere, secret(PASSWORD)).await;
         assert_eq!(set.err(), refusal(SetPasswordError::Unknown));
     }
@@ -424,8 +445,11 @@ mod tests {
         let devices = &bench.service.otp_devices;
         bench.set_password("default", PASSWORD).await;
         let token = bench.token("default", "all", Lifetime::Forever).await;
-        devices.remove_instance(&keeper("default")).await.unwrap();
-        let session = bench.permitted::<Holding>("default", &token).await;
+        devices
+            .remove_instance(&administrator("default"))
+            .await
+            .unwrap();
+        let session = bench.permitted::<AnyToken>("default", &token).await;
         assert_eq!(session.err(), refusal(NotPermitted::TokenUnknown));
         assert!(!devices.instances(None).await.unwrap()[0].has_password);
     }

@@ -113,12 +113,14 @@ mod tests {
     use super::*;
     use crate::{
         otp_devices::{
-            AddDeviceError, Holding, IssueError, Issuer, Lifetime, NotPermitted, TokenRequest,
+            AddDeviceError, AnyToken, IssueError, Issuer, Lifetime, NotPermitted, TokenRequest,
             Writing,
         },
-        testing::{Bench, PASSWORD, bench, keeper, otp_device as device, refusal, scope, secret},
+        testing::{
+            Bench, PASSWORD, administrator, bench, otp_device as device, refusal, scope, secret,
+        },
     };
-    use keyproof_store::{Prefix, faults::Commits};
+    use keyproof_store::{Prefix, faults::CommitMode};
 
     fn everything() -> TokenRequest {
         TokenRequest {
@@ -143,15 +145,18 @@ mod tests {
         let reader = bench.permitted("shop", &token).await.unwrap();
         let refresher = Issuer::from(bench.permitted("shop", &token).await.unwrap());
         devices.add_device(&caller, &device("till")).await.unwrap();
-        devices.remove_instance(&keeper("shop")).await.unwrap();
-        let gone = bench.permitted::<Holding>("shop", &token).await;
+        devices
+            .remove_instance(&administrator("shop"))
+            .await
+            .unwrap();
+        let gone = bench.permitted::<AnyToken>("shop", &token).await;
         assert_eq!(gone.err(), refusal(NotPermitted::InstanceUnknown));
 
         devices
-            .add_instance(&keeper("shop"), secret(PASSWORD))
+            .add_instance(&administrator("shop"), secret(PASSWORD))
             .await
             .unwrap();
-        let unknown = bench.permitted::<Holding>("shop", &token).await;
+        let unknown = bench.permitted::<AnyToken>("shop", &token).await;
         assert_eq!(unknown.err(), refusal(NotPermitted::TokenUnknown));
         let fresh = bench.session("shop").await;
         assert_eq!(fresh.list().await.unwrap(), []);
@@ -171,7 +176,12 @@ mod tests {
         let session = bench.session("shop").await;
         let (late, caller) = (device("late"), session.caller(None).await);
         let slow = devices.add_device(&caller, &late);
-        let removal = async { devices.remove_instance(&keeper("shop")).await.unwrap() };
+        let removal = async {
+            devices
+                .remove_instance(&administrator("shop"))
+                .await
+                .unwrap()
+        };
         let added = bench.faults.overtake(slow, removal).await;
         assert_eq!(added.err(), refusal(AddDeviceError::Ended));
         assert_eq!(records(&bench, "otp_device").await, 0);
@@ -197,7 +207,7 @@ mod tests {
         let token = bench
             .token("shop", "all:refreshable", Lifetime::Forever)
             .await;
-        let session = bench.permitted::<Holding>("shop", &token).await.unwrap();
+        let session = bench.permitted::<AnyToken>("shop", &token).await.unwrap();
         let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
         let everything = everything();
         let slow = devices.issue(&issuer, &everything);
@@ -216,9 +226,14 @@ mod tests {
             session.add(&device(&number.to_string())).await.unwrap();
         }
         // The removal commits. The deletion fails at first, as after a crash.
-        bench.faults.commits(Commits::Lost);
-        assert!(devices.remove_instance(&keeper("shop")).await.is_err());
-        bench.faults.commits(Commits::Made);
+        bench.faults.commits(CommitMode::Lost);
+        assert!(
+            devices
+                .remove_instance(&administrator("shop"))
+                .await
+                .is_err()
+        );
+        bench.faults.commits(CommitMode::Made);
         assert_eq!(records(&bench, "otp_device").await, BATCH * 2 + 5);
         assert_eq!(records(&bench, "otp_leftover").await, 1);
 

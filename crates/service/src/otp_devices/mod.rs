@@ -16,12 +16,12 @@ mod records;
 mod tokens;
 
 pub use caller::{
-    Caller, Holding, Keeper, NotPermitted, OperatorNotPermitted, OperatorRight, Reading,
-    Refreshing, Right, Writing,
+    AnyToken, Caller, InstanceAdministrator, NotPermitted, OperatorNotPermitted, OperatorRight,
+    Reading, Refreshing, Right, Writing,
 };
 pub use devices::{
     AddDeviceError, ChangeDeviceError, CheckCodeError, DeviceChange, DeviceDetails, DeviceSummary,
-    DeviceView, FittingStep, Moment, RemoveDeviceError, ShowDeviceError, TooManyCodes,
+    DeviceView, MatchingStep, Moment, RemoveDeviceError, ShowDeviceError, TooManyCodes,
 };
 pub use instances::{
     AddInstanceError, DEFAULT_INSTANCE, InstanceSummary, RemoveInstanceError, SetPasswordError,

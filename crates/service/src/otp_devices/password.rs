@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
-    access::ShownPassword,
-    audit::{Deed, Target},
-    storage::{Attempt, refuse, settle},
+    access::PresentedPassword,
+    audit::{NewEvent, Target},
+    storage::{Attempt, refuse, transact},
 };
 
 /// The audit detail for a wrong password.
@@ -58,8 +58,8 @@ impl OtpDevices {
         password: Zeroizing<String>,
         origin: &Origin,
     ) -> Result<Issuer, Failure<LoginError>> {
-        let password = ShownPassword::new(password);
-        let settled = settle("otp_devices.log_in", &self.store, || async {
+        let password = PresentedPassword::new(password);
+        let settled = transact("otp_devices.log_in", &self.store, || async {
             let (stored, guesses) = self.guessable(instance, origin).await?;
             // A wrong name takes as long as a wrong password.
             let hash = stored.record.password.as_deref();
@@ -103,9 +103,9 @@ impl OtpDevices {
                 (WRONG, failure.locked_until)
             }
         };
-        let deed = failed(name, why, origin);
+        let new_event = failed(name, why, origin);
         self.audit
-            .counted(&mut batch, guesses.read_at(), deed)
+            .counted(&mut batch, guesses.read_at(), new_event)
             .await?;
         let refusal = match until {
             Some(until) => LoginError::Locked {
@@ -131,7 +131,7 @@ impl OtpDevices {
         }
         let admitted = guesses
             .records(instance)
-            .admit(client(origin), guesses.at());
+            .check_lockout(client(origin), guesses.at());
         if let Err(locked) = admitted {
             self.locks.refused();
             self.audit.refused(failed(instance, UNJUDGED, origin)).await;
@@ -142,7 +142,7 @@ impl OtpDevices {
     }
 
     /// Hashes the password again if the configured cost has changed. The login succeeds even if this fails.
-    async fn rehash(&self, stored: Stored<Instance>, password: ShownPassword, origin: &Origin) {
+    async fn rehash(&self, stored: Stored<Instance>, password: PresentedPassword, origin: &Origin) {
         let instance = stored.record.name.clone();
         if let Err(error) = self.hash_anew(stored, password, origin).await {
             tracing::info!(instance, %error, "the password keeps its older hash for now");
@@ -152,7 +152,7 @@ impl OtpDevices {
     async fn hash_anew(
         &self,
         stored: Stored<Instance>,
-        password: ShownPassword,
+        password: PresentedPassword,
         origin: &Origin,
     ) -> Result<(), Failure<HashingError>> {
         let (turn, entropy) = (self.turn(origin), self.store.entropy());
@@ -173,8 +173,8 @@ impl OtpDevices {
 }
 
 /// Returns the audit event of a failed login.
-fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> Deed<'a> {
-    Deed {
+fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> NewEvent<'a> {
+    NewEvent {
         action: Action::LoginTokenIssue,
         target: Target::Instance(instance.to_owned()),
         detail: Some(why.to_owned()),

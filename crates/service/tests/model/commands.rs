@@ -3,11 +3,12 @@
 use std::{convert::Infallible, fmt, sync::Arc};
 
 use keyproof_service::{
-    Accounts, Action, CommandLine, Failure, Origin, StorageError, Who,
+    Accounts, Action, CommandLine, Failure, Origin, Principal, StorageError,
     accounts::{
-        ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
-        NewApplicationToken, PasswordChange, PasswordLogin, Person, RecoveryCodesError,
-        RecoveryCodesRequest, Session, TrustRequest, Unproven, UserChange, Whom, Whose,
+        AccountTarget, ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep,
+        LoginError, Manager, NewApplicationToken, PasswordChange, PasswordLogin, PasswordRefused,
+        Person, RecoveryCodesError, RecoveryCodesRequest, Session, TargetUser, TrustRequest,
+        UserChange,
     },
 };
 use zeroize::Zeroizing;
@@ -139,14 +140,14 @@ impl Command {
                     ActivateKeyError::WrongCode => Verdict::Wrong,
                     ActivateKeyError::Body(never) => match never {},
                     ActivateKeyError::AlreadyActive
-                    | ActivateKeyError::Undecided(_)
+                    | ActivateKeyError::SessionRefused(_)
                     | ActivateKeyError::Unknown => Verdict::Refused,
                 })
             }
             Self::Answer { token, code, trust } => {
                 let device = TrustRequest {
                     fingerprint: FINGERPRINT.to_owned(),
-                    in_place_of: None,
+                    replacing: None,
                     browser: None,
                     name: None,
                     operating_system: None,
@@ -169,8 +170,10 @@ impl Command {
                 };
                 verdict(enrolled, shown, |refusal| match refusal {
                     EnrolKeyError::Body(never) => match never {},
-                    EnrolKeyError::Unproven(why) => unproven(why),
-                    EnrolKeyError::AlreadyActive | EnrolKeyError::Undecided(_) => Verdict::Refused,
+                    EnrolKeyError::PasswordRefused(why) => password_refused(why),
+                    EnrolKeyError::AlreadyActive | EnrolKeyError::SessionRefused(_) => {
+                        Verdict::Refused
+                    }
                 })
             }
             Self::LogIn { right, device } => {
@@ -199,11 +202,11 @@ impl Command {
                 let made = accounts.make_recovery_codes(&person, sent(by_password()));
                 verdict(made.await, first_code, |refusal| match refusal {
                     RecoveryCodesError::Body(never) => match never {},
-                    RecoveryCodesError::Unproven(why) => unproven(why),
+                    RecoveryCodesError::PasswordRefused(why) => password_refused(why),
                     RecoveryCodesError::WrongCode => Verdict::Wrong,
                     RecoveryCodesError::CodeNeeded
                     | RecoveryCodesError::NoActiveKey
-                    | RecoveryCodesError::Undecided(_) => Verdict::Refused,
+                    | RecoveryCodesError::SessionRefused(_) => Verdict::Refused,
                 })
             }
             Self::Reinstate => administered(accounts, UserChange::Activate).await,
@@ -270,7 +273,7 @@ pub(crate) async fn person(accounts: &Accounts, session: &Session, act: Action) 
 /// Permits the user to act on her own second factor.
 pub(crate) async fn manager(accounts: &Accounts, session: &Session, act: Action) -> Manager {
     let origin = origin();
-    let manager = accounts.manager(session.clone(), act, Whose::Mine, &origin);
+    let manager = accounts.manager(session.clone(), act, TargetUser::Mine, &origin);
     manager.await.unwrap()
 }
 
@@ -302,11 +305,11 @@ fn verdict<T, E>(
     }
 }
 
-fn unproven(why: Unproven) -> Verdict {
+fn password_refused(why: PasswordRefused) -> Verdict {
     match why {
-        Unproven::Hashing(error) => panic!("{error}"),
-        Unproven::Locked { .. } => Verdict::Locked,
-        Unproven::WrongPassword => Verdict::Wrong,
+        PasswordRefused::Hashing(error) => panic!("{error}"),
+        PasswordRefused::Locked { .. } => Verdict::Locked,
+        PasswordRefused::WrongPassword => Verdict::Wrong,
     }
 }
 
@@ -316,7 +319,7 @@ fn done<T>(_: T) -> Verdict {
 
 async fn administered(accounts: &Accounts, change: UserChange) -> Verdict {
     let command = command_line();
-    let changed = accounts.change_user(Whom::Named(&command, NAME), change);
+    let changed = accounts.change_user(AccountTarget::Named(&command, NAME), change);
     verdict(changed.await, done, refused)
 }
 
@@ -329,7 +332,7 @@ fn first_code(codes: Vec<Zeroizing<String>>) -> Verdict {
 }
 
 pub(crate) fn origin() -> Origin {
-    Origin::keyproof().by(Who::Anonymous)
+    Origin::keyproof().by(Principal::Anonymous)
 }
 
 pub(crate) fn command_line() -> CommandLine {

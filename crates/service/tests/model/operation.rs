@@ -15,7 +15,7 @@ use std::{
     thread::{self, Thread},
 };
 
-use keyproof_service::{Accounts, Audit, Judging, audit::Event};
+use keyproof_service::{Accounts, Audit, CpuQueue, audit::Event};
 use keyproof_store::{Changes, Entropy, Entry, MasterKeys, Store, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -69,7 +69,7 @@ impl Operation {
             clock.clone(),
             audit,
             hashing,
-            Judging::default(),
+            CpuQueue::default(),
             policy(),
         );
         let performing = self

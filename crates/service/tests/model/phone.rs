@@ -35,7 +35,7 @@ impl Phone {
         let mut codes = self.codes.lock().unwrap();
         let code = codes.entry(step).or_insert_with(|| {
             let step = first.checked_add_signed(step).unwrap();
-            self.totp.code_of_step(step).to_string().into()
+            self.totp.code_at_step(step).to_string().into()
         });
         Arc::clone(code)
     }

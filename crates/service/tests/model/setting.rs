@@ -6,7 +6,7 @@ use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
-    AccountSettings, Accounts, Action, AddressLimit, Audit, HashingPool, HashingSettings, Judging,
+    AccountSettings, Accounts, Action, AddressLimit, Audit, CpuQueue, HashingPool, HashingSettings,
     ManualClock,
     accounts::{FirstStep, NewUser, PasswordLogin, Role, Session, Tokens},
 };
@@ -57,7 +57,7 @@ impl Setting {
             clock,
             audit,
             Arc::clone(&hashing),
-            Judging::default(),
+            CpuQueue::default(),
             policy(),
         );
         let (session, old) = finish(begin(&accounts, before));
@@ -108,7 +108,7 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
     let totp = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
     let code = |ahead| {
         let step = totp.step_at(now.as_secs()) + ahead;
-        totp.code_of_step(step).to_string()
+        totp.code_at_step(step).to_string()
     };
     let (key, activating) = (enrolled.key.id, code(0));
     let person = person(accounts, &first, Action::MfaKeyActivate).await;

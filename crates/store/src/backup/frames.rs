@@ -169,7 +169,7 @@ impl<R: Read> Opening<R> {
         if bytes.len() == count {
             Ok(bytes)
         } else {
-            Err(BackupError::CutShort { at: self.at })
+            Err(BackupError::Truncated { at: self.at })
         }
     }
 
@@ -183,7 +183,7 @@ impl<R: Read> Opening<R> {
 
 /// Splits off the next bytes of a frame's head.
 fn part<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BackupError> {
-    let (part, after) = rest.split_first_chunk().ok_or(BackupError::Head)?;
+    let (part, after) = rest.split_first_chunk().ok_or(BackupError::Header)?;
     *rest = after;
     Ok(*part)
 }

@@ -22,7 +22,7 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use keyproof_store::memory::MemoryEngine;
-//! use keyproof_store::backup::{BackupHead, BackupReader, BackupWriter};
+//! use keyproof_store::backup::{BackupHeader, BackupReader, BackupWriter};
 //! use keyproof_store::{MasterKey, MasterKeys, Records, Store, SystemEntropy, Timestamp};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -39,7 +39,7 @@
 //! let (file, written) = backup.finish()?;
 //!
 //! let mut file = file.as_slice();
-//! let head = BackupHead::read(&mut file)?;
+//! let head = BackupHeader::read(&mut file)?;
 //! assert_eq!((head.made_at(), head.master_key()), (now, master_key.id()));
 //! let mut backup = BackupReader::new(&head, file, &master_key)?;
 //! while let Some((key, row)) = backup.next()? {
@@ -67,7 +67,9 @@ use self::{
     frames::{Opening, Sealing},
     passphrase::WrappedKey,
 };
-use crate::{Changes, Counting, Entropy, Key, KeyId, MasterKey, Row, Tally, Timestamp, Version};
+use crate::{
+    Changes, Entropy, Key, KeyId, MasterKey, Row, Tally, TallyBuilder, Timestamp, Version,
+};
 
 const MAGIC: &[u8; 16] = b"keyproof-backup\n";
 /// The format that this release writes, and the newest that it reads.
@@ -97,13 +99,13 @@ pub enum BackupError {
     },
     /// The backup is incomplete.
     #[error("the backup is cut short: it ends at byte {at}")]
-    CutShort {
+    Truncated {
         /// Its length.
         at: u64,
     },
     /// The head was altered.
     #[error("the backup's head was altered")]
-    Head,
+    Header,
     /// The file cannot be read or written.
     #[error("{detail}")]
     Io {
@@ -201,8 +203,8 @@ impl From<BackupError> for io::Error {
 
 /// The head of a backup.
 #[derive(Clone, Debug)]
-pub struct BackupHead {
-    head: Head,
+pub struct BackupHeader {
+    head: Header,
     /// As it was read, to verify its tag.
     bytes: Vec<u8>,
     tag: [u8; TAG_LEN],
@@ -210,7 +212,7 @@ pub struct BackupHead {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct Header {
     /// In milliseconds since the Unix epoch.
     made_at: Timestamp,
     master_key: KeyId,
@@ -219,12 +221,12 @@ struct Head {
     wrapped_key: Option<WrappedKey>,
 }
 
-impl BackupHead {
+impl BackupHeader {
     /// Reads the head. It is unauthenticated until [`BackupReader::new`] verifies it with the master key.
     ///
     /// # Errors
     ///
-    /// [`BackupError::NotABackup`], [`BackupError::NewerFormat`], [`BackupError::CutShort`], [`BackupError::Head`].
+    /// [`BackupError::NotABackup`], [`BackupError::NewerFormat`], [`BackupError::Truncated`], [`BackupError::Header`].
     pub fn read(input: &mut impl Read) -> Result<Self, BackupError> {
         let mut bytes = Vec::new();
         let mut take = |count: usize| {
@@ -233,29 +235,29 @@ impl BackupHead {
             if read == count {
                 Ok(bytes.get(start..).unwrap_or_default().to_vec())
             } else {
-                Err(BackupError::CutShort {
+                Err(BackupError::Truncated {
                     at: bytes.len() as u64,
                 })
             }
         };
         match take(MAGIC.len()) {
             Ok(magic) if magic == MAGIC => {}
-            Ok(_) | Err(BackupError::CutShort { .. }) => return Err(BackupError::NotABackup),
+            Ok(_) | Err(BackupError::Truncated { .. }) => return Err(BackupError::NotABackup),
             Err(error) => return Err(error),
         }
         match take(1)?.as_slice() {
             [FORMAT] => {}
             [found] => return Err(BackupError::NewerFormat { found: *found }),
-            _ => return Err(BackupError::Head),
+            _ => return Err(BackupError::Header),
         }
-        let length = take(4)?.try_into().map_err(|_| BackupError::Head)?;
+        let length = take(4)?.try_into().map_err(|_| BackupError::Header)?;
         let length = u32::from_be_bytes(length) as usize;
         if length > MAX_HEAD_LEN {
-            return Err(BackupError::Head);
+            return Err(BackupError::Header);
         }
         let head = take(length)?;
-        let head = serde_json::from_slice(&head).map_err(|_| BackupError::Head)?;
-        let tag = take(TAG_LEN)?.try_into().map_err(|_| BackupError::Head)?;
+        let head = serde_json::from_slice(&head).map_err(|_| BackupError::Header)?;
+        let tag = take(TAG_LEN)?.try_into().map_err(|_| BackupError::Header)?;
         bytes.truncate(bytes.len() - TAG_LEN);
         Ok(Self { head, bytes, tag })
     }
@@ -303,7 +305,7 @@ impl BackupHead {
 /// Writes a backup.
 pub struct BackupWriter<W: Write> {
     deflate: DeflateEncoder<Sealing<W>>,
-    counting: Counting,
+    counting: TallyBuilder,
 }
 
 impl<W: Write> BackupWriter<W> {
@@ -324,13 +326,13 @@ impl<W: Write> BackupWriter<W> {
         let wrapped_key = passphrase
             .map(|passphrase| WrappedKey::seal(master_key, passphrase, entropy))
             .transpose()?;
-        let head = Head {
+        let head = Header {
             made_at,
             master_key: master_key.id(),
             salt: BASE64.encode(&salt),
             wrapped_key,
         };
-        let head = serde_json::to_vec(&head).map_err(|_| BackupError::Head)?;
+        let head = serde_json::to_vec(&head).map_err(|_| BackupError::Header)?;
         let mut bytes = MAGIC.to_vec();
         bytes.push(FORMAT);
         // A head has a few hundred bytes.
@@ -342,7 +344,7 @@ impl<W: Write> BackupWriter<W> {
         let frames = Sealing::new(output, keys.frames);
         Ok(Self {
             deflate: DeflateEncoder::new(frames, Compression::default()),
-            counting: Counting::new(),
+            counting: TallyBuilder::new(),
         })
     }
 
@@ -389,7 +391,7 @@ impl<W: Write> BackupWriter<W> {
 /// `None`.
 pub struct BackupReader<R: Read> {
     inflate: DeflateDecoder<Opening<R>>,
-    counting: Counting,
+    counting: TallyBuilder,
     last: Option<Key>,
     tally: Option<Tally>,
 }
@@ -399,21 +401,21 @@ impl<R: Read> BackupReader<R> {
     ///
     /// # Errors
     ///
-    /// [`BackupError::MasterKey`] names the key that is needed; [`BackupError::Head`].
-    pub fn new(head: &BackupHead, input: R, master_key: &MasterKey) -> Result<Self, BackupError> {
+    /// [`BackupError::MasterKey`] names the key that is needed; [`BackupError::Header`].
+    pub fn new(head: &BackupHeader, input: R, master_key: &MasterKey) -> Result<Self, BackupError> {
         let (made, given) = (head.head.master_key, master_key.id());
         if made != given {
             return Err(BackupError::MasterKey { made, given });
         }
         let salt = BASE64.decode(head.head.salt.as_bytes());
-        let salt = salt.map_err(|_| BackupError::Head)?;
+        let salt = salt.map_err(|_| BackupError::Header)?;
         let keys = Keys::derive(master_key, &salt)?;
-        hmac::verify(&keys.head, &head.bytes, &head.tag).map_err(|_| BackupError::Head)?;
+        hmac::verify(&keys.head, &head.bytes, &head.tag).map_err(|_| BackupError::Header)?;
         let start = head.bytes.len() + TAG_LEN;
         let frames = Opening::new(input, keys.frames, start as u64);
         Ok(Self {
             inflate: DeflateDecoder::new(frames),
-            counting: Counting::new(),
+            counting: TallyBuilder::new(),
             last: None,
             tally: None,
         })
@@ -560,10 +562,10 @@ impl Keys {
         let expanded = drawn
             .expand(&[b"keyproof backup 1: head"], HeadKey)
             .and_then(|key| key.fill(&mut *head));
-        expanded.map_err(|_| BackupError::Head)?;
+        expanded.map_err(|_| BackupError::Header)?;
         let frames = drawn
             .expand(&[b"keyproof backup 1: frames"], &ring::aead::AES_256_GCM)
-            .map_err(|_| BackupError::Head)?;
+            .map_err(|_| BackupError::Header)?;
         Ok(Self {
             head: hmac::Key::new(hmac::HMAC_SHA256, &*head),
             frames: frames.into(),

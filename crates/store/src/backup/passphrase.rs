@@ -50,7 +50,7 @@ impl Cost {
             self.lanes,
             Some(MasterKey::LEN),
         )
-        .map_err(|_| BackupError::Head)
+        .map_err(|_| BackupError::Header)
     }
 }
 
@@ -81,7 +81,7 @@ impl WrappedKey {
                 associated(master_key.id()),
                 &mut *key,
             )
-            .map_err(|_| BackupError::Head)?;
+            .map_err(|_| BackupError::Header)?;
         Ok(Self {
             argon2id: COST,
             salt: BASE64.encode(&salt),
@@ -94,17 +94,17 @@ impl WrappedKey {
         let bytes = |text: &str| {
             BASE64
                 .decode(text.as_bytes())
-                .map_err(|_| BackupError::Head)
+                .map_err(|_| BackupError::Header)
         };
         let nonce: [u8; NONCE_LEN] = bytes(&self.nonce)?
             .try_into()
-            .map_err(|_| BackupError::Head)?;
+            .map_err(|_| BackupError::Header)?;
         let mut key = Zeroizing::new(bytes(&self.key)?);
         let wrapping = wrapping(self.argon2id, passphrase, &bytes(&self.salt)?)?;
         let nonce = Nonce::assume_unique_for_key(nonce);
         let opened = wrapping.open_in_place(nonce, associated(id), &mut key);
         let opened = opened.map_err(|_| BackupError::Passphrase)?;
-        MasterKey::from_bytes(opened).ok_or(BackupError::Head)
+        MasterKey::from_bytes(opened).ok_or(BackupError::Header)
     }
 }
 
@@ -118,8 +118,8 @@ fn wrapping(cost: Cost, passphrase: &[u8], salt: &[u8]) -> Result<LessSafeKey, B
     let mut key = Zeroizing::new([0; MasterKey::LEN]);
     argon2
         .hash_password_into(passphrase, salt, &mut *key)
-        .map_err(|_| BackupError::Head)?;
-    let key = UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| BackupError::Head)?;
+        .map_err(|_| BackupError::Header)?;
+    let key = UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| BackupError::Header)?;
     Ok(LessSafeKey::new(key))
 }
 
@@ -145,7 +145,7 @@ mod tests {
         );
         assert_eq!(asking(|cost| cost.passes = 17), refused("passes", 17, 16));
         assert_eq!(asking(|cost| cost.lanes = 17), refused("lanes", 17, 16));
-        assert_eq!(asking(|cost| cost.memory_kib = 0), Err(BackupError::Head));
+        assert_eq!(asking(|cost| cost.memory_kib = 0), Err(BackupError::Header));
         assert_eq!(asking(|_| ()), Ok(()));
     }
 }

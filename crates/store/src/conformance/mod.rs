@@ -134,7 +134,7 @@ fn key(name: &str) -> Key {
 /// A row with a version that was never used before.
 fn row(body: &str) -> Row {
     Row {
-        version: Version::draw(&SystemEntropy::new()),
+        version: Version::random(&SystemEntropy::new()),
         body: body.into(),
         expires_at: None,
     }

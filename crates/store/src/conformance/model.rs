@@ -245,7 +245,7 @@ impl Scene {
 
     fn change(&self, at: usize, verb: Verb) -> Change {
         let row = |lifetime: Option<u64>| Row {
-            version: Version::draw(&SystemEntropy::new()),
+            version: Version::random(&SystemEntropy::new()),
             body: "written".into(),
             expires_at: lifetime
                 .map(|millis| self.now.saturating_add(Duration::from_millis(millis))),
@@ -253,7 +253,7 @@ impl Scene {
         let version = |which| match (self.written.get(&keys()[at]), which) {
             (Some([_, latest]), At::Latest) => *latest,
             (Some([earlier, _]), At::Earlier) => *earlier,
-            (None, _) => Version::draw(&SystemEntropy::new()),
+            (None, _) => Version::random(&SystemEntropy::new()),
         };
         match verb {
             Verb::Insert { lifetime } => Change::Insert(row(lifetime)),

@@ -4,8 +4,8 @@ use super::{
     Database, NOW, commit, expiring, fill, insert, key, remove, replace, reseal, row, run,
 };
 use crate::{
-    CommitError, Counting, Engine, EngineError, EngineSnapshot, Key, NotApplied, PAGE_ROWS, Row,
-    Timestamp,
+    CommitError, Engine, EngineError, EngineSnapshot, Key, NotApplied, PAGE_ROWS, Row,
+    TallyBuilder, Timestamp,
 };
 
 /// A snapshot has everything that was stored when it was taken, including expired records, and nothing committed later.
@@ -70,7 +70,7 @@ pub fn pages_of_a_snapshot_are_bounded(database: &dyn Database) {
         let last = rows[rows.len() - 1].0.clone();
         assert_eq!(snapshot.page(Some(&last), 1).await, Ok(vec![]));
 
-        let (mut counted, mut expected) = (Counting::new(), Counting::new());
+        let (mut counted, mut expected) = (TallyBuilder::new(), TallyBuilder::new());
         for (key, row) in all(&mut *snapshot, 1 << 20).await {
             counted.add(&key, &row);
         }

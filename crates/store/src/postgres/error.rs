@@ -93,7 +93,7 @@ fn is_pooled(error: &Error) -> bool {
 
 pub(super) fn engine_error(error: &Error) -> EngineError {
     if is_pooled(error) {
-        return EngineError::Pooled;
+        return EngineError::TransactionPooling;
     }
     let detail = words(error);
     let Some(error) = error.as_db_error() else {

@@ -22,7 +22,7 @@
 //! after a few seconds ([`PostgresOptions::statement_timeout`]).
 //!
 //! The database may be reached directly or through a proxy that gives each connection its own session. A proxy that
-//! does not ([`EngineError::Pooled`]) is detected when the engine is opened, and by [`Engine::ready`]. If the server
+//! does not ([`EngineError::TransactionPooling`]) is detected when the engine is opened, and by [`Engine::ready`]. If the server
 //! has no room for a second connection when the engine is opened, the engine uses one, and tries to get more once a
 //! minute.
 
@@ -54,7 +54,7 @@ use self::{
 };
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
-    Migration, NotApplied, OpenError, PoolFigures, Prefix, Row, Standbys, Timestamp, Version,
+    Migration, NotApplied, OpenError, PoolStatus, Prefix, Row, Standbys, Timestamp, Version,
 };
 
 pub use self::url::{ParsePostgresUrlError, PostgresUrl};
@@ -281,7 +281,7 @@ impl Engine for PostgresEngine {
         Box::pin(async { self.open_node()?.ready().await })
     }
 
-    fn pool(&self) -> Option<PoolFigures> {
+    fn pool(&self) -> Option<PoolStatus> {
         Some(self.node.pool_figures())
     }
 

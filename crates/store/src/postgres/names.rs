@@ -49,7 +49,7 @@ impl Names {
     }
 
     /// Returns `true` once in each period: the caller should then delete old names.
-    pub(super) fn is_time_to_forget_old(&self) -> bool {
+    pub(super) fn is_cleanup_due(&self) -> bool {
         let mut last = lock(&self.forgot_old);
         let is_due = last.is_none_or(|last| last.elapsed() >= PERIOD);
         if is_due {
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn old_names_are_looked_for_now_and_then() {
         let names = Names::default();
-        assert!(names.is_time_to_forget_old());
-        assert!(!names.is_time_to_forget_old());
+        assert!(names.is_cleanup_due());
+        assert!(!names.is_cleanup_due());
     }
 }

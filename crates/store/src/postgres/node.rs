@@ -24,7 +24,7 @@ use super::{
     pooler,
 };
 use crate::{
-    Changes, CommitError, CommitObserver, EngineError, NotApplied, PoolFigures, SystemEntropy,
+    Changes, CommitError, CommitObserver, EngineError, NotApplied, PoolStatus, SystemEntropy,
     Timestamp, observer::Observed, sql::failure_of,
 };
 
@@ -196,7 +196,7 @@ impl Node {
     /// could not be learnt in time.
     async fn read_back(&self, name: &Name, deadline: Instant) -> Option<bool> {
         while Instant::now() < deadline {
-            if let Ok(was_applied) = self.ask_for_fate(name, deadline).await {
+            if let Ok(was_applied) = self.query_outcome(name, deadline).await {
                 return Some(was_applied);
             }
             sleep(READ_BACK_PAUSE).await;
@@ -208,7 +208,7 @@ impl Node {
     /// harmless.
     ///
     /// The answer counts only if what it reports is as durable as an acknowledged commit.
-    async fn ask_for_fate(&self, name: &Name, deadline: Instant) -> Result<bool, EngineError> {
+    async fn query_outcome(&self, name: &Name, deadline: Instant) -> Result<bool, EngineError> {
         let too_long = |_| took_too_long("reading back");
         let mut connection = timeout_at(deadline, self.acquire())
             .await
@@ -263,7 +263,7 @@ impl Node {
             client
                 .execute(&connection.statements.forget, &[&ids])
                 .await?;
-            if self.names.is_time_to_forget_old() {
+            if self.names.is_cleanup_due() {
                 client
                     .execute(&connection.statements.forget_old, &[])
                     .await?;
@@ -291,9 +291,9 @@ impl Node {
         failure_of(self.commit_unobserved(&nothing).await)
     }
 
-    pub(super) fn pool_figures(&self) -> PoolFigures {
+    pub(super) fn pool_figures(&self) -> PoolStatus {
         let status = self.pool.status();
-        PoolFigures {
+        PoolStatus {
             most: status.max_size,
             open: status.size,
             idle: status.available,
@@ -311,7 +311,9 @@ impl Node {
         };
         let mut second = match self.pool.timeout_get(&at_once).await {
             Ok(second) => second,
-            Err(PoolError::Backend(EngineError::Pooled)) => return Err(EngineError::Pooled),
+            Err(PoolError::Backend(EngineError::TransactionPooling)) => {
+                return Err(EngineError::TransactionPooling);
+            }
             Err(_) => return Ok(()),
         };
         (first.is_busy, second.is_busy) = (true, true);

@@ -24,7 +24,7 @@ pub(super) const BACKEND: &str = "SELECT pg_backend_pid()";
 ///
 /// # Errors
 ///
-/// [`EngineError::Pooled`] if it does not keep its session; otherwise an error if a server did not answer. Each answer
+/// [`EngineError::TransactionPooling`] if it does not keep its session; otherwise an error if a server did not answer. Each answer
 /// may take `patience`.
 pub(super) async fn check(
     first: &Client,
@@ -50,7 +50,7 @@ pub(super) async fn check(
             Err(error) => return Err(error),
         };
         if !is_same {
-            return Err(EngineError::Pooled);
+            return Err(EngineError::TransactionPooling);
         }
         ended?;
     }
@@ -73,7 +73,7 @@ async fn answer<T>(
 /// Only a pooler that assigns sessions per statement refuses to begin a transaction.
 fn refused(error: &Error) -> EngineError {
     match error.code() {
-        Some(&SqlState::PROTOCOL_VIOLATION) => EngineError::Pooled,
+        Some(&SqlState::PROTOCOL_VIOLATION) => EngineError::TransactionPooling,
         _ => engine_error(error),
     }
 }

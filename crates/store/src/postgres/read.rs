@@ -96,7 +96,7 @@ impl Node {
         match (following, names) {
             (Some(following), Some(names)) => Ok(Standbys {
                 following,
-                are_waited_for: !names.is_empty(),
+                is_synchronous: !names.is_empty(),
             }),
             _ => Err(corrupt(&"no answer")),
         }
@@ -152,7 +152,7 @@ impl Node {
             match answer {
                 Ok(Ok(messages)) if messages.iter().any(is_off) => {
                     if value(&messages) != connection.backend.as_deref() {
-                        return Err(EngineError::Pooled);
+                        return Err(EngineError::TransactionPooling);
                     }
                     return Ok(());
                 }

@@ -34,7 +34,7 @@ impl Identities {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Moved`] with the first file that differs.
+    /// [`EngineError::FileReplaced`] with the first file that differs.
     pub(super) fn check(&self) -> Result<(), EngineError> {
         let moved = self.files.iter().find_map(|(path, opened)| {
             let what = match identify(path) {
@@ -44,7 +44,7 @@ impl Identities {
             };
             Some(format!("{}: {what}", path.display()))
         });
-        moved.map_or(Ok(()), |detail| Err(EngineError::Moved { detail }))
+        moved.map_or(Ok(()), |detail| Err(EngineError::FileReplaced { detail }))
     }
 }
 

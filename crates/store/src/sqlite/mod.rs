@@ -9,7 +9,7 @@
 //! that an earlier process left unsynced is synced when the file is opened.
 //!
 //! The file, its log and the log's index must stay in place. If one is renamed, deleted or replaced, commits fail
-//! ([`EngineError::Moved`]), since a restart would not find them.
+//! ([`EngineError::FileReplaced`]), since a restart would not find them.
 
 mod cache;
 mod compact;

@@ -282,7 +282,7 @@ mod tests {
 
     fn inserts(names: &[&str], body: &[u8]) -> Work {
         let entries = names.iter().map(|name| {
-            let version = Version::draw(&SystemEntropy::new());
+            let version = Version::random(&SystemEntropy::new());
             (
                 key(name),
                 Change::Insert(Row {

@@ -92,7 +92,7 @@ pub(crate) fn key(name: &str) -> Key {
 
 pub(crate) fn row(body: &str) -> Row {
     Row {
-        version: Version::draw(&SystemEntropy::new()),
+        version: Version::random(&SystemEntropy::new()),
         body: body.into(),
         expires_at: None,
     }

@@ -57,7 +57,7 @@ async fn a_pooler_of_transactions_or_statements_is_named_when_the_engine_is_open
         let mut options = frugal();
         options.connect_timeout = Duration::from_secs(2);
         let opened = PostgresEngine::open(&url, &options).await;
-        let Err(OpenError::Engine(error @ EngineError::Pooled)) = opened else {
+        let Err(OpenError::Engine(error @ EngineError::TransactionPooling)) = opened else {
             panic!("{settings:?}: {opened:?}")
         };
         assert!(error.to_string().contains("pool_mode = session"), "{error}");
@@ -78,7 +78,7 @@ async fn a_migration_through_a_pooler_sets_nothing_that_outlives_it() {
     let opened = PostgresEngine::open(&url, &frugal()).await;
     assert!(matches!(
         opened,
-        Err(OpenError::Engine(EngineError::Pooled))
+        Err(OpenError::Engine(EngineError::TransactionPooling))
     ));
     assert_eq!(left_behind(&client).await, before);
 }
@@ -165,7 +165,7 @@ async fn a_pooler_whose_mode_is_changed_makes_the_engine_unready_until_it_is_cha
             let _ = engine.is_empty().await;
             other.batch_execute("BEGIN").await.unwrap();
         }
-        until(async || engine.ready().await == Err(EngineError::Pooled)).await;
+        until(async || engine.ready().await == Err(EngineError::TransactionPooling)).await;
         drop(other);
         pooler.restart_with(&[OF_A_SESSION]).unwrap();
         until(async || engine.ready().await == Ok(())).await;

@@ -64,7 +64,7 @@ async fn standbys_are_counted_and_it_is_told_whether_one_is_waited_for() {
     until(async || told().await.following == 1).await;
     assert!(told().await.is_failover_unsafe());
     wait_for(&database.back_door().await, STANDBY).await;
-    until(async || told().await.are_waited_for).await;
+    until(async || told().await.is_synchronous).await;
     assert!(!told().await.is_failover_unsafe());
     standby.kill().unwrap();
     until(async || told().await.following == 0).await;

@@ -63,7 +63,7 @@ fn locked(path: &Path) -> Connection {
 
 fn row(body: &str) -> Row {
     Row {
-        version: Version::draw(&SystemEntropy::new()),
+        version: Version::random(&SystemEntropy::new()),
         body: body.into(),
         expires_at: None,
     }
@@ -382,7 +382,7 @@ fn child() {
         for writer in 0..8 {
             let engine = engine.clone();
             writers.spawn(async move {
-                let run = Version::draw(&SystemEntropy::new());
+                let run = Version::random(&SystemEntropy::new());
                 for at in 0.. {
                     let name = format!("{run}-{writer}-{at}");
                     let entries =
@@ -545,15 +545,19 @@ async fn a_store_that_was_renamed_deleted_or_replaced_acknowledges_nothing() {
             for of in [1, 2] {
                 let entries = (0..of).map(|at| insert(&Key::new("a", [at.to_string()]), "a"));
                 let outcome = commit(&engine, entries).await;
-                let Err(CommitError::NotApplied(NotApplied::Engine(EngineError::Moved { detail }))) =
-                    outcome
+                let Err(CommitError::NotApplied(NotApplied::Engine(EngineError::FileReplaced {
+                    detail,
+                }))) = outcome
                 else {
                     panic!("{file} {how}: {outcome:?}")
                 };
                 assert!(detail.contains(&format!("{file}: ")), "{detail}");
             }
             let ready = engine.ready().await;
-            assert!(matches!(ready, Err(EngineError::Moved { .. })), "{ready:?}");
+            assert!(
+                matches!(ready, Err(EngineError::FileReplaced { .. })),
+                "{ready:?}"
+            );
             assert_eq!(bodies(&engine).await.len(), 1, "none of it was applied");
         }
     }
@@ -569,7 +573,10 @@ async fn a_store_that_was_moved_is_not_ready_though_nothing_was_written() {
         assert_eq!(engine.ready().await, Ok(()));
         displace(&path);
         let ready = engine.ready().await;
-        assert!(matches!(ready, Err(EngineError::Moved { .. })), "{ready:?}");
+        assert!(
+            matches!(ready, Err(EngineError::FileReplaced { .. })),
+            "{ready:?}"
+        );
     }
 }
 
@@ -593,8 +600,10 @@ async fn a_commit_during_which_the_store_is_moved_is_not_acknowledged() {
         assert!(
             matches!(
                 outcome,
-                Err(CommitError::Unknown(EngineError::Moved { .. })
-                    | CommitError::NotApplied(NotApplied::Engine(EngineError::Moved { .. })))
+                Err(CommitError::Unknown(EngineError::FileReplaced { .. })
+                    | CommitError::NotApplied(NotApplied::Engine(
+                        EngineError::FileReplaced { .. }
+                    )))
             ),
             "{how}: {outcome:?}"
         );

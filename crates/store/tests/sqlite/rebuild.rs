@@ -46,7 +46,7 @@ fn record(number: usize) -> (Key, Row) {
     let scattered = number.wrapping_mul(7_919) % 10_007;
     let key = Key::new("thing", [format!("{scattered:05}"), number.to_string()]);
     let row = Row {
-        version: Version::draw(&SystemEntropy::new()),
+        version: Version::random(&SystemEntropy::new()),
         body: vec![b'a' + (number % 26) as u8; number * 37 % 9_001].into(),
         expires_at: number
             .is_multiple_of(2)

@@ -90,7 +90,7 @@ pub fn check_certify(
     let Some((read, Attested::Certify(body))) =
         read.as_ref().map(|read| (read, &read.attest.attested))
     else {
-        report.others_not_judged(NOTHING_TO_READ);
+        report.remaining_not_evaluated(NOTHING_TO_READ);
         return report;
     };
     check_name(
@@ -135,14 +135,14 @@ fn check_qualified_name(
 ) {
     let check = CertifyCheck::ObjectQualifiedName;
     let Some(parent) = policy.parent else {
-        report.not_asked(check, "no parent was given");
+        report.not_requested(check, "no parent was given");
         return;
     };
     match parent.qualified_name_of(policy.object) {
         Ok(expected) => report.unless(
             *expected.as_bytes() == *body.qualified_name,
             check,
-            AttestationReason::ObjectElsewhere,
+            AttestationReason::QualifiedNameMismatch,
         ),
         Err(error) => report.found(check, AttestationReason::Unsupported(error)),
     }
@@ -156,7 +156,7 @@ pub(super) fn check_profile<C: Check>(
     profile: &KeyProfile,
 ) {
     match profile {
-        KeyProfile::Any => report.found(check, AttestationReason::ObjectAny),
+        KeyProfile::Any => report.found(check, AttestationReason::ObjectNotChecked),
         KeyProfile::Attestation(policy) => {
             let found = policy.check(object);
             if found.accepted() {

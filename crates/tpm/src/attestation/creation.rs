@@ -119,7 +119,7 @@ pub fn check_creation(
     let Some((read, Attested::Creation(body))) =
         read.as_ref().map(|read| (read, &read.attest.attested))
     else {
-        report.others_not_judged(NOTHING_TO_READ);
+        report.remaining_not_evaluated(NOTHING_TO_READ);
         return report;
     };
     let object = policy.object;
@@ -150,7 +150,7 @@ pub fn check_creation(
                 CreationCheck::OutsideInfo,
                 CreationCheck::Ticket,
             ] {
-                report.not_judged(check, "not judged: there is no creation data to read");
+                report.not_evaluated(check, "not judged: there is no creation data to read");
             }
         }
     }
@@ -219,7 +219,7 @@ fn check_parent(
     let check = CreationCheck::Parent;
     let (name, qualified) = (&*data.parent_name, &*data.parent_qualified_name);
     let is_parent = match parent {
-        None => return report.not_asked(check, "no parent was given"),
+        None => return report.not_requested(check, "no parent was given"),
         Some(ObjectParent::Hierarchy(hierarchy)) => {
             let handle = hierarchy.handle().to_be_bytes();
             name == handle && qualified == handle
@@ -239,7 +239,7 @@ fn check_outside_info(
 ) {
     let check = CreationCheck::OutsideInfo;
     match expected {
-        None => report.not_asked(check, "none was expected"),
+        None => report.not_requested(check, "none was expected"),
         Some(expected) => report.unless(
             *data.outside_info == *expected,
             check,
@@ -255,7 +255,7 @@ fn check_ticket(
 ) {
     let check = CreationCheck::Ticket;
     let Some(ticket) = ticket else {
-        report.not_asked(check, "none was given");
+        report.not_requested(check, "none was given");
         return;
     };
     let ticket = match TpmtTkCreation::parse(ticket) {

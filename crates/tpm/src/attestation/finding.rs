@@ -37,12 +37,12 @@ pub enum AttestationReason {
         by: u64,
     },
     /// The clock went backwards.
-    ClockFell {
+    ClockDecreased {
         /// The difference in milliseconds.
         by: u64,
     },
     /// The clock went backwards, and the TPM reports a loss of power without shutdown.
-    ClockSetBack,
+    ClockNotSafe,
     /// The digest matches the expected contents.
     ContentsByDigest,
     /// The digest does not match the expected contents.
@@ -89,7 +89,7 @@ pub enum AttestationReason {
     /// It does not begin with `TPM_GENERATED_VALUE`.
     MagicWrong,
     /// The policy accepts any nonce.
-    NonceAny,
+    NonceNotChecked,
     /// The policy's nonce is empty.
     NonceEmpty,
     /// It contains another nonce.
@@ -100,11 +100,11 @@ pub enum AttestationReason {
         bytes: usize,
     },
     /// The policy accepts any object.
-    ObjectAny,
+    ObjectNotChecked,
     /// The object is an attestation key.
     ObjectAttestationKey,
     /// The object is not a child of the given parent.
-    ObjectElsewhere,
+    QualifiedNameMismatch,
     /// The object is not a valid attestation key.
     ObjectNotAttestationKey(AttestationKeyFinding),
     /// The object is not a valid device identity key.
@@ -121,7 +121,7 @@ pub enum AttestationReason {
         times: u32,
     },
     /// The reset counter went backwards.
-    ResetsFell {
+    ResetCountDecreased {
         /// The difference.
         by: u32,
     },
@@ -131,7 +131,7 @@ pub enum AttestationReason {
         times: u32,
     },
     /// The restart counter went backwards.
-    RestartsFell {
+    RestartCountDecreased {
         /// The difference.
         by: u32,
     },
@@ -140,7 +140,7 @@ pub enum AttestationReason {
     /// It quotes these registers, as expected.
     Selection(TpmlPcrSelection),
     /// It quotes these registers; the policy accepts any.
-    SelectionAny(TpmlPcrSelection),
+    SelectionNotChecked(TpmlPcrSelection),
     /// It quotes no register.
     SelectionEmpty,
     /// It quotes other registers.
@@ -178,9 +178,9 @@ pub enum AttestationReason {
         in_all: u64,
     },
     /// The clock values in head and body differ.
-    TimesDiffer,
+    ClockInfoMismatch,
     /// It is an attestation of another type.
-    TypeOther {
+    TypeMismatch {
         /// Its type.
         found: AttestType,
         /// The expected type, in words.
@@ -193,7 +193,7 @@ pub enum AttestationReason {
     /// The key is invalid, or the signature cannot be one of this key.
     Unverifiable(TpmError),
     /// The registers stated for the given values are not those quoted.
-    ValuesNamedOtherwise {
+    ValuesSelectionMismatch {
         /// The registers stated.
         named: TpmlPcrSelection,
         /// The quoted registers.
@@ -232,15 +232,15 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::SignatureVerified(_)
             | R::Time { .. } => Severity::Remark,
 
-            R::ClockSetBack
-            | R::NonceAny
+            R::ClockNotSafe
+            | R::NonceNotChecked
             | R::NonceShort { .. }
-            | R::ObjectAny
-            | R::SelectionAny(_)
+            | R::ObjectNotChecked
+            | R::SelectionNotChecked(_)
             | R::TicketOfNullHierarchy
-            | R::TimesDiffer => Severity::Warning,
+            | R::ClockInfoMismatch => Severity::Warning,
 
-            R::ClockFell { .. }
+            R::ClockDecreased { .. }
             | R::ContentsDigestMismatch
             | R::ContentsMismatch
             | R::ContentsOffset
@@ -258,12 +258,12 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::MagicWrong
             | R::NonceEmpty
             | R::NonceMismatch
-            | R::ObjectElsewhere
+            | R::QualifiedNameMismatch
             | R::ObjectMismatch
             | R::OutsideInfoMismatch
             | R::ParentMismatch
-            | R::ResetsFell { .. }
-            | R::RestartsFell { .. }
+            | R::ResetCountDecreased { .. }
+            | R::RestartCountDecreased { .. }
             | R::SchemeMismatch
             | R::SelectionEmpty
             | R::SelectionMismatch { .. }
@@ -275,11 +275,11 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::TicketHierarchyMismatch
             | R::TicketMalformed(_)
             | R::TicketNull
-            | R::TypeOther { .. }
+            | R::TypeMismatch { .. }
             | R::TypeUnreadable(_)
             | R::Unsupported(_)
             | R::Unverifiable(_)
-            | R::ValuesNamedOtherwise { .. }
+            | R::ValuesSelectionMismatch { .. }
             | R::ValuesSize { .. } => Severity::Refusal,
         }
     }
@@ -297,10 +297,12 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::Selection(_)
             | R::SignatureVerified(_)
             | R::Time { .. } => "nothing: all is well",
-            R::ClockFell { .. } | R::ResetsFell { .. } | R::RestartsFell { .. } => {
+            R::ClockDecreased { .. }
+            | R::ResetCountDecreased { .. }
+            | R::RestartCountDecreased { .. } => {
                 "attest again; if the result is the same, it is another TPM, or one that was tampered with"
             }
-            R::ClockSetBack => "find out why the TPM lost its power without a shutdown",
+            R::ClockNotSafe => "find out why the TPM lost its power without a shutdown",
             R::ContentsDigestMismatch | R::ContentsMismatch | R::IndexUnwritten => {
                 "find out who wrote the index, or write the expected contents"
             }
@@ -318,13 +320,13 @@ impl<C: Check> Finding for AttestationFinding<C> {
             R::CurveUnsupported(_) | R::HashUnsupported(_) | R::SchemeMismatch => {
                 "sign with the key's own scheme, over SHA-256, SHA-384 or SHA-512, on P-256, P-384 or P-521"
             }
-            R::DigestMismatch | R::ValuesNamedOtherwise { .. } | R::ValuesSize { .. } => {
+            R::DigestMismatch | R::ValuesSelectionMismatch { .. } | R::ValuesSize { .. } => {
                 "send the values of the quoted registers in the order of the selection, read together with the quote"
             }
             R::DigestSize(_)
             | R::MagicWrong
             | R::StructureMalformed(_)
-            | R::TypeOther { .. }
+            | R::TypeMismatch { .. }
             | R::TypeUnreadable(_) => {
                 "send the TPMS_ATTEST of the right command as the TPM returned it"
             }
@@ -337,14 +339,16 @@ impl<C: Check> Finding for AttestationFinding<C> {
             R::IndexMismatch | R::ObjectMismatch => {
                 "send the public area of the certified object or index, as the TPM returned it"
             }
-            R::NonceAny | R::NonceEmpty | R::NonceShort { .. } => {
+            R::NonceNotChecked | R::NonceEmpty | R::NonceShort { .. } => {
                 "use a random nonce of at least 16 bytes"
             }
             R::NonceMismatch => "attest again with the nonce of this request",
-            R::ObjectAny => "set the profile that the object must have",
-            R::ObjectElsewhere | R::ParentMismatch => "make the object below the given parent",
+            R::ObjectNotChecked => "set the profile that the object must have",
+            R::QualifiedNameMismatch | R::ParentMismatch => {
+                "make the object below the given parent"
+            }
             R::OutsideInfoMismatch => "make the object with the expected outsideInfo",
-            R::SelectionAny(_) => "set the registers that must be quoted",
+            R::SelectionNotChecked(_) => "set the registers that must be quoted",
             R::SelectionEmpty | R::SelectionMismatch { .. } => {
                 "quote the registers that were asked for"
             }
@@ -353,7 +357,7 @@ impl<C: Check> Finding for AttestationFinding<C> {
             }
             R::SignerMismatch => "attest with this key of this TPM, below the given parent",
             R::TicketOfNullHierarchy => "make the object below another hierarchy",
-            R::TimesDiffer => {
+            R::ClockInfoMismatch => {
                 "attest again; if the result is the same, do not rely on the TPM's clock"
             }
             R::Unsupported(_) => {
@@ -375,8 +379,8 @@ impl fmt::Display for AttestationReason {
             Self::AttestingKey(finding) | Self::ObjectNotAttestationKey(finding) => finding.fmt(f),
             Self::ObjectNotDevId(finding) => finding.fmt(f),
             Self::ClockAdvanced { by } => write!(f, "{by} ms later"),
-            Self::ClockFell { by } => write!(f, "{by} ms earlier"),
-            Self::ClockSetBack => {
+            Self::ClockDecreased { by } => write!(f, "{by} ms earlier"),
+            Self::ClockNotSafe => {
                 f.write_str("set back after a shutdown that was not orderly, as the TPM reports")
             }
             Self::ContentsByDigest => f.write_str("as expected, by their digest"),
@@ -406,7 +410,9 @@ impl fmt::Display for AttestationReason {
             Self::MagicWrong => {
                 f.write_str("it does not begin with TPM_GENERATED_VALUE: no TPM made it")
             }
-            Self::NonceAny => f.write_str("no nonce was required: the attestation may be old"),
+            Self::NonceNotChecked => {
+                f.write_str("no nonce was required: the attestation may be old")
+            }
             Self::NonceEmpty => {
                 f.write_str("an empty nonce does not prove when the attestation was made")
             }
@@ -414,23 +420,25 @@ impl fmt::Display for AttestationReason {
                 f.write_str("it does not contain the nonce: it was made for another request")
             }
             Self::NonceShort { bytes } => write!(f, "a nonce of {bytes} bytes may repeat"),
-            Self::ObjectAny => {
+            Self::ObjectNotChecked => {
                 f.write_str("any object was accepted: it may be able to leave the TPM")
             }
             Self::ObjectAttestationKey => {
                 f.write_str("a restricted signing key that cannot leave its TPM")
             }
-            Self::ObjectElsewhere => f.write_str("the object is not a child of the given parent"),
+            Self::QualifiedNameMismatch => {
+                f.write_str("the object is not a child of the given parent")
+            }
             Self::ObjectMismatch => f.write_str("it certifies an object with another public area"),
             Self::OutsideInfoMismatch => f.write_str("the object was made with other outsideInfo"),
             Self::ParentMismatch => f.write_str("it was not made below the given parent"),
             Self::Reset { times } => write!(f, "reset {times} times since"),
-            Self::ResetsFell { by } => write!(f, "{by} resets fewer than before"),
+            Self::ResetCountDecreased { by } => write!(f, "{by} resets fewer than before"),
             Self::Restarted { times } => write!(f, "restarted {times} times since"),
-            Self::RestartsFell { by } => write!(f, "{by} restarts fewer than before"),
+            Self::RestartCountDecreased { by } => write!(f, "{by} restarts fewer than before"),
             Self::SchemeMismatch => f.write_str("its scheme is not the key's"),
             Self::Selection(quoted) => quoted.fmt(f),
-            Self::SelectionAny(quoted) => write!(f, "any selection was accepted: {quoted}"),
+            Self::SelectionNotChecked(quoted) => write!(f, "any selection was accepted: {quoted}"),
             Self::SelectionEmpty => f.write_str("it quotes no register"),
             Self::SelectionMismatch { asked, quoted } => {
                 write!(f, "it quotes {quoted}, not {asked}")
@@ -453,12 +461,12 @@ impl fmt::Display for AttestationReason {
                 since_start,
                 in_all,
             } => write!(f, "{since_start} ms since its start, {in_all} ms in all"),
-            Self::TimesDiffer => f.write_str("the clock values in head and body differ"),
-            Self::TypeOther { found, wanted } => write!(f, "{found} is not {wanted}"),
+            Self::ClockInfoMismatch => f.write_str("the clock values in head and body differ"),
+            Self::TypeMismatch { found, wanted } => write!(f, "{found} is not {wanted}"),
             Self::TypeUnreadable(error) | Self::Unsupported(error) | Self::Unverifiable(error) => {
                 error.fmt(f)
             }
-            Self::ValuesNamedOtherwise { named, quoted } => {
+            Self::ValuesSelectionMismatch { named, quoted } => {
                 write!(f, "the given values are for {named}, not for {quoted}")
             }
             Self::ValuesSize { expected, found } => write!(

@@ -370,7 +370,7 @@ fn check_head<C: AttestationCheck>(report: &mut AttestationReport<C>, attest: &[
         Ok(found) if C::TYPES.contains(&found) => report.done(C::TYPE),
         Ok(found) => report.found(
             C::TYPE,
-            AttestationReason::TypeOther {
+            AttestationReason::TypeMismatch {
                 found,
                 wanted: C::WHAT,
             },
@@ -401,7 +401,7 @@ fn check_nonce<C: AttestationCheck>(
     nonce: Option<&[u8]>,
 ) {
     let reason = match nonce {
-        None => AttestationReason::NonceAny,
+        None => AttestationReason::NonceNotChecked,
         Some([]) => AttestationReason::NonceEmpty,
         Some(nonce) if *attest.extra_data != *nonce => AttestationReason::NonceMismatch,
         Some(nonce) if nonce.len() < USUAL_NONCE => {
@@ -444,7 +444,7 @@ fn check_signer<C: AttestationCheck>(
 ) {
     let check = C::QUALIFIED_SIGNER;
     match expected {
-        None => report.not_asked(check, "the key's qualified name was not given"),
+        None => report.not_requested(check, "the key's qualified name was not given"),
         Some(Ok(expected)) => report.unless(
             **expected == *attest.qualified_signer,
             check,
@@ -462,16 +462,16 @@ fn check_counters<C: AttestationCheck>(
 ) {
     let check = C::RESET_COUNTERS;
     let Some(last) = last else {
-        report.not_asked(check, "no earlier attestation was given");
+        report.not_requested(check, "no earlier attestation was given");
         return;
     };
     let resets = advance(last.reset_count, now.reset_count);
     let restarts = advance(last.restart_count, now.restart_count);
     let reason = match (resets, restarts) {
-        (..0, _) => AttestationReason::ResetsFell {
+        (..0, _) => AttestationReason::ResetCountDecreased {
             by: resets.unsigned_abs(),
         },
-        (0, ..0) => AttestationReason::RestartsFell {
+        (0, ..0) => AttestationReason::RestartCountDecreased {
             by: restarts.unsigned_abs(),
         },
         (0, 0) => return report.done(check),
@@ -494,14 +494,14 @@ fn check_clock<C: AttestationCheck>(
 ) {
     let check = C::CLOCK;
     let Some(last) = last else {
-        report.not_asked(check, "no earlier attestation was given");
+        report.not_requested(check, "no earlier attestation was given");
         return;
     };
     let lost_power = advance(last.reset_count, now.reset_count) > 0 && !now.safe;
     let reason = match now.clock.checked_sub(last.clock) {
         Some(by) => AttestationReason::ClockAdvanced { by },
-        None if lost_power => AttestationReason::ClockSetBack,
-        None => AttestationReason::ClockFell {
+        None if lost_power => AttestationReason::ClockNotSafe,
+        None => AttestationReason::ClockDecreased {
             by: last.clock.saturating_sub(now.clock),
         },
     };

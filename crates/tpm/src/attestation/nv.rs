@@ -59,7 +59,7 @@ pub fn check_nv_certify(
     let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
     let Some(read) = read(&mut report, ak, evidence, &asked) else {
-        report.others_not_judged(NOTHING_TO_READ);
+        report.remaining_not_evaluated(NOTHING_TO_READ);
         return report;
     };
     let contents = NvCertifyCheck::Contents;
@@ -67,7 +67,7 @@ pub fn check_nv_certify(
         Attested::Nv(body) => {
             check_index(&mut report, &body.index_name, policy.index);
             match policy.contents {
-                None => report.not_asked(contents, "none were expected"),
+                None => report.not_requested(contents, "none were expected"),
                 Some(expected) => report.unless(
                     body.offset == policy.offset && *body.nv_contents == *expected,
                     contents,
@@ -80,7 +80,7 @@ pub fn check_nv_certify(
             check_digest(&mut report, &body.nv_digest, read.signed_hash, policy);
         }
         _ => {
-            report.others_not_judged(NOTHING_TO_READ);
+            report.remaining_not_evaluated(NOTHING_TO_READ);
             return report;
         }
     }
@@ -120,10 +120,10 @@ fn check_digest(
 ) {
     let check = NvCertifyCheck::Contents;
     let Some(contents) = policy.contents else {
-        return report.not_asked(check, "none were expected");
+        return report.not_requested(check, "none were expected");
     };
     let Some(hash) = signed_hash else {
-        return report.not_judged(check, "not judged: the signature's hash is unknown");
+        return report.not_evaluated(check, "not judged: the signature's hash is unknown");
     };
     if policy.offset != 0 {
         return report.found(check, AttestationReason::ContentsOffset);

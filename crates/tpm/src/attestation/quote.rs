@@ -148,7 +148,7 @@ pub fn check_quote(
     let Some((read, Attested::Quote(quote))) =
         read.as_ref().map(|read| (read, &read.attest.attested))
     else {
-        report.others_not_judged(NOTHING_TO_READ);
+        report.remaining_not_evaluated(NOTHING_TO_READ);
         return report;
     };
     check_selection(&mut report, quote, policy.selection);
@@ -172,7 +172,7 @@ fn check_selection(
     let quoted = &quote.pcr_select;
     let reason = match asked {
         _ if quoted.is_empty() => AttestationReason::SelectionEmpty,
-        None => AttestationReason::SelectionAny(quoted.clone()),
+        None => AttestationReason::SelectionNotChecked(quoted.clone()),
         Some(asked) if !quoted.selects_same(asked) => AttestationReason::SelectionMismatch {
             asked: asked.clone(),
             quoted: quoted.clone(),
@@ -190,7 +190,7 @@ fn check_digest(
 ) {
     let check = QuoteCheck::PcrDigest;
     let Some(hash) = signed_hash else {
-        report.not_judged(check, "not judged: the signature's hash is unknown");
+        report.not_evaluated(check, "not judged: the signature's hash is unknown");
         return;
     };
     let expected = quote.pcr_select.values_size();
@@ -198,7 +198,7 @@ fn check_digest(
         _ if quote.pcr_digest.len() != hash.digest_size() => {
             report.found(check, AttestationReason::DigestSize(hash));
         }
-        None => report.not_asked(check, "no register values were given"),
+        None => report.not_requested(check, "no register values were given"),
         Some(values) if values.len() != expected => {
             let found = values.len();
             report.found(check, AttestationReason::ValuesSize { expected, found });

@@ -74,7 +74,7 @@ pub fn check_time(
     let Some((read, Attested::Time(body))) =
         read.as_ref().map(|read| (read, &read.attest.attested))
     else {
-        report.others_not_judged(NOTHING_TO_READ);
+        report.remaining_not_evaluated(NOTHING_TO_READ);
         return report;
     };
     check_time_info(&mut report, &read.attest, body);
@@ -100,7 +100,7 @@ fn check_time_info(
                 in_all: head.clock,
             }
         } else {
-            AttestationReason::TimesDiffer
+            AttestationReason::ClockInfoMismatch
         },
     );
 }
@@ -113,7 +113,7 @@ fn check_firmware(
     let check = TimeCheck::FirmwareVersion;
     let found = body.firmware_version;
     match expected {
-        None => report.not_asked(check, "none was expected"),
+        None => report.not_requested(check, "none was expected"),
         Some(expected) if expected == found => {
             report.found(check, AttestationReason::Firmware(found));
         }

@@ -75,7 +75,7 @@ pub fn make_credential<E>(
         }
     };
     Ok(Credential {
-        id_object: protect(provider, ek, &seed, name, secret)?,
+        id_object: make_credential_with_seed(provider, ek, &seed, name, secret)?,
         encrypted_secret: EncryptedSecret(Buffer::new(encrypted_secret)?),
     })
 }
@@ -86,7 +86,7 @@ pub fn make_credential<E>(
 /// # Errors
 ///
 /// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::SecretSize`] and [`TpmError::Provider`].
-pub fn protect(
+pub fn make_credential_with_seed(
     provider: &dyn CredentialProvider,
     ek: &TpmtPublic,
     seed: &[u8],

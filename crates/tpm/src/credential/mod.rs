@@ -20,7 +20,7 @@ use crate::{
 pub use activate::activate;
 #[cfg(feature = "aws-lc-rs")]
 pub use aws_lc_rs::AwsLcRs;
-pub use make::{make_credential, protect};
+pub use make::{make_credential, make_credential_with_seed};
 #[cfg(feature = "activate")]
 pub use provider::ActivationProvider;
 pub use provider::{Agreement, CredentialProvider};

@@ -4,7 +4,10 @@ use alloc::{format, string::String, vec::Vec};
 
 use keyproof_x509::{
     Certificate, Finding, ObjectIdentifier, Severity,
-    path::{PathCheck, PathReport, Place, Pool, Purpose, Reason, Rules, find},
+    path::{
+        CertificatePool, CertificateSource, PathCheck, PathOptions, PathReport, Purpose, Reason,
+        find,
+    },
 };
 
 use super::{
@@ -21,23 +24,26 @@ pub(super) fn build(
     if policy.roots.is_empty() {
         return Vec::from([EkCertificateFinding::ChainWithoutRoots]);
     }
-    let (intermediates, roots) = (Pool::of(policy.intermediates), Pool::of(policy.roots));
-    let mut rules = Rules::new(policy.algorithms, policy.now);
-    rules.purpose = Some(Purpose {
+    let (intermediates, roots) = (
+        CertificatePool::of(policy.intermediates),
+        CertificatePool::of(policy.roots),
+    );
+    let mut options = PathOptions::new(policy.algorithms, policy.now);
+    options.purpose = Some(Purpose {
         id: ObjectIdentifier::new_unwrap(EK_CERTIFICATE_USE),
         is_required: false,
     });
-    rules.processed = &ALSO_UNDERSTOOD;
-    rules.crls = policy.crls;
-    rules.require_crls = policy.require_crls;
-    rules.judge_anchors = true;
-    let report = find(certificate, &intermediates, &roots, &rules);
-    match (report.refusal(), report.walk().last()) {
+    options.processed_extensions = &ALSO_UNDERSTOOD;
+    options.crls = policy.crls;
+    options.require_crls = policy.require_crls;
+    options.validate_anchors = true;
+    let report = find(certificate, &intermediates, &roots, &options);
+    match (report.refusal(), report.chain().last()) {
         (None, Some(root)) if report.accepted() => {
             let chain = EkCertificateFinding::Chain {
                 root: root.subject.clone(),
                 // The walk also contains the certificate itself and the root.
-                intermediates: report.walk().len().saturating_sub(2),
+                intermediates: report.chain().len().saturating_sub(2),
             };
             let warnings = report
                 .checks()
@@ -56,7 +62,7 @@ pub(super) fn build(
         // A rejected path always has a refusal; this is a fallback.
         (None, _) => Vec::from([EkCertificateFinding::ChainRefused {
             certificate: whose(&report, 0),
-            reason: Reason::BudgetSpent,
+            reason: Reason::BudgetExhausted,
         }]),
     }
 }
@@ -68,10 +74,15 @@ pub(super) fn revocation(
     policy: &EkCertificatePolicy<'_>,
 ) -> Option<EkCertificateFinding> {
     let known = policy.roots.iter().chain(policy.intermediates).copied();
-    let mut rules = Rules::new(policy.algorithms, policy.now);
-    rules.processed = &ALSO_UNDERSTOOD;
-    rules.crls = policy.crls;
-    let report = find(certificate, &Pool::default(), &known.collect(), &rules);
+    let mut options = PathOptions::new(policy.algorithms, policy.now);
+    options.processed_extensions = &ALSO_UNDERSTOOD;
+    options.crls = policy.crls;
+    let report = find(
+        certificate,
+        &CertificatePool::default(),
+        &known.collect(),
+        &options,
+    );
     let refusal = report.refusal()?;
     let is_revoked = matches!(refusal.reason, Reason::Revoked { .. });
     is_revoked.then(|| EkCertificateFinding::ChainRefused {
@@ -82,15 +93,15 @@ pub(super) fn revocation(
 
 /// Describes a certificate of the walk. The subject of an endorsement certificate is usually empty.
 fn whose(report: &PathReport, at: usize) -> String {
-    match report.walk().get(at) {
+    match report.chain().get(at) {
         Some(step) => match step.place {
-            Place::Anchor(_) if at + 1 == report.walk().len() => {
+            CertificateSource::Anchor(_) if at + 1 == report.chain().len() => {
                 format!("the root {}", step.subject)
             }
-            Place::Anchor(_) | Place::Intermediate(_) => {
+            CertificateSource::Anchor(_) | CertificateSource::Intermediate(_) => {
                 format!("the intermediate {}", step.subject)
             }
-            Place::Leaf => "the endorsement certificate".into(),
+            CertificateSource::Leaf => "the endorsement certificate".into(),
         },
         None => "the endorsement certificate".into(),
     }

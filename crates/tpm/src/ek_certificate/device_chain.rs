@@ -75,7 +75,7 @@ impl EkChain {
             return Err(broken("it has no certificate"));
         }
         for der in &certificates {
-            Certificate::from_der_as_issued(der)?;
+            Certificate::from_der_lenient(der)?;
         }
         Ok(Self(certificates))
     }

@@ -23,7 +23,7 @@ pub(super) fn unknown_critical(certificate: &Certificate<'_>) -> Option<String> 
     certificate
         .extensions()
         .iter()
-        .filter(|extension| extension.critical && !path::processes(extension.id))
+        .filter(|extension| extension.critical && !path::is_processed_extension(extension.id))
         .find(|extension| !ALSO_UNDERSTOOD.iter().any(|known| extension.id == *known))
         .map(|extension| extension.id.to_string())
 }

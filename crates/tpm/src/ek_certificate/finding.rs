@@ -94,7 +94,7 @@ pub enum EkCertificateFinding {
         oid: String,
     },
     /// The given endorsement key is invalid.
-    EkUnsound(TpmError),
+    EkInvalid(TpmError),
     /// It is a single certificate.
     Encoding {
         /// The size of the header before it, in bytes.
@@ -134,13 +134,13 @@ pub enum EkCertificateFinding {
     /// Its key usage, as required.
     KeyUsage(&'static str),
     /// It lacks this key usage, required for encryption.
-    KeyUsageLacking(&'static str),
+    KeyUsageIncomplete(&'static str),
     /// Its keyUsage is malformed.
     KeyUsageMalformed(X509Error),
     /// It has no keyUsage.
     KeyUsageMissing,
     /// It has the key usage of the other key type.
-    KeyUsageOfOtherType {
+    KeyUsageMismatch {
         /// Its key usage.
         found: &'static str,
         /// The key usage of its key type.
@@ -169,7 +169,7 @@ pub enum EkCertificateFinding {
     /// The attributes of the TPM are missing or malformed, with the reason.
     TpmAttributesMissing(&'static str),
     /// It is valid, and its validity has no end.
-    ValidWithoutEnd,
+    NoExpiration,
     /// The manufacturer's name in the TCG's registry.
     Vendor(&'static str),
     /// The manufacturer is not in the TCG's registry.
@@ -215,10 +215,10 @@ impl Finding for EkCertificateFinding {
                 C::NotACa
             }
             Self::KeyUsage(_)
-            | Self::KeyUsageLacking(_)
+            | Self::KeyUsageIncomplete(_)
             | Self::KeyUsageMalformed(_)
             | Self::KeyUsageMissing
-            | Self::KeyUsageOfOtherType { .. }
+            | Self::KeyUsageMismatch { .. }
             | Self::KeyUsageSigning => C::KeyUsage,
             Self::ExtendedKeyUsageAbsent
             | Self::ExtendedKeyUsageMalformed(_)
@@ -232,12 +232,12 @@ impl Finding for EkCertificateFinding {
             | Self::SpecificationMalformed(_)
             | Self::SpecificationMissing => C::TpmSpecification,
             Self::CriticalExtensionUnknown { .. } => C::CriticalExtensions,
-            Self::Expired | Self::NotYetValid | Self::ValidWithoutEnd => C::Validity,
+            Self::Expired | Self::NotYetValid | Self::NoExpiration => C::Validity,
             Self::Key(_)
             | Self::KeySize { .. }
             | Self::KeyUnreadable(_)
             | Self::KeyWithoutTemplate(_) => C::Key,
-            Self::EkUnsound(_) | Self::KeyMismatch => C::PublicKey,
+            Self::EkInvalid(_) | Self::KeyMismatch => C::PublicKey,
             Self::Chain { .. }
             | Self::ChainNotNeeded
             | Self::ChainRefused { .. }
@@ -258,13 +258,13 @@ impl Finding for EkCertificateFinding {
             | Self::Serial(_)
             | Self::Specification(_)
             | Self::TpmAttributes(_)
-            | Self::ValidWithoutEnd
+            | Self::NoExpiration
             | Self::Vendor(_) => Severity::Remark,
 
             Self::Allowed(_)
             | Self::BasicConstraintsMissing
             | Self::ChainWarning { .. }
-            | Self::KeyUsageOfOtherType { .. }
+            | Self::KeyUsageMismatch { .. }
             | Self::KeyWithoutTemplate(_)
             | Self::SerialOdd(_)
             | Self::SpecificationMissing
@@ -274,7 +274,7 @@ impl Finding for EkCertificateFinding {
             | Self::ChainRefused { .. }
             | Self::ChainWithoutRoots
             | Self::CriticalExtensionUnknown { .. }
-            | Self::EkUnsound(_)
+            | Self::EkInvalid(_)
             | Self::EncodingMalformed(_)
             | Self::Expired
             | Self::ExtendedKeyUsageMalformed(_)
@@ -284,7 +284,7 @@ impl Finding for EkCertificateFinding {
             | Self::KeyMismatch
             | Self::KeySize { .. }
             | Self::KeyUnreadable(_)
-            | Self::KeyUsageLacking(_)
+            | Self::KeyUsageIncomplete(_)
             | Self::KeyUsageMalformed(_)
             | Self::KeyUsageMissing
             | Self::KeyUsageSigning
@@ -310,7 +310,7 @@ impl Finding for EkCertificateFinding {
             | Self::Serial(_)
             | Self::Specification(_)
             | Self::TpmAttributes(_)
-            | Self::ValidWithoutEnd
+            | Self::NoExpiration
             | Self::Vendor(_) => "nothing: all is well",
             Self::ChainRefused {
                 reason: Reason::Revoked { .. },
@@ -325,7 +325,7 @@ impl Finding for EkCertificateFinding {
             Self::EncodingMalformed(_) | Self::KeyUnreadable(_) => {
                 "send the endorsement certificate as stored in the TPM's NV memory or published by its manufacturer"
             }
-            Self::EkUnsound(_) | Self::KeyMismatch => {
+            Self::EkInvalid(_) | Self::KeyMismatch => {
                 "send the public area of the certified key, made from its template"
             }
             Self::IsACa | Self::KeyUsageSigning => {
@@ -352,10 +352,10 @@ impl Finding for EkCertificateFinding {
             Self::BasicConstraintsMalformed(_)
             | Self::BasicConstraintsMissing
             | Self::IssuerEmpty
-            | Self::KeyUsageLacking(_)
+            | Self::KeyUsageIncomplete(_)
             | Self::KeyUsageMalformed(_)
             | Self::KeyUsageMissing
-            | Self::KeyUsageOfOtherType { .. }
+            | Self::KeyUsageMismatch { .. }
             | Self::SerialOdd(_)
             | Self::VersionOld(_) => {
                 "inform the manufacturer that the certificate violates the profile"
@@ -389,7 +389,7 @@ impl fmt::Display for EkCertificateFinding {
             Self::CriticalExtensionUnknown { oid } => {
                 write!(f, "{oid} is critical, and not understood")
             }
-            Self::EkUnsound(error)
+            Self::EkInvalid(error)
             | Self::EncodingMalformed(error)
             | Self::KeyUnreadable(error) => error.fmt(f),
             Self::Encoding { before, after } => write!(
@@ -409,9 +409,9 @@ impl fmt::Display for EkCertificateFinding {
                 write!(f, "RSA of {bytes} bytes is not 2048, 3072 or 4096 bits")
             }
             Self::KeyUsage(usage) => f.write_str(usage),
-            Self::KeyUsageLacking(usage) => write!(f, "it lacks {usage}"),
+            Self::KeyUsageIncomplete(usage) => write!(f, "it lacks {usage}"),
             Self::KeyUsageMissing => f.write_str("it has no keyUsage"),
-            Self::KeyUsageOfOtherType { found, fitting } => {
+            Self::KeyUsageMismatch { found, fitting } => {
                 write!(f, "{found}, but a key of its type should have {fitting}")
             }
             Self::KeyUsageSigning => f.write_str("it may sign certificates or revocation lists"),
@@ -439,7 +439,7 @@ impl fmt::Display for EkCertificateFinding {
                 ..
             }) => write!(f, "{manufacturer}, model {model}, version {version}"),
             Self::SpecificationMalformed(why) | Self::TpmAttributesMissing(why) => f.write_str(why),
-            Self::ValidWithoutEnd => f.write_str("it is valid, and never expires"),
+            Self::NoExpiration => f.write_str("it is valid, and never expires"),
             Self::Vendor(vendor) => f.write_str(vendor),
             Self::VendorUnregistered { manufacturer } => {
                 write!(f, "{manufacturer} is not in the TCG's registry")

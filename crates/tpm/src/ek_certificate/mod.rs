@@ -70,14 +70,14 @@ pub struct EkCertificatePolicy<'a> {
     /// another reason, such as an expired issuer certificate or an unknown critical extension. All
     /// other checks apply.
     pub allowed: &'a [&'a [u8]],
-    /// The manufacturers' roots, parsed by [`Certificate::from_der_as_issued`]: DER, except that
+    /// The manufacturers' roots, parsed by [`Certificate::from_der_lenient`]: DER, except that
     /// serial numbers may be padded with redundant octets. A root that has expired or is not a CA
     /// ends no chain.
     ///
     /// The list may include intermediates. One that another entry issued is treated as an
     /// intermediate. One whose issuer is not listed is a root itself, unless it is revoked by an issuer
     /// among `intermediates` or by an expired root
-    /// ([`Rules::judge_anchors`](keyproof_x509::path::Rules::judge_anchors)).
+    /// ([`PathOptions::validate_anchors`](keyproof_x509::path::PathOptions::validate_anchors)).
     pub roots: &'a [&'a [u8]],
     /// Untrusted certificates for the path, parsed as `roots` are, in any order: those that the
     /// caller knows, and those that the device sends ([`EkChain`]).
@@ -86,7 +86,7 @@ pub struct EkCertificatePolicy<'a> {
     /// certificate has no chain; an expired CRL warns.
     pub crls: &'a [Crl<'a>],
     /// Requires that each certificate below the root is checked against a current CRL of its issuer
-    /// ([`Rules::require_crls`](keyproof_x509::path::Rules::require_crls)).
+    /// ([`PathOptions::require_crls`](keyproof_x509::path::PathOptions::require_crls)).
     pub require_crls: bool,
     /// The current time, in seconds since the Unix epoch.
     pub now: u64,
@@ -155,7 +155,7 @@ impl<'a> EkCertificate<'a> {
             .saturating_sub(before)
             .saturating_sub(der.len());
         Ok(EkCertificate {
-            certificate: Certificate::from_der_as_issued(der)?,
+            certificate: Certificate::from_der_lenient(der)?,
             stripped: (before, after),
         })
     }
@@ -230,7 +230,7 @@ pub fn check_ek_certificate(
                 EkCertificateCheck::Encoding,
                 EkCertificateFinding::EncodingMalformed(error),
             );
-            report.others_not_judged("not judged: there is no certificate to read");
+            report.remaining_not_evaluated("not judged: there is no certificate to read");
             return report;
         }
     };
@@ -351,12 +351,12 @@ fn check_uses(judgement: &mut Judgement, certificate: &Certificate<'_>) {
             } else if has(fitting) {
                 Found::KeyUsage(fitting)
             } else if has(other) {
-                Found::KeyUsageOfOtherType {
+                Found::KeyUsageMismatch {
                     found: other,
                     fitting,
                 }
             } else {
-                Found::KeyUsageLacking(fitting)
+                Found::KeyUsageIncomplete(fitting)
             }
         }
         Ok(None) => Found::KeyUsageMissing,
@@ -401,11 +401,11 @@ fn check_tpm(judgement: &mut Judgement, certificate: &Certificate<'_>) {
             if judgement.is_allowed {
                 judgement
                     .report
-                    .not_asked(Check::Vendor, "no TPM attributes to trust");
+                    .not_requested(Check::Vendor, "no TPM attributes to trust");
             } else {
                 judgement
                     .report
-                    .not_judged(Check::Vendor, "not judged: no TPM attributes to trust");
+                    .not_evaluated(Check::Vendor, "not judged: no TPM attributes to trust");
             }
         }
     }
@@ -429,7 +429,7 @@ fn check_validity(certificate: &Certificate<'_>, now: u64) -> Option<EkCertifica
     } else if validity.has_ended(now) {
         Some(EkCertificateFinding::Expired)
     } else if validity.not_after == NO_END {
-        Some(EkCertificateFinding::ValidWithoutEnd)
+        Some(EkCertificateFinding::NoExpiration)
     } else {
         None
     }
@@ -448,7 +448,7 @@ fn check_key(judgement: &mut Judgement, certificate: &Certificate<'_>, ek: Optio
             judgement.judged(Check::Key, Found::KeyUnreadable(error));
             judgement
                 .report
-                .not_judged(Check::PublicKey, "not judged: no key to compare");
+                .not_evaluated(Check::PublicKey, "not judged: no key to compare");
             return;
         }
     };
@@ -456,14 +456,14 @@ fn check_key(judgement: &mut Judgement, certificate: &Certificate<'_>, ek: Optio
     match ek.map(BareKey::of) {
         None => judgement
             .report
-            .not_asked(Check::PublicKey, "no endorsement key was given"),
+            .not_requested(Check::PublicKey, "no endorsement key was given"),
         Some(Ok(key)) => {
             judgement.judged(
                 Check::PublicKey,
                 (key != certified).then_some(Found::KeyMismatch),
             );
         }
-        Some(Err(error)) => judgement.judged(Check::PublicKey, Found::EkUnsound(error)),
+        Some(Err(error)) => judgement.judged(Check::PublicKey, Found::EkInvalid(error)),
     }
 }
 

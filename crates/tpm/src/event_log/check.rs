@@ -48,6 +48,7 @@ impl<'a> EventLogPolicy<'a> {
 
 /// A register that was compared with the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReplayedRegister {
     /// The bank.
     pub hash: HashAlgorithm,
@@ -71,6 +72,7 @@ impl ReplayedRegister {
 /// The result of checking a log.
 #[derive(Clone, Debug)]
 #[must_use = "its report has the verdict on the log"]
+#[non_exhaustive]
 pub struct ReplayedLog<'a> {
     /// The checks.
     pub report: Report<EventLogFinding>,
@@ -123,7 +125,7 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
                 EventLogCheck::EventLog,
                 EventLogFinding::LogMalformed(error),
             );
-            report.others_not_judged("not judged: there is no log to read");
+            report.remaining_not_evaluated("not judged: there is no log to read");
             return ReplayedLog {
                 report,
                 log: None,
@@ -177,7 +179,7 @@ fn check_form(report: &mut Report<EventLogFinding>, log: &EventLog<'_>) {
     let finding = match log.unread {
         _ if extended.next().is_none() => EventLogFinding::LogEmpty,
         0 => EventLogFinding::Log { events, form },
-        bytes => EventLogFinding::LogUnread {
+        bytes => EventLogFinding::LogTrailingBytes {
             events,
             form,
             bytes,
@@ -196,7 +198,7 @@ fn check_locality(
     let said = match log.startup_locality() {
         Ok(said) => said,
         Err(event) => {
-            report.judged(check, EventLogFinding::LocalityUnclear { event });
+            report.judged(check, EventLogFinding::LocalityInconsistent { event });
             return 0;
         }
     };
@@ -209,14 +211,14 @@ fn check_locality(
         })
     };
     if !values.iter().any(|(_, index, _)| *index == 0) {
-        report.not_asked(check, "PCR 0 was not compared");
+        report.not_requested(check, "PCR 0 was not compared");
     } else if leads_to(supposed) {
         report.judged(check, EventLogFinding::Locality(supposed));
     } else if let Some(shown) = [0, 3, 4].into_iter().find(|other| leads_to(*other)) {
-        report.judged(check, EventLogFinding::LocalityOther { shown, supposed });
+        report.judged(check, EventLogFinding::LocalityMismatch { shown, supposed });
         return shown;
     } else {
-        report.not_judged(
+        report.not_evaluated(
             check,
             "not judged: PCR 0 does not match the log with any locality",
         );
@@ -235,7 +237,7 @@ fn replayed(log: &EventLog<'_>, locality: u8, values: &[Value<'_>]) -> Vec<Repla
         .iter()
         .map(|(hash, index, value)| {
             let replay = replays.iter().find(|replay| replay.hash() == *hash);
-            let known = replay.filter(|replay| replay.lacking(*index).is_none());
+            let known = replay.filter(|replay| replay.missing_digest(*index).is_none());
             let replayed = known.and_then(|replay| replay.value(*index));
             ReplayedRegister {
                 hash: *hash,
@@ -262,19 +264,19 @@ fn check_digests(
         let pcr = logged.pcr;
         return report.judged(check, EventLogFinding::RegisterUnknown { event, pcr });
     }
-    let lacking = extended().find_map(|(number, event)| {
+    let missing_digest = extended().find_map(|(number, event)| {
         let own = registers
             .iter()
             .filter(|register| u32::from(register.index) == event.pcr);
         let mut banks = own.map(|register| register.hash);
-        let lacking = banks.find(|hash| event.digest(*hash).is_none())?;
-        Some((number, event.pcr, lacking))
+        let missing_digest = banks.find(|hash| event.digest(*hash).is_none())?;
+        Some((number, event.pcr, missing_digest))
     });
     if registers.is_empty() {
-        report.not_asked(check, "no register was compared");
+        report.not_requested(check, "no register was compared");
     } else {
         let missing = |(event, pcr, hash)| EventLogFinding::DigestMissing { event, pcr, hash };
-        report.judged(check, lacking.map(missing));
+        report.judged(check, missing_digest.map(missing));
     }
 }
 
@@ -289,7 +291,7 @@ fn check_registers(
         return;
     }
     if policy.registers.is_none() {
-        return report.not_asked(check, "no register values were given");
+        return report.not_requested(check, "no register values were given");
     }
     let names = |matched: bool| {
         let own = registers
@@ -309,7 +311,7 @@ fn check_registers(
         names.join(", ")
     };
     let finding = if registers.is_empty() {
-        EventLogFinding::RegistersNone
+        EventLogFinding::RegistersNotChecked
     } else if registers.iter().all(ReplayedRegister::is_matched) {
         EventLogFinding::RegistersMatched(names(true))
     } else {
@@ -413,7 +415,7 @@ fn check_separators(
         .filter(|register| register.is_matched())
         .collect();
     if compared.is_empty() {
-        return report.not_asked(check, "none of PCR 0 to 7 matches");
+        return report.not_requested(check, "none of PCR 0 to 7 matches");
     }
     // Only the log states which event is a boot order. A boot loader can extend a separator, but
     // cannot remove an error.
@@ -441,7 +443,7 @@ fn check_separators(
         if count != 1 {
             odd = odd.or(Some(EventLogFinding::Separators { pcr, count }));
         } else if !is_sound_elsewhere && errors(events, register).next().is_some() {
-            odd = Some(EventLogFinding::BootOrderUnclear);
+            odd = Some(EventLogFinding::BootOrderAmbiguous);
         }
     }
     report.judged(check, odd);
@@ -473,7 +475,7 @@ fn check_data(report: &mut Report<EventLogFinding>, events: &[LogEvent<'_>], tru
                 && matches!(trust, EventTrust::Digest | EventTrust::VariableData)
         });
     if whole == 0 && digest == 0 && value == 0 {
-        return report.not_asked(check, "no event is of a register that matches");
+        return report.not_requested(check, "no event is of a register that matches");
     }
     let backed = BackedData {
         events: events.len(),
@@ -485,7 +487,7 @@ fn check_data(report: &mut Report<EventLogFinding>, events: &[LogEvent<'_>], tru
         check,
         match odd {
             None => EventLogFinding::Data(backed),
-            Some((event, (odd, _))) => EventLogFinding::DataOdd {
+            Some((event, (odd, _))) => EventLogFinding::DataMismatch {
                 event,
                 event_type: odd.event_type,
                 backed,
@@ -520,9 +522,9 @@ fn check_secure_boot(
         _ if found.debug_mode => (SecureBootState::DebugMode, names()),
         Some(true) => (SecureBootState::On, names()),
         Some(false) => (SecureBootState::Off, names()),
-        None if is_backed => (SecureBootState::NotTold, names()),
+        None if is_backed => (SecureBootState::NotReported, names()),
         None if is_required => (SecureBootState::NotCompared, String::new()),
-        None => return report.not_asked(check, "PCR 7 was not compared"),
+        None => return report.not_requested(check, "PCR 7 was not compared"),
     };
     let finding = EventLogFinding::SecureBoot {
         state,
@@ -538,7 +540,7 @@ fn check_secure_boot(
 fn check_hashes(report: &mut Report<EventLogFinding>, registers: &[ReplayedRegister]) {
     let check = EventLogCheck::WeakHashes;
     if registers.is_empty() {
-        return report.not_asked(check, "no register was compared");
+        return report.not_requested(check, "no register was compared");
     }
     let weak = registers.iter().find(|register| register.hash.is_weak());
     report.judged(

@@ -21,6 +21,7 @@ use crate::algorithm::HashAlgorithm;
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogEvent<'a> {
     /// Its offset in the log.
     pub at: usize,

@@ -46,11 +46,11 @@ pub enum EventLogFinding {
     BankWeak(HashAlgorithm),
     /// An event that the log calls the boot order has the four bytes of a firmware error, and no
     /// other register shows that there was none.
-    BootOrderUnclear,
+    BootOrderAmbiguous,
     /// The part of the events that the registers confirm.
     Data(BackedData),
     /// The data of an event does not match its digest.
-    DataOdd {
+    DataMismatch {
         /// The index of the event.
         event: usize,
         /// Its type.
@@ -77,14 +77,14 @@ pub enum EventLogFinding {
     /// The locality of PCR 0's initial value.
     Locality(u8),
     /// PCR 0 shows another startup locality than the log.
-    LocalityOther {
+    LocalityMismatch {
         /// The locality that PCR 0 shows.
         shown: u8,
         /// The locality that the log leads to.
         supposed: u8,
     },
     /// An event has an invalid locality, or another than an earlier event.
-    LocalityUnclear {
+    LocalityInconsistent {
         /// The index of the event.
         event: usize,
     },
@@ -100,7 +100,7 @@ pub enum EventLogFinding {
     /// The log cannot be parsed.
     LogMalformed(TpmError),
     /// The log is followed by bytes that are not events.
-    LogUnread {
+    LogTrailingBytes {
         /// The number of events.
         events: usize,
         /// Its form.
@@ -111,7 +111,7 @@ pub enum EventLogFinding {
     /// All compared registers match the log, with a list of them.
     RegistersMatched(String),
     /// The selection contains no register.
-    RegistersNone,
+    RegistersNotChecked,
     /// Some registers do not match the log.
     RegistersUnmatched {
         /// These registers, with reasons.
@@ -158,6 +158,7 @@ pub enum EventLogFinding {
 
 /// The number of events by the part that the registers confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct BackedData {
     /// All events.
     pub events: usize,
@@ -193,7 +194,7 @@ pub enum SecureBootState {
     /// PCR 7 was not compared.
     NotCompared,
     /// No event confirmed by PCR 7 shows the state.
-    NotTold,
+    NotReported,
     /// It is off.
     Off,
     /// It is on.
@@ -205,7 +206,7 @@ impl fmt::Display for SecureBootState {
         f.write_str(match self {
             Self::DebugMode => "the firmware allowed a debugger",
             Self::NotCompared => "PCR 7 was not compared",
-            Self::NotTold => "not shown by any event that PCR 7 backs",
+            Self::NotReported => "not shown by any event that PCR 7 backs",
             Self::Off => "off",
             Self::On => "on",
         })
@@ -219,22 +220,23 @@ impl Finding for EventLogFinding {
         use EventLogCheck as C;
 
         match self {
-            Self::Log { .. } | Self::LogEmpty | Self::LogMalformed(_) | Self::LogUnread { .. } => {
-                C::EventLog
-            }
+            Self::Log { .. }
+            | Self::LogEmpty
+            | Self::LogMalformed(_)
+            | Self::LogTrailingBytes { .. } => C::EventLog,
             Self::DigestMissing { .. } | Self::RegisterUnknown { .. } => C::Digests,
-            Self::Locality(_) | Self::LocalityOther { .. } | Self::LocalityUnclear { .. } => {
-                C::StartupLocality
-            }
+            Self::Locality(_)
+            | Self::LocalityMismatch { .. }
+            | Self::LocalityInconsistent { .. } => C::StartupLocality,
             Self::RegistersMatched(_)
-            | Self::RegistersNone
+            | Self::RegistersNotChecked
             | Self::RegistersUnmatched { .. }
             | Self::ValuesSize { .. } => C::Registers,
-            Self::BootOrderUnclear
+            Self::BootOrderAmbiguous
             | Self::FirmwareError { .. }
             | Self::SeparatorMalformed { .. }
             | Self::Separators { .. } => C::Separators,
-            Self::Data(_) | Self::DataOdd { .. } => C::EventData,
+            Self::Data(_) | Self::DataMismatch { .. } => C::EventData,
             Self::DmaProtectionDisabled | Self::SecureBoot { .. } => C::SecureBoot,
             Self::BankWeak(_) => C::WeakHashes,
         }
@@ -251,11 +253,11 @@ impl Finding for EventLogFinding {
                 ..
             } => Severity::Remark,
 
-            Self::BootOrderUnclear
-            | Self::DataOdd { .. }
+            Self::BootOrderAmbiguous
+            | Self::DataMismatch { .. }
             | Self::DmaProtectionDisabled
-            | Self::LocalityOther { .. }
-            | Self::LogUnread { .. }
+            | Self::LocalityMismatch { .. }
+            | Self::LogTrailingBytes { .. }
             | Self::SecureBoot {
                 required: false, ..
             }
@@ -264,10 +266,10 @@ impl Finding for EventLogFinding {
             Self::BankWeak(_)
             | Self::DigestMissing { .. }
             | Self::FirmwareError { .. }
-            | Self::LocalityUnclear { .. }
+            | Self::LocalityInconsistent { .. }
             | Self::LogEmpty
             | Self::LogMalformed(_)
-            | Self::RegistersNone
+            | Self::RegistersNotChecked
             | Self::RegistersUnmatched { .. }
             | Self::RegisterUnknown { .. }
             | Self::SecureBoot { required: true, .. }
@@ -287,15 +289,15 @@ impl Finding for EventLogFinding {
                 ..
             } => "nothing: all is well",
             Self::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
-            Self::BootOrderUnclear => "compare PCR 0 as well",
-            Self::DataOdd { .. } | Self::LocalityOther { .. } | Self::Separators { .. } => {
+            Self::BootOrderAmbiguous => "compare PCR 0 as well",
+            Self::DataMismatch { .. } | Self::LocalityMismatch { .. } | Self::Separators { .. } => {
                 "ask the firmware's manufacturer; do not rely on the data of such events"
             }
             Self::DigestMissing { .. }
-            | Self::LocalityUnclear { .. }
+            | Self::LocalityInconsistent { .. }
             | Self::LogEmpty
             | Self::LogMalformed(_)
-            | Self::LogUnread { .. }
+            | Self::LogTrailingBytes { .. }
             | Self::RegisterUnknown { .. }
             | Self::SeparatorMalformed { .. } => {
                 "send the firmware's whole log, such as binary_bios_measurements, unchanged"
@@ -304,7 +306,7 @@ impl Finding for EventLogFinding {
                 "turn the firmware's protection from DMA on, such as VT-d or the IOMMU"
             }
             Self::FirmwareError { .. } => "find out which error the firmware reported",
-            Self::RegistersNone | Self::ValuesSize { .. } => {
+            Self::RegistersNotChecked | Self::ValuesSize { .. } => {
                 "give the values of the quoted registers in the order of the selection"
             }
             Self::RegistersUnmatched { .. } => {
@@ -323,11 +325,11 @@ impl fmt::Display for EventLogFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BankWeak(hash) => write!(f, "a compared bank is of {hash}, which is weak"),
-            Self::BootOrderUnclear => f.write_str(
+            Self::BootOrderAmbiguous => f.write_str(
                 "the boot order in PCR 1 may be a firmware error, and no other register shows that there was none",
             ),
             Self::Data(backed) => backed.fmt(f),
-            Self::DataOdd {
+            Self::DataMismatch {
                 event,
                 event_type,
                 backed,
@@ -341,17 +343,17 @@ impl fmt::Display for EventLogFinding {
             Self::DmaProtectionDisabled => f.write_str("protection from DMA is off"),
             Self::FirmwareError { pcr } => write!(f, "the firmware reported an error in PCR {pcr}"),
             Self::Locality(locality) => write!(f, "locality {locality}"),
-            Self::LocalityOther { shown, supposed } => write!(
+            Self::LocalityMismatch { shown, supposed } => write!(
                 f,
                 "PCR 0 shows locality {shown}; the log leads to {supposed}"
             ),
-            Self::LocalityUnclear { event } => {
+            Self::LocalityInconsistent { event } => {
                 write!(f, "event {event} has an invalid locality, or another than before")
             }
             Self::Log { events, form } => write!(f, "{events} events, {form}"),
             Self::LogEmpty => f.write_str("it has no extended event"),
             Self::LogMalformed(error) => error.fmt(f),
-            Self::LogUnread {
+            Self::LogTrailingBytes {
                 events,
                 form,
                 bytes,
@@ -360,7 +362,7 @@ impl fmt::Display for EventLogFinding {
                 "{events} events, {form}; {bytes} bytes after them are not events"
             ),
             Self::RegistersMatched(matched) => write!(f, "matched: {matched}"),
-            Self::RegistersNone => f.write_str("no register was asked for"),
+            Self::RegistersNotChecked => f.write_str("no register was asked for"),
             Self::RegistersUnmatched { unmatched, matched } => {
                 let but = if matched.is_empty() { "none" } else { matched };
                 write!(f, "the log does not lead to {unmatched}; matched: {but}")

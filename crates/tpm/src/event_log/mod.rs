@@ -10,6 +10,6 @@ mod uefi;
 pub use check::{EventLogPolicy, ReplayedLog, ReplayedRegister, check_event_log};
 pub use event::{EventTrust, EventType, LogEvent};
 pub use finding::{BackedData, EventLogCheck, EventLogFinding, SecureBootState};
-pub use parse::{EventLog, EventLogForm};
+pub use parse::{EventLog, EventLogFormat};
 pub use replay::Replay;
 pub use uefi::{BootVariable, SecureBoot};

@@ -9,22 +9,23 @@ use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 /// A parsed event log.
 ///
 /// ```
-/// use keyproof_tpm::{EventLog, EventLogForm, HashAlgorithm};
+/// use keyproof_tpm::{EventLog, EventLogFormat, HashAlgorithm};
 ///
 /// // The TCG's older form: register, type, SHA-1 digest, length and data of each event.
 /// let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
 /// log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
 /// log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());
 /// let read = EventLog::parse(&log)?;
-/// assert_eq!((read.form, read.events.len()), (EventLogForm::Sha1, 1));
+/// assert_eq!((read.form, read.events.len()), (EventLogFormat::Sha1, 1));
 /// let replayed = read.replay(HashAlgorithm::Sha1, 0)?;
 /// assert_eq!((replayed.events(0), replayed.value(0).map(<[u8]>::len)), (1, Some(20)));
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventLog<'a> {
     /// The form of the log.
-    pub form: EventLogForm,
+    pub form: EventLogFormat,
     /// The hash algorithm identifiers of the banks and their digest sizes, from the header.
     banks: Vec<(u16, usize)>,
     /// The events, without the header.
@@ -38,14 +39,14 @@ pub struct EventLog<'a> {
 
 /// The form of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventLogForm {
+pub enum EventLogFormat {
     /// `TCG_PCR_EVENT2` after a `TCG_EfiSpecIDEvent`: one digest per bank.
     CryptoAgile,
     /// `TCG_PCR_EVENT`: SHA-1 only.
     Sha1,
 }
 
-impl EventLogForm {
+impl EventLogFormat {
     /// Returns its name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -119,8 +120,8 @@ impl<'a> EventLog<'a> {
                 });
             }
             let event = match self.form {
-                EventLogForm::CryptoAgile => read_event_2(&mut reader, &self.banks)?,
-                EventLogForm::Sha1 => read_event(&mut reader)?,
+                EventLogFormat::CryptoAgile => read_event_2(&mut reader, &self.banks)?,
+                EventLogFormat::Sha1 => read_event(&mut reader)?,
             };
             self.events.push(event);
         }
@@ -138,7 +139,7 @@ impl<'a> EventLog<'a> {
     /// returns the number of vendor bytes that the header counts beyond its size.
     fn of_head(reader: &mut Reader<'a>) -> Result<(Self, usize), TpmError> {
         let sha1 = EventLog {
-            form: EventLogForm::Sha1,
+            form: EventLogFormat::Sha1,
             banks: [(HashAlgorithm::Sha1.id(), HashAlgorithm::Sha1.digest_size())].into(),
             events: Vec::new(),
             padding: 0,
@@ -157,7 +158,7 @@ impl<'a> EventLog<'a> {
             read_spec_id(head.data).map_err(|error| error.moved_by(before_data))?;
         *reader = ahead;
         let agile = EventLog {
-            form: EventLogForm::CryptoAgile,
+            form: EventLogFormat::CryptoAgile,
             banks,
             ..sha1
         };
@@ -176,7 +177,7 @@ fn padding_at(bytes: &[u8]) -> usize {
 }
 
 /// Returns whether an all-zero event is next.
-fn is_end(reader: &Reader<'_>, form: EventLogForm) -> bool {
+fn is_end(reader: &Reader<'_>, form: EventLogFormat) -> bool {
     let next = reader.clone().take(form.shortest_event());
     next.is_ok_and(|next| next.iter().all(|byte| *byte == 0))
 }

@@ -34,7 +34,7 @@ struct Register {
     /// The number of events extended into it.
     events: usize,
     /// The first event without exactly one digest of the bank.
-    lacking: Option<usize>,
+    missing_digest: Option<usize>,
 }
 
 /// The number of registers that a selection can contain.
@@ -61,7 +61,7 @@ impl EventLog<'_> {
             .map(|_| Register {
                 value: vec![0; size],
                 events: 0,
-                lacking: None,
+                missing_digest: None,
             })
             .collect();
         if let Some(last) = registers
@@ -80,7 +80,7 @@ impl EventLog<'_> {
             register.events = register.events.saturating_add(1);
             match event.digest(hash) {
                 Some(digest) => register.value = hash.digest(&[&register.value, digest])?,
-                None => register.lacking = register.lacking.or(Some(number)),
+                None => register.missing_digest = register.missing_digest.or(Some(number)),
             }
         }
         for register in registers.get_mut(DYNAMIC).unwrap_or_default() {
@@ -142,9 +142,9 @@ impl Replay {
 
     /// Returns the index in [`EventLog::events`] of a register's first event without exactly one
     /// digest of this bank. If there is one, the register's value is unknown.
-    pub fn lacking(&self, index: u8) -> Option<usize> {
+    pub fn missing_digest(&self, index: u8) -> Option<usize> {
         self.registers
             .get(usize::from(index))
-            .and_then(|register| register.lacking)
+            .and_then(|register| register.missing_digest)
     }
 }

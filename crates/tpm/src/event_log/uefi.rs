@@ -24,6 +24,7 @@ pub struct BootVariable<'a> {
 
 /// The state of Secure Boot, as far as PCR 7 confirms the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SecureBoot<'a> {
     /// Whether it is on; `None` if no confirmed event shows it, or if a debugger was allowed.
     pub enabled: Option<bool>,

@@ -18,6 +18,7 @@ use crate::{
 /// A certificate that only one TPM can read: it must have the given endorsement key, and an
 /// attestation key with the given Name.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SealedCertificate {
     /// The certificate, encrypted with AES-256-GCM without associated data; the tag is last.
     pub encrypted_certificate: Vec<u8>,

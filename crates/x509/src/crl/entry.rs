@@ -14,6 +14,7 @@ const CERTIFICATE_ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.2
 
 /// An entry for a certificate that is revoked or on hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Revocation<'a> {
     /// The certificate's serial number.
     pub serial: Serial<'a>,

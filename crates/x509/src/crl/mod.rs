@@ -1,6 +1,6 @@
 //! Certificate revocation lists (CRLs, RFC 5280 section 5): complete ones of version 2, parsed from the received bytes.
 //!
-//! Path validation with a CRL ([`Rules::crls`](crate::path::Rules::crls)) rejects the certificates on it. Delta CRLs, indirect CRLs
+//! Path validation with a CRL ([`PathOptions::crls`](crate::path::PathOptions::crls)) rejects the certificates on it. Delta CRLs, indirect CRLs
 //! and those limited to some reasons are rejected with a specific error, because a missing entry must not be taken for *not
 //! revoked*.
 //!
@@ -18,7 +18,7 @@
 //! let revoked = [Revoked { serial: leaf.serial().as_bytes(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
 //! let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 //! let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
-//! // A relying party verifies the CRL and looks the certificate up. `path::find` does both with `path::Rules::crls`.
+//! // A relying party verifies the CRL and looks the certificate up. `path::find` does both with `path::PathOptions::crls`.
 //! let list = Crl::from_der(&der)?;
 //! list.verify(RING, &ca.public_key())?;
 //! assert!(list.find(leaf.serial()).is_some() && list.find(ca.serial()).is_none());

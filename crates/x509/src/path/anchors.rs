@@ -1,24 +1,24 @@
 //! Decides which anchors end a path if the anchors may include certificates that other anchors issued
-//! ([`Rules::judge_anchors`](super::Rules::judge_anchors)).
+//! ([`PathOptions::validate_anchors`](super::PathOptions::validate_anchors)).
 
 use alloc::{vec, vec::Vec};
 
 use super::{
-    report::{Place, Reason},
+    report::{CertificateSource, Reason},
     search::Search,
 };
 
 impl Search<'_, '_> {
     /// Returns whether the walk ends at its last certificate.
-    pub(super) fn is_at_its_end(&mut self, walk: &[Place]) -> Result<bool, Reason> {
-        let Some((&place, below)) = walk.split_last() else {
+    pub(super) fn ends_at_anchor(&mut self, chain: &[CertificateSource]) -> Result<bool, Reason> {
+        let Some((&place, below)) = chain.split_last() else {
             return Ok(false);
         };
-        if !matches!(place, Place::Anchor(_)) {
+        if !matches!(place, CertificateSource::Anchor(_)) {
             return Ok(false);
         }
-        let goes_on = self.rules.judge_anchors
-            && (self.is_of_another(place, walk)? || self.is_below_another(place)?);
+        let goes_on = self.options.validate_anchors
+            && (self.is_of_another(place, chain)? || self.is_below_another(place)?);
         if !goes_on {
             return Ok(true);
         }
@@ -30,10 +30,14 @@ impl Search<'_, '_> {
     }
 
     /// Returns whether an anchor of a CA that is not in the walk issued the certificate at `place`.
-    fn is_of_another(&mut self, place: Place, walk: &[Place]) -> Result<bool, Reason> {
+    fn is_of_another(
+        &mut self,
+        place: CertificateSource,
+        chain: &[CertificateSource],
+    ) -> Result<bool, Reason> {
         for issuer in self.possible_issuers(place)? {
             let member = self.member(issuer);
-            let is_another = member.is_some_and(|member| !self.is_on(walk, issuer, member));
+            let is_another = member.is_some_and(|member| !self.is_on(chain, issuer, member));
             if is_another && self.has_listed(issuer, place)? {
                 return Ok(true);
             }
@@ -43,7 +47,7 @@ impl Search<'_, '_> {
 
     /// Returns whether the CA at `place` is below another anchor's CA that is not also below it. CAs that only certified each other
     /// count as equals.
-    fn is_below_another(&mut self, place: Place) -> Result<bool, Reason> {
+    fn is_below_another(&mut self, place: CertificateSource) -> Result<bool, Reason> {
         let own = self.ca_of(place);
         let mut above = Vec::new();
         if self.is_below_one_that_nobody_has_issued(own, &mut above)? {
@@ -63,8 +67,8 @@ impl Search<'_, '_> {
     /// issued. Records each CA visited in `above`, with its issuers.
     fn is_below_one_that_nobody_has_issued(
         &mut self,
-        ca: Place,
-        above: &mut Vec<(Place, Vec<Place>)>,
+        ca: CertificateSource,
+        above: &mut Vec<(CertificateSource, Vec<CertificateSource>)>,
     ) -> Result<bool, Reason> {
         let is_above = !above.is_empty();
         let certificates = self.anchors_of(ca);
@@ -97,33 +101,38 @@ impl Search<'_, '_> {
 
     /// Returns whether `issuer` is a currently valid anchor that issued `certificate`. An expired anchor ends no path, so the
     /// anchors that it issued still end paths themselves.
-    fn has_listed(&mut self, issuer: Place, certificate: Place) -> Result<bool, Reason> {
-        let is_listed = matches!(issuer, Place::Anchor(_)) && self.is_in_force(issuer);
+    fn has_listed(
+        &mut self,
+        issuer: CertificateSource,
+        certificate: CertificateSource,
+    ) -> Result<bool, Reason> {
+        let is_listed = matches!(issuer, CertificateSource::Anchor(_)) && self.is_in_force(issuer);
         Ok(is_listed && self.has_issued(issuer, certificate)?)
     }
 
-    fn is_in_force(&self, place: Place) -> bool {
+    fn is_in_force(&self, place: CertificateSource) -> bool {
         self.member(place).is_some_and(|member| {
-            let (validity, now) = (member.certificate.validity(), self.rules.now);
+            let (validity, now) = (member.certificate.validity(), self.options.now);
             validity.has_begun(now) && !validity.has_ended(now)
         })
     }
 
     /// Returns the anchors with the same name and key as the one at `place`.
-    fn anchors_of(&self, place: Place) -> Vec<Place> {
+    fn anchors_of(&self, place: CertificateSource) -> Vec<CertificateSource> {
         let members = self.anchors.members.iter();
-        let same =
-            members.filter(|member| self.is_on(&[place], Place::Anchor(member.index), member));
-        same.map(|member| Place::Anchor(member.index)).collect()
+        let same = members
+            .filter(|member| self.is_on(&[place], CertificateSource::Anchor(member.index), member));
+        same.map(|member| CertificateSource::Anchor(member.index))
+            .collect()
     }
 
     /// Returns the first anchor of a CA, which represents the CA.
-    fn ca_of(&self, place: Place) -> Place {
+    fn ca_of(&self, place: CertificateSource) -> CertificateSource {
         self.anchors_of(place).first().copied().unwrap_or(place)
     }
 
     /// Returns whether a certificate is self-signed.
-    fn is_root(&mut self, place: Place) -> Result<bool, Reason> {
+    fn is_root(&mut self, place: CertificateSource) -> Result<bool, Reason> {
         let is_self_issued = self
             .member(place)
             .is_some_and(|member| member.is_self_issued());
@@ -132,21 +141,27 @@ impl Search<'_, '_> {
 
     /// Looks up an anchor in the CRL of each known issuer. The issuer itself need not be valid or trusted, because its key signed
     /// the anchor.
-    pub(super) fn ask_of_anchor(&mut self, place: Place) -> Result<Vec<Option<Reason>>, Reason> {
+    pub(super) fn check_anchor_status(
+        &mut self,
+        place: CertificateSource,
+    ) -> Result<Vec<Option<Reason>>, Reason> {
         let mut told = Vec::new();
-        if !self.rules.judge_anchors || !self.has_list_about(place)? {
+        if !self.options.validate_anchors || !self.has_crl_for(place)? {
             return Ok(told);
         }
         for issuer in self.possible_issuers(place)? {
             if self.has_issued(issuer, place)? {
-                told.push(self.ask(place, issuer)?);
+                told.push(self.check_status(place, issuer)?);
             }
         }
         Ok(told)
     }
 
     /// Returns the certificates with other keys that may have issued the anchor, matched by name. A root has none.
-    fn possible_issuers(&mut self, place: Place) -> Result<Vec<Place>, Reason> {
+    fn possible_issuers(
+        &mut self,
+        place: CertificateSource,
+    ) -> Result<Vec<CertificateSource>, Reason> {
         let Some(anchor) = self.member(place) else {
             return Ok(Vec::new());
         };
@@ -162,7 +177,11 @@ impl Search<'_, '_> {
         Ok(issuers)
     }
 
-    fn has_issued(&mut self, issuer: Place, place: Place) -> Result<bool, Reason> {
+    fn has_issued(
+        &mut self,
+        issuer: CertificateSource,
+        place: CertificateSource,
+    ) -> Result<bool, Reason> {
         let Some(member) = self.member(place).cloned() else {
             return Ok(false);
         };

@@ -8,7 +8,7 @@ const MAX_STEPS: usize = 512;
 /// The maximum number of comparisons of names and policies.
 const MAX_COMPARISONS: usize = 500_000;
 
-/// The remaining budget of a search. Each of its methods fails with [`Reason::BudgetSpent`] when it is used up.
+/// The remaining budget of a search. Each of its methods fails with [`Reason::BudgetExhausted`] when it is used up.
 pub(super) struct Budget {
     signatures: usize,
     steps: usize,
@@ -42,6 +42,6 @@ impl Budget {
 }
 
 fn spend(left: &mut usize, count: usize) -> Result<(), Reason> {
-    *left = left.checked_sub(count).ok_or(Reason::BudgetSpent)?;
+    *left = left.checked_sub(count).ok_or(Reason::BudgetExhausted)?;
     Ok(())
 }

@@ -3,12 +3,12 @@
 //!
 //! ```
 //! # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
-//! use keyproof_x509::path::{Pool, Rules, find};
+//! use keyproof_x509::path::{CertificatePool, PathOptions, find};
 //! use keyproof_x509::{Certificate, algorithms};
 //!
-//! let (intermediates, anchors) = (Pool::of(&[sub_ca]), Pool::of(&[root]));
+//! let (intermediates, anchors) = (CertificatePool::of(&[sub_ca]), CertificatePool::of(&[root]));
 //! let leaf = Certificate::from_der(leaf)?;
-//! let report = find(&leaf, &intermediates, &anchors, &Rules::new(algorithms::RING, now));
+//! let report = find(&leaf, &intermediates, &anchors, &PathOptions::new(algorithms::RING, now));
 //! assert!(report.accepted(), "{report}");
 //! # Ok(())
 //! # }
@@ -18,11 +18,11 @@
 //! and key. This module also requires that the anchor is currently valid, is not marked as a non-CA, and that its path length and
 //! name constraints are met (RFC 5937). An anchor without basicConstraints, such as an X.509 version 1 root, is accepted, because
 //! the caller chose to list it; a caller that takes anchors from others may be stricter. An anchor's policies are ignored. If the
-//! anchors may include certificates that other anchors issued, set [`Rules::judge_anchors`].
+//! anchors may include certificates that other anchors issued, set [`PathOptions::validate_anchors`].
 //!
-//! Revocation is checked against the CRLs in [`Rules::crls`]. A certificate on its issuer's CRL is rejected. An expired CRL is a
+//! Revocation is checked against the CRLs in [`PathOptions::crls`]. A certificate on its issuer's CRL is rejected. An expired CRL is a
 //! warning, and so is an issuer without a CRL if another issuer in the path has one. Without any CRL, revocation is not checked.
-//! With [`Rules::require_crls`] each of these rejects the path, including a missing CRL. This module does not fetch CRLs.
+//! With [`PathOptions::require_crls`] each of these rejects the path, including a missing CRL. This module does not fetch CRLs.
 
 mod anchors;
 mod budget;
@@ -44,7 +44,7 @@ use crate::{X509Error, certificate::Certificate, crl::Crl, name::CanonicalName, 
 
 pub use self::{
     policies::PolicySets,
-    report::{PathCheck, PathFinding, PathReport, Place, Reason, Step},
+    report::{CertificateSource, PathCertificate, PathCheck, PathFinding, PathReport, Reason},
 };
 
 /// The maximum number of signatures, including those of CRLs, that one search verifies.
@@ -57,26 +57,26 @@ pub const MAX_PATH_LEN: usize = 12;
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_x509::path::{Pool, Purpose, Rules, find};
+/// use keyproof_x509::path::{CertificatePool, Purpose, PathOptions, find};
 /// use keyproof_x509::{Certificate, algorithms::RING};
 ///
 /// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
-/// let (none, anchors) = (Pool::default(), Pool::of(&[ca]));
-/// let mut rules = Rules::new(RING, 1_800_000_000);
-/// rules.crls = &[]; // the available CRLs
-/// assert!(find(&leaf, &none, &anchors, &rules).accepted());
+/// let (none, anchors) = (CertificatePool::default(), CertificatePool::of(&[ca]));
+/// let mut options = PathOptions::new(RING, 1_800_000_000);
+/// options.crls = &[]; // the available CRLs
+/// assert!(find(&leaf, &none, &anchors, &options).accepted());
 /// // The leaf has no extended key usage extension: it is accepted for servers unless the extension is required.
-/// rules.purpose = Some(Purpose { is_required: false, ..Purpose::SERVER_AUTH });
-/// assert!(find(&leaf, &none, &anchors, &rules).accepted());
-/// rules.purpose = Some(Purpose::SERVER_AUTH);
-/// assert!(!find(&leaf, &none, &anchors, &rules).accepted());
+/// options.purpose = Some(Purpose { is_required: false, ..Purpose::SERVER_AUTH });
+/// assert!(find(&leaf, &none, &anchors, &options).accepted());
+/// options.purpose = Some(Purpose::SERVER_AUTH);
+/// assert!(!find(&leaf, &none, &anchors, &options).accepted());
 /// # }
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Rules<'a> {
+pub struct PathOptions<'a> {
     /// The supported signature algorithms, such as [`algorithms::RING`](crate::algorithms).
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
     /// The current time in seconds since the Unix epoch. No clock skew is allowed for.
@@ -85,7 +85,7 @@ pub struct Rules<'a> {
     /// presented by a server.
     pub purpose: Option<Purpose>,
     /// Critical extensions that the caller processes itself.
-    pub processed: &'a [ObjectIdentifier],
+    pub processed_extensions: &'a [ObjectIdentifier],
     /// Certificate revocation lists (CRLs) of any issuers, in any order. If there are several from one issuer, the newest current
     /// one counts. A CRL whose `thisUpdate` is in the future can revoke a certificate, but cannot clear one.
     pub crls: &'a [Crl<'a>],
@@ -96,16 +96,16 @@ pub struct Rules<'a> {
     /// ```
     /// # fn check(leaf: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
     /// use keyproof_x509::crl::Crl;
-    /// use keyproof_x509::path::{Pool, Rules, find};
+    /// use keyproof_x509::path::{CertificatePool, PathOptions, find};
     /// use keyproof_x509::{Certificate, algorithms};
     ///
     /// let lists = [Crl::from_der(list)?];
-    /// let mut rules = Rules::new(algorithms::RING, now);
-    /// rules.require_crls = true;
-    /// let (leaf, none, roots) = (Certificate::from_der(leaf)?, Pool::of(&[]), Pool::of(&[root]));
-    /// assert!(!find(&leaf, &none, &roots, &rules).accepted());
-    /// rules.crls = &lists;
-    /// assert!(find(&leaf, &none, &roots, &rules).accepted());
+    /// let mut options = PathOptions::new(algorithms::RING, now);
+    /// options.require_crls = true;
+    /// let (leaf, none, roots) = (Certificate::from_der(leaf)?, CertificatePool::of(&[]), CertificatePool::of(&[root]));
+    /// assert!(!find(&leaf, &none, &roots, &options).accepted());
+    /// options.crls = &lists;
+    /// assert!(find(&leaf, &none, &roots, &options).accepted());
     /// # Ok(())
     /// # }
     /// ```
@@ -114,9 +114,9 @@ pub struct Rules<'a> {
     pub policies: Option<&'a [ObjectIdentifier]>,
     /// Requires the path to be valid under one of [`policies`](Self::policies): initial-explicit-policy (RFC 5280 section 6.1.1
     /// (f)).
-    pub require_policy: bool,
+    pub require_explicit_policy: bool,
     /// Forbids policy mapping: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (e)).
-    pub inhibit_mapping: bool,
+    pub inhibit_policy_mapping: bool,
     /// Ignores anyPolicy in certificates: initial-any-policy-inhibit (RFC 5280 section 6.1.1 (g)).
     pub inhibit_any_policy: bool,
     /// Allows anchors to be listed together with certificates that they issued, such as a manufacturer's CAs in one file.
@@ -129,24 +129,24 @@ pub struct Rules<'a> {
     /// ```
     /// # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
     /// use keyproof_x509::crl::Crl;
-    /// use keyproof_x509::path::{Pool, Rules, find};
+    /// use keyproof_x509::path::{CertificatePool, PathOptions, find};
     /// use keyproof_x509::{Certificate, algorithms};
     ///
     /// let lists = [Crl::from_der(list)?];
-    /// let mut rules = Rules::new(algorithms::RING, now);
-    /// rules.crls = &lists;
-    /// rules.judge_anchors = true;
-    /// let (none, listed) = (Pool::of(&[]), Pool::of(&[sub_ca, root]));
-    /// let report = find(&Certificate::from_der(leaf)?, &none, &listed, &rules);
+    /// let mut options = PathOptions::new(algorithms::RING, now);
+    /// options.crls = &lists;
+    /// options.validate_anchors = true;
+    /// let (none, listed) = (CertificatePool::of(&[]), CertificatePool::of(&[sub_ca, root]));
+    /// let report = find(&Certificate::from_der(leaf)?, &none, &listed, &options);
     /// // The path runs over the CA to the root that issued it. The root's CRL does not list the CA.
-    /// assert!(report.accepted() && report.walk().len() == 3, "{report}");
+    /// assert!(report.accepted() && report.chain().len() == 3, "{report}");
     /// # Ok(())
     /// # }
     /// ```
-    pub judge_anchors: bool,
+    pub validate_anchors: bool,
 }
 
-impl<'a> Rules<'a> {
+impl<'a> PathOptions<'a> {
     /// Creates rules from a table of algorithms and the current time in seconds since the Unix epoch. Any purpose and any policy
     /// are accepted, and no CRLs are set.
     pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
@@ -154,14 +154,14 @@ impl<'a> Rules<'a> {
             algorithms,
             now,
             purpose: None,
-            processed: &[],
+            processed_extensions: &[],
             crls: &[],
             require_crls: false,
             policies: None,
-            require_policy: false,
-            inhibit_mapping: false,
+            require_explicit_policy: false,
+            inhibit_policy_mapping: false,
             inhibit_any_policy: false,
-            judge_anchors: false,
+            validate_anchors: false,
         }
     }
 }
@@ -197,7 +197,7 @@ impl Purpose {
 }
 
 /// Returns whether path validation processes this extension, so that it may be critical.
-pub fn processes(extension: Oid<'_>) -> bool {
+pub fn is_processed_extension(extension: Oid<'_>) -> bool {
     extension == extensions::SUBJECT_ALT_NAMES
         || extensions::PROCESSED
             .iter()
@@ -207,21 +207,21 @@ pub fn processes(extension: Oid<'_>) -> bool {
 /// A set of DER certificates in which issuers are looked up, each identified by its index in the order given.
 ///
 /// Serial numbers may have redundant leading octets, because the CAs of some TPM manufacturers issue them. Certificates that cannot
-/// be parsed are skipped ([`Pool::unreadable`]).
+/// be parsed are skipped ([`CertificatePool::unreadable`]).
 ///
 /// ```
-/// use keyproof_x509::path::Pool;
+/// use keyproof_x509::path::CertificatePool;
 /// use keyproof_x509::pem_bundle;
 ///
 /// let roots = pem_bundle::certificates(include_bytes!("../../tests/data/p256-ca.pem"))?;
-/// let mut pool: Pool<'_> = roots.iter().map(|block| block.der.as_slice()).collect();
+/// let mut pool: CertificatePool<'_> = roots.iter().map(|block| block.der.as_slice()).collect();
 /// pool.extend([&b"no certificate"[..]]);
 /// assert_eq!(pool.unreadable()[0].0, 1);
-/// assert!(Pool::of(&[roots[0].der.as_slice()]).unreadable().is_empty());
+/// assert!(CertificatePool::of(&[roots[0].der.as_slice()]).unreadable().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Pool<'a> {
+pub struct CertificatePool<'a> {
     members: Vec<Member<'a>>,
     unreadable: Vec<(usize, X509Error)>,
 }
@@ -240,8 +240,8 @@ impl Member<'_> {
     }
 }
 
-impl<'a> Pool<'a> {
-    /// Creates a pool from DER certificates, which are parsed as by [`Certificate::from_der_as_issued`]. Certificates that cannot
+impl<'a> CertificatePool<'a> {
+    /// Creates a pool from DER certificates, which are parsed as by [`Certificate::from_der_lenient`]. Certificates that cannot
     /// be parsed are skipped.
     pub fn of(certificates: &[&'a [u8]]) -> Self {
         certificates.iter().copied().collect()
@@ -260,11 +260,11 @@ impl<'a> Pool<'a> {
     }
 }
 
-impl<'a> Extend<&'a [u8]> for Pool<'a> {
+impl<'a> Extend<&'a [u8]> for CertificatePool<'a> {
     fn extend<I: IntoIterator<Item = &'a [u8]>>(&mut self, certificates: I) {
         let known = self.members.len() + self.unreadable.len();
         for (index, der) in (known..).zip(certificates) {
-            match Certificate::from_der_as_issued(der) {
+            match Certificate::from_der_lenient(der) {
                 Ok(certificate) => self.members.push(Member {
                     index,
                     subject: certificate.subject().canonical(),
@@ -277,7 +277,7 @@ impl<'a> Extend<&'a [u8]> for Pool<'a> {
     }
 }
 
-impl<'a> FromIterator<&'a [u8]> for Pool<'a> {
+impl<'a> FromIterator<&'a [u8]> for CertificatePool<'a> {
     fn from_iter<I: IntoIterator<Item = &'a [u8]>>(certificates: I) -> Self {
         let mut pool = Self::default();
         pool.extend(certificates);
@@ -290,12 +290,12 @@ impl<'a> FromIterator<&'a [u8]> for Pool<'a> {
 /// All paths are tried until one is valid, within a budget that no set of intermediates can exceed.
 ///
 /// This function does not check whose certificate it is: it compares no host name, address or client name. Of the leaf's permitted
-/// uses it checks only [`Rules::purpose`], if set, and not the keyUsage.
+/// uses it checks only [`PathOptions::purpose`], if set, and not the keyUsage.
 pub fn find(
     leaf: &Certificate<'_>,
-    intermediates: &Pool<'_>,
-    anchors: &Pool<'_>,
-    rules: &Rules<'_>,
+    intermediates: &CertificatePool<'_>,
+    anchors: &CertificatePool<'_>,
+    options: &PathOptions<'_>,
 ) -> PathReport {
-    Search::new(leaf, intermediates, anchors, rules).run()
+    Search::new(leaf, intermediates, anchors, options).run()
 }

@@ -220,6 +220,7 @@ impl<'a> Graph<'a> {
 
 /// The policies under which a path is valid, as dotted OIDs in no particular order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct PolicySets {
     /// The authority-constrained policies; `2.5.29.32.0` means any policy.
     pub authority: Vec<String>,

@@ -40,8 +40,8 @@ crate::checks! {
 
 /// The list from which a certificate of the walk was taken.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Place {
-    /// The anchors, with the index there. With [`Rules::judge_anchors`](super::Rules::judge_anchors) an anchor may also act as an
+pub enum CertificateSource {
+    /// The anchors, with the index there. With [`PathOptions::validate_anchors`](super::PathOptions::validate_anchors) an anchor may also act as an
     /// intermediate.
     Anchor(usize),
     /// The intermediates, with the index there.
@@ -50,7 +50,7 @@ pub enum Place {
     Leaf,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CertificateSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anchor(index) => write!(f, "anchor {}", index + 1),
@@ -62,14 +62,15 @@ impl fmt::Display for Place {
 
 /// A certificate in a walk from the leaf upwards.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Step {
+#[non_exhaustive]
+pub struct PathCertificate {
     /// The list from which it was taken.
-    pub place: Place,
+    pub place: CertificateSource,
     /// Its subject as RFC 4514 text.
     pub subject: String,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for PathCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.subject.is_empty() {
             write!(f, "{} without a subject", self.place)
@@ -88,9 +89,9 @@ pub enum Reason {
     /// The certificate must be a CA's but has no basicConstraints. It may be an X.509 version 1 certificate.
     BasicConstraintsMissing,
     /// The search exceeded its budget, which is far above what legitimate certificates need.
-    BudgetSpent,
+    BudgetExhausted,
     /// No CRL of its issuer was given, although one of another issuer in the path was given or CRLs are required
-    /// ([`Rules::require_crls`](super::Rules::require_crls)).
+    /// ([`PathOptions::require_crls`](super::PathOptions::require_crls)).
     CrlMissing,
     /// The CRLs of its issuer have a `thisUpdate` in the future: they were signed ahead of time, or a clock is wrong.
     CrlNotYetValid {
@@ -98,21 +99,21 @@ pub enum Reason {
         this_update: i64,
     },
     /// Each given CRL with its issuer's name identifies a key other than the issuer's, and the issuer's key signed none of them.
-    CrlOfAnotherKey,
+    CrlIssuerKeyMismatch,
     /// It is unclear whether the given CRLs of its issuer cover the certificate. Each covers only one distribution point, or only
     /// CAs or only end entities. The certificate does not clearly belong to that scope, or belongs to it only for some reasons.
-    CrlScopeDoubtful,
+    CrlScopeUnclear,
     /// The CRL of its issuer is invalid because the issuer's keyUsage lacks cRLSign.
     CrlSignMissing,
     /// The CRL with its issuer's name cannot be verified, or is signed by another key.
     CrlSignatureRefused(X509Error),
     /// The CRL of its issuer has expired. A newer one may exist.
-    CrlStale {
+    CrlExpired {
         /// The CRL's `nextUpdate`, in seconds since the Unix epoch.
         next_update: i64,
     },
     /// The CRL of its issuer has no `nextUpdate`.
-    CrlWithoutEnd,
+    CrlNextUpdateMissing,
     /// A critical extension that is not processed.
     CriticalExtensionUnknown {
         /// Its OID.
@@ -133,7 +134,7 @@ pub enum Reason {
     /// An extension that must be parsed is malformed.
     ExtensionMalformed(X509Error),
     /// All its possible issuers are already in the walk, so the path would loop.
-    IssuerInCircle {
+    IssuerLoop {
         /// The issuer's name as RFC 4514 text.
         issuer: String,
     },
@@ -176,7 +177,7 @@ pub enum Reason {
         found: u32,
     },
     /// It maps anyPolicy to another policy, or another policy to anyPolicy.
-    PolicyMappedAny,
+    AnyPolicyMapped,
     /// A certificate policy is required, and none is valid from the anchor down to here.
     PolicyRequired,
     /// The certificate is revoked or on hold.
@@ -206,7 +207,7 @@ impl fmt::Display for Reason {
             Self::BasicConstraintsMissing => {
                 f.write_str("it has no basicConstraints and so is no CA")
             }
-            Self::BudgetSpent => {
+            Self::BudgetExhausted => {
                 f.write_str("the search for its issuers took too much work and was given up")
             }
             Self::CrlMissing => f.write_str("no revocation list of its issuer was given"),
@@ -215,10 +216,10 @@ impl fmt::Display for Reason {
                 "the revocation list of its issuer is valid only from {}",
                 Moment(*this_update)
             ),
-            Self::CrlOfAnotherKey => f.write_str(
+            Self::CrlIssuerKeyMismatch => f.write_str(
                 "the given revocation lists with its issuer's name are of other keys than the issuer's",
             ),
-            Self::CrlScopeDoubtful => f.write_str(
+            Self::CrlScopeUnclear => f.write_str(
                 "it is unclear whether the given revocation lists of its issuer cover it",
             ),
             Self::CrlSignMissing => f.write_str(
@@ -231,12 +232,12 @@ impl fmt::Display for Reason {
                 f,
                 "the revocation list of its issuer cannot be verified: {error}"
             ),
-            Self::CrlStale { next_update } => write!(
+            Self::CrlExpired { next_update } => write!(
                 f,
                 "the revocation list of its issuer is stale: the next one was due at {}",
                 Moment(*next_update)
             ),
-            Self::CrlWithoutEnd => f.write_str(
+            Self::CrlNextUpdateMissing => f.write_str(
                 "the revocation list of its issuer does not say when the next one is due",
             ),
             Self::CriticalExtensionUnknown { oid } => {
@@ -250,7 +251,7 @@ impl fmt::Display for Reason {
                 write!(f, "it has the extension {oid} more than once")
             }
             Self::ExtensionMalformed(error) => write!(f, "an extension is malformed: {error}"),
-            Self::IssuerInCircle { issuer } => {
+            Self::IssuerLoop { issuer } => {
                 write!(f, "its issuer `{issuer}` is already in the path")
             }
             Self::IssuerUnknown { issuer } => {
@@ -282,7 +283,7 @@ impl fmt::Display for Reason {
                 f,
                 "{found} intermediates follow it, and its path length allows {limit}"
             ),
-            Self::PolicyMappedAny => f.write_str("it maps to or from anyPolicy"),
+            Self::AnyPolicyMapped => f.write_str("it maps to or from anyPolicy"),
             Self::PolicyRequired => f.write_str(
                 "a certificate policy is required, and none is valid from the anchor to here",
             ),
@@ -331,16 +332,16 @@ impl fmt::Display for Reason {
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_x509::path::{Pool, Rules, find};
+/// use keyproof_x509::path::{CertificatePool, PathOptions, find};
 /// use keyproof_x509::{Certificate, algorithms::RING};
 ///
 /// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
-/// let (none, anchors) = (Pool::of(&[]), Pool::of(&[ca]));
-/// let found = find(&leaf, &none, &anchors, &Rules::new(RING, 1_800_000_000));
-/// assert!(found.accepted() && found.walk().len() == 2, "{found}");
+/// let (none, anchors) = (CertificatePool::of(&[]), CertificatePool::of(&[ca]));
+/// let found = find(&leaf, &none, &anchors, &PathOptions::new(RING, 1_800_000_000));
+/// assert!(found.accepted() && found.chain().len() == 2, "{found}");
 ///
-/// let lost = find(&leaf, &none, &none, &Rules::new(RING, 1_800_000_000));
+/// let lost = find(&leaf, &none, &none, &PathOptions::new(RING, 1_800_000_000));
 /// assert!(lost.refusal().is_some(), "{lost}"); // the text shows where the walk ended
 /// # }
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -348,7 +349,7 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "the report shows whether there is a path"]
 pub struct PathReport {
-    pub(super) walk: Vec<Step>,
+    pub(super) chain: Vec<PathCertificate>,
     pub(super) checks: Report<PathFinding>,
     pub(super) policies: PolicySets,
     pub(super) signatures_checked: usize,
@@ -356,6 +357,7 @@ pub struct PathReport {
 
 /// A finding about one certificate of the walk. `Display` does not name the certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct PathFinding {
     /// The index in the walk of the certificate concerned; the leaf is 0.
     pub at: usize,
@@ -374,8 +376,8 @@ impl Finding for PathFinding {
 
     fn check(&self) -> PathCheck {
         match self.reason {
-            Reason::BudgetSpent
-            | Reason::IssuerInCircle { .. }
+            Reason::BudgetExhausted
+            | Reason::IssuerLoop { .. }
             | Reason::IssuerUnknown { .. }
             | Reason::NotAnAnchor
             | Reason::TooLong { .. } => PathCheck::Issuer,
@@ -392,15 +394,15 @@ impl Finding for PathFinding {
             Reason::NameExcluded { .. }
             | Reason::NameFormUnsupported { .. }
             | Reason::NameNotPermitted { .. } => PathCheck::Names,
-            Reason::PolicyMappedAny | Reason::PolicyRequired => PathCheck::Policies,
+            Reason::AnyPolicyMapped | Reason::PolicyRequired => PathCheck::Policies,
             Reason::CrlMissing
             | Reason::CrlNotYetValid { .. }
-            | Reason::CrlOfAnotherKey
-            | Reason::CrlScopeDoubtful
+            | Reason::CrlIssuerKeyMismatch
+            | Reason::CrlScopeUnclear
             | Reason::CrlSignMissing
             | Reason::CrlSignatureRefused(_)
-            | Reason::CrlStale { .. }
-            | Reason::CrlWithoutEnd
+            | Reason::CrlExpired { .. }
+            | Reason::CrlNextUpdateMissing
             | Reason::Revoked { .. } => PathCheck::Revocation,
         }
     }
@@ -410,13 +412,13 @@ impl Finding for PathFinding {
             // Rejections if CRLs are required.
             Reason::CrlMissing
             | Reason::CrlNotYetValid { .. }
-            | Reason::CrlOfAnotherKey
-            | Reason::CrlScopeDoubtful
-            | Reason::CrlStale { .. }
-            | Reason::CrlWithoutEnd => Severity::Irregular,
+            | Reason::CrlIssuerKeyMismatch
+            | Reason::CrlScopeUnclear
+            | Reason::CrlExpired { .. }
+            | Reason::CrlNextUpdateMissing => Severity::Irregular,
             Reason::AlgorithmsDiffer
             | Reason::BasicConstraintsMissing
-            | Reason::BudgetSpent
+            | Reason::BudgetExhausted
             | Reason::CriticalExtensionUnknown { .. }
             | Reason::CrlSignMissing
             | Reason::CrlSignatureRefused(_)
@@ -424,7 +426,7 @@ impl Finding for PathFinding {
             | Reason::ExtendedKeyUsage
             | Reason::ExtensionDuplicated { .. }
             | Reason::ExtensionMalformed(_)
-            | Reason::IssuerInCircle { .. }
+            | Reason::IssuerLoop { .. }
             | Reason::IssuerUnknown { .. }
             | Reason::KeyCertSignMissing
             | Reason::NameExcluded { .. }
@@ -434,7 +436,7 @@ impl Finding for PathFinding {
             | Reason::NotAnAnchor
             | Reason::NotYetValid { .. }
             | Reason::PathLength { .. }
-            | Reason::PolicyMappedAny
+            | Reason::AnyPolicyMapped
             | Reason::PolicyRequired
             | Reason::Revoked { .. }
             | Reason::SignatureRefused(_)
@@ -444,10 +446,10 @@ impl Finding for PathFinding {
 
     fn remedy(&self) -> &'static str {
         match self.reason {
-            Reason::BudgetSpent | Reason::TooLong { .. } => {
+            Reason::BudgetExhausted | Reason::TooLong { .. } => {
                 "give only the certificates between this one and its root"
             }
-            Reason::IssuerInCircle { .. } | Reason::IssuerUnknown { .. } => {
+            Reason::IssuerLoop { .. } | Reason::IssuerUnknown { .. } => {
                 "add the certificate of that issuer to the intermediates, or to the anchors if it is to be trusted"
             }
             Reason::NotAnAnchor => "add it to the anchors if it is to be trusted",
@@ -470,16 +472,16 @@ impl Finding for PathFinding {
             Reason::CrlNotYetValid { .. } => {
                 "give the revocation list of its issuer that is in force as well, and check the clock"
             }
-            Reason::CrlOfAnotherKey => {
+            Reason::CrlIssuerKeyMismatch => {
                 "give the revocation list that the issuer's own key has signed as well"
             }
-            Reason::CrlScopeDoubtful => {
+            Reason::CrlScopeUnclear => {
                 "also give a revocation list that covers all certificates of its issuer"
             }
             Reason::CrlSignMissing | Reason::CrlSignatureRefused(_) => {
                 "fetch the issuer's revocation list anew, or leave it out if it is of another key"
             }
-            Reason::CrlStale { .. } | Reason::CrlWithoutEnd => {
+            Reason::CrlExpired { .. } | Reason::CrlNextUpdateMissing => {
                 "fetch the issuer's newest revocation list"
             }
             Reason::Revoked { .. } => "do not trust it; have another one issued for a new key",
@@ -489,7 +491,7 @@ impl Finding for PathFinding {
             | Reason::NameNotPermitted { .. } => {
                 "have it issued with names that the CAs above it may certify"
             }
-            Reason::PolicyMappedAny | Reason::PolicyRequired => {
+            Reason::AnyPolicyMapped | Reason::PolicyRequired => {
                 "use certificates that were issued under a policy that is asked for"
             }
             Reason::AlgorithmsDiffer
@@ -508,8 +510,8 @@ impl PathReport {
 
     /// Returns the walk from the leaf upwards, which ends at the anchor if there is a path. Each certificate signed the one before
     /// it.
-    pub fn walk(&self) -> &[Step] {
-        &self.walk
+    pub fn chain(&self) -> &[PathCertificate] {
+        &self.chain
     }
 
     /// Returns the checks and their findings, from which the verdict is derived. If the search failed, one check contains the
@@ -536,7 +538,7 @@ impl PathReport {
 
 impl fmt::Display for PathReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.walk {
+        for step in &self.chain {
             writeln!(f, "{step}")?;
         }
         match self.refusal() {
@@ -545,7 +547,7 @@ impl fmt::Display for PathReport {
             } else {
                 "refused"
             }),
-            Some(PathFinding { at, reason }) => match self.walk.get(*at) {
+            Some(PathFinding { at, reason }) => match self.chain.get(*at) {
                 Some(step) => write!(f, "refused at the {step}: {reason}"),
                 None => write!(f, "refused: {reason}"),
             },

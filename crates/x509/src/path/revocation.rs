@@ -5,7 +5,7 @@ use core::cmp::Reverse;
 
 use super::{
     extensions::subject_key_identifier,
-    report::{PathFinding, Place, Reason},
+    report::{CertificateSource, PathFinding, Reason},
     search::Search,
 };
 use crate::{
@@ -35,22 +35,25 @@ impl Revocations {
 }
 
 impl<'s, 'a> Search<'s, 'a> {
-    /// Checks whether each certificate below the anchor is revoked by its issuer. Checks the anchor too with `judge_anchors`.
-    pub(super) fn check_revocation(&mut self, walk: &[Place]) -> Result<Revocations, PathFinding> {
+    /// Checks whether each certificate below the anchor is revoked by its issuer. Checks the anchor too with `validate_anchors`.
+    pub(super) fn check_revocation(
+        &mut self,
+        chain: &[CertificateSource],
+    ) -> Result<Revocations, PathFinding> {
         let mut revocations = Revocations::default();
-        if self.rules.crls.is_empty() && !self.rules.require_crls {
+        if self.options.crls.is_empty() && !self.options.require_crls {
             return Ok(revocations);
         }
-        for (at, pair) in walk.windows(2).enumerate() {
+        for (at, pair) in chain.windows(2).enumerate() {
             let [place, issuer] = *pair else { continue };
             let found = |reason| PathFinding { at, reason };
-            let told = self.ask(place, issuer).map_err(found)?;
+            let told = self.check_status(place, issuer).map_err(found)?;
             revocations.add(self.refuse_if_required(told.map(found))?);
         }
-        if let Some((&anchor, below)) = walk.split_last() {
+        if let Some((&anchor, below)) = chain.split_last() {
             let at = below.len();
             let found = |reason| PathFinding { at, reason };
-            for told in self.ask_of_anchor(anchor).map_err(found)? {
+            for told in self.check_anchor_status(anchor).map_err(found)? {
                 revocations.add(self.refuse_if_required(told.map(found))?);
             }
         }
@@ -63,14 +66,14 @@ impl<'s, 'a> Search<'s, 'a> {
         told: Option<PathFinding>,
     ) -> Result<Option<PathFinding>, PathFinding> {
         match told {
-            Some(finding) if self.rules.require_crls => Err(finding),
+            Some(finding) if self.options.require_crls => Err(finding),
             told => Ok(told),
         }
     }
 
     /// Returns whether a CRL with the name of the certificate's issuer may cover it.
-    pub(super) fn has_list_about(&mut self, place: Place) -> Result<bool, Reason> {
-        let crls = self.rules.crls;
+    pub(super) fn has_crl_for(&mut self, place: CertificateSource) -> Result<bool, Reason> {
+        let crls = self.options.crls;
         self.budget.compare(crls.len())?;
         Ok(self.member(place).is_some_and(|member| {
             let certificate = &member.certificate;
@@ -81,14 +84,18 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Looks up a certificate in its issuer's CRLs. Fails if it is rejected, and returns a warning or nothing otherwise.
-    pub(super) fn ask(&mut self, place: Place, issuer: Place) -> Result<Option<Reason>, Reason> {
+    pub(super) fn check_status(
+        &mut self,
+        place: CertificateSource,
+        issuer: CertificateSource,
+    ) -> Result<Option<Reason>, Reason> {
         let (Some(member), Some(signer)) =
             (self.member(place).cloned(), self.member(issuer).cloned())
         else {
             return Ok(Some(Reason::CrlMissing));
         };
         let (certificate, signer) = (&member.certificate, &signer.certificate);
-        let lists = self.lists_about(certificate, signer)?;
+        let lists = self.crls_for(certificate, signer)?;
         if lists.is_empty() {
             return Ok(Some(Reason::CrlMissing));
         }
@@ -98,12 +105,12 @@ impl<'s, 'a> Search<'s, 'a> {
             return if is_own {
                 Err(Reason::CrlSignMissing)
             } else {
-                Ok(Some(Reason::CrlOfAnotherKey))
+                Ok(Some(Reason::CrlIssuerKeyMismatch))
             };
         }
         for list in &lists {
             if let Some(revocation) = list.crl.find(certificate.serial())
-                && !self.is_overtaken(list, &lists, issuer)?
+                && !self.is_superseded(list, &lists, issuer)?
                 && self.is_crl_signed_by(list.index, issuer)?.is_ok()
             {
                 let ahead = list.time == Time::Ahead;
@@ -119,26 +126,26 @@ impl<'s, 'a> Search<'s, 'a> {
                 _ if list.time == Time::Ahead => Some(Reason::CrlNotYetValid {
                     this_update: list.crl.this_update(),
                 }),
-                _ if list.is_doubtful => Some(Reason::CrlScopeDoubtful),
+                _ if list.is_doubtful => Some(Reason::CrlScopeUnclear),
                 _ if list.time == Time::Current => None,
-                Some(next_update) => Some(Reason::CrlStale { next_update }),
-                None => Some(Reason::CrlWithoutEnd),
+                Some(next_update) => Some(Reason::CrlExpired { next_update }),
+                None => Some(Reason::CrlNextUpdateMissing),
             }),
             // Fail closed: a given CRL claims to be by the issuer's key, but none can be verified.
             Err(Some(error)) => Err(Reason::CrlSignatureRefused(error)),
-            Err(None) => Ok(Some(Reason::CrlOfAnotherKey)),
+            Err(None) => Ok(Some(Reason::CrlIssuerKeyMismatch)),
         }
     }
 
     /// Returns the CRLs with the issuer's name that may cover the certificate, the most conclusive first.
-    fn lists_about(
+    fn crls_for(
         &mut self,
         certificate: &Certificate<'a>,
         signer: &Certificate<'a>,
     ) -> Result<Vec<Listed<'s>>, Reason> {
-        let crls = self.rules.crls;
+        let crls = self.options.crls;
         self.budget.compare(crls.len())?;
-        let now = i64::try_from(self.rules.now).unwrap_or(i64::MAX);
+        let now = i64::try_from(self.options.now).unwrap_or(i64::MAX);
         let name = certificate.issuer().canonical();
         let key = subject_key_identifier(signer);
         let of_issuer = crls
@@ -176,7 +183,7 @@ impl<'s, 'a> Search<'s, 'a> {
     fn first_signed(
         &mut self,
         lists: &[Listed<'s>],
-        issuer: Place,
+        issuer: CertificateSource,
     ) -> Result<Result<Listed<'s>, Option<X509Error>>, Reason> {
         let mut refused = None;
         for list in lists {
@@ -192,15 +199,15 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Returns whether another CRL of the issuer's key supersedes this one.
-    fn is_overtaken(
+    fn is_superseded(
         &mut self,
         list: &Listed<'s>,
         lists: &[Listed<'s>],
-        issuer: Place,
+        issuer: CertificateSource,
     ) -> Result<bool, Reason> {
         self.budget.compare(lists.len())?;
         for other in lists {
-            if other.overtakes(list) && self.is_crl_signed_by(other.index, issuer)?.is_ok() {
+            if other.supersedes(list) && self.is_crl_signed_by(other.index, issuer)?.is_ok() {
                 return Ok(true);
             }
         }
@@ -211,7 +218,7 @@ impl<'s, 'a> Search<'s, 'a> {
     fn is_crl_signed_by(
         &mut self,
         index: usize,
-        issuer: Place,
+        issuer: CertificateSource,
     ) -> Result<Result<(), X509Error>, Reason> {
         let known = self
             .checked_crls
@@ -221,9 +228,9 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(result.clone());
         }
         self.budget.check_signature()?;
-        let result = match (self.rules.crls.get(index), self.member(issuer)) {
+        let result = match (self.options.crls.get(index), self.member(issuer)) {
             (Some(crl), Some(signer)) => crl
-                .verify(self.rules.algorithms, &signer.certificate.public_key())
+                .verify(self.options.algorithms, &signer.certificate.public_key())
                 .map(drop),
             _ => Err(X509Error::Empty),
         };
@@ -235,7 +242,7 @@ impl<'s, 'a> Search<'s, 'a> {
 /// A CRL that may cover a certificate.
 #[derive(Clone, Copy)]
 struct Listed<'s> {
-    /// Its index in [`Rules::crls`](super::Rules::crls).
+    /// Its index in [`PathOptions::crls`](super::PathOptions::crls).
     index: usize,
     crl: &'s Crl<'s>,
     /// Whether it may cover only other certificates, or only some reasons.
@@ -249,7 +256,7 @@ struct Listed<'s> {
 impl Listed<'_> {
     /// Returns whether this CRL supersedes `other`, which is by the same key: it must be newer, and current unless `other` is not.
     /// A CRL that is not yet valid or has a doubtful scope can revoke a certificate, but cannot clear one.
-    fn overtakes(&self, other: &Self) -> bool {
+    fn supersedes(&self, other: &Self) -> bool {
         let may_free = self.time != Time::Ahead && !self.is_doubtful;
         may_free && self.time <= other.time && self.crl.is_newer_than(other.crl)
     }

@@ -3,11 +3,11 @@
 use alloc::{string::ToString, vec, vec::Vec};
 
 use super::{
-    MAX_PATH_LEN, Member, PolicySets, Pool, Rules,
+    CertificatePool, MAX_PATH_LEN, Member, PathOptions, PolicySets,
     budget::Budget,
     extensions::{ANY_EXTENDED_KEY_USAGE, authority_key_identifier, is_for},
-    processes,
-    report::{PathCheck, PathFinding, PathReport, Place, Reason, Step},
+    is_processed_extension,
+    report::{CertificateSource, PathCertificate, PathCheck, PathFinding, PathReport, Reason},
     revocation::Revocations,
     state::State,
 };
@@ -21,20 +21,20 @@ use crate::{
 
 pub(super) struct Search<'s, 'a> {
     leaf: Member<'a>,
-    intermediates: &'s Pool<'a>,
-    pub(super) anchors: &'s Pool<'a>,
-    pub(super) rules: &'s Rules<'s>,
+    intermediates: &'s CertificatePool<'a>,
+    pub(super) anchors: &'s CertificatePool<'a>,
+    pub(super) options: &'s PathOptions<'s>,
     pub(super) budget: Budget,
     /// Verified certificate signatures: the certificate, the signer, and the result.
-    checked: Vec<(Place, Place, Result<(), X509Error>)>,
+    checked: Vec<(CertificateSource, CertificateSource, Result<(), X509Error>)>,
     /// Verified CRL signatures: the CRL's index, the signer, and the result.
-    pub(super) checked_crls: Vec<(usize, Place, Result<(), X509Error>)>,
+    pub(super) checked_crls: Vec<(usize, CertificateSource, Result<(), X509Error>)>,
     /// The walk that reached an anchor or, failing that, the longest one.
     best: Option<Failure>,
 }
 
 struct Failure {
-    walk: Vec<Place>,
+    chain: Vec<CertificateSource>,
     reached_anchor: bool,
     refusal: PathFinding,
 }
@@ -48,9 +48,9 @@ enum Stop {
 impl<'s, 'a> Search<'s, 'a> {
     pub(super) fn new(
         leaf: &Certificate<'a>,
-        intermediates: &'s Pool<'a>,
-        anchors: &'s Pool<'a>,
-        rules: &'s Rules<'s>,
+        intermediates: &'s CertificatePool<'a>,
+        anchors: &'s CertificatePool<'a>,
+        options: &'s PathOptions<'s>,
     ) -> Self {
         Self {
             leaf: Member {
@@ -61,7 +61,7 @@ impl<'s, 'a> Search<'s, 'a> {
             },
             intermediates,
             anchors,
-            rules,
+            options,
             budget: Budget::new(),
             checked: Vec::new(),
             checked_crls: Vec::new(),
@@ -70,58 +70,58 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     pub(super) fn run(mut self) -> PathReport {
-        let mut walk = vec![Place::Leaf];
+        let mut chain = vec![CertificateSource::Leaf];
         let verdict = match self.check_leaf() {
-            Ok(()) => self.climb(&mut walk),
+            Ok(()) => self.extend_path(&mut chain),
             Err(reason) => {
-                self.fail(&walk, 0, reason);
+                self.fail(&chain, 0, reason);
                 Err(Stop::Failed)
             }
         };
         let mut checks = Report::new();
-        if self.rules.require_crls {
+        if self.options.require_crls {
             // CRL irregularities are rejections then.
-            checks = checks.under_policy(true);
+            checks = checks.with_strictness(true);
         }
         let (places, policies) = match verdict {
             Ok((policies, revocations)) => {
                 for check in PathCheck::ALL {
                     checks.done(*check);
                 }
-                if self.rules.purpose.is_none() {
-                    checks.not_asked(PathCheck::Purpose, "no purpose was asked for");
+                if self.options.purpose.is_none() {
+                    checks.not_requested(PathCheck::Purpose, "no purpose was asked for");
                 }
                 if revocations.is_asked {
                     for finding in revocations.findings {
                         checks.add(finding);
                     }
                 } else {
-                    checks.not_asked(
+                    checks.not_requested(
                         PathCheck::Revocation,
                         "no revocation list of an issuer was given",
                     );
                 }
-                (walk, policies)
+                (chain, policies)
             }
             Err(_) => {
                 // Each stop recorded a failure before.
                 let best = self.best.take().unwrap_or_else(|| Failure {
-                    walk: vec![Place::Leaf],
+                    chain: vec![CertificateSource::Leaf],
                     reached_anchor: false,
                     refusal: PathFinding {
                         at: 0,
-                        reason: Reason::BudgetSpent,
+                        reason: Reason::BudgetExhausted,
                     },
                 });
                 checks.judged(best.refusal.check(), best.refusal);
-                checks.others_not_judged("not judged: there is no path");
-                (best.walk, PolicySets::default())
+                checks.remaining_not_evaluated("not judged: there is no path");
+                (best.chain, PolicySets::default())
             }
         };
         PathReport {
-            walk: places
+            chain: places
                 .into_iter()
-                .map(|place| Step {
+                .map(|place| PathCertificate {
                     place,
                     subject: self.subject_of(place),
                 })
@@ -132,30 +132,30 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    fn subject_of(&self, place: Place) -> alloc::string::String {
+    fn subject_of(&self, place: CertificateSource) -> alloc::string::String {
         let member = self.member(place);
         member.map_or_else(Default::default, |member| {
             member.certificate.subject().to_string()
         })
     }
 
-    pub(super) fn member(&self, place: Place) -> Option<&Member<'a>> {
+    pub(super) fn member(&self, place: CertificateSource) -> Option<&Member<'a>> {
         match place {
-            Place::Anchor(index) => self.anchors.get(index),
-            Place::Intermediate(index) => self.intermediates.get(index),
-            Place::Leaf => Some(&self.leaf),
+            CertificateSource::Anchor(index) => self.anchors.get(index),
+            CertificateSource::Intermediate(index) => self.intermediates.get(index),
+            CertificateSource::Leaf => Some(&self.leaf),
         }
     }
 
     /// Records why a walk failed, unless an earlier one came further.
-    fn fail(&mut self, walk: &[Place], at: usize, reason: Reason) {
-        let reached_anchor = matches!(walk.last(), Some(Place::Anchor(_)));
+    fn fail(&mut self, chain: &[CertificateSource], at: usize, reason: Reason) {
+        let reached_anchor = matches!(chain.last(), Some(CertificateSource::Anchor(_)));
         let came_further = self.best.as_ref().is_none_or(|best| {
-            (reached_anchor, walk.len()) > (best.reached_anchor, best.walk.len())
+            (reached_anchor, chain.len()) > (best.reached_anchor, best.chain.len())
         });
-        if came_further || reason == Reason::BudgetSpent {
+        if came_further || reason == Reason::BudgetExhausted {
             self.best = Some(Failure {
-                walk: walk.to_vec(),
+                chain: chain.to_vec(),
                 reached_anchor,
                 refusal: PathFinding { at, reason },
             });
@@ -163,23 +163,26 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Continues from the last certificate of the walk to an anchor.
-    fn climb(&mut self, walk: &mut Vec<Place>) -> Result<(PolicySets, Revocations), Stop> {
-        let last = walk.len().saturating_sub(1);
-        let top = walk.last().and_then(|place| self.member(*place)).cloned();
+    fn extend_path(
+        &mut self,
+        chain: &mut Vec<CertificateSource>,
+    ) -> Result<(PolicySets, Revocations), Stop> {
+        let last = chain.len().saturating_sub(1);
+        let top = chain.last().and_then(|place| self.member(*place)).cloned();
         let Some(top) = top else {
             return Err(Stop::Failed);
         };
-        let place = walk.last().copied().unwrap_or(Place::Leaf);
+        let place = chain.last().copied().unwrap_or(CertificateSource::Leaf);
         if let Err(reason) = self.budget.step() {
-            self.fail(walk, last, reason);
+            self.fail(chain, last, reason);
             return Err(Stop::Spent);
         }
-        if walk.len() > MAX_PATH_LEN {
+        if chain.len() > MAX_PATH_LEN {
             let limit = MAX_PATH_LEN;
-            self.fail(walk, last, Reason::TooLong { limit });
+            self.fail(chain, last, Reason::TooLong { limit });
             return Err(Stop::Failed);
         }
-        let candidates = self.candidates(&top, walk);
+        let candidates = self.candidates(&top, chain);
         if candidates.is_empty() {
             let issuer = top.certificate.issuer();
             let (name, text) = (issuer.canonical(), issuer.to_string());
@@ -187,11 +190,11 @@ impl<'s, 'a> Search<'s, 'a> {
             let reason = if top.is_self_issued() {
                 Reason::NotAnAnchor
             } else if members.any(|member| member.subject == name) {
-                Reason::IssuerInCircle { issuer: text }
+                Reason::IssuerLoop { issuer: text }
             } else {
                 Reason::IssuerUnknown { issuer: text }
             };
-            self.fail(walk, last, reason);
+            self.fail(chain, last, reason);
             return Err(Stop::Failed);
         }
         let mut refused = None;
@@ -207,67 +210,70 @@ impl<'s, 'a> Search<'s, 'a> {
                     continue;
                 }
                 Err(reason) => {
-                    self.fail(walk, last, reason);
+                    self.fail(chain, last, reason);
                     return Err(Stop::Spent);
                 }
             }
-            walk.push(issuer);
+            chain.push(issuer);
             let found = match problem {
-                Some(reason) => Err(self.stop(walk, last + 1, reason)),
-                None => self.go_on(walk),
+                Some(reason) => Err(self.stop(chain, last + 1, reason)),
+                None => self.try_issuers(chain),
             };
             let stop = match found {
                 Ok(found) => return Ok(found),
                 Err(stop) => stop,
             };
-            walk.pop();
+            chain.pop();
             if matches!(stop, Stop::Spent) {
                 return Err(stop);
             }
         }
         // If a candidate signed it, the longer walk is reported instead.
         if let Some(error) = refused {
-            self.fail(walk, last, Reason::SignatureRefused(error));
+            self.fail(chain, last, Reason::SignatureRefused(error));
         }
         Err(Stop::Failed)
     }
 
     /// Continues from an issuer that was just added: climbs on, or validates the walk if it ends there.
-    fn go_on(&mut self, walk: &mut Vec<Place>) -> Result<(PolicySets, Revocations), Stop> {
-        let refusal = match self.is_at_its_end(walk) {
-            Ok(false) => return self.climb(walk),
-            Ok(true) => match self.judge(walk) {
+    fn try_issuers(
+        &mut self,
+        chain: &mut Vec<CertificateSource>,
+    ) -> Result<(PolicySets, Revocations), Stop> {
+        let refusal = match self.ends_at_anchor(chain) {
+            Ok(false) => return self.extend_path(chain),
+            Ok(true) => match self.validate_chain(chain) {
                 Ok(found) => return Ok(found),
                 Err(refusal) => refusal,
             },
             Err(reason) => PathFinding {
-                at: walk.len().saturating_sub(1),
+                at: chain.len().saturating_sub(1),
                 reason,
             },
         };
-        Err(self.stop(walk, refusal.at, refusal.reason))
+        Err(self.stop(chain, refusal.at, refusal.reason))
     }
 
     /// Records why a walk failed and returns how the search goes on.
-    fn stop(&mut self, walk: &[Place], at: usize, reason: Reason) -> Stop {
+    fn stop(&mut self, chain: &[CertificateSource], at: usize, reason: Reason) -> Stop {
         let stop = match reason {
-            Reason::BudgetSpent => Stop::Spent,
+            Reason::BudgetExhausted => Stop::Spent,
             _ => Stop::Failed,
         };
-        self.fail(walk, at, reason);
+        self.fail(chain, at, reason);
         stop
     }
 
     /// Returns the possible issuers of the walk's last certificate, matched by name, the most promising first.
-    fn candidates(&self, top: &Member<'a>, walk: &[Place]) -> Vec<Candidate> {
+    fn candidates(&self, top: &Member<'a>, chain: &[CertificateSource]) -> Vec<Candidate> {
         let issuers = self.issuers_by_name(top).into_iter();
         let mut candidates: Vec<Candidate> = issuers
             .filter_map(|place| {
                 let member = self.member(place)?;
-                let is_anchor = matches!(place, Place::Anchor(_));
-                (!self.is_on(walk, place, member)).then(|| Candidate {
+                let is_anchor = matches!(place, CertificateSource::Anchor(_));
+                (!self.is_on(chain, place, member)).then(|| Candidate {
                     place,
-                    problem: self.problem(member, is_anchor, walk),
+                    problem: self.problem(member, is_anchor, chain),
                 })
             })
             .collect();
@@ -277,12 +283,15 @@ impl<'s, 'a> Search<'s, 'a> {
 
     /// Returns the certificates whose subject is the issuer of `below`. Those without a conflicting key identifier come first, and
     /// among these the anchors.
-    pub(super) fn issuers_by_name(&self, below: &Member<'a>) -> Vec<Place> {
+    pub(super) fn issuers_by_name(&self, below: &Member<'a>) -> Vec<CertificateSource> {
         let issuer = below.certificate.issuer().canonical();
         let wanted = authority_key_identifier(&below.certificate);
         let pools = [
-            (self.anchors, Place::Anchor as fn(usize) -> Place),
-            (self.intermediates, Place::Intermediate),
+            (
+                self.anchors,
+                CertificateSource::Anchor as fn(usize) -> CertificateSource,
+            ),
+            (self.intermediates, CertificateSource::Intermediate),
         ];
         let mut issuers = Vec::new();
         for (pool, place_of) in pools {
@@ -301,9 +310,15 @@ impl<'s, 'a> Search<'s, 'a> {
 
     /// Returns whether the walk already contains this name and key, so that it would loop. An anchor is compared only with the
     /// anchors in the walk, so that it may end a walk that contains the same CA as an intermediate.
-    pub(super) fn is_on(&self, walk: &[Place], place: Place, member: &Member<'a>) -> bool {
-        let is_anchor = |place: &Place| matches!(place, Place::Anchor(_));
-        walk.iter()
+    pub(super) fn is_on(
+        &self,
+        chain: &[CertificateSource],
+        place: CertificateSource,
+        member: &Member<'a>,
+    ) -> bool {
+        let is_anchor = |place: &CertificateSource| matches!(place, CertificateSource::Anchor(_));
+        chain
+            .iter()
             .filter(|earlier| is_anchor(earlier) || !is_anchor(&place))
             .filter_map(|place| self.member(*place))
             .any(|earlier| {
@@ -316,8 +331,8 @@ impl<'s, 'a> Search<'s, 'a> {
     pub(super) fn is_signed_by(
         &mut self,
         top: &Member<'a>,
-        place: Place,
-        issuer: Place,
+        place: CertificateSource,
+        issuer: CertificateSource,
     ) -> Result<Result<(), X509Error>, Reason> {
         let known = self
             .checked
@@ -330,7 +345,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let certificate = &top.certificate;
         let result = match self.member(issuer) {
             Some(signer) => verify(
-                self.rules.algorithms,
+                self.options.algorithms,
                 &signer.certificate.public_key(),
                 &certificate.algorithm(),
                 certificate.tbs(),
@@ -346,7 +361,7 @@ impl<'s, 'a> Search<'s, 'a> {
     fn check_leaf(&self) -> Result<(), Reason> {
         let leaf = &self.leaf.certificate;
         self.check_itself(leaf)?;
-        let Some(purpose) = self.rules.purpose else {
+        let Some(purpose) = self.options.purpose else {
             return Ok(());
         };
         match is_for(leaf, &[purpose.id]).map_err(Reason::ExtensionMalformed)? {
@@ -362,12 +377,12 @@ impl<'s, 'a> Search<'s, 'a> {
             return Err(Reason::AlgorithmsDiffer);
         }
         let validity = certificate.validity();
-        if !validity.has_begun(self.rules.now) {
+        if !validity.has_begun(self.options.now) {
             return Err(Reason::NotYetValid {
                 not_before: validity.not_before,
             });
         }
-        if validity.has_ended(self.rules.now) {
+        if validity.has_ended(self.options.now) {
             return Err(Reason::Expired {
                 not_after: validity.not_after,
             });
@@ -379,10 +394,10 @@ impl<'s, 'a> Search<'s, 'a> {
             if earlier.any(|earlier| earlier.id == extension.id) {
                 return Err(Reason::ExtensionDuplicated { oid: oid() });
             }
-            let is_processed = processes(extension.id)
+            let is_processed = is_processed_extension(extension.id)
                 || self
-                    .rules
-                    .processed
+                    .options
+                    .processed_extensions
                     .iter()
                     .any(|known| extension.id == *known);
             if extension.critical && !is_processed {
@@ -393,15 +408,20 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Returns why a certificate cannot be the issuer of the walk's last one. Does not check the signature.
-    fn problem(&self, member: &Member<'a>, is_anchor: bool, walk: &[Place]) -> Option<Reason> {
-        self.check_issuer(member, is_anchor, walk).err()
+    fn problem(
+        &self,
+        member: &Member<'a>,
+        is_anchor: bool,
+        chain: &[CertificateSource],
+    ) -> Option<Reason> {
+        self.check_issuer(member, is_anchor, chain).err()
     }
 
     pub(super) fn check_issuer(
         &self,
         member: &Member<'a>,
         is_anchor: bool,
-        walk: &[Place],
+        chain: &[CertificateSource],
     ) -> Result<(), Reason> {
         let certificate = &member.certificate;
         self.check_itself(certificate)?;
@@ -418,12 +438,12 @@ impl<'s, 'a> Search<'s, 'a> {
             return Err(Reason::KeyCertSignMissing);
         }
         if let Some(limit) = path_len {
-            let found = self.counted_intermediates(walk);
+            let found = self.counted_intermediates(chain);
             if found > limit {
                 return Err(Reason::PathLength { limit, found });
             }
         }
-        if let Some(purpose) = self.rules.purpose
+        if let Some(purpose) = self.options.purpose
             && !is_anchor
         {
             let purposes = [purpose.id, ANY_EXTENDED_KEY_USAGE];
@@ -435,8 +455,8 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Counts the intermediates of a walk that a path length limits: not the leaf, and not self-issued ones.
-    fn counted_intermediates(&self, walk: &[Place]) -> u32 {
-        let counted = walk
+    fn counted_intermediates(&self, chain: &[CertificateSource]) -> u32 {
+        let counted = chain
             .iter()
             .skip(1)
             .filter_map(|place| self.member(*place))
@@ -446,17 +466,20 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Validates a walk that has reached an anchor and whose signatures are verified.
-    fn judge(&mut self, walk: &[Place]) -> Result<(PolicySets, Revocations), PathFinding> {
-        let policies = self.descend(walk)?;
-        Ok((policies, self.check_revocation(walk)?))
+    fn validate_chain(
+        &mut self,
+        chain: &[CertificateSource],
+    ) -> Result<(PolicySets, Revocations), PathFinding> {
+        let policies = self.descend(chain)?;
+        Ok((policies, self.check_revocation(chain)?))
     }
 
     /// Applies name constraints and policies from the anchor downwards (section 6.1.3 onwards).
-    fn descend(&mut self, walk: &[Place]) -> Result<PolicySets, PathFinding> {
-        let (Some((anchor, below)), rules) = (walk.split_last(), self.rules) else {
+    fn descend(&mut self, chain: &[CertificateSource]) -> Result<PolicySets, PathFinding> {
+        let (Some((anchor, below)), options) = (chain.split_last(), self.options) else {
             return Ok(PolicySets::default());
         };
-        let mut state = State::new(rules, below.len());
+        let mut state = State::new(options, below.len());
         if let Some(anchor) = self.member(*anchor).cloned() {
             let refused = |reason| PathFinding {
                 at: below.len(),
@@ -475,12 +498,12 @@ impl<'s, 'a> Search<'s, 'a> {
                 .map_err(|reason| PathFinding { at, reason })?;
         }
         state
-            .sets(rules)
+            .sets(options)
             .map_err(|reason| PathFinding { at: 0, reason })
     }
 }
 
 struct Candidate {
-    place: Place,
+    place: CertificateSource,
     problem: Option<Reason>,
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    Member, PolicySets, Rules,
+    Member, PathOptions, PolicySets,
     budget::Budget,
     extensions::{
         NameConstraints, PolicyMapping, certificate_policies, inhibit_any_policy, name_constraints,
@@ -25,15 +25,15 @@ pub(super) struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    pub(super) fn new(rules: &Rules<'_>, length: usize) -> Self {
+    pub(super) fn new(options: &PathOptions<'_>, length: usize) -> Self {
         let after_all = u32::try_from(length).unwrap_or(u32::MAX).saturating_add(1);
         let from = |is_set: bool| if is_set { 0 } else { after_all };
         Self {
             graph: Graph::new(),
             constraints: Vec::new(),
-            explicit_policy: from(rules.require_policy),
-            inhibit_any_policy: from(rules.inhibit_any_policy),
-            policy_mapping: from(rules.inhibit_mapping),
+            explicit_policy: from(options.require_explicit_policy),
+            inhibit_any_policy: from(options.inhibit_any_policy),
+            policy_mapping: from(options.inhibit_policy_mapping),
         }
     }
 
@@ -77,7 +77,7 @@ impl<'a> State<'a> {
             is_any_policy(mapping.issuer_domain) || is_any_policy(mapping.subject_domain)
         };
         if mappings.iter().any(names_any) {
-            return Err(Reason::PolicyMappedAny);
+            return Err(Reason::AnyPolicyMapped);
         }
         budget.compare(mappings.len().saturating_mul(mappings.len() + width))?;
         self.graph.map(&mappings, self.policy_mapping == 0);
@@ -106,8 +106,8 @@ impl<'a> State<'a> {
     }
 
     /// Returns the policy sets (section 6.1.5 (g)), or an error if a required policy is missing.
-    pub(super) fn sets(&self, rules: &Rules<'_>) -> Result<PolicySets, Reason> {
-        let sets = self.graph.sets(rules.policies);
+    pub(super) fn sets(&self, options: &PathOptions<'_>) -> Result<PolicySets, Reason> {
+        let sets = self.graph.sets(options.policies);
         if self.explicit_policy == 0 && sets.user.is_empty() {
             Err(Reason::PolicyRequired)
         } else {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use keyproof_x509::{
     Certificate,
-    path::{PathReport, Place, Pool, Reason, Rules, find},
+    path::{CertificatePool, CertificateSource, PathOptions, PathReport, Reason, find},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
@@ -152,16 +152,21 @@ pub(crate) fn search(
     leaf: &[u8],
     intermediates: &[&[u8]],
     anchors: &[&[u8]],
-    rules: &Rules<'_>,
+    options: &PathOptions<'_>,
 ) -> PathReport {
     let leaf = Certificate::from_der(leaf).unwrap();
-    find(&leaf, &Pool::of(intermediates), &Pool::of(anchors), rules)
+    find(
+        &leaf,
+        &CertificatePool::of(intermediates),
+        &CertificatePool::of(anchors),
+        options,
+    )
 }
 
 #[track_caller]
-pub(crate) fn assert_path(report: &PathReport, places: &[Place]) {
+pub(crate) fn assert_path(report: &PathReport, places: &[CertificateSource]) {
     assert!(report.accepted(), "{report}");
-    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
+    let walked: Vec<_> = report.chain().iter().map(|step| step.place).collect();
     assert_eq!(walked, places, "{report}");
 }
 
@@ -169,10 +174,10 @@ pub(crate) fn assert_path(report: &PathReport, places: &[Place]) {
 #[track_caller]
 pub(crate) fn assert_refused(
     report: &PathReport,
-    place: Place,
+    place: CertificateSource,
     is_right: impl Fn(&Reason) -> bool,
 ) {
     let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
-    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
+    assert_eq!(report.chain()[refusal.at].place, place, "{report}");
     assert!(is_right(&refusal.reason), "{report}");
 }

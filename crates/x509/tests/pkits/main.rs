@@ -17,7 +17,7 @@ use std::{
 
 use keyproof_x509::{
     Certificate, ObjectIdentifier, algorithms,
-    path::{PathReport, Pool, Reason, Rules, find},
+    path::{CertificatePool, PathOptions, PathReport, Reason, find},
 };
 use serde::Deserialize;
 
@@ -68,7 +68,7 @@ struct Subtest {
     #[serde(default)]
     explicit: bool,
     #[serde(default)]
-    inhibit_mapping: bool,
+    inhibit_policy_mapping: bool,
     #[serde(default)]
     inhibit_any: bool,
     #[serde(default)]
@@ -131,17 +131,17 @@ fn judge(subtest: &Subtest, certificates: &BTreeMap<String, Vec<u8>>) -> PathRep
             .map(|oid| ObjectIdentifier::new(&oid).unwrap())
             .collect()
     });
-    let mut rules = Rules::new(algorithms::RING, NOW);
-    rules.require_policy = subtest.explicit;
-    rules.inhibit_mapping = subtest.inhibit_mapping;
-    rules.inhibit_any_policy = subtest.inhibit_any;
-    rules.policies = initial.as_deref();
+    let mut options = PathOptions::new(algorithms::RING, NOW);
+    options.require_explicit_policy = subtest.explicit;
+    options.inhibit_policy_mapping = subtest.inhibit_policy_mapping;
+    options.inhibit_any_policy = subtest.inhibit_any;
+    options.policies = initial.as_deref();
     let leaf = Certificate::from_der(&certificates[&subtest.leaf]).unwrap();
     find(
         &leaf,
-        &Pool::of(&intermediates),
-        &Pool::of(&[anchor]),
-        &rules,
+        &CertificatePool::of(&intermediates),
+        &CertificatePool::of(&[anchor]),
+        &options,
     )
 }
 
@@ -156,7 +156,7 @@ fn name_of(reason: &Reason) -> &'static str {
         Reason::NameNotPermitted { .. } => "name-not-permitted",
         Reason::NotYetValid { .. } => "not-yet-valid",
         Reason::PathLength { .. } => "path-length",
-        Reason::PolicyMappedAny => "mapped-any",
+        Reason::AnyPolicyMapped => "mapped-any",
         Reason::PolicyRequired => "policy",
         Reason::SignatureRefused(_) => "signature",
         _ => "another reason",

@@ -89,7 +89,7 @@ fn read(arguments: &ReadArguments) -> Outcome {
         if arguments.show_secrets {
             output::print(&Zeroizing::new(account.to_string()))?;
         } else {
-            output::print(&told(account))?;
+            output::print(&describe(account))?;
         }
     }
     Ok(())
@@ -135,7 +135,7 @@ fn facts(account: &OtpauthUri) -> Map<String, Value> {
     facts
 }
 
-fn told(account: &OtpauthUri) -> String {
+fn describe(account: &OtpauthUri) -> String {
     let issuer = account
         .issuer()
         .map(|issuer| format!("{issuer}: "))

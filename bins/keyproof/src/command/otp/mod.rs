@@ -292,7 +292,9 @@ impl KeyArguments {
             (Some(uri), _) => {
                 let uri = OtpauthUri::parse(uri)?;
                 if uri.issuer_mismatch() {
-                    output::say("keyproof: warning: label and parameter name different issuers");
+                    output::print_notice(
+                        "keyproof: warning: label and parameter name different issuers",
+                    );
                 }
                 Key {
                     secret: uri.secret().clone(),
@@ -342,7 +344,7 @@ fn is_weak(secret: &Secret) -> bool {
 
 fn warn_of_weakness(secret: &Secret) {
     if is_weak(secret) {
-        output::say(&format!("keyproof: warning: {WEAK}"));
+        output::print_notice(&format!("keyproof: warning: {WEAK}"));
     }
 }
 

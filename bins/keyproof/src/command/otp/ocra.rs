@@ -160,7 +160,7 @@ pub(super) fn run(command: Command) -> Outcome {
 
 fn challenge(arguments: &ChallengeArguments) -> Outcome {
     let suite = arguments.suite;
-    let question = suite.draw_question(|bytes| {
+    let question = suite.random_question(|bytes| {
         SystemEntropy::new().fill(bytes);
         Ok::<(), Failure>(())
     })?;

@@ -9,8 +9,8 @@ use keyproof_otp::{
     otpauth::{Kind, OtpauthUri},
 };
 use keyproof_pskc::{
-    Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock, PinUsage,
-    Policy, Prf, ResponseFormat, Unlock, Writer,
+    Cipher, Container, DecryptionKey, Encoding, Key, KeyData, KeyDerivation, KeyInfo,
+    KeyProtection, KeyUsage, PinUsage, Policy, Prf, ResponseFormat, Writer,
 };
 use keyproof_store::{Entropy, SystemEntropy};
 use serde::{Serialize, Serializer};
@@ -96,7 +96,7 @@ pub(super) fn run(command: Command) -> Outcome {
 /// The key or password of a container, read from its file.
 enum Given {
     Key(Zeroizing<Vec<u8>>),
-    Nothing,
+    None,
     Password(Zeroizing<String>),
 }
 
@@ -111,7 +111,7 @@ impl GivenArguments {
             return key.map(Given::Key).map_err(wrong);
         }
         let Some(file) = &self.password_file else {
-            return Ok(Given::Nothing);
+            return Ok(Given::None);
         };
         let text = read_text(file)?;
         Ok(Given::Password(Zeroizing::new(
@@ -125,24 +125,24 @@ fn show(arguments: &ShowArguments) -> Outcome {
     let container = Container::parse(&document)?;
     let given = arguments.given.read()?;
     if container.is_signed() {
-        output::say("keyproof: warning: the container's signature is not verified");
+        output::print_notice("keyproof: warning: the container's signature is not verified");
     }
     let unlock = match &given {
-        Given::Key(key) => Unlock::Key(key),
-        Given::Nothing => Unlock::Nothing,
-        Given::Password(password) => Unlock::Password(password),
+        Given::Key(key) => DecryptionKey::Key(key),
+        Given::None => DecryptionKey::None,
+        Given::Password(password) => DecryptionKey::Password(password),
     };
     let mut shown = Vec::new();
     // Without a key, the container can be listed but no secret shown.
-    if matches!(given, Given::Nothing) && container.is_encrypted() && !arguments.show_secrets {
-        output::say("keyproof: the container is encrypted: its values are not shown");
+    if matches!(given, Given::None) && container.is_encrypted() && !arguments.show_secrets {
+        output::print_notice("keyproof: the container is encrypted: its values are not shown");
         shown.extend(container.keys().map(Shown::closed));
     } else {
         for Key { info, data, .. } in container.open(unlock)? {
             let key = Shown::open(&info, &data, arguments.show_secrets);
             if key.has_uri() && is_limited(&info) {
                 let id = output::printable(&info.id);
-                output::say(&format!(
+                output::print_notice(&format!(
                     "keyproof: warning: key {id} is limited by dates, a number of uses or a PIN, which an otpauth URI cannot express"
                 ));
             }
@@ -163,7 +163,7 @@ fn show(arguments: &ShowArguments) -> Outcome {
 fn write(arguments: &WriteArguments) -> Outcome {
     let accounts = lines(&arguments.file, OtpauthUri::parse)?;
     let given = arguments.given.read()?;
-    let prints_secrets = matches!(given, Given::Nothing) && arguments.out.is_none();
+    let prints_secrets = matches!(given, Given::None) && arguments.out.is_none();
     if prints_secrets && !arguments.show_secrets {
         let ways = "--out FILE writes it to a private file, --key-file or --password-file encrypts it, --show-secrets prints it";
         return Err(Failure::Usage(format!(
@@ -178,8 +178,8 @@ fn write(arguments: &WriteArguments) -> Outcome {
         .collect();
     let derivation;
     let lock = match &given {
-        Given::Nothing => Lock::Nothing,
-        Given::Key(key) => Lock::Key {
+        Given::None => KeyProtection::None,
+        Given::Key(key) => KeyProtection::Key {
             cipher: cipher_for(key)?,
             key,
             name: &arguments.name,
@@ -194,7 +194,7 @@ fn write(arguments: &WriteArguments) -> Outcome {
             derivation = KeyDerivation::new(cipher, Prf::HmacSha256, &salt)?
                 .with_iterations(arguments.iterations)?
                 .with_name(&*arguments.name);
-            Lock::Password {
+            KeyProtection::Password {
                 cipher,
                 derivation: &derivation,
                 password,

@@ -136,7 +136,7 @@ fn led_to(replayed: &ReplayedLog<'_>) -> Vec<Value> {
         for index in (0..32).filter(|index| replay.events(*index) > 0) {
             let known = replay
                 .value(index)
-                .filter(|_| replay.lacking(index).is_none());
+                .filter(|_| replay.missing_digest(index).is_none());
             registers.push(json!({
                 "bank": hash.name(),
                 "pcr": index,

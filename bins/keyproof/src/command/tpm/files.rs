@@ -6,7 +6,7 @@ use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection, TpmsPcrSelection, TpmtPublic
 use keyproof_x509::{
     Certificate,
     crl::Crl,
-    pem_bundle::{BrokenBlock, PemBlock, PemKind, certificates, certificates_and_crls},
+    pem_bundle::{InvalidBlock, PemBlock, PemKind, certificates, certificates_and_crls},
 };
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
@@ -48,9 +48,9 @@ pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let trusted = blocks.into_iter().map(|PemBlock { block, der, .. }| {
         let broken = |error: keyproof_x509::X509Error| {
             let problem = error.to_string();
-            wrong(path, &pem(&BrokenBlock { block, problem }))
+            wrong(path, &pem(&InvalidBlock { block, problem }))
         };
-        Certificate::from_der_as_issued(&der).map_err(broken)?;
+        Certificate::from_der_lenient(&der).map_err(broken)?;
         Ok(der)
     });
     trusted.collect()
@@ -65,17 +65,21 @@ pub(super) fn revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         Crl::from_der(&bytes).map_err(|error| wrong(path, &error))?;
         return Ok(vec![bytes]);
     }
-    let lists = blocks.into_iter().map(|PemBlock { block, kind, der }| {
-        let broken = |problem| {
-            let broken = BrokenBlock { block, problem };
-            wrong(path, &pem(&broken))
-        };
-        if kind != PemKind::Crl {
-            return Err(broken(format!("it is a {kind}")));
-        }
-        Crl::from_der(&der).map_err(|error| broken(error.to_string()))?;
-        Ok(der)
-    });
+    let lists = blocks.into_iter().map(
+        |PemBlock {
+             block, kind, der, ..
+         }| {
+            let broken = |problem| {
+                let broken = InvalidBlock { block, problem };
+                wrong(path, &pem(&broken))
+            };
+            if kind != PemKind::Crl {
+                return Err(broken(format!("it is a {kind}")));
+            }
+            Crl::from_der(&der).map_err(|error| broken(error.to_string()))?;
+            Ok(der)
+        },
+    );
     lists.collect()
 }
 
@@ -89,7 +93,7 @@ fn blocks(bytes: &[u8]) -> Result<Vec<PemBlock>, String> {
     certificates(bytes).map_err(|broken| pem(&broken))
 }
 
-fn pem(broken: &BrokenBlock) -> String {
+fn pem(broken: &InvalidBlock) -> String {
     format!("PEM {broken}")
 }
 

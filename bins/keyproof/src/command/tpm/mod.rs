@@ -214,7 +214,7 @@ fn check_named(
     if !named.selects_same(&quote.pcr_select) {
         report.add(AttestationFinding {
             check: QuoteCheck::PcrSelection,
-            reason: AttestationReason::ValuesNamedOtherwise {
+            reason: AttestationReason::ValuesSelectionMismatch {
                 named: named.clone(),
                 quoted: quote.pcr_select,
             },

@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
-    no_content,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, no_content,
+    with_guard,
 };
 use keyproof_service::{
     Certificates, Service, StorageError,
-    access::{Along, Issuers, Operator},
+    access::{Issuers, Operator, Prefetch},
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
 
@@ -38,10 +38,10 @@ pub struct Dps {
     subject: SubjectForm,
 }
 
-type Answered = Result<Response, Refusal>;
+type HandlerResult = Result<Response, Refusal>;
 
 impl Dps {
-    async fn answer(&self, exchange: Exchange) -> Answered {
+    async fn answer(&self, exchange: Exchange) -> HandlerResult {
         let segments = exchange.path().segments();
         let resource = segments.as_ref().map(|all| ROUTES.resource(all));
         let named = resource.as_ref().ok().and_then(Option::as_ref);
@@ -57,13 +57,13 @@ impl Dps {
         // Empty for the list of certificates.
         let name = variable("name");
         // A certificate that is only read is read along with the token. The token is checked before the path.
-        let along = match named.and_then(|resource| resource.route(exchange.method())) {
+        let prefetch = match named.and_then(|resource| resource.route(exchange.method())) {
             Some(route) if route.operation.shows_certificate() => {
-                Certificates::along(&service, &name)
+                Certificates::prefetch(&service, &name)
             }
-            _ => Along::default(),
+            _ => Prefetch::default(),
         };
-        let operator = self.operator(&exchange, along).await?;
+        let operator = self.operator(&exchange, prefetch).await?;
         let style = Style {
             version: ApiVersion::of(exchange.query())?,
             subject: self.subject,
@@ -87,10 +87,12 @@ impl Dps {
         (route.operation.answer)(call).await
     }
 
-    async fn operator(&self, exchange: &Exchange, along: Along) -> Result<Operator, Refusal> {
+    async fn operator(&self, exchange: &Exchange, prefetch: Prefetch) -> Result<Operator, Refusal> {
         let token = wire::bearer(exchange)?;
         let access = &self.service.access;
-        Ok(access.authenticate_by(token, &self.issuers, along).await?)
+        Ok(access
+            .authenticate_with_issuers(token, &self.issuers, prefetch)
+            .await?)
     }
 }
 
@@ -108,27 +110,27 @@ struct Call {
 }
 
 impl Call {
-    async fn list(self) -> Answered {
+    async fn list(self) -> HandlerResult {
         let place = self.service.lists.take(&self.caller.party()).await;
         let place = place.map_err(StorageError::from)?;
         let views = self.service.certificates.list(&self.caller).await?;
-        Ok(keeping(wire::list(&views, self.style), place))
+        Ok(with_guard(wire::list(&views, self.style), place))
     }
 
-    async fn get(self) -> Answered {
+    async fn get(self) -> HandlerResult {
         let certificates = &self.service.certificates;
         let view = certificates.get(&self.caller, &self.name, &self.precondition);
         Ok(wire::certificate(&view.await?, self.style))
     }
 
-    async fn put(mut self) -> Answered {
+    async fn put(mut self) -> HandlerResult {
         let upload = wire::upload(&mut self.exchange, self.body).await;
         let certificates = &self.service.certificates;
         let view = certificates.put(&self.caller, &self.name, &self.precondition, upload);
         Ok(wire::certificate(&view.await?, self.style))
     }
 
-    async fn delete(self) -> Answered {
+    async fn delete(self) -> HandlerResult {
         let certificates = &self.service.certificates;
         let deletion = certificates.delete(&self.caller, &self.name, &self.precondition);
         Ok(match deletion.await? {
@@ -137,13 +139,13 @@ impl Call {
         })
     }
 
-    async fn generate_code(self) -> Answered {
+    async fn generate_code(self) -> HandlerResult {
         let certificates = &self.service.certificates;
         let issued = certificates.generate_code(&self.caller, &self.name, &self.precondition);
         Ok(wire::code(&issued.await?, self.style))
     }
 
-    async fn verify(mut self) -> Answered {
+    async fn verify(mut self) -> HandlerResult {
         let leaf = wire::leaf(&mut self.exchange, self.body).await;
         let certificates = &self.service.certificates;
         let verified = certificates.verify(&self.caller, &self.name, &self.precondition, leaf);

@@ -6,7 +6,7 @@ use keyproof_http::{BoxFuture, RequestPath};
 use keyproof_service::Action;
 use keyproof_x509::MAX_UPLOAD_LEN;
 
-use super::{Answered, Call};
+use super::{Call, HandlerResult};
 use crate::route_table::{self, Case, Route, RouteTable};
 
 /// The handler of an operation.
@@ -14,7 +14,7 @@ use crate::route_table::{self, Case, Route, RouteTable};
 pub(super) struct Operation {
     /// The action that needs permission.
     pub(super) act: Action,
-    pub(super) answer: fn(Call) -> BoxFuture<Answered>,
+    pub(super) answer: fn(Call) -> BoxFuture<HandlerResult>,
 }
 
 impl Operation {
@@ -55,7 +55,7 @@ const fn route(
     template: &'static str,
     act: Action,
     body: usize,
-    answer: fn(Call) -> BoxFuture<Answered>,
+    answer: fn(Call) -> BoxFuture<HandlerResult>,
 ) -> Route<Operation> {
     route_table::route(method, template, body, Operation { act, answer })
 }

@@ -131,7 +131,7 @@ impl Credentials {
                 code,
                 trust: trust.or(fingerprint.map(|fingerprint| TrustRequest {
                     fingerprint,
-                    in_place_of: None,
+                    replacing: None,
                     browser: None,
                     name: None,
                     operating_system: None,
@@ -149,7 +149,7 @@ fn trust(mut members: Members) -> Result<Option<TrustRequest>, BodyError> {
     let operating_system = members.text("operating_system")?;
     Ok(fingerprint.map(|fingerprint| TrustRequest {
         fingerprint,
-        in_place_of: None,
+        replacing: None,
         browser,
         name,
         operating_system,

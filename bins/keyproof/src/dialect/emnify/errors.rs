@@ -10,8 +10,8 @@ use keyproof_service::{
     accounts::{
         ActivateKeyError, AddApplicationTokenError, AnswerError, ApplicationLoginError,
         ChangeApplicationTokenError, ChangePasswordError, DirectoryError, EnrolKeyError,
-        LoginError, NotPermitted, RecoveryCodesError, RemoveDeviceError, RemoveKeyError,
-        SessionError, Undecided, Unproven, UserQueryError,
+        LoginError, NotPermitted, PasswordRefused, RecoveryCodesError, RemoveDeviceError,
+        RemoveKeyError, SessionError, SessionRefused, UserQueryError,
     },
 };
 use serde::Serialize;
@@ -19,7 +19,7 @@ use tracing::error;
 
 use super::{
     body::BodyError,
-    path::{Id, Whom},
+    path::{Id, PathUser},
     wire,
 };
 use crate::dialect::codes::codes;
@@ -163,14 +163,14 @@ impl Refusal {
         Self::new(Code::InvalidReference, message)
     }
 
-    fn no_user(whom: Whom) -> Self {
-        match whom {
-            Whom::User(id) => Self::new(
+    fn no_user(path_user: PathUser) -> Self {
+        match path_user {
+            PathUser::User(id) => Self::new(
                 Code::InvalidReference,
                 format!("User with Id '{id}' not found."),
             ),
             // The session's own user was just removed.
-            Whom::Me => Self::ended(),
+            PathUser::Me => Self::ended(),
         }
     }
 
@@ -180,11 +180,11 @@ impl Refusal {
     }
 
     /// Returns the refusal for an unverified password. `code` and `message` are used if it is wrong.
-    fn unproven(why: Unproven, code: Code, message: &str, user: &str) -> Self {
+    fn password_refused(why: PasswordRefused, code: Code, message: &str, user: &str) -> Self {
         match why {
-            Unproven::Hashing(error) => error.into(),
-            Unproven::Locked { wait } => Self::locked(wait),
-            Unproven::WrongPassword => Self {
+            PasswordRefused::Hashing(error) => error.into(),
+            PasswordRefused::Locked { wait } => Self::locked(wait),
+            PasswordRefused::WrongPassword => Self {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
                 inner: Some((
                     Code::InputValidationFailed,
@@ -215,10 +215,10 @@ impl Refusal {
         match error {
             EnrolKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
             EnrolKeyError::Body(refusal) => refusal,
-            EnrolKeyError::Undecided(why) => why.into(),
-            EnrolKeyError::Unproven(why) => {
+            EnrolKeyError::SessionRefused(why) => why.into(),
+            EnrolKeyError::PasswordRefused(why) => {
                 let code = Code::InputValidationFailed;
-                Self::unproven(why, code, "MFA key validation error", user)
+                Self::password_refused(why, code, "MFA key validation error", user)
             }
         }
     }
@@ -228,7 +228,7 @@ impl Refusal {
             ActivateKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
             ActivateKeyError::Body(refusal) => refusal,
             ActivateKeyError::Locked { wait } => Self::locked(wait),
-            ActivateKeyError::Undecided(why) => why.into(),
+            ActivateKeyError::SessionRefused(why) => why.into(),
             ActivateKeyError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("MFA Key with Id '{id}' not found."),
@@ -239,25 +239,25 @@ impl Refusal {
         }
     }
 
-    pub(super) fn removal(error: RemoveKeyError, whom: Whom, id: Id) -> Self {
+    pub(super) fn removal(error: RemoveKeyError, path_user: PathUser, id: Id) -> Self {
         match error {
-            RemoveKeyError::Undecided(why) => why.into(),
+            RemoveKeyError::SessionRefused(why) => why.into(),
             RemoveKeyError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("MFA Key with id '{id}' not found"),
             ),
-            RemoveKeyError::UserUnknown => Self::no_user(whom),
+            RemoveKeyError::UserUnknown => Self::no_user(path_user),
         }
     }
 
-    pub(super) fn device(error: RemoveDeviceError, whom: Whom, id: Id) -> Self {
+    pub(super) fn device(error: RemoveDeviceError, path_user: PathUser, id: Id) -> Self {
         match error {
-            RemoveDeviceError::Undecided(why) => why.into(),
+            RemoveDeviceError::SessionRefused(why) => why.into(),
             RemoveDeviceError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("Trusted Device with Id '{id}' not found"),
             ),
-            RemoveDeviceError::UserUnknown => Self::no_user(whom),
+            RemoveDeviceError::UserUnknown => Self::no_user(path_user),
         }
     }
 
@@ -268,10 +268,10 @@ impl Refusal {
             RecoveryCodesError::NoActiveKey => {
                 Self::new(Code::NotAllowed, "There is no active MFA key")
             }
-            RecoveryCodesError::Undecided(why) => why.into(),
-            RecoveryCodesError::Unproven(why) => {
+            RecoveryCodesError::SessionRefused(why) => why.into(),
+            RecoveryCodesError::PasswordRefused(why) => {
                 let code = Code::InputValidationFailed;
-                Self::unproven(why, code, "Recovery codes validation error", user)
+                Self::password_refused(why, code, "Recovery codes validation error", user)
             }
             RecoveryCodesError::WrongCode => {
                 Self::invalid("Recovery codes validation error: Code did not match!")
@@ -283,9 +283,9 @@ impl Refusal {
         match error {
             ChangePasswordError::Body(refusal) => refusal,
             ChangePasswordError::Password(error) => Self::new_password(&error),
-            ChangePasswordError::Undecided(why) => why.into(),
-            ChangePasswordError::Unproven(why) => {
-                Self::unproven(why, Code::Failed, "Invalid old password", user)
+            ChangePasswordError::SessionRefused(why) => why.into(),
+            ChangePasswordError::PasswordRefused(why) => {
+                Self::password_refused(why, Code::Failed, "Invalid old password", user)
             }
         }
     }
@@ -298,7 +298,7 @@ impl Refusal {
                 Self::new(Code::NotAllowed, "Application Token is revoked.")
             }
             error @ ChangeApplicationTokenError::TooLong => Self::invalid(error.to_string()),
-            ChangeApplicationTokenError::Undecided(why) => why.into(),
+            ChangeApplicationTokenError::SessionRefused(why) => why.into(),
             ChangeApplicationTokenError::Unknown => Self::no_application_token(id),
         }
     }
@@ -416,11 +416,11 @@ impl From<NotPermitted> for Refusal {
     }
 }
 
-impl From<Undecided> for Refusal {
-    fn from(why: Undecided) -> Self {
+impl From<SessionRefused> for Refusal {
+    fn from(why: SessionRefused) -> Self {
         match why {
-            Undecided::Ended => Self::ended(),
-            Undecided::FactorNeeded => Self::factor_needed(),
+            SessionRefused::Ended => Self::ended(),
+            SessionRefused::FactorNeeded => Self::factor_needed(),
         }
     }
 }
@@ -538,7 +538,7 @@ impl From<AddApplicationTokenError<Self>> for Refusal {
             error @ AddApplicationTokenError::TooMany => {
                 Self::new(Code::NotAllowed, error.to_string())
             }
-            AddApplicationTokenError::Undecided(why) => why.into(),
+            AddApplicationTokenError::SessionRefused(why) => why.into(),
         }
     }
 }

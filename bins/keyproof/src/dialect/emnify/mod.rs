@@ -18,14 +18,14 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
-    no_content,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, no_content,
+    with_guard,
 };
 use keyproof_service::{
     Accounts, Failure, Service, StorageError,
     accounts::{
         Editor, FirstStep, Manager, NotPermitted, PasswordLogin, Person, Session, SessionError,
-        Whose,
+        TargetUser,
     },
 };
 
@@ -41,10 +41,10 @@ pub struct Emnify {
     service: Arc<Service>,
 }
 
-type Answered = Result<Response, Refusal>;
+type HandlerResult = Result<Response, Refusal>;
 
 impl Emnify {
-    async fn answer(&self, exchange: Exchange) -> Answered {
+    async fn answer(&self, exchange: Exchange) -> HandlerResult {
         let accounts = &self.service.accounts;
         let segments = exchange.path().segments();
         let resource = segments
@@ -53,18 +53,18 @@ impl Emnify {
         let is_public = matches!(&resource, Ok(Some(resource)) if routes::is_public(resource));
         let named = resource.as_ref().ok().and_then(Option::as_ref);
         let variables = named.map(Variables::of);
-        let along = match (
+        let prefetch = match (
             named.and_then(|named| named.route(exchange.method())),
             &variables,
         ) {
-            (Some(route), Some(Ok(variables))) => route.operation.along(variables),
+            (Some(route), Some(Ok(variables))) => route.operation.prefetch(variables),
             _ => None,
         };
         // An invalid token is reported before an unknown path.
         let session = if is_public {
             None
         } else {
-            Some(session(accounts, &exchange, along).await?)
+            Some(session(accounts, &exchange, prefetch).await?)
         };
         let resource = resource.map_err(|error| Refusal::bad_request(error.to_string()))?;
         let resource = resource.ok_or_else(Refusal::not_found)?;
@@ -72,7 +72,7 @@ impl Emnify {
         let route = resource
             .asked(&exchange)
             .ok_or_else(|| routes::no_such_method(&resource))?;
-        let (origin, whose) = (origin(&exchange), variables.whom.whose());
+        let (origin, target_user) = (origin(&exchange), variables.path_user.target_user());
         let call = Call {
             who: (),
             variables,
@@ -89,7 +89,9 @@ impl Emnify {
                 answer(call.by(person)).await
             }
             Operation::ByManager(act, answer) => {
-                let manager = accounts.manager(session()?, act, whose, &origin).await?;
+                let manager = accounts
+                    .manager(session()?, act, target_user, &origin)
+                    .await?;
                 answer(call.by(manager)).await
             }
             Operation::ByEditor(act, answer) => {
@@ -100,14 +102,16 @@ impl Emnify {
     }
 }
 
-/// Authenticates the bearer of the token, and reads `along` with the session.
+/// Authenticates the bearer of the token, and reads `prefetch` with the session.
 async fn session(
     accounts: &Accounts,
     exchange: &Exchange,
-    along: Option<Whose>,
+    prefetch: Option<TargetUser>,
 ) -> Result<Session, Failure<SessionError>> {
     let (token, client) = (exchange.credentials("bearer"), exchange.client_address());
-    accounts.session_along(token, client, along).await
+    accounts
+        .session_with_prefetch(token, client, prefetch)
+        .await
 }
 
 /// A permitted request whose head was validated, with its caller.
@@ -142,7 +146,7 @@ impl Call<()> {
         }
     }
 
-    async fn authenticate(mut self) -> Answered {
+    async fn authenticate(mut self) -> HandlerResult {
         let origin = origin(&self.exchange);
         self.accounts().admit(&origin)?;
         let credentials = self.read(Credentials::parse).await?;
@@ -184,21 +188,21 @@ impl Call<()> {
         }
     }
 
-    async fn jwks(self) -> Answered {
+    async fn jwks(self) -> HandlerResult {
         Ok(wire::jwks(&self.accounts().public_keys().await?))
     }
 }
 
 impl Call<Session> {
     /// Returns the statuses or types of keys. As with all of `/user/mfa`, only for persons.
-    fn of_keys(self, told: fn() -> Response) -> Answered {
+    fn of_keys(self, told: fn() -> Response) -> HandlerResult {
         if !self.who.is_person() {
             return Err(NotPermitted.into());
         }
         Ok(told())
     }
 
-    async fn users(self) -> Answered {
+    async fn users(self) -> HandlerResult {
         let query = self.exchange.query();
         let asked = query::users(query)?;
         let page = self.accounts().users(&self.who, &asked).await?;
@@ -207,7 +211,7 @@ impl Call<Session> {
         Ok(response)
     }
 
-    async fn user(self) -> Answered {
+    async fn user(self) -> HandlerResult {
         let accounts = self.accounts();
         let found = match &self.variables.named {
             Named::Number(id) => accounts.user(&self.who, id.get()).await,
@@ -218,16 +222,16 @@ impl Call<Session> {
         Ok(wire::user(&user))
     }
 
-    async fn application_tokens(self) -> Answered {
+    async fn application_tokens(self) -> HandlerResult {
         let place = self.service.lists.take(&self.who.party()).await;
         let place = place.map_err(StorageError::from)?;
         let tokens = self.accounts().application_tokens(&self.who).await?;
-        Ok(keeping(wire::application_tokens(&tokens), place))
+        Ok(with_guard(wire::application_tokens(&tokens), place))
     }
 }
 
 impl Call<Person> {
-    async fn enrol_key(mut self) -> Answered {
+    async fn enrol_key(mut self) -> HandlerResult {
         let password = self.read(body::enrolment).await;
         let enrolled = self.accounts().enrol_key(&self.who, password).await;
         let enrolled = enrolled
@@ -235,7 +239,7 @@ impl Call<Person> {
         Ok(wire::enrolled(&enrolled))
     }
 
-    async fn activate_key(mut self) -> Answered {
+    async fn activate_key(mut self) -> HandlerResult {
         let (code, id) = (self.read(body::activation).await, self.variables.id);
         let accounts = self.accounts();
         let activated = accounts.activate_key(&self.who, id.get(), code).await;
@@ -243,7 +247,7 @@ impl Call<Person> {
         Ok(no_content())
     }
 
-    async fn make_recovery_codes(mut self) -> Answered {
+    async fn make_recovery_codes(mut self) -> HandlerResult {
         let request = self.read(body::recovery_codes).await;
         let accounts = self.accounts();
         let codes = accounts.make_recovery_codes(&self.who, request).await;
@@ -252,14 +256,14 @@ impl Call<Person> {
         Ok(wire::recovery_codes(&codes))
     }
 
-    async fn change_password(mut self) -> Answered {
+    async fn change_password(mut self) -> HandlerResult {
         let passwords = self.read(body::new_password).await;
         let changed = self.accounts().change_password(&self.who, passwords).await;
         changed.map_err(|failure| failure.map(|why| Refusal::password(why, self.who.name())))?;
         Ok(no_content())
     }
 
-    async fn change_application_token(mut self) -> Answered {
+    async fn change_application_token(mut self) -> HandlerResult {
         let change = self.read(body::application_token_change).await;
         let (accounts, id) = (self.accounts(), self.variables.id);
         let changed = accounts.change_application_token(&self.who, id.get(), change);
@@ -271,31 +275,31 @@ impl Call<Person> {
 }
 
 impl Call<Manager> {
-    async fn remove_key(self) -> Answered {
-        let Variables { whom, id, .. } = self.variables;
+    async fn remove_key(self) -> HandlerResult {
+        let Variables { path_user, id, .. } = self.variables;
         let removed = self.accounts().remove_key(&self.who, id.get()).await;
-        removed.map_err(|failure| failure.map(|why| Refusal::removal(why, whom, id)))?;
+        removed.map_err(|failure| failure.map(|why| Refusal::removal(why, path_user, id)))?;
         Ok(no_content())
     }
 
-    async fn devices(self) -> Answered {
-        let Variables { whom, id, .. } = self.variables;
+    async fn devices(self) -> HandlerResult {
+        let Variables { path_user, id, .. } = self.variables;
         let devices = self.accounts().devices(&self.who).await;
         let devices =
-            devices.map_err(|failure| failure.map(|why| Refusal::device(why, whom, id)))?;
+            devices.map_err(|failure| failure.map(|why| Refusal::device(why, path_user, id)))?;
         Ok(wire::devices(&devices))
     }
 
-    async fn remove_device(self) -> Answered {
-        let Variables { whom, id, .. } = self.variables;
+    async fn remove_device(self) -> HandlerResult {
+        let Variables { path_user, id, .. } = self.variables;
         let removed = self.accounts().remove_device(&self.who, id.get()).await;
-        removed.map_err(|failure| failure.map(|why| Refusal::device(why, whom, id)))?;
+        removed.map_err(|failure| failure.map(|why| Refusal::device(why, path_user, id)))?;
         Ok(no_content())
     }
 }
 
 impl Call<Editor> {
-    async fn add_application_token(mut self) -> Answered {
+    async fn add_application_token(mut self) -> HandlerResult {
         let new = self.read(body::new_application_token).await;
         let accounts = self.accounts();
         let text = accounts.add_application_token(&self.who, new).await?;

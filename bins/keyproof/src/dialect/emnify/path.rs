@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use keyproof_service::accounts::Whose;
+use keyproof_service::accounts::TargetUser;
 
 use super::errors::Refusal;
 use crate::route_table::Resource;
@@ -26,18 +26,18 @@ impl fmt::Display for Id {
 
 /// The user whose keys or devices a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whom {
+pub(super) enum PathUser {
     /// The session's own user.
     Me,
     /// The user of this number.
     User(Id),
 }
 
-impl Whom {
-    pub(super) fn whose(self) -> Whose {
+impl PathUser {
+    pub(super) fn target_user(self) -> TargetUser {
         match self {
-            Self::Me => Whose::Mine,
-            Self::User(id) => Whose::Of(id.get()),
+            Self::Me => TargetUser::Mine,
+            Self::User(id) => TargetUser::Of(id.get()),
         }
     }
 }
@@ -66,7 +66,7 @@ impl fmt::Display for Named {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Variables {
     /// `{user}`
-    pub(super) whom: Whom,
+    pub(super) path_user: PathUser,
     /// `{id}`
     pub(super) id: Id,
     /// `{name}`
@@ -75,21 +75,21 @@ pub(super) struct Variables {
 
 impl Variables {
     pub(super) fn of<O>(resource: &Resource<'_, O>) -> Result<Self, Refusal> {
-        let whom = resource.variable("user").map(whom).transpose()?;
+        let path_user = resource.variable("user").map(path_user).transpose()?;
         let id = resource.variable("id").map(number).transpose()?;
         let named = resource.variable("name").map(named).transpose()?;
         Ok(Self {
-            whom: whom.unwrap_or(Whom::Me),
+            path_user: path_user.unwrap_or(PathUser::Me),
             id: id.unwrap_or_default(),
             named: named.unwrap_or(Named::Number(Id::default())),
         })
     }
 }
 
-fn whom(segment: &str) -> Result<Whom, Refusal> {
+fn path_user(segment: &str) -> Result<PathUser, Refusal> {
     match segment {
-        "my" => Ok(Whom::Me),
-        _ => number(segment).map(Whom::User),
+        "my" => Ok(PathUser::Me),
+        _ => number(segment).map(PathUser::User),
     }
 }
 

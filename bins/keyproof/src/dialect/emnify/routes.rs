@@ -4,10 +4,10 @@ use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
 use keyproof_service::{
     Action,
-    accounts::{Editor, Manager, Person, Session, Whose},
+    accounts::{Editor, Manager, Person, Session, TargetUser},
 };
 
-use super::{Answered, Call, errors::Refusal, path::Variables, wire};
+use super::{Call, HandlerResult, errors::Refusal, path::Variables, wire};
 use crate::route_table::{Case, Resource, RouteTable, login_route, route};
 
 /// The handler of an operation, and its required caller.
@@ -27,13 +27,13 @@ pub(super) enum Operation {
 
 impl Operation {
     /// Returns whose second factor is read along with the session, if it is only read.
-    pub(super) fn along(&self, variables: &Variables) -> Option<Whose> {
+    pub(super) fn prefetch(&self, variables: &Variables) -> Option<TargetUser> {
         let shows = matches!(self, ByManager(Action::TrustedDeviceList, _));
-        shows.then(|| variables.whom.whose())
+        shows.then(|| variables.path_user.target_user())
     }
 }
 
-type Answer<W> = fn(Call<W>) -> BoxFuture<Answered>;
+type Answer<W> = fn(Call<W>) -> BoxFuture<HandlerResult>;
 
 use Operation::{ByEditor, ByManager, ByPerson, BySession, Public};
 
@@ -107,7 +107,7 @@ pub(super) fn claims(path: &RequestPath) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::emnify::path::{Id, Named, Variables, Whom};
+    use crate::dialect::emnify::path::{Id, Named, PathUser, Variables};
 
     fn named(path: &str) -> Result<(&'static str, Variables), Refusal> {
         let path = RequestPath::parse(path);
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn words_come_before_numbers_and_names() {
         let none = Variables {
-            whom: Whom::Me,
+            path_user: PathUser::Me,
             id: Id::default(),
             named: Named::Number(Id::default()),
         };
@@ -134,7 +134,7 @@ mod tests {
             ..none.clone()
         };
         let of = |user, number| Variables {
-            whom: Whom::User(id(user)),
+            path_user: PathUser::User(id(user)),
             id: id(number),
             ..none.clone()
         };

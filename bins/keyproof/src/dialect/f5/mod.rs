@@ -20,14 +20,14 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, header};
 use keyproof_http::{
     Application, BoxFuture, ClientAuthorities, Exchange, RequestId, RequestPath, Response,
-    StackRefusal, keeping, no_content,
+    StackRefusal, no_content, with_guard,
 };
 use keyproof_service::{
     Service, StorageError,
-    access::{Along, Operator},
+    access::{Operator, Prefetch},
     device_identity::{
-        Act, Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
-        LabelSelector, Manager, Station, StationAct,
+        Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
+        LabelSelector, Manager, ObjectOperation, Station, StationOperation,
     },
 };
 use keyproof_x509::Sha256Thumbprint;
@@ -50,40 +50,40 @@ pub struct F5 {
 }
 
 /// The authentication of a request.
-enum Shown {
+enum Authentication {
     Nothing,
     Operator(Operator),
     /// The client certificate of a category.
     Station(Station),
 }
 
-type Answered = Result<Response, Refusal>;
+type HandlerResult = Result<Response, Refusal>;
 
 impl F5 {
-    async fn answer(&self, exchange: Exchange) -> Answered {
+    async fn answer(&self, exchange: Exchange) -> HandlerResult {
         let segments = routes::segments(exchange.path());
         let resource = match &segments {
             Ok(segments) => ROUTES.resource(segments),
             Err(_) => None,
         };
         // An object that is only read is read along with the token. The token is checked before the path.
-        let along = resource.as_ref().and_then(|resource| {
+        let prefetch = resource.as_ref().and_then(|resource| {
             let route = resource.route(exchange.method())?;
-            Some(route.operation.along(resource))
+            Some(route.operation.prefetch(resource))
         });
         let operator = match &resource {
             Some(resource) if is_revocation_list(resource) => None,
-            _ => self.operator(&exchange, along).await?,
+            _ => self.operator(&exchange, prefetch).await?,
         };
         let certificate = certificate(&exchange);
         let shown = match (operator, certificate) {
-            (Some(operator), _) => Shown::Operator(operator),
+            (Some(operator), _) => Authentication::Operator(operator),
             (None, Some(certificate)) if resource.as_ref().and_then(station_act).is_some() => {
                 self.shown_by(certificate, &exchange).await?
             }
-            (None, _) => Shown::Nothing,
+            (None, _) => Authentication::Nothing,
         };
-        if matches!(shown, Shown::Nothing) && !self.is_open(resource.as_ref()) {
+        if matches!(shown, Authentication::Nothing) && !self.is_open(resource.as_ref()) {
             return Err(Refusal::unauthenticated());
         }
         // An undecodable path is reported differently from an unknown one.
@@ -104,7 +104,7 @@ impl F5 {
         };
         match route.operation {
             Operation::Objects(objects) => {
-                let Shown::Operator(operator) = shown else {
+                let Authentication::Operator(operator) = shown else {
                     return Err(Refusal::unauthenticated());
                 };
                 let asked = Asked {
@@ -138,13 +138,15 @@ impl F5 {
     async fn operator(
         &self,
         exchange: &Exchange,
-        along: Option<Along>,
+        prefetch: Option<Prefetch>,
     ) -> Result<Option<Operator>, Refusal> {
         let Some(token) = token(exchange)? else {
             return Ok(None);
         };
-        let (access, along) = (&self.service.access, along.unwrap_or_default());
-        Ok(Some(access.authenticate_along(&token, along).await?))
+        let (access, prefetch) = (&self.service.access, prefetch.unwrap_or_default());
+        Ok(Some(
+            access.authenticate_with_prefetch(&token, prefetch).await?,
+        ))
     }
 
     /// Returns whether the resource is accessible without a token.
@@ -158,10 +160,12 @@ impl F5 {
 
     /// Returns whether the API key alone is enough. The body of such a call contains the key, or the ticket that a
     /// provision with the key returned.
-    fn needs_no_token(&self, act: StationAct) -> bool {
+    fn needs_no_token(&self, act: StationOperation) -> bool {
         let is_keyed = match act {
-            StationAct::Activate | StationAct::Preauth | StationAct::Provision => true,
-            StationAct::Attest | StationAct::AttestNonce => false,
+            StationOperation::Activate
+            | StationOperation::Preauth
+            | StationOperation::Provision => true,
+            StationOperation::Attest | StationOperation::AttestNonce => false,
         };
         is_keyed && self.station_auth == StationAuth::ApiKeyOnly
     }
@@ -171,36 +175,36 @@ impl F5 {
         &self,
         certificate: Sha256Thumbprint,
         exchange: &Exchange,
-    ) -> Result<Shown, Refusal> {
+    ) -> Result<Authentication, Refusal> {
         let devices = &self.service.device_identity;
         let origin = origin(exchange);
         match devices.station_with_certificate(certificate, &origin).await {
-            Ok(station) => Ok(Shown::Station(station)),
+            Ok(station) => Ok(Authentication::Station(station)),
             Err(failure) => {
                 let CertificateNotAccepted = failure.refusal()?;
-                Ok(Shown::Nothing)
+                Ok(Authentication::Nothing)
             }
         }
     }
 
     async fn station(
         &self,
-        shown: Shown,
-        act: StationAct,
+        shown: Authentication,
+        act: StationOperation,
         exchange: &Exchange,
     ) -> Result<Station, Refusal> {
         let (origin, certificate) = (origin(exchange), certificate(exchange));
         match shown {
-            Shown::Operator(operator) => {
+            Authentication::Operator(operator) => {
                 let devices = &self.service.device_identity;
                 let permitted = devices.permit_station(&operator, act, certificate, &origin);
                 permitted.await.map_err(Refusal::from)
             }
-            Shown::Station(station) => Ok(station),
-            Shown::Nothing if self.needs_no_token(act) => {
+            Authentication::Station(station) => Ok(station),
+            Authentication::Nothing if self.needs_no_token(act) => {
                 Ok(Station::with_api_key_only(origin, certificate))
             }
-            Shown::Nothing => Err(Refusal::unauthenticated()),
+            Authentication::Nothing => Err(Refusal::unauthenticated()),
         }
     }
 }
@@ -212,7 +216,7 @@ fn is_revocation_list(resource: &Resource<'_, Operation>) -> bool {
 }
 
 /// Returns the station's action at this resource, if it has one.
-fn station_act(resource: &Resource<'_, Operation>) -> Option<StationAct> {
+fn station_act(resource: &Resource<'_, Operation>) -> Option<StationOperation> {
     match resource.route(&Method::POST)?.operation {
         Operation::Station(act, _) => Some(act),
         _ => None,
@@ -238,14 +242,14 @@ struct Place {
 struct Asked {
     service: Arc<Service>,
     operator: Operator,
-    act: Act,
+    act: ObjectOperation,
     at: Place,
     exchange: Exchange,
 }
 
 impl Asked {
     /// Checks the permission, and answers the request for objects of one kind.
-    async fn answer<K: Offered>(self) -> Answered {
+    async fn answer<K: Offered>(self) -> HandlerResult {
         let Self {
             service,
             operator,
@@ -263,20 +267,20 @@ impl Asked {
             exchange,
         };
         match act {
-            Act::Create => K::create(call).await,
-            Act::Delete => call.delete().await,
-            Act::Get => call.get().await,
-            Act::List => call.list().await,
-            Act::Replace => K::replace(call).await,
+            ObjectOperation::Create => K::create(call).await,
+            ObjectOperation::Delete => call.delete().await,
+            ObjectOperation::Get => call.get().await,
+            ObjectOperation::List => call.list().await,
+            ObjectOperation::Replace => K::replace(call).await,
         }
     }
 }
 
 /// A kind of object, with the handlers that create and replace one.
 trait Offered: Kind + wire::Spec {
-    fn create(call: Call<Self>) -> impl Future<Output = Answered> + Send;
+    fn create(call: Call<Self>) -> impl Future<Output = HandlerResult> + Send;
 
-    fn replace(call: Call<Self>) -> impl Future<Output = Answered> + Send;
+    fn replace(call: Call<Self>) -> impl Future<Output = HandlerResult> + Send;
 }
 
 /// A permitted request about objects whose head was validated.
@@ -292,7 +296,7 @@ impl<K: Offered> Call<K> {
         &self.service.device_identity
     }
 
-    async fn list(self) -> Answered {
+    async fn list(self) -> HandlerResult {
         let query = self.exchange.query();
         let filter: Vec<&str> = query.all("label_filter").collect();
         let selector = LabelSelector::parse(&filter.join(","))
@@ -305,10 +309,10 @@ impl<K: Offered> Call<K> {
         let place = self.service.lists.take(&party).await;
         let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
-        Ok(keeping(wire::list(&objects, full), place))
+        Ok(with_guard(wire::list(&objects, full), place))
     }
 
-    async fn get(self) -> Answered {
+    async fn get(self) -> HandlerResult {
         let devices = self.devices();
         let object = devices.find(&self.administrator, &self.at.name).await?;
         let asked = self.exchange.query().first("response_format");
@@ -327,7 +331,7 @@ impl<K: Offered> Call<K> {
         Ok(wire::object(&object, format, &related))
     }
 
-    async fn delete(mut self) -> Answered {
+    async fn delete(mut self) -> HandlerResult {
         let body = body::deletion(&mut self.exchange, &self.at).await;
         let devices = self.devices();
         K::delete(devices, &self.administrator, &self.at.name, body).await?;
@@ -336,14 +340,14 @@ impl<K: Offered> Call<K> {
 }
 
 impl Offered for Manager {
-    async fn create(mut call: Call<Self>) -> Answered {
+    async fn create(mut call: Call<Self>) -> HandlerResult {
         let (metadata, trusted) = body::new_manager(&mut call.exchange, &call.at).await?;
         let devices = call.devices();
         let manager = devices.create_manager(&call.administrator, metadata, trusted);
         Ok(wire::created(&manager.await?))
     }
 
-    async fn replace(mut call: Call<Self>) -> Answered {
+    async fn replace(mut call: Call<Self>) -> HandlerResult {
         let trusted = body::trusted_makers(&mut call.exchange, &call.at).await;
         let devices = call.devices();
         let replaced = devices.replace_manager(&call.administrator, &call.at.name, trusted);
@@ -353,13 +357,13 @@ impl Offered for Manager {
 }
 
 impl Offered for Category {
-    async fn create(mut call: Call<Self>) -> Answered {
+    async fn create(mut call: Call<Self>) -> HandlerResult {
         let new = body::new_category(&mut call.exchange, &call.at).await?;
         let issued = call.devices().create_category(&call.administrator, new);
         Ok(wire::issued_category(&issued.await?))
     }
 
-    async fn replace(mut call: Call<Self>) -> Answered {
+    async fn replace(mut call: Call<Self>) -> HandlerResult {
         let change = body::category_change(&mut call.exchange, &call.at).await;
         let devices = call.devices();
         let replaced = devices.replace_category(&call.administrator, &call.at.name, change);
@@ -369,13 +373,13 @@ impl Offered for Category {
 }
 
 impl Offered for ApiKey {
-    async fn create(mut call: Call<Self>) -> Answered {
+    async fn create(mut call: Call<Self>) -> HandlerResult {
         let new = body::new_api_key(&mut call.exchange, &call.at).await?;
         let issued = call.devices().create_api_key(&call.administrator, new);
         Ok(wire::issued_api_key(&issued.await?))
     }
 
-    async fn replace(mut call: Call<Self>) -> Answered {
+    async fn replace(mut call: Call<Self>) -> HandlerResult {
         let change = body::api_key_change(&mut call.exchange, &call.at).await;
         let devices = call.devices();
         let replaced = devices.replace_api_key(&call.administrator, &call.at.name, change);
@@ -394,35 +398,35 @@ struct StationCall {
 }
 
 impl StationCall {
-    async fn activate(mut self) -> Answered {
+    async fn activate(mut self) -> HandlerResult {
         let activation = body::activation(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
         devices.activate(&self.station, &activation).await?;
         Ok(no_content())
     }
 
-    async fn attest(mut self) -> Answered {
+    async fn attest(mut self) -> HandlerResult {
         let (request, evidence) = body::attest(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
         let report = devices.attest(&self.station, &request, evidence).await?;
         Ok(wire::attested(&report))
     }
 
-    async fn attestation_nonce(mut self) -> Answered {
+    async fn attestation_nonce(mut self) -> HandlerResult {
         let request = body::nonce(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
         let nonce = devices.attestation_nonce(&self.station, &request).await?;
         Ok(wire::nonce(&nonce))
     }
 
-    async fn preauth(mut self) -> Answered {
+    async fn preauth(mut self) -> HandlerResult {
         let request = body::preauth(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
         let verdict = devices.preauth(&self.station, &request.api_key, &request.device);
         Ok(wire::preauth(&verdict.await?))
     }
 
-    async fn provision(mut self) -> Answered {
+    async fn provision(mut self) -> HandlerResult {
         let request = body::provision(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
         let provisioned = devices.provision(&self.station, request);

@@ -3,11 +3,13 @@
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
 use keyproof_service::{
-    access::Along,
-    device_identity::{Act, ApiKey, Category, DeviceIdentity, Manager, StationAct},
+    access::Prefetch,
+    device_identity::{
+        ApiKey, Category, DeviceIdentity, Manager, ObjectOperation, StationOperation,
+    },
 };
 
-use super::{Answered, Asked, Offered, StationCall, errors::Refusal};
+use super::{Asked, HandlerResult, Offered, StationCall, errors::Refusal};
 use crate::route_table::{Case, Resource, RouteTable, route};
 
 /// The handler of an operation, and its required caller.
@@ -18,34 +20,37 @@ pub(super) enum Operation {
     /// Public: a category's CRL.
     RevocationList,
     /// For stations.
-    Station(StationAct, fn(StationCall) -> BoxFuture<Answered>),
+    Station(
+        StationOperation,
+        fn(StationCall) -> BoxFuture<HandlerResult>,
+    ),
 }
 
 /// An operation on objects of one kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Objects {
-    pub(super) act: Act,
-    pub(super) answer: fn(Asked) -> BoxFuture<Answered>,
-    along: fn(&str, &str) -> Along,
+    pub(super) act: ObjectOperation,
+    pub(super) answer: fn(Asked) -> BoxFuture<HandlerResult>,
+    prefetch: fn(&str, &str) -> Prefetch,
 }
 
-const fn objects<K: Offered>(act: Act) -> Operation {
+const fn objects<K: Offered>(act: ObjectOperation) -> Operation {
     Operation::Objects(Objects {
         act,
         answer: |asked| Box::pin(asked.answer::<K>()),
-        along: DeviceIdentity::along::<K>,
+        prefetch: DeviceIdentity::prefetch::<K>,
     })
 }
 
 impl Operation {
     /// Returns the object that is read along with the token, if it is only read.
-    pub(super) fn along(&self, resource: &Resource<'_, Self>) -> Along {
+    pub(super) fn prefetch(&self, resource: &Resource<'_, Self>) -> Prefetch {
         let variable = |name| resource.variable(name).unwrap_or_default();
         match self {
-            Self::Objects(objects) if objects.act == Act::Get => {
-                (objects.along)(variable("namespace"), variable("name"))
+            Self::Objects(objects) if objects.act == ObjectOperation::Get => {
+                (objects.prefetch)(variable("namespace"), variable("name"))
             }
-            _ => Along::default(),
+            _ => Prefetch::default(),
         }
     }
 }
@@ -86,27 +91,27 @@ pub(super) const REVOCATION_LIST: &str = objects!("tpm_categorys/{name}/crl");
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
     routes: &[
-        route(Method::POST, "/api/tpm/tpm/activate", ACTIVATE, Operation::Station(StationAct::Activate, |call| Box::pin(call.activate()))),
-        route(Method::POST, "/api/tpm/tpm/attest", ATTEST, Operation::Station(StationAct::Attest, |call| Box::pin(call.attest()))),
-        route(Method::POST, "/api/tpm/tpm/attest/nonce", NONCE, Operation::Station(StationAct::AttestNonce, |call| Box::pin(call.attestation_nonce()))),
-        route(Method::POST, "/api/tpm/tpm/preauth", PREAUTH, Operation::Station(StationAct::Preauth, |call| Box::pin(call.preauth()))),
-        route(Method::POST, "/api/tpm/tpm/provision", PROVISION, Operation::Station(StationAct::Provision, |call| Box::pin(call.provision()))),
-        route(Method::GET, objects!("tpm_managers"), 0, objects::<Manager>(Act::List)),
-        route(Method::POST, objects!("tpm_managers"), OBJECT, objects::<Manager>(Act::Create)),
-        route(Method::GET, objects!("tpm_managers/{name}"), 0, objects::<Manager>(Act::Get)),
-        route(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, objects::<Manager>(Act::Replace)),
-        route(Method::DELETE, objects!("tpm_managers/{name}"), DELETION, objects::<Manager>(Act::Delete)),
-        route(Method::GET, objects!("tpm_categorys"), 0, objects::<Category>(Act::List)),
-        route(Method::POST, objects!("tpm_categorys"), OBJECT, objects::<Category>(Act::Create)),
-        route(Method::GET, objects!("tpm_categorys/{name}"), 0, objects::<Category>(Act::Get)),
-        route(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, objects::<Category>(Act::Replace)),
-        route(Method::DELETE, objects!("tpm_categorys/{name}"), DELETION, objects::<Category>(Act::Delete)),
+        route(Method::POST, "/api/tpm/tpm/activate", ACTIVATE, Operation::Station(StationOperation::Activate, |call| Box::pin(call.activate()))),
+        route(Method::POST, "/api/tpm/tpm/attest", ATTEST, Operation::Station(StationOperation::Attest, |call| Box::pin(call.attest()))),
+        route(Method::POST, "/api/tpm/tpm/attest/nonce", NONCE, Operation::Station(StationOperation::AttestNonce, |call| Box::pin(call.attestation_nonce()))),
+        route(Method::POST, "/api/tpm/tpm/preauth", PREAUTH, Operation::Station(StationOperation::Preauth, |call| Box::pin(call.preauth()))),
+        route(Method::POST, "/api/tpm/tpm/provision", PROVISION, Operation::Station(StationOperation::Provision, |call| Box::pin(call.provision()))),
+        route(Method::GET, objects!("tpm_managers"), 0, objects::<Manager>(ObjectOperation::List)),
+        route(Method::POST, objects!("tpm_managers"), OBJECT, objects::<Manager>(ObjectOperation::Create)),
+        route(Method::GET, objects!("tpm_managers/{name}"), 0, objects::<Manager>(ObjectOperation::Get)),
+        route(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, objects::<Manager>(ObjectOperation::Replace)),
+        route(Method::DELETE, objects!("tpm_managers/{name}"), DELETION, objects::<Manager>(ObjectOperation::Delete)),
+        route(Method::GET, objects!("tpm_categorys"), 0, objects::<Category>(ObjectOperation::List)),
+        route(Method::POST, objects!("tpm_categorys"), OBJECT, objects::<Category>(ObjectOperation::Create)),
+        route(Method::GET, objects!("tpm_categorys/{name}"), 0, objects::<Category>(ObjectOperation::Get)),
+        route(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, objects::<Category>(ObjectOperation::Replace)),
+        route(Method::DELETE, objects!("tpm_categorys/{name}"), DELETION, objects::<Category>(ObjectOperation::Delete)),
         route(Method::GET, REVOCATION_LIST, 0, Operation::RevocationList),
-        route(Method::GET, objects!("tpm_api_keys"), 0, objects::<ApiKey>(Act::List)),
-        route(Method::POST, objects!("tpm_api_keys"), OBJECT, objects::<ApiKey>(Act::Create)),
-        route(Method::GET, objects!("tpm_api_keys/{name}"), 0, objects::<ApiKey>(Act::Get)),
-        route(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, objects::<ApiKey>(Act::Replace)),
-        route(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, objects::<ApiKey>(Act::Delete)),
+        route(Method::GET, objects!("tpm_api_keys"), 0, objects::<ApiKey>(ObjectOperation::List)),
+        route(Method::POST, objects!("tpm_api_keys"), OBJECT, objects::<ApiKey>(ObjectOperation::Create)),
+        route(Method::GET, objects!("tpm_api_keys/{name}"), 0, objects::<ApiKey>(ObjectOperation::Get)),
+        route(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, objects::<ApiKey>(ObjectOperation::Replace)),
+        route(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, objects::<ApiKey>(ObjectOperation::Delete)),
     ],
 };
 

@@ -63,7 +63,7 @@ impl Dialect for F5 {
         settings.client_certificates
     }
 
-    fn unwise(settings: &Settings) -> Option<&'static str> {
+    fn warning(settings: &Settings) -> Option<&'static str> {
         let is_unlimited = settings.rate_limit_per_minute == 0;
         is_unlimited
             .then_some("f5.rate_limit_per_minute: calls with one API key are not limited (remove it for the default, 600)")

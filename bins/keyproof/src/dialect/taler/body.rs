@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::{bufread::GzDecoder, read::ZlibDecoder};
 use http::header;
 use keyproof_http::Exchange;
-use keyproof_service::Judging;
+use keyproof_service::CpuQueue;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error, MapAccess, Visitor},
@@ -40,7 +40,7 @@ const MAX_GZIP_MEMBERS: usize = 16;
 pub(super) async fn members(
     exchange: &mut Exchange,
     needed: usize,
-    inflating: &Judging,
+    inflating: &CpuQueue,
     party: &str,
 ) -> Result<Members, Refusal> {
     let body = exchange.body(needed).await?;

@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
-    no_content,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, no_content,
+    with_guard,
 };
 use keyproof_service::{
-    Judging, Service,
-    otp_devices::{Caller, Holding, Issuer, OtpDevices, Reading, Right, Writing},
+    CpuQueue, Service,
+    otp_devices::{AnyToken, Caller, Issuer, OtpDevices, Reading, Right, Writing},
 };
 
 use super::DialectName;
@@ -33,14 +33,14 @@ use routes::{Operation, ROUTES};
 /// The dialect.
 pub struct Taler {
     service: Arc<Service>,
-    inflating: Judging,
+    inflating: CpuQueue,
     currency: String,
 }
 
-type Answered = Result<Response, Refusal>;
+type HandlerResult = Result<Response, Refusal>;
 
 impl Taler {
-    async fn answer(self: Arc<Self>, mut exchange: Exchange) -> Answered {
+    async fn answer(self: Arc<Self>, mut exchange: Exchange) -> HandlerResult {
         let (instance, segments) = routes::split(exchange.path())?;
         let resource = ROUTES.resource(&segments).ok_or(Code::EndpointUnknown)?;
         let route = resource
@@ -56,7 +56,7 @@ impl Taler {
                 Box::pin(self.issue_token(&instance, &mut exchange, body)).await
             }
             Operation::Preflight => Ok(wire::preflight(&resource.allow())),
-            Operation::Hold(answer) => {
+            Operation::AnyToken(answer) => {
                 let caller = self.permit(&instance, None, &exchange).await?;
                 answer(Call::new(self, caller, id, body, exchange)).await
             }
@@ -83,7 +83,7 @@ impl Taler {
         Ok(caller.await?)
     }
 
-    async fn config(&self, instance: &str) -> Answered {
+    async fn config(&self, instance: &str) -> HandlerResult {
         let known = self.service.otp_devices.has_instance(instance).await;
         if known.map_err(Refusal::reading)? {
             Ok(wire::config(&self.currency))
@@ -92,7 +92,12 @@ impl Taler {
         }
     }
 
-    async fn issue_token(&self, instance: &str, exchange: &mut Exchange, body: usize) -> Answered {
+    async fn issue_token(
+        &self,
+        instance: &str,
+        exchange: &mut Exchange,
+        body: usize,
+    ) -> HandlerResult {
         let devices = &self.service.otp_devices;
         let origin = origin(exchange);
         let issuer = match Credentials::of(exchange)? {
@@ -152,23 +157,23 @@ impl<R> Call<R> {
     }
 }
 
-impl Call<Holding> {
-    async fn revoke_token(self) -> Answered {
+impl Call<AnyToken> {
+    async fn revoke_token(self) -> HandlerResult {
         self.devices().revoke(&self.caller).await?;
         Ok(no_content())
     }
 }
 
 impl Call<Reading> {
-    async fn list(self) -> Answered {
+    async fn list(self) -> HandlerResult {
         let lists = &self.taler.service.lists;
         let place = lists.take(&self.caller.party()).await?;
         let devices = self.devices().devices(&self.caller).await;
         let answer = wire::devices(&devices.map_err(Refusal::reading)?);
-        Ok(keeping(answer, place))
+        Ok(with_guard(answer, place))
     }
 
-    async fn show(self) -> Answered {
+    async fn show(self) -> HandlerResult {
         let moment = wire::moment(self.exchange.query());
         let view = self.devices().device(&self.caller, moment)?;
         Ok(wire::device(&view))
@@ -176,20 +181,20 @@ impl Call<Reading> {
 }
 
 impl Call<Writing> {
-    async fn add(mut self) -> Answered {
+    async fn add(mut self) -> HandlerResult {
         let details = wire::device_details(self.members().await?)?;
         self.devices().add_device(&self.caller, &details).await?;
         Ok(no_content())
     }
 
-    async fn change(mut self) -> Answered {
+    async fn change(mut self) -> HandlerResult {
         let change = self.members().await.and_then(wire::device_change);
         let changed = self.devices().change_device(&self.caller, &self.id, change);
         changed.await?;
         Ok(no_content())
     }
 
-    async fn remove(self) -> Answered {
+    async fn remove(self) -> HandlerResult {
         let removed = self.devices().remove_device(&self.caller, &self.id);
         removed.await?;
         Ok(no_content())

@@ -3,10 +3,10 @@
 
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
-use keyproof_service::otp_devices::{DEFAULT_INSTANCE, Holding, Reading, Writing};
+use keyproof_service::otp_devices::{AnyToken, DEFAULT_INSTANCE, Reading, Writing};
 
 use super::{
-    Answered, Call,
+    Call, HandlerResult,
     errors::{Code, Refusal},
 };
 use crate::route_table::{Case, RouteTable, login_route, route};
@@ -21,11 +21,11 @@ pub(super) enum Operation {
     /// Public: the CORS preflight of web pages.
     Preflight,
     /// For any token.
-    Hold(fn(Call<Holding>) -> BoxFuture<Answered>),
+    AnyToken(fn(Call<AnyToken>) -> BoxFuture<HandlerResult>),
     /// For tokens that may read devices.
-    Read(fn(Call<Reading>) -> BoxFuture<Answered>),
+    Read(fn(Call<Reading>) -> BoxFuture<HandlerResult>),
     /// For tokens that may change devices.
-    Write(fn(Call<Writing>) -> BoxFuture<Answered>),
+    Write(fn(Call<Writing>) -> BoxFuture<HandlerResult>),
 }
 
 /// The limit of a login's body, in bytes, compressed or not.
@@ -41,7 +41,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         route(Method::GET, "/config", 0, Operation::Config),
         route(Method::OPTIONS, "/config", 0, Operation::Preflight),
         login_route(Method::POST, "/private/token", LOGIN, Operation::IssueToken),
-        route(Method::DELETE, "/private/token", 0, Operation::Hold(|call| Box::pin(call.revoke_token()))),
+        route(Method::DELETE, "/private/token", 0, Operation::AnyToken(|call| Box::pin(call.revoke_token()))),
         route(Method::OPTIONS, "/private/token", 0, Operation::Preflight),
         route(Method::GET, "/private/otp-devices", 0, Operation::Read(|call| Box::pin(call.list()))),
         route(Method::POST, "/private/otp-devices", DEVICE, Operation::Write(|call| Box::pin(call.add()))),

@@ -41,7 +41,7 @@ impl Dialect for Taler {
 
     fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
         Ok(Self {
-            inflating: service.judging.beside(),
+            inflating: service.cpu_queue.with_shared_turns(),
             service,
             currency: settings.currency.clone(),
         })

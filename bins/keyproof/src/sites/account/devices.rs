@@ -4,14 +4,14 @@ use http::StatusCode;
 use keyproof_service::Action;
 
 use super::{
-    Answered, Signed, Visit,
+    HandlerResult, Signed, Visit,
     pages::{DeviceRow, Devices},
     render,
 };
 use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal};
 
 impl Visit<Signed> {
-    pub(super) async fn devices(self) -> Answered {
+    pub(super) async fn devices(self) -> HandlerResult {
         let manager = self.manager(Action::TrustedDeviceList).await?;
         let devices = self.accounts().devices(&manager).await?;
         let this = match self.cookie(Cookie::Device) {
@@ -26,7 +26,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn revoke_device(self) -> Answered {
+    pub(super) async fn revoke_device(self) -> HandlerResult {
         let id = self.named("id").parse().map_err(|_| Refusal::NotFound)?;
         let manager = self.manager(Action::TrustedDeviceRemove).await?;
         let this = match self.cookie(Cookie::Device) {

@@ -4,13 +4,13 @@
 //! session without a second factor may not do, and which change ends what. This module calls them, and puts their
 //! results into words.
 
-mod back;
 mod devices;
 mod overview;
 mod pages;
 mod password;
 mod phone;
 mod refusal;
+mod return_to;
 mod routes;
 mod sign_in;
 mod texts;
@@ -23,7 +23,7 @@ use keyproof_http::{
 };
 use keyproof_service::{
     Accounts, Action, Service,
-    accounts::{Manager, Person, UserSession, Whose},
+    accounts::{Manager, Person, TargetUser, UserSession},
 };
 use zeroize::Zeroizing;
 
@@ -33,12 +33,12 @@ use super::{
     language::{Language, Reader},
     operation,
     page::{self, render},
-    refusal::{Answered, Refusal},
+    refusal::{HandlerResult, Refusal},
     visit::{self, Bound, Site, Visitor},
 };
-use back::page_of;
 use pages::Frame;
 use refusal::refused;
+use return_to::page_of;
 use routes::ROUTES;
 use texts::Texts;
 
@@ -74,8 +74,11 @@ impl Site for Account {
         Ok(visit.by(Signed { cookie, browser }))
     }
 
-    async fn acting(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
-        let browser = visit.accounts().acting_session(&visit.who.cookie).await?;
+    async fn signed_for_change(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
+        let browser = visit
+            .accounts()
+            .session_for_change(&visit.who.cookie)
+            .await?;
         visit.who.browser = browser;
         Ok(visit)
     }
@@ -220,7 +223,7 @@ impl Visit<Signed> {
     async fn manager(&self, act: Action) -> Result<Manager, Refusal> {
         let session = self.who.browser.session().clone();
         let accounts = self.accounts();
-        let manager = accounts.manager(session, act, Whose::Mine, &self.origin);
+        let manager = accounts.manager(session, act, TargetUser::Mine, &self.origin);
         Ok(manager.await?)
     }
 }

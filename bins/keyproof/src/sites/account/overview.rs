@@ -3,10 +3,10 @@
 use std::{cmp::Reverse, time::Duration};
 
 use http::StatusCode;
-use keyproof_service::audit::{Before, Event, Found, Outcome, Search};
+use keyproof_service::audit::{Cursor, Event, Found, Outcome, Search};
 
 use super::{
-    Answered, Signed, Visit,
+    HandlerResult, Signed, Visit,
     pages::{Activity, EventRow, OverviewPage, State},
     render,
 };
@@ -25,7 +25,7 @@ const LATEST: usize = 5;
 const DONE: usize = 3;
 
 impl Visit<Signed> {
-    pub(super) async fn overview(self) -> Answered {
+    pub(super) async fn overview(self) -> HandlerResult {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
         // The rest of the overview does not wait for the trail.
         let latest = match self.latest().await {
@@ -49,7 +49,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn activity(self) -> Answered {
+    pub(super) async fn activity(self) -> HandlerResult {
         let found = self.found(self.before()?, EVENTS, None).await?;
         let frame = self.frame("/account/activity");
         let page = Activity {
@@ -76,7 +76,7 @@ impl Visit<Signed> {
     /// Returns the user's latest events, optionally of one outcome.
     async fn found(
         &self,
-        before: Option<Before>,
+        before: Option<Cursor>,
         most: usize,
         outcome: Option<Outcome>,
     ) -> Result<Found, Refusal> {

@@ -6,10 +6,10 @@ use http::StatusCode;
 use keyproof_auth::AuthError;
 use keyproof_service::{
     Action,
-    accounts::{ChangePasswordError, PasswordChange, Unproven},
+    accounts::{ChangePasswordError, PasswordChange, PasswordRefused},
 };
 
-use super::{Answered, Signed, Visit, pages::PasswordPage, render, texts::Texts};
+use super::{HandlerResult, Signed, Visit, pages::PasswordPage, render, texts::Texts};
 use crate::sites::{
     cookies::Cookie,
     page::{limited, see_other},
@@ -17,12 +17,12 @@ use crate::sites::{
 };
 
 impl Visit<Signed> {
-    pub(super) async fn show_password(self) -> Answered {
+    pub(super) async fn show_password(self) -> HandlerResult {
         let frame = self.frame("/account/password");
         render(&PasswordPage { frame: &frame }, StatusCode::OK)
     }
 
-    pub(super) async fn change_password(self) -> Answered {
+    pub(super) async fn change_password(self) -> HandlerResult {
         let t = self.t();
         let wrong = |field, text: String| {
             let frame = self.frame_with("/account/password", field, text);
@@ -60,9 +60,9 @@ impl Visit<Signed> {
                 };
                 wrong("new", text.to_owned())
             }
-            ChangePasswordError::Undecided(why) => Err(why.into()),
-            ChangePasswordError::Unproven(why) => {
-                let (field, text, wait) = unproven(why, "old", t)?;
+            ChangePasswordError::SessionRefused(why) => Err(why.into()),
+            ChangePasswordError::PasswordRefused(why) => {
+                let (field, text, wait) = password_refused(why, "old", t)?;
                 Ok(limited(wrong(field, text)?, wait))
             }
         }
@@ -73,14 +73,14 @@ impl Visit<Signed> {
 pub(super) type Told = (&'static str, String, Option<Duration>);
 
 /// Returns the error for a password that was checked again, in this field.
-pub(super) fn unproven(
-    why: Unproven,
+pub(super) fn password_refused(
+    why: PasswordRefused,
     field: &'static str,
     t: &'static Texts,
 ) -> Result<Told, Refusal> {
     match why {
-        Unproven::Hashing(error) => Err(error.into()),
-        Unproven::Locked { wait } => Ok(("", t.locked(wait), Some(wait))),
-        Unproven::WrongPassword => Ok((field, t.password_wrong.to_owned(), None)),
+        PasswordRefused::Hashing(error) => Err(error.into()),
+        PasswordRefused::Locked { wait } => Ok(("", t.locked(wait), Some(wait))),
+        PasswordRefused::WrongPassword => Ok((field, t.password_wrong.to_owned(), None)),
     }
 }

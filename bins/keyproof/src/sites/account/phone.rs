@@ -14,9 +14,9 @@ use keyproof_service::{
 use zeroize::Zeroizing;
 
 use super::{
-    Answered, Frame, Signed, Visit,
+    Frame, HandlerResult, Signed, Visit,
     pages::{MadeCodes, Phone, Recovery, Scan, State},
-    password::{Told, unproven},
+    password::{Told, password_refused},
     render,
 };
 use crate::{
@@ -32,12 +32,12 @@ const HERE: &str = "/account/phone";
 const RECOVERY: &str = "/account/recovery-codes";
 
 impl Visit<Signed> {
-    pub(super) async fn phone(self) -> Answered {
+    pub(super) async fn phone(self) -> HandlerResult {
         let frame = self.frame(HERE);
         self.phone_page(&frame, StatusCode::OK).await
     }
 
-    async fn phone_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+    async fn phone_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
         let page = Phone {
             frame,
@@ -47,7 +47,7 @@ impl Visit<Signed> {
         render(&page, status)
     }
 
-    pub(super) async fn enrol(self) -> Answered {
+    pub(super) async fn enrol(self) -> HandlerResult {
         let person = self.person(Action::MfaKeyAdd).await?;
         let password = self.secret("password");
         let accounts = self.accounts();
@@ -59,15 +59,15 @@ impl Visit<Signed> {
         match why {
             EnrolKeyError::AlreadyActive => Ok(see_other(HERE)),
             EnrolKeyError::Body(never) => match never {},
-            EnrolKeyError::Undecided(why) => Err(why.into()),
-            EnrolKeyError::Unproven(why) => {
-                self.phone_refused(unproven(why, "password", self.t())?)
+            EnrolKeyError::SessionRefused(why) => Err(why.into()),
+            EnrolKeyError::PasswordRefused(why) => {
+                self.phone_refused(password_refused(why, "password", self.t())?)
                     .await
             }
         }
     }
 
-    fn scan_page(&self, enrolled: &EnrolledKey) -> Answered {
+    fn scan_page(&self, enrolled: &EnrolledKey) -> HandlerResult {
         // A user's name may be too long for the URI to fit into a QR code. The key is then typed.
         let drawing = qr::path(&enrolled.uri).ok();
         let frame = self.frame(HERE);
@@ -81,7 +81,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn activate(self) -> Answered {
+    pub(super) async fn activate(self) -> HandlerResult {
         let key = self.typed("key").parse().map_err(|_| Refusal::NotFound)?;
         let person = self.person(Action::MfaKeyActivate).await?;
         let (accounts, code) = (self.accounts(), Ok(self.code()));
@@ -95,7 +95,7 @@ impl Visit<Signed> {
                 return Ok(see_other(HERE));
             }
             ActivateKeyError::Body(never) => match never {},
-            ActivateKeyError::Undecided(why) => return Err(why.into()),
+            ActivateKeyError::SessionRefused(why) => return Err(why.into()),
             ActivateKeyError::Locked { wait } => ("", self.t().locked(wait), Some(wait)),
             ActivateKeyError::WrongCode => ("code", self.t().activate_wrong.to_owned(), None),
         };
@@ -103,14 +103,14 @@ impl Visit<Signed> {
     }
 
     /// Shows the phone's page with an error.
-    async fn phone_refused(&self, (field, text, wait): Told) -> Answered {
+    async fn phone_refused(&self, (field, text, wait): Told) -> HandlerResult {
         let frame = self.frame_with(HERE, field, text);
         let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
         Ok(limited(page.await?, wait))
     }
 
     /// Replaces the session's token: one from before the second factor no longer opens the session.
-    async fn activated(&self) -> Answered {
+    async fn activated(&self) -> HandlerResult {
         let renewed = self.accounts().renew_user_session(&self.who.cookie);
         let token = renewed.await?;
         let mut response = see_other("/account/recovery-codes?activated");
@@ -118,7 +118,7 @@ impl Visit<Signed> {
         Ok(response)
     }
 
-    pub(super) async fn remove_phone(self) -> Answered {
+    pub(super) async fn remove_phone(self) -> HandlerResult {
         let key = self.typed("key").parse().map_err(|_| Refusal::NotFound)?;
         if !self.who.browser.is_fresh() {
             return Err(Refusal::ConfirmFirst(None));
@@ -129,18 +129,18 @@ impl Visit<Signed> {
             Err(failure) => failure.refusal()?,
         };
         match why {
-            RemoveKeyError::Undecided(why) => Err(why.into()),
+            RemoveKeyError::SessionRefused(why) => Err(why.into()),
             RemoveKeyError::Unknown => Ok(see_other(HERE)),
             RemoveKeyError::UserUnknown => Err(Refusal::SignInFirst(None)),
         }
     }
 
-    pub(super) async fn recovery_codes(self) -> Answered {
+    pub(super) async fn recovery_codes(self) -> HandlerResult {
         let frame = self.frame(RECOVERY);
         self.recovery_page(&frame, StatusCode::OK).await
     }
 
-    async fn recovery_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+    async fn recovery_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
         let t = self.t();
         let page = Recovery {
@@ -152,7 +152,7 @@ impl Visit<Signed> {
         render(&page, status)
     }
 
-    pub(super) async fn make_recovery_codes(self) -> Answered {
+    pub(super) async fn make_recovery_codes(self) -> HandlerResult {
         let person = self.person(Action::RecoveryCodesMake).await?;
         let code = self.code();
         let request = RecoveryCodesRequest {
@@ -172,15 +172,15 @@ impl Visit<Signed> {
                 ("code", t.code_wrong.to_owned(), None)
             }
             RecoveryCodesError::NoActiveKey => return Ok(see_other(RECOVERY)),
-            RecoveryCodesError::Undecided(why) => return Err(why.into()),
-            RecoveryCodesError::Unproven(why) => unproven(why, "password", t)?,
+            RecoveryCodesError::SessionRefused(why) => return Err(why.into()),
+            RecoveryCodesError::PasswordRefused(why) => password_refused(why, "password", t)?,
         };
         let frame = self.frame_with(RECOVERY, field, text);
         let page = self.recovery_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
         Ok(limited(page.await?, wait))
     }
 
-    fn made_codes(&self, codes: &[Zeroizing<String>]) -> Answered {
+    fn made_codes(&self, codes: &[Zeroizing<String>]) -> HandlerResult {
         let t = self.t();
         let mut text = Zeroizing::new(format!("{}\n{}\n\n", t.recovery_title, t.each_once));
         for code in codes {

@@ -1,12 +1,12 @@
 //! Refusals shown in place of a page, and the one table of the refusals of `accounts`.
 
 use keyproof_http::Response;
-use keyproof_service::accounts::{NotPermitted, RemoveDeviceError, SessionError, Undecided};
+use keyproof_service::accounts::{NotPermitted, RemoveDeviceError, SessionError, SessionRefused};
 
 use super::{
     Context,
-    back::{OVERVIEW, by_way_of},
     pages::{Frame, RefusalPage},
+    return_to::{OVERVIEW, with_return_to},
     texts::Texts,
 };
 use crate::sites::{page::see_other, refusal::Refusal};
@@ -34,7 +34,7 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
 /// Returns where the browser is redirected to, if it is.
 fn location(refusal: &Refusal, context: &Context) -> Option<String> {
     match refusal {
-        Refusal::ConfirmFirst(_) => Some(by_way_of("/account/confirm", context.page)),
+        Refusal::ConfirmFirst(_) => Some(with_return_to("/account/confirm", context.page)),
         Refusal::SignInFirst(_) if context.is_page && context.page != OVERVIEW => {
             Some(format!("/account/sign-in?over&to={}", context.page))
         }
@@ -60,11 +60,11 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
     (title, text.to_owned())
 }
 
-impl From<Undecided> for Refusal {
-    fn from(error: Undecided) -> Self {
+impl From<SessionRefused> for Refusal {
+    fn from(error: SessionRefused) -> Self {
         match error {
-            Undecided::Ended => Self::SignInFirst(None),
-            Undecided::FactorNeeded => Self::ConfirmFirst(None),
+            SessionRefused::Ended => Self::SignInFirst(None),
+            SessionRefused::FactorNeeded => Self::ConfirmFirst(None),
         }
     }
 }
@@ -89,7 +89,7 @@ impl From<NotPermitted> for Refusal {
 impl From<RemoveDeviceError> for Refusal {
     fn from(error: RemoveDeviceError) -> Self {
         match error {
-            RemoveDeviceError::Undecided(why) => why.into(),
+            RemoveDeviceError::SessionRefused(why) => why.into(),
             RemoveDeviceError::Unknown => Self::NotFound,
             RemoveDeviceError::UserUnknown => Self::SignInFirst(None),
         }

@@ -9,11 +9,11 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Known, Signed, Visit, Visitor,
-    back::{OVERVIEW, by_way_of, page_of},
+    HandlerResult, Known, Signed, Visit, Visitor,
     pages::{CodePage, Confirm, Frame, Help, SignIn, State},
     password::Told,
     render,
+    return_to::{OVERVIEW, page_of, with_return_to},
     texts::Texts,
 };
 use crate::sites::{
@@ -26,9 +26,9 @@ use crate::sites::{
 impl Visit<Visitor> {
     /// Shows the help page, also to somebody who is signed in. This does not count as a use of their session. If the
     /// session cannot be read, the page is shown without it.
-    pub(super) async fn help(self) -> Answered {
+    pub(super) async fn help(self) -> HandlerResult {
         if let Some(cookie) = self.cookie(Cookie::Account)
-            && let Ok(browser) = self.accounts().watching_session(&cookie).await
+            && let Ok(browser) = self.accounts().peek_session(&cookie).await
         {
             return self.by(Signed { cookie, browser }).help_page();
         }
@@ -40,7 +40,7 @@ impl Visit<Visitor> {
     /// Shows the sign-in page. Somebody who is signed in sees no notice, because a session may have begun since the
     /// redirect here. They are redirected onwards, unless the session may already have ended by another server's clock,
     /// which would redirect them here again.
-    pub(super) async fn show_sign_in(self) -> Answered {
+    pub(super) async fn show_sign_in(self) -> HandlerResult {
         let t = self.t();
         let mut notice = if self.is_sent_with("changed") {
             Some(t.password_changed)
@@ -54,8 +54,8 @@ impl Visit<Visitor> {
         if notice.is_some()
             && let Some(cookie) = self.cookie(Cookie::Account)
         {
-            match self.accounts().session_lasts(&cookie).await {
-                Ok(true) => return Ok(see_other(self.asked_back())),
+            match self.accounts().session_is_live(&cookie).await {
+                Ok(true) => return Ok(see_other(self.return_page())),
                 Err(Failure::Refused(_)) => {}
                 // The session may still be valid.
                 Ok(false) | Err(Failure::Storage(_)) => notice = None,
@@ -63,7 +63,7 @@ impl Visit<Visitor> {
         }
         let frame = Frame {
             notice,
-            to: Some(self.asked_back()).filter(|to| *to != OVERVIEW),
+            to: Some(self.return_page()).filter(|to| *to != OVERVIEW),
             ..self.frame("/account/sign-in")
         };
         let mut response = render(&SignIn { frame: &frame }, StatusCode::OK)?;
@@ -74,7 +74,7 @@ impl Visit<Visitor> {
         Ok(response)
     }
 
-    pub(super) async fn sign_in(self) -> Answered {
+    pub(super) async fn sign_in(self) -> HandlerResult {
         let login = PasswordLogin {
             // Keyboards with completion add a space, and no name begins or ends with one.
             name: self.typed("name").trim().to_owned(),
@@ -88,7 +88,8 @@ impl Visit<Visitor> {
             Ok(step) => Ok(self.stepped(step, page_of(self.typed("to")))),
             Err(failure) => {
                 let t = self.t();
-                let (field, text, wait) = told(failure, "name", t.name_or_password_wrong, t)?;
+                let (field, text, wait) =
+                    refusal_text(failure, "name", t.name_or_password_wrong, t)?;
                 let mut frame = Frame {
                     to: Some(page_of(self.typed("to"))).filter(|to| *to != OVERVIEW),
                     ..self.frame_with("/account/sign-in", field, text)
@@ -102,23 +103,23 @@ impl Visit<Visitor> {
         }
     }
 
-    pub(super) async fn show_code(self) -> Answered {
+    pub(super) async fn show_code(self) -> HandlerResult {
         if self.who.is_new {
             return Err(Refusal::SignInFirst(None));
         }
         let frame = Frame {
-            to: Some(self.asked_back()),
+            to: Some(self.return_page()),
             ..self.frame("/account/code")
         };
         render(&CodePage { frame: &frame }, StatusCode::OK)
     }
 
-    pub(super) async fn answer(self) -> Answered {
+    pub(super) async fn answer(self) -> HandlerResult {
         let (browser, system) = user_agent::names(self.exchange.headers());
         // A new fingerprint each time, so that a copy of a revoked one is not trusted again.
         let trust = self.is_ticked("trust").then(|| TrustRequest {
             fingerprint: self.site.service.draw_text().to_string(),
-            in_place_of: self.cookie(Cookie::Device).map(|it| it.to_string()),
+            replacing: self.cookie(Cookie::Device).map(|it| it.to_string()),
             browser: browser.map(ToOwned::to_owned),
             name: None,
             operating_system: system.map(ToOwned::to_owned),
@@ -164,16 +165,16 @@ impl Visit<Visitor> {
 }
 
 impl Visit<Signed> {
-    pub(super) async fn show_confirm(self) -> Answered {
+    pub(super) async fn show_confirm(self) -> HandlerResult {
         let frame = Frame {
-            to: Some(self.asked_back()),
+            to: Some(self.return_page()),
             ..self.frame("/account/confirm")
         };
         self.confirming(&frame, StatusCode::OK).await
     }
 
     /// The whole login again as the same user, including the code in a trusted browser.
-    pub(super) async fn confirm(self) -> Answered {
+    pub(super) async fn confirm(self) -> HandlerResult {
         self.admit()?;
         let to = page_of(self.typed("to"));
         let login = PasswordLogin {
@@ -187,7 +188,7 @@ impl Visit<Signed> {
             Ok(step) => Ok(self.stepped(step, to)),
             Err(failure) => {
                 let t = self.t();
-                let (field, text, wait) = told(failure, "password", t.password_wrong, t)?;
+                let (field, text, wait) = refusal_text(failure, "password", t.password_wrong, t)?;
                 let frame = Frame {
                     to: Some(to),
                     ..self.frame_with("/account/confirm", field, text)
@@ -198,7 +199,7 @@ impl Visit<Signed> {
         }
     }
 
-    async fn confirming(&self, frame: &Frame, status: StatusCode) -> Answered {
+    async fn confirming(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
         let page = Confirm {
             frame,
@@ -207,7 +208,7 @@ impl Visit<Signed> {
         render(&page, status)
     }
 
-    pub(super) async fn end_sessions(self) -> Answered {
+    pub(super) async fn end_sessions(self) -> HandlerResult {
         let person = self.person(Action::UserSessionsEnd).await?;
         let accounts = self.accounts();
         let ended = accounts.end_other_sessions(&person, &self.who.cookie);
@@ -217,7 +218,7 @@ impl Visit<Signed> {
         Ok(response)
     }
 
-    pub(super) async fn sign_out(self) -> Answered {
+    pub(super) async fn sign_out(self) -> HandlerResult {
         let ended = self.accounts().sign_out(&self.who.cookie, &self.origin);
         ended.await?;
         let mut response = see_other("/account/sign-in?out");
@@ -228,7 +229,7 @@ impl Visit<Signed> {
 }
 
 impl<W: Known> Visit<W> {
-    fn help_page(&self) -> Answered {
+    fn help_page(&self) -> HandlerResult {
         let frame = self.frame("/account/help");
         render(&Help { frame: &frame }, StatusCode::OK)
     }
@@ -236,7 +237,7 @@ impl<W: Known> Visit<W> {
 
 impl<W> Visit<W> {
     /// Returns the page that the address names for the return.
-    fn asked_back(&self) -> &'static str {
+    fn return_page(&self) -> &'static str {
         page_of(self.exchange.query().first("to").unwrap_or_default())
     }
 
@@ -250,7 +251,7 @@ impl<W> Visit<W> {
                 response
             }
             BrowserStep::Challenged(token) => {
-                let mut response = see_other(&by_way_of("/account/code", to));
+                let mut response = see_other(&with_return_to("/account/code", to));
                 self.keep(&mut response, Cookie::Visit, &token, None);
                 response
             }
@@ -259,7 +260,7 @@ impl<W> Visit<W> {
 }
 
 /// Returns the error for a password that was not accepted.
-fn told(
+fn refusal_text(
     failure: Failure<LoginError>,
     field: &'static str,
     wrong: &str,

@@ -46,7 +46,7 @@ pub(super) fn confirm(page: &str) -> String {
 }
 
 /// Returns the address of a page with a notice of what was just done, whose text is in `frame.rs`.
-pub(super) fn told(page: &str, done: &str) -> String {
+pub(super) fn with_notice(page: &str, done: &str) -> String {
     let (page, place) = match page.split_once('#') {
         Some((page, place)) => (page, format!("#{place}")),
         None => (page, String::new()),
@@ -72,7 +72,7 @@ pub(super) fn within(page: &str) -> &str {
 
 /// Returns a page to continue to, as `within` does, without a notice of success. If another site's page has led here,
 /// marks the address as coming from there, because it would fill in forms.
-fn led_on(page: &str, is_ours: bool) -> String {
+fn continue_url(page: &str, is_ours: bool) -> String {
     let page = within(page);
     let (address, place) = match page.split_once('#') {
         Some((address, place)) => (address, format!("#{place}")),
@@ -88,11 +88,11 @@ fn led_on(page: &str, is_ours: bool) -> String {
     if !is_ours && !pairs.is_empty() && !pairs.iter().any(|pair| is_of(pair, ELSEWHERE)) {
         pairs.push(&mark);
     }
-    let led_on = match &*pairs {
+    let continue_url = match &*pairs {
         [] => format!("{path}{place}"),
         pairs => format!("{path}?{}{place}", pairs.join("&")),
     };
-    within(&led_on).to_owned()
+    within(&continue_url).to_owned()
 }
 
 impl<W> Visit<W> {
@@ -111,12 +111,12 @@ impl<W> Visit<W> {
             EXPORT => with_query(Area::Audit.place().0, &pairs),
             path => with_query(path, &pairs),
         };
-        Some(self.led_on(&page)).filter(|page| page != Area::Start.place().0)
+        Some(self.continue_url(&page)).filter(|page| page != Area::Start.place().0)
     }
 
     /// Returns a page to continue to, from this address or form; the start page if it is not on this site.
-    pub(super) fn led_on(&self, page: &str) -> String {
-        led_on(page, self.is_addressed_by_us())
+    pub(super) fn continue_url(&self, page: &str) -> String {
+        continue_url(page, self.is_addressed_by_us())
     }
 
     /// Returns a page's address with the input of these fields, so that somebody who is sent away types it only once.
@@ -131,7 +131,7 @@ impl<W> Visit<W> {
                 typed => typed,
             };
             if text.is_empty() {
-                if self.is_told_lost(field) {
+                if self.is_marked_lost(field) {
                     lost.push((LOST, *field));
                 }
                 continue;
@@ -144,7 +144,7 @@ impl<W> Visit<W> {
         }
         for field in UNKEPT {
             let is_pasted = field == "file" && self.is_filled_in("text");
-            if is_pasted || self.is_filled_in(field) || self.is_told_lost(field) {
+            if is_pasted || self.is_filled_in(field) || self.is_marked_lost(field) {
                 lost.push((LOST, field));
             }
         }
@@ -153,7 +153,7 @@ impl<W> Visit<W> {
     }
 
     /// Whether the address says that a field's input is lost.
-    pub(super) fn is_told_lost(&self, field: &str) -> bool {
+    pub(super) fn is_marked_lost(&self, field: &str) -> bool {
         let mut lost = self.exchange.query().all(LOST);
         self.is_addressed_by_us() && lost.any(|lost| lost == field)
     }
@@ -245,18 +245,18 @@ mod tests {
             ),
             ("//evil.example?a=1", "/console", "/console"),
         ] {
-            assert_eq!(led_on(page, true), of_ours);
-            assert_eq!(led_on(page, false), of_others);
+            assert_eq!(continue_url(page, true), of_ours);
+            assert_eq!(continue_url(page, false), of_others);
         }
         // A page to continue to is limited to a form field's length.
         let long = format!("/console/users?a={}", "x".repeat(MAX_VALUE - 18));
-        assert_eq!(led_on(&long, true), long);
-        assert_eq!(led_on(&long, false), "/console");
+        assert_eq!(continue_url(&long, true), long);
+        assert_eq!(continue_url(&long, false), "/console");
     }
 
     #[test]
     fn what_was_done_is_told_before_the_place_on_the_page() {
-        assert_eq!(told("/console/tills", "x"), "/console/tills?done=x");
-        assert_eq!(told("/a?b=c#d", "x"), "/a?b=c&done=x#d");
+        assert_eq!(with_notice("/console/tills", "x"), "/console/tills?done=x");
+        assert_eq!(with_notice("/a?b=c#d", "x"), "/a?b=c&done=x#d");
     }
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use http::{HeaderValue, StatusCode, header};
 use jiff::{civil::DateTime, tz::TimeZone};
-use keyproof_auth::operator::Reach;
+use keyproof_auth::operator::AccessLevel;
 use keyproof_http::with_body;
 use keyproof_service::{
     Audit, Timestamp,
     access::OutOfScope,
-    audit::{Action, AuditReader, Before, Event, Found, Outcome, Search, Subject, Who},
+    audit::{Action, AuditReader, Cursor, Event, Found, Outcome, Principal, Search, Subject},
 };
 
 use super::{
-    Answered, Area, Frame, ROWS, Signed, Visit, addressing::query, render, users::path_of,
+    Area, Frame, HandlerResult, ROWS, Signed, Visit, addressing::query, render, users::path_of,
 };
 use crate::{
     event_json::event_document,
@@ -52,7 +52,7 @@ struct Place {
     /// The beginning.
     since: Timestamp,
     /// The end; `None` for now.
-    before: Option<Before>,
+    before: Option<Cursor>,
     is_latest: bool,
 }
 
@@ -138,10 +138,10 @@ fn cut(text: String) -> String {
 }
 
 impl Visit<Signed> {
-    pub(super) async fn audit(self) -> Answered {
+    pub(super) async fn audit(self) -> HandlerResult {
         let (mut frame, found, is_latest, status) = match self.part_of_trail() {
             Ok(place) => {
-                let reader = self.reader(Reach::Read)?;
+                let reader = self.reader(AccessLevel::Read)?;
                 let found = self.find(&reader, &place, ROWS).await?;
                 let frame = self.frame_in(Area::Audit);
                 (frame, found, place.is_latest, StatusCode::OK)
@@ -159,8 +159,8 @@ impl Visit<Signed> {
     }
 
     /// Returns the found events as JSON lines, the latest first.
-    pub(super) async fn export_audit(self) -> Answered {
-        let reader = self.reader(Reach::Change)?;
+    pub(super) async fn export_audit(self) -> HandlerResult {
+        let reader = self.reader(AccessLevel::Change)?;
         let mut place = match self.part_of_trail() {
             Ok(place) => place,
             Err(Unfilled::Refused(why)) => return Err(why),
@@ -207,7 +207,7 @@ impl Visit<Signed> {
         Ok(response)
     }
 
-    fn reader(&self, reach: Reach) -> Result<AuditReader, OutOfScope> {
+    fn reader(&self, reach: AccessLevel) -> Result<AuditReader, OutOfScope> {
         Audit::permit_reader(self.operator(), reach)
     }
 
@@ -230,7 +230,7 @@ impl Visit<Signed> {
         let before = self.before()?;
         Ok(Place {
             is_latest: before.is_none() && until.is_none(),
-            before: before.or(until.map(Before::moment)),
+            before: before.or(until.map(Cursor::moment)),
             since,
         })
     }
@@ -266,11 +266,11 @@ impl Visit<Signed> {
     /// a user's name is replaced by it.
     async fn asker(&self, who: &str) -> Result<Vec<String>, Refusal> {
         let mut askers: Vec<_> = given(who).into_iter().collect();
-        if let Some(name) = Who::user_in(who)
+        if let Some(name) = Principal::user_in(who)
             && name.parse::<Subject>().is_err()
         {
             let subject = self.service().accounts.subject_named(name).await?;
-            let user = subject.map(|subject| Who::User {
+            let user = subject.map(|subject| Principal::User {
                 subject,
                 application_token: None,
             });
@@ -290,7 +290,7 @@ impl Visit<Signed> {
         let reaches_users = Area::Users.is_shown_to(self.operator());
         let events = found.events.into_iter();
         let begins = self.exchange.query().first("before");
-        let begins = begins.and_then(|before| before.parse::<Before>().ok());
+        let begins = begins.and_then(|before| before.parse::<Cursor>().ok());
         Ok(Trail {
             frame,
             query: self.sought_in_query(),
@@ -301,7 +301,7 @@ impl Visit<Signed> {
                 .map(|event| Row::of(event, &bearers, reaches_users))
                 .collect(),
             is_latest,
-            may_export: self.reader(Reach::Change).is_ok(),
+            may_export: self.reader(AccessLevel::Change).is_ok(),
             is_again: self.is_again(),
         })
     }

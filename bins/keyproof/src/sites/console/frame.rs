@@ -176,7 +176,7 @@ impl<W: Known> Visit<W> {
             Some((*field, text.to_owned()))
         });
         let lost = fields.iter().copied().chain(UNKEPT);
-        let lost = lost.filter(|field| self.is_told_lost(field));
+        let lost = lost.filter(|field| self.is_marked_lost(field));
         Frame {
             entries: Entries {
                 wrong: None,

@@ -30,12 +30,12 @@ use keyproof_service::{
 use zeroize::Zeroizing;
 
 use super::{
-    Around,
+    ServerContext,
     cookies::Cookie,
     language::Language,
     operation,
     page::{self, render},
-    refusal::{Answered, Refusal},
+    refusal::{HandlerResult, Refusal},
     visit::{self, Bound, Site, Visitor},
 };
 use area::Area;
@@ -49,7 +49,7 @@ const ROWS: usize = 50;
 /// The site.
 pub struct Console {
     service: Arc<Service>,
-    around: Arc<Around>,
+    server_context: Arc<ServerContext>,
 }
 
 type Visit<W> = visit::Visit<Console, W>;
@@ -69,8 +69,11 @@ impl Bound for Signed {
 
 impl Console {
     /// Creates the site for these use cases, in this server.
-    pub(crate) const fn new(service: Arc<Service>, around: Arc<Around>) -> Self {
-        Self { service, around }
+    pub(crate) const fn new(service: Arc<Service>, server_context: Arc<ServerContext>) -> Self {
+        Self {
+            service,
+            server_context,
+        }
     }
 }
 
@@ -124,14 +127,14 @@ impl Visit<Signed> {
     /// then does not conflict.
     async fn read_again(mut self) -> Result<Self, Refusal> {
         let access = &self.service().access;
-        let session = access.watching_session(&self.who.cookie).await;
+        let session = access.peek_session(&self.who.cookie).await;
         self.who.session = self.found(session)?;
         Ok(self)
     }
 
     /// Returns the address that asks for the token again before an action on this page; `None` if it was shown
     /// recently.
-    fn way_to_confirm(&self, page: &str) -> Option<String> {
+    fn confirm_url(&self, page: &str) -> Option<String> {
         let is_fresh = self.who.session.is_fresh();
         (!is_fresh).then(|| addressing::confirm(page))
     }
@@ -166,13 +169,13 @@ impl Site for Console {
 
     async fn watching(visit: Visit<()>, area: Area) -> Result<Visit<Signed>, Refusal> {
         let cookie = visit.session_cookie()?;
-        let session = visit.service().access.watching_session(&cookie).await;
+        let session = visit.service().access.peek_session(&cookie).await;
         visit.shown(area, cookie, session)
     }
 
-    async fn acting(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
+    async fn signed_for_change(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
         let access = &visit.service().access;
-        let session = access.acting_session(&visit.who.cookie).await;
+        let session = access.session_for_change(&visit.who.cookie).await;
         visit.who.session = visit.found(session)?;
         Ok(visit)
     }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use keyproof_service::{Failure, access::SignInError};
 
-use super::{Answered, Frame, Signed, Visit, Visitor, addressing::told, render};
+use super::{Frame, HandlerResult, Signed, Visit, Visitor, addressing::with_notice, render};
 use crate::sites::{
     cookies::Cookie,
     entries::Wrong,
@@ -34,8 +34,8 @@ impl Visit<Visitor> {
     /// Shows the sign-in page. Somebody who is signed in sees no notice, because a session may have begun since the
     /// redirect here. They are redirected onwards, unless the session may already have ended by another server's clock,
     /// which would redirect them here again.
-    pub(super) async fn show_sign_in(self) -> Answered {
-        let to = self.led_on(self.exchange.query().first("to").unwrap_or_default());
+    pub(super) async fn show_sign_in(self) -> HandlerResult {
+        let to = self.continue_url(self.exchange.query().first("to").unwrap_or_default());
         let mut notice = if self.is_sent_with("out") {
             Some("You are signed out.")
         } else if self.is_sent_with("everywhere") {
@@ -50,7 +50,7 @@ impl Visit<Visitor> {
         if notice.is_some()
             && let Some(cookie) = self.cookie(Cookie::Console)
         {
-            match self.service().access.session_lasts(&cookie).await {
+            match self.service().access.session_is_live(&cookie).await {
                 Ok(true) => return Ok(see_other(&to)),
                 Err(Failure::Refused(_)) => {}
                 // The session may still be valid.
@@ -73,9 +73,9 @@ impl Visit<Visitor> {
         Ok(response)
     }
 
-    pub(super) async fn sign_in(self) -> Answered {
+    pub(super) async fn sign_in(self) -> HandlerResult {
         let token = self.token();
-        let to = self.led_on(self.typed("to"));
+        let to = self.continue_url(self.typed("to"));
         let before = self.cookie(Cookie::Console);
         let before = before.as_deref().map(String::as_str);
         let access = &self.service().access;
@@ -102,8 +102,8 @@ impl Visit<Visitor> {
 }
 
 impl Visit<Signed> {
-    pub(super) async fn show_confirm(self) -> Answered {
-        let to = self.led_on(self.exchange.query().first("to").unwrap_or_default());
+    pub(super) async fn show_confirm(self) -> HandlerResult {
+        let to = self.continue_url(self.exchange.query().first("to").unwrap_or_default());
         let page = Confirm {
             frame: &self.frame(),
             to: &to,
@@ -112,16 +112,16 @@ impl Visit<Signed> {
     }
 
     /// Checks the token again, before an action that weakens something.
-    pub(super) async fn confirm(self) -> Answered {
+    pub(super) async fn confirm(self) -> HandlerResult {
         self.admit()?;
         let token = self.token();
-        let to = self.led_on(self.typed("to"));
+        let to = self.continue_url(self.typed("to"));
         let Signed { cookie, session } = &self.who;
         let access = &self.service().access;
         let confirmed = access.confirm(&token, cookie, session, &self.origin);
         match confirmed.await {
             Ok(session) => {
-                let mut response = see_other(&told(&to, "confirmed"));
+                let mut response = see_other(&with_notice(&to, "confirmed"));
                 self.keep(&mut response, Cookie::Console, &session, None);
                 Ok(response)
             }
@@ -137,13 +137,13 @@ impl Visit<Signed> {
         }
     }
 
-    pub(super) async fn sign_out(self) -> Answered {
+    pub(super) async fn sign_out(self) -> HandlerResult {
         let access = &self.service().access;
         access.sign_out(&self.who.cookie, &self.origin).await?;
         Ok(self.signed_out("/console/sign-in?out"))
     }
 
-    pub(super) async fn sign_out_everywhere(self) -> Answered {
+    pub(super) async fn sign_out_everywhere(self) -> HandlerResult {
         let access = &self.service().access;
         let ended = access.sign_out_everywhere(&self.who.session, &self.origin);
         ended.await?;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use keyproof_service::{ClockDifference, Seen, ServiceStatus};
+use keyproof_service::{ClockDifference, Coverage, ServiceStatus};
 
-use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};
+use super::{Area, Frame, HandlerResult, Signed, Visit, chart::Chart, render};
 use crate::{
     metrics::Minute,
     readiness,
@@ -60,7 +60,7 @@ struct Status {
 }
 
 impl Visit<Signed> {
-    pub(super) async fn start(self) -> Answered {
+    pub(super) async fn start(self) -> HandlerResult {
         let operator = self.operator();
         let status = self.service().status(operator, SOON).await;
         let page = Start {
@@ -79,8 +79,8 @@ impl Visit<Signed> {
             endings,
             at: now,
         } = status;
-        let (operator, around) = (self.operator(), &self.site.around);
-        let minutes = around.metrics.last_hour();
+        let (operator, server_context) = (self.operator(), &self.site.server_context);
+        let minutes = server_context.metrics.last_hour();
         let upkeep = match (figures.upkeep.rounds, figures.upkeep.is_behind) {
             (0, _) => "has not run yet",
             (_, true) => "is behind: there is more to remove than one round removes",
@@ -101,12 +101,12 @@ impl Visit<Signed> {
             left_out: figures.audit_left_out,
             more_endings: endings.found.len() > ENDINGS,
             endings_seen: match endings.seen {
-                Seen::All => None,
-                Seen::AllAt(at) => Some(format!(
+                Coverage::All => None,
+                Coverage::AllAt(at) => Some(format!(
                     "There are many: all of them were last checked on {}, and are checked every six hours.",
                     moment(at)
                 )),
-                Seen::Part => Some(
+                Coverage::Part => Some(
                     "Not all of them were checked: that is done when the server starts, and every six hours."
                         .to_owned(),
                 ),
@@ -115,13 +115,13 @@ impl Visit<Signed> {
                 .found
                 .iter()
                 .take(ENDINGS)
-                .map(|ending| {
-                    let what = ending.told_to(operator).to_owned();
-                    (moment(ending.at), what, ending.at < now)
+                .map(|expiry| {
+                    let what = expiry.name_for(operator).to_owned();
+                    (moment(expiry.at), what, expiry.at < now)
                 })
                 .collect(),
-            certificate_ends: around.metrics.tls_end().map(moment),
-            served: around
+            certificate_ends: server_context.metrics.tls_end().map(moment),
+            served: server_context
                 .served
                 .iter()
                 .map(|(name, listener)| (*name, listener.clone()))

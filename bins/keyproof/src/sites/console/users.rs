@@ -4,15 +4,15 @@ use http::StatusCode;
 use keyproof_service::{
     Accounts,
     accounts::{
-        AddUserAsError, AddUserError, Caller, ChangeUserError, Filter, NewUser, OrganisationView,
-        Role, SeeUsersError, Sort, SortKey, Unlocking, UserChange, UserQuery, UserState,
-        UserStatus, UserView, Whom,
+        AccountTarget, AddUserAsError, AddUserError, Caller, ChangeUserError, Filter, NewUser,
+        OrganisationView, Role, SeeUsersError, Sort, SortKey, Unlocking, UserChange, UserQuery,
+        UserState, UserStatus, UserView,
     },
 };
 
 use super::{
-    Answered, Area, Frame, ROWS, Signed, Visit,
-    addressing::{told, with_query},
+    Area, Frame, HandlerResult, ROWS, Signed, Visit,
+    addressing::{with_notice, with_query},
     render,
     words::sentence,
 };
@@ -132,7 +132,7 @@ impl Visit<Signed> {
         self.named(name).parse().map_err(|_| Refusal::NotFound)
     }
 
-    pub(super) async fn organisations(self) -> Answered {
+    pub(super) async fn organisations(self) -> HandlerResult {
         let caller = self.users_caller();
         let after = self.exchange.query().first("after");
         let found = self.accounts().organisations(&caller, after).await?;
@@ -141,7 +141,7 @@ impl Visit<Signed> {
         if let ([only], None, None) = (&*found.organisations, after, &found.after) {
             let path = format!("{LISTS}/{}", only.id);
             return Ok(see_other(&match self.exchange.query().first("done") {
-                Some("added") => told(&path, "added"),
+                Some("added") => with_notice(&path, "added"),
                 _ => path,
             }));
         }
@@ -156,7 +156,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn users(self) -> Answered {
+    pub(super) async fn users(self) -> HandlerResult {
         let caller = self.users_caller();
         let organisation = self.number("organisation")?;
         let query = self.exchange.query();
@@ -193,7 +193,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn user(self) -> Answered {
+    pub(super) async fn user(self) -> HandlerResult {
         let frame = self.frame_in(Area::Users);
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
@@ -202,7 +202,7 @@ impl Visit<Signed> {
         let page = OneUser {
             frame: &frame,
             may_change: caller.may_change(&state.user.organisation_name),
-            confirm: self.way_to_confirm(&path),
+            confirm: self.confirm_url(&path),
             user: Row::of(&state.user),
             path,
             has_phone: state
@@ -216,18 +216,18 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn change_user(self, change: UserChange) -> Answered {
+    pub(super) async fn change_user(self, change: UserChange) -> HandlerResult {
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
         if weakens(change) {
             self.confirmed(&path_of(organisation, user))?;
         }
-        let whom = Whom::Reached {
+        let account_target = AccountTarget::Reached {
             caller: &caller,
             organisation,
             user,
         };
-        let changed = self.accounts().change_user(whom, change);
+        let changed = self.accounts().change_user(account_target, change);
         let done = match (change, changed.await?) {
             (UserChange::Activate, _) => "activated",
             (UserChange::EndSessions, _) => "ended",
@@ -236,10 +236,10 @@ impl Visit<Signed> {
             (UserChange::Unlock, Some(Unlocking::NoLock)) => "no-lock",
             (UserChange::Unlock, _) => "unlocked",
         };
-        Ok(see_other(&told(&path_of(organisation, user), done)))
+        Ok(see_other(&with_notice(&path_of(organisation, user), done)))
     }
 
-    pub(super) async fn show_add_user(self) -> Answered {
+    pub(super) async fn show_add_user(self) -> HandlerResult {
         if !self.users_caller().may_change_some() {
             return Err(Refusal::OutOfReach);
         }
@@ -251,7 +251,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn add_user(self) -> Answered {
+    pub(super) async fn add_user(self) -> HandlerResult {
         self.confirmed(&self.link_to_addition())?;
         let role = self.typed("role").parse::<Role>();
         let role = role.map_err(|_| Refusal::Malformed(StatusCode::BAD_REQUEST))?;
@@ -264,7 +264,12 @@ impl Visit<Signed> {
         let caller = self.users_caller();
         let added = self.accounts().add_user_as(&caller, &new, password);
         let why = match added.await {
-            Ok(()) => return Ok(see_other(&told(&list_of(self.opened_from()), "added"))),
+            Ok(()) => {
+                return Ok(see_other(&with_notice(
+                    &list_of(self.opened_from()),
+                    "added",
+                )));
+            }
             Err(failure) => failure.refusal()?,
         };
         let wrong = match why {
@@ -305,7 +310,7 @@ impl Visit<Signed> {
             },
             list: list_of(from),
             roles: Role::ALL.map(|role| (role, role == chosen)),
-            confirm: self.way_to_confirm(&self.link_to_addition()),
+            confirm: self.confirm_url(&self.link_to_addition()),
         }
     }
 }

@@ -32,11 +32,11 @@ use opentelemetry_sdk::{
 };
 use prost::Message;
 
-use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
+use super::outbox::{Counts, Exporter, Outbox, Outgoing, Room};
 use crate::http_client::{ClientError, HttpClient, ServerUrl, TlsSetupError};
 use parts::Current;
 
-pub(super) use parts::{TracedEngine, Works};
+pub(super) use parts::{TracedEngine, WorkSpans};
 
 /// Some megabytes of spans, which a busy server produces in seconds.
 const ROOM: Room = Room {
@@ -144,7 +144,7 @@ impl RequestTrace for Trace {
         &self.id
     }
 
-    fn around(&self, handler: BoxFuture<Response>) -> BoxFuture<Response> {
+    fn wrap_handler(&self, handler: BoxFuture<Response>) -> BoxFuture<Response> {
         self.current.clone().scope(handler)
     }
 
@@ -216,12 +216,12 @@ enum CollectorError {
     Status(StatusCode),
 }
 
-impl Carrier<SpanData> for Collector {
+impl Exporter<SpanData> for Collector {
     type Error = CollectorError;
 
     const WHAT: &'static str = "traces reach the collector (telemetry.otlp)";
 
-    async fn carry(&mut self, spans: Vec<SpanData>) -> Result<usize, CollectorError> {
+    async fn export(&mut self, spans: Vec<SpanData>) -> Result<usize, CollectorError> {
         let request = ExportTraceServiceRequest {
             resource_spans: group_spans_by_resource_and_scope(spans, &self.resource),
         };

@@ -7,7 +7,7 @@ use keyproof_http::{BoxFuture as Handler, Response};
 use keyproof_service::{Work, WorkObserver};
 use keyproof_store::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
-    PoolFigures, Prefix, Reading, Row, Standbys, Timestamp, Version,
+    PoolStatus, Prefix, Reading, Row, Standbys, Timestamp, Version,
 };
 use opentelemetry::{
     Context, KeyValue,
@@ -47,13 +47,13 @@ impl Current {
 }
 
 /// Creates spans for the work that requests wait for.
-pub(in crate::telemetry) struct Works;
+pub(in crate::telemetry) struct WorkSpans;
 
-impl WorkObserver for Works {
+impl WorkObserver for WorkSpans {
     fn asked(&self, work: Work) -> Option<Box<dyn Send>> {
         let name = match work {
             Work::Hashing => "hash a password",
-            Work::Judging => "judge",
+            Work::CpuQueue => "judge",
         };
         // The span ends when it is dropped.
         let span = Current::part(name, SpanKind::Internal)?;
@@ -181,7 +181,7 @@ impl Engine for TracedEngine {
         self.inner.server_time()
     }
 
-    fn pool(&self) -> Option<PoolFigures> {
+    fn pool(&self) -> Option<PoolStatus> {
         self.inner.pool()
     }
 

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::dps::{
     dialect::{CERTIFICATES, Ca, VERSION},
-    site::{Site, console_origin, keeper, secret},
+    site::{Site, administrator, console_origin, secret},
 };
 
 const CREATED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
@@ -549,8 +549,8 @@ async fn one_token_takes_not_all_places_for_lists() {
 
     let (devices, origin) = (&site.console.otp_devices, console_origin());
     let password = || secret("correct horse");
-    let keeper = keeper("default");
-    let set = devices.set_password(&keeper, password());
+    let administrator = administrator("default");
+    let set = devices.set_password(&administrator, password());
     set.await.unwrap();
     let login = devices.log_in("default", "default", password(), &origin);
     let request = TokenRequest {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{Role, UserChange, Whom};
+use keyproof_service::accounts::{AccountTarget, Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -152,7 +152,10 @@ async fn wrong_codes_double_the_lock_and_wrong_passwords_do_not() {
     let unlocked = site
         .console
         .accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+        .change_user(
+            AccountTarget::Named(&command_line(), ADA),
+            UserChange::Unlock,
+        )
         .await;
     unlocked.unwrap();
     in_full(&site, &ada, ABROAD).await.is(200);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{UserChange, Whom};
+use keyproof_service::accounts::{AccountTarget, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -155,7 +155,10 @@ async fn three_failures_lock_for_five_minutes() {
     }
     let accounts = &site.console.accounts;
     accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+        .change_user(
+            AccountTarget::Named(&command_line(), ADA),
+            UserChange::Unlock,
+        )
         .await
         .unwrap();
     site.password(ADA, PASSWORD).await.is(200);

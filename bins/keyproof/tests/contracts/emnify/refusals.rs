@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header;
 use keyproof_service::{
-    accounts::{Role, UserChange, Whom},
+    accounts::{AccountTarget, Role, UserChange},
     audit::Outcome,
 };
 use keyproof_store::Timestamp;
@@ -287,7 +287,10 @@ async fn nobody_looks_like_somebody_with_another_password() {
     site.enrol(ADA).await;
     let accounts = &site.console.accounts;
     accounts
-        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .change_user(
+            AccountTarget::Named(&command_line(), BOB),
+            UserChange::Suspend,
+        )
         .await
         .unwrap();
     for attempt in 1..=4 {

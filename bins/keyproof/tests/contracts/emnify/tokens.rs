@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use keyproof_service::{
-    accounts::{Role, UserChange, Whom},
+    accounts::{AccountTarget, Role, UserChange},
     audit::Event,
 };
 use keyproof_store::Timestamp;
@@ -199,7 +199,10 @@ async fn suspension_and_removal_end_everything_at_once() {
     let token = both.text("auth_token");
     let accounts = &site.console.accounts;
     accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+        .change_user(
+            AccountTarget::Named(&command_line(), ADA),
+            UserChange::Suspend,
+        )
         .await
         .unwrap();
     site.get("/api/v1/user")
@@ -209,7 +212,10 @@ async fn suspension_and_removal_end_everything_at_once() {
         .refuses(401, 1102, "");
     site.password(ADA, PASSWORD).await.is_empty(401);
     accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Activate)
+        .change_user(
+            AccountTarget::Named(&command_line(), ADA),
+            UserChange::Activate,
+        )
         .await
         .unwrap();
     site.get("/api/v1/user")
@@ -373,7 +379,10 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     log_in(&plain).await.is(200);
     let accounts = &site.console.accounts;
     accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+        .change_user(
+            AccountTarget::Named(&command_line(), ADA),
+            UserChange::Suspend,
+        )
         .await
         .unwrap();
     log_in(&plain).await.is_empty(401);
@@ -395,12 +404,12 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
             }
             "suspend" => {
                 accounts
-                    .change_user(Whom::Named(&command, ADA), UserChange::Suspend)
+                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Suspend)
                     .await
                     .unwrap();
                 site.authenticate(log_in.clone()).await.is_empty(401);
                 accounts
-                    .change_user(Whom::Named(&command, ADA), UserChange::Activate)
+                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Activate)
                     .await
                     .unwrap();
             }

@@ -1,6 +1,6 @@
 //! `user`: lists, pages and single ones.
 
-use keyproof_service::accounts::{Role, UserChange, Whom};
+use keyproof_service::accounts::{AccountTarget, Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -83,7 +83,10 @@ async fn users_come_filtered_sorted_and_in_pages() {
     site.add("eve", "Another Org", Role::User).await;
     let accounts = &site.console.accounts;
     accounts
-        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .change_user(
+            AccountTarget::Named(&command_line(), BOB),
+            UserChange::Suspend,
+        )
         .await
         .unwrap();
     let token = site.token(ADA).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, PROVISION},
-    faults::{Commits, FaultyEngine},
+    faults::{CommitMode, FaultyEngine},
     machine::{Machine, SELECTION},
     provision::{furnished, furnished_on, join_all},
     site::Site,
@@ -366,12 +366,12 @@ async fn an_activation_that_is_not_stored_is_not_acknowledged() {
     let engine = FaultyEngine::new();
     let (site, key, device) = furnished_on(engine.clone()).await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
-    engine.commits(Commits::NotApplied);
+    engine.commits(CommitMode::NotApplied);
     site.post(ACTIVATE, &activation).await.refuses(503, 14);
-    engine.commits(Commits::Lost);
+    engine.commits(CommitMode::Lost);
     let lost = site.post(ACTIVATE, &activation).await;
     lost.refuses(500, 13).saying("not known whether");
-    engine.commits(Commits::Made);
+    engine.commits(CommitMode::Made);
     let again = site.post(ACTIVATE, &activation).await;
     again.refuses(409, 6).saying("used before");
     assert_eq!(site.records("tpm_attestation_key").await, 1);

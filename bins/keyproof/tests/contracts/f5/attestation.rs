@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, NONCE, PROVISION},
-    faults::{Commits, FaultyEngine},
-    forgetting::{keeper, place},
+    faults::{CommitMode, FaultyEngine},
+    forgetting::{device_administrator, place},
     machine::{Machine, SELECTION},
     provision::{furnished, furnished_on, join_all},
     site::{Answer, Site},
@@ -619,7 +619,10 @@ async fn the_values_of_registers_are_remembered_and_what_a_log_says_of_those_tha
 
     let place = place("SN0001");
     let devices = &site.console.device_identity;
-    let (told, _) = devices.device(&keeper(), &place).await.unwrap();
+    let (told, _) = devices
+        .device(&device_administrator(), &place)
+        .await
+        .unwrap();
     let values: Vec<Option<Vec<&str>>> = told
         .attestations
         .iter()
@@ -794,9 +797,9 @@ async fn a_verdict_that_is_not_stored_is_not_told() {
     site.activated(&key, &device).await;
     let machine = Machine::new(device);
     let body = machine.attests(&machine.nonce(&site, SELECTION).await, SELECTION);
-    engine.commits(Commits::NotApplied);
+    engine.commits(CommitMode::NotApplied);
     site.post(ATTEST, &body).await.refuses(503, 14);
-    engine.commits(Commits::Made);
+    engine.commits(CommitMode::Made);
     site.post(ATTEST, &body).await.accepts();
 }
 

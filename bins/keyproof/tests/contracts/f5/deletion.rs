@@ -13,7 +13,7 @@ use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, START},
     faults::FaultyEngine,
-    forgetting::{keeper, place},
+    forgetting::{device_administrator, place},
     machine::Machine,
     provision::furnished,
     site::{Answer, Site},
@@ -343,7 +343,11 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     );
 
     // Forgetting the old device does not affect the one that has its TPM now.
-    let forget = async |serial| devices.forget_device(&keeper(), &place(serial)).await;
+    let forget = async |serial| {
+        devices
+            .forget_device(&device_administrator(), &place(serial))
+            .await
+    };
     assert_eq!(forget("SN0001").await, Ok(1));
     let stolen = moved.clone().with_serial("SN0009");
     site.post(PROVISION, &stolen.request(&key))

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, NONCE, PREAUTH, PROVISION},
-    faults::{Commits, FaultyEngine},
+    faults::{CommitMode, FaultyEngine},
     machine::{Machine, SELECTION},
     site::Site,
 };
@@ -47,7 +47,7 @@ async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
     let key = site.furnished(&manufacturer).await;
     let device = Device::new(&manufacturer, "SN0001");
     let request = device.request(&key);
-    engine.commits(Commits::NotApplied);
+    engine.commits(CommitMode::NotApplied);
     let refused = site.post(PROVISION, &request).await;
     refused.refuses(503, 14).saying("try again");
     assert_eq!(refused.header("retry-after"), "1");
@@ -60,7 +60,7 @@ async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
     }
     let disable = site.replace(API_KEYS, "station", json!({ "is_disabled": true }));
     disable.await.refuses(503, 14);
-    engine.commits(Commits::Made);
+    engine.commits(CommitMode::Made);
 
     assert_eq!(certified(&site).await, 0);
     for path in [API_KEYS, CATEGORIES, MANAGERS] {
@@ -77,7 +77,7 @@ async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second_certificate() {
-    for (fate, known) in [(Commits::Lost, 1), (Commits::LostUnmade, 0)] {
+    for (fate, known) in [(CommitMode::Lost, 1), (CommitMode::LostNotApplied, 0)] {
         let engine = FaultyEngine::new();
         let site = Site::on(engine.clone(), &[]).await;
         let manufacturer = Manufacturer::new();
@@ -89,7 +89,7 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
         engine.commits(fate);
         let lost = site.post(PROVISION, &request).await;
         lost.refuses(500, 13).saying("not known whether");
-        engine.commits(Commits::Made);
+        engine.commits(CommitMode::Made);
         assert_eq!(certified(&site).await, known, "{fate:?}");
 
         let mut certificates = Vec::new();
@@ -118,12 +118,12 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
 async fn an_object_whose_outcome_is_lost_is_500() {
     let engine = FaultyEngine::new();
     let site = Site::on(engine.clone(), &[]).await;
-    engine.commits(Commits::Lost);
+    engine.commits(CommitMode::Lost);
     site.create(MANAGERS, "manager", json!({}))
         .await
         .refuses(500, 13)
         .saying("not known whether");
-    engine.commits(Commits::Made);
+    engine.commits(CommitMode::Made);
     site.create(MANAGERS, "manager", json!({}))
         .await
         .refuses(409, 6);
@@ -142,7 +142,7 @@ async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
     engine.stall();
     let late = site.post(PROVISION, &request).await;
     late.refuses(504, 4).saying("not known whether");
-    engine.go_on();
+    engine.resume_reads();
     let ended = async {
         while certified(&site).await == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -163,7 +163,7 @@ async fn a_handler_past_its_deadline_is_504() {
     let site = Site::on(engine.clone(), &[("http.handler_timeout_ms", 50.into())]).await;
     engine.stall();
     site.get(MANAGERS).await.refuses(504, 4);
-    engine.go_on();
+    engine.resume_reads();
 }
 
 #[tokio::test]

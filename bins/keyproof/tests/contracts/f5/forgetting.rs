@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyproof_service::{
     Action, Failure, StorageError,
-    device_identity::{DeviceError, DevicePlace, Keeper},
+    device_identity::{DeviceAdministrator, DeviceError, DevicePlace},
 };
 use keyproof_x509::crl::{Crl, CrlReason};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, CATEGORIES, PROVISION},
-    faults::{Commits, FaultyEngine},
+    faults::{CommitMode, FaultyEngine},
     machine::Machine,
     provision::{furnished, furnished_on},
     site::{Site, command_line},
@@ -28,15 +28,18 @@ pub(crate) fn place(serial: &str) -> DevicePlace {
 }
 
 /// Returns an operator at the machine, with the devices of all namespaces.
-pub(crate) fn keeper() -> Keeper {
-    Keeper::of_command_line(&command_line())
+pub(crate) fn device_administrator() -> DeviceAdministrator {
+    DeviceAdministrator::of_command_line(&command_line())
 }
 
 impl Site {
     /// Returns what is known of a device.
     pub(crate) async fn device(&self, serial: &str) -> Value {
         let devices = &self.console.device_identity;
-        let (device, keys) = devices.device(&keeper(), &place(serial)).await.unwrap();
+        let (device, keys) = devices
+            .device(&device_administrator(), &place(serial))
+            .await
+            .unwrap();
         let told = |verdict: &keyproof_service::device_identity::Verdict| json!({ "accepted": verdict.accepted, "told": verdict.told });
         let attestations: Vec<Value> = device.attestations.iter().map(told).collect();
         let learnt = device.learnt.map(|learnt| {
@@ -53,13 +56,17 @@ impl Site {
 
     pub(crate) async fn relearn(&self, serial: &str) {
         let devices = &self.console.device_identity;
-        let relearned = devices.relearn_device(&keeper(), &place(serial)).await;
+        let relearned = devices
+            .relearn_device(&device_administrator(), &place(serial))
+            .await;
         relearned.unwrap();
     }
 
     async fn forget(&self, serial: &str) -> Result<usize, Failure<DeviceError>> {
         let devices = &self.console.device_identity;
-        devices.forget_device(&keeper(), &place(serial)).await
+        devices
+            .forget_device(&device_administrator(), &place(serial))
+            .await
     }
 
     /// Returns the reason of each entry on the category's CRL.
@@ -133,10 +140,10 @@ async fn what_was_interrupted_after_a_device_was_forgotten_is_gone_on_with() {
         let meanwhile = async {
             let second = device.clone().with_new_ak();
             site.provisioned(&key, &second).await;
-            engine.commits(Commits::MadeOnly(made));
+            engine.commits(CommitMode::MadeOnly(made));
         };
         let first = engine.overtake(site.forget("SN0001"), meanwhile).await;
-        engine.commits(Commits::Made);
+        engine.commits(CommitMode::Made);
         match first {
             Ok(revoked) => assert_eq!(revoked, 2),
             Err(_) => assert!(site.forget("SN0001").await.is_ok(), "after {made}"),
@@ -161,14 +168,17 @@ async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
     let operator = access.authenticate(&token).await.unwrap();
     let (act, target) = (Action::TpmDeviceForget, place("SN0001").target());
     let command = command_line();
-    let keeper = devices.permit_keeper(&operator, act, "default", target, command.origin());
-    let keeper = keeper.await.unwrap();
+    let device_administrator =
+        devices.permit_device_administrator(&operator, act, "default", target, command.origin());
+    let device_administrator = device_administrator.await.unwrap();
     for listed in access.list().await.unwrap() {
         if listed.scopes.to_string() == "tpm:default" {
             access.revoke(&listed.id, &command).await.unwrap();
         }
     }
-    let forgotten = devices.forget_device(&keeper, &place("SN0001")).await;
+    let forgotten = devices
+        .forget_device(&device_administrator, &place("SN0001"))
+        .await;
     assert!(
         matches!(
             forgotten,
@@ -294,7 +304,9 @@ async fn devices_are_listed_once_they_are_active() {
     assert_eq!(after.len(), 1);
     site.forget("SN0001").await.unwrap();
     assert_eq!(devices.devices(None).await.unwrap().len(), 1);
-    let shown = devices.device(&keeper(), &place("SN0001")).await;
+    let shown = devices
+        .device(&device_administrator(), &place("SN0001"))
+        .await;
     assert_eq!(shown, Err(Failure::Refused(DeviceError::Unknown)));
     assert_eq!(site.device("SN0003").await["active"], 1);
 }

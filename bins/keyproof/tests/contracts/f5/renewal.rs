@@ -7,7 +7,7 @@ use keyproof_store::Timestamp;
 use keyproof_x509::{
     Certificate, Upload, algorithms,
     crl::Crl,
-    path::{Pool, Rules, find},
+    path::{CertificatePool, PathOptions, find},
 };
 use serde_json::json;
 
@@ -122,9 +122,9 @@ async fn a_ca_is_renewed_under_its_name_and_key_and_vouches_for_what_it_has_sign
         }
         for leaf in [&before, &after] {
             let leaf = Certificate::from_der(leaf).unwrap();
-            let (pool, anchors) = (Pool::of(&[ca]), Pool::of(&[&root]));
-            let rules = Rules::new(algorithms::ALL, site.now().as_secs());
-            let report = find(&leaf, &pool, &anchors, &rules);
+            let (pool, anchors) = (CertificatePool::of(&[ca]), CertificatePool::of(&[&root]));
+            let options = PathOptions::new(algorithms::ALL, site.now().as_secs());
+            let report = find(&leaf, &pool, &anchors, &options);
             assert!(report.accepted(), "{report}");
             assert!(end(&leaf) <= end(&authority), "it outlives its issuer");
         }

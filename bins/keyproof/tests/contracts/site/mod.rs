@@ -14,8 +14,8 @@ use keyproof::{
 };
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
-    Applicant, Clock, CommandLine, ManualClock, Origin, Service, Who, access::NewOperatorToken,
-    otp_devices::Keeper,
+    Clock, CommandLine, ManualClock, Origin, Principal, Requester, Service,
+    access::NewOperatorToken, otp_devices::InstanceAdministrator,
 };
 use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
@@ -122,16 +122,16 @@ pub(crate) fn secret(text: &str) -> Zeroizing<String> {
 }
 
 /// Returns the user of a command on this instance.
-pub(crate) fn keeper(instance: &str) -> Keeper {
-    Keeper::of_command_line(&CommandLine::of("test".to_owned()), instance)
+pub(crate) fn administrator(instance: &str) -> InstanceAdministrator {
+    InstanceAdministrator::of_command_line(&CommandLine::of("test".to_owned()), instance)
 }
 
 pub(crate) fn console_origin() -> Origin {
     Origin {
-        who: Who::CommandLine("test".to_owned()),
+        who: Principal::CommandLine("test".to_owned()),
         request_id: None,
         address: None,
-        applicant: Applicant::default(),
+        requester: Requester::default(),
         warrants: Vec::new(),
     }
 }

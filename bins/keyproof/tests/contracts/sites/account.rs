@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use keyproof_service::accounts::{UserChange, Whom};
+use keyproof_service::accounts::{AccountTarget, UserChange};
 use keyproof_store::Timestamp;
 use serde_json::json;
 
@@ -517,7 +517,10 @@ async fn the_activity_is_the_users_own() {
     ada.sign_in(ADA).await.is(200);
     site.console
         .accounts
-        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+        .change_user(
+            AccountTarget::Named(&command_line(), ADA),
+            UserChange::Unlock,
+        )
         .await
         .unwrap();
     ada.get("/account/activity").await.is(200);
@@ -593,7 +596,7 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
         site.clock.advance(Duration::from_secs(1));
         let (accounts, command) = (&site.console.accounts, command_line());
         accounts
-            .change_user(Whom::Named(&command, ADA), UserChange::Unlock)
+            .change_user(AccountTarget::Named(&command, ADA), UserChange::Unlock)
             .await
             .unwrap();
     }

@@ -5,7 +5,7 @@ use keyproof_service::{
     accounts::{NewUser, Role},
     otp_devices::DEFAULT_INSTANCE,
 };
-use keyproof_store::faults::{Commits, FaultyEngine};
+use keyproof_store::faults::{CommitMode, FaultyEngine};
 
 use super::console::operator::{Answer, Operator};
 use crate::{
@@ -427,7 +427,7 @@ async fn what_is_nowhere_is_told_without_the_store() {
         visitor.get(path).await.is(404);
         visitor.sees(STAYS);
     }
-    scene.engine.go_on();
+    scene.engine.resume_reads();
     scene.stays("the store did not answer").await;
 }
 
@@ -441,12 +441,12 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
     }
     for (fate, status, says) in [
         (
-            Commits::NotApplied,
+            CommitMode::NotApplied,
             503,
             "<h1>The database does not answer</h1>",
         ),
         (
-            Commits::LostUnmade,
+            CommitMode::LostNotApplied,
             500,
             "<h1>It is not known whether it was done</h1>",
         ),
@@ -454,10 +454,10 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
         for (path, filled) in &forms {
             scene.engine.commits(fate);
             let (visitor, answer) = scene.fill_in(path, filled).await;
-            scene.engine.commits(Commits::Made);
+            scene.engine.commits(CommitMode::Made);
             if answer.status == status {
                 assert_page(&visitor, &answer, path, says);
-                if fate == Commits::LostUnmade {
+                if fate == CommitMode::LostNotApplied {
                     // The failed request may have ended a session.
                     visitor.sees_not(STAYS);
                 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use keyproof_service::accounts::{NewUser, Role, UserChange, Whom};
+use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
 use keyproof_store::faults::FaultyEngine;
 use tokio::time::sleep;
 
@@ -219,12 +219,12 @@ async fn a_session_ends_with_what_ends_its_user() {
         match end {
             "suspend" => {
                 accounts
-                    .change_user(Whom::Named(&command, ADA), UserChange::Suspend)
+                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Suspend)
                     .await
                     .unwrap();
                 ada.get("/account").await.is(303);
                 accounts
-                    .change_user(Whom::Named(&command, ADA), UserChange::Activate)
+                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Activate)
                     .await
                     .unwrap();
             }
@@ -324,7 +324,7 @@ async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses(
         }
     })
     .await;
-    engine.go_on();
+    engine.resume_reads();
     assert_eq!(adas.await.unwrap().0, 200);
     let mut shown = 0;
     for bobs in bobs {

@@ -8,7 +8,7 @@ use keyproof_service::otp_devices::{Lifetime, TokenRequest};
 use keyproof_store::{Timestamp, memory::MemoryEngine};
 use serde_json::{Value, json};
 
-use crate::taler::site::{Answer, Call, Flag, Site, console_origin, keeper, secret};
+use crate::taler::site::{Answer, Call, Flag, Site, administrator, console_origin, secret};
 
 /// The initial time of the clock, in seconds.
 pub(crate) const START: u64 = 1_700_000_000;
@@ -44,11 +44,11 @@ impl Site {
         let site = Self::set_up(now, engine, &all, every_answer).await;
         let devices = &site.console.otp_devices;
         devices
-            .set_password(&keeper("default"), secret(PASSWORD))
+            .set_password(&administrator("default"), secret(PASSWORD))
             .await
             .unwrap();
         devices
-            .add_instance(&keeper("shop"), secret(PASSWORD))
+            .add_instance(&administrator("shop"), secret(PASSWORD))
             .await
             .unwrap();
         site

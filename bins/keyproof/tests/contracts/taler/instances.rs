@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::taler::{
     dialect::{DEVICES, PASSWORD, TOKEN, device},
-    site::{Site, keeper, secret},
+    site::{Site, administrator, secret},
 };
 
 #[tokio::test]
@@ -77,11 +77,14 @@ async fn nothing_of_a_removed_instance_comes_back_with_its_name() {
         .await
         .is_empty();
     let commands = &site.console.otp_devices;
-    commands.remove_instance(&keeper("shop")).await.unwrap();
+    commands
+        .remove_instance(&administrator("shop"))
+        .await
+        .unwrap();
     site.get(shop).bearer(token).send().await.refuses(404, 2000);
 
     commands
-        .add_instance(&keeper("shop"), secret(PASSWORD))
+        .add_instance(&administrator("shop"), secret(PASSWORD))
         .await
         .unwrap();
     site.get(shop).bearer(token).send().await.refuses(401, 41);
@@ -102,7 +105,7 @@ async fn a_new_password_ends_tokens_and_keeps_devices() {
     site.add(token, device("till")).await;
     let commands = &site.console.otp_devices;
     commands
-        .set_password(&keeper("default"), secret("another horse"))
+        .set_password(&administrator("default"), secret("another horse"))
         .await
         .unwrap();
     site.get(DEVICES)
@@ -129,7 +132,10 @@ async fn a_new_password_ends_tokens_and_keeps_devices() {
 async fn an_instance_without_a_password_gives_no_token() {
     let site = Site::start().await;
     let commands = &site.console.otp_devices;
-    commands.remove_instance(&keeper("default")).await.unwrap();
+    commands
+        .remove_instance(&administrator("default"))
+        .await
+        .unwrap();
     site.get("/config").send().await.is(200);
     for password in ["", PASSWORD] {
         let login = site

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::taler::{
     dialect::{PASSWORD, TOKEN},
-    site::{Answer, Site, keeper, secret},
+    site::{Answer, Site, administrator, secret},
 };
 
 const HOME: &str = "192.0.2.1";
@@ -88,7 +88,7 @@ async fn a_new_password_lifts_an_instances_locks() {
     lock(&site, "203.0.113.1").await;
     let devices = &site.console.otp_devices;
     devices
-        .set_password(&keeper("shop"), secret(PASSWORD))
+        .set_password(&administrator("shop"), secret(PASSWORD))
         .await
         .unwrap();
     log_in(&site, HOME, PASSWORD).await.is(200);

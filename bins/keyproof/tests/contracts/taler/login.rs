@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::taler::{
     dialect::{DEVICES, PASSWORD, START, TOKEN, device},
-    site::{Site, keeper},
+    site::{Site, administrator},
 };
 
 #[tokio::test]
@@ -360,7 +360,7 @@ async fn an_address_has_so_many_passwords_judged_a_window() {
     let removed = site
         .console
         .otp_devices
-        .remove_instance(&keeper("default"))
+        .remove_instance(&administrator("default"))
         .await;
     removed.unwrap();
     let log_in = |instance: &str| {

@@ -16,20 +16,20 @@ use std::{
     time::Duration,
 };
 
-use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, PasswordMatch, SALT_BYTES};
+use keyproof_auth::{AuthError, Cost, HashingMemory, PasswordHash, PasswordMatch, SALT_BYTES};
 use keyproof_store::{Entropy, Timestamp};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{
     addresses::{AddressLimit, Addresses, Network},
-    applicant::{Applicant, Presence},
-    line::{InOrder, InTurns, Line},
+    fair_queue::{FairQueue, Fifo, RoundRobin},
+    requester::{Presence, Requester},
 };
 use crate::{
     Origin,
     figures::{Count, HashingFigures},
-    work_observer::{Followed, Work},
+    work_observer::{Work, WorkObserverHandle},
 };
 
 /// How passwords are hashed, and how many at once.
@@ -94,25 +94,25 @@ pub struct HashingPool {
     shared: Arc<Shared>,
     addresses: Addresses,
     cost: Cost,
-    followed: Followed,
+    followed: WorkObserverHandle,
 }
 
 /// Hashes in a thread's memory, or passes on the error.
-type Job = Box<dyn FnOnce(Result<&mut Memory, HashingError>) + Send>;
+type Job = Box<dyn FnOnce(Result<&mut HashingMemory, HashingError>) + Send>;
 
 /// An entry of the queue.
 struct Waiting {
     job: Job,
-    applicant: Applicant,
+    requester: Requester,
     /// A thread was free when the entry came, so its turn is at once.
     is_at_once: bool,
 }
 
 /// By site, host and use case. Requests without an address share one place.
 type Waitlist =
-    InTurns<Option<Network>, InTurns<Option<Network>, InTurns<UseCase, InOrder<Waiting>>>>;
+    RoundRobin<Option<Network>, RoundRobin<Option<Network>, RoundRobin<UseCase, Fifo<Waiting>>>>;
 
-type Place = <Waitlist as Line>::Place;
+type Place = <Waitlist as FairQueue>::Place;
 
 struct Shared {
     state: Mutex<State>,
@@ -161,7 +161,7 @@ impl HashingPool {
             }),
             addresses: Addresses::new(settings.address_limit),
             cost: settings.cost,
-            followed: Followed::default(),
+            followed: WorkObserverHandle::default(),
         };
         for number in 0..settings.threads.get() {
             let shared = Arc::clone(&pool.shared);
@@ -180,7 +180,7 @@ impl HashingPool {
     /// [`HashingError::Limited`].
     pub fn admit(&self, origin: &Origin, now: Timestamp) -> Result<(), HashingError> {
         match origin.address {
-            Some(address) if origin.applicant.counts() => {
+            Some(address) if origin.requester.counts() => {
                 self.addresses.take(address, now).map_err(|retry_after| {
                     self.shared.counts.limited.add(1);
                     HashingError::Limited { retry_after }
@@ -204,7 +204,7 @@ impl HashingPool {
         let mut salt = [0; SALT_BYTES];
         entropy.fill(&mut salt);
         let cost = self.cost;
-        let work = move |memory: &mut Memory| {
+        let work = move |memory: &mut HashingMemory| {
             PasswordHash::create(password.as_bytes(), salt, cost, memory)
         };
         Ok(self.run(turn, work).await?.to_phc())
@@ -225,19 +225,19 @@ impl HashingPool {
     ) -> Result<PasswordVerdict, HashingError> {
         let cost = self.cost;
         let Some(stored) = stored else {
-            let work = move |memory: &mut Memory| {
-                PasswordHash::verify_absent(password.as_bytes(), cost, memory)
+            let work = move |memory: &mut HashingMemory| {
+                PasswordHash::verify_dummy(password.as_bytes(), cost, memory)
             };
             let _ = self.run(turn, work).await?;
             return Ok(PasswordVerdict::Refused);
         };
         let hash = PasswordHash::parse(stored)?;
         let needs_rehash = hash.needs_rehash(cost);
-        let missing = cost.beyond(hash.cost());
-        let work = move |memory: &mut Memory| {
+        let missing = cost.excess_over(hash.cost());
+        let work = move |memory: &mut HashingMemory| {
             let verdict = hash.verify(password.as_bytes(), memory)?;
             if let (PasswordMatch::Wrong, Some(missing)) = (verdict, missing) {
-                let _ = PasswordHash::verify_absent(password.as_bytes(), missing, memory)?;
+                let _ = PasswordHash::verify_dummy(password.as_bytes(), missing, memory)?;
             }
             Ok(verdict)
         };
@@ -248,7 +248,7 @@ impl HashingPool {
     }
 
     /// Returns the observer of the work.
-    pub(crate) fn followed(&self) -> Followed {
+    pub(crate) fn followed(&self) -> WorkObserverHandle {
         self.followed.clone()
     }
 
@@ -272,7 +272,7 @@ impl HashingPool {
     async fn run<T: Send + 'static>(
         &self,
         turn: Turn<'_>,
-        work: impl FnOnce(&mut Memory) -> Result<T, AuthError> + Send + 'static,
+        work: impl FnOnce(&mut HashingMemory) -> Result<T, AuthError> + Send + 'static,
     ) -> Result<T, HashingError> {
         self.admit(turn.origin, turn.now)?;
         let _told = self.followed.asked(Work::Hashing);
@@ -283,8 +283,8 @@ impl HashingPool {
                 let _ = answer.send(memory.and_then(|memory| Ok(work(memory)?)));
             }
         });
-        let applicant = turn.origin.applicant.clone();
-        self.shared.enqueue(turn.place(), applicant, job);
+        let requester = turn.origin.requester.clone();
+        self.shared.enqueue(turn.place(), requester, job);
         answered.await.map_err(|_| HashingError::Stopped)?
     }
 }
@@ -337,7 +337,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(&self, place: Place, applicant: Applicant, job: Job) {
+    fn enqueue(&self, place: Place, requester: Requester, job: Job) {
         #[cfg(test)]
         self.asked.fetch_add(1, Ordering::SeqCst);
         let pushed_out = {
@@ -345,14 +345,14 @@ impl Shared {
             let before = state.waiting.len() + state.running;
             let waiting = Waiting {
                 job,
-                applicant,
+                requester,
                 is_at_once: before < self.threads,
             };
             state.waiting.join(place, waiting);
             if before < self.capacity {
                 None
             } else {
-                state.waiting.push_out()
+                state.waiting.evict_last()
             }
         };
         self.work.notify_one();
@@ -364,7 +364,7 @@ impl Shared {
 
     /// Runs one thread.
     fn serve(&self, cost: Cost) {
-        let mut memory = Memory::new();
+        let mut memory = HashingMemory::new();
         while let Some(waiting) = self.next() {
             let (granted, count) = if waiting.is_wanted() {
                 (Ok(&mut memory), &self.counts.hashed)
@@ -374,7 +374,7 @@ impl Shared {
             count.add(1);
             // A panic fails its own request and does not end the thread.
             if catch_unwind(AssertUnwindSafe(|| (waiting.job)(granted))).is_err() {
-                memory = Memory::new();
+                memory = HashingMemory::new();
             }
             memory.shrink_to(cost);
             self.lock().running -= 1;
@@ -403,7 +403,7 @@ impl Waiting {
     /// Whether the client still waits now that its turn has come. For a client that sends no more this is unknown: it is served
     /// only if nobody has to wait for that.
     fn is_wanted(&self) -> bool {
-        match self.applicant.presence() {
+        match self.requester.presence() {
             Presence::Here => true,
             Presence::SendsNoMore => self.is_at_once,
             Presence::Gone => false,

@@ -70,7 +70,7 @@ async fn occupy(pool: &HashingPool) -> mpsc::Sender<()> {
     });
     let origin = Origin::keyproof();
     let place = turn(&origin).place();
-    pool.shared.enqueue(place, origin.applicant.clone(), job);
+    pool.shared.enqueue(place, origin.requester.clone(), job);
     has_started.await.unwrap();
     release
 }
@@ -103,7 +103,7 @@ impl Crowd {
                 use_case,
                 ..turn(&origin)
             };
-            let work = move |_: &mut Memory| {
+            let work = move |_: &mut HashingMemory| {
                 order.lock().unwrap().push(name);
                 Ok(())
             };
@@ -151,7 +151,7 @@ async fn hashes_verify_and_salts_differ() {
 async fn an_older_cost_is_accepted_and_named() {
     let older = Cost::insecure_for_tests(16, 1, 1).unwrap();
     let stored =
-        PasswordHash::create(b"correct horse", [1; 16], older, &mut Memory::new()).unwrap();
+        PasswordHash::create(b"correct horse", [1; 16], older, &mut HashingMemory::new()).unwrap();
     assert_eq!(
         verify(&pool(1, 1), Some(&stored.to_phc()), "correct horse").await,
         Ok(PasswordVerdict::Accepted { needs_rehash: true })
@@ -167,11 +167,16 @@ async fn a_refusal_by_a_cheaper_hash_takes_the_work_of_the_cost_in_force() {
         ..settings(1, 1)
     });
     let pool = pool.unwrap();
-    let stored = PasswordHash::create(b"correct horse", [1; 16], cost(8), &mut Memory::new());
+    let stored = PasswordHash::create(
+        b"correct horse",
+        [1; 16],
+        cost(8),
+        &mut HashingMemory::new(),
+    );
     let stored = stored.unwrap().to_phc();
     let held = async || {
         let origin = Origin::keyproof();
-        let look = |memory: &mut Memory| Ok(memory.held_kib());
+        let look = |memory: &mut HashingMemory| Ok(memory.allocated_kib());
         pool.run(turn(&origin), look).await.unwrap()
     };
     let accepted = PasswordVerdict::Accepted { needs_rehash: true };
@@ -252,7 +257,7 @@ fn told(presence: u8) -> (Origin, Arc<AtomicU8>) {
     let told = Arc::new(AtomicU8::new(presence));
     let client = Arc::clone(&told);
     let origin = Origin {
-        applicant: Applicant::new(move || match client.load(Ordering::SeqCst) {
+        requester: Requester::new(move || match client.load(Ordering::SeqCst) {
             0 => Presence::Here,
             1 => Presence::SendsNoMore,
             _ => Presence::Gone,

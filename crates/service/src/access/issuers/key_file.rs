@@ -56,7 +56,7 @@ pub(super) struct KeyFile {
 
 struct Last {
     /// The file's state at that time; `None` if there was no file.
-    look: Option<Look>,
+    stamp: Option<FileStamp>,
     keys: Keys,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Keys {
 
 /// What changes when a file is written or replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Look {
+struct FileStamp {
     modified: Option<SystemTime>,
     length: u64,
     /// Differs for another file of the same name; 0 on systems without inodes.
@@ -80,7 +80,7 @@ struct Look {
 impl KeyFile {
     /// Reads the file for the first time.
     pub(super) fn load(path: PathBuf) -> Result<Self, KeyFileError> {
-        let look = look_at(&path);
+        let stamp = stamp_of(&path);
         let set = Arc::new(read(&path)?);
         if set.is_empty() {
             return Err(KeyFileError::Empty { path });
@@ -88,27 +88,27 @@ impl KeyFile {
         let keys = Keys { generation: 0, set };
         Ok(Self {
             path,
-            last: Mutex::new(Last { look, keys }),
+            last: Mutex::new(Last { stamp, keys }),
         })
     }
 
     /// Returns the file's current keys, or the last ones if the file cannot be read.
     pub(super) async fn current(this: &Arc<Self>) -> Keys {
         let file = Arc::clone(this);
-        let looked = tokio::task::spawn_blocking(move || file.look_again()).await;
-        looked.unwrap_or_else(|_| this.last().keys.clone())
+        let reloaded = tokio::task::spawn_blocking(move || file.reload_if_changed()).await;
+        reloaded.unwrap_or_else(|_| this.last().keys.clone())
     }
 
     /// Checks the file and reads it only if it changed. Blocks on the file system.
-    fn look_again(&self) -> Keys {
-        let look = look_at(&self.path);
-        if look == self.last().look {
+    fn reload_if_changed(&self) -> Keys {
+        let stamp = stamp_of(&self.path);
+        if stamp == self.last().stamp {
             return self.last().keys.clone();
         }
         let read = read(&self.path);
         let mut last = self.last();
-        // `look` was taken before the read, so that a write in between counts as another change.
-        last.look = look;
+        // `stamp` was taken before the read, so that a write in between counts as another change.
+        last.stamp = stamp;
         match read {
             Ok(keys) => {
                 tracing::info!(path = %self.path.display(), keys = keys.len(), "an issuer's keys were read again");
@@ -129,9 +129,9 @@ impl KeyFile {
     }
 }
 
-fn look_at(path: &Path) -> Option<Look> {
+fn stamp_of(path: &Path) -> Option<FileStamp> {
     let metadata = path.metadata().ok()?;
-    Some(Look {
+    Some(FileStamp {
         modified: metadata.modified().ok(),
         length: metadata.len(),
         inode: inode(&metadata),

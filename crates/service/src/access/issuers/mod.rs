@@ -17,10 +17,10 @@ use keyproof_store::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
-    Operator, ReadAlong,
-    remembered::{Remembered, digest_of},
+    Operator, Prefetched,
+    token_cache::{VerifiedTokenCache, digest_of},
 };
-use crate::Who;
+use crate::Principal;
 use key_file::{KeyFile, Keys};
 
 /// How far an issuer's clock may be ahead, so that a token that was just issued is accepted. There is no tolerance for expiry: the
@@ -55,7 +55,7 @@ const MAX_REMEMBERED: usize = 4_096;
 /// The issuers whose tokens are accepted.
 pub struct Issuers {
     issuers: Vec<Issuer>,
-    verified: Remembered<Arc<Verified>>,
+    verified: VerifiedTokenCache<Arc<Verified>>,
 }
 
 /// A token that was verified before.
@@ -114,7 +114,7 @@ impl Issuers {
         });
         Ok(Self {
             issuers: issuers.collect::<Result<_, _>>()?,
-            verified: Remembered::new(REMEMBERED),
+            verified: VerifiedTokenCache::new(REMEMBERED),
         })
     }
 
@@ -153,7 +153,7 @@ impl Issuers {
                 };
             let operator = issuer.operator(&claims, now)?;
             if token.len() <= MAX_REMEMBERED {
-                claims.retain(|name, _| issuer.looks_at(name));
+                claims.retain(|name, _| issuer.reads_claim(name));
                 self.verified
                     .remember(text, Arc::new(Verified { asked, claims }));
             }
@@ -182,19 +182,19 @@ impl Issuer {
         check_time(claims, now)?;
         let subject = subject(claims);
         Ok(Operator {
-            who: Who::External {
+            who: Principal::External {
                 issuer: self.settings.issuer.clone(),
                 subject: subject.clone(),
             },
             subject,
             scopes: self.scopes(claims),
-            along: ReadAlong::default(),
+            prefetch: Prefetched::default(),
             warrants: Vec::new(),
         })
     }
 
     /// Whether this claim of a verified token is used.
-    fn looks_at(&self, name: &str) -> bool {
+    fn reads_claim(&self, name: &str) -> bool {
         ["exp", "nbf", "sub"].contains(&name) || self.settings.scope_claim == name
     }
 

@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::operators::{
-    Access, Operator, OperatorTokenRecord, ReadAlong, operator_of, token_of, token_place,
+    Access, Operator, OperatorTokenRecord, Prefetched, operator_of, token_of, token_place,
 };
 use crate::{
-    Action, Failure, Origin, Who,
-    audit::{Deed, Target, Warrant},
+    Action, Failure, Origin, Principal,
+    audit::{NewEvent, Target, Warrant},
     keys::{draw_token, token_key},
-    session_life::{Confirmed, Found, SessionLife, SessionRecord, acting},
-    storage::{Attempt, refuse, settle},
+    session_life::{Confirmed, Found, SessionLifetime, SessionRecord, session_for_change},
+    storage::{Attempt, refuse, transact},
 };
 
 /// Stored at `operator_session/_/<time>/<digest>`.
@@ -32,17 +32,17 @@ struct OperatorSessionRecord {
     generation: u64,
     /// When the token was last presented.
     shown_at: Timestamp,
-    life: SessionLife,
+    life: SessionLifetime,
 }
 
 record!(OperatorSessionRecord, "operator_session");
 
 impl SessionRecord for OperatorSessionRecord {
-    fn life(&self) -> SessionLife {
+    fn life(&self) -> SessionLifetime {
         self.life
     }
 
-    fn lasting(self, life: SessionLife) -> Self {
+    fn with_life(self, life: SessionLifetime) -> Self {
         Self { life, ..self }
     }
 }
@@ -138,7 +138,7 @@ impl Access {
         if of.is_some_and(|session| session.token != digest) {
             return Err(self.refuse(SignInError::Another, of, origin).await);
         }
-        let begun = settle("access.sign_in", &self.store, || async {
+        let begun = transact("access.sign_in", &self.store, || async {
             let now = self.clock.now();
             let plan = ReadPlan::new([place.clone()].into_iter().chain(before.clone()));
             let read = self.store.read(plan, now).await?;
@@ -151,14 +151,14 @@ impl Access {
                 shown_at: now,
                 // Presenting the token again does not extend the maximum lifetime.
                 life: match before.as_ref().filter(|_| of.is_some()) {
-                    None => SessionLife::begin(now),
+                    None => SessionLifetime::begin(now),
                     Some(before) => match read.get_shared::<OperatorSessionRecord>(before)? {
                         Some(before) => before.record.life.used_again(now),
                         None => return refuse(SignInError::Another),
                     },
                 },
             };
-            let operator = operator_of(&place, &kept, ReadAlong::default());
+            let operator = operator_of(&place, &kept, Prefetched::default());
             let mut batch = self.store.batch(now);
             let token = draw_token(self.store.entropy(), Some(now));
             let ends = session.life.ends_at();
@@ -169,7 +169,7 @@ impl Access {
                 batch.remove(before, ended.version);
             }
             let origin = origin.by_operator(&operator);
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: match of {
                     None => Action::OperatorSessionBegin,
                     Some(_) => Action::OperatorSessionConfirm,
@@ -178,7 +178,7 @@ impl Access {
                 detail: Some(format!("by {:?}", operator.subject)),
                 origin: &origin,
             };
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(token.text())))
         });
         match begun.await {
@@ -206,8 +206,11 @@ impl Access {
     /// # Errors
     ///
     /// [`NoSession`].
-    pub async fn acting_session(&self, text: &str) -> Result<OperatorSession, Failure<NoSession>> {
-        acting(&self.store, || self.session_at(text)).await
+    pub async fn session_for_change(
+        &self,
+        text: &str,
+    ) -> Result<OperatorSession, Failure<NoSession>> {
+        session_for_change(&self.store, || self.session_at(text)).await
     }
 
     /// Like [`operator_session`](Self::operator_session), for requests that a page makes by itself. They do not count as a use.
@@ -215,10 +218,7 @@ impl Access {
     /// # Errors
     ///
     /// [`NoSession`].
-    pub async fn watching_session(
-        &self,
-        text: &str,
-    ) -> Result<OperatorSession, Failure<NoSession>> {
+    pub async fn peek_session(&self, text: &str) -> Result<OperatorSession, Failure<NoSession>> {
         Ok(self.session_at(text).await?.session)
     }
 
@@ -227,8 +227,8 @@ impl Access {
     /// # Errors
     ///
     /// [`NoSession`] if the session is not live.
-    pub async fn session_lasts(&self, text: &str) -> Result<bool, Failure<NoSession>> {
-        Ok(self.session_at(text).await?.lasts())
+    pub async fn session_is_live(&self, text: &str) -> Result<bool, Failure<NoSession>> {
+        Ok(self.session_at(text).await?.is_live())
     }
 
     /// Returns the session and its record without counting a use.
@@ -270,7 +270,7 @@ impl Access {
             return Ok(());
         };
         let place = place_of(&token);
-        settle("access.sign_out", &self.store, || async {
+        transact("access.sign_out", &self.store, || async {
             let now = self.clock.now();
             let (read, kept) = match self.read_session(&place, now).await {
                 Err(Failure::Refused(NoSession)) => return Ok(Attempt::Done(())),
@@ -281,13 +281,13 @@ impl Access {
             // A session that ended by itself is not recorded as an action.
             if let Ok(operator) = operator_in(&read, &kept.record) {
                 let origin = origin.by_operator(&operator);
-                let deed = Deed {
+                let new_event = NewEvent {
                     action: Action::OperatorSessionEnd,
                     target: target(&operator),
                     detail: None,
                     origin: &origin,
                 };
-                self.audit.done(&mut batch, now, deed);
+                self.audit.done(&mut batch, now, new_event);
             }
             Ok(Attempt::Commit(batch, Ok(())))
         })
@@ -305,7 +305,7 @@ impl Access {
         origin: &Origin,
     ) -> Result<(), Failure<NoSession>> {
         let place = token_place(&session.token);
-        settle("access.sign_out_everywhere", &self.store, || async {
+        transact("access.sign_out_everywhere", &self.store, || async {
             let now = self.clock.now();
             let kept = self.store.get::<OperatorTokenRecord>(&place, now).await?;
             let kept = kept.ok_or(NONE)?;
@@ -313,13 +313,13 @@ impl Access {
             let mut batch = self.store.batch(now);
             batch.replace(&place, kept.version, &record, kept.expires_at);
             let origin = origin.by_operator(&session.operator);
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::OperatorSessionsEnd,
                 target: target(&session.operator),
                 detail: None,
                 origin: &origin,
             };
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -364,13 +364,13 @@ impl Access {
                 origin.by(session.operator.who.clone()),
             ),
         };
-        let deed = Deed {
+        let new_event = NewEvent {
             action,
             target,
             detail: Some(why.to_string()),
             origin: &origin,
         };
-        self.audit.refused(deed).await;
+        self.audit.refused(new_event).await;
         Failure::Refused(why)
     }
 }
@@ -384,13 +384,13 @@ fn operator_in(
     let token = read.get_shared::<OperatorTokenRecord>(&place)?;
     let token = token.filter(|token| token.record.sessions == session.generation);
     let token = token.ok_or(NONE)?;
-    Ok(operator_of(&place, &token, ReadAlong::default()))
+    Ok(operator_of(&place, &token, Prefetched::default()))
 }
 
 /// Returns the token of a session as an audit target.
 fn target(operator: &Operator) -> Target {
     let id = match &operator.who {
-        Who::Operator { token, .. } => Some(token.clone()),
+        Principal::Operator { token, .. } => Some(token.clone()),
         _ => None,
     };
     Target::OperatorToken(id)

@@ -84,10 +84,10 @@ async fn it_ends_unused_and_after_eight_hours_even_if_the_token_is_shown_again()
     let session = sign_in(&bench, &token).await;
     for _ in 0..14 {
         bench.clock.advance(MINUTE);
-        assert!(access.watching_session(&session).await.is_ok());
+        assert!(access.peek_session(&session).await.is_ok());
     }
     bench.clock.advance(MINUTE);
-    assert!(access.watching_session(&session).await.is_err());
+    assert!(access.peek_session(&session).await.is_err());
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn nothing_is_changed_in_a_session_that_was_ended_meanwhile() {
     let access = &bench.service.access;
     let token = create(&bench, "admin", None).await;
     let (here, there) = (sign_in(&bench, &token).await, sign_in(&bench, &token).await);
-    let acting = access.acting_session(&here).await.unwrap();
+    let acting = access.session_for_change(&here).await.unwrap();
     access.sign_out(&here, &origin()).await.unwrap();
     let late = access.sign_out_everywhere(&acting, &origin()).await;
     assert!(
@@ -165,7 +165,7 @@ async fn nothing_is_changed_in_a_session_that_was_ended_meanwhile() {
         "{late:?}"
     );
     assert!(is_live(&bench, &there).await);
-    let ended = access.acting_session(&here).await.map(|_| ());
+    let ended = access.session_for_change(&here).await.map(|_| ());
     assert_eq!(ended, Err(Failure::Refused(NoSession)));
 }
 
@@ -177,7 +177,7 @@ async fn a_change_is_not_in_the_way_of_what_is_only_looked_at() {
     let session = sign_in(&bench, &token).await;
     for seconds in [45, 59, 29] {
         bench.clock.advance(Duration::from_secs(seconds));
-        let acting = access.acting_session(&session).await.unwrap();
+        let acting = access.session_for_change(&session).await.unwrap();
         bench.clock.advance(Duration::from_secs(29));
         access.operator_session(&session).await.unwrap();
         let mut batch = bench.store.batch(crate::Clock::now(&*bench.clock));

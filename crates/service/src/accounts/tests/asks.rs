@@ -10,7 +10,7 @@ use crate::{
         ActivateKeyError, AddApplicationTokenError, ApplicationTokenChange,
         ChangeApplicationTokenError, ChangePasswordError, DeviceView, EnrolKeyError, EnrolledKey,
         Manager, NewApplicationToken, PasswordChange, Person, RecoveryCodesError,
-        RecoveryCodesRequest, RemoveDeviceError, RemoveKeyError, Session, Whose,
+        RecoveryCodesRequest, RemoveDeviceError, RemoveKeyError, Session, TargetUser,
     },
     testing::{Bench, origin, secret},
 };
@@ -40,7 +40,7 @@ impl Asks<'_> {
         person.unwrap()
     }
 
-    async fn manager(self, session: &Session, act: Action, whose: Whose) -> Manager {
+    async fn manager(self, session: &Session, act: Action, whose: TargetUser) -> Manager {
         let origin = origin();
         let manager = self.0.manager(session.clone(), act, whose, &origin);
         manager.await.unwrap()
@@ -68,7 +68,7 @@ impl Asks<'_> {
     pub(in crate::accounts) async fn remove_key(
         self,
         session: &Session,
-        whose: Whose,
+        whose: TargetUser,
         id: u32,
     ) -> Sent<(), RemoveKeyError> {
         let manager = self.manager(session, Action::MfaKeyRemove, whose).await;
@@ -78,7 +78,7 @@ impl Asks<'_> {
     pub(in crate::accounts) async fn devices(
         self,
         session: &Session,
-        whose: Whose,
+        whose: TargetUser,
     ) -> Sent<Vec<DeviceView>, RemoveDeviceError> {
         let manager = self
             .manager(session, Action::TrustedDeviceList, whose)
@@ -89,7 +89,7 @@ impl Asks<'_> {
     pub(in crate::accounts) async fn remove_device(
         self,
         session: &Session,
-        whose: Whose,
+        whose: TargetUser,
         id: u32,
     ) -> Sent<(), RemoveDeviceError> {
         let manager = self

@@ -19,7 +19,7 @@ fn rotating(settings: &mut Settings) {
 async fn two(ahead: Duration) -> (Bench, Arc<Service>, Arc<ManualClock>) {
     let bench = bench_with(rotating).await;
     add(&bench, ADA, Role::User).await;
-    bench.faults.show_time(bench.clock.now());
+    bench.faults.set_server_time(bench.clock.now());
     let clock = Arc::new(ManualClock::new(bench.clock.now().saturating_add(ahead)));
     let mut settings = Settings::from(cheap_hashing());
     rotating(&mut settings);
@@ -57,7 +57,7 @@ async fn the_key_that_signs_makes_way_only_once_the_clocks_agree() {
         bench.clock.set(now);
         assert_eq!(accounts.public_keys().await.unwrap(), keys);
     }
-    bench.faults.show_time(later);
+    bench.faults.set_server_time(later);
     assert_ne!(accounts.public_keys().await.unwrap(), keys);
 }
 

@@ -7,7 +7,7 @@ use crate::{
     Action,
     Failure::{Refused, Storage},
     StorageError,
-    accounts::{ChangePasswordError, Session, SessionError, Undecided, Unproven},
+    accounts::{ChangePasswordError, PasswordRefused, Session, SessionError, SessionRefused},
     testing::{Bench, PASSWORD, origin},
 };
 
@@ -17,16 +17,16 @@ async fn changes_nothing(bench: &Bench, session: &Session) {
         let changed = asks(bench).change_password(session, old, "another horse");
         changed.await.err()
     };
-    let ended = ChangePasswordError::Undecided(Undecided::Ended);
+    let ended = ChangePasswordError::SessionRefused(SessionRefused::Ended);
     assert_eq!(change(PASSWORD).await, Some(Refused(ended)));
     assert_eq!(bench.times(Action::UserSetPassword).await, 0);
-    let unproven = |why| Some(Refused(ChangePasswordError::Unproven(why)));
+    let password_refused = |why| Some(Refused(ChangePasswordError::PasswordRefused(why)));
     for guess in 1..=2 {
-        let wrong = unproven(Unproven::WrongPassword);
+        let wrong = password_refused(PasswordRefused::WrongPassword);
         assert_eq!(change("wrong horse").await, wrong, "guess {guess}");
     }
     for old in ["wrong horse", "wrong horse", PASSWORD] {
-        let locked = unproven(Unproven::Locked { wait: LOCK });
+        let locked = password_refused(PasswordRefused::Locked { wait: LOCK });
         assert_eq!(change(old).await, locked, "{old}");
     }
     tokens_of(bench, ADA).await;
@@ -37,10 +37,10 @@ async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
     let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let token = in_browser(&bench, ADA).await;
-    let acting = accounts.acting_session(&token).await.unwrap();
+    let acting = accounts.session_for_change(&token).await.unwrap();
     accounts.sign_out(&token, &origin()).await.unwrap();
     changes_nothing(&bench, acting.session()).await;
-    let ended = accounts.acting_session(&token).await.map(|_| ());
+    let ended = accounts.session_for_change(&token).await.map(|_| ());
     assert_eq!(ended, Err(Refused(SessionError::Invalid)));
 }
 
@@ -61,10 +61,10 @@ async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_en
     let bench = with_ada().await;
     let accounts = &bench.service.accounts;
     let token = in_browser(&bench, ADA).await;
-    let acting = accounts.acting_session(&token).await.unwrap();
+    let acting = accounts.session_for_change(&token).await.unwrap();
     let renewed = accounts.renew_user_session(&token).await.unwrap();
     changes_nothing(&bench, acting.session()).await;
-    assert!(accounts.acting_session(&renewed).await.is_ok());
+    assert!(accounts.session_for_change(&renewed).await.is_ok());
 }
 
 /// The former key stays valid for a shortened time, which changes its record.
@@ -100,7 +100,7 @@ async fn a_change_goes_through_while_another_window_is_looked_at() {
     let token = in_browser(&bench, ADA).await;
     for seconds in [45, 59, 29] {
         bench.clock.advance(Duration::from_secs(seconds));
-        let acting = accounts.acting_session(&token).await.unwrap();
+        let acting = accounts.session_for_change(&token).await.unwrap();
         bench.clock.advance(Duration::from_secs(29));
         accounts.user_session(&token).await.unwrap();
         let enrolled = asks(&bench).enrol_key(acting.session(), PASSWORD).await;

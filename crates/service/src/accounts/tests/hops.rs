@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Action, Clock,
-    accounts::{Role, UserQuery, Whose},
+    accounts::{Role, TargetUser, UserQuery},
     testing::{Bench, PASSWORD, bench, origin},
 };
 
@@ -39,7 +39,7 @@ async fn signing_out_of_a_browser_reads_once_and_commits_once() {
     hops(&bench);
     accounts.sign_out(&session, &origin).await.unwrap();
     assert_eq!(hops(&bench), 2);
-    assert!(accounts.watching_session(&session).await.is_err());
+    assert!(accounts.peek_session(&session).await.is_err());
     assert_eq!(bench.times(Action::UserSessionEnd).await, 1);
 }
 
@@ -53,27 +53,27 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
     log_in_by_code(&bench, BOB, &phone).await;
     bench.clock.advance(STEP);
     let access = tokens_of(&bench, ADA).await.access;
-    let along = async |whose| {
-        let session = accounts.session_along(Some(&access), ADDRESS, Some(whose));
+    let prefetch = async |whose| {
+        let session = accounts.session_with_prefetch(Some(&access), ADDRESS, Some(whose));
         session.await.unwrap()
     };
     // The first use of a signing key reads it.
-    along(Whose::Mine).await;
+    prefetch(TargetUser::Mine).await;
     hops(&bench);
-    let session = along(Whose::Of(bob.owner.user)).await;
+    let session = prefetch(TargetUser::Of(bob.owner.user)).await;
     let list = async |session, whose| {
         let act = Action::TrustedDeviceList;
         let manager = accounts.manager(session, act, whose, &origin).await;
         accounts.devices(&manager.unwrap()).await.unwrap()
     };
-    let devices = list(session.clone(), Whose::Of(bob.owner.user)).await;
+    let devices = list(session.clone(), TargetUser::Of(bob.owner.user)).await;
     assert_eq!((devices.len(), hops(&bench)), (1, 1));
     // Records that were not read with the session are read now.
-    let none = list(session.clone(), Whose::Mine).await;
+    let none = list(session.clone(), TargetUser::Mine).await;
     assert_eq!((none.len(), hops(&bench)), (0, 1));
     // Decisions use the current records.
     let act = Action::TrustedDeviceRemove;
-    let theirs = Whose::Of(bob.owner.user);
+    let theirs = TargetUser::Of(bob.owner.user);
     let manager = accounts
         .manager(session.clone(), act, theirs, &origin)
         .await;

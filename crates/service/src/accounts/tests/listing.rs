@@ -8,7 +8,7 @@ use crate::{
     access::NewOperatorToken,
     accounts::{Caller, NewUser, Role, Sort, SortKey, UserQuery},
     pages::PAGE,
-    testing::{Bench, PASSWORD, bench, keeper, origin, secret},
+    testing::{Bench, PASSWORD, administrator, bench, origin, secret},
 };
 
 /// An operator whose token has these scopes.
@@ -132,7 +132,7 @@ async fn the_list_of_instances_is_read_in_pages_by_name() {
     for number in 0..PAGE {
         let name = format!("shop{number:03}");
         devices
-            .add_instance(&keeper(&name), secret(PASSWORD))
+            .add_instance(&administrator(&name), secret(PASSWORD))
             .await
             .unwrap();
         names.push(name);

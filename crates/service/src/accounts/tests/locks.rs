@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use keyproof_store::{Prefix, faults::Commits};
+use keyproof_store::{Prefix, faults::CommitMode};
 
 use super::{
     ADA, DAY, LOCK, Phone, asks, challenge, change, command_line, enrol, laptop, log_in,
@@ -13,10 +13,10 @@ use crate::{
     Failure::Refused,
     Origin,
     accounts::{
-        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, PasswordChange, Unlocking,
-        Unproven, UserChange,
+        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, PasswordChange,
+        PasswordRefused, Unlocking, UserChange,
     },
-    testing::{Bench, PASSWORD, START, keeper, origin, secret},
+    testing::{Bench, PASSWORD, START, administrator, origin, secret},
 };
 
 fn at(address: [u8; 4]) -> Origin {
@@ -96,8 +96,8 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
             .await;
         assert_eq!(
             wrong,
-            Err(Refused(ChangePasswordError::Unproven(
-                Unproven::WrongPassword
+            Err(Refused(ChangePasswordError::PasswordRefused(
+                PasswordRefused::WrongPassword
             )))
         );
         bench.clock.advance(LOCK * 10);
@@ -118,12 +118,14 @@ async fn a_session_locks_for_itself_alone() {
         let refused = enrol(&one, "wrong horse").await;
         assert_eq!(
             refused,
-            Some(Refused(EnrolKeyError::Unproven(Unproven::WrongPassword)))
+            Some(Refused(EnrolKeyError::PasswordRefused(
+                PasswordRefused::WrongPassword
+            )))
         );
     }
-    let locked = Some(Refused(EnrolKeyError::Unproven(Unproven::Locked {
-        wait: LOCK,
-    })));
+    let locked = Some(Refused(EnrolKeyError::PasswordRefused(
+        PasswordRefused::Locked { wait: LOCK },
+    )));
     assert_eq!(enrol(&one, "wrong horse").await, locked);
     assert_eq!(enrol(&one, PASSWORD).await, locked);
     assert_eq!(enrol(&other, PASSWORD).await, None);
@@ -262,9 +264,9 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
     for _ in 0..2 {
         guess().await.unwrap_err();
     }
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     guess().await.unwrap_err();
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     assert_eq!(figures(), [(0, 0), (0, 0)]);
     lock_name(&bench).await;
     assert_eq!(figures(), [(1, 0), (0, 0)]);
@@ -283,7 +285,7 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
     }
     assert_eq!(figures(), [(2, 2), (0, 0)]);
     let devices = &bench.service.otp_devices;
-    let shop = keeper("shop");
+    let shop = administrator("shop");
     let added = devices.add_instance(&shop, secret(PASSWORD));
     added.await.unwrap();
     for _ in 0..5 {

@@ -27,8 +27,8 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::Timestamp;
 
 use super::{
-    AnswerError, ApplicationTokenChange, BrowserStep, FirstStep, LoginError, NewUser,
-    PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking, UserChange, Whom,
+    AccountTarget, AnswerError, ApplicationTokenChange, BrowserStep, FirstStep, LoginError,
+    NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking, UserChange,
 };
 use crate::{
     Clock, Failure, Origin,
@@ -167,7 +167,7 @@ pub(super) async fn signed_in(bench: &Bench, name: &str) -> Session {
 /// Changes a user at the command line.
 pub(super) async fn change(bench: &Bench, name: &str, change: UserChange) -> Option<Unlocking> {
     let (accounts, command) = (&bench.service.accounts, command_line());
-    let changed = accounts.change_user(Whom::Named(&command, name), change);
+    let changed = accounts.change_user(AccountTarget::Named(&command, name), change);
     changed.await.unwrap()
 }
 
@@ -231,7 +231,7 @@ pub(super) async fn pending(bench: &Bench, session: &Session) -> (Phone, u32) {
 pub(super) fn laptop() -> TrustRequest {
     TrustRequest {
         fingerprint: "laptop".to_owned(),
-        in_place_of: None,
+        replacing: None,
         browser: Some("Firefox".to_owned()),
         name: None,
         operating_system: Some("Debian".to_owned()),

@@ -10,8 +10,8 @@ use crate::{
     Clock,
     Failure::{self, Refused},
     accounts::{
-        AnswerError, ChangePasswordError, FirstStep, LoginError, RecoveryCodesError, Role, Session,
-        Undecided, Unproven, UserChange, Whose,
+        AnswerError, ChangePasswordError, FirstStep, LoginError, PasswordRefused,
+        RecoveryCodesError, Role, Session, SessionRefused, TargetUser, UserChange,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
     testing::{Bench, PASSWORD, origin},
@@ -47,8 +47,8 @@ async fn lock_session(bench: &Bench, own: &Session) {
 
 /// Checks that a use case was refused because the session has ended.
 #[track_caller]
-fn ended<T, E: From<Undecided> + Debug + PartialEq>(outcome: Result<T, Failure<E>>) {
-    assert_eq!(outcome.err(), Some(Refused(E::from(Undecided::Ended))));
+fn ended<T, E: From<SessionRefused> + Debug + PartialEq>(outcome: Result<T, Failure<E>>) {
+    assert_eq!(outcome.err(), Some(Refused(E::from(SessionRefused::Ended))));
 }
 
 async fn answer(
@@ -129,9 +129,9 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .await;
     assert_eq!(
         guessed,
-        Err(Refused(ChangePasswordError::Unproven(Unproven::Locked {
-            wait: LOCK
-        }))),
+        Err(Refused(ChangePasswordError::PasswordRefused(
+            PasswordRefused::Locked { wait: LOCK }
+        ))),
         "at a new password"
     );
 
@@ -146,9 +146,9 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .await;
     assert_eq!(
         guessed.err(),
-        Some(Refused(RecoveryCodesError::Unproven(Unproven::Locked {
-            wait: LOCK
-        }))),
+        Some(Refused(RecoveryCodesError::PasswordRefused(
+            PasswordRefused::Locked { wait: LOCK }
+        ))),
         "at recovery codes"
     );
 }
@@ -174,7 +174,10 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
             .overtake(answer(&bench, &token, &phone, true), async {
                 let accounts = asks(&bench);
                 match ending {
-                    "key" => accounts.remove_key(&own, Whose::Mine, key).await.unwrap(),
+                    "key" => accounts
+                        .remove_key(&own, TargetUser::Mine, key)
+                        .await
+                        .unwrap(),
                     "password" => set_password(&bench, ADA, "another horse").await,
                     "suspension" => {
                         change(&bench, ADA, UserChange::Suspend).await;
@@ -195,8 +198,8 @@ async fn a_device_revoked_meanwhile_is_not_trusted() {
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, Some("laptop")), async {
             let accounts = asks(&bench);
-            let id = accounts.devices(&own, Whose::Mine).await.unwrap()[0].id;
-            let removed = accounts.remove_device(&own, Whose::Mine, id).await;
+            let id = accounts.devices(&own, TargetUser::Mine).await.unwrap()[0].id;
+            let removed = accounts.remove_device(&own, TargetUser::Mine, id).await;
             removed.unwrap();
         })
         .await;
@@ -214,14 +217,14 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
     let removed = bench
         .faults
         .overtake(
-            accounts.remove_key(&own, Whose::Mine, key),
+            accounts.remove_key(&own, TargetUser::Mine, key),
             set_password(&bench, ADA, PASSWORD),
         )
         .await;
     ended(removed);
-    let removed = accounts.remove_device(&own, Whose::Mine, 1).await;
+    let removed = accounts.remove_device(&own, TargetUser::Mine, 1).await;
     ended(removed);
-    let devices = accounts.devices(&own, Whose::Mine).await;
+    let devices = accounts.devices(&own, TargetUser::Mine).await;
     ended(devices);
     let enrolled = accounts.enrol_key(&own, PASSWORD).await;
     ended(enrolled);
@@ -241,9 +244,9 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
         change(bench, BOB, UserChange::Activate).await;
         signed_in(bench, BOB).await
     };
-    let hers = Whose::Of(ada.owner.user);
+    let hers = TargetUser::Of(ada.owner.user);
     let accounts = asks(&bench);
-    let device = accounts.devices(&ada, Whose::Mine).await.unwrap()[0].id;
+    let device = accounts.devices(&ada, TargetUser::Mine).await.unwrap()[0].id;
 
     let bob = back(&bench).await;
     let removed = bench
@@ -289,7 +292,7 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
         let (bench, phone, own, key) = quiet_ada().await;
         let accounts = asks(&bench);
         if joins == "key" {
-            let removed = accounts.remove_key(&own, Whose::Mine, key).await;
+            let removed = accounts.remove_key(&own, TargetUser::Mine, key).await;
             removed.unwrap();
         }
         let removed = bench

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use keyproof_store::faults::Commits;
+use keyproof_store::faults::CommitMode;
 
 use super::{ADA, ADDRESS, DAY, add, change, set_password, tokens_of};
 use crate::{
@@ -83,7 +83,7 @@ async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_while() {
     let (bench, first) = ada().await;
     // The change is committed, but the client gets an error. A retry fails as well, as long as it is unknown whether the change is
     // durable.
-    bench.faults.commits(Commits::Lost);
+    bench.faults.commits(CommitMode::Lost);
     for _ in 0..2 {
         let lost = refresh(&bench, &first).await.err();
         assert!(matches!(
@@ -91,7 +91,7 @@ async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_while() {
             Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
         ));
     }
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     let second = refresh(&bench, &first).await.unwrap();
     bench.clock.advance(AGAIN - Duration::from_millis(1));
     assert_eq!(refresh(&bench, &first).await, Ok(second.clone()));

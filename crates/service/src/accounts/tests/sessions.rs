@@ -1,7 +1,7 @@
 //! How a session is identified, and which factor it has presented.
 
 use keyproof_auth::Token;
-use keyproof_mfa::{Shown, ShownFactor};
+use keyproof_mfa::{FactorKind, VerifiedFactor};
 use serde_json::json;
 
 use super::{
@@ -13,7 +13,7 @@ use crate::{
     Failure::Refused,
     accounts::{
         AnswerError, BrowserStep, RemoveDeviceError, RemoveKeyError, Role, Session, SessionError,
-        SessionId, Tokens, Undecided, Whose,
+        SessionId, SessionRefused, TargetUser, Tokens,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
@@ -51,7 +51,7 @@ async fn a_session_keeps_its_id_and_what_it_has_shown_over_refreshes() {
         let answered = log_in_by_code(&bench, ADA, &phone).await;
         let login = said(&bench, &answered.access).await;
         let shown = login.shown.unwrap();
-        assert_eq!(shown.factor, ShownFactor::Code);
+        assert_eq!(shown.factor, FactorKind::Code);
         assert_eq!(shown.at.as_secs(), at.as_secs());
         let mut refresh = answered.refresh.to_string();
         for _ in 0..3 {
@@ -106,7 +106,7 @@ async fn tokens_of_earlier_releases_have_shown_nothing_and_are_one_session() {
     for _ in 0..2 {
         let refreshed = accounts.refresh(&given.refresh, &origin()).await.unwrap();
         let login = said(&bench, &refreshed.access).await;
-        assert_eq!(login.shown, None::<Shown>);
+        assert_eq!(login.shown, None::<VerifiedFactor>);
         of_login.push(login.sid);
     }
     assert_eq!(of_login[0], of_login[1]);
@@ -140,7 +140,7 @@ async fn by_device(bench: &Bench) -> Session {
 /// The refusals of everything that decides over the second factor, the password or application tokens.
 async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
     let accounts = asks(bench);
-    let (mine, origin) = (Whose::Mine, &origin());
+    let (mine, origin) = (TargetUser::Mine, &origin());
     let told = |refusal: Option<String>| refusal.unwrap_or_else(|| "done".to_owned());
     let mut refusals = Vec::new();
     macro_rules! tell {
@@ -216,7 +216,10 @@ async fn an_activation_ends_every_access_token_but_its_own() {
     holds(&given.access).await.unwrap();
 
     // Ended tokens stay invalid.
-    accounts.remove_key(&own, Whose::Mine, key).await.unwrap();
+    accounts
+        .remove_key(&own, TargetUser::Mine, key)
+        .await
+        .unwrap();
     assert_eq!(
         holds(&old.access).await,
         Err(Refused(SessionError::Invalid))
@@ -233,7 +236,7 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     let device = by_device(&bench).await;
     all(&refusals(&bench, &device, key).await, "FactorNeeded");
     // It may still read.
-    let devices = accounts.devices(&device, Whose::Mine).await.unwrap();
+    let devices = accounts.devices(&device, TargetUser::Mine).await.unwrap();
     // The same for a session from before key changes ended sessions.
     forget_activation(&bench, &own).await;
     let old = of_earlier_release(&bench, &own).await;
@@ -242,9 +245,9 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     // Its activation does not count any more either.
     all(&refusals(&bench, &own, key).await, "FactorNeeded");
 
-    let removed = accounts.remove_device(&shown, Whose::Mine, devices[0].id);
+    let removed = accounts.remove_device(&shown, TargetUser::Mine, devices[0].id);
     removed.await.unwrap();
-    let removed = accounts.remove_key(&shown, Whose::Mine, key);
+    let removed = accounts.remove_key(&shown, TargetUser::Mine, key);
     removed.await.unwrap();
     // Sessions without a factor gain nothing from the removal, which ends them.
     for session in [&device, &old, &own] {
@@ -261,24 +264,28 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     add(&bench, BOB, Role::Administrator).await;
     let accounts = asks(&bench);
     let (_, ada, key) = enrol(&bench, ADA).await;
-    let hers = Whose::Of(ada.owner.user);
+    let hers = TargetUser::Of(ada.owner.user);
     let without = signed_in(&bench, BOB).await;
     let (_, bob, his) = enrol(&bench, BOB).await;
     let remove = async |session: &Session| accounts.remove_key(session, hers, key).await.err();
     assert_eq!(
         remove(&without).await,
-        Some(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
+        Some(Refused(RemoveKeyError::SessionRefused(
+            SessionRefused::Ended
+        )))
     );
     forget_activation(&bench, &bob).await;
     assert_eq!(
         remove(&bob).await,
-        Some(Refused(RemoveKeyError::Undecided(Undecided::FactorNeeded)))
+        Some(Refused(RemoveKeyError::SessionRefused(
+            SessionRefused::FactorNeeded
+        )))
     );
     let device = accounts.remove_device(&bob, hers, 1).await;
     assert_eq!(
         device,
-        Err(Refused(RemoveDeviceError::Undecided(
-            Undecided::FactorNeeded
+        Err(Refused(RemoveDeviceError::SessionRefused(
+            SessionRefused::FactorNeeded
         )))
     );
     // Her key is not considered, because his is gone.
@@ -295,7 +302,7 @@ async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
     let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
-    let removed = accounts.remove_key(&own, Whose::Mine, key);
+    let removed = accounts.remove_key(&own, TargetUser::Mine, key);
     removed.await.unwrap();
     let (_, next) = activate(&bench, &own).await;
     all(&refusals(&bench, &shown, next).await, "Ended");
@@ -326,7 +333,7 @@ async fn an_activation_that_overtakes_a_decision_wins() {
                     format!("{:?}", added.await.unwrap_err())
                 }
                 _ => {
-                    let whose = Whose::Of(ada.owner.user);
+                    let whose = TargetUser::Of(ada.owner.user);
                     let removed = accounts.remove_key(&old, whose, hers);
                     format!("{:?}", removed.await.unwrap_err())
                 }
@@ -361,13 +368,13 @@ async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let code = phone.shows(bench.clock.now());
     let answered = accounts.answer_in_browser(&token, &code, None, None, origin);
     let other = answered.await.unwrap();
-    let asking = accounts.acting_session(&other).await.unwrap();
+    let asking = accounts.session_for_change(&other).await.unwrap();
     let asking = asking.session().clone();
     let person = accounts.person(asking, Action::UserSessionsEnd, origin);
     let person = person.await.unwrap();
     let ended = accounts.end_other_sessions(&person, &other).await;
     let next = ended.unwrap();
     assert!(!holds().await);
-    assert!(accounts.watching_session(&other).await.is_err());
-    assert!(accounts.watching_session(&next).await.is_ok());
+    assert!(accounts.peek_session(&other).await.is_err());
+    assert!(accounts.peek_session(&next).await.is_ok());
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use keyproof_auth::{Cost, Memory, PasswordHash};
+use keyproof_auth::{Cost, HashingMemory, PasswordHash};
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_store::{Prefix, faults::Commits};
+use keyproof_store::{Prefix, faults::CommitMode};
 
 use super::{
     ADA, ADDRESS, BOB, DAY, LOCK, REVOKED, STEP, activate, add, answer_challenge, asks, challenge,
@@ -18,8 +18,8 @@ use crate::{
     accounts::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AddApplicationTokenError, AnswerError,
         ApplicationLoginError, ApplicationTokenChange, ChangePasswordError, EnrolKeyError,
-        LoginError, NewApplicationToken, NotPermitted, RemoveKeyError, Revocation, Role, Session,
-        SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whose,
+        LoginError, NewApplicationToken, NotPermitted, PasswordRefused, RemoveKeyError, Revocation,
+        Role, Session, SessionError, TargetUser, UnknownSigningKey, UserChange, UserQuery,
         password::canonical,
         records::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
@@ -74,7 +74,10 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
     let with = answer_challenge(&bench, &asked, &code, None).await;
     let with = with.unwrap();
     assert!(accounts.refresh(&with.refresh, &origin()).await.is_ok());
-    accounts.remove_key(&own, Whose::Mine, key).await.unwrap();
+    accounts
+        .remove_key(&own, TargetUser::Mine, key)
+        .await
+        .unwrap();
     assert!(refused(&with.refresh).await, "the key went");
     assert!(
         refused(&before.refresh).await,
@@ -98,14 +101,14 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
     answered.unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
     challenge(log_in(&bench, ADA, PASSWORD, Some("phone")).await);
-    let devices = accounts.devices(&own, Whose::Mine).await.unwrap();
+    let devices = accounts.devices(&own, TargetUser::Mine).await.unwrap();
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].browser.as_deref(), Some("Firefox"));
     let wrong = accounts.change_password(&own, "wrong horse", "another horse");
     assert_eq!(
         wrong.await,
-        Err(Refused(ChangePasswordError::Unproven(
-            Unproven::WrongPassword
+        Err(Refused(ChangePasswordError::PasswordRefused(
+            PasswordRefused::WrongPassword
         )))
     );
     accounts
@@ -134,7 +137,9 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
     assert_ne!(*first.secret, *second.secret);
     assert_eq!(
         enrol_again("wrong horse").await.err(),
-        Some(Refused(EnrolKeyError::Unproven(Unproven::WrongPassword)))
+        Some(Refused(EnrolKeyError::PasswordRefused(
+            PasswordRefused::WrongPassword
+        )))
     );
     drop(second);
     activate(&bench, &own).await;
@@ -153,7 +158,7 @@ async fn a_key_is_only_reached_by_its_number() {
     let code = phone.shows(bench.clock.now());
     let other = id ^ 1;
     let activate = async |id| accounts.activate_key(&own, id, &code).await;
-    let remove = async |id| accounts.remove_key(&own, Whose::Mine, id).await;
+    let remove = async |id| accounts.remove_key(&own, TargetUser::Mine, id).await;
     assert_eq!(
         activate(other).await,
         Err(Refused(ActivateKeyError::Unknown))
@@ -192,7 +197,7 @@ async fn an_application_has_neither_password_nor_key() {
         Action::TrustedDeviceList,
         Action::TrustedDeviceRemove,
     ] {
-        let manager = accounts.manager(application.clone(), act, Whose::Mine, origin);
+        let manager = accounts.manager(application.clone(), act, TargetUser::Mine, origin);
         assert_eq!(manager.await.err(), Some(NotPermitted), "{act:?}");
     }
     let act = Action::ApplicationTokenAdd;
@@ -220,12 +225,12 @@ async fn only_administrators_remove_others_keys() {
     let users = accounts.users(&bob, &query);
     let users = users.await.unwrap().users;
     let number = |name: &str| users.iter().find(|user| user.name == name).unwrap().id;
-    let theirs = Whose::Of(number(BOB));
+    let theirs = TargetUser::Of(number(BOB));
     let ada = accounts
         .manager(ada, Action::MfaKeyRemove, theirs, &origin())
         .await;
     assert_eq!(ada.err(), Some(NotPermitted));
-    let hers = Whose::Of(number(ADA));
+    let hers = TargetUser::Of(number(ADA));
     assert_eq!(accounts.remove_key(&bob, hers, key).await, Ok(()));
     assert_eq!(
         accounts.remove_key(&bob, hers, key).await,
@@ -413,7 +418,7 @@ async fn an_application_token_is_revoked_once() {
     }
     assert_eq!(bench.actions().await, before);
     // An acknowledgement requires that the change is durable.
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     assert!(matches!(revoke(0).await, Err(Failure::Storage(_))));
 }
 
@@ -517,7 +522,12 @@ async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
     };
     let older = Cost::insecure_for_tests(16, 1, 1).unwrap();
     let password = canonical(secret(PASSWORD));
-    let hash = PasswordHash::create(password.as_bytes(), [1; 16], older, &mut Memory::new());
+    let hash = PasswordHash::create(
+        password.as_bytes(),
+        [1; 16],
+        older,
+        &mut HashingMemory::new(),
+    );
     let hash = hash.unwrap().to_phc();
     let before = stored().await;
     let user = User {
@@ -866,22 +876,22 @@ async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
     let bench = bench().await;
     let accounts = &bench.service.accounts;
     let unknown = |error| matches!(error, Some(StorageError::OutcomeUnknown(_)));
-    bench.faults.commits(Commits::Lost);
+    bench.faults.commits(CommitMode::Lost);
     for _ in 0..3 {
         let signer = accounts.signing.signer(bench.clock.now()).await;
         assert!(unknown(signer.err()));
         assert!(unknown(accounts.public_keys().await.err()));
     }
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     let keys = accounts.public_keys().await.unwrap();
     assert_eq!(keys.len(), 1);
 
     // Another server, whose clock is ahead, has created the next key.
     let ahead = DAY * 30;
     let other = bench.another_ahead(ahead).await;
-    bench.faults.commits(Commits::Lost);
+    bench.faults.commits(CommitMode::Lost);
     assert!(unknown(other.accounts.public_keys().await.err()));
     assert!(unknown(accounts.public_keys().await.err()));
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     assert_eq!(accounts.public_keys().await.unwrap().len(), 2);
 }

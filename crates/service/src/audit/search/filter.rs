@@ -1,7 +1,7 @@
 //! The filter of a search.
 
 use crate::audit::{
-    Event, Outcome, Target, Who, index::User, text::bounded, who::APPLICATION_TOKEN,
+    Event, Outcome, Principal, Target, index::User, principal::APPLICATION_TOKEN, text::bounded,
 };
 
 /// A filter for events. An event must match every criterion that is given.
@@ -50,7 +50,7 @@ impl Search {
             return Some(user);
         }
         let by = self.by.iter();
-        let by = by.map(|asker| (User::asking(asker), Who::user_in(asker).is_some()));
+        let by = by.map(|asker| (User::asking(asker), Principal::user_in(asker).is_some()));
         let is_login_name = |target: &str| matches!(target.parse(), Ok(Target::LoginName(_)));
         let of = self.of.iter().chain(&self.named);
         let of = of.map(|target| (User::asked(target), is_login_name(target)));
@@ -75,7 +75,7 @@ fn is_at_or_below(text: &str, place: &str) -> bool {
 /// Users' names may contain a slash, so only an application token is below a user.
 fn is_by(who: &str, asker: &str) -> bool {
     match who.strip_prefix(asker) {
-        Some(rest) if Who::user_in(asker).is_some() => {
+        Some(rest) if Principal::user_in(asker).is_some() => {
             rest.is_empty() || rest.starts_with(APPLICATION_TOKEN)
         }
         _ => is_at_or_below(who, asker),

@@ -5,14 +5,14 @@
 //! A page reads a limited number of events and returns exactly where it stopped, and the next page continues there. So nobody can
 //! hide events for good by filling the trail.
 
-mod before;
+mod cursor;
 mod filter;
 mod read_through;
 mod turns;
 
-pub use before::{Before, ParseBeforeError};
+pub use cursor::{Cursor, ParseCursorError};
 pub use filter::Search;
-pub(super) use turns::{Looker, Turns};
+pub(super) use turns::{Searcher, Turns};
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -34,7 +34,7 @@ pub struct Found {
     /// The events, latest first.
     pub events: Vec<Event>,
     /// Where to continue, if there may be more.
-    pub before: Option<Before>,
+    pub before: Option<Cursor>,
     /// The number of events read for the page.
     pub read: usize,
 }
@@ -50,23 +50,23 @@ impl Audit {
         &self,
         reader: &AuditReader,
         search: &Search,
-        before: Option<Before>,
+        before: Option<Cursor>,
         since: Timestamp,
         most: usize,
     ) -> Result<Found, StorageError> {
-        let _turn = self.turns.take(reader.looker()).await?;
+        let _turn = self.turns.take(reader.searcher()).await?;
         let search = reader.narrow(search);
-        let mut looking = Looking {
+        let mut state = SearchState {
             search: &search,
             since,
             most,
             events: Vec::new(),
             read: 0,
         };
-        let before = self.look(&mut looking, before).await?;
-        let Looking {
+        let before = self.run_search(&mut state, before).await?;
+        let SearchState {
             mut events, read, ..
-        } = looking;
+        } = state;
         // Combined events sort by their last time.
         events.sort_by_key(|event| Reverse(event.last_at()));
         Ok(Found {
@@ -76,32 +76,32 @@ impl Audit {
         })
     }
 
-    async fn look(
+    async fn run_search(
         &self,
-        looking: &mut Looking<'_>,
-        before: Option<Before>,
-    ) -> Result<Option<Before>, StorageError> {
-        let indexed = match looking.search.user() {
+        state: &mut SearchState<'_>,
+        before: Option<Cursor>,
+    ) -> Result<Option<Cursor>, StorageError> {
+        let indexed = match state.search.user() {
             Some(user) => self.indexed_since().await?.map(|since| (user, since)),
             None => None,
         };
         let Some((user, indexed)) = indexed else {
-            let latest = || Before::moment(self.latest());
+            let latest = || Cursor::moment(self.latest());
             let before = before.unwrap_or_else(latest);
-            return self.read_through(looking, before).await;
+            return self.read_through(state, before).await;
         };
-        let is_indexed = |before: &Before| {
+        let is_indexed = |before: &Cursor| {
             before.moment > indexed || before.moment == indexed && before.rest.is_some()
         };
-        let rest = Before::moment(indexed);
+        let rest = Cursor::moment(indexed);
         let before = match before {
             Some(before) if !is_indexed(&before) => before,
-            before => match self.by_index(looking, user, before, indexed).await? {
-                None if looking.since < indexed => rest,
+            before => match self.by_index(state, user, before, indexed).await? {
+                None if state.since < indexed => rest,
                 before => return Ok(before),
             },
         };
-        self.read_through(looking, before).await
+        self.read_through(state, before).await
     }
 
     /// Returns the position after all current events, including those of this minute.
@@ -113,14 +113,14 @@ impl Audit {
     /// Searches the index of a user, back to where the index starts.
     async fn by_index(
         &self,
-        looking: &mut Looking<'_>,
+        state: &mut SearchState<'_>,
         user: User,
-        before: Option<Before>,
+        before: Option<Cursor>,
         indexed: Timestamp,
-    ) -> Result<Option<Before>, StorageError> {
-        let place = (before.as_ref(), looking.since.max(indexed));
-        let outcome = looking.search.outcome;
-        let mut entries = Entries::new(&self.store, user, outcome, place, looking.most);
+    ) -> Result<Option<Cursor>, StorageError> {
+        let place = (before.as_ref(), state.since.max(indexed));
+        let outcome = state.search.outcome;
+        let mut entries = Entries::new(&self.store, user, outcome, place, state.most);
         let mut last = before;
         loop {
             let now = self.clock.now();
@@ -132,24 +132,24 @@ impl Audit {
             let keys: Vec<_> = keys.collect();
             let events = self.store.get_many(&keys, now).await?;
             for ((at, key), event) in some.into_iter().zip(events) {
-                if looking.is_over() {
+                if state.is_over() {
                     return Ok(last);
                 }
-                last = Some(Before {
+                last = Some(Cursor {
                     moment: at,
                     rest: Some(key),
                 });
                 // An expired event leaves its entry for a while.
                 let Some(event) = event else { continue };
-                let sought = looking.saw(event.decode()?.record);
-                looking.events.extend(sought);
+                let sought = state.saw(event.decode()?.record);
+                state.events.extend(sought);
             }
         }
     }
 }
 
 /// A running search.
-struct Looking<'s> {
+struct SearchState<'s> {
     search: &'s Search,
     since: Timestamp,
     most: usize,
@@ -157,7 +157,7 @@ struct Looking<'s> {
     read: usize,
 }
 
-impl Looking<'_> {
+impl SearchState<'_> {
     fn is_over(&self) -> bool {
         self.events.len() >= self.most || self.read >= Search::MOST_READ
     }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 
 use keyproof_store::Timestamp;
 
-use super::{Before, Looking};
+use super::{Cursor, SearchState};
 use crate::{
     StorageError,
     audit::{Audit, Event, EventKey},
@@ -30,17 +30,17 @@ impl Audit {
     /// Reads the trail backwards by position.
     pub(super) async fn read_through(
         &self,
-        looking: &mut Looking<'_>,
-        mut before: Before,
-    ) -> Result<Option<Before>, StorageError> {
+        state: &mut SearchState<'_>,
+        mut before: Cursor,
+    ) -> Result<Option<Cursor>, StorageError> {
         let (mut look, mut dense) = (FIRST_LOOK, None);
-        while !looking.is_over() {
+        while !state.is_over() {
             if let Some(rest) = before.rest.take() {
-                before.rest = self.rest_of(looking, rest).await?;
+                before.rest = self.rest_of(state, rest).await?;
                 continue;
             }
             let end = before.moment;
-            if end <= looking.since {
+            if end <= state.since {
                 return Ok(None);
             }
             // A window that was too dense is entered from its end, starting with its last moment.
@@ -49,24 +49,24 @@ impl Audit {
                 (look, dense) = (SHORTEST_LOOK, None);
             }
             let behind = behind.filter(|behind| end > *behind);
-            let start = end.saturating_sub(look).max(looking.since);
+            let start = end.saturating_sub(look).max(state.since);
             let start = behind.map_or(start, |behind| behind.max(start));
-            match self.between(looking, start, end).await? {
+            match self.between(state, start, end).await? {
                 Seen::All(found, read) => {
                     for (key, event) in found {
-                        if looking.events.len() >= looking.most {
+                        if state.events.len() >= state.most {
                             return Ok(Some(before));
                         }
-                        before = Before {
+                        before = Cursor {
                             moment: key.moment().unwrap_or(start),
                             rest: Some(key),
                         };
-                        looking.events.push(event);
+                        state.events.push(event);
                     }
-                    before = Before::moment(start);
+                    before = Cursor::moment(start);
                     look = match read {
                         0 => look.saturating_mul(32),
-                        few if few < looking.window() / 4 => look.saturating_mul(4),
+                        few if few < state.window() / 4 => look.saturating_mul(4),
                         _ => look,
                     };
                 }
@@ -76,27 +76,27 @@ impl Audit {
                     dense = Some(last);
                 }
                 // Too many events at one moment. A page that ends here leaves them all to the next.
-                Seen::More(_) if looking.is_over() => {}
+                Seen::More(_) if state.is_over() => {}
                 Seen::More(_) => {
-                    before = Before {
+                    before = Cursor {
                         moment: start,
-                        rest: self.rest_of(looking, EventKey::start(start)).await?,
+                        rest: self.rest_of(state, EventKey::start(start)).await?,
                     };
                 }
             }
         }
-        let is_more = before.rest.is_some() || before.moment > looking.since;
+        let is_more = before.rest.is_some() || before.moment > state.since;
         Ok(is_more.then_some(before))
     }
 
     /// Reads the events from `start` on and before `end`.
     async fn between(
         &self,
-        looking: &mut Looking<'_>,
+        state: &mut SearchState<'_>,
         start: Timestamp,
         end: Timestamp,
     ) -> Result<Seen, StorageError> {
-        let (mut found, before) = (Vec::new(), looking.read);
+        let (mut found, before) = (Vec::new(), state.read);
         let end = EventKey::start(end);
         let mut pages = self.pages(start, None).at_once(AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
@@ -104,22 +104,22 @@ impl Audit {
             for (key, stored) in page {
                 let key = EventKey(key);
                 if key >= end {
-                    return Ok(Seen::of(found, looking.read - before));
+                    return Ok(Seen::of(found, state.read - before));
                 }
                 last = key.moment().unwrap_or(last);
-                found.extend(looking.saw(stored.record).map(|event| (key, event)));
+                found.extend(state.saw(stored.record).map(|event| (key, event)));
             }
-            if looking.read - before > looking.window() && !pages.is_over() {
+            if state.read - before > state.window() && !pages.is_over() {
                 return Ok(Seen::More(last));
             }
         }
-        Ok(Seen::of(found, looking.read - before))
+        Ok(Seen::of(found, state.read - before))
     }
 
     /// Reads the events of the same moment after this one, in key order. Returns where to continue if not all were read.
     async fn rest_of(
         &self,
-        looking: &mut Looking<'_>,
+        state: &mut SearchState<'_>,
         rest: EventKey,
     ) -> Result<Option<EventKey>, StorageError> {
         let Some(moment) = rest.moment() else {
@@ -134,11 +134,11 @@ impl Audit {
                 if key >= end {
                     return Ok(None);
                 }
-                if looking.is_over() {
+                if state.is_over() {
                     return Ok(Some(last));
                 }
-                let sought = looking.saw(stored.record);
-                looking.events.extend(sought);
+                let sought = state.saw(stored.record);
+                state.events.extend(sought);
                 last = key;
             }
         }
@@ -146,7 +146,7 @@ impl Audit {
     }
 }
 
-impl Looking<'_> {
+impl SearchState<'_> {
     /// Returns the maximum number of events in a window.
     fn window(&self) -> usize {
         if self.search.is_unfiltered() {

@@ -4,7 +4,7 @@ use super::{read_through::AT_ONCE, *};
 use crate::{
     Action, Clock,
     audit::{
-        Deed, Outcome,
+        NewEvent, Outcome,
         tests::{all_of, counted, done},
     },
     testing::{Bench, READER, START, bench, console, origin},
@@ -18,13 +18,13 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
     for number in 0..130_u64 {
         bench.clock.advance(Duration::from_secs(600));
         let user = if number % 2 == 0 { "7" } else { "77" };
-        let deed = Deed {
+        let new_event = NewEvent {
             action: Action::UserSuspend,
             target: format!("organisation/1/user/{user}").parse().unwrap(),
             detail: Some(number.to_string()),
             origin: &origin,
         };
-        done(&bench, bench.clock.now(), deed).await;
+        done(&bench, bench.clock.now(), new_event).await;
     }
     let search = Search {
         target: Some("organisation/1/user/7".to_owned()),
@@ -72,11 +72,11 @@ fn event(at: Timestamp, who: &str, target: &str) -> Event {
 async fn whoever_fills_the_trail_hides_nothing_in_it() {
     let bench = bench().await;
     let sign_in = bench.clock.now();
-    let own = Deed {
+    let own = NewEvent {
         action: Action::UserAuthenticate,
         target: "organisation/1/user/7".parse().unwrap(),
         detail: None,
-        origin: &origin().by(crate::Who::User {
+        origin: &origin().by(crate::Principal::User {
             subject: "1:7:0000000000".parse().unwrap(),
             application_token: None,
         }),
@@ -203,13 +203,13 @@ async fn what_is_of_several_is_found_at_the_end_of_its_time() {
     let origin = origin();
     for _ in 0..2 {
         bench.clock.advance(Duration::from_secs(1));
-        let deed = Deed {
+        let new_event = NewEvent {
             action: Action::UserAuthenticate,
             target: "user_name/x".parse().unwrap(),
             detail: None,
             origin: &origin,
         };
-        counted(&bench, deed).await;
+        counted(&bench, new_event).await;
     }
     let search = Search {
         target: Some("user_name/x".to_owned()),

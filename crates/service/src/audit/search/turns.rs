@@ -4,7 +4,7 @@ use std::fmt;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Place, Places, TooBusy, audit::Subject};
+use crate::{QuotaPermit, QuotaSemaphore, TooBusy, audit::Subject};
 
 /// How many searches read at once, since they share the store with logins.
 const SEARCHES: usize = 4;
@@ -17,14 +17,14 @@ const EACH: usize = 2;
 
 /// A reader, for whom only a few searches run at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::audit) enum Looker {
+pub(in crate::audit) enum Searcher {
     /// An operator by the subject of their tokens.
     Operator(String),
     /// A user.
     User(Subject),
 }
 
-impl fmt::Display for Looker {
+impl fmt::Display for Searcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Operator(subject) => write!(f, "operator:{subject}"),
@@ -37,7 +37,7 @@ impl fmt::Display for Looker {
 #[derive(Debug)]
 pub(in crate::audit) struct Turns {
     /// One place for each search that reads or waits.
-    places: Places,
+    places: QuotaSemaphore,
     /// One permit for each search that reads.
     turns: Semaphore,
 }
@@ -45,7 +45,7 @@ pub(in crate::audit) struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            places: Places::new(SEARCHES + WAITING, EACH),
+            places: QuotaSemaphore::new(SEARCHES + WAITING, EACH),
             turns: Semaphore::new(SEARCHES),
         }
     }
@@ -54,9 +54,9 @@ impl Default for Turns {
 impl Turns {
     pub(super) async fn take(
         &self,
-        looker: &Looker,
-    ) -> Result<(Place, SemaphorePermit<'_>), TooBusy> {
-        let place = self.places.try_take(&looker.to_string())?;
+        searcher: &Searcher,
+    ) -> Result<(QuotaPermit, SemaphorePermit<'_>), TooBusy> {
+        let place = self.places.try_take(&searcher.to_string())?;
         let turn = self.turns.acquire().await.map_err(|_| TooBusy)?;
         Ok((place, turn))
     }
@@ -113,8 +113,8 @@ mod tests {
     #[test]
     fn no_looker_is_another() {
         let subject = "1:7:0000000000".parse().unwrap();
-        let user = Looker::User(subject);
-        let namesake = Looker::Operator(subject.to_string());
+        let user = Searcher::User(subject);
+        let namesake = Searcher::Operator(subject.to_string());
         assert_ne!(user.to_string(), namesake.to_string());
     }
 }

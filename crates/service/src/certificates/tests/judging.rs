@@ -14,7 +14,7 @@ async fn while_too_much_is_judged_no_certificate_is_decoded_and_nothing_changes(
     let upload = ca.upload(None);
     let events = bench.told().await;
 
-    let full = certificates.judging.fill();
+    let full = certificates.cpu_queue.fill();
     let put = certificates.put(&dps, "two", &any, upload);
     assert_eq!(put.await, Err(Failure::Storage(busy())));
     // The description was read at the upload.

@@ -63,7 +63,7 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
 async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     let bench = bench().await;
     let operator = bench.operator("certificates").await;
-    let crate::Who::Operator { token, .. } = &operator.who else {
+    let crate::Principal::Operator { token, .. } = &operator.who else {
         panic!("not an operator")
     };
     let (certificates, origin) = (bench.certificates(), origin());
@@ -97,8 +97,8 @@ async fn what_is_shown_is_read_along_with_the_token() {
     let (certificates, access) = (bench.certificates(), &bench.service.access);
     let (origin, issuers) = (origin(), Issuers::load(Vec::new()).unwrap());
     bench.faults.steps();
-    let along = Certificates::along(&service("dps"), "C");
-    let operator = access.authenticate_by(&token, &issuers, along);
+    let prefetch = Certificates::prefetch(&service("dps"), "C");
+    let operator = access.authenticate_with_issuers(&token, &issuers, prefetch);
     let operator = operator.await.unwrap();
     let get = async |name: &str| {
         let act = Action::CertificateGet;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use keyproof_store::{Prefix, faults::Commits};
+use keyproof_store::{Prefix, faults::CommitMode};
 
 use super::*;
 use crate::audit::Outcome;
@@ -193,13 +193,13 @@ async fn no_proof_is_accepted_that_is_not_stored() {
     let ca = Ca::new("A");
     bench.put("c", &ca, None).await;
     let digits = bench.code("c").await.digits;
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     let verdict = bench.verify("c", &ca.leaf(&digits)).await;
     assert!(matches!(
         verdict,
         Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     assert_eq!(bench.shown("c").await.verification, Verification::None);
     assert!(bench.verify("c", &ca.leaf(&digits)).await.is_ok());
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use keyproof_store::faults::Commits;
+use keyproof_store::faults::CommitMode;
 
 use super::*;
 
@@ -448,7 +448,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     let bench = bench().await;
     let ca = Ca::new("A");
     let put = bench.put("c", &ca, None).await;
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     let (dps, any) = (caller("dps"), Precondition::Any);
     let certificates = bench.certificates();
     let changed = certificates
@@ -463,9 +463,9 @@ async fn nothing_is_said_to_be_done_that_is_not() {
         deleted,
         Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     assert_eq!(bench.shown("c").await, put);
-    bench.faults.commits(Commits::Lost);
+    bench.faults.commits(CommitMode::Lost);
     // The second time the certificate is absent, as far as this server knows.
     for _ in 0..2 {
         let deleted = certificates.delete(&dps, "c", &any).await;
@@ -474,7 +474,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
             Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
         ));
     }
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     for _ in 0..2 {
         let deleted = certificates.delete(&dps, "c", &any).await;
         assert_eq!(deleted, Ok(Deletion::Absent));
@@ -495,17 +495,17 @@ async fn what_ends_soon_is_told_of_records_of_before_too() {
         .validity()
         .not_after;
     let ends = Timestamp::from_secs(u64::try_from(ends).unwrap());
-    let ending = async |until| {
-        let endings = bench.certificates().ending(until).await.unwrap();
+    let expiry = async |until| {
+        let endings = bench.certificates().expiry(until).await.unwrap();
         let found = endings.found.into_iter();
         found
-            .map(|ending| (ending.at, ending.what))
+            .map(|expiry| (expiry.at, expiry.what))
             .collect::<Vec<_>>()
     };
     let told = vec![(ends, "certificate/Sub/Group/dps/root".to_owned())];
     let later = ends.saturating_add(Duration::from_secs(1));
-    assert_eq!(ending(later).await, told);
-    assert_eq!(ending(ends).await, []);
+    assert_eq!(expiry(later).await, told);
+    assert_eq!(expiry(ends).await, []);
     // Earlier releases did not store a description.
     let key = certificate_key(&service("dps"), "root");
     let now = bench.clock.now();
@@ -516,5 +516,5 @@ async fn what_ends_soon_is_told_of_records_of_before_too() {
     let mut batch = bench.store.batch(now);
     batch.replace(&key, stored.version, &record, None);
     bench.store.commit(batch).await.unwrap();
-    assert_eq!(ending(later).await, told);
+    assert_eq!(expiry(later).await, told);
 }

@@ -18,7 +18,7 @@ use keyproof_x509::{
 use serde::{Deserialize, Serialize};
 
 use super::super::DeviceIdentity;
-use crate::{StorageError, Who, pages::Pages, slot::Slot, storage::damaged};
+use crate::{Principal, StorageError, pages::Pages, slot::Slot, storage::damaged};
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -168,7 +168,7 @@ impl Member {
                 (issuer.clone(), issuer)
             }
             TrustKind::Root | TrustKind::Intermediate => {
-                let certificate = match Certificate::from_der_as_issued(&der) {
+                let certificate = match Certificate::from_der_lenient(&der) {
                     Ok(certificate) => certificate,
                     Err(error) => {
                         let fingerprint = Sha256Thumbprint::of(&der);
@@ -215,7 +215,7 @@ impl Member {
                 entry(crl.issuer(), crl.this_update(), crl.next_update(), revoked)
             }
             TrustKind::Root | TrustKind::Intermediate => {
-                let certificate = Certificate::from_der_as_issued(&self.der).ok()?;
+                let certificate = Certificate::from_der_lenient(&self.der).ok()?;
                 let validity = certificate.validity();
                 let (from, until) = (validity.not_before, Some(validity.not_after));
                 entry(certificate.subject(), from, until, None)
@@ -260,7 +260,7 @@ impl TrustBundle {
     ) -> Related<'a> {
         let listed: Vec<_> = listed
             .iter()
-            .filter_map(|der| Certificate::from_der_as_issued(der).ok())
+            .filter_map(|der| Certificate::from_der_lenient(der).ok())
             .map(|read| (LooseName::of(&read.subject()), read))
             .collect();
         let mut wanted = BTreeSet::new();
@@ -269,7 +269,7 @@ impl TrustBundle {
         open.extend(issuer.map(|leaf| LooseName::of(&leaf.certificate().issuer())));
         let carried = carried
             .iter()
-            .filter_map(|der| Certificate::from_der_as_issued(der).ok());
+            .filter_map(|der| Certificate::from_der_lenient(der).ok());
         open.extend(carried.map(|certificate| LooseName::of(&certificate.issuer())));
         let mut related = Related::default();
         while let Some(name) = open.pop() {
@@ -360,8 +360,10 @@ impl DeviceIdentity {
     pub async fn check_trust(&self, certificate: Vec<u8>) -> Result<TrustCheck, StorageError> {
         let bundle = self.trust_bundle().await?;
         let now = self.clock.now();
-        self.judge(&Who::Keyproof, move || bundle.check(&certificate, now))
-            .await
+        self.on_cpu_queue(&Principal::Keyproof, move || {
+            bundle.check(&certificate, now)
+        })
+        .await
     }
 
     /// Returns the bundle at this version from memory, or reads a possibly newer one. Empty without a version.
@@ -421,7 +423,7 @@ impl DeviceIdentity {
         let mut pages = Pages::<Entry>::of(&self.store, all);
         let mut members = Vec::new();
         while let Some(page) = pages.next(self.clock.now()).await? {
-            let read = self.judge(&Who::Keyproof, move || {
+            let read = self.on_cpu_queue(&Principal::Keyproof, move || {
                 let entries = page.iter().map(|(_, Stored { record, .. })| record);
                 let read = entries.filter_map(|entry| Member::read(entry).transpose());
                 read.collect::<Result<Vec<_>, StorageError>>()
@@ -446,7 +448,7 @@ mod tests {
         *,
     };
     use crate::{
-        Clock, ClockDifference, Failure, JudgingSettings,
+        Clock, ClockDifference, CpuQueueSettings, Failure,
         testing::{Bench, Occupied, bench, bench_with, command_line},
     };
 
@@ -523,14 +525,14 @@ mod tests {
             } else {
                 now.saturating_add(by)
             };
-            bench.faults.show_time(theirs);
+            bench.faults.set_server_time(theirs);
             let refused = devices.add_trust(&root(), &command_line()).await;
             let apart = AddTrustError::ClockApart(ClockDifference { by, is_ahead });
             assert_eq!(refused, Err(Failure::Refused(apart)));
         }
         bench
             .faults
-            .show_time(now.saturating_add(Duration::from_secs(60 * 60)));
+            .set_server_time(now.saturating_add(Duration::from_secs(60 * 60)));
         let added = devices.add_trust(&root(), &command_line()).await;
         assert_eq!(added.unwrap().added.len(), 1);
     }
@@ -539,19 +541,19 @@ mod tests {
     #[tokio::test]
     async fn a_changed_bundle_is_read_once_however_many_want_it() {
         // Four places; each party can have two.
-        let few = JudgingSettings {
+        let few = CpuQueueSettings {
             threads: NonZeroUsize::MIN,
             queue: 3,
         };
-        let bench = bench_with(|settings| settings.judging = few).await;
+        let bench = bench_with(|settings| settings.cpu_queue = few).await;
         let devices = &bench.service.device_identity;
         let added = devices.add_trust(&root(), &command_line()).await;
         assert_eq!(added.unwrap().added.len(), 1);
         let version = devices.trust_version().await.unwrap();
         assert!(version.is_some() && !devices.known_bundle().is_of(version));
 
-        let judging = Arc::new(devices.judging.clone());
-        let occupied = Occupied::of(&judging).await;
+        let cpu_queue = Arc::new(devices.cpu_queue.clone());
+        let occupied = Occupied::of(&cpu_queue).await;
         let asking: Vec<_> = (0..8)
             .map(|_| {
                 let service = Arc::clone(&bench.service);

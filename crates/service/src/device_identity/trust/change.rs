@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     Action, ClockDifference, CommandLine, Failure, Origin,
-    audit::{Deed, Target},
-    storage::{Attempt, refuse, settle},
+    audit::{NewEvent, Target},
+    storage::{Attempt, refuse, transact},
 };
 
 /// The largest clock difference to the database with which CRLs may be added. CRLs are valid for days, and should be
@@ -88,13 +88,13 @@ impl DeviceIdentity {
         command_line: &CommandLine,
     ) -> Result<TrustAdded, Failure<AddTrustError>> {
         let origin = command_line.origin();
-        self.have_the_time().await?;
-        settle("device_identity.add_trust", &self.store, || async {
+        self.require_trusted_clock().await?;
+        transact("device_identity.add_trust", &self.store, || async {
             let bundle = self.trust_bundle().await?;
             let now = self.clock.now();
             let plan = {
                 let (items, bundle) = (items.to_vec(), bundle.clone());
-                self.judge(&origin.who, move || Plan::of(&items, &bundle, now))
+                self.on_cpu_queue(&origin.who, move || Plan::of(&items, &bundle, now))
             };
             let plan = plan.await?.map_err(Failure::Refused)?;
             if plan.is_empty() {
@@ -116,13 +116,13 @@ impl DeviceIdentity {
             }
             for (fingerprint, item) in &plan.added {
                 let detail = Some(item.kind.words().to_owned());
-                let deed = deed(Action::TpmTrustAdd, fingerprint, detail, origin);
-                self.audit.done(&mut batch, now, deed);
+                let new_event = new_event(Action::TpmTrustAdd, fingerprint, detail, origin);
+                self.audit.done(&mut batch, now, new_event);
             }
             for fingerprint in plan.replaced.keys() {
                 let detail = Some("a newer revocation list has taken its place".to_owned());
-                let deed = deed(Action::TpmTrustRemove, fingerprint, detail, origin);
-                self.audit.done(&mut batch, now, deed);
+                let new_event = new_event(Action::TpmTrustRemove, fingerprint, detail, origin);
+                self.audit.done(&mut batch, now, new_event);
             }
             plan.write(&mut batch, &mut next, &versions, now);
             if next.entries > MOST_ENTRIES || next.bytes > MOST_BYTES {
@@ -136,7 +136,7 @@ impl DeviceIdentity {
 
     /// Checks the clock. If it is ahead, a CRL that is not yet valid would replace the current one; if it is behind, an
     /// old CRL would stay.
-    async fn have_the_time(&self) -> Result<(), Failure<AddTrustError>> {
+    async fn require_trusted_clock(&self) -> Result<(), Failure<AddTrustError>> {
         let asked = self.clock.now();
         let theirs = self.store.server_time().await?;
         match theirs.map(|theirs| ClockDifference::between(asked, theirs, self.clock.now())) {
@@ -159,7 +159,7 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<RemoveTrustError>> {
         let origin = command_line.origin();
         let entry_place = Entry::key(fingerprint);
-        settle("device_identity.remove_trust", &self.store, || async {
+        transact("device_identity.remove_trust", &self.store, || async {
             let now = self.clock.now();
             let head = self.trust_head().await?;
             let entry = self.store.get::<Entry>(&entry_place, now).await?;
@@ -178,7 +178,7 @@ impl DeviceIdentity {
             self.audit.done(
                 &mut batch,
                 now,
-                deed(Action::TpmTrustRemove, fingerprint, detail, origin),
+                new_event(Action::TpmTrustRemove, fingerprint, detail, origin),
             );
             Ok(Attempt::Commit(batch, Ok(())))
         })
@@ -197,13 +197,13 @@ impl TrustKind {
     }
 }
 
-fn deed<'a>(
+fn new_event<'a>(
     action: Action,
     fingerprint: &Sha256Thumbprint,
     detail: Option<String>,
     origin: &'a Origin,
-) -> Deed<'a> {
-    Deed {
+) -> NewEvent<'a> {
+    NewEvent {
         action,
         target: Target::TpmTrust(fingerprint.to_string()),
         detail,
@@ -258,7 +258,7 @@ impl Plan {
             .filter(|item| item.kind != TrustKind::RevocationList);
         let authorities = authorities.chain(new.map(|item| item.der.as_slice()));
         let authorities: Vec<Certificate<'_>> = authorities
-            .filter_map(|der| Certificate::from_der_as_issued(der).ok())
+            .filter_map(|der| Certificate::from_der_lenient(der).ok())
             .collect();
         let mut new_lists: Vec<(Option<usize>, List<'_>)> = Vec::new();
         for fingerprint in &plan.order {

@@ -37,7 +37,9 @@ impl DeviceIdentity {
         manager: &Object<Manager>,
     ) -> Result<Vec<CoveredMaker>, StorageError> {
         let roots = manager.spec.ek_roots.clone();
-        let mut covered = self.judge(administrator.who(), move || own(&roots)).await?;
+        let mut covered = self
+            .on_cpu_queue(administrator.who(), move || own(&roots))
+            .await?;
         if manager.spec.ek_trust_bundle {
             let entries = self.trust_entries().await?.into_iter();
             let entries = entries.filter(|entry| entry.kind == TrustKind::Root);
@@ -59,7 +61,7 @@ fn own(roots: &[String]) -> Vec<CoveredMaker> {
     let mut covered = Vec::new();
     for text in roots {
         for der in listed_roots(text) {
-            if let Ok(root) = Certificate::from_der_as_issued(&der) {
+            if let Ok(root) = Certificate::from_der_lenient(&der) {
                 covered.push(CoveredMaker {
                     maker: maker(&root.subject()),
                     name: root.subject().to_string(),

@@ -3,7 +3,7 @@
 use keyproof_x509::{
     Certificate, Sha256Thumbprint, X509Error, algorithms,
     crl::Crl,
-    pem_bundle::{BrokenBlock, PemBlock, PemKind, certificates_and_crls},
+    pem_bundle::{InvalidBlock, PemBlock, PemKind, certificates_and_crls},
     pkcs7::Pkcs7,
     verify,
 };
@@ -43,7 +43,7 @@ impl TrustItem {
     /// [`TrustFileError`] for the first block that is malformed or of another kind, or a certificate that is not a
     /// CA's.
     pub fn read(file: &[u8], are_roots: bool) -> Result<Vec<Self>, TrustFileError> {
-        let blocks = certificates_and_crls(file).map_err(|BrokenBlock { block, problem }| {
+        let blocks = certificates_and_crls(file).map_err(|InvalidBlock { block, problem }| {
             TrustFileError {
                 block: Some(block),
                 problem,
@@ -59,12 +59,17 @@ impl TrustItem {
             Ok(Self { block, kind, der })
         };
         if !blocks.is_empty() {
-            let blocks = blocks.into_iter().map(|PemBlock { block, kind, der }| {
-                element(Some(block), kind == PemKind::Certificate, der)
-            });
+            let blocks = blocks.into_iter().map(
+                |PemBlock {
+                     block, kind, der, ..
+                 }| { element(Some(block), kind == PemKind::Certificate, der) },
+            );
             return blocks.collect();
         }
-        if let Ok(Pkcs7 { certificates, crls }) = Pkcs7::from_der(file) {
+        if let Ok(Pkcs7 {
+            certificates, crls, ..
+        }) = Pkcs7::from_der(file)
+        {
             let certificates = certificates.into_iter().map(|der| (true, der));
             let all = certificates.chain(crls.into_iter().map(|der| (false, der)));
             if all.clone().next().is_none() {
@@ -90,7 +95,7 @@ impl TrustItem {
 
 /// Parses the certificate of a CA.
 pub(in super::super) fn certificate_of_ca(der: &[u8]) -> Result<Certificate<'_>, String> {
-    let certificate = Certificate::from_der_as_issued(der).map_err(|error| error.to_string())?;
+    let certificate = Certificate::from_der_lenient(der).map_err(|error| error.to_string())?;
     if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
         return Err("it is not the certificate of a CA".to_owned());
     }

@@ -8,11 +8,11 @@ use keyproof_otp::{
     pos::{Amount, Confirmation, PosAlgorithm, confirm},
 };
 
-use super::{super::OtpDevices, deed};
+use super::{super::OtpDevices, new_event};
 use crate::{
     Action, Failure,
     otp_devices::{Caller, Reading},
-    storage::{Attempt, overtaken, refuse, refused, settle_permitted},
+    storage::{Attempt, contended, refuse, refused, transact_permitted},
 };
 
 /// How many steps before and after the present one are checked: half an hour.
@@ -29,7 +29,7 @@ pub(in crate::otp_devices) const CHECKS_PER_MINUTE: u32 = 30;
 
 /// The time step that a code belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FittingStep {
+pub struct MatchingStep {
     /// How many steps it is before the present one.
     pub before: u64,
     /// How many steps it is after the present one.
@@ -93,10 +93,10 @@ impl OtpDevices {
         };
         let (name, origin, now) = ("otp_devices.note_shown", caller.origin(), self.clock.now());
         let (store, clock) = (&self.store, &*self.clock);
-        settle_permitted(name, store, clock, origin, overtaken, || async {
-            let deed = deed(Action::OtpDeviceShow, caller, &device.id, None);
+        transact_permitted(name, store, clock, origin, contended, || async {
+            let new_event = new_event(Action::OtpDeviceShow, caller, &device.id, None);
             let mut batch = self.store.batch(now);
-            self.audit.used(&mut batch, now, deed, false).await?;
+            self.audit.used(&mut batch, now, new_event, false).await?;
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -119,7 +119,7 @@ impl OtpDevices {
         caller: &Caller<Reading>,
         code: &str,
         price: Option<&Amount>,
-    ) -> Result<Option<FittingStep>, Failure<CheckCodeError>> {
+    ) -> Result<Option<MatchingStep>, Failure<CheckCodeError>> {
         let device = caller.device();
         let (place, device) = device.ok_or(Failure::Refused(CheckCodeError::Unknown))?;
         if device.algorithm == PosAlgorithm::None {
@@ -136,10 +136,10 @@ impl OtpDevices {
         let key = self.key_of(place, device)?;
         let at = now.as_secs();
         let codes = |at| confirm(&key, device.algorithm, price, at);
-        let fitting = fitting_step(&code, at, codes);
+        let fitting = matching_step(&code, at, codes);
         let (name, origin) = ("otp_devices.check_code", caller.origin());
         let (store, clock) = (&self.store, &*self.clock);
-        settle_permitted(name, store, clock, origin, overtaken, || async {
+        transact_permitted(name, store, clock, origin, contended, || async {
             let found = match fitting {
                 Some(step) if step.is_shown => "a code of now".to_owned(),
                 Some(step) => format!(
@@ -148,13 +148,13 @@ impl OtpDevices {
                 ),
                 None => "no code of it".to_owned(),
             };
-            let deed = deed(Action::OtpDeviceCheck, caller, &device.id, Some(found));
+            let new_event = new_event(Action::OtpDeviceCheck, caller, &device.id, Some(found));
             let mut batch = self.store.batch(now);
             match fitting.filter(|step| step.is_shown) {
-                Some(_) => self.audit.done(&mut batch, now, deed),
+                Some(_) => self.audit.done(&mut batch, now, new_event),
                 None => {
-                    deed.origin.require(&mut batch);
-                    self.audit.counted(&mut batch, now, deed).await?;
+                    new_event.origin.require(&mut batch);
+                    self.audit.counted(&mut batch, now, new_event).await?;
                 }
             }
             Ok(Attempt::Commit(batch, Ok(fitting)))
@@ -164,15 +164,15 @@ impl OtpDevices {
 }
 
 /// Returns the step nearest to `now` whose code this is, within [`STEPS`].
-fn fitting_step(
+fn matching_step(
     code: &Code,
     now: u64,
     codes: impl Fn(u64) -> Option<Confirmation>,
-) -> Option<FittingStep> {
+) -> Option<MatchingStep> {
     let period = DEFAULT_PERIOD.get();
     let present = now / period;
     let (first, last) = (present.saturating_sub(STEPS), present.saturating_add(STEPS));
-    let mut nearest: Option<FittingStep> = None;
+    let mut nearest: Option<MatchingStep> = None;
     let mut step = first;
     while step <= last {
         let middle = step.saturating_add(SHOWN).saturating_mul(period);
@@ -180,13 +180,13 @@ fn fitting_step(
             if known != code || step > last {
                 continue;
             }
-            let found = FittingStep {
+            let found = MatchingStep {
                 before: present.saturating_sub(step),
                 after: step.saturating_sub(present),
                 begins: step.saturating_mul(period),
                 is_shown: present.abs_diff(step) <= SHOWN,
             };
-            let distance = |step: &FittingStep| step.before.max(step.after);
+            let distance = |step: &MatchingStep| step.before.max(step.after);
             if nearest.is_none_or(|nearest| distance(&found) < distance(&nearest)) {
                 nearest = Some(found);
             }
@@ -205,7 +205,7 @@ mod tests {
         otp_devices::{
             AddDeviceError, DeviceDetails, OperatorNotPermitted, RemoveDeviceError, Writing,
         },
-        testing::{Bench, bench, command_line, keeper, origin, otp_device, refusal},
+        testing::{Bench, administrator, bench, command_line, origin, otp_device, refusal},
     };
 
     async fn with_device(algorithm: PosAlgorithm) -> (Bench, Caller<Reading>) {
@@ -257,7 +257,7 @@ mod tests {
             let begins = now.checked_add_signed(offset).unwrap();
             let code = shown(begins, None);
             let found = devices.check_code(&caller, &code, None).await.unwrap();
-            let step = FittingStep {
+            let step = MatchingStep {
                 before,
                 after,
                 begins,
@@ -409,7 +409,7 @@ mod tests {
             .await
             .unwrap();
         // The default instance is replaced by an empty one.
-        let default = keeper("default");
+        let default = administrator("default");
         devices.remove_instance(&default).await.unwrap();
         let added = devices.add_device(&writing, &otp_device("new")).await;
         assert_eq!(added.err(), refusal(AddDeviceError::Ended));
@@ -439,7 +439,9 @@ mod tests {
             let writes = devices
                 .permit_operator::<Writing>(&ops, act, "default", None, &origin())
                 .await;
-            let keeps = devices.permit_keeper(&ops, act, "default", &origin()).await;
+            let keeps = devices
+                .permit_administrator(&ops, act, "default", &origin())
+                .await;
             assert_eq!(
                 OtpDevices::may_change(&ops, "default"),
                 may_write,

@@ -4,7 +4,7 @@
 mod checking;
 
 pub(super) use checking::CHECKS_PER_MINUTE;
-pub use checking::{CheckCodeError, FittingStep, TooManyCodes};
+pub use checking::{CheckCodeError, MatchingStep, TooManyCodes};
 
 use std::fmt;
 
@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    audit::{Deed, Target},
-    pages::{Listed, Pages, some},
-    storage::{Attempt, damaged, refuse, refused, said, settle},
+    audit::{NewEvent, Target},
+    pages::{ListPage, Pages, scan_page},
+    storage::{Attempt, damaged, refuse, refused, require_body, transact},
 };
 
 /// The longest id, in bytes. Even fully percent-encoded, a URL with it is within the server's limit.
@@ -190,7 +190,7 @@ impl OtpDevices {
         }
         let strength = strength(&details.key).map_err(refused)?;
         let key = caller.place_of(&details.id);
-        let is_new = settle("otp_devices.add_device", &self.store, || async {
+        let is_new = transact("otp_devices.add_device", &self.store, || async {
             let changing = self.changing(caller, &key, AddDeviceError::Ended);
             let (now, mut batch, device) = changing.await?;
             if let Some(Stored {
@@ -218,8 +218,8 @@ impl OtpDevices {
                 created_at: now,
             };
             batch.insert(&key, &record, None);
-            let deed = deed(Action::OtpDeviceAdd, caller, &details.id, None);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = new_event(Action::OtpDeviceAdd, caller, &details.id, None);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(true)))
         })
         .await?;
@@ -263,17 +263,17 @@ impl OtpDevices {
         caller: &Caller<Reading>,
         after: Option<&str>,
         most: usize,
-    ) -> Result<Listed<DeviceSummary, String>, StorageError> {
+    ) -> Result<ListPage<DeviceSummary, String>, StorageError> {
         let prefix = all_devices(caller.instance(), caller.incarnation());
         let after = after.map(|id| caller.place_of(id));
         let now = self.clock.now();
         let (found, is_more) =
-            some::<Device>(&self.store, &prefix, after.as_ref(), most, now).await?;
+            scan_page::<Device>(&self.store, &prefix, after.as_ref(), most, now).await?;
         let rows = found.into_iter();
         let rows = rows.map(|(_, Stored { record, .. })| DeviceSummary::of(record));
         let rows: Vec<_> = rows.collect();
         let next = rows.last().filter(|_| is_more).map(|last| last.id.clone());
-        Ok(Listed { rows, next })
+        Ok(ListPage { rows, next })
     }
 
     /// Returns the device of the caller's request with its codes. An error in `moment` is returned only if the device
@@ -315,13 +315,13 @@ impl OtpDevices {
         body: Result<DeviceChange, B>,
     ) -> Result<(), Failure<ChangeDeviceError<B>>> {
         let key = caller.place_of(id);
-        let strength = settle("otp_devices.change_device", &self.store, || async {
+        let strength = transact("otp_devices.change_device", &self.store, || async {
             let changing = self.changing(caller, &key, ChangeDeviceError::Ended);
             let (now, mut batch, device) = changing.await?;
             let Stored {
                 record, version, ..
             } = device.ok_or(Failure::Refused(ChangeDeviceError::Unknown))?;
-            let change = said(&body, ChangeDeviceError::Body)?;
+            let change = require_body(&body, ChangeDeviceError::Body)?;
             if change.description.len() > MAX_DESCRIPTION {
                 return refuse(ChangeDeviceError::Description);
             }
@@ -344,8 +344,8 @@ impl OtpDevices {
             };
             batch.replace(&key, version, &next, None);
             let detail = change.key.is_some().then(|| "with a new key".to_owned());
-            let deed = deed(Action::OtpDeviceChange, caller, id, detail);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = new_event(Action::OtpDeviceChange, caller, id, detail);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(strength)))
         })
         .await?;
@@ -366,13 +366,13 @@ impl OtpDevices {
         id: &str,
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let key = caller.place_of(id);
-        settle("otp_devices.remove_device", &self.store, || async {
+        transact("otp_devices.remove_device", &self.store, || async {
             let changing = self.changing(caller, &key, RemoveDeviceError::Ended);
             let (now, mut batch, device) = changing.await?;
             let device = device.ok_or(Failure::Refused(RemoveDeviceError::Unknown))?;
             batch.remove(&key, device.version);
-            let deed = deed(Action::OtpDeviceRemove, caller, id, None);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = new_event(Action::OtpDeviceRemove, caller, id, None);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -451,17 +451,17 @@ impl fmt::Debug for DeviceView {
     }
 }
 
-fn deed<'a, R>(
+fn new_event<'a, R>(
     action: Action,
     caller: &'a Caller<R>,
     id: &str,
     detail: Option<String>,
-) -> Deed<'a> {
+) -> NewEvent<'a> {
     let target = Target::OtpDevice {
         instance: caller.instance().to_owned(),
         id: id.to_owned(),
     };
-    caller.deed(action, target, detail)
+    caller.new_event(action, target, detail)
 }
 
 /// Returns whether a URL can end in this id. Browsers and URL libraries remove `.` and `..` from paths, even if they

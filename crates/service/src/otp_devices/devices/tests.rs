@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use keyproof_store::{Prefix, faults::Commits};
+use keyproof_store::{Prefix, faults::CommitMode};
 use tracing::{Event, Level, Metadata, Subscriber, span, subscriber::set_default};
 
 use super::*;
@@ -52,7 +52,7 @@ async fn the_same_again_is_acknowledged_only_once_it_lasts() {
     let bench = bench().await;
     let session = bench.session("shop").await;
     let details = device("till");
-    bench.faults.commits(Commits::Lost);
+    bench.faults.commits(CommitMode::Lost);
     for _ in 0..2 {
         let added = session.add(&details).await;
         assert!(matches!(
@@ -60,7 +60,7 @@ async fn the_same_again_is_acknowledged_only_once_it_lasts() {
             Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
         ));
     }
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     let added = session.add(&details).await;
     assert_eq!(added, Ok(()));
 }
@@ -72,7 +72,7 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     let session = bench.session("shop").await;
     let devices = &bench.service.otp_devices;
     let caller = session.caller::<Writing>(None).await;
-    let other = session.caller::<crate::otp_devices::Holding>(None).await;
+    let other = session.caller::<crate::otp_devices::AnyToken>(None).await;
     devices.revoke(&other).await.unwrap();
     let refused = devices.add_device(&caller, &device("till")).await;
     assert!(matches!(
@@ -354,13 +354,13 @@ async fn lists_are_by_id_and_of_one_instance() {
 async fn nothing_is_done_that_the_store_did_not_take() {
     let bench = bench().await;
     let session = bench.session("shop").await;
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     let refused = session.add(&device("till")).await;
     assert!(matches!(
         refused,
         Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits(Commits::Made);
+    bench.faults.commits(CommitMode::Made);
     assert_eq!(session.list().await.unwrap(), []);
 
     let caller = session.caller(None).await;

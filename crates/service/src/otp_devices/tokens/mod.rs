@@ -8,14 +8,14 @@ use zeroize::Zeroizing;
 
 use super::{
     OtpDevices,
-    caller::{Caller, Holding, Refreshing, Shown},
+    caller::{AnyToken, Caller, LiveToken, Refreshing},
     records::{Instance, LoginToken, instance_key, login_token_key},
 };
 use crate::{
-    Action, Failure, Origin, Who,
-    audit::{Deed, Target},
+    Action, Failure, Origin, Principal,
+    audit::{NewEvent, Target},
     keys::{draw_token, token_name},
-    storage::{Attempt, refuse, settle},
+    storage::{Attempt, refuse, transact},
     text::cut,
 };
 
@@ -98,7 +98,7 @@ impl Issuer {
         Self(IssuerKind::Password {
             instance: instance.to_owned(),
             generation,
-            origin: origin.by(Who::Instance {
+            origin: origin.by(Principal::Instance {
                 name: instance.to_owned(),
                 token: None,
             }),
@@ -159,17 +159,17 @@ impl OtpDevices {
         request: &TokenRequest,
     ) -> Result<IssuedToken, Failure<IssueError>> {
         if let IssuerKind::Token(caller) = &issuer.0
-            && let Some(Shown { scope, .. }) = &caller.shown
+            && let Some(LiveToken { scope, .. }) = &caller.shown
             && !scope.may_issue(request.scope)
         {
             let why = format!("{} from a token of scope {scope}", request.scope);
             let target = Target::Instance(caller.instance().to_owned());
-            let deed = caller.deed(Action::LoginTokenIssue, target, Some(why));
-            self.audit.refused(deed).await;
+            let new_event = caller.new_event(Action::LoginTokenIssue, target, Some(why));
+            self.audit.refused(new_event).await;
             return refuse(IssueError::ScopeExceeded);
         }
         let instance = issuer.instance();
-        settle("otp_devices.issue", &self.store, || async {
+        transact("otp_devices.issue", &self.store, || async {
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
             self.still_granted(issuer, &mut batch, now).await?;
@@ -192,7 +192,7 @@ impl OtpDevices {
                 &record,
                 valid_until.map(|end| end.saturating_add(REMEMBERED)),
             );
-            let deed = Deed {
+            let new_event = NewEvent {
                 action: Action::LoginTokenIssue,
                 target: Target::LoginToken {
                     instance: instance.to_owned(),
@@ -201,7 +201,7 @@ impl OtpDevices {
                 detail: Some(format!("scope {}", request.scope)),
                 origin: issuer.origin(),
             };
-            self.audit.done(&mut batch, now, deed);
+            self.audit.done(&mut batch, now, new_event);
             let issued = IssuedToken {
                 text: token.text(),
                 scope: request.scope,
@@ -234,7 +234,7 @@ impl OtpDevices {
             return Err(ended());
         }
         batch.require(&place, stored.version);
-        if let Some(Shown { place, version, .. }) = shown {
+        if let Some(LiveToken { place, version, .. }) = shown {
             let token = found.get::<LoginToken>(place)?.ok_or_else(ended)?;
             if token.version != *version {
                 return Err(ended());
@@ -249,11 +249,11 @@ impl OtpDevices {
     /// # Errors
     ///
     /// [`RevokeError`].
-    pub async fn revoke(&self, caller: &Caller<Holding>) -> Result<(), Failure<RevokeError>> {
+    pub async fn revoke(&self, caller: &Caller<AnyToken>) -> Result<(), Failure<RevokeError>> {
         let Some(shown) = &caller.shown else {
             return refuse(RevokeError::Ended);
         };
-        settle("otp_devices.revoke", &self.store, || async {
+        transact("otp_devices.revoke", &self.store, || async {
             let now = self.clock.now();
             // Token records never change: the same version, or deleted.
             if self
@@ -270,8 +270,8 @@ impl OtpDevices {
                 instance: caller.instance().to_owned(),
                 id: shown.id.clone(),
             };
-            let deed = caller.deed(Action::LoginTokenRevoke, target, None);
-            self.audit.done(&mut batch, now, deed);
+            let new_event = caller.new_event(Action::LoginTokenRevoke, target, None);
+            self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

@@ -1,13 +1,13 @@
 //! Passwords, and what the tokens issued for them allow.
 
-use keyproof_auth::{Cost, Memory, PasswordHash};
-use keyproof_store::faults::Commits;
+use keyproof_auth::{Cost, HashingMemory, PasswordHash};
+use keyproof_store::faults::CommitMode;
 
 use super::*;
 use crate::{
     StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
-    testing::{Bench, PASSWORD, START, bench, keeper, origin, refusal, scope, secret},
+    testing::{Bench, PASSWORD, START, administrator, bench, origin, refusal, scope, secret},
 };
 
 fn request(wanted: &str) -> TokenRequest {
@@ -23,7 +23,12 @@ async fn store_hash(bench: &Bench, password: &str, cost: Cost) {
     let key = instance_key("shop");
     let stored = bench.store.get::<Instance>(&key, START).await;
     let stored = stored.unwrap().unwrap();
-    let hash = PasswordHash::create(password.as_bytes(), [3; 16], cost, &mut Memory::new());
+    let hash = PasswordHash::create(
+        password.as_bytes(),
+        [3; 16],
+        cost,
+        &mut HashingMemory::new(),
+    );
     let next = Instance {
         password: Some(hash.unwrap().to_phc()),
         ..stored.record
@@ -39,7 +44,7 @@ async fn a_token_is_valid_to_its_last_millisecond() {
     let token = bench
         .token("shop", "all", Lifetime::For(Duration::from_millis(1_500)))
         .await;
-    let session = async || bench.permitted::<Holding>("shop", &token).await;
+    let session = async || bench.permitted::<AnyToken>("shop", &token).await;
     bench
         .clock
         .set(START.saturating_add(Duration::from_millis(1_499)));
@@ -67,7 +72,7 @@ async fn an_unknown_instance_comes_before_anything_about_the_token() {
         ("default", Some(&*token), NotPermitted::TokenUnknown),
     ] {
         let refused = devices
-            .permit::<Holding>(instance, token, None, &origin())
+            .permit::<AnyToken>(instance, token, None, &origin())
             .await;
         assert_eq!(refused.err(), refusal(expected), "{instance} {token:?}");
     }
@@ -78,7 +83,7 @@ async fn a_login_needs_the_name_and_the_password() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
     devices
-        .add_instance(&keeper("shop"), secret(PASSWORD))
+        .add_instance(&administrator("shop"), secret(PASSWORD))
         .await
         .unwrap();
     for (instance, name, password, expected) in [
@@ -127,14 +132,14 @@ async fn a_revoked_token_is_gone_and_issues_nothing() {
     let token = bench
         .token("shop", "all:refreshable", Lifetime::Forever)
         .await;
-    let session = bench.permitted::<Holding>("shop", &token).await.unwrap();
+    let session = bench.permitted::<AnyToken>("shop", &token).await.unwrap();
     let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
     devices.revoke(&session).await.unwrap();
     assert_eq!(
         devices.revoke(&session).await.err(),
         refusal(RevokeError::Ended)
     );
-    let refused = bench.permitted::<Holding>("shop", &token).await;
+    let refused = bench.permitted::<AnyToken>("shop", &token).await;
     assert_eq!(refused.err(), refusal(NotPermitted::TokenUnknown));
     let refused = devices.issue(&issuer, &request("all")).await;
     assert_eq!(refused.err(), refusal(IssueError::Ended));
@@ -161,7 +166,7 @@ async fn a_login_brings_an_old_hash_up_to_the_cost_in_force() {
     let stored = bench.store.get::<Instance>(&key, START).await;
     let hash = stored.unwrap().unwrap().record.password;
     assert!(hash.unwrap().contains("$m=8,t=1,p=1$"));
-    assert!(bench.permitted::<Holding>("shop", &token).await.is_ok());
+    assert!(bench.permitted::<AnyToken>("shop", &token).await.is_ok());
 }
 
 #[tokio::test]
@@ -169,14 +174,14 @@ async fn no_token_without_its_commit() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
     let issuer = bench.logged_in("shop").await;
-    bench.faults.commits(Commits::NotApplied);
+    bench.faults.commits(CommitMode::NotApplied);
     let refused = devices.issue(&issuer, &request("all")).await;
     assert!(matches!(
         refused.err(),
         Some(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits(Commits::Made);
-    bench.faults.commits(Commits::Lost);
+    bench.faults.commits(CommitMode::Made);
+    bench.faults.commits(CommitMode::Lost);
     let unknown = devices.issue(&issuer, &request("all")).await;
     assert!(matches!(
         unknown.err(),
@@ -220,7 +225,7 @@ async fn a_token_of_an_earlier_release_holds_until_it_ends_and_one_with_another_
     let devices = &bench.service.otp_devices;
     let lifetime = Lifetime::For(Duration::from_secs(60));
     let token = bench.token("shop", "all", lifetime).await;
-    let session = async |token: &str| bench.permitted::<Holding>("shop", token).await;
+    let session = async |token: &str| bench.permitted::<AnyToken>("shop", token).await;
     for other in Bench::at_other_times(&token) {
         let refused = session(&other).await.err();
         assert_eq!(refused, refusal(NotPermitted::TokenUnknown), "{other}");

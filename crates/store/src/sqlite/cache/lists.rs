@@ -89,7 +89,7 @@ mod tests {
 
     fn row(body: &str, expires_at: Option<Timestamp>) -> Row {
         Row {
-            version: Version::draw(&SystemEntropy::new()),
+            version: Version::random(&SystemEntropy::new()),
             body: body.into(),
             expires_at,
         }

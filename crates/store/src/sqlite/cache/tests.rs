@@ -20,7 +20,7 @@ fn key(name: &str) -> Key {
 
 fn row(body: &str, expires_at: Option<Timestamp>) -> Row {
     Row {
-        version: Version::draw(&SystemEntropy::new()),
+        version: Version::random(&SystemEntropy::new()),
         body: body.into(),
         expires_at,
     }

@@ -190,7 +190,7 @@ fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
                     ErrorKind::NotFound | ErrorKind::PermissionDenied
                 ) =>
         {
-            output::say(&format!(
+            output::print_notice(&format!(
                 "attesting without an event log: {}: {error}",
                 path.display()
             ));

@@ -144,7 +144,7 @@ pub(super) fn run(command: Command) -> Outcome {
     };
     match outcome {
         Err(Failure::Refused(reason)) => {
-            output::complain(&output::coloured(&reason, false, stderr().is_terminal()));
+            output::print_error(&output::coloured(&reason, false, stderr().is_terminal()));
             Err(Failure::Negative)
         }
         other => other,
@@ -246,7 +246,7 @@ impl StationArguments {
 
 impl Station {
     /// Prints a line of progress, unless JSON is printed.
-    fn tell(&self, line: &str) -> Outcome {
+    fn report(&self, line: &str) -> Outcome {
         if !self.json {
             output::print(&output::printable(line))?;
         }

@@ -114,11 +114,11 @@ impl Station {
         let certificate = arguments.certificate(tpm).await?;
         let scheme = arguments.scheme(certificate.kind)?;
         self.server.preauth(&self.api_key, &self.device).await?;
-        self.tell("the server accepts the API key and the device")?;
+        self.report("the server accepts the API key and the device")?;
         let parsed = EkCertificate::parse(&certificate.der)?;
         let ek = tpm.endorsement_key(certificate.kind, &parsed).await?;
         let template = certificate.kind.template;
-        self.tell(&format!("endorsement key: template {template}"))?;
+        self.report(&format!("endorsement key: template {template}"))?;
         let ak = match arguments.ak_scheme {
             // A scheme applies only to a new key.
             Some(_) => None,
@@ -129,7 +129,7 @@ impl Station {
             None => tpm.make_attestation_key(&ek, scheme.name()).await?,
         };
         let name = Name::of(&ak.public)?.to_string();
-        self.tell(&format!("attestation key: {name}"))?;
+        self.report(&format!("attestation key: {name}"))?;
 
         let mut record = self.enrol(tpm, &certificate.der, &ek, &ak).await?;
         if let State::Pending { activation, .. } = &record.state {
@@ -177,7 +177,7 @@ impl Station {
         // A certificate that needs no intermediates is accepted without them.
         let chain = tpm.endorsement_chain().await.or_else(|error| match error {
             TpmUseError::Unreadable { .. } => {
-                self.tell(&format!("left out: {error}")).map(|()| None)
+                self.report(&format!("left out: {error}")).map(|()| None)
             }
             other => Err(other.into()),
         })?;
@@ -202,7 +202,7 @@ impl Station {
         let certificate = Certificate::from_der(&der)?;
         must_be_of(&certificate, &ak_spki)?;
         self.must_be_here(&certificate)?;
-        self.tell("the TPM has opened the attestation key's certificate")?;
+        self.report("the TPM has opened the attestation key's certificate")?;
 
         let proof = key.proof(&Name::of(&ak.public)?)?;
         let record = Record {

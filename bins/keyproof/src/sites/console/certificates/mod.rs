@@ -15,8 +15,8 @@ use keyproof_service::{
 use zeroize::Zeroizing;
 
 use super::{
-    Answered, Area, Frame, ROWS, Signed, Visit,
-    addressing::{query, told},
+    Area, Frame, HandlerResult, ROWS, Signed, Visit,
+    addressing::{query, with_notice},
     render,
     words::sentence,
 };
@@ -53,7 +53,7 @@ pub(super) const LEAF: [Part; 4] = [
 ];
 
 impl Visit<Signed> {
-    pub(super) async fn services(self) -> Answered {
+    pub(super) async fn services(self) -> HandlerResult {
         let after = self.service_asked_for();
         let certificates = &self.service().certificates;
         let page = certificates
@@ -71,12 +71,12 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn certificates(self) -> Answered {
+    pub(super) async fn certificates(self) -> HandlerResult {
         let frame = self.frame_in(Area::Certificates);
         self.service_page(&frame, StatusCode::OK).await
     }
 
-    async fn service_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+    async fn service_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
         let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
         let place = Place::of(&service);
         let caller = self.certifier(Action::CertificateList, service, "").await?;
@@ -99,7 +99,7 @@ impl Visit<Signed> {
         render(&page, status)
     }
 
-    pub(super) async fn upload_certificate(self) -> Answered {
+    pub(super) async fn upload_certificate(self) -> HandlerResult {
         let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
         let name = self.typed("name");
         let link = Place::of(&service).link_to(name);
@@ -117,7 +117,7 @@ impl Visit<Signed> {
             Ok(upload),
         );
         let Err(failure) = put.await else {
-            return Ok(see_other(&told(&link, "certificate-added")));
+            return Ok(see_other(&with_notice(&link, "certificate-added")));
         };
         let wrong = match failure.refusal()? {
             PutError::Body(never) => match never {},
@@ -134,7 +134,7 @@ impl Visit<Signed> {
             .await
     }
 
-    pub(super) async fn certificate(self) -> Answered {
+    pub(super) async fn certificate(self) -> HandlerResult {
         let frame = self.frame_in(Area::Certificates);
         let (caller, name) = self.one(Action::CertificateGet).await?;
         let (proof, status) = (ProofShown::default(), StatusCode::OK);
@@ -149,7 +149,7 @@ impl Visit<Signed> {
         name: &str,
         proof: ProofShown,
         status: StatusCode,
-    ) -> Answered {
+    ) -> HandlerResult {
         let missing = Precondition::Missing;
         let certificates = &self.service().certificates;
         match certificates.get(caller, name, &missing).await {
@@ -166,7 +166,7 @@ impl Visit<Signed> {
         view: &CertificateView,
         proof: ProofShown,
         status: StatusCode,
-    ) -> Answered {
+    ) -> HandlerResult {
         let place = Place::of(&ProvisioningService {
             subscription: view.subscription.clone(),
             resource_group: view.resource_group.clone(),
@@ -187,13 +187,13 @@ impl Visit<Signed> {
             code,
             commands: code.map(|code| Commands::of(code, &view.thumbprint)),
             report: proof.report,
-            confirm: self.way_to_confirm(&place.link_to(&view.name)),
+            confirm: self.confirm_url(&place.link_to(&view.name)),
             place,
         };
         render(&page, status)
     }
 
-    pub(super) async fn generate_code(self) -> Answered {
+    pub(super) async fn generate_code(self) -> HandlerResult {
         let (caller, name) = self.one(Action::CertificateGenerateCode).await?;
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let certificates = &self.service().certificates;
@@ -217,7 +217,7 @@ impl Visit<Signed> {
         }
     }
 
-    pub(super) async fn verify_certificate(self) -> Answered {
+    pub(super) async fn verify_certificate(self) -> HandlerResult {
         let (caller, name) = self.one(Action::CertificateVerify).await?;
         // Only to show it again: the server checks with its own copy.
         let code = self.typed("code");
@@ -264,7 +264,7 @@ impl Visit<Signed> {
             .await
     }
 
-    pub(super) async fn delete_certificate(self) -> Answered {
+    pub(super) async fn delete_certificate(self) -> HandlerResult {
         let (caller, name) = self.one(Action::CertificateDelete).await?;
         let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
         let place = Place::of(&service);
@@ -272,7 +272,10 @@ impl Visit<Signed> {
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let deleted = self.service().certificates.delete(&caller, &name, &etag);
         match deleted.await {
-            Ok(_) => Ok(see_other(&told(&place.link(), "certificate-deleted"))),
+            Ok(_) => Ok(see_other(&with_notice(
+                &place.link(),
+                "certificate-deleted",
+            ))),
             Err(failure) => match failure.refusal()? {
                 DeleteError::Precondition => {
                     self.changed_meanwhile(&caller, &name, ProofShown::default())
@@ -283,7 +286,12 @@ impl Visit<Signed> {
     }
 
     /// Shows that somebody else has changed the certificate since the page was shown.
-    async fn changed_meanwhile(&self, caller: &Caller, name: &str, proof: ProofShown) -> Answered {
+    async fn changed_meanwhile(
+        &self,
+        caller: &Caller,
+        name: &str,
+        proof: ProofShown,
+    ) -> HandlerResult {
         let text = "The certificate has changed since this page was shown. Check it again, then repeat what you did.";
         let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
         self.certificate_page(&frame, caller, name, proof, StatusCode::CONFLICT)

@@ -10,14 +10,14 @@ use keyproof_service::{
     Action, OtpDevices,
     otp_devices::{
         AddDeviceError, AddInstanceError, Caller, CheckCodeError, DEFAULT_INSTANCE, DeviceDetails,
-        Keeper, Moment, OperatorNotPermitted, OperatorRight, Reading, RemoveDeviceError,
-        RemoveInstanceError, ShowDeviceError, Writing,
+        InstanceAdministrator, Moment, OperatorNotPermitted, OperatorRight, Reading,
+        RemoveDeviceError, RemoveInstanceError, ShowDeviceError, Writing,
     },
 };
 
 use super::{
-    Answered, Area, Frame, ROWS, Signed, Visit,
-    addressing::{query, told, with_query},
+    Area, Frame, HandlerResult, ROWS, Signed, Visit,
+    addressing::{query, with_notice, with_query},
     render,
     words::{seconds, sentence},
 };
@@ -44,12 +44,12 @@ const INSTANCE: [&str; 1] = ["name"];
 const DEVICE: [&str; 3] = ["algorithm", "id", "description"];
 
 impl Visit<Signed> {
-    pub(super) async fn tills(self) -> Answered {
+    pub(super) async fn tills(self) -> HandlerResult {
         let frame = self.frame_asking(Area::Tills, &INSTANCE);
         self.tills_page(&frame, StatusCode::OK).await
     }
 
-    async fn tills_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+    async fn tills_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
         let after = self.exchange.query().first("after");
         let devices = &self.service().otp_devices;
         let page = devices.instances_page(self.operator(), after, ROWS);
@@ -59,19 +59,19 @@ impl Visit<Signed> {
             next: next(HERE, page.next),
             instances: page.rows.into_iter().map(InstanceRow::of).collect(),
             may_add: OtpDevices::may_change_all(self.operator()),
-            confirm: self.way_to_confirm(&self.filled_page(HERE, &INSTANCE)),
+            confirm: self.confirm_url(&self.filled_page(HERE, &INSTANCE)),
         };
         render(&page, status)
     }
 
-    pub(super) async fn add_till(self) -> Answered {
+    pub(super) async fn add_till(self) -> HandlerResult {
         let devices = &self.service().otp_devices;
         let name = self.typed("name").to_owned();
-        let keeper = self.till_keeper(Action::InstanceAdd, &name).await?;
+        let administrator = self.till_administrator(Action::InstanceAdd, &name).await?;
         self.confirmed(&self.filled_page(HERE, &INSTANCE))?;
         let password = self.secret("password");
-        let Err(failure) = devices.add_instance(&keeper, password).await else {
-            return Ok(see_other(&told(&till_link(&name), "instance-added")));
+        let Err(failure) = devices.add_instance(&administrator, password).await else {
+            return Ok(see_other(&with_notice(&till_link(&name), "instance-added")));
         };
         let why = failure.refusal()?;
         let field = match why {
@@ -85,23 +85,25 @@ impl Visit<Signed> {
             .await
     }
 
-    pub(super) async fn remove_till(self) -> Answered {
+    pub(super) async fn remove_till(self) -> HandlerResult {
         let instance = self.named("instance");
         let devices = &self.service().otp_devices;
-        let keeper = self.till_keeper(Action::InstanceRemove, instance).await?;
+        let administrator = self
+            .till_administrator(Action::InstanceRemove, instance)
+            .await?;
         self.confirmed(&till_link(instance))?;
-        if let Err(failure) = devices.remove_instance(&keeper).await {
+        if let Err(failure) = devices.remove_instance(&administrator).await {
             let RemoveInstanceError::Unknown = failure.refusal()?;
         }
-        Ok(see_other(&told(HERE, "instance-removed")))
+        Ok(see_other(&with_notice(HERE, "instance-removed")))
     }
 
-    pub(super) async fn till(self) -> Answered {
+    pub(super) async fn till(self) -> HandlerResult {
         let frame = self.frame_asking(Area::Tills, &DEVICE);
         self.till_page(&frame, StatusCode::OK).await
     }
 
-    async fn till_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+    async fn till_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
         let caller: Caller<Reading> = self.caller(Action::InstanceShow, None).await?;
         let after = self.exchange.query().first("after");
         let devices = &self.service().otp_devices;
@@ -120,12 +122,12 @@ impl Visit<Signed> {
                 .collect(),
             may_change: self.may_change(instance),
             is_default: instance == DEFAULT_INSTANCE,
-            confirm: self.way_to_confirm(&self.filled_page(&link, &DEVICE)),
+            confirm: self.confirm_url(&self.filled_page(&link, &DEVICE)),
         };
         render(&page, status)
     }
 
-    pub(super) async fn add_till_device(self) -> Answered {
+    pub(super) async fn add_till_device(self) -> HandlerResult {
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceAdd, None).await?;
         self.confirmed(&self.filled_page(&till_link(caller.instance()), &DEVICE))?;
         let algorithm = self
@@ -165,7 +167,7 @@ impl Visit<Signed> {
     }
 
     /// Shows a device's key, only once.
-    fn made(&self, instance: &str, details: &DeviceDetails) -> Answered {
+    fn made(&self, instance: &str, details: &DeviceDetails) -> HandlerResult {
         let frame = self.frame_in(Area::Tills);
         let page = MadePage {
             frame: &frame,
@@ -179,7 +181,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn till_device(self) -> Answered {
+    pub(super) async fn till_device(self) -> HandlerResult {
         // Showing codes is written to the audit trail, which requires the session's current record.
         let visit = self.read_again().await?;
         let typed = visit.exchange.query().first("price").unwrap_or_default();
@@ -200,7 +202,7 @@ impl Visit<Signed> {
         price: Option<Price>,
         verdict: Option<Verdict>,
         status: StatusCode,
-    ) -> Answered {
+    ) -> HandlerResult {
         let id = self.asked("id")?;
         let caller: Caller<Reading> = self.caller(Action::OtpDeviceShow, Some(&id)).await?;
         let (price, shown) = match price {
@@ -252,12 +254,12 @@ impl Visit<Signed> {
             verdict,
             is_again: self.is_again(),
             may_change: self.may_change(caller.instance()),
-            confirm: self.way_to_confirm(&device_link(caller.instance(), &id)),
+            confirm: self.confirm_url(&device_link(caller.instance(), &id)),
         };
         Ok(limited(render(&page, status)?, wait))
     }
 
-    pub(super) async fn check_till_code(self) -> Answered {
+    pub(super) async fn check_till_code(self) -> HandlerResult {
         let id = self.asked("id")?;
         let caller: Caller<Reading> = self.caller(Action::OtpDeviceCheck, Some(&id)).await?;
         let (price, (field, text), wait) = match parse_price(self.typed("of").trim()) {
@@ -295,7 +297,7 @@ impl Visit<Signed> {
         Ok(limited(page.await?, wait))
     }
 
-    pub(super) async fn remove_till_device(self) -> Answered {
+    pub(super) async fn remove_till_device(self) -> HandlerResult {
         let id = self.asked("id")?;
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceRemove, Some(&id)).await?;
         self.confirmed(&device_link(caller.instance(), &id))?;
@@ -307,7 +309,7 @@ impl Visit<Signed> {
             }
         }
         let list = till_link(caller.instance());
-        Ok(see_other(&told(&list, "device-removed")))
+        Ok(see_other(&with_notice(&list, "device-removed")))
     }
 
     async fn caller<R: OperatorRight>(
@@ -322,9 +324,13 @@ impl Visit<Signed> {
         Ok(caller.await?)
     }
 
-    async fn till_keeper(&self, act: Action, instance: &str) -> Result<Keeper, Refusal> {
+    async fn till_administrator(
+        &self,
+        act: Action,
+        instance: &str,
+    ) -> Result<InstanceAdministrator, Refusal> {
         let devices = &self.service().otp_devices;
-        let permitted = devices.permit_keeper(self.operator(), act, instance, &self.origin);
+        let permitted = devices.permit_administrator(self.operator(), act, instance, &self.origin);
         Ok(permitted.await?)
     }
 

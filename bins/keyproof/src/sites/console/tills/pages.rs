@@ -6,7 +6,7 @@ use keyproof_otp::{
     pos::PosAlgorithm,
 };
 use keyproof_service::otp_devices::{
-    DeviceDetails, DeviceSummary, DeviceView, FittingStep, InstanceSummary,
+    DeviceDetails, DeviceSummary, DeviceView, InstanceSummary, MatchingStep,
 };
 use zeroize::Zeroizing;
 
@@ -122,7 +122,7 @@ impl DeviceRow {
 impl Verdict {
     /// Creates the result for a code and its step, if it belongs to one; `is_priced` is whether the device's codes are
     /// for a price.
-    pub(super) fn of(code: Zeroizing<String>, step: Option<FittingStep>, is_priced: bool) -> Self {
+    pub(super) fn of(code: Zeroizing<String>, step: Option<MatchingStep>, is_priced: bool) -> Self {
         let Some(step) = step else {
             let differs = if is_priced {
                 "the key, the price or the clock"
@@ -138,7 +138,7 @@ impl Verdict {
                 ),
             };
         };
-        let FittingStep { before, after, .. } = step;
+        let MatchingStep { before, after, .. } = step;
         let steps = |count: u64| match count {
             1 => "1 step".to_owned(),
             _ => format!("{count} steps"),

@@ -6,13 +6,13 @@ use keyproof_http::Response;
 use keyproof_service::{
     Failure,
     device_identity::{
-        Act, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister, ListingError,
-        Manager, NewCategory, PcrPolicy, ReplaceCategoryError,
+        AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister, ListingError,
+        Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
     },
 };
 
 use super::{
-    Answered, Area, FILE, Frame, Part, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
+    Area, FILE, Frame, HandlerResult, Part, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
     object::{Paged, unstored},
     pages::{AllowedRow, CategoryAddPage, CategoryMadePage, CategoryPage},
     render, sentence,
@@ -49,9 +49,11 @@ impl Paged for Category {
     const FIELDS: &'static [&'static str] =
         &["policy", "manager", "name", "description", "registers"];
 
-    async fn page(visit: &Visit<Signed>, mut frame: Frame, status: StatusCode) -> Answered {
+    async fn page(visit: &Visit<Signed>, mut frame: Frame, status: StatusCode) -> HandlerResult {
         let name = visit.named(Self::VARIABLE);
-        let administrator = visit.administrator::<Self>(Act::Get, name).await?;
+        let administrator = visit
+            .administrator::<Self>(ObjectOperation::Get, name)
+            .await?;
         let devices = &visit.service().device_identity;
         let category = devices.find(&administrator, name).await?;
         let allowed = devices
@@ -87,17 +89,17 @@ impl Paged for Category {
             allowed: allowed.into_iter().map(AllowedRow::of).collect(),
             more_allowed,
             certificate: &category.spec.client_certificate,
-            confirm: visit.way_to_confirm(&link),
+            confirm: visit.confirm_url(&link),
         };
         render(&page, status)
     }
 
-    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> Answered {
+    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> HandlerResult {
         let page = CategoryAddPage {
             frame,
             namespace: visit.named("namespace"),
             managers: visit.choice::<Manager>().await?,
-            confirm: visit.way_to_confirm(&visit.link_to_form::<Self>()),
+            confirm: visit.confirm_url(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
@@ -105,7 +107,9 @@ impl Paged for Category {
     /// Adds a category. The private key of its stations' certificate is shown only once.
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
-        let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        let administrator = visit
+            .administrator::<Self>(ObjectOperation::Create, name)
+            .await?;
         visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let allow_list = match visit.uploaded() {
@@ -135,8 +139,8 @@ impl Paged for Category {
 }
 
 impl Visit<Signed> {
-    pub(in crate::sites::console) async fn allow(self) -> Answered {
-        let (category, name) = self.weakening::<Category>(Act::Replace).await?;
+    pub(in crate::sites::console) async fn allow(self) -> HandlerResult {
+        let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let allowed = match self.certificate_file() {
             Ok(file) => devices.allow(&category, name, file).await,
@@ -145,17 +149,17 @@ impl Visit<Signed> {
         self.changed::<Category>(allowed, &[]).await
     }
 
-    pub(in crate::sites::console) async fn disallow(self) -> Answered {
-        let (category, name) = self.weakening::<Category>(Act::Replace).await?;
+    pub(in crate::sites::console) async fn disallow(self) -> HandlerResult {
+        let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
         let fingerprint = self.fingerprint()?;
         let devices = &self.service().device_identity;
         let removed = devices.disallow(&category, name, &fingerprint).await;
         self.changed::<Category>(removed, &[]).await
     }
 
-    pub(in crate::sites::console) async fn set_registers(self) -> Answered {
+    pub(in crate::sites::console) async fn set_registers(self) -> HandlerResult {
         const FILLED: [&str; 2] = ["policy", "registers"];
-        let (category, name) = self.weakening::<Category>(Act::Replace).await?;
+        let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let stored = devices.find(&category, name).await?;
         let (_, prefilled) = written(&stored.spec.pcr_policy);

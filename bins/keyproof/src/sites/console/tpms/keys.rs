@@ -6,11 +6,13 @@ use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
     Failure,
-    device_identity::{Act, ApiKey, Category, CreateApiKeyError, NewApiKey, ReplaceApiKeyError},
+    device_identity::{
+        ApiKey, Category, CreateApiKeyError, NewApiKey, ObjectOperation, ReplaceApiKeyError,
+    },
 };
 
 use super::{
-    Answered, Area, Frame, Refusal, Signed, Unfilled, Visit, Wrong,
+    Area, Frame, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong,
     object::Paged,
     pages::{KeyAddPage, KeyMadePage, KeyPage, state},
     render,
@@ -23,9 +25,11 @@ impl Paged for ApiKey {
 
     const FIELDS: &'static [&'static str] = &["mtls", "category", "name", "description"];
 
-    async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {
+    async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> HandlerResult {
         let name = visit.named(Self::VARIABLE);
-        let administrator = visit.administrator::<Self>(Act::Get, name).await?;
+        let administrator = visit
+            .administrator::<Self>(ObjectOperation::Get, name)
+            .await?;
         let devices = &visit.service().device_identity;
         let key = devices.find(&administrator, name).await?;
         let now = visit.service().now();
@@ -40,17 +44,17 @@ impl Paged for ApiKey {
             needs_certificate: key.spec.need_mtls,
             is_disabled: key.spec.is_disabled,
             is_revoked: key.spec.revoked_at.is_some_and(|from| from <= now),
-            confirm: visit.way_to_confirm(&visit.link_to::<Self>(name)),
+            confirm: visit.confirm_url(&visit.link_to::<Self>(name)),
         };
         render(&page, status)
     }
 
-    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> Answered {
+    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> HandlerResult {
         let page = KeyAddPage {
             frame,
             namespace: visit.named("namespace"),
             categories: visit.choice::<Category>().await?,
-            confirm: visit.way_to_confirm(&visit.link_to_form::<Self>()),
+            confirm: visit.confirm_url(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
@@ -58,7 +62,9 @@ impl Paged for ApiKey {
     /// Adds an API key, which is shown only once.
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
-        let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        let administrator = visit
+            .administrator::<Self>(ObjectOperation::Create, name)
+            .await?;
         visit.confirmed(&visit.link_to_form::<Self>())?;
         let new = NewApiKey {
             metadata: visit.metadata(),
@@ -80,23 +86,25 @@ impl Paged for ApiKey {
 
 impl Visit<Signed> {
     /// Disables it immediately, without asking for the token again.
-    pub(in crate::sites::console) async fn disable_api_key(self) -> Answered {
+    pub(in crate::sites::console) async fn disable_api_key(self) -> HandlerResult {
         let name = self.named(ApiKey::VARIABLE);
-        let key = self.administrator::<ApiKey>(Act::Replace, name).await?;
+        let key = self
+            .administrator::<ApiKey>(ObjectOperation::Replace, name)
+            .await?;
         let devices = &self.service().device_identity;
         let disabled = devices.disable_api_key(&key, name, true).await;
         self.key_changed(disabled).await
     }
 
-    pub(in crate::sites::console) async fn enable_api_key(self) -> Answered {
-        let (key, name) = self.weakening::<ApiKey>(Act::Replace).await?;
+    pub(in crate::sites::console) async fn enable_api_key(self) -> HandlerResult {
+        let (key, name) = self.weakening::<ApiKey>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let enabled = devices.disable_api_key(&key, name, false).await;
         self.key_changed(enabled).await
     }
 
-    pub(in crate::sites::console) async fn revoke_api_key(self) -> Answered {
-        let (key, name) = self.weakening::<ApiKey>(Act::Replace).await?;
+    pub(in crate::sites::console) async fn revoke_api_key(self) -> HandlerResult {
+        let (key, name) = self.weakening::<ApiKey>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let revoked = devices.revoke_api_key(&key, name, self.typed("reason"));
         self.key_changed(revoked.await).await
@@ -105,7 +113,7 @@ impl Visit<Signed> {
     async fn key_changed(
         &self,
         changed: Result<(), Failure<ReplaceApiKeyError<Infallible>>>,
-    ) -> Answered {
+    ) -> HandlerResult {
         let changed: Result<(), Refusal> = match changed {
             // This does not change a revocation, the only change that would be refused.
             Ok(()) | Err(Failure::Refused(ReplaceApiKeyError::Revoked)) => Ok(()),

@@ -6,15 +6,16 @@ use keyproof_service::{
     Action, Failure,
     audit::Target,
     device_identity::{
-        Act, CreateManagerError, ListingError, Manager, ReplaceManagerError, TrustedMakers,
+        CreateManagerError, ListingError, Manager, ObjectOperation, ReplaceManagerError,
+        TrustedMakers,
     },
 };
 
 use super::{
-    Answered, FILE, Frame, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong,
+    FILE, Frame, HandlerResult, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong,
     object::{Paged, unstored},
     pages::{DeviceRow, MakerRow, ManagerAddPage, ManagerPage, query_of},
-    render, see_other, sentence, told,
+    render, see_other, sentence, with_notice,
 };
 
 /// The parts of the form that adds a manager.
@@ -36,9 +37,11 @@ impl Paged for Manager {
 
     const FIELDS: &'static [&'static str] = &["bundle", "name", "description"];
 
-    async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {
+    async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> HandlerResult {
         let (namespace, name) = (visit.named("namespace"), visit.named(Self::VARIABLE));
-        let administrator = visit.administrator::<Self>(Act::Get, name).await?;
+        let administrator = visit
+            .administrator::<Self>(ObjectOperation::Get, name)
+            .await?;
         let devices = &visit.service().device_identity;
         let manager = devices.find(&administrator, name).await?;
         let makers = devices.covered_makers(&administrator, &manager).await?;
@@ -47,10 +50,12 @@ impl Paged for Manager {
             namespace: namespace.to_owned(),
             manager: name.to_owned(),
         };
-        let keeper = visit.device_keeper(Action::TpmDeviceShow, target).await?;
+        let device_administrator = visit
+            .device_administrator(Action::TpmDeviceShow, target)
+            .await?;
         let (vendor, serial) = (visit.asked("vendor").ok(), visit.asked("serial").ok());
         let after = vendor.as_deref().zip(serial.as_deref());
-        let bound = devices.devices_of(&keeper, (namespace, name), after, ROWS);
+        let bound = devices.devices_of(&device_administrator, (namespace, name), after, ROWS);
         let bound = bound.await?;
         let link = visit.link_to::<Self>(name);
         let (has_makers, has_categories) = (!makers.is_empty(), !below.is_empty());
@@ -76,23 +81,25 @@ impl Paged for Manager {
             devices: bound.rows.into_iter().map(DeviceRow::of).collect(),
             is_first: after.is_none(),
             next: bound.next.map(|next| format!("{link}?{}", query_of(&next))),
-            confirm: visit.way_to_confirm(&link),
+            confirm: visit.confirm_url(&link),
         };
         render(&page, status)
     }
 
-    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> Answered {
+    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> HandlerResult {
         let page = ManagerAddPage {
             frame,
             namespace: visit.named("namespace"),
-            confirm: visit.way_to_confirm(&visit.link_to_form::<Self>()),
+            confirm: visit.confirm_url(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
 
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
-        let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        let administrator = visit
+            .administrator::<Self>(ObjectOperation::Create, name)
+            .await?;
         visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let ek_roots = match visit.uploaded() {
@@ -109,13 +116,13 @@ impl Paged for Manager {
         };
         devices.create_manager(&administrator, of, trusted).await?;
         let link = visit.link_to::<Self>(name);
-        Ok(see_other(&told(&link, "manager-added")))
+        Ok(see_other(&with_notice(&link, "manager-added")))
     }
 }
 
 impl Visit<Signed> {
-    pub(in crate::sites::console) async fn add_makers(self) -> Answered {
-        let (manager, name) = self.weakening::<Manager>(Act::Replace).await?;
+    pub(in crate::sites::console) async fn add_makers(self) -> HandlerResult {
+        let (manager, name) = self.weakening::<Manager>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let added = match self.certificate_file() {
             Ok(file) => devices.add_makers(&manager, name, file).await,
@@ -124,16 +131,16 @@ impl Visit<Signed> {
         self.changed::<Manager>(added, &[]).await
     }
 
-    pub(in crate::sites::console) async fn remove_maker(self) -> Answered {
-        let (manager, name) = self.weakening::<Manager>(Act::Replace).await?;
+    pub(in crate::sites::console) async fn remove_maker(self) -> HandlerResult {
+        let (manager, name) = self.weakening::<Manager>(ObjectOperation::Replace).await?;
         let fingerprint = self.fingerprint()?;
         let devices = &self.service().device_identity;
         let removed = devices.remove_maker(&manager, name, &fingerprint).await;
         self.changed::<Manager>(removed, &[]).await
     }
 
-    pub(in crate::sites::console) async fn trust_bundle(self, is_trusted: bool) -> Answered {
-        let (manager, name) = self.weakening::<Manager>(Act::Replace).await?;
+    pub(in crate::sites::console) async fn trust_bundle(self, is_trusted: bool) -> HandlerResult {
+        let (manager, name) = self.weakening::<Manager>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let changed = devices.set_trust_bundle(&manager, name, is_trusted).await;
         self.changed::<Manager>(changed, &[]).await

@@ -10,17 +10,17 @@ mod registers;
 use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::{
-    Action, Listed, Timestamp,
+    Action, ListPage, Timestamp,
     audit::Target,
     device_identity::{
-        Act, Administrator, ApiKey, AuthorityError, BoundDevice, Category, DeviceError,
-        DevicePlace, FindError, Keeper, Kind, Manager, MetadataError, Object,
+        Administrator, ApiKey, AuthorityError, BoundDevice, Category, DeviceAdministrator,
+        DeviceError, DevicePlace, FindError, Kind, Manager, MetadataError, Object, ObjectOperation,
     },
 };
 
 use super::{
-    Answered, Area, Frame, ROWS, Signed, Visit,
-    addressing::{query, told},
+    Area, Frame, HandlerResult, ROWS, Signed, Visit,
+    addressing::{query, with_notice},
     render,
     words::sentence,
 };
@@ -55,7 +55,7 @@ const TEXT: Part = Part::Upload("text", LONGEST);
 const LABEL: &str = "A name has lower-case letters, digits and hyphens, begins with a letter, and does not end with a hyphen.";
 
 impl Visit<Signed> {
-    pub(super) async fn namespaces(self) -> Answered {
+    pub(super) async fn namespaces(self) -> HandlerResult {
         let frame = match self.exchange.query().first("namespace") {
             None => self.frame_in(Area::Tpms),
             Some(namespace) => match namespace.trim() {
@@ -83,7 +83,7 @@ impl Visit<Signed> {
         render(&page, status)
     }
 
-    pub(super) async fn namespace(self) -> Answered {
+    pub(super) async fn namespace(self) -> HandlerResult {
         let now = self.service().now();
         let managers = self.some::<Manager>("managers").await?;
         let categories = self.some::<Category>("categories").await?;
@@ -102,11 +102,11 @@ impl Visit<Signed> {
 
     /// Returns the objects of a kind in the namespace that follow the one in this parameter.
     async fn some<K: Kind>(&self, parameter: &str) -> Result<Section<Object<K>>, Refusal> {
-        let administrator = self.administrator::<K>(Act::List, "").await?;
+        let administrator = self.administrator::<K>(ObjectOperation::List, "").await?;
         let after = self.exchange.query().first(parameter);
         let devices = &self.service().device_identity;
         let page = devices.objects_page(&administrator, after, ROWS).await?;
-        let Listed { rows, next } = page;
+        let ListPage { rows, next } = page;
         let has_any = if rows.is_empty() && after.is_some() {
             let first = devices.objects_page(&administrator, None, 1).await?;
             !first.rows.is_empty()
@@ -127,12 +127,14 @@ impl Visit<Signed> {
     /// Returns the namespace's devices whose managers are deleted, following the one in the address.
     async fn devices_left(&self) -> Result<Section<BoundDevice>, Refusal> {
         let target = Manager::target(self.named("namespace"), "");
-        let keeper = self.device_keeper(Action::TpmDeviceShow, target).await?;
+        let device_administrator = self
+            .device_administrator(Action::TpmDeviceShow, target)
+            .await?;
         let after = self.last_left();
         let devices = &self.service().device_identity;
         let namespace = self.named("namespace");
-        let page = devices.devices_left(&keeper, namespace, after.as_ref(), ROWS);
-        let Listed { rows, next } = page.await?;
+        let page = devices.devices_left(&device_administrator, namespace, after.as_ref(), ROWS);
+        let ListPage { rows, next } = page.await?;
         let link = |last: DevicePlace| {
             let query = query(&[
                 ("left", &last.manager),
@@ -160,7 +162,7 @@ impl Visit<Signed> {
 
     /// Returns the objects of a kind in the namespace, for a choice.
     async fn choice<K: Kind>(&self) -> Result<Choice, Refusal> {
-        let administrator = self.administrator::<K>(Act::List, "").await?;
+        let administrator = self.administrator::<K>(ObjectOperation::List, "").await?;
         let devices = &self.service().device_identity;
         let page = devices.objects_page(&administrator, None, ROWS).await?;
         let names = page.rows.into_iter().map(|object| object.metadata.name);
@@ -180,12 +182,15 @@ impl Visit<Signed> {
         (list.into_iter().skip(from).take(ROWS).collect(), next)
     }
 
-    pub(super) async fn tpm_device(self) -> Answered {
+    pub(super) async fn tpm_device(self) -> HandlerResult {
         let place = self.place()?;
-        let keeper = self
-            .device_keeper(Action::TpmDeviceShow, place.target())
+        let device_administrator = self
+            .device_administrator(Action::TpmDeviceShow, place.target())
             .await?;
-        let shown = self.service().device_identity.device(&keeper, &place);
+        let shown = self
+            .service()
+            .device_identity
+            .device(&device_administrator, &place);
         let (device, keys) = shown.await?;
         let link = link_of(&place);
         let at = self.exchange.query().first("at");
@@ -216,15 +221,15 @@ impl Visit<Signed> {
             keys: keys.into_iter().map(DeviceKeyRow::of).collect(),
             attestations,
             shown: shown.map(|(verdict, before)| Shown::of(verdict, before, &device)),
-            confirm: self.way_to_confirm(&link),
+            confirm: self.confirm_url(&link),
         };
         render(&page, StatusCode::OK)
     }
 
-    pub(super) async fn forget_tpm_device(self) -> Answered {
+    pub(super) async fn forget_tpm_device(self) -> HandlerResult {
         let place = self.place()?;
-        let keeper = self
-            .device_keeper(Action::TpmDeviceForget, place.target())
+        let device_administrator = self
+            .device_administrator(Action::TpmDeviceForget, place.target())
             .await?;
         self.confirmed(&link_of(&place))?;
         // The device is in the list of its manager, whose page may no longer exist.
@@ -234,13 +239,15 @@ impl Visit<Signed> {
             self.namespace_link()
         };
         let devices = &self.service().device_identity;
-        devices.forget_device(&keeper, &place).await?;
-        Ok(see_other(&told(&list, "device-forgotten")))
+        devices.forget_device(&device_administrator, &place).await?;
+        Ok(see_other(&with_notice(&list, "device-forgotten")))
     }
 
     /// Whether the namespace has a manager of this name.
     async fn has_manager(&self, name: &str) -> Result<bool, Refusal> {
-        let administrator = self.administrator::<Manager>(Act::Get, name).await?;
+        let administrator = self
+            .administrator::<Manager>(ObjectOperation::Get, name)
+            .await?;
         let devices = &self.service().device_identity;
         match devices.find(&administrator, name).await {
             Ok(_) => Ok(true),
@@ -251,16 +258,18 @@ impl Visit<Signed> {
         }
     }
 
-    pub(super) async fn relearn_tpm_device(self) -> Answered {
+    pub(super) async fn relearn_tpm_device(self) -> HandlerResult {
         let place = self.place()?;
-        let keeper = self
-            .device_keeper(Action::TpmDeviceRelearn, place.target())
+        let device_administrator = self
+            .device_administrator(Action::TpmDeviceRelearn, place.target())
             .await?;
         let page = link_of(&place);
         self.confirmed(&page)?;
         let devices = &self.service().device_identity;
-        devices.relearn_device(&keeper, &place).await?;
-        Ok(see_other(&told(&page, "relearning")))
+        devices
+            .relearn_device(&device_administrator, &place)
+            .await?;
+        Ok(see_other(&with_notice(&page, "relearning")))
     }
 
     fn namespace_link(&self) -> String {
@@ -283,7 +292,7 @@ impl Visit<Signed> {
 
     async fn administrator<K: Kind>(
         &self,
-        act: Act,
+        act: ObjectOperation,
         name: &str,
     ) -> Result<Administrator<K>, Refusal> {
         let namespace = self.named("namespace");
@@ -295,11 +304,20 @@ impl Visit<Signed> {
         Ok(permitted.await?)
     }
 
-    async fn device_keeper(&self, act: Action, target: Target) -> Result<Keeper, Refusal> {
+    async fn device_administrator(
+        &self,
+        act: Action,
+        target: Target,
+    ) -> Result<DeviceAdministrator, Refusal> {
         let namespace = self.named("namespace");
         let devices = &self.service().device_identity;
-        let permitted =
-            devices.permit_keeper(self.operator(), act, namespace, target, &self.origin);
+        let permitted = devices.permit_device_administrator(
+            self.operator(),
+            act,
+            namespace,
+            target,
+            &self.origin,
+        );
         Ok(permitted.await?)
     }
 }

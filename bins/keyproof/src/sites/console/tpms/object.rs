@@ -6,12 +6,13 @@ use std::convert::Infallible;
 use http::StatusCode;
 use keyproof_service::{
     Failure, StorageError,
-    device_identity::{Act, Administrator, Category, DeleteError, Kind, Metadata},
+    device_identity::{Administrator, Category, DeleteError, Kind, Metadata, ObjectOperation},
 };
 use keyproof_x509::Sha256Thumbprint;
 
 use super::{
-    Answered, Area, Frame, HERE, Refusal, Signed, Unfilled, Visit, Wrong, see_other, told,
+    Area, Frame, HERE, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong, see_other,
+    with_notice,
 };
 
 /// A kind of object with its pages.
@@ -31,14 +32,14 @@ pub(in crate::sites::console) trait Paged: Kind {
         visit: &Visit<Signed>,
         frame: Frame,
         status: StatusCode,
-    ) -> impl Future<Output = Answered> + Send;
+    ) -> impl Future<Output = HandlerResult> + Send;
 
     /// Shows the form that adds an object.
     fn form(
         visit: &Visit<Signed>,
         frame: &Frame,
         status: StatusCode,
-    ) -> impl Future<Output = Answered> + Send;
+    ) -> impl Future<Output = HandlerResult> + Send;
 
     /// Adds an object from the form.
     fn add(
@@ -47,17 +48,17 @@ pub(in crate::sites::console) trait Paged: Kind {
 }
 
 impl Visit<Signed> {
-    pub(in crate::sites::console) async fn object<K: Paged>(self) -> Answered {
+    pub(in crate::sites::console) async fn object<K: Paged>(self) -> HandlerResult {
         K::page(&self, self.frame_in(Area::Tpms), StatusCode::OK).await
     }
 
-    pub(in crate::sites::console) async fn show_add<K: Paged>(self) -> Answered {
-        self.administrator::<K>(Act::List, "").await?;
+    pub(in crate::sites::console) async fn show_add<K: Paged>(self) -> HandlerResult {
+        self.administrator::<K>(ObjectOperation::List, "").await?;
         let frame = self.frame_asking(Area::Tpms, K::FIELDS);
         K::form(&self, &frame, StatusCode::OK).await
     }
 
-    pub(in crate::sites::console) async fn add<K: Paged>(self) -> Answered {
+    pub(in crate::sites::console) async fn add<K: Paged>(self) -> HandlerResult {
         match K::add(&self).await {
             Ok(response) => Ok(response),
             Err(why) => {
@@ -67,13 +68,13 @@ impl Visit<Signed> {
         }
     }
 
-    pub(in crate::sites::console) async fn delete<K: Paged>(self) -> Answered {
-        let (administrator, name) = self.weakening::<K>(Act::Delete).await?;
+    pub(in crate::sites::console) async fn delete<K: Paged>(self) -> HandlerResult {
+        let (administrator, name) = self.weakening::<K>(ObjectOperation::Delete).await?;
         let devices = &self.service().device_identity;
         match kept(K::delete(devices, &administrator, name, Ok(())).await)? {
             None => {
                 let done = format!("{}-deleted", K::VARIABLE);
-                Ok(see_other(&told(&self.namespace_link(), &done)))
+                Ok(see_other(&with_notice(&self.namespace_link(), &done)))
             }
             Some(wrong) => {
                 let frame = self.frame_with(Area::Tpms, wrong, &[]);
@@ -85,7 +86,7 @@ impl Visit<Signed> {
     /// Returns the object's name and the operator, who may change or delete it and has shown their token recently.
     pub(super) async fn weakening<K: Paged>(
         &self,
-        act: Act,
+        act: ObjectOperation,
     ) -> Result<(Administrator<K>, &str), Refusal> {
         let name = self.named(K::VARIABLE);
         let administrator = self.administrator::<K>(act, name).await?;
@@ -98,11 +99,11 @@ impl Visit<Signed> {
         &self,
         changed: Result<(), impl Into<Unfilled>>,
         filled: &[&'static str],
-    ) -> Answered {
+    ) -> HandlerResult {
         match changed {
             Ok(()) => {
                 let page = self.link_to::<K>(self.named(K::VARIABLE));
-                Ok(see_other(&told(&page, "changed")))
+                Ok(see_other(&with_notice(&page, "changed")))
             }
             Err(why) => {
                 let frame = self.frame_of(Area::Tpms, why.into(), filled)?;

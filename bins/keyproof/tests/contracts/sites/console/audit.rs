@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyproof_service::{
-    accounts::{NewUser, Role, UserChange, Whom},
+    accounts::{AccountTarget, NewUser, Role, UserChange},
     audit::Event,
 };
 use keyproof_store::Key;
@@ -25,7 +25,10 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     bob.sign_in(BOB).await.is(200);
     site.console
         .accounts
-        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .change_user(
+            AccountTarget::Named(&command_line(), BOB),
+            UserChange::Suspend,
+        )
         .await
         .unwrap();
     let mut ops = Browser::new(&site);
@@ -105,7 +108,10 @@ async fn long_trails_go_on_with_older_events() {
     for _ in 0..60 {
         site.clock.advance(Duration::from_secs(60));
         accounts
-            .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+            .change_user(
+                AccountTarget::Named(&command_line(), ADA),
+                UserChange::Unlock,
+            )
             .await
             .unwrap();
     }
@@ -299,7 +305,7 @@ async fn unlocks(site: &Site, times: usize) {
         let unlocked = site
             .console
             .accounts
-            .change_user(Whom::Named(&command, ADA), UserChange::Unlock);
+            .change_user(AccountTarget::Named(&command, ADA), UserChange::Unlock);
         unlocked.await.unwrap();
     }
 }

@@ -7,7 +7,7 @@ use keyproof_service::Clock as _;
 use keyproof_store::Prefix;
 
 use super::operator::Operator;
-use crate::taler::site::{Site, keeper, secret};
+use crate::taler::site::{Site, administrator, secret};
 
 const KEY: &[u8] = b"12345678901234567890";
 const BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -313,8 +313,8 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
     let site = Site::start().await;
     let devices = &site.console.otp_devices;
     for name in ["kiosk", "other"] {
-        let (password, keeper) = (secret("correct horse"), keeper(name));
-        let added = devices.add_instance(&keeper, password);
+        let (password, administrator) = (secret("correct horse"), administrator(name));
+        let added = devices.add_instance(&administrator, password);
         added.await.unwrap();
     }
     let (mut admin, _) = signed_in(&site, &["admin"]).await;
@@ -379,8 +379,8 @@ async fn long_lists_are_paged() {
     let site = Site::start().await;
     let devices = &site.console.otp_devices;
     for number in 0..51 {
-        let keeper = keeper(&format!("shop-{number:02}"));
-        let added = devices.add_instance(&keeper, secret("correct horse"));
+        let administrator = administrator(&format!("shop-{number:02}"));
+        let added = devices.add_instance(&administrator, secret("correct horse"));
         added.await.unwrap();
     }
     let (mut ops, _) = signed_in(&site, &["instances"]).await;

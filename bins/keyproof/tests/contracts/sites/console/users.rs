@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{NewUser, Role, UserChange, Whom};
+use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
 
 use crate::{
     emnify::{
@@ -473,7 +473,10 @@ async fn a_row_tells_what_there_is_of_a_user() {
     site.enrol(ADA).await;
     let accounts = &site.console.accounts;
     accounts
-        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .change_user(
+            AccountTarget::Named(&command_line(), BOB),
+            UserChange::Suspend,
+        )
         .await
         .unwrap();
     let mut ops = Browser::new(&site);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 /// A queue of items, each at the place of its party.
-pub(super) trait Line: Default {
+pub(super) trait FairQueue: Default {
     /// The party of an item, from the widest group to the narrowest.
     type Place;
     /// An item that waits.
@@ -20,28 +20,28 @@ pub(super) trait Line: Default {
     fn next(&mut self) -> Option<Self::Item>;
 
     /// Removes and returns the latest item of the longest queue.
-    fn push_out(&mut self) -> Option<Self::Item>;
+    fn evict_last(&mut self) -> Option<Self::Item>;
 }
 
 /// A first-in, first-out queue.
-pub(super) struct InOrder<T>(VecDeque<T>);
+pub(super) struct Fifo<T>(VecDeque<T>);
 
 /// Parties that take turns. There are never more parties than items, so a linear search is enough.
-pub(super) struct InTurns<P, L>(VecDeque<(P, L)>);
+pub(super) struct RoundRobin<P, L>(VecDeque<(P, L)>);
 
-impl<T> Default for InOrder<T> {
+impl<T> Default for Fifo<T> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
 }
 
-impl<P, L> Default for InTurns<P, L> {
+impl<P, L> Default for RoundRobin<P, L> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
 }
 
-impl<T> Line for InOrder<T> {
+impl<T> FairQueue for Fifo<T> {
     type Place = ();
     type Item = T;
 
@@ -57,12 +57,12 @@ impl<T> Line for InOrder<T> {
         self.0.pop_front()
     }
 
-    fn push_out(&mut self) -> Option<T> {
+    fn evict_last(&mut self) -> Option<T> {
         self.0.pop_back()
     }
 }
 
-impl<P: PartialEq, L: Line> Line for InTurns<P, L> {
+impl<P: PartialEq, L: FairQueue> FairQueue for RoundRobin<P, L> {
     type Place = (P, L::Place);
     type Item = L::Item;
 
@@ -88,12 +88,12 @@ impl<P: PartialEq, L: Line> Line for InTurns<P, L> {
         item
     }
 
-    fn push_out(&mut self) -> Option<L::Item> {
+    fn evict_last(&mut self) -> Option<L::Item> {
         let lengths = self.0.iter().map(|(_, line)| line.len()).enumerate();
         // The last of several longest ones: it has waited least.
         let (longest, _) = lengths.max_by_key(|(_, length)| *length)?;
         let (_, line) = self.0.get_mut(longest)?;
-        let item = line.push_out();
+        let item = line.evict_last();
         if line.len() == 0 {
             self.0.remove(longest);
         }
@@ -105,7 +105,7 @@ impl<P: PartialEq, L: Line> Line for InTurns<P, L> {
 mod tests {
     use super::*;
 
-    type TestLine = InTurns<&'static str, InTurns<u8, InOrder<u32>>>;
+    type TestLine = RoundRobin<&'static str, RoundRobin<u8, Fifo<u32>>>;
 
     fn all(mut line: TestLine) -> Vec<u32> {
         let mut order = Vec::new();
@@ -159,10 +159,10 @@ mod tests {
             ("c", 1, 5),
             ("c", 1, 6),
         ]);
-        assert_eq!(line.push_out(), Some(4));
-        assert_eq!(line.push_out(), Some(6));
-        assert_eq!(line.push_out(), Some(3));
+        assert_eq!(line.evict_last(), Some(4));
+        assert_eq!(line.evict_last(), Some(6));
+        assert_eq!(line.evict_last(), Some(3));
         assert_eq!(all(line), [1, 2, 5]);
-        assert_eq!(TestLine::default().push_out(), None);
+        assert_eq!(TestLine::default().evict_last(), None);
     }
 }

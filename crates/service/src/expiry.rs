@@ -18,7 +18,7 @@ const REMEMBERED: usize = 100;
 
 /// Something that expires.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ending {
+pub struct Expiry {
     /// The last moment at which it is valid.
     pub at: Timestamp,
     /// Its name in the audit trail: `certificate/…` or `tpm_category/…`.
@@ -29,10 +29,10 @@ pub struct Ending {
     pub(crate) kind: &'static str,
 }
 
-impl Ending {
+impl Expiry {
     /// Returns its name in the audit trail, `certificate/…` or `tpm_category/…`. An operator without access to it gets only its
     /// kind.
-    pub fn told_to(&self, operator: &Operator) -> &str {
+    pub fn name_for(&self, operator: &Operator) -> &str {
         if operator.may(&self.needed) {
             &self.what
         } else {
@@ -43,14 +43,14 @@ impl Ending {
 
 /// The records of a collection that expire before a given time, in order of expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endings {
+pub struct Expiries {
     /// The records that were found.
-    pub found: Vec<Ending>,
+    pub found: Vec<Expiry>,
     /// How much of the collection was read.
-    pub seen: Seen,
+    pub seen: Coverage,
 }
 
-impl Endings {
+impl Expiries {
     /// Merges the endings of two collections.
     pub(crate) fn and(self, other: Self) -> Self {
         let mut found = self.found;
@@ -65,7 +65,7 @@ impl Endings {
 
 /// How much of a collection was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Seen {
+pub enum Coverage {
     /// All of it, now.
     All,
     /// All of it, at this time. At most the hundred records that expire first are remembered.
@@ -76,49 +76,49 @@ pub enum Seen {
 
 /// The first records of a collection to expire, as of the last complete reading.
 #[derive(Debug, Default)]
-pub(crate) struct FirstToEnd(Mutex<Option<Looked>>);
+pub(crate) struct EarliestExpiries(Mutex<Option<Scan>>);
 
 /// The result of a complete reading.
 #[derive(Debug)]
-struct Looked {
+struct Scan {
     at: Timestamp,
     /// The records that expire first, including expired ones.
-    first: Vec<Ending>,
+    first: Vec<Expiry>,
     /// When the next record expires.
     next: Option<Timestamp>,
 }
 
-impl FirstToEnd {
+impl EarliestExpiries {
     /// Reads all records of this type and remembers those that expire first.
-    pub(crate) async fn look<R: Record>(
+    pub(crate) async fn scan<R: Record>(
         &self,
         store: &Store,
         now: Timestamp,
-        end: impl Fn(&R) -> Option<Ending>,
+        end: impl Fn(&R) -> Option<Expiry>,
     ) -> Result<(), StorageError> {
         let mut pages = Pages::<R>::of(store, Prefix::collection(R::TYPE));
-        let (mut first, mut next) = (Vec::<Ending>::new(), None::<Timestamp>);
+        let (mut first, mut next) = (Vec::<Expiry>::new(), None::<Timestamp>);
         while let Some(page) = pages.next(now).await? {
             let before = first.len();
             first.extend(page.iter().filter_map(|(_, stored)| end(&stored.record)));
-            let found = first.iter().skip(before).map(|ending| ending.at);
+            let found = first.iter().skip(before).map(|expiry| expiry.at);
             next = found.filter(|at| *at >= now).chain(next).min();
             first.sort();
             first.truncate(REMEMBERED);
         }
-        let looked = Looked {
+        let last_scan = Scan {
             at: now,
             first,
             next,
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_scan);
         Ok(())
     }
 
     /// Returns when the first record that had not yet expired expires, as of the last complete reading.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.as_ref()?.next
+        let last_scan = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last_scan.as_ref()?.next
     }
 
     /// Returns the records of this type that expire before `until`.
@@ -127,32 +127,32 @@ impl FirstToEnd {
         until: Timestamp,
         store: &Store,
         now: Timestamp,
-        end: impl Fn(&R) -> Option<Ending>,
-    ) -> Result<Endings, StorageError> {
-        let is_soon = |ending: &Ending| ending.at < until;
+        end: impl Fn(&R) -> Option<Expiry>,
+    ) -> Result<Expiries, StorageError> {
+        let is_soon = |expiry: &Expiry| expiry.at < until;
         let mut pages = Pages::<R>::of(store, Prefix::collection(R::TYPE));
         let (mut found, mut read) = (Vec::new(), 0);
         while let Some(page) = pages.next(now).await? {
             if read >= MOST_READ && !page.is_empty() {
                 let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(Looked { at, first, .. }) = &*seen {
-                    return Ok(Endings {
+                if let Some(Scan { at, first, .. }) = &*seen {
+                    return Ok(Expiries {
                         found: first.iter().filter(|one| is_soon(one)).cloned().collect(),
-                        seen: Seen::AllAt(*at),
+                        seen: Coverage::AllAt(*at),
                     });
                 }
                 found.sort();
-                let seen = Seen::Part;
-                return Ok(Endings { found, seen });
+                let seen = Coverage::Part;
+                return Ok(Expiries { found, seen });
             }
             read += page.len();
             let ends = page.iter().filter_map(|(_, stored)| end(&stored.record));
             found.extend(ends.filter(is_soon));
         }
         found.sort();
-        Ok(Endings {
+        Ok(Expiries {
             found,
-            seen: Seen::All,
+            seen: Coverage::All,
         })
     }
 }
@@ -174,8 +174,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
     const SOON: Timestamp = Timestamp::from_secs(1_700_001_000);
 
-    fn end(record: &Ends) -> Option<Ending> {
-        Some(Ending {
+    fn end(record: &Ends) -> Option<Expiry> {
+        Some(Expiry {
             at: Timestamp::from_secs(record.at),
             what: record.at.to_string(),
             needed: OperatorScope::Admin,
@@ -195,50 +195,50 @@ mod tests {
     #[tokio::test]
     async fn which_it_is_is_told_to_whoever_reaches_it() {
         let bench = bench().await;
-        let ending = Ending {
+        let expiry = Expiry {
             needed: OperatorScope::Tpm(Some("shop".to_owned())),
             ..end(&Ends { at: 7 }).unwrap()
         };
         for (scope, told) in [("tpm:shop", "7"), ("tpm:yard", "a record")] {
-            assert_eq!(ending.told_to(&bench.operator(scope).await), told);
+            assert_eq!(expiry.name_for(&bench.operator(scope).await), told);
         }
     }
 
-    async fn asked(known: &FirstToEnd, store: &Store) -> (Vec<u64>, Seen) {
+    async fn asked(known: &EarliestExpiries, store: &Store) -> (Vec<u64>, Coverage) {
         let endings = known.before(SOON, store, NOW, end).await.unwrap();
-        let found = endings.found.iter().map(|ending| ending.at.as_secs());
+        let found = endings.found.iter().map(|expiry| expiry.at.as_secs());
         (found.collect(), endings.seen)
     }
 
     #[tokio::test]
     async fn what_ends_first_is_told_whatever_the_number_and_wherever_it_is() {
         let store = bench().await.store;
-        let known = FirstToEnd::default();
-        assert_eq!(asked(&known, &store).await, (vec![], Seen::All));
+        let known = EarliestExpiries::default();
+        assert_eq!(asked(&known, &store).await, (vec![], Coverage::All));
         // As many records as are read on request. The last one expires soon.
         let late = 1_800_000_000;
         add(&store, 0..999, |_| late).await;
         add(&store, 999..1000, |_| 1_700_000_009).await;
         let found = vec![1_700_000_009];
-        assert_eq!(asked(&known, &store).await, (found.clone(), Seen::All));
+        assert_eq!(asked(&known, &store).await, (found.clone(), Coverage::All));
         // One more behind them. No complete reading has been made yet.
         add(&store, 1000..1001, |_| 1_700_000_008).await;
-        assert_eq!(asked(&known, &store).await, (found, Seen::Part));
-        known.look(&store, NOW, end).await.unwrap();
+        assert_eq!(asked(&known, &store).await, (found, Coverage::Part));
+        known.scan(&store, NOW, end).await.unwrap();
         let found = vec![1_700_000_008, 1_700_000_009];
-        assert_eq!(asked(&known, &store).await, (found, Seen::AllAt(NOW)));
+        assert_eq!(asked(&known, &store).await, (found, Coverage::AllAt(NOW)));
         // Of very many records that expire, only the first are remembered.
         add(&store, 1001..1300, |number| 1_700_000_009 + number % 299).await;
-        known.look(&store, NOW, end).await.unwrap();
+        known.scan(&store, NOW, end).await.unwrap();
         let (found, seen) = asked(&known, &store).await;
-        assert_eq!((found.len(), seen), (100, Seen::AllAt(NOW)));
+        assert_eq!((found.len(), seen), (100, Coverage::AllAt(NOW)));
         assert_eq!(found[..2], [1_700_000_008, 1_700_000_009]);
         assert!(found.is_sorted() && found[99] <= 1_700_000_009 + 98);
         assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
         // A record that has expired is not the next to expire, however many there are.
         add(&store, 1300..1450, |_| 1_600_000_000).await;
-        known.look(&store, NOW, end).await.unwrap();
+        known.scan(&store, NOW, end).await.unwrap();
         assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
-        assert_eq!(FirstToEnd::default().next(), None);
+        assert_eq!(EarliestExpiries::default().next(), None);
     }
 }

@@ -17,9 +17,9 @@ use crate::TooBusy;
 /// How long to wait for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Places, each taken by a party: the caller as [`Who::party`](crate::Who::party) names it, never the object of the request.
+/// Places, each taken by a party: the caller as [`Principal::party`](crate::Principal::party) names it, never the object of the request.
 #[derive(Debug)]
-pub struct Places {
+pub struct QuotaSemaphore {
     all: Arc<Semaphore>,
     /// The maximum for one party.
     each: usize,
@@ -46,13 +46,13 @@ struct User {
 
 /// A place, released on drop.
 #[must_use = "dropping it gives the place to another"]
-pub struct Place {
+pub struct QuotaPermit {
     _of_all: OwnedSemaphorePermit,
     /// The part that counts against its party's share.
     _own: Option<(OwnedSemaphorePermit, User)>,
 }
 
-impl Places {
+impl QuotaSemaphore {
     /// Creates `all` places in total, at most `each` for one party.
     pub fn new(all: usize, each: usize) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Places {
     /// # Errors
     ///
     /// [`TooBusy`] if no place became free.
-    pub async fn take(&self, party: &str) -> Result<Place, TooBusy> {
+    pub async fn take(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
         if let Ok(place) = self.try_take(party) {
             return Ok(place);
         }
@@ -79,7 +79,7 @@ impl Places {
             Ok::<_, TooBusy>((of_all.map_err(|_| TooBusy)?, own))
         };
         let (of_all, own) = timeout(PATIENCE, places).await.map_err(|_| TooBusy)??;
-        Ok(Place {
+        Ok(QuotaPermit {
             _of_all: of_all,
             _own: Some((own, user)),
         })
@@ -90,10 +90,10 @@ impl Places {
     /// # Errors
     ///
     /// [`TooBusy`] if none is free.
-    pub(crate) fn try_take(&self, party: &str) -> Result<Place, TooBusy> {
+    pub(crate) fn try_take(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
         let (user, own) = self.share_of(party);
         let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
-        Ok(Place {
+        Ok(QuotaPermit {
             _own: Some((own, user)),
             ..self.try_take_unshared()?
         })
@@ -104,9 +104,9 @@ impl Places {
     /// # Errors
     ///
     /// [`TooBusy`] if none is free.
-    pub(crate) fn try_take_unshared(&self) -> Result<Place, TooBusy> {
+    pub(crate) fn try_take_unshared(&self) -> Result<QuotaPermit, TooBusy> {
         let of_all = Arc::clone(&self.all).try_acquire_owned();
-        Ok(Place {
+        Ok(QuotaPermit {
             _of_all: of_all.map_err(|_| TooBusy)?,
             _own: None,
         })
@@ -152,14 +152,14 @@ impl Drop for User {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for QuotaPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Place")
     }
 }
 
 #[cfg(test)]
-impl Places {
+impl QuotaSemaphore {
     /// Takes all free places.
     pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
         let free = u32::try_from(self.free()).unwrap();
@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_party_has_a_few_and_shuts_no_other_out() {
-        let places = Places::new(3, 2);
+        let places = QuotaSemaphore::new(3, 2);
         let first = places.take("a").await.unwrap();
         let _second = places.take("a").await.unwrap();
         assert_eq!(places.take("a").await.err(), Some(TooBusy));
@@ -186,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_has_the_place_that_comes_free() {
-        let places = Arc::new(Places::new(1, 1));
+        let places = Arc::new(QuotaSemaphore::new(1, 1));
         let first = places.take("a").await.unwrap();
         let waiting = tokio::spawn({
             let places = Arc::clone(&places);
@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whom_nobody_uses_is_forgotten() {
-        let places = Places::new(10, 1);
+        let places = QuotaSemaphore::new(10, 1);
         for party in 0..100 {
             let party = party.to_string();
             let place = places.take(&party).await.unwrap();

@@ -11,21 +11,21 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::Span;
 
 use crate::{
-    Place, Places,
+    QuotaPermit, QuotaSemaphore,
     figures::{Count, QueueFigures},
-    work_observer::{Followed, Work},
+    work_observer::{Work, WorkObserverHandle},
 };
 
 /// Limits for CPU-bound work.
 #[derive(Clone, Copy, Debug)]
-pub struct JudgingSettings {
+pub struct CpuQueueSettings {
     /// How many pieces of work run at once.
     pub threads: NonZeroUsize,
     /// How many more may wait in each queue. Further requests get [`TooBusy`], as do those of a party that has half of the places.
     pub queue: usize,
 }
 
-impl Default for JudgingSettings {
+impl Default for CpuQueueSettings {
     /// As many threads as the machine has processors, and a queue of 128. At a few milliseconds each, the wait is less than a
     /// second.
     fn default() -> Self {
@@ -43,9 +43,9 @@ pub struct TooBusy;
 
 /// A queue for CPU-bound work. Clones share the queue.
 #[derive(Clone, Debug)]
-pub struct Judging {
+pub struct CpuQueue {
     /// One place for each piece of work of this queue that may run or wait.
-    places: Arc<Places>,
+    places: Arc<QuotaSemaphore>,
     /// One permit for each piece of work that may run, from any queue.
     turns: Arc<Semaphore>,
     /// The number of places in the queue.
@@ -53,24 +53,24 @@ pub struct Judging {
     /// How many requests got [`TooBusy`].
     refused: Arc<Count>,
     /// The observer of the work in all queues.
-    followed: Followed,
+    followed: WorkObserverHandle,
 }
 
-impl Judging {
+impl CpuQueue {
     /// Creates the first queue. It starts no thread before there is work.
-    pub(crate) fn new(settings: JudgingSettings) -> Self {
-        let JudgingSettings { threads, queue } = settings;
+    pub(crate) fn new(settings: CpuQueueSettings) -> Self {
+        let CpuQueueSettings { threads, queue } = settings;
         let turns = threads.get().min(Semaphore::MAX_PERMITS);
         let capacity = turns.saturating_add(queue);
         Self::with(
             Arc::new(Semaphore::new(turns)),
             capacity,
-            Followed::default(),
+            WorkObserverHandle::default(),
         )
     }
 
     /// Creates another queue that shares the threads.
-    pub fn beside(&self) -> Self {
+    pub fn with_shared_turns(&self) -> Self {
         Self::with(
             Arc::clone(&self.turns),
             self.capacity,
@@ -78,10 +78,10 @@ impl Judging {
         )
     }
 
-    fn with(turns: Arc<Semaphore>, capacity: usize, followed: Followed) -> Self {
+    fn with(turns: Arc<Semaphore>, capacity: usize, followed: WorkObserverHandle) -> Self {
         let capacity = capacity.min(Semaphore::MAX_PERMITS);
         Self {
-            places: Arc::new(Places::new(capacity, capacity.div_ceil(2))),
+            places: Arc::new(QuotaSemaphore::new(capacity, capacity.div_ceil(2))),
             turns,
             capacity,
             refused: Arc::default(),
@@ -90,7 +90,7 @@ impl Judging {
     }
 
     /// Returns the observer of the work.
-    pub(crate) fn followed(&self) -> Followed {
+    pub(crate) fn followed(&self) -> WorkObserverHandle {
         self.followed.clone()
     }
 
@@ -116,7 +116,7 @@ impl Judging {
         self.run_in(self.places.try_take_unshared(), work).await
     }
 
-    /// Like [`run`](Self::run), for a party as [`Who::party`](crate::Who::party) names it. A party has at most half of the queue's
+    /// Like [`run`](Self::run), for a party as [`Principal::party`](crate::Principal::party) names it. A party has at most half of the queue's
     /// places.
     ///
     /// # Errors
@@ -132,10 +132,10 @@ impl Judging {
 
     async fn run_in<T: Send + 'static>(
         &self,
-        place: Result<Place, TooBusy>,
+        place: Result<QuotaPermit, TooBusy>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TooBusy> {
-        let _told = self.followed.asked(Work::Judging);
+        let _told = self.followed.asked(Work::CpuQueue);
         let place = place.inspect_err(|_| self.refused.add(1))?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let held = (place, turn.map_err(|_| TooBusy)?);
@@ -155,21 +155,21 @@ impl Judging {
 }
 
 #[cfg(test)]
-impl Judging {
+impl CpuQueue {
     /// Takes every place of the queue.
     pub(crate) fn fill(&self) -> tokio::sync::OwnedSemaphorePermit {
         self.places.fill()
     }
 
     /// Takes every place that a party may have in this queue.
-    pub(crate) fn fill_of(&self, party: &str) -> Vec<Place> {
+    pub(crate) fn fill_of(&self, party: &str) -> Vec<QuotaPermit> {
         std::iter::from_fn(|| self.places.try_take(party).ok()).collect()
     }
 }
 
-impl Default for Judging {
+impl Default for CpuQueue {
     fn default() -> Self {
-        Self::new(JudgingSettings::default())
+        Self::new(CpuQueueSettings::default())
     }
 }
 
@@ -182,16 +182,16 @@ mod tests {
         time::Duration,
     };
 
-    fn judging(queue: usize) -> Arc<Judging> {
-        Arc::new(Judging::new(JudgingSettings {
+    fn cpu_queue(queue: usize) -> Arc<CpuQueue> {
+        Arc::new(CpuQueue::new(CpuQueueSettings {
             threads: NonZeroUsize::MIN,
             queue,
         }))
     }
 
     /// Lets other tasks run until so many places are free.
-    async fn until_free(judging: &Judging, places: usize) {
-        while judging.places.free() != places {
+    async fn until_free(cpu_queue: &CpuQueue, places: usize) {
+        while cpu_queue.places.free() != places {
             tokio::task::yield_now().await;
         }
     }
@@ -199,20 +199,20 @@ mod tests {
     #[tokio::test]
     async fn work_is_done_off_the_async_threads() {
         let here = thread::current().id();
-        let there = judging(0).run(|| thread::current().id()).await;
+        let there = cpu_queue(0).run(|| thread::current().id()).await;
         assert_ne!(there, Ok(here));
     }
 
     #[tokio::test]
     async fn the_only_async_thread_goes_on_while_work_is_held() {
-        let judging = judging(1);
-        let occupied = Occupied::of(&judging).await;
+        let cpu_queue = cpu_queue(1);
+        let occupied = Occupied::of(&cpu_queue).await;
         let waiting = tokio::spawn({
-            let judging = Arc::clone(&judging);
-            async move { judging.run(|| 7).await }
+            let cpu_queue = Arc::clone(&cpu_queue);
+            async move { cpu_queue.run(|| 7).await }
         });
         // This task itself runs on that thread.
-        until_free(&judging, 0).await;
+        until_free(&cpu_queue, 0).await;
         assert!(!waiting.is_finished());
         occupied.end().await;
         assert_eq!(waiting.await.unwrap(), Ok(7));
@@ -220,25 +220,25 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_may_wait_is_refused_and_not_begun() {
-        let judging = judging(0);
-        let occupied = Occupied::of(&judging).await;
-        let refused = judging.run(|| panic!("begun all the same")).await;
+        let cpu_queue = cpu_queue(0);
+        let occupied = Occupied::of(&cpu_queue).await;
+        let refused = cpu_queue.run(|| panic!("begun all the same")).await;
         assert_eq!(refused, Err::<(), _>(TooBusy));
         let figures = |taken| QueueFigures {
             taken,
             capacity: 1,
             refused: 1,
         };
-        assert_eq!(judging.figures(), figures(1));
+        assert_eq!(cpu_queue.figures(), figures(1));
         occupied.end().await;
-        assert_eq!(judging.figures(), figures(0));
-        assert_eq!(judging.run(|| 7).await, Ok(7));
+        assert_eq!(cpu_queue.figures(), figures(0));
+        assert_eq!(cpu_queue.run(|| 7).await, Ok(7));
     }
 
     #[tokio::test]
     async fn a_full_queue_shuts_no_other_out_and_turns_are_shared() {
-        let one = judging(1);
-        let other = Arc::new(one.beside());
+        let one = cpu_queue(1);
+        let other = Arc::new(one.with_shared_turns());
         let full = one.fill();
         assert_eq!(one.run(|| 7).await, Err(TooBusy));
         assert_eq!(other.run(|| 7).await, Ok(7));
@@ -254,64 +254,64 @@ mod tests {
 
     #[tokio::test]
     async fn a_party_has_half_of_a_queue_and_shuts_no_other_out() {
-        let judging = judging(3);
-        let occupied = Occupied::of(&judging).await;
+        let cpu_queue = cpu_queue(3);
+        let occupied = Occupied::of(&cpu_queue).await;
         let run_for = |party: &'static str| {
-            let judging = Arc::clone(&judging);
-            tokio::spawn(async move { judging.run_for(party, || 7).await })
+            let cpu_queue = Arc::clone(&cpu_queue);
+            tokio::spawn(async move { cpu_queue.run_for(party, || 7).await })
         };
         let crowd = [run_for("a"), run_for("a")];
-        until_free(&judging, 1).await;
-        assert_eq!(judging.run_for("a", || 7).await, Err(TooBusy));
-        assert_eq!(judging.figures().refused, 1);
+        until_free(&cpu_queue, 1).await;
+        assert_eq!(cpu_queue.run_for("a", || 7).await, Err(TooBusy));
+        assert_eq!(cpu_queue.figures().refused, 1);
         let other = run_for("b");
-        until_free(&judging, 0).await;
+        until_free(&cpu_queue, 0).await;
         occupied.end().await;
         assert_eq!(other.await.unwrap(), Ok(7));
         for one in crowd {
             assert_eq!(one.await.unwrap(), Ok(7));
         }
-        assert_eq!(judging.run_for("a", || 7).await, Ok(7));
+        assert_eq!(cpu_queue.run_for("a", || 7).await, Ok(7));
     }
 
     #[tokio::test]
     async fn nothing_is_done_for_a_caller_that_left() {
-        let judging = judging(1);
-        let occupied = Occupied::of(&judging).await;
+        let cpu_queue = cpu_queue(1);
+        let occupied = Occupied::of(&cpu_queue).await;
         let done = Arc::new(AtomicBool::new(false));
         let mark = Arc::clone(&done);
-        let abandoned = judging.run(move || mark.store(true, Ordering::SeqCst));
+        let abandoned = cpu_queue.run(move || mark.store(true, Ordering::SeqCst));
         assert!(
             tokio::time::timeout(Duration::ZERO, abandoned)
                 .await
                 .is_err()
         );
-        assert_eq!(judging.places.free(), 1, "its place is free");
+        assert_eq!(cpu_queue.places.free(), 1, "its place is free");
         occupied.end().await;
-        assert_eq!(judging.run(|| ()).await, Ok(()));
+        assert_eq!(cpu_queue.run(|| ()).await, Ok(()));
         assert!(!done.load(Ordering::SeqCst));
     }
 
     #[tokio::test]
     async fn work_whose_caller_left_keeps_its_turn_until_it_ends() {
-        let judging = judging(0);
-        let occupied = Occupied::of(&judging).await;
+        let cpu_queue = cpu_queue(0);
+        let occupied = Occupied::of(&cpu_queue).await;
         let release = occupied.abandon().await;
-        assert_eq!(judging.run(|| ()).await, Err(TooBusy));
+        assert_eq!(cpu_queue.run(|| ()).await, Err(TooBusy));
         drop(release);
-        until_free(&judging, 1).await;
-        assert_eq!(judging.run(|| ()).await, Ok(()));
+        until_free(&cpu_queue, 1).await;
+        assert_eq!(cpu_queue.run(|| ()).await, Ok(()));
     }
 
     #[tokio::test]
     async fn a_panic_is_its_callers_and_takes_no_turn_away() {
-        let judging = judging(0);
+        let cpu_queue = cpu_queue(0);
         let caller = tokio::spawn({
-            let judging = Arc::clone(&judging);
-            async move { judging.run(|| -> () { panic!("on purpose") }).await }
+            let cpu_queue = Arc::clone(&cpu_queue);
+            async move { cpu_queue.run(|| -> () { panic!("on purpose") }).await }
         });
         assert!(caller.await.unwrap_err().is_panic());
-        until_free(&judging, 1).await;
-        assert_eq!(judging.run(|| 7).await, Ok(7));
+        until_free(&cpu_queue, 1).await;
+        assert_eq!(cpu_queue.run(|| 7).await, Ok(7));
     }
 }

@@ -16,12 +16,12 @@ use super::{
 use crate::{
     Action, Failure,
     slot::Slot,
-    storage::{Attempt, settle_permitted},
+    storage::{Attempt, transact_permitted},
 };
 
 /// The reason why a session may not decide over keys, devices, recovery codes, passwords and application tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Undecided {
+pub enum SessionRefused {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
@@ -48,43 +48,43 @@ impl Managed {
 }
 
 impl Accounts {
-    /// Settles races over a person's change, as [`settle_permitted`] does: if the record that permits the session is gone, the
+    /// Settles races over a person's change, as [`transact_permitted`] does: if the record that permits the session is gone, the
     /// session has ended. The result is the same if that record has moved: a browser session gets a new token when a key is
     /// activated, other sessions are ended or a login is confirmed in another window. A replacement of the signing key only
     /// rewrites the former key's record, to shorten its validity. A change under the former key at that moment requires its old
     /// version, so all its attempts fail and the client must retry. Reading the new version would be correct for keys only, not for
     /// a session's record.
-    pub(super) async fn settle_for<T, E, F>(
+    pub(super) async fn transact_for<T, E, F>(
         &self,
         person: &Person,
         name: &'static str,
         attempt: impl Fn() -> F,
     ) -> Result<T, Failure<E>>
     where
-        E: From<Undecided>,
+        E: From<SessionRefused>,
         F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
     {
-        let ended = || Failure::Refused(Undecided::Ended.into());
+        let ended = || Failure::Refused(SessionRefused::Ended.into());
         let (store, clock, origin) = (&self.store, &*self.clock, person.origin());
-        settle_permitted(name, store, clock, origin, ended, attempt).await
+        transact_permitted(name, store, clock, origin, ended, attempt).await
     }
 
     /// Reads the account of a person who makes a change to it.
-    pub(super) async fn deciding<E: From<Undecided>>(
+    pub(super) async fn authorized<E: From<SessionRefused>>(
         &self,
         person: &Person,
         action: Action,
     ) -> Result<(Account, User), Failure<E>> {
         let session = person.session();
         let own = self.account_of(session.name(), session.owner).await?;
-        let user = still_theirs(person, own.user.record())?.clone();
-        self.may_decide(person, action, &user, &own.records())
+        let user = require_live_session(person, own.user.record())?.clone();
+        self.require_factor(person, action, &user, &own.records())
             .await?;
         Ok((own, user))
     }
 
     /// Reads the record of a person who changes something else, and the records at these keys.
-    pub(super) async fn deciding_over<E: From<Undecided>>(
+    pub(super) async fn authorized_with<E: From<SessionRefused>>(
         &self,
         person: &Person,
         action: Action,
@@ -95,27 +95,27 @@ impl Accounts {
         let reading = self.read(own.into_iter().chain(places)).await?;
         let own: Slot<User> = Slot::of(&reading, user_key(owner))?;
         let key: Slot<SecondFactor> = Slot::of(&reading, second_factor_key(owner))?;
-        let user = still_theirs(person, own.record())?.clone();
+        let user = require_live_session(person, own.record())?.clone();
         let records = records_of(&user, key.record());
-        self.may_decide(person, action, &user, &records).await?;
+        self.require_factor(person, action, &user, &records).await?;
         Ok((own, user, reading))
     }
 
-    /// Reads a user's second factor for a manager who changes it (`deciding`) or only reads it. Refuses with `unknown` if the user
+    /// Reads a user's second factor for a manager who changes it (`authorized`) or only reads it. Refuses with `unknown` if the user
     /// is gone.
-    pub(super) async fn managed<E: From<Undecided>>(
+    pub(super) async fn managed<E: From<SessionRefused>>(
         &self,
         manager: &Manager,
-        deciding: Option<Action>,
+        authorized: Option<Action>,
         unknown: E,
     ) -> Result<Managed, Failure<E>> {
         let (person, owner) = (manager.person(), manager.owner());
         let own = person.session().owner;
-        let along = person.session().along(owner);
+        let prefetch = person.session().prefetch(owner);
         let places = factor_keys(owner);
         let read;
-        let reading = match along.filter(|_| deciding.is_none()) {
-            Some(along) => &along.reading,
+        let reading = match prefetch.filter(|_| authorized.is_none()) {
+            Some(prefetch) => &prefetch.reading,
             None => {
                 let asking = [user_key(own), second_factor_key(own)];
                 read = self.read(asking.into_iter().chain(places.clone())).await?;
@@ -123,11 +123,11 @@ impl Accounts {
             }
         };
         let asking: Slot<User> = Slot::of(reading, user_key(own))?;
-        let user = still_theirs(person, asking.record())?;
-        if let Some(action) = deciding {
+        let user = require_live_session(person, asking.record())?;
+        if let Some(action) = authorized {
             let key: Slot<SecondFactor> = Slot::of(reading, second_factor_key(own))?;
             let records = records_of(user, key.record());
-            self.may_decide(person, action, user, &records).await?;
+            self.require_factor(person, action, user, &records).await?;
         }
         let account = Account::of_second_factor(places, reading)?;
         let user = account.user.shared().cloned();
@@ -139,28 +139,28 @@ impl Accounts {
     }
 
     /// Checks that the person's session may decide at all. A refusal is recorded in the audit trail.
-    async fn may_decide<E: From<Undecided>>(
+    async fn require_factor<E: From<SessionRefused>>(
         &self,
         person: &Person,
         action: Action,
         user: &User,
         records: &UserRecords,
     ) -> Result<(), Failure<E>> {
-        let standing = person.session().standing(user);
-        let Err(FactorNeeded) = records.may_decide(standing) else {
+        let auth_method = person.session().auth_method(user);
+        let Err(FactorNeeded) = records.require_factor(auth_method) else {
             return Ok(());
         };
-        let deed = self.refused(action, user, Reason::FactorNeeded, person.origin());
-        self.audit.refused(deed).await;
-        Err(Failure::Refused(Undecided::FactorNeeded.into()))
+        let new_event = self.refused(action, user, Reason::FactorNeeded, person.origin());
+        self.audit.refused(new_event).await;
+        Err(Failure::Refused(SessionRefused::FactorNeeded.into()))
     }
 }
 
 /// Returns the person's record unless their session has ended.
-fn still_theirs<'a, E: From<Undecided>>(
+fn require_live_session<'a, E: From<SessionRefused>>(
     person: &Person,
     user: Option<&'a User>,
 ) -> Result<&'a User, Failure<E>> {
     let user = user.filter(|user| person.session().is_of(user));
-    user.ok_or_else(|| Failure::Refused(Undecided::Ended.into()))
+    user.ok_or_else(|| Failure::Refused(SessionRefused::Ended.into()))
 }

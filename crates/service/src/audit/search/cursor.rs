@@ -9,21 +9,21 @@ use crate::audit::{EventKey, ParseEventKeyError};
 /// Where a search continues. Its text is the time in milliseconds. If some events of that time were already returned, a hyphen and
 /// the last of them follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Before {
+pub struct Cursor {
     /// Events before this time.
     pub(in crate::audit) moment: Timestamp,
     /// First, the events at this time after this one.
     pub(in crate::audit) rest: Option<EventKey>,
 }
 
-impl Before {
+impl Cursor {
     /// Continues with the events before this time.
     pub const fn moment(moment: Timestamp) -> Self {
         Self { moment, rest: None }
     }
 }
 
-impl fmt::Display for Before {
+impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.moment.as_millis())?;
         match &self.rest {
@@ -36,21 +36,21 @@ impl fmt::Display for Before {
 /// The error for a text that is not the position of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no page goes on here")]
-pub struct ParseBeforeError;
+pub struct ParseCursorError;
 
-impl FromStr for Before {
-    type Err = ParseBeforeError;
+impl FromStr for Cursor {
+    type Err = ParseCursorError;
 
-    fn from_str(text: &str) -> Result<Self, ParseBeforeError> {
+    fn from_str(text: &str) -> Result<Self, ParseCursorError> {
         let (moment, rest) = match text.split_once('-') {
             Some((moment, rest)) => (moment, Some(rest)),
             None => (text, None),
         };
-        let moment = moment.parse().map_err(|_| ParseBeforeError)?;
+        let moment = moment.parse().map_err(|_| ParseCursorError)?;
         let rest = rest.map(str::parse::<EventKey>).transpose();
         Ok(Self {
             moment: Timestamp::from_millis(moment),
-            rest: rest.map_err(|ParseEventKeyError| ParseBeforeError)?,
+            rest: rest.map_err(|ParseEventKeyError| ParseCursorError)?,
         })
     }
 }
@@ -66,10 +66,10 @@ mod tests {
             "1700000000000",
             "1-0000018bcfe56800-000102030405060708090a0b0c0d0e0f",
         ] {
-            assert_eq!(text.parse::<Before>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Cursor>().unwrap().to_string(), text);
         }
         for wrong in ["", "x", "-1", "1-", "1-2", "1-0000018bcfe56800"] {
-            assert_eq!(wrong.parse::<Before>(), Err(ParseBeforeError), "{wrong}");
+            assert_eq!(wrong.parse::<Cursor>(), Err(ParseCursorError), "{wrong}");
         }
     }
 }

@@ -5,7 +5,7 @@ use keyproof_store::Timestamp;
 use super::{Certificates, records::Certificate};
 use crate::{
     StorageError,
-    ending::{Ending, Endings},
+    expiry::{Expiries, Expiry},
 };
 
 impl Certificates {
@@ -14,7 +14,7 @@ impl Certificates {
     /// # Errors
     ///
     /// [`StorageError`].
-    pub(crate) async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
+    pub(crate) async fn expiry(&self, until: Timestamp) -> Result<Expiries, StorageError> {
         let (first, now) = (&self.first_to_end, self.clock.now());
         first.before(until, &self.store, now, of).await
     }
@@ -27,11 +27,11 @@ impl Certificates {
     /// Reads all certificates and remembers those that expire first.
     pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
         let now = self.clock.now();
-        self.first_to_end.look(&self.store, now, of).await
+        self.first_to_end.scan(&self.store, now, of).await
     }
 }
 
-fn of(certificate: &Certificate) -> Option<Ending> {
+fn of(certificate: &Certificate) -> Option<Expiry> {
     let seconds = match &certificate.description {
         Some(description) => description.not_after,
         // Records of earlier releases contain it only in the DER.
@@ -41,7 +41,7 @@ fn of(certificate: &Certificate) -> Option<Ending> {
         }
     };
     let place = &certificate.place;
-    Some(Ending {
+    Some(Expiry {
         // Anything that expired before 1970 counts as expired at the epoch.
         at: Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)),
         what: format!(

@@ -8,24 +8,24 @@ use super::{
     records::{Owner, User},
 };
 use crate::{
-    Action, Failure, Origin, Who,
-    audit::{Deed, LoginName, Target, UserPart},
+    Action, Failure, Origin, Principal,
+    audit::{LoginName, NewEvent, Target, UserPart},
     storage::{Attempt, refuse},
 };
 
 /// The user whose login has failed.
 #[derive(Clone, Copy)]
-pub(super) enum Failed<'a> {
+pub(super) enum FailedLogin<'a> {
     /// A known user.
     User(&'a User),
     /// An unknown user, with the name that was given. The event has a stand-in for it.
     Unknown(&'a str),
     /// It is unknown whose login it was.
-    Nobodys,
+    Unattributed,
 }
 
 /// The target of failed logins without a known user.
-static NOBODYS: Target = Target::LoginName(LoginName::Untold);
+static UNATTRIBUTED: Target = Target::LoginName(LoginName::Unrecorded);
 
 /// Returns a user as a target, whether or not the user exists.
 pub(super) fn owner(owner: Owner) -> Target {
@@ -43,19 +43,19 @@ pub(super) const fn of_user(Owner { organisation, user }: Owner, part: UserPart)
 
 /// Returns the origin of a request by a user who has just authenticated.
 pub(super) fn by(user: &User, origin: &Origin) -> Origin {
-    origin.by(Who::User {
+    origin.by(Principal::User {
         subject: user.subject(),
         application_token: None,
     })
 }
 
 /// Returns the audit event of an action on a user.
-pub(super) fn deed<'a>(
+pub(super) fn new_event<'a>(
     action: Action,
     user: &User,
     detail: Option<String>,
     origin: &'a Origin,
-) -> Deed<'a> {
+) -> NewEvent<'a> {
     deed_on(action, user, UserPart::Account, detail, origin)
 }
 
@@ -66,8 +66,8 @@ pub(super) fn deed_on<'a>(
     part: UserPart,
     detail: Option<String>,
     origin: &'a Origin,
-) -> Deed<'a> {
-    Deed {
+) -> NewEvent<'a> {
+    NewEvent {
         action,
         target: of_user(user.owner(), part),
         detail,
@@ -88,30 +88,30 @@ impl Accounts {
         user: &User,
         why: Reason,
         origin: &'a Origin,
-    ) -> Deed<'a> {
-        deed(action, user, self.worded(&Detail::Refused(why)), origin)
+    ) -> NewEvent<'a> {
+        new_event(action, user, self.worded(&Detail::Refused(why)), origin)
     }
 
     /// Returns the audit event of a failed login.
     pub(super) fn failed<'a>(
         &self,
-        whose: Failed<'_>,
+        whose: FailedLogin<'_>,
         why: Reason,
         origin: &'a Origin,
-    ) -> Deed<'a> {
+    ) -> NewEvent<'a> {
         let name = match whose {
-            Failed::User(user) => user.subject().to_string(),
-            Failed::Unknown(_) | Failed::Nobodys => String::new(),
+            FailedLogin::User(user) => user.subject().to_string(),
+            FailedLogin::Unknown(_) | FailedLogin::Unattributed => String::new(),
         };
         let detail = Detail::LoginRefused { name: &name, why };
-        Deed {
+        NewEvent {
             action: Action::UserAuthenticate,
             target: match whose {
-                Failed::Unknown(name) => {
+                FailedLogin::Unknown(name) => {
                     Target::LoginName(LoginName::Unknown(self.unknown_name(name)))
                 }
-                Failed::User(user) => Target::LoginName(LoginName::Of(user.subject())),
-                Failed::Nobodys => NOBODYS.clone(),
+                FailedLogin::User(user) => Target::LoginName(LoginName::Of(user.subject())),
+                FailedLogin::Unattributed => UNATTRIBUTED.clone(),
             },
             detail: self.worded(&detail),
             origin,
@@ -123,23 +123,25 @@ impl Accounts {
         &self,
         account: &Account,
         next: UserRecords,
-        (why, deed): (Reason, Deed<'_>),
+        (why, new_event): (Reason, NewEvent<'_>),
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
         if why == Reason::NotJudged {
             self.locks.refused();
         }
         if account.records() == next {
-            self.audit.refused(deed).await;
+            self.audit.refused(new_event).await;
             return refuse(error);
         }
         let mut batch = self.store.batch(account.now);
         let now = account.now;
         match account.user.record() {
-            Some(_) => self.audit.counted(&mut batch, now, deed).await?,
+            Some(_) => self.audit.counted(&mut batch, now, new_event).await?,
             // Every made-up name is a separate target, so the caller's allowance for new targets applies.
             None => {
-                let counted = self.audit.counted_within(&mut batch, now, deed, &NOBODYS);
+                let counted = self
+                    .audit
+                    .counted_within(&mut batch, now, new_event, &UNATTRIBUTED);
                 counted.await?;
             }
         }

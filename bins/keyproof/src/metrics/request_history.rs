@@ -46,7 +46,7 @@ impl Minute {
 /// The minutes of an hour, in a ring buffer. There is no lock, so a request at the turn of a minute may be counted for
 /// the minute before, or not at all.
 #[derive(Debug)]
-pub(crate) struct Course([Slot; MINUTES as usize]);
+pub(crate) struct RequestHistory([Slot; MINUTES as usize]);
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -58,13 +58,13 @@ struct Slot {
     logins: AtomicU64,
 }
 
-impl Default for Course {
+impl Default for RequestHistory {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Slot::default()))
     }
 }
 
-impl Course {
+impl RequestHistory {
     /// Counts a request that has ended.
     pub(super) fn note(&self, status: Option<StatusCode>, is_login: bool) {
         self.note_at(this_minute(), status, is_login);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn each_minute_has_its_own_and_what_is_an_hour_old_is_gone() {
-        let course = Course::default();
+        let request_history = RequestHistory::default();
         for (minute, is_login, status) in [
             (1_000, false, Some(StatusCode::OK)),
             (1_001, true, Some(StatusCode::OK)),
@@ -141,9 +141,9 @@ mod tests {
             (1_001, false, None),
             (1_060, false, Some(StatusCode::OK)),
         ] {
-            course.note_at(minute, status, is_login);
+            request_history.note_at(minute, status, is_login);
         }
-        let minutes = course.minutes_to(1_060);
+        let minutes = request_history.minutes_to(1_060);
         assert_eq!(minutes.len(), usize::from(MINUTES));
         let second = Minute {
             answered: 1,
@@ -156,7 +156,7 @@ mod tests {
         // Minute 1060 overwrites minute 1000.
         let all = minutes.into_iter().fold(Minute::default(), Minute::and);
         assert_eq!((all.answered, all.requests()), (2, 5));
-        let later = course.minutes_to(1_061);
+        let later = request_history.minutes_to(1_061);
         assert_eq!(later.iter().map(Minute::requests).sum::<u64>(), 1);
     }
 }

@@ -15,9 +15,9 @@ use ring::digest::{SHA256, digest};
 pub(crate) type TokenText = [u8; 32];
 
 /// An LRU cache by the token's whole text.
-pub(crate) struct Remembered<T>(Mutex<LruCache<TokenText, T, RandomState>>);
+pub(crate) struct VerifiedTokenCache<T>(Mutex<LruCache<TokenText, T, RandomState>>);
 
-impl<T: Clone> Remembered<T> {
+impl<T: Clone> VerifiedTokenCache<T> {
     pub(crate) fn new(most: usize) -> Self {
         Self(Mutex::new(LruCache::with_hasher(most, RandomState::new())))
     }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn no_more_are_remembered_than_there_is_room_for_and_the_least_recently_used_goes_first() {
-        let tokens = Remembered::new(2);
+        let tokens = VerifiedTokenCache::new(2);
         for (token, what) in [("a", 1), ("b", 2)] {
             tokens.remember(digest_of(token), what);
         }

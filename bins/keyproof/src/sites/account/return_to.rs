@@ -23,7 +23,7 @@ pub(super) fn page_of(path: &str) -> &'static str {
 }
 
 /// Returns the address of a sign-in step that continues to this page.
-pub(super) fn by_way_of(step: &str, page: &'static str) -> String {
+pub(super) fn with_return_to(step: &str, page: &'static str) -> String {
     format!("{step}?to={page}")
 }
 

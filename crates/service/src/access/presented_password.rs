@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{HashingError, HashingPool, PasswordVerdict, Turn};
 
 /// A presented password. Hashing is slow, so it is not repeated unless the hash to compare with has changed.
-pub(crate) struct ShownPassword {
+pub(crate) struct PresentedPassword {
     password: Zeroizing<String>,
     judged: Mutex<Option<Judged>>,
 }
@@ -17,7 +17,7 @@ pub(crate) struct ShownPassword {
 /// The hash that it was compared with (`None` if there was no account), and the result.
 type Judged = (Option<String>, PasswordVerdict);
 
-impl ShownPassword {
+impl PresentedPassword {
     pub(crate) fn new(password: Zeroizing<String>) -> Self {
         Self {
             password,

@@ -23,7 +23,7 @@ pub enum Presence {
 /// A request that waits for a password hash. Clones are the same request: it counts once against its address, however many hashes
 /// it needs.
 #[derive(Clone)]
-pub struct Applicant(Arc<Request<Client>>);
+pub struct Requester(Arc<Request<Client>>);
 
 struct Request<C: ?Sized> {
     has_counted: AtomicBool,
@@ -33,7 +33,7 @@ struct Request<C: ?Sized> {
 /// Returns whether the client is still there.
 type Client = dyn Fn() -> Presence + Send + Sync;
 
-impl Applicant {
+impl Requester {
     /// Creates the request of a client. `client` must return without waiting.
     pub fn new(client: impl Fn() -> Presence + Send + Sync + 'static) -> Self {
         let request = Arc::new(Request {
@@ -55,23 +55,23 @@ impl Applicant {
 }
 
 /// A client that waits as long as it takes.
-impl Default for Applicant {
+impl Default for Requester {
     fn default() -> Self {
         Self::new(|| Presence::Here)
     }
 }
 
 /// All are equal, so that comparing two [`Origin`](crate::Origin)s ignores which request they belong to.
-impl PartialEq for Applicant {
+impl PartialEq for Requester {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Applicant {}
+impl Eq for Requester {}
 
-impl fmt::Debug for Applicant {
+impl fmt::Debug for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Applicant").finish_non_exhaustive()
+        f.debug_struct("Requester").finish_non_exhaustive()
     }
 }

@@ -38,8 +38,8 @@ impl Config {
         warnings.extend(self.silent_log());
         warnings.extend(self.weak_passwords());
         let dialects = self.dialects.iter();
-        let unwise = dialects.filter_map(|(name, _)| name.unwise(&self.settings));
-        warnings.extend(unwise.map(str::to_owned));
+        let warning = dialects.filter_map(|(name, _)| name.warning(&self.settings));
+        warnings.extend(warning.map(str::to_owned));
         warnings.extend(self.no_dialects());
         warnings
     }

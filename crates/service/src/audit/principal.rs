@@ -12,7 +12,7 @@ pub(super) const APPLICATION_TOKEN: &str = "/application_token:";
 
 /// The caller that requests a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum Principal {
     /// An unauthenticated caller.
     Anonymous,
     /// A user of the machine's command line, by the name of their account there.
@@ -56,8 +56,8 @@ pub enum Who {
     },
 }
 
-impl Who {
-    /// Returns the party of the caller for shared limits ([`Places`](crate::Places)). All users of an organisation, all tokens of
+impl Principal {
+    /// Returns the party of the caller for shared limits ([`QuotaSemaphore`](crate::QuotaSemaphore)). All users of an organisation, all tokens of
     /// an instance and all stations of a namespace are one party. The object of the request does not matter, so wider permissions
     /// give no larger share.
     pub fn party(&self) -> String {
@@ -91,7 +91,7 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn all_that_a_tenant_has_is_one_party() {
-        let instance = |token: Option<&str>| Who::Instance {
+        let instance = |token: Option<&str>| Principal::Instance {
             name: "shop".to_owned(),
             token: token.map(str::to_owned),
         };
@@ -138,26 +138,26 @@ mod tests {
             ("1:7:0000000000", Some(3)),
             ("1:8:0000000000", None),
         ] {
-            let who = Who::User {
+            let who = Principal::User {
                 subject: subject.parse().unwrap(),
                 application_token,
             };
             assert_eq!(who.party(), "organisation:1");
         }
         for category in ["laptops", "servers"] {
-            let who = Who::Station {
+            let who = Principal::Station {
                 namespace: "factory".to_owned(),
                 category: category.to_owned(),
             };
             assert_eq!(who.party(), "station:factory");
         }
-        let operator = |token: &str| Who::Operator {
+        let operator = |token: &str| Principal::Operator {
             token: token.to_owned(),
             subject: "ci".to_owned(),
         };
         let (one, other) = (operator("0123456789abcdef"), operator("fedcba9876543210"));
         assert_ne!(one.party(), other.party());
-        let external = |subject: &str| Who::External {
+        let external = |subject: &str| Principal::External {
             issuer: "https://login.example.com".to_owned(),
             subject: subject.to_owned(),
         };
@@ -168,14 +168,17 @@ mod tests {
     fn a_user_is_found_in_what_is_written_of_them() {
         let subject: Subject = "1:7:0000000000".parse().unwrap();
         for application_token in [None, Some(3)] {
-            let who = Who::User {
+            let who = Principal::User {
                 subject,
                 application_token,
             };
-            assert_eq!(Who::subject_in(&who.to_string()), Some(subject));
+            assert_eq!(Principal::subject_in(&who.to_string()), Some(subject));
         }
-        assert_eq!(Who::user_in(&Who::user_named("ada")), Some("ada"));
-        assert_eq!(Who::subject_in(&Who::user_named("ada")), None);
-        assert_eq!(Who::user_in(&Who::Anonymous.to_string()), None);
+        assert_eq!(
+            Principal::user_in(&Principal::user_named("ada")),
+            Some("ada")
+        );
+        assert_eq!(Principal::subject_in(&Principal::user_named("ada")), None);
+        assert_eq!(Principal::user_in(&Principal::Anonymous.to_string()), None);
     }
 }

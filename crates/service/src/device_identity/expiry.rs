@@ -6,7 +6,7 @@ use keyproof_store::Timestamp;
 use super::{Category, DeviceIdentity, Object};
 use crate::{
     StorageError,
-    ending::{Ending, Endings},
+    expiry::{Expiries, Expiry},
 };
 
 impl DeviceIdentity {
@@ -15,7 +15,7 @@ impl DeviceIdentity {
     /// # Errors
     ///
     /// [`StorageError`].
-    pub(crate) async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
+    pub(crate) async fn expiry(&self, until: Timestamp) -> Result<Expiries, StorageError> {
         let (first, now) = (&self.first_to_end, self.clock.now());
         first.before(until, &self.store, now, of).await
     }
@@ -23,13 +23,13 @@ impl DeviceIdentity {
     /// Scans all categories for the CAs that expire first.
     pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
         let now = self.clock.now();
-        self.first_to_end.look(&self.store, now, of).await
+        self.first_to_end.scan(&self.store, now, of).await
     }
 }
 
-fn of(category: &Object<Category>) -> Option<Ending> {
+fn of(category: &Object<Category>) -> Option<Expiry> {
     let of = &category.metadata;
-    Some(Ending {
+    Some(Expiry {
         at: category.spec.authority.ends_at(),
         what: format!("tpm_category/{}/{}", of.namespace, of.name),
         needed: OperatorScope::Tpm(Some(of.namespace.clone())),
