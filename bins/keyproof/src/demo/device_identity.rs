@@ -382,7 +382,8 @@ fn device() -> Value {
 
 /// Returns a client with a new token of this scope.
 async fn client_with(stage: &Stage, scope: &str) -> Result<Client, StepError> {
-    let text = token(&stage.console().await?, scope, None).await?;
+    let console = stage.console().await?;
+    let text = token(&console, scope, None).await?;
     Ok(stage.client().authorized(&format!("APIToken {}", *text)))
 }
 
