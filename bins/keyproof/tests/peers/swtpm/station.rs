@@ -604,7 +604,11 @@ fn a_client_certificate_lets_a_station_in() {
         "{}",
         said(&output)
     );
-    let output = field.station_by(&format!("provision --url {url} {by_certificate}"));
+    let of_its_category = "--namespace default --category line-2";
+    let output = field.station_of(
+        of_its_category,
+        &format!("provision --url {url} {by_certificate}"),
+    );
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     // A certificate of an unknown issuer.
     field.tpm.shell(

@@ -150,8 +150,12 @@ async fn the_list_of_instances_is_read_in_pages_by_name() {
 #[tokio::test]
 async fn each_user_of_a_page_has_their_own_key() {
     let bench = bench().await;
-    for name in ["eve", "bob", "ada"] {
-        add(&bench, name, Role::User).await;
+    for (name, role) in [
+        ("eve", Role::User),
+        ("bob", Role::User),
+        ("ada", Role::Administrator),
+    ] {
+        add(&bench, name, role).await;
     }
     let (_, ada, active) = enrol(&bench, "ada").await;
     let bob = signed_in(&bench, "bob").await;
