@@ -513,7 +513,9 @@ mod tests {
         let refused = begin(between, &new, passphrase).await;
         assert!(matches!(refused, Err(Failure::Refused(why)) if why.contains("rotate finish")));
         let refused = begin(after, &old, None).await;
-        assert!(matches!(refused, Err(Failure::Refused(why)) if why.contains("put it there")));
+        assert!(
+            matches!(refused, Err(Failure::Refused(why)) if why.contains("add it where the store's keys are read"))
+        );
         assert_eq!(
             begin(moment().await, &new, passphrase).await.unwrap(),
             new.id()

@@ -392,7 +392,7 @@ fn a_backup_that_was_cut_or_altered_changes_nothing() {
         &restore,
         &[whole.as_slice(), b"x"].concat(),
         1,
-        "something follows",
+        "data after the backup's end",
     );
     let key = home.path("another-key");
     fs::write(&key, [7; 32]).unwrap();

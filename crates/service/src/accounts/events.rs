@@ -18,7 +18,7 @@ use crate::{
 pub(super) enum FailedLogin<'a> {
     /// A known user.
     User(&'a User),
-    /// An unknown user, with the name that was given. The event has a stand-in for it.
+    /// An unknown user, with a stand-in for the name that was given.
     Unknown(&'a str),
     /// It is unknown whose login it was.
     Unattributed,
@@ -107,8 +107,8 @@ impl Accounts {
         NewEvent {
             action: Action::UserAuthenticate,
             target: match whose {
-                FailedLogin::Unknown(name) => {
-                    Target::LoginName(LoginName::Unknown(self.unknown_name(name)))
+                FailedLogin::Unknown(stand_in) => {
+                    Target::LoginName(LoginName::Unknown(stand_in.to_owned()))
                 }
                 FailedLogin::User(user) => Target::LoginName(LoginName::Of(user.subject())),
                 FailedLogin::Unattributed => UNATTRIBUTED.clone(),

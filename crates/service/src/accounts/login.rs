@@ -165,8 +165,10 @@ impl Accounts {
             let account = self.account(&name).await?;
             let locked = |wait| LoginError::Locked { wait };
             let records = account.records();
+            // Made for a known name, too, so that both take the same time.
+            let stand_in = self.unknown_name(&name);
             let whose = account.user.record();
-            let whose = whose.map_or(FailedLogin::Unknown(&name), FailedLogin::User);
+            let whose = whose.map_or(FailedLogin::Unknown(&stand_in), FailedLogin::User);
             if let Err(lock) = records.check_lockout(client, account.at()) {
                 let new_event = self.failed(whose, Reason::NotJudged, origin);
                 self.locks.refused();
@@ -343,7 +345,7 @@ impl Accounts {
 
     /// Returns the stand-in for an unknown name, which may be somebody's password, in the audit trail. It is the same for the same
     /// name until this process ends, and cannot be used to guess the name.
-    pub(super) fn unknown_name(&self, name: &str) -> String {
+    fn unknown_name(&self, name: &str) -> String {
         let tag = hmac::sign(&self.stand_ins, name.as_bytes());
         let short = tag.as_ref().get(..8).unwrap_or_default();
         HEXLOWER.encode(short)

@@ -55,7 +55,7 @@ impl Default for CertificateSettings {
     }
 }
 
-/// A provisioning service. It need not be created: it exists wherever a caller's scope covers it.
+/// A provisioning service, as it is also stored. It need not be created: it exists wherever a caller's scope covers it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProvisioningService {
     /// The subscription.

@@ -419,9 +419,14 @@ impl ChallengeFacts {
     }
 }
 
-/// Returns whether a password or a code was judged wrong.
+/// Returns whether a password or a code was wrong, and was refused.
 pub(crate) fn is_failure(event: &Event) -> bool {
+    event.outcome == Outcome::Refused && names_failure(event)
+}
+
+/// Returns whether an event says that a password or a code was wrong, whatever its outcome.
+pub(crate) fn names_failure(event: &Event) -> bool {
     let detail = event.detail.as_deref().unwrap_or_default();
     let failures = ["CodeWrong", "PasswordWrong"];
-    event.outcome == Outcome::Refused && failures.iter().any(|failure| detail.contains(failure))
+    failures.iter().any(|failure| detail.contains(failure))
 }

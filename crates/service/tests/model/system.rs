@@ -17,7 +17,7 @@ use stateright::{Model, Property};
 use crate::{
     commands::{Command, Verdict},
     contents::{Contents, Port},
-    facts::{Broken, ChallengeFacts, Committed, Facts, is_failure},
+    facts::{Broken, ChallengeFacts, Committed, Facts, names_failure},
     operation::{Operation, Stop},
     runs::{CommitEnd, Runs},
     scenario::{Hand, NODES, Opening, Scenario},
@@ -410,7 +410,7 @@ enum Came {
 fn tells_uncounted(verdict: &Verdict, noted: &[Event]) -> bool {
     match verdict {
         Verdict::Wrong => true,
-        Verdict::Refused => noted.iter().any(is_failure),
+        Verdict::Refused => noted.iter().any(names_failure),
         _ => false,
     }
 }

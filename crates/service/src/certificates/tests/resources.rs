@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use keyproof_store::faults::CommitMode;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -37,7 +38,7 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
 /// A certificate's record from before the uploaded file was stored.
 #[derive(Clone, Serialize, Deserialize)]
 struct OldCertificate {
-    place: ProvisioningService,
+    place: Value,
     name: String,
     der: String,
     verification: Verification,
@@ -59,8 +60,13 @@ async fn a_record_of_before_the_file_was_kept_is_read_and_changed() {
     let mut batch = bench.store.batch(START);
     let stored = bench.certificates().load(&caller("dps"), "Root").await;
     let stored = stored.unwrap().unwrap();
+    let place = stored.record.place;
     let old = OldCertificate {
-        place: stored.record.place,
+        place: json!({
+            "subscription": place.subscription,
+            "resource_group": place.resource_group,
+            "service": place.name,
+        }),
         name: stored.record.name,
         der: data_encoding::BASE64.encode(&ca.der),
         verification: Verification::Asserted,
