@@ -113,7 +113,10 @@ impl Connector {
             _ => self.reach().await?,
         };
         let set = session.client.simple_query(&self.session);
-        let answers = in_time(self.connect_timeout, "connecting", set).await?;
+        let answers = timeout(self.connect_timeout, set)
+            .await
+            .map_err(|_| took_too_long("connecting"))?
+            .map_err(|error| engine_error(&error))?;
         Ok((session, value(&answers).map(ToOwned::to_owned)))
     }
 
@@ -322,18 +325,6 @@ pub(super) fn took_too_long(what: &str) -> EngineError {
     }
 }
 
-/// Waits for an answer for at most `patience`.
-pub(super) async fn in_time<T>(
-    patience: Duration,
-    what: &str,
-    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, EngineError> {
-    match timeout(patience, answer).await {
-        Ok(answered) => answered.map_err(|error| engine_error(&error)),
-        Err(_) => Err(took_too_long(what)),
-    }
-}
-
 /// The error of a commit that a standby may not have received.
 pub(super) fn not_durable() -> EngineError {
     EngineError::Io {
@@ -387,9 +378,11 @@ impl Manager for Connector {
 
     async fn create(&self) -> Result<Connection, EngineError> {
         let (session, backend) = self.connect().await?;
-        let prepared = Statements::prepare(&session.client);
-        let what = "preparing the statements";
-        let statements = in_time(self.connect_timeout, what, prepared).await?;
+        let statements = timeout(self.connect_timeout, Statements::prepare(&session.client));
+        let statements = statements
+            .await
+            .map_err(|_| took_too_long("preparing the statements"))?
+            .map_err(|error| engine_error(&error))?;
         Ok(Connection {
             session,
             statements,

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Error, error::SqlState};
 
 use super::{
-    connection::{in_time, value},
+    connection::{took_too_long, value},
     error::engine_error,
 };
 use crate::EngineError;
@@ -67,7 +67,10 @@ async fn answer<T>(
     patience: Duration,
     question: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, EngineError> {
-    in_time(patience, "comparing two sessions", question).await
+    timeout(patience, question)
+        .await
+        .map_err(|_| took_too_long("comparing two sessions"))?
+        .map_err(|error| engine_error(&error))
 }
 
 /// Only a pooler that assigns sessions per statement refuses to begin a transaction.

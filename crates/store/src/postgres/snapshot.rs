@@ -9,7 +9,7 @@ use tokio_postgres::{Error, Statement, types::Type};
 
 use super::{
     commit::{Binary, Parameter},
-    connection::{Connector, Session, durable, in_time, not_durable, took_too_long, value},
+    connection::{Connector, Session, durable, not_durable, took_too_long, value},
     error::engine_error,
     node::Node,
     read::{corrupt, stored},
@@ -89,7 +89,10 @@ impl Node {
             Err(error) => return Err(error),
         };
         let patience = self.options.answer_timeout();
-        let begun = in_time(patience, "reading", begin(held.session())).await;
+        let begun = timeout(patience, begin(held.session())).await;
+        let begun = begun
+            .map_err(|_| took_too_long("reading"))
+            .and_then(|begun| begun.map_err(|error| engine_error(&error)));
         let (sizes, rows) = match begun {
             Ok(statements) => statements,
             Err(error) => {
@@ -191,7 +194,10 @@ impl PostgresSnapshot {
     ) -> Result<Vec<tokio_postgres::Row>, EngineError> {
         let held = self.held.as_ref().ok_or(EngineError::Closed)?;
         let query = held.session().client.query(statement, parameters);
-        in_time(self.patience, "reading", query).await
+        timeout(self.patience, query)
+            .await
+            .map_err(|_| took_too_long("reading"))?
+            .map_err(|error| engine_error(&error))
     }
 
     /// The key that the page ends with.
