@@ -377,7 +377,8 @@ impl Manager for Connector {
     type Error = EngineError;
 
     async fn create(&self) -> Result<Connection, EngineError> {
-        let (session, backend) = self.connect().await?;
+        // Boxed: it is a large future, with TLS in it, and every future that may need a connection would contain it.
+        let (session, backend) = Box::pin(self.connect()).await?;
         let statements = timeout(self.connect_timeout, Statements::prepare(&session.client));
         let statements = statements
             .await

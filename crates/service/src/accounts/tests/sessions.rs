@@ -177,7 +177,7 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
 
 #[track_caller]
 fn all(refusals: &[String], undecided: &str) {
-    let expected = format!("Refused(Undecided({undecided}))");
+    let expected = format!("Refused(SessionRefused({undecided}))");
     assert!(
         refusals.iter().all(|refusal| *refusal == expected),
         "{refusals:?}"
@@ -344,7 +344,7 @@ async fn an_activation_that_overtakes_a_decision_wins() {
             activated.await.unwrap();
         };
         let refusal = bench.faults.overtake(doing_it, activating).await;
-        assert_eq!(refusal, "Refused(Undecided(Ended))", "{doing}");
+        assert_eq!(refusal, "Refused(SessionRefused(Ended))", "{doing}");
     }
 }
 
