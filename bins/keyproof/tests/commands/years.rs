@@ -40,6 +40,20 @@ impl Home {
         Self(TempDir::new().unwrap())
     }
 
+    /// Returns a folder with a store in use, `k.db`, and the store's URL.
+    fn filled() -> (Self, String) {
+        let home = Self::new();
+        let url = home.url("k.db");
+        home.fill(&url);
+        (home, url)
+    }
+
+    /// Copies the master key of `k.db` to where the store with this name expects it.
+    fn copy_key_for(&self, store: &str) {
+        let to = self.path(&format!("{store}.master-key"));
+        fs::copy(self.path("k.db.master-key"), to).unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -155,11 +169,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     let restore = ["restore", text(&file), "--json", "--store", &other];
     home.fails(&restore, b"", 2, made["master_key"].as_str().unwrap());
     assert!(!home.path("other.db").exists());
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("other.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("other.db");
     let restored = home.document(&restore, "");
     assert_eq!(restored["made_at"], made["made_at"]);
     assert_eq!(restored["ended"]["operator_tokens"], 1);
@@ -183,21 +193,13 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     home.fails(&restore, b"", 1, "may be of");
     assert_eq!(home.users(&other), again);
     let full = home.url("full.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("full.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("full.db");
     home.prints(&["migrate", "--store", &full], "");
     home.prints(&["instance", "list", "--store", &full], "");
     let into_full = ["restore", text(&file), "--store", &full];
     home.fails(&into_full, b"", 1, "is not empty: name another");
     let third = home.url("third.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("third.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("third.db");
     let restore = ["restore", text(&file), "--unspent", "--store", &third];
     let said = home.prints(&restore, "");
     assert!(said.contains("nothing was revoked"), "{said}");
@@ -208,19 +210,13 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
 /// The error describes all backups of a store, and all stores restored from them, in the same way.
 #[test]
 fn a_store_of_another_backup_is_not_said_to_be_of_this_one() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let [one, two] = ["one.backup", "two.backup"].map(|name| home.path(name));
     home.prints(&["backup", text(&one), "--store", &url], "");
     add_user(&home, &url, "bob");
     home.prints(&["backup", text(&two), "--store", &url], "");
     let other = home.url("other.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("other.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("other.db");
     home.prints(&["restore", text(&one), "--store", &other], "");
     let restored = home.users(&other);
     let refused = home.run(&["restore", text(&two), "--store", &other], b"");
@@ -239,7 +235,7 @@ fn a_backup_of_a_database_is_restored_into_a_new_one_and_into_a_file() {
     let home = Home::new();
     let server = Postgres::shared().unwrap();
     let key = home.path("key");
-    make_key(&key);
+    write_key(&key, [9; 32]);
     let of = |words: &[&str], url: &str| {
         let words = [words, &["--master-key", text(&key), "--store", url]].concat();
         home.prints(&words, PASSWORD)
@@ -279,9 +275,7 @@ fn a_backup_of_a_database_is_restored_into_a_new_one_and_into_a_file() {
 
 #[test]
 fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let file = home.path("b.backup");
     let backup = [
         "backup",
@@ -320,7 +314,7 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
     let home = Home::new();
     let url = home.url("k.db");
     let file = home.path("key");
-    make_key(&file);
+    write_key(&file, [9; 32]);
     let flags = ["--master-key", text(&file), "--store"];
     let run = |words: &[&str], url: &str, input: &[u8]| {
         let output = home.run(&[words, &flags, &[url]].concat(), input);
@@ -368,18 +362,12 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
 
 #[test]
 fn a_backup_that_was_cut_or_altered_changes_nothing() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let whole = home.run(&["backup", "-", "--store", &url], b"");
     assert_eq!(whole.status.code(), Some(0));
     let whole = whole.stdout;
     let other = home.url("other.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("other.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("other.db");
     let restore = ["restore", "-", "--store", &other];
     home.fails(&restore, &whole[..whole.len() - 1], 1, "cut short");
     home.fails(&restore, &whole[..whole.len() - 1], 1, "or another backup");
@@ -395,8 +383,7 @@ fn a_backup_that_was_cut_or_altered_changes_nothing() {
         "something follows",
     );
     let key = home.path("another-key");
-    fs::write(&key, [7; 32]).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    write_key(&key, [7; 32]);
     let with_another = [&restore[..], &["--master-key", text(&key)]].concat();
     home.fails(&with_another, &whole, 1, "was made under master key");
     assert!(!home.path("other.db").exists());
@@ -406,9 +393,7 @@ fn a_backup_that_was_cut_or_altered_changes_nothing() {
 
 #[test]
 fn a_folder_of_backups_keeps_the_latest() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let folder = home.path("backups");
     fs::create_dir(&folder).unwrap();
     File::create(folder.join("note")).unwrap();
@@ -469,9 +454,7 @@ fn a_folder_of_backups_keeps_the_latest() {
 
 #[test]
 fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     for more in [&["--json"][..], &["--keep", "2"]] {
         let words = [&["backup", "-", "--store", &url], more].concat();
         home.fails(&words, b"", 2, "--json and --keep cannot be used");
@@ -491,9 +474,7 @@ fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
 /// A wrong argument must not destroy the store or its key.
 #[test]
 fn a_backup_replaces_an_older_one_and_no_other_file() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let config = home.path("keyproof.toml");
     fs::write(&config, format!("store.url = \"{url}\"\n")).unwrap();
     fs::write(home.path("note"), "not a backup\n").unwrap();
@@ -553,9 +534,7 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
 /// One of the nodes was not given the next key.
 #[test]
 fn a_node_without_the_prepared_key_goes_no_further() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let rotate = |step: &'static str| ["keys", "rotate", step, "--store", &url];
     home.prints(&rotate("prepare"), "");
     let key = home.path("k.db.master-key");
@@ -592,7 +571,7 @@ fn a_store_is_copied_to_postgresql_and_back() {
     let back = home.url("back.db");
     let copied = copy(&shared, &back);
     assert_eq!(copied["records"], there["records"]);
-    fs::copy(&key, home.path("back.db.master-key")).unwrap();
+    home.copy_key_for("back.db");
     assert_eq!(home.users(&back), home.users(&url));
     for url in [&url, &back] {
         assert!(takes(&home.serve(url), &token), "{url}");
@@ -747,9 +726,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
 /// As if it had been killed between its last write and the audit event: a copy leaves the same state.
 #[test]
 fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let [stale, moved, elsewhere] =
         ["stale.db", "moved.db", "elsewhere.db"].map(|name| home.url(name));
     home.prints(&["store", "copy", &url, &stale], "");
@@ -783,9 +760,7 @@ fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
 /// The same in words: nothing was copied.
 #[test]
 fn a_complete_copy_is_said_to_be_one() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let [copy, elsewhere] = ["copy.db", "elsewhere.db"].map(|name| home.url(name));
     home.prints(&["store", "copy", &url, &copy], "");
     home.prints(&["store", "copy", &url, &elsewhere, "--move"], "");
@@ -893,7 +868,7 @@ fn a_store_whose_key_could_not_be_kept_is_filled_from_elsewhere() {
     }
     add_user(&home, &b, "bob");
     let given = home.path("given.key");
-    make_key(&given);
+    write_key(&given, [9; 32]);
     let server = Postgres::shared().unwrap();
     let database = || {
         let url = server.database().unwrap();
@@ -986,7 +961,7 @@ fn a_database_that_is_moved_is_served_no_more() {
     let server = Postgres::shared().unwrap();
     let shared = server.database().unwrap();
     let key = home.path("key");
-    make_key(&key);
+    write_key(&key, [9; 32]);
     let flags = ["--master-key", text(&key)];
     home.prints(&[&["migrate", "--store", &shared][..], &flags].concat(), "");
     let first = ["instance", "list", "--store", &shared];
@@ -994,8 +969,8 @@ fn a_database_that_is_moved_is_served_no_more() {
     moves(&home, &shared, &home.url("moved.db"), &flags);
 }
 
-fn make_key(path: &Path) {
-    fs::write(path, [9; 32]).unwrap();
+fn write_key(path: &Path, contents: impl AsRef<[u8]>) {
+    fs::write(path, contents).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
@@ -1108,9 +1083,7 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
 
 #[test]
 fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let key = home.path("k.db.master-key");
     let before = fs::read_to_string(&key).unwrap();
     rotates(&home, &url, &key, &[], Some(&home.path("k.db")));
@@ -1120,18 +1093,15 @@ fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
         said.contains("all records are sealed under master key"),
         "{said}"
     );
-    fs::write(home.path("old"), before).unwrap();
-    fs::set_permissions(home.path("old"), fs::Permissions::from_mode(0o600)).unwrap();
     let old = home.path("old");
+    write_key(&old, before);
     let with_old = ["user", "list", "--store", &url, "--master-key", text(&old)];
     home.fails(&with_old, b"", 2, "is sealed under master key");
 }
 
 #[test]
 fn a_backup_is_told_whatever_its_path_is() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let file = home.0.path().join(OsStr::from_bytes(b"b\xff.backup"));
     let mut backup = home.command(&["backup", "--json", "--store", &url]);
     let output = backup.arg(&file).output().unwrap();
@@ -1145,9 +1115,7 @@ fn a_backup_is_told_whatever_its_path_is() {
 /// Between two steps of a rotation, a backup needs two keys.
 #[test]
 fn what_is_saved_between_switch_and_finish_needs_both_keys() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     for step in ["prepare", "switch"] {
         home.prints(&["keys", "rotate", step, "--store", &url], "");
     }
@@ -1163,10 +1131,7 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
 
     let other = home.url("other.db");
     let key = home.path("other.db.master-key");
-    let give = |text: &str| {
-        fs::write(&key, text).unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    };
+    let give = |keys: &str| write_key(&key, keys);
     let restore = ["restore", text(&file), "--store", &other];
     let copy = ["store", "copy", &url, &other];
     give(new);
@@ -1181,9 +1146,7 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
 /// As after the restore of a backup that included only the key in use.
 #[test]
 fn a_prepared_key_that_is_lost_gives_way_to_another() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let key = home.path("k.db.master-key");
     let rotate = |step: &'static str| ["keys", "rotate", step, "--json", "--store", &url];
     let lines = || {
@@ -1244,9 +1207,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
 
 #[test]
 fn how_far_a_rotation_is_is_told_at_a_terminal() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let rotate = |step: &'static str| ["keys", "rotate", step, "--store", &url];
     home.prints(&rotate("prepare"), "");
     for step in ["switch", "finish"] {
@@ -1307,9 +1268,7 @@ fn logged_in(node: &Node) -> String {
 /// the phone's code at that later time is submitted, because the code has changed meanwhile.
 #[test]
 fn a_code_that_was_used_after_the_backup_is_not_good_after_the_restore() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let node = home.serve(&url);
     let token = logged_in(&node);
     let enrol = json!({ "type": { "id": 0 }, "password": digest() });
@@ -1344,8 +1303,7 @@ fn a_code_that_was_used_after_the_backup_is_not_good_after_the_restore() {
         ("restored.db", &[], false),
     ] {
         let other = home.url(name);
-        let key = home.path(&format!("{name}.master-key"));
-        fs::copy(home.path("k.db.master-key"), key).unwrap();
+        home.copy_key_for(name);
         let restore = [&["restore", text(&file), "--store", &other], flags].concat();
         home.prints(&restore, "");
         let node = home.serve(&other);
@@ -1363,9 +1321,7 @@ fn is_logged_in(node: &Node, token: &str) -> bool {
 
 #[test]
 fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let nodes = [(); 2].map(|()| home.serve(&url));
     let token = logged_in(&nodes[0]);
     // Both nodes cache it.
@@ -1432,10 +1388,8 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
 
 #[test]
 fn an_export_goes_on_from_any_cursor_that_was_printed() {
-    let home = Home::new();
-    let url = home.url("k.db");
     let begun = Instant::now();
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let export = |after: &str| {
         let lines = home.prints(&["audit", "export", "--after", after, "--store", &url], "");
         let lines = lines.lines();
@@ -1478,9 +1432,7 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
 /// An id that contains many texts that look like users, in a store in use.
 #[test]
 fn a_clients_text_stops_no_reader_of_the_trail() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let node = home.serve(&url);
     let like: Vec<_> = (0..240)
         .map(|user| format!("1:{user}:0000000000"))
@@ -1505,7 +1457,7 @@ fn the_master_key_of_a_database_is_changed_while_two_nodes_serve() {
     let server = Postgres::shared().unwrap();
     let shared = server.database().unwrap();
     let key = home.path("key");
-    make_key(&key);
+    write_key(&key, [9; 32]);
     let flags = ["--master-key", text(&key)];
     home.prints(&[&["migrate", "--store", &shared][..], &flags].concat(), "");
     let add = ["instance", "add", "shop", "--stdin", "--store", &shared];
