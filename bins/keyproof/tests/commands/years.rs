@@ -135,13 +135,16 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// Returns the status of a list of certificates under this token.
+fn list_certificates(node: &Node, token: &str) -> u16 {
+    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
+    let request = format!("GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}");
+    node.ask(&request).0
+}
+
 /// Returns whether a server accepts this token.
 fn takes(node: &Node, token: &str) -> bool {
-    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
-    let (status, ..) = node.ask(&format!(
-        "GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}"
-    ));
-    status == 200
+    list_certificates(node, token) == 200
 }
 
 #[test]
@@ -607,20 +610,6 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
     );
 }
 
-/// The path of the instance `till`.
-const TILL: &str = "/instances/till/private";
-
-/// Returns a token of the instance `till`.
-fn till_token(node: &Node) -> String {
-    let known = data_encoding::BASE64.encode(format!("till:{PASSWORD}").as_bytes());
-    let (status, _, body) = node.ask(&format!(
-        "POST {TILL}/token\nAuthorization: Basic {known}\n\n{{\"scope\":\"write\"}}"
-    ));
-    assert_eq!(status, 200, "{body}");
-    let issued: Value = serde_json::from_str(&body).unwrap();
-    issued["access_token"].as_str().unwrap().to_owned()
-}
-
 fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let add = ["instance", "add", "second", "--stdin", "--store", from];
     let token = home.prints(
@@ -650,21 +639,14 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     assert!(takes(&node, token));
     let copy = [&["store", "copy", from, to], flags].concat();
     // A writer runs meanwhile, and records what was acknowledged.
-    let till = till_token(&node);
+    let till = Shop::log_in(&node, "till");
     let over = AtomicBool::new(false);
     let (moved, acknowledged) = thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut acknowledged = Vec::new();
             for number in 0.. {
                 let name = format!("written-{number}");
-                let body = format!(
-                    "{{\"otp_device_id\":\"{name}\",\"otp_device_description\":\"a till\",\
-                     \"otp_key\":\"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\",\"otp_algorithm\":1}}"
-                );
-                let (status, ..) = node.ask(&format!(
-                    "POST {TILL}/otp-devices\nAuthorization: Bearer {till}\n\n{body}"
-                ));
-                if status == 204 {
+                if till.add(&node, &name) == 204 {
                     acknowledged.push(name);
                 }
                 if over.load(Ordering::SeqCst) {
@@ -679,9 +661,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     });
     assert_eq!(moved["moved"], true);
     // The former server accepts no requests any more.
-    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
-    let request = format!("GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}");
-    assert_eq!(node.ask(&request).0, 503);
+    assert_eq!(list_certificates(&node, token), 503);
     let (status, _, why) = node.ask("GET /readyz");
     assert_eq!(status, 503);
     assert!(why.contains("moved"), "{why}");
@@ -699,10 +679,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     assert!(takes(&there, token));
     let has_all = |node: &Node| {
         for name in &acknowledged {
-            let (status, ..) = node.ask(&format!(
-                "GET {TILL}/otp-devices/{name}\nAuthorization: Bearer {till}"
-            ));
-            assert_eq!(status, 200, "{name} was acknowledged");
+            assert_eq!(till.code(node, name).0, 200, "{name} was acknowledged");
         }
     };
     has_all(&there);
@@ -974,36 +951,43 @@ fn write_key(path: &Path, contents: impl AsRef<[u8]>) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-const DEVICES: &str = "/instances/shop/private/otp-devices";
-
-/// The owner of a shop at one of the nodes.
-struct Shop(String);
+/// The owner of an instance, who is logged in.
+struct Shop {
+    devices: String,
+    token: String,
+}
 
 impl Shop {
-    fn log_in(node: &Node) -> Self {
-        let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\",\"duration\":{\"d_us\":\"forever\"}}";
-        let (status, _, answer) = node.ask(login);
+    fn log_in(node: &Node, instance: &str) -> Self {
+        let path = format!("/instances/{instance}/private");
+        let known = data_encoding::BASE64.encode(format!("{instance}:{PASSWORD}").as_bytes());
+        let (status, _, answer) = node.ask(&format!(
+            "POST {path}/token\nAuthorization: Basic {known}\nContent-Type: application/json\n\n{{\"scope\":\"all\",\"duration\":{{\"d_us\":\"forever\"}}}}"
+        ));
         assert_eq!(status, 200, "{answer}");
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        Self(answer["access_token"].as_str().unwrap().to_owned())
+        Self {
+            devices: format!("{path}/otp-devices"),
+            token: answer["access_token"].as_str().unwrap().to_owned(),
+        }
     }
 
     fn add(&self, node: &Node, id: &str) -> u16 {
-        let token = &self.0;
+        let Self { devices, token } = self;
         let device = format!(
             r#"{{"otp_device_id":"{id}","otp_device_description":"d","otp_key":"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ","otp_algorithm":1,"otp_ctr":0}}"#
         );
         let request = format!(
-            "POST {DEVICES}\nAuthorization: Bearer {token}\nContent-Type: application/json\n\n{device}"
+            "POST {devices}\nAuthorization: Bearer {token}\nContent-Type: application/json\n\n{device}"
         );
         node.ask(&request).0
     }
 
     /// Returns the device's current code if the node can show it.
     fn code(&self, node: &Node, id: &str) -> (u16, Option<String>) {
-        let token = &self.0;
+        let Self { devices, token } = self;
         let (status, _, answer) = node.ask(&format!(
-            "GET {DEVICES}/{id}?faketime=1700000000\nAuthorization: Bearer {token}"
+            "GET {devices}/{id}?faketime=1700000000\nAuthorization: Bearer {token}"
         ));
         let answer: Value = serde_json::from_str(&answer).unwrap();
         (status, answer["otp_code"].as_str().map(str::to_owned))
@@ -1033,7 +1017,7 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
     let rotate =
         |step: &'static str| [&["keys", "rotate", step, "--json", "--store", url], flags].concat();
     let stale = serve();
-    let shop = Shop::log_in(&stale);
+    let shop = Shop::log_in(&stale, "shop");
     assert_eq!(shop.add(&stale, "first"), 204);
     let shown = shop.code(&stale, "first");
     assert_eq!(shown.0, 200);
@@ -1319,6 +1303,10 @@ fn is_logged_in(node: &Node, token: &str) -> bool {
     status == 200
 }
 
+fn end_key<'a>(id: &'a str, url: &'a str) -> [&'a str; 7] {
+    ["keys", "signing", "end", id, "--json", "--store", url]
+}
+
 #[test]
 fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     let (home, url) = Home::filled();
@@ -1345,12 +1333,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     for node in &nodes {
         assert!(is_logged_in(node, &token));
     }
-    let end = |id: &str| {
-        let words = ["keys", "signing", "end", id, "--json", "--store", &url];
-        words.map(str::to_owned)
-    };
-    let ended = end(&leaked);
-    let ended: Vec<_> = ended.iter().map(String::as_str).collect();
+    let ended = end_key(&leaked, &url);
     let said = home.document(&ended, "");
     assert_eq!(said["ended"], leaked);
     assert!(said["signing"].is_null(), "another signs already: {said}");
@@ -1365,9 +1348,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     }
     // The signing key is ended too, and another replaces it.
     let signing = rotated["signing"].as_str().unwrap();
-    let words = end(signing);
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let said = home.document(&words, "");
+    let said = home.document(&end_key(signing, &url), "");
     assert_eq!(said["ended"], signing);
     let next = said["signing"].as_str().unwrap();
     assert_eq!(home.document(&list, ""), json!([next]));
@@ -1380,8 +1361,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     let unknown = "no key of this id signs or is published: `keyproof keys signing list`";
     home.fails(&ended, b"", 1, unknown);
     // An id may start with a hyphen.
-    let hyphen = end("-j1UgnIz3yHFPjxWoW19LFC5BqshBXT3Md9luCMbGSU");
-    let hyphen: Vec<_> = hyphen.iter().map(String::as_str).collect();
+    let hyphen = end_key("-j1UgnIz3yHFPjxWoW19LFC5BqshBXT3Md9luCMbGSU", &url);
     home.fails(&hyphen, b"", 1, unknown);
     home.fails(&["keys", "signing", "end", "--store", &url], b"", 2, "KID");
 }
@@ -1438,7 +1418,7 @@ fn a_clients_text_stops_no_reader_of_the_trail() {
         .map(|user| format!("1:{user}:0000000000"))
         .collect();
     let id = like.join(" ");
-    assert_eq!(Shop::log_in(&node).add(&node, &id), 204);
+    assert_eq!(Shop::log_in(&node, "shop").add(&node, &id), 204);
     for words in [
         &["audit", "--store", &url][..],
         &["audit", "export", "--names", "--store", &url],
