@@ -11,6 +11,7 @@ mod x509;
 
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Returns the program's command with a separate environment.
@@ -27,6 +28,20 @@ fn run(arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
+}
+
+/// Asserts that the command ended with 0, and returns its standard output.
+#[track_caller]
+fn succeeds(output: &Output) -> &str {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    text(&output.stdout)
+}
+
+/// Asserts that the command ended with this exit code, and returns the document that it printed.
+#[track_caller]
+fn json_output(output: &Output, code: i32) -> Value {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Asserts that the command ended with this exit code, printed this text to standard error, and nothing to standard output.

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, keyproof, run, text};
+use super::{fails, json_output, keyproof, run, succeeds, text};
 
 /// RFC 6238, appendix B.
 const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -22,9 +22,7 @@ fn secret_file(folder: &TempDir, secret: &str) -> String {
 
 #[track_caller]
 fn prints(arguments: &[&str], expected: &str) {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout).trim_end(), expected);
+    assert_eq!(succeeds(&run(arguments)).trim_end(), expected);
 }
 
 #[test]
@@ -62,7 +60,7 @@ fn otp_code_prints_the_code() {
     );
 
     let output = run(&["otp", "code", "--uri", &uri, "--at", "59", "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&output, 0);
     let expected = serde_json::json!({ "code": "94287082", "step": 1, "valid_until": 60 });
     assert_eq!(document, expected);
 }
@@ -85,8 +83,7 @@ fn otp_secret_draws_none_where_nobody_would_see_it() {
 fn otp_secret_draws_a_secret() {
     let draw = |arguments: &[&str]| {
         let output = run(&[&["otp", "secret"], arguments].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        text(&output.stdout).trim_end().to_owned()
+        succeeds(&output).trim_end().to_owned()
     };
     for (arguments, length) in [
         (&[][..], 32),
@@ -120,8 +117,7 @@ fn otp_secret_draws_a_secret() {
 fn otp_uri_is_drawn_for_a_phone() {
     let uri = format!("otpauth://totp/Acme:ada?secret={SECRET}&issuer=Acme");
     let output = run(&["otp", "uri", "--uri", &uri, "--qr"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let (drawing, below) = text(&output.stdout).trim_end().rsplit_once('\n').unwrap();
+    let (drawing, below) = succeeds(&output).trim_end().rsplit_once('\n').unwrap();
     assert!(below.starts_with("otpauth://totp/Acme:ada?"), "{below}");
     let blocks = |line: &str| line.chars().all(|c| " ▀▄█".contains(c));
     assert!(
@@ -210,9 +206,7 @@ fn otp_verify_reports() {
             "otp", "verify", "--uri", &uri, "--at", "60", "--window", window, "--json", code,
         ])
     };
-    let output = verify("94287082", "1,0");
-    assert_eq!(output.status.code(), Some(0));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify("94287082", "1,0"), 0);
     assert_eq!(report.get("accepted"), Some(&true.into()));
     assert_eq!(
         (&report["step"], &report["drift"]),
@@ -220,9 +214,7 @@ fn otp_verify_reports() {
     );
     assert_eq!(report["checks"][0]["outcome"], "pass");
 
-    let output = verify("94287082", "0,1");
-    assert_eq!(output.status.code(), Some(1));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify("94287082", "0,1"), 1);
     assert_eq!(report.get("accepted"), Some(&false.into()));
     assert_eq!(report["checks"][0]["outcome"], "fail");
 
@@ -307,7 +299,7 @@ fn an_empty_secret_or_pin_is_refused_and_a_weak_secret_told() {
         "59",
         "--json",
     ]);
-    let report: Value = serde_json::from_slice(&verify.stdout).unwrap();
+    let report = json_output(&verify, 0);
     assert_eq!(report["accepted"], true);
     let secret = &report["checks"][1];
     assert_eq!(
@@ -417,8 +409,7 @@ fn otp_ocra_responds_and_verifies() {
         (output.status.code(), text(&output.stdout)),
         (Some(0), "71565254\n")
     );
-    let output = with("response", &["--counter", "3", "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&with("response", &["--counter", "3", "--json"]), 0);
     assert_eq!(
         document,
         serde_json::json!({ "suite": suite, "response": "71565254" })
@@ -437,16 +428,12 @@ fn otp_ocra_responds_and_verifies() {
             ],
         )
     };
-    let output = verify("1");
-    assert_eq!(output.status.code(), Some(0));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify("1"), 0);
     assert_eq!(
         (&report["accepted"], &report["next_counter"]),
         (&true.into(), &4.into())
     );
-    let output = verify("4");
-    assert_eq!(output.status.code(), Some(1));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify("4"), 1);
     assert_eq!(
         (&report["accepted"], &report["checks"][0]["outcome"]),
         (&false.into(), &"fail".into())
@@ -480,8 +467,7 @@ fn otp_ocra_draws_challenges() {
             "--suite",
             "OCRA-1:HOTP-SHA1-6:QH64",
         ]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        text(&output.stdout).trim_end().to_owned()
+        succeeds(&output).trim_end().to_owned()
     };
     let question = draw();
     assert_eq!(question.len(), 64);
@@ -512,8 +498,7 @@ fn otp_ocra_takes_the_time_and_two_questions() {
             more,
         ]
         .concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        text(&output.stdout).trim_end().to_owned()
+        succeeds(&output).trim_end().to_owned()
     };
     let at = (0x132_d0b6 * 60).to_string();
     assert_eq!(
@@ -543,8 +528,7 @@ fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
         .collect();
     fs::write(path("uris"), uris.join("\n") + "\n\n").unwrap();
     let output = run(&["otp", "migration", "write", &path("uris")]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let codes: Vec<&str> = text(&output.stdout).lines().collect();
+    let codes: Vec<&str> = succeeds(&output).lines().collect();
     assert_eq!(codes.len(), 2);
     let reversed = format!("{}\n{}\n", codes[1], codes[0]);
     fs::write(path("codes"), reversed).unwrap();
@@ -569,7 +553,7 @@ fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
         "--json",
         &path("codes"),
     ]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&output, 0);
     assert_eq!(document["accounts"][11]["uri"], uris[11].as_str());
     assert_eq!(document["accounts"][0]["weak"], false);
 
@@ -598,12 +582,9 @@ fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
     );
 
     let output = run(&["otp", "migration", "write", "--qr", &path("uris")]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(
-        text(&output.stdout).matches("otpauth-migration://").count(),
-        2
-    );
-    assert!(text(&output.stdout).contains('▀'));
+    let drawn = succeeds(&output);
+    assert_eq!(drawn.matches("otpauth-migration://").count(), 2);
+    assert!(drawn.contains('▀'));
 }
 
 /// Names in an export cannot send control sequences to a terminal.
@@ -634,9 +615,8 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
 
     // Data that is not secret is shown without the key.
     let output = show(&[]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let told = "key 12345678: HOTP, manufacturer Manufacturer, serial 987654321, issuer Issuer";
-    assert_eq!(text(&output.stdout), format!("{told}\n"));
+    assert_eq!(succeeds(&output), format!("{told}\n"));
     assert!(text(&output.stderr).contains("encrypted"));
     let output = show(&["--key-file", &path("key")]);
     assert_eq!(
@@ -649,8 +629,7 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     );
     let output = show(&["--key-file", &path("key"), "--show-secrets"]);
     assert_eq!(text(&output.stdout), uri);
-    let output = show(&["--key-file", &path("key"), "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&show(&["--key-file", &path("key"), "--json"]), 0);
     let key = &document["keys"][0];
     assert_eq!(
         (&document["encrypted"], &key["secret_bytes"]),
@@ -658,7 +637,7 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     );
     assert_eq!((&key["secret"], &key["uri"]), (&Value::Null, &Value::Null));
     let output = show(&["--key-file", &path("key"), "--json", "--show-secrets"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&output, 0);
     assert_eq!(document["keys"][0]["uri"], uri.trim_end());
 
     fails(
@@ -710,7 +689,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
         fs::write(&path, document).unwrap();
         let command = ["otp", "pskc", "show", path.to_str().unwrap()];
         let output = run(&[&command[..], more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&output);
         output
     };
     let pin = |mode: &str| format!(r#"<Policy><PINPolicy {mode}/></Policy>"#);
@@ -745,8 +724,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
             "{}",
             text(&shown.stdout)
         );
-        let document = show(device, policy, &["--json"]).stdout;
-        let document: Value = serde_json::from_slice(&document).unwrap();
+        let document = json_output(&show(device, policy, &["--json"]), 0);
         assert!(!document["keys"][0][member].is_null(), "{document}");
         let output = show(device, policy, &["--show-secrets"]);
         assert!(text(&output.stdout).contains("otpauth://totp/1?"));
@@ -759,8 +737,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
         let shown = text(&output.stdout);
         assert!(!shown.contains("otpauth://"), "{shown}");
         assert!(shown.contains(&format!("with a PIN ({mode})")), "{shown}");
-        let document = show("", &policy, &["--show-secrets", "--json"]).stdout;
-        let document: Value = serde_json::from_slice(&document).unwrap();
+        let document = json_output(&show("", &policy, &["--show-secrets", "--json"]), 0);
         let key = &document["keys"][0];
         assert_eq!(
             (&key["policy"]["pin"]["usage"], &key["uri"]),
@@ -786,7 +763,7 @@ fn otp_pskc_makes_no_uri_of_a_key_that_is_not_for_codes() {
         let file = path.to_str().unwrap();
         let command = ["otp", "pskc", "show", "--show-secrets", file];
         let output = run(&[&command[..], more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&output);
         output
     };
     let hex = "3132333435363738393031323334353637383930";
@@ -799,8 +776,7 @@ fn otp_pskc_makes_no_uri_of_a_key_that_is_not_for_codes() {
         let shown = text(&output.stdout);
         assert!(!shown.contains("otpauth://"), "{shown}");
         assert!(shown.contains("not to be used for codes") && shown.contains(hex));
-        let output = show(policy, &["--json"]);
-        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let document = json_output(&show(policy, &["--json"]), 0);
         let key = document["keys"][0].as_object().unwrap();
         assert_eq!((&key["secret"], &key["uri"]), (&hex.into(), &Value::Null));
     }
@@ -843,8 +819,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     // A plain container is written to a new file with mode 0600, or printed on request.
     fails(&write(&[]), 2, "--show-secrets");
     let output = write(&["--out", &path("plain"), "--manufacturer", "Müller & Söhne"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "");
+    assert_eq!(succeeds(&output), "");
     let mode = fs::metadata(path("plain")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     shows(&path("plain"), &[]);
@@ -869,8 +844,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     ] {
         let named = [given, &path(file), "--name", "of 2027"];
         let output = write(&[&named[..], more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let document = text(&output.stdout);
+        let document = succeeds(&output);
         assert!(
             document.contains("of 2027") && !document.contains("PlainValue>MTIz"),
             "{document}"

@@ -15,7 +15,7 @@ use rcgen::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, run, text};
+use super::{fails, json_output, run, succeeds, text};
 
 fn vector(name: &str) -> String {
     let vectors = concat!(
@@ -65,9 +65,7 @@ fn check_quote_reports_each_check() {
             &ek,
             "--json",
         ];
-        let output = check(&nonce.to_uppercase(), &whole);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = json_output(&check(&nonce.to_uppercase(), &whole), 0);
         assert_eq!(report["accepted"], true);
         assert_eq!(report["ak_name"], hex(&format!("{kind}/ak.name.bin")));
         let checks = report["checks"].as_array().unwrap();
@@ -85,9 +83,7 @@ fn check_quote_reports_each_check() {
             assert_eq!(outcome(checks, name), "pass", "{name}");
         }
 
-        let output = check("00", &whole);
-        assert_eq!(output.status.code(), Some(1));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = json_output(&check("00", &whole), 1);
         assert_eq!(report["accepted"], false);
         assert_eq!(
             outcome(report["checks"].as_array().unwrap(), "extra-data"),
@@ -95,13 +91,9 @@ fn check_quote_reports_each_check() {
         );
 
         let output = check(&nonce, &[]);
-        assert_eq!(output.status.code(), Some(0));
-        assert!(
-            text(&output.stdout).contains("warn     pcr-selection"),
-            "{}",
-            text(&output.stdout)
-        );
-        assert!(text(&output.stdout).ends_with("accepted\n"));
+        let told = succeeds(&output);
+        assert!(told.contains("warn     pcr-selection"), "{told}");
+        assert!(told.ends_with("accepted\n"));
         assert_eq!(check("xyz", &[]).status.code(), Some(2));
         assert_eq!(check(&nonce, &["--selection", ""]).status.code(), Some(2));
         assert_eq!(
@@ -228,8 +220,7 @@ fn check_ek_asks_revocation_lists() {
         write("another.pem", another.pem().unwrap().as_bytes()),
     ] {
         let output = check(&path);
-        let told = text(&output.stdout);
-        assert_eq!(output.status.code(), Some(0), "{told}");
+        let told = succeeds(&output);
         assert!(told.contains("of other keys than the issuer's"), "{told}");
     }
     // A CRL that claims to be the issuer's, with the key identifier of the issuer's certificate.
@@ -392,7 +383,7 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
         &block(&base64("rsa2048/ca.intermediate.der")),
     );
     let bundle = write("bundle.pem", &bundle);
-    let output = run(&[
+    succeeds(&run(&[
         "tpm",
         "check-ek",
         "--cert",
@@ -403,8 +394,7 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
         &between,
         "--at",
         "1800000000",
-    ]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    ]));
 }
 
 /// Returns the layout that tpm2_quote and tpm2_pcrread write with `-F serialized`, for these selections of the SHA-256 bank.
@@ -464,8 +454,7 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
     let ak = file("ak.pub.tpm2b");
     let sound = serialized(&[QUOTED], &values);
     fs::write(&path, &sound).unwrap();
-    let output = check(&ak);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    succeeds(&check(&ak));
     // A changed value, a value that is longer than its field, and one list too few.
     let first = 4 + 16 * 8 + 4 + 4;
     let (mut other, mut longer) = (sound.clone(), sound.clone());
@@ -510,8 +499,7 @@ fn registers_under_other_names_than_the_quotes_are_refused() {
             let arguments: Vec<&str> = line.split(' ').collect();
             run(&arguments)
         };
-        let output = check(&[QUOTED]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        succeeds(&check(&[QUOTED]));
         // The value of PCR 16 is labelled as that of PCR 8.
         let output = check(&[[0xff, 1, 0]]);
         assert_eq!(output.status.code(), Some(1));
@@ -535,9 +523,7 @@ fn what_a_file_is_is_found_out() {
         ("eccp256/cred.blob.tpm2tools.bin", "credential"),
         ("rsa2048/ek.cert.der", "certificate"),
     ] {
-        let output = run(&["tpm", "show", &vector(name), "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{name}");
-        let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let facts = json_output(&run(&["tpm", "show", &vector(name), "--json"]), 0);
         assert_eq!(facts["type"], kind, "{name}");
         let told = run(&["tpm", "show", &vector(name)]);
         assert!(text(&told.stdout).contains(&format!("type: {kind}")));
@@ -581,15 +567,13 @@ fn a_credential_is_a_file_that_tpm2_tools_read() {
     };
     let make = |secret: &str, name: &str| make_with(secret, name, &[]);
     fs::write(&secret, [7; 32]).unwrap();
-    let output = make(&secret, &name);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    succeeds(&make(&secret, &name));
     assert!(
         fs::read(&out)
             .unwrap()
             .starts_with(&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1])
     );
-    let output = make_with(&secret, &name, &["--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&make_with(&secret, &name, &["--json"]), 0);
     let written = data_encoding::BASE64.encode(&fs::read(&out).unwrap());
     assert_eq!(
         document,
@@ -633,7 +617,7 @@ fn a_provision_answer_opens_with_its_key_only() {
         base64(b"certificate")
     );
     assert_eq!(text(&open("key", &[]).stdout), pem);
-    let document: Value = serde_json::from_slice(&open("key", &["--json"]).stdout).unwrap();
+    let document = json_output(&open("key", &["--json"]), 0);
     assert_eq!(
         (&document["certificate"], &document["chain"]),
         (&pem.into(), &"chain".into())
@@ -761,8 +745,7 @@ fn bad_files_and_arguments_are_told_apart() {
             "00",
             "--json",
         ]);
-        assert_eq!(output.status.code(), Some(1));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = json_output(&output, 1);
         let checks = report["checks"].as_array().unwrap();
         let found = checks.iter().find(|check| check["name"] == fails);
         assert_eq!(found.unwrap()["outcome"], "fail", "{report}");
@@ -783,7 +766,7 @@ fn each_kind_of_endorsement_key_opens_its_credential() {
         let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
         let name = Name::parse(&file("name.bin")).unwrap();
         let public = vector(&format!("software/{kind}.ek.pub.tpm2b"));
-        let output = run(&[
+        succeeds(&run(&[
             "tpm",
             "make-credential",
             "--ek",
@@ -794,8 +777,7 @@ fn each_kind_of_endorsement_key_opens_its_credential() {
             &secret,
             "--out",
             &out,
-        ]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        ]));
         let credential = Credential::parse(&fs::read(&out).unwrap()).unwrap();
         let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential);
         assert_eq!(**opened.unwrap(), *b"a secret", "{kind}");
@@ -916,9 +898,8 @@ fn an_event_log_is_replayed_and_compared() {
     fs::write(&pcrs, &values).unwrap();
 
     let output = run(&["tpm", "replay-log", &log]);
-    assert_eq!(output.status.code(), Some(0));
     let first = data_encoding::HEXLOWER.encode(&values[..32]);
-    let told = text(&output.stdout);
+    let told = succeeds(&output);
     assert!(told.starts_with(&format!("sha256:0  {first}\n")), "{told}");
 
     let compare = |more: &[&str]| {
@@ -926,10 +907,8 @@ fn an_event_log_is_replayed_and_compared() {
         run(&arguments)
     };
     let selection = ["--selection", "sha256:0,7"];
-    let output = compare(&selection);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    let output = compare(&["--selection", "sha256:0,7", "--json"]);
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    succeeds(&compare(&selection));
+    let report = json_output(&compare(&["--selection", "sha256:0,7", "--json"]), 0);
     assert_eq!(report["accepted"], true);
     assert_eq!(report["form"], "crypto-agile");
     assert_eq!(report["registers"][1]["matched"], true);
@@ -947,8 +926,7 @@ fn an_event_log_is_replayed_and_compared() {
     fs::write(&pcrs, serialized(&[[0xff, 0, 0]], &all)).unwrap();
     let same = ["--selection", "sha256:0,1,2,3,4,5,6,7"];
     for more in [&[][..], &same] {
-        let output = compare(more);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        succeeds(&compare(more));
     }
     let other = ["--selection", "sha256:0,1,2,3,4,5,6,8"];
     fails(

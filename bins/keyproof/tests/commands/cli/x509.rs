@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, keyproof, run, text};
+use super::{fails, json_output, keyproof, run, succeeds, text};
 
 const CA: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -21,8 +21,7 @@ const CA_KEY: &str = concat!(
 
 fn draw_code() -> String {
     let output = run(&["x509", "code"]);
-    assert_eq!(output.status.code(), Some(0));
-    text(&output.stdout).trim_end().to_owned()
+    succeeds(&output).trim_end().to_owned()
 }
 
 fn make_leaf(folder: &TempDir, code: &str) -> String {
@@ -30,8 +29,7 @@ fn make_leaf(folder: &TempDir, code: &str) -> String {
     let output = run(&[
         "x509", "prove", "--ca", CA, "--ca-key", CA_KEY, "--code", code, "--out", &leaf,
     ]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(output.stdout.is_empty());
+    assert_eq!(succeeds(&output), "");
     leaf
 }
 
@@ -58,8 +56,7 @@ fn codes_are_48_upper_case_digits_and_never_the_same() {
     assert_eq!(code.len(), 48);
     assert!(code.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F')));
     assert_ne!(code, draw_code());
-    let json = run(&["x509", "code", "--json"]);
-    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let json = json_output(&run(&["x509", "code", "--json"]), 0);
     assert_eq!(json["code"].as_str().unwrap().len(), 48);
 }
 
@@ -81,8 +78,7 @@ fn the_right_leaf_is_accepted_under_both_policies() {
     let drawn = run(&[
         "x509", "check", "--ca", CA, "--leaf", &leaf, "--code", &code,
     ]);
-    assert_eq!(drawn.status.code(), Some(0));
-    assert!(text(&drawn.stdout).ends_with("accepted\n"));
+    assert!(succeeds(&drawn).ends_with("accepted\n"));
 }
 
 #[test]
@@ -139,7 +135,7 @@ fn no_input_is_replaced_by_the_leaf() {
     fails(&prove("/dev/full"), 1, "No space left");
     let leaf = path("leaf.pem");
     for _ in 0..2 {
-        assert_eq!(prove(&leaf).status.code(), Some(0));
+        succeeds(&prove(&leaf));
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
 }
@@ -161,8 +157,7 @@ fn the_leaf_goes_to_a_file_that_is_standard_output() {
     let mut command = keyproof(&folder);
     command.args(prove).args(["--out", "/dev/stdout"]);
     let done = command.stdout(fs::File::create(&path).unwrap()).output();
-    let done = done.unwrap();
-    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    succeeds(&done.unwrap());
     let leaf = fs::read_to_string(&path).unwrap();
     assert!(leaf.starts_with("-----BEGIN CERTIFICATE-----"), "{leaf}");
     assert!(leaf.ends_with("-----END CERTIFICATE-----\n"), "{leaf}");
@@ -257,7 +252,7 @@ fn a_leaf_of_a_ca_that_is_none_is_warned_of() {
         ])
     };
     let none = prove(&path("ca.pem"), &path("ca.key"));
-    assert_eq!(none.status.code(), Some(0), "{}", text(&none.stderr));
+    succeeds(&none);
     let said = text(&none.stderr);
     assert!(said.contains("warning: ca-constraints: "), "{said}");
     let sound = prove(CA, CA_KEY);
@@ -270,9 +265,7 @@ fn a_leaf_of_a_ca_that_is_none_is_warned_of() {
 
 #[test]
 fn a_certificate_shows_what_it_says_of_itself() {
-    let shown = run(&["x509", "show", CA, "--json"]);
-    assert_eq!(shown.status.code(), Some(0));
-    let facts: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let facts = json_output(&run(&["x509", "show", CA, "--json"]), 0);
     assert_eq!(facts["key_algorithm"], "P-256");
     assert_eq!(facts["self_issued"], true);
     assert_eq!(facts["sha1_thumbprint"].as_str().unwrap().len(), 40);
