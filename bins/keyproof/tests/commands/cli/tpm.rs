@@ -1,6 +1,6 @@
 //! `keyproof tpm`, with files from a software TPM.
 
-use std::fs;
+use std::{fs, process::Output};
 
 use keyproof_service::device_identity::DeviceCheck;
 use keyproof_tpm::{
@@ -29,42 +29,47 @@ fn hex(name: &str) -> String {
     data_encoding::HEXLOWER.encode(&fs::read(vector(name)).unwrap())
 }
 
+/// Runs `keyproof tpm` with these words.
+fn tpm(line: &str) -> Output {
+    let words: Vec<&str> = ["tpm"].into_iter().chain(line.split_whitespace()).collect();
+    run(&words)
+}
+
+/// Returns the words that check the quote of a vector, without the nonce.
+fn check_quote(kind: &str) -> String {
+    let file = |name: &str| vector(&format!("{kind}/{name}"));
+    format!(
+        "check-quote --ak {} --attest {} --signature {}",
+        file("ak.pub.tpm2b"),
+        file("quote.tpms_attest.bin"),
+        file("quote.tpmt_signature.bin")
+    )
+}
+
+fn pem(der: &[u8]) -> String {
+    let base64 = data_encoding::BASE64.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+}
+
+/// Writes a file, and returns its path.
+fn write(folder: &TempDir, name: &str, contents: impl AsRef<[u8]>) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, contents).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn check_quote_reports_each_check() {
     for kind in ["rsa2048", "eccp256"] {
         let file = |name: &str| vector(&format!("{kind}/{name}"));
-        let (ak, ek) = (file("ak.pub.tpm2b"), file("ek.pub.tpm2b"));
-        let (attest, signature) = (
-            file("quote.tpms_attest.bin"),
-            file("quote.tpmt_signature.bin"),
-        );
-        let pcrs = file("quote.pcrs.values.bin");
+        let quote = check_quote(kind);
         let nonce = hex(&format!("{kind}/quote.nonce.bin"));
-        let check = |nonce: &str, more: &[&str]| {
-            let mut arguments = vec![
-                "tpm",
-                "check-quote",
-                "--ak",
-                &ak,
-                "--attest",
-                &attest,
-                "--signature",
-                &signature,
-                "--nonce",
-                nonce,
-            ];
-            arguments.extend(more);
-            run(&arguments)
-        };
-        let whole = [
-            "--pcrs",
-            &pcrs,
-            "--selection",
-            "sha256:0,1,2,3,4,5,6,7,16",
-            "--ek",
-            &ek,
-            "--json",
-        ];
+        let check = |nonce: &str, more: &str| tpm(&format!("{quote} --nonce {nonce} {more}"));
+        let whole = format!(
+            "--pcrs {} --selection sha256:0,1,2,3,4,5,6,7,16 --ek {} --json",
+            file("quote.pcrs.values.bin"),
+            file("ek.pub.tpm2b")
+        );
         let report = json_output(&check(&nonce.to_uppercase(), &whole), 0);
         assert_eq!(report["accepted"], true);
         assert_eq!(report["ak_name"], hex(&format!("{kind}/ak.name.bin")));
@@ -90,29 +95,20 @@ fn check_quote_reports_each_check() {
             "fail"
         );
 
-        let output = check(&nonce, &[]);
+        let output = check(&nonce, "");
         let told = succeeds(&output);
         assert!(told.contains("warn     pcr-selection"), "{told}");
         assert!(told.ends_with("accepted\n"));
-        assert_eq!(check("xyz", &[]).status.code(), Some(2));
-        assert_eq!(check(&nonce, &["--selection", ""]).status.code(), Some(2));
-        assert_eq!(
-            check(&nonce, &["--pcrs", "/nonexistent"]).status.code(),
-            Some(2)
-        );
+        for (nonce, more) in [
+            ("xyz", ""),
+            (&*nonce, "--selection="),
+            (&*nonce, "--pcrs /nonexistent"),
+        ] {
+            assert_eq!(check(nonce, more).status.code(), Some(2));
+        }
         // A file of the wrong kind.
-        let swapped = run(&[
-            "tpm",
-            "check-quote",
-            "--ak",
-            &attest,
-            "--attest",
-            &attest,
-            "--signature",
-            &signature,
-            "--nonce",
-            &nonce,
-        ]);
+        let swapped = quote.replace("ak.pub.tpm2b", "quote.tpms_attest.bin");
+        let swapped = tpm(&format!("{swapped} --nonce {nonce}"));
         fails(&swapped, 1, "quote.tpms_attest.bin");
     }
 }
@@ -120,79 +116,45 @@ fn check_quote_reports_each_check() {
 #[test]
 fn check_ek_follows_the_chain() {
     let folder = TempDir::new().unwrap();
-    let other = folder.path().join("other.pem");
-    fs::write(
-        &other,
-        rcgen::generate_simple_self_signed(vec![])
-            .unwrap()
-            .cert
-            .pem(),
-    )
-    .unwrap();
+    let other = rcgen::generate_simple_self_signed(vec![]).unwrap();
+    let other = write(&folder, "other.pem", other.cert.pem());
     let file = |name: &str| vector(&format!("rsa2048/{name}"));
     let (cert, public) = (file("ek.cert.der"), file("ek.pub.tpm2b"));
-    let pem = |name: &str| {
+    let authority = |name: &str| {
         let der = fs::read(file(&format!("{name}.der"))).unwrap();
-        let base64 = data_encoding::BASE64.encode(&der);
-        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
+        write(&folder, name, pem(&der))
     };
-    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
-    let check = |roots: &str, more: &[&str]| {
-        let mut arguments = vec!["tpm", "check-ek", "--cert", &cert, "--roots", roots];
-        arguments.extend(["--intermediates", &between, "--json"]);
-        arguments.extend(more);
-        let output = run(&arguments);
+    let (roots, between) = (authority("ca.root"), authority("ca.intermediate"));
+    let check = |roots: &str, more: &str| {
+        let output = tpm(&format!(
+            "check-ek --cert {cert} --roots {roots} --intermediates {between} --json {more}"
+        ));
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code(), report)
     };
-    let (code, report) = check(&roots, &["--pub", &public, "--at", "1800000000"]);
+    let (code, report) = check(&roots, &format!("--pub {public} --at 1800000000"));
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(report["tpm"]["manufacturer"], "id:00001014");
-    let (code, report) = check(other.to_str().unwrap(), &["--at", "1800000000"]);
+    let (code, report) = check(&other, "--at 1800000000");
     assert_eq!((code, &report["accepted"]), (Some(1), &false.into()));
-    assert_eq!(check(&roots, &["--at", "1"]).0, Some(1));
+    assert_eq!(check(&roots, "--at 1").0, Some(1));
     let stranger = vector("eccp256/ek.pub.tpm2b");
-    assert_eq!(
-        check(&roots, &["--pub", &stranger, "--at", "1800000000"]).0,
-        Some(1)
-    );
+    let stranger = format!("--pub {stranger} --at 1800000000");
+    assert_eq!(check(&roots, &stranger).0, Some(1));
 }
 
 /// The library's tests cover revocation itself. This covers the files, and CRLs that claim to be the issuer's.
 #[test]
 fn check_ek_asks_revocation_lists() {
     let folder = TempDir::new().unwrap();
-    let write = |name: &str, contents: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, contents).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let der = |name: &str| fs::read(vector(&format!("rsa2048/{name}.der"))).unwrap();
-    let pem = |name: &str| {
-        let base64 = data_encoding::BASE64.encode(&der(name));
-        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
-        write(name, text.as_bytes())
-    };
-    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
+    let [roots, between] =
+        ["ca.root", "ca.intermediate"].map(|name| write(&folder, name, pem(&der(name))));
     let cert = vector("rsa2048/ek.cert.der");
     let check = |crl: &str| {
-        run(&[
-            "tpm",
-            "check-ek",
-            "--cert",
-            &cert,
-            "--roots",
-            &roots,
-            "--intermediates",
-            &between,
-            "--at",
-            "1800000000",
-            "--crl",
-            crl,
-        ])
+        tpm(&format!(
+            "check-ek --cert {cert} --roots {roots} --intermediates {between} --at 1800000000 --crl {crl}"
+        ))
     };
     let certificate = der("ek.cert");
     let certificate = keyproof_x509::Certificate::from_der(&certificate).unwrap();
@@ -216,8 +178,8 @@ fn check_ek_asks_revocation_lists() {
     // A CRL with the issuer's name and another key, whose identifier it contains.
     let another = list(rcgen::KeyIdMethod::Sha256);
     for path in [
-        write("another.der", another.der()),
-        write("another.pem", another.pem().unwrap().as_bytes()),
+        write(&folder, "another.der", another.der()),
+        write(&folder, "another.pem", another.pem().unwrap()),
     ] {
         let output = check(&path);
         let told = succeeds(&output);
@@ -231,24 +193,19 @@ fn check_ek_asks_revocation_lists() {
         .unwrap();
     let identifier = identifier.value[4..24].to_vec();
     let claimed = list(rcgen::KeyIdMethod::PreSpecified(identifier));
-    let output = check(&write("claimed.pem", claimed.pem().unwrap().as_bytes()));
+    let output = check(&write(&folder, "claimed.pem", claimed.pem().unwrap()));
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stdout);
     assert!(told.contains("keyUsage leaves cRLSign out"), "{told}");
     // A file that is not a CRL revokes nothing, and must not be accepted as one.
     fails(&check(&roots), 1, "block 1: it is a certificate");
-    fails(&check(&write("no.pem", b"no")), 1, "no.pem");
+    fails(&check(&write(&folder, "no.pem", "no")), 1, "no.pem");
 }
 
 /// Same as on a server: manufacturers publish their intermediates together with their roots.
 #[test]
 fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
     let folder = TempDir::new().unwrap();
-    let write = |name: &str, contents: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, contents).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let authority = |name: &str| {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -278,7 +235,7 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
     params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
     params.custom_extensions = vec![names];
     let ek = params.signed_by(&KeyPair::generate().unwrap(), &issuer);
-    let cert = write("ek.der", ek.unwrap().der());
+    let cert = write(&folder, "ek.der", ek.unwrap().der());
 
     let list = CertificateRevocationListParams {
         this_update: date_time_ymd(2027, 1, 1),
@@ -294,13 +251,10 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
         key_identifier_method: root_params.key_identifier_method.clone(),
     };
     let revoking = list.signed_by(&root_issuer).unwrap().pem().unwrap();
-    let revoking = write("revoking.pem", revoking.as_bytes());
-    let root = write("root.pem", root.as_bytes());
-    let alone = write("between.pem", between.as_bytes());
-    let both = write(
-        "both.pem",
-        &[&fs::read(&root).unwrap()[..], between.as_bytes()].concat(),
-    );
+    let revoking = write(&folder, "revoking.pem", revoking);
+    let both = write(&folder, "both.pem", [&*root, &*between].concat());
+    let root = write(&folder, "root.pem", root);
+    let alone = write(&folder, "between.pem", between);
 
     for (roots, more, code) in [
         (&both, &[][..], 0),
@@ -327,11 +281,6 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
 fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
     let folder = TempDir::new().unwrap();
     let cert = vector("rsa2048/ek.cert.der");
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let base64 = |name: &str| data_encoding::BASE64.encode(&fs::read(vector(name)).unwrap());
     let block = |base64: &str| {
         format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
@@ -341,7 +290,7 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
     let no_base64 = block(&root.replacen('A', "*", 1));
     let cut = block(&root[..root.len() / 8 * 4]);
     let endless = whole.replace("-----END CERTIFICATE-----\n", "");
-    let sound = write("sound.pem", &whole);
+    let sound = write(&folder, "sound.pem", &whole);
     for (bundle, number) in [
         (format!("{no_base64}{whole}"), 1),
         (format!("# Example\n{whole}{no_base64}{whole}"), 2),
@@ -366,35 +315,23 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
             2,
         ),
     ] {
-        let bundle = write("bundle.pem", &bundle);
+        let bundle = write(&folder, "bundle.pem", &bundle);
         for more in [
-            vec!["--roots", &bundle],
-            vec!["--roots", &sound, "--intermediates", &bundle],
+            format!("--roots {bundle}"),
+            format!("--roots {sound} --intermediates {bundle}"),
         ] {
-            let arguments = [vec!["tpm", "check-ek", "--cert", &cert], more].concat();
             let says = format!("{bundle}: PEM block {number}: ");
-            fails(&run(&arguments), 1, &says);
+            fails(&tpm(&format!("check-ek --cert {cert} {more}")), 1, &says);
         }
     }
     // Text around the blocks is allowed.
     let bundle = format!("# Roots\nthe end\n{}", whole.replace('\n', "\r\n"));
-    let between = write(
-        "between.pem",
-        &block(&base64("rsa2048/ca.intermediate.der")),
-    );
-    let bundle = write("bundle.pem", &bundle);
-    succeeds(&run(&[
-        "tpm",
-        "check-ek",
-        "--cert",
-        &cert,
-        "--roots",
-        &bundle,
-        "--intermediates",
-        &between,
-        "--at",
-        "1800000000",
-    ]));
+    let between = block(&base64("rsa2048/ca.intermediate.der"));
+    let between = write(&folder, "between.pem", between);
+    let bundle = write(&folder, "bundle.pem", bundle);
+    succeeds(&tpm(&format!(
+        "check-ek --cert {cert} --roots {bundle} --intermediates {between} --at 1800000000"
+    )));
 }
 
 /// Returns the layout that tpm2_quote and tpm2_pcrread write with `-F serialized`, for these selections of the SHA-256 bank.
@@ -431,27 +368,14 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
     let path = folder.path().join("pcrs.bin");
     let values = fs::read(file("quote.pcrs.values.bin")).unwrap();
     let nonce = hex("eccp256/quote.nonce.bin");
-    let (attest, signature) = (
-        file("quote.tpms_attest.bin"),
-        file("quote.tpmt_signature.bin"),
-    );
-    let check = |ak: &str| {
-        run(&[
-            "tpm",
-            "check-quote",
-            "--ak",
-            ak,
-            "--attest",
-            &attest,
-            "--signature",
-            &signature,
-            "--nonce",
-            &nonce,
-            "--pcrs",
-            path.to_str().unwrap(),
-        ])
-    };
     let ak = file("ak.pub.tpm2b");
+    let check = |key: &str| {
+        let quote = check_quote("eccp256").replace(&ak, key);
+        tpm(&format!(
+            "{quote} --nonce {nonce} --pcrs {}",
+            path.display()
+        ))
+    };
     let sound = serialized(&[QUOTED], &values);
     fs::write(&path, &sound).unwrap();
     succeeds(&check(&ak));
@@ -485,19 +409,16 @@ fn registers_under_other_names_than_the_quotes_are_refused() {
     let path = folder.path().join("pcrs.bin");
     let values = fs::read(file("quote.pcrs.values.bin")).unwrap();
     let line = format!(
-        "tpm check-quote --ak {} --attest {} --signature {} --nonce {} --pcrs {}",
-        file("ak.pub.tpm2b"),
-        file("quote.tpms_attest.bin"),
-        file("quote.tpmt_signature.bin"),
+        "{} --nonce {} --pcrs {}",
+        check_quote("eccp256"),
         hex("eccp256/quote.nonce.bin"),
-        path.display(),
+        path.display()
     );
     for more in ["", " --selection sha256:0,1,2,3,4,5,6,7,16"] {
         let line = format!("{line}{more}");
         let check = |selections: &[[u8; 3]]| {
             fs::write(&path, serialized(selections, &values)).unwrap();
-            let arguments: Vec<&str> = line.split(' ').collect();
-            run(&arguments)
+            tpm(&line)
         };
         succeeds(&check(&[QUOTED]));
         // The value of PCR 16 is labelled as that of PCR 8.
@@ -548,24 +469,13 @@ fn a_credential_is_a_file_that_tpm2_tools_read() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (secret, out) = (path("secret"), path("out"));
     let name = hex("eccp256/ak.name.bin");
-    let make_with = |secret: &str, name: &str, more: &[&str]| {
+    let make_with = |secret: &str, name: &str, more: &str| {
         let ek = vector("eccp256/ek.pub.tpm2b");
-        let mut arguments = vec![
-            "tpm",
-            "make-credential",
-            "--ek",
-            &ek,
-            "--name",
-            name,
-            "--secret-file",
-            secret,
-            "--out",
-            &out,
-        ];
-        arguments.extend(more);
-        run(&arguments)
+        tpm(&format!(
+            "make-credential --ek {ek} --name {name} --secret-file {secret} --out {out} {more}"
+        ))
     };
-    let make = |secret: &str, name: &str| make_with(secret, name, &[]);
+    let make = |secret: &str, name: &str| make_with(secret, name, "");
     fs::write(&secret, [7; 32]).unwrap();
     succeeds(&make(&secret, &name));
     assert!(
@@ -573,7 +483,7 @@ fn a_credential_is_a_file_that_tpm2_tools_read() {
             .unwrap()
             .starts_with(&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1])
     );
-    let document = json_output(&make_with(&secret, &name, &["--json"]), 0);
+    let document = json_output(&make_with(&secret, &name, "--json"), 0);
     let written = data_encoding::BASE64.encode(&fs::read(&out).unwrap());
     assert_eq!(
         document,
@@ -606,25 +516,20 @@ fn a_provision_answer_opens_with_its_key_only() {
     fs::write(path("response.json"), response.to_string()).unwrap();
     fs::write(path("key"), [1; 32]).unwrap();
     fs::write(path("other"), [3; 32]).unwrap();
-    let open = |key: &str, more: &[&str]| {
+    let open = |key: &str, more: &str| {
         let (key, response) = (path(key), path("response.json"));
-        let mut arguments = vec!["tpm", "open-provision", "--key", &key, &response];
-        arguments.extend(more);
-        run(&arguments)
+        tpm(&format!("open-provision --key {key} {response} {more}"))
     };
-    let pem = format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        base64(b"certificate")
-    );
-    assert_eq!(text(&open("key", &[]).stdout), pem);
-    let document = json_output(&open("key", &["--json"]), 0);
+    let pem = pem(b"certificate");
+    assert_eq!(text(&open("key", "").stdout), pem);
+    let document = json_output(&open("key", "--json"), 0);
     assert_eq!(
         (&document["certificate"], &document["chain"]),
         (&pem.into(), &"chain".into())
     );
-    fails(&open("other", &[]), 1, "cannot be decrypted");
+    fails(&open("other", ""), 1, "cannot be decrypted");
     fs::write(path("response.json"), "{}").unwrap();
-    fails(&open("key", &[]), 1, "not a provision answer");
+    fails(&open("key", ""), 1, "not a provision answer");
 }
 
 /// Unreadable files give exit code 2, malformed ones 1. Nothing is written, and the error names the file.
@@ -632,23 +537,18 @@ fn a_provision_answer_opens_with_its_key_only() {
 fn bad_files_and_arguments_are_told_apart() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (garbage, out, nothing) = (path("garbage"), path("out"), path("nothing"));
-    fs::write(&garbage, "garbage").unwrap();
-    fs::write(path("roots.pem"), EMPTY_PEM).unwrap();
+    let (out, nothing) = (path("out"), path("nothing"));
+    let garbage = write(&folder, "garbage", "garbage");
+    let roots = write(&folder, "roots.pem", EMPTY_PEM);
     let file = |name: &str| vector(&format!("eccp256/{name}"));
     let (ak, ek, certificate) = (
         file("ak.pub.tpm2b"),
         file("ek.pub.tpm2b"),
         file("ek.cert.der"),
     );
-    let (attest, signature) = (
-        file("quote.tpms_attest.bin"),
-        file("quote.tpmt_signature.bin"),
-    );
     let name = hex("eccp256/ak.name.bin");
     let secret = file("cred.secret.bin");
-    let roots = path("roots.pem");
-    let quote = format!("check-quote --ak {ak} --attest {attest} --signature {signature}");
+    let quote = check_quote("eccp256");
     for (line, code, says) in [
         (format!("{quote} --nonce 00 --ek {nothing}"), 2, &*nothing),
         (format!("{quote} --nonce 00 --ek {garbage}"), 1, &garbage),
@@ -722,29 +622,17 @@ fn bad_files_and_arguments_are_told_apart() {
         (format!("show {garbage}"), 1, "it is not"),
         (format!("show {}", folder.path().display()), 2, "directory"),
     ] {
-        let arguments: Vec<&str> = ["tpm"].into_iter().chain(line.split(' ')).collect();
-        fails(&run(&arguments), code, says);
+        fails(&tpm(&line), code, says);
     }
     assert!(fs::metadata(&out).is_err());
 
     // The report rejects malformed evidence.
-    for (attest, signature, fails) in [
-        (&garbage, &signature, "structure"),
-        (&attest, &garbage, "signature"),
+    for (evidence, fails) in [
+        ("quote.tpms_attest.bin", "structure"),
+        ("quote.tpmt_signature.bin", "signature"),
     ] {
-        let output = run(&[
-            "tpm",
-            "check-quote",
-            "--ak",
-            &ak,
-            "--attest",
-            attest,
-            "--signature",
-            signature,
-            "--nonce",
-            "00",
-            "--json",
-        ]);
+        let quote = quote.replace(&file(evidence), &garbage);
+        let output = tpm(&format!("{quote} --nonce 00 --json"));
         let report = json_output(&output, 1);
         let checks = report["checks"].as_array().unwrap();
         let found = checks.iter().find(|check| check["name"] == fails);
@@ -759,25 +647,15 @@ const EMPTY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE
 fn each_kind_of_endorsement_key_opens_its_credential() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (secret, out) = (path("secret"), path("out"));
-    fs::write(&secret, b"a secret").unwrap();
+    let (secret, out) = (write(&folder, "secret", "a secret"), path("out"));
     for kind in ["eccp256", "eccp384", "rsa2048", "rsa3072", "rsa4096"] {
         let file = |suffix: &str| fs::read(vector(&format!("software/{kind}.{suffix}"))).unwrap();
         let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
         let name = Name::parse(&file("name.bin")).unwrap();
         let public = vector(&format!("software/{kind}.ek.pub.tpm2b"));
-        succeeds(&run(&[
-            "tpm",
-            "make-credential",
-            "--ek",
-            &public,
-            "--name",
-            &name.to_string(),
-            "--secret-file",
-            &secret,
-            "--out",
-            &out,
-        ]));
+        succeeds(&tpm(&format!(
+            "make-credential --ek {public} --name {name} --secret-file {secret} --out {out}"
+        )));
         let credential = Credential::parse(&fs::read(&out).unwrap()).unwrap();
         let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential);
         assert_eq!(**opened.unwrap(), *b"a secret", "{kind}");
@@ -789,14 +667,12 @@ fn other_attestations_are_checked_with_and_without_a_nonce() {
     for kind in ["rsa2048", "eccp256"] {
         let file = |name: &str| vector(&format!("{kind}/{name}"));
         let check = |command: &str, what: &str, more: &str| {
-            let line = format!(
-                "tpm {command} --ak {} --attest {} --signature {} --json {more}",
+            let output = tpm(&format!(
+                "{command} --ak {} --attest {} --signature {} --json {more}",
                 file("ak.pub.tpm2b"),
                 file(&format!("{what}.tpms_attest.bin")),
                 file(&format!("{what}.tpmt_signature.bin")),
-            );
-            let arguments: Vec<&str> = line.split_whitespace().collect();
-            let output = run(&arguments);
+            ));
             let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
             let failed = report["checks"].as_array().map(|checks| {
                 let failed = checks.iter().filter(|check| check["outcome"] == "fail");
