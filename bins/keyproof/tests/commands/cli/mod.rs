@@ -26,6 +26,12 @@ fn run(arguments: &[&str]) -> Output {
     keyproof(&home).args(arguments).output().unwrap()
 }
 
+/// Runs a command of words without blanks.
+fn run_line(line: &str) -> Output {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    run(&words)
+}
+
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }

@@ -15,7 +15,7 @@ use rcgen::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, json_output, run, succeeds, text};
+use super::{fails, json_output, run, run_line, succeeds, text};
 
 fn vector(name: &str) -> String {
     let vectors = concat!(
@@ -31,8 +31,7 @@ fn hex(name: &str) -> String {
 
 /// Runs `keyproof tpm` with these words.
 fn tpm(line: &str) -> Output {
-    let words: Vec<&str> = ["tpm"].into_iter().chain(line.split_whitespace()).collect();
-    run(&words)
+    run_line(&format!("tpm {line}"))
 }
 
 /// Returns the words that check the quote of a vector, without the nonce.
