@@ -7,18 +7,15 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{fails, json_output, keyproof, run, succeeds, text};
+use super::{fails, json_output, keyproof, run, succeeds, text, write_file};
 
 /// Runs `config check` with a file.
 fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
     let home = TempDir::new().unwrap();
-    let path = home.path().join("keyproof.toml");
-    fs::write(&path, file).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let path = write_file(&home, "keyproof.toml", file, 0o600);
     let mut command = keyproof(&home);
     command
-        .args(["config", "check", "--config"])
-        .arg(&path)
+        .args(["config", "check", "--config", &path])
         .args(flags);
     command.envs(variables.iter().copied()).output().unwrap()
 }
@@ -216,21 +213,19 @@ fn a_wrong_configuration_is_named_with_its_place() {
         fails(&output, 2, says);
         assert!(!text(&output.stderr).contains("hunter2"));
     }
-    fails(
-        &check("", &[("KEYPROOF_HTTP__LISTN", "x")], &[]),
-        2,
-        "KEYPROOF_HTTP__LISTN: unknown",
-    );
-    fails(
-        &check("", &[("KEYPROOF_LOG__LEVEL", "loud")], &[]),
-        2,
-        "KEYPROOF_LOG__LEVEL: ",
-    );
-    fails(
-        &check("", &[("KEYPROOF_HTTP__HEADER_TIMEOUT", "10")], &[]),
-        2,
-        "KEYPROOF_HTTP__HEADER_TIMEOUT: expected a time with its unit",
-    );
+    for (variable, value, says) in [
+        ("HTTP__LISTN", "x", "unknown"),
+        ("LOG__LEVEL", "loud", ""),
+        (
+            "HTTP__HEADER_TIMEOUT",
+            "10",
+            "expected a time with its unit",
+        ),
+    ] {
+        let variable = format!("KEYPROOF_{variable}");
+        let output = check("", &[(&*variable, value)], &[]);
+        fails(&output, 2, &format!("{variable}: {says}"));
+    }
     let both = [
         ("KEYPROOF_HTTP__HEADER_TIMEOUT", "10s"),
         ("KEYPROOF_HTTP__HEADER_TIMEOUT_MS", "10000"),
@@ -293,15 +288,9 @@ fn traces_are_refused_by_a_program_that_has_none_and_else_warned_of_where_others
 #[test]
 fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_read_along() {
     let home = TempDir::new().unwrap();
-    let file = |name: &str, text: &str, mode| {
-        let path = home.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        path.display().to_string()
-    };
-    let good = file("good", "api-key: hunter2\n", 0o600);
-    let wrong = file("wrong", "hunter2\n", 0o600);
-    let open = file("open", "api-key: hunter2\n", 0o644);
+    let good = write_file(&home, "good", "api-key: hunter2\n", 0o600);
+    let wrong = write_file(&home, "wrong", "hunter2\n", 0o600);
+    let open = write_file(&home, "open", "api-key: hunter2\n", 0o644);
     let absent = home.path().join("absent").display().to_string();
     let configured = |otlp: &str, file: &str| {
         format!("[telemetry]\notlp = \"{otlp}\"\notlp_headers = \"{file}\"\n")
@@ -331,13 +320,11 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
     }
     // A systemd credential is accepted although others may read it.
     let credentials = TempDir::new().unwrap();
-    let path = credentials.path().join("keyproof-otlp-headers");
     let variable = credentials.path().display().to_string();
     let variables = [("CREDENTIALS_DIRECTORY", &*variable)];
     let configuration = format!("telemetry.otlp = \"{here}\"");
     for (fields, code) in [("api-key: hunter2", 0), ("hunter2", 2)] {
-        fs::write(&path, fields).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        write_file(&credentials, "keyproof-otlp-headers", fields, 0o644);
         let output = check(&configuration, &variables, &[]);
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
     }
@@ -347,8 +334,7 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
 fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
     let home = TempDir::new().unwrap();
     let path = |name: &str| home.path().join(name).display().to_string();
-    fs::write(path("junk"), "hunter2").unwrap();
-    fs::set_permissions(path("junk"), fs::Permissions::from_mode(0o600)).unwrap();
+    let junk = write_file(&home, "junk", "hunter2", 0o600);
     let key = data_encoding::BASE64.encode(&[7; 32]);
     let (embedded, shared) = (path("state/k.db"), "postgres://u:hunter2@127.0.0.1:1/d");
     let embedded = format!("sqlite:{embedded}");
@@ -369,20 +355,10 @@ fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
             None,
             "is missing",
         ),
-        (
-            shared,
-            &["--master-key", &path("junk")],
-            None,
-            "not 32 bytes",
-        ),
+        (shared, &["--master-key", &junk], None, "not 32 bytes"),
         (shared, &[], Some("junk"), "not 32 bytes"),
         (&without_roots, &[], Some(&*key), "absent.pem"),
-        (
-            &embedded,
-            &["--master-key", &path("junk")],
-            None,
-            "not 32 bytes",
-        ),
+        (&embedded, &["--master-key", &junk], None, "not 32 bytes"),
         (
             &embedded,
             &["--master-key", &path("absent/key")],
@@ -573,13 +549,9 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
 fn files_that_others_can_read_or_write_are_warned_of() {
     let home = TempDir::new().unwrap();
     let path = |name: &str| home.path().join(name);
-    let write = |name: &str, text: &str, mode: u32| {
-        fs::write(path(name), text).unwrap();
-        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
-    };
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    write("cert.pem", &cert.pem(), 0o644);
+    write_file(&home, "cert.pem", cert.pem(), 0o644);
     let tls = format!(
         "[tls]\ncertificate = {:?}\nkey = {:?}\n",
         path("cert.pem"),
@@ -602,8 +574,8 @@ fn files_that_others_can_read_or_write_are_warned_of() {
         (&embedded, [0o600, 0o600, 0o1777], None),
         (&embedded, [0o600, 0o600, 0o777], Some("store.url: ")),
     ] {
-        write("keyproof.toml", file, of_file);
-        write("key.pem", &signing_key.serialize_pem(), of_key);
+        write_file(&home, "keyproof.toml", file, of_file);
+        write_file(&home, "key.pem", signing_key.serialize_pem(), of_key);
         fs::set_permissions(&folder, fs::Permissions::from_mode(of_folder)).unwrap();
         let mut command = keyproof(&home);
         command
@@ -633,7 +605,7 @@ fn files_that_others_can_read_or_write_are_warned_of() {
         "kty": "EC", "crv": "P-256", "kid": "k", "use": "sig", "alg": "ES256",
         "x": base64(&point[..32]), "y": base64(&point[32..]),
     }]});
-    write("jwks.json", &set.to_string(), 0o666);
+    write_file(&home, "jwks.json", set.to_string(), 0o666);
     let issuer =
         format!("[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = {jwks:?}\n");
     let output = check(&issuer, &[], &["--quiet"]);

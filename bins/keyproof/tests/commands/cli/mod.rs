@@ -9,7 +9,11 @@ mod tpm_station;
 mod user;
 mod x509;
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -30,6 +34,14 @@ fn run(arguments: &[&str]) -> Output {
 fn run_line(line: &str) -> Output {
     let words: Vec<&str> = line.split_whitespace().collect();
     run(&words)
+}
+
+/// Writes a file with this mode, and returns its path.
+fn write_file(folder: &TempDir, name: &str, contents: impl AsRef<[u8]>, mode: u32) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, contents).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path.display().to_string()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -213,7 +225,7 @@ fn completions_are_scripts_that_name_the_commands() {
     let script = run(&["completions", "bash"]).stdout;
     let home = TempDir::new().unwrap();
     let path = home.path().join("completions");
-    std::fs::write(&path, script).unwrap();
+    fs::write(&path, script).unwrap();
     let completed = Command::new("bash")
         .arg("-c")
         .arg(". \"$0\"; COMP_WORDS=(keyproof tok); COMP_CWORD=1; _keyproof keyproof tok keyproof; echo \"${COMPREPLY[*]}\"")

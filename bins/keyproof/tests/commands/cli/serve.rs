@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{fails, keyproof, text};
+use super::{fails, keyproof, text, write_file};
 
 /// The arguments of a server whose store is in memory.
 const IN_MEMORY: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
@@ -197,9 +197,7 @@ sys.stdin.readline()
 #[test]
 fn a_signal_ends_a_start_that_waits_for_a_file() {
     let home = TempDir::new().unwrap();
-    let store = home.path().join("k.db");
-    fs::write(&store, "").unwrap();
-    fs::set_permissions(&store, fs::Permissions::from_mode(0o600)).unwrap();
+    let store = write_file(&home, "k.db", "", 0o600);
     let mut other = Command::new("python3")
         .args(["-c", LOCKED])
         .arg(&store)
@@ -213,7 +211,7 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
     assert_eq!(said, "locked\n");
     let mut child = keyproof(&home)
         .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-        .arg(format!("sqlite:{}", store.display()))
+        .arg(format!("sqlite:{store}"))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -534,15 +532,13 @@ fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
         (2998, 2999, "the certificate is not valid yet"),
     ] {
         let home = TempDir::new().unwrap();
-        let [certificate, key] = ["cert.pem", "key.pem"].map(|name| home.path().join(name));
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
         let own = KeyPair::generate().unwrap();
-        fs::write(&certificate, params.self_signed(&own).unwrap().pem()).unwrap();
-        fs::write(&key, own.serialize_pem()).unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+        let certificate = params.self_signed(&own).unwrap().pem();
+        let certificate = write_file(&home, "cert.pem", certificate, 0o644);
+        let key = write_file(&home, "key.pem", own.serialize_pem(), 0o600);
         let tls = ["--tls-cert", &certificate, "--tls-key", &key];
         let check = [&["config", "check", "--quiet"], &tls[..]].concat();
         let checked = keyproof(&home).args(check).output().unwrap();
