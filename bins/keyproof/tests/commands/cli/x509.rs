@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, json_output, keyproof, run, succeeds, text};
+use super::{fails, json_output, keyproof, run, run_line, succeeds, text};
 
 const CA: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -24,11 +24,16 @@ fn draw_code() -> String {
     succeeds(&output).trim_end().to_owned()
 }
 
+/// Returns the line that makes a leaf for a new code.
+fn prove(ca: &str, ca_key: &str) -> String {
+    let code = draw_code();
+    format!("x509 prove --ca {ca} --ca-key {ca_key} --code {code}")
+}
+
 fn make_leaf(folder: &TempDir, code: &str) -> String {
     let leaf = folder.path().join("leaf.pem").display().to_string();
-    let output = run(&[
-        "x509", "prove", "--ca", CA, "--ca-key", CA_KEY, "--code", code, "--out", &leaf,
-    ]);
+    let line = format!("x509 prove --ca {CA} --ca-key {CA_KEY} --code {code} --out {leaf}");
+    let output = run_line(&line);
     assert_eq!(succeeds(&output), "");
     leaf
 }
@@ -75,9 +80,7 @@ fn the_right_leaf_is_accepted_under_both_policies() {
         assert_eq!(report["leaf"]["subject"], format!("CN={code}"));
         assert_eq!(report["leaf"]["issuer"], report["ca"]["subject"]);
     }
-    let drawn = run(&[
-        "x509", "check", "--ca", CA, "--leaf", &leaf, "--code", &code,
-    ]);
+    let drawn = run_line(&format!("x509 check --ca {CA} --leaf {leaf} --code {code}"));
     assert!(succeeds(&drawn).ends_with("accepted\n"));
 }
 
@@ -100,13 +103,11 @@ fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() 
         .unwrap();
     let at = tomorrow.as_secs().to_string();
     for (more, time) in [
-        (&[][..], "valid now"),
-        (&["--at", &at], "valid at that time"),
+        ("", "valid now"),
+        (&*format!("--at {at}"), "valid at that time"),
     ] {
-        let arguments = [
-            "x509", "check", "--ca", CA, "--leaf", &leaf, "--code", &code,
-        ];
-        let output = run(&[&arguments[..], more].concat());
+        let line = format!("x509 check --ca {CA} --leaf {leaf} --code {code} {more}");
+        let output = run_line(&line);
         assert_eq!(text(&output.stdout).matches(time).count(), 2, "{output:?}");
     }
 
@@ -119,14 +120,11 @@ fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() 
 fn no_input_is_replaced_by_the_leaf() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (ca, key, code) = (path("ca.pem"), path("ca.key"), draw_code());
+    let (ca, key) = (path("ca.pem"), path("ca.key"));
     fs::copy(CA, &ca).unwrap();
     fs::copy(CA_KEY, &key).unwrap();
-    let prove = |out: &str| {
-        run(&[
-            "x509", "prove", "--ca", &ca, "--ca-key", &key, "--code", &code, "--out", out,
-        ])
-    };
+    let line = prove(&ca, &key);
+    let prove = |out: &str| run_line(&format!("{line} --out {out}"));
     for input in [&ca, &key] {
         fails(&prove(input), 2, "name another");
     }
@@ -143,19 +141,11 @@ fn no_input_is_replaced_by_the_leaf() {
 #[test]
 fn the_leaf_goes_to_a_file_that_is_standard_output() {
     let folder = TempDir::new().unwrap();
-    let (path, code) = (folder.path().join("leaf.pem"), draw_code());
-    let prove = [
-        "x509",
-        "prove",
-        "--ca",
-        CA,
-        "--ca-key",
-        CA_KEY,
-        "--code",
-        code.as_str(),
-    ];
+    let path = folder.path().join("leaf.pem");
     let mut command = keyproof(&folder);
-    command.args(prove).args(["--out", "/dev/stdout"]);
+    command
+        .args(prove(CA, CA_KEY).split(' '))
+        .args(["--out", "/dev/stdout"]);
     let done = command.stdout(fs::File::create(&path).unwrap()).output();
     succeeds(&done.unwrap());
     let leaf = fs::read_to_string(&path).unwrap();
@@ -220,18 +210,8 @@ fn an_encrypted_key_is_called_so() {
     ] {
         let key = format!("-----BEGIN {label}-----\n{header}MAA=\n-----END {label}-----\n");
         fs::write(path("a.key"), key).unwrap();
-        let code = draw_code();
-        let prove = [
-            "x509",
-            "prove",
-            "--ca",
-            CA,
-            "--ca-key",
-            &path("a.key"),
-            "--code",
-            &code,
-        ];
-        fails(&run(&prove), 1, "a.key: the key is encrypted");
+        let prove = run_line(&prove(CA, &path("a.key")));
+        fails(&prove, 1, "a.key: the key is encrypted");
         let tls = ["--tls-cert", &path("cert.pem"), "--tls-key", &path("a.key")];
         let check = [&["config", "check", "--store", "memory:"], &tls[..]].concat();
         fails(&run(&check), 2, "a.key: the key is encrypted");
@@ -245,17 +225,11 @@ fn a_leaf_of_a_ca_that_is_none_is_warned_of() {
     let own = rcgen::generate_simple_self_signed(["none".to_owned()]).unwrap();
     fs::write(path("ca.pem"), own.cert.pem()).unwrap();
     fs::write(path("ca.key"), own.signing_key.serialize_pem()).unwrap();
-    let prove = |ca: &str, key: &str| {
-        let code = draw_code();
-        run(&[
-            "x509", "prove", "--ca", ca, "--ca-key", key, "--code", &code,
-        ])
-    };
-    let none = prove(&path("ca.pem"), &path("ca.key"));
+    let none = run_line(&prove(&path("ca.pem"), &path("ca.key")));
     succeeds(&none);
     let said = text(&none.stderr);
     assert!(said.contains("warning: ca-constraints: "), "{said}");
-    let sound = prove(CA, CA_KEY);
+    let sound = run_line(&prove(CA, CA_KEY));
     assert!(
         !text(&sound.stderr).contains("ca-constraints"),
         "{}",
