@@ -108,13 +108,16 @@ impl Home {
     /// Creates a store with a user, an instance and a token, and returns the token.
     fn fill(&self, url: &str) -> String {
         self.prints(&["migrate", "--store", url], "");
-        let add = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
-        self.prints(&[&add[..], &["--store", url]].concat(), PASSWORD);
+        add_user(self, url, "ada");
         let add = ["instance", "add", "shop", "--stdin", "--store", url];
         self.prints(&add, PASSWORD);
+        self.token(url, &[])
+    }
+
+    fn token(&self, url: &str, flags: &[&str]) -> String {
         let create = ["token", "create", "--scope", "certificates", "--quiet"];
-        let token = self.prints(&[&create[..], &["--store", url]].concat(), "");
-        token.trim_end().to_owned()
+        let words = [&create[..], &["--store", url], flags].concat();
+        self.prints(&words, "").trim_end().to_owned()
     }
 
     fn users(&self, url: &str) -> Value {
@@ -612,23 +615,7 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
 
 fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let add = ["instance", "add", "second", "--stdin", "--store", from];
-    let token = home.prints(
-        &[
-            &[
-                "token",
-                "create",
-                "--scope",
-                "certificates",
-                "--quiet",
-                "--store",
-                from,
-            ],
-            flags,
-        ]
-        .concat(),
-        "",
-    );
-    let token = token.trim_end();
+    let token = home.token(from, flags);
     let till = ["instance", "add", "till", "--stdin", "--store", from];
     home.prints(&[&till[..], flags].concat(), PASSWORD);
     let serve = |url: &str| {
@@ -636,7 +623,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
         home.command(&words)
     };
     let node = Node::start(&mut serve(from));
-    assert!(takes(&node, token));
+    assert!(takes(&node, &token));
     let copy = [&["store", "copy", from, to], flags].concat();
     // A writer runs meanwhile, and records what was acknowledged.
     let till = Shop::log_in(&node, "till");
@@ -661,7 +648,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     });
     assert_eq!(moved["moved"], true);
     // The former server accepts no requests any more.
-    assert_eq!(list_certificates(&node, token), 503);
+    assert_eq!(list_certificates(&node, &token), 503);
     let (status, _, why) = node.ask("GET /readyz");
     assert_eq!(status, 503);
     assert!(why.contains("moved"), "{why}");
@@ -676,7 +663,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
         "was moved to another one",
     );
     let there = Node::start(&mut serve(to));
-    assert!(takes(&there, token));
+    assert!(takes(&there, &token));
     let has_all = |node: &Node| {
         for name in &acknowledged {
             assert_eq!(till.code(node, name).0, 200, "{name} was acknowledged");
@@ -696,7 +683,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     assert_eq!(moving.status.code(), Some(0), "{said}");
     assert!(said.contains("do not serve any other copy of it"), "{said}");
     let there = Node::start(&mut serve(&again));
-    assert!(takes(&there, token));
+    assert!(takes(&there, &token));
     has_all(&there);
 }
 
