@@ -27,9 +27,7 @@ use keyproof_service::{
     },
     otp_devices::{InstanceAdministrator, Lifetime, TokenRequest},
 };
-use keyproof_store::{
-    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
-};
+use keyproof_store::{SystemEntropy, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
@@ -82,9 +80,7 @@ impl Judged {
         let entropy = Arc::new(SystemEntropy::new());
         let now = Timestamp::from_secs(1_700_000_000);
         let clock = Arc::new(ManualClock::new(now));
-        let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-        let engine = Arc::new(MemoryEngine::new());
-        let store = Store::open(engine, keys, entropy.clone(), now);
+        let store = config.store.open(entropy.clone(), now);
         let settings = Settings {
             cpu_queue: CpuQueueSettings {
                 threads: NonZeroUsize::MIN,
