@@ -584,6 +584,14 @@ fn no_token_is_made_where_nobody_would_see_it() {
     assert!(!home.prints(&["audit"], "").contains("operator_token"));
 }
 
+/// Commands that open the store.
+const OPENING: [&[&str]; 4] = [
+    &["instance", "list"],
+    &["migrate"],
+    &["config", "check"],
+    &["serve", "--listen", "127.0.0.1:0"],
+];
+
 #[test]
 fn a_store_file_that_others_can_read_is_refused_by_name() {
     let home = Home::new();
@@ -607,12 +615,7 @@ fn a_store_file_that_others_can_read_is_refused_by_name() {
         chmod(name, mode);
         let mends = format!("chmod 600 '{}'", path(name).display());
         let says = format!("can be {access} by others (mode {mode:o}): {mends}");
-        for command in [
-            &["instance", "list"][..],
-            &["migrate"],
-            &["config", "check"],
-            &["serve", "--listen", "127.0.0.1:0"],
-        ] {
+        for command in OPENING {
             home.fails(command, "", 2, &says);
         }
         chmod(name, 0o600);
@@ -629,12 +632,7 @@ fn a_folder_is_no_store_and_is_called_one() {
     let says = format!("the store {} is a folder", folder.display());
     for mode in [0o755, 0o700] {
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
-        for command in [
-            &["instance", "list"][..],
-            &["migrate"],
-            &["config", "check"],
-            &["serve", "--listen", "127.0.0.1:0"],
-        ] {
+        for command in OPENING {
             home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
         }
     }
