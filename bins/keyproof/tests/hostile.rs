@@ -11,7 +11,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use tokio::io::AsyncWriteExt;
 
 use judging::Judged;
-use stack::Stack;
+use stack::{Client, Stack};
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -38,8 +38,7 @@ async fn malformed_heads_are_refused_in_shape_and_with_an_id() {
         "GET /healthz HTTP/1.1\r\nHost: x\r\nA: \u{0}\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
-        let mut client = stack.connect().await;
-        client.send(malformed).await;
+        let mut client = stack.connect_with(malformed).await;
         let answer = client.answer().await;
         answer.refuses(400);
         assert!(
@@ -54,9 +53,8 @@ async fn malformed_heads_are_refused_in_shape_and_with_an_id() {
 #[tokio::test]
 async fn a_malformed_head_behind_a_good_one_spoils_only_itself() {
     let stack = Stack::start(&[]).await;
-    let mut client = stack.connect().await;
-    client
-        .send(format!("{HEALTH}{HEALTH}no head\r\n\r\n"))
+    let mut client = stack
+        .connect_with(format!("{HEALTH}{HEALTH}no head\r\n\r\n"))
         .await;
     for _ in 0..2 {
         assert_eq!(client.answer().await.status, 200);
@@ -65,8 +63,7 @@ async fn a_malformed_head_behind_a_good_one_spoils_only_itself() {
     assert_eq!(client.answer().await.status, 400);
     assert!(client.rest().await.is_empty());
 
-    let mut client = stack.connect().await;
-    client.send(HEALTH).await;
+    let mut client = stack.connect_with(HEALTH).await;
     assert_eq!(client.answer().await.status, 200);
     client.send("no head\r\n\r\n").await;
     client.answer().await.refuses(400);
@@ -193,9 +190,8 @@ async fn chunks_beside_a_length_end_the_connection() {
         ["Content-Length: 40", "Transfer-Encoding: chunked"],
         ["Transfer-Encoding: chunked", "Content-Length: 4"],
     ] {
-        let mut client = stack.connect().await;
         let smuggled = head("POST /trial/echo", &fields) + "2\r\nab\r\n0\r\n\r\n" + HEALTH;
-        client.send(smuggled).await;
+        let mut client = stack.connect_with(smuggled).await;
         let answer = client.answer().await;
         assert_eq!(
             (answer.status, answer.body.as_str()),
@@ -266,8 +262,7 @@ async fn malformed_and_truncated_bodies_are_refused() {
         "GET /healthz HTTP/1.1\r\nHost: ".to_owned(),
         "G".to_owned(),
     ] {
-        let mut client = stack.connect().await;
-        client.send(&truncated).await;
+        let mut client = stack.connect_with(&truncated).await;
         client.finish().await;
         client.answer().await.refuses(400);
         assert!(client.rest().await.is_empty());
@@ -278,9 +273,8 @@ async fn malformed_and_truncated_bodies_are_refused() {
 #[tokio::test]
 async fn a_client_may_finish_sending_before_it_reads() {
     let stack = Stack::start(&[]).await;
-    let mut client = stack.connect().await;
-    client
-        .send(head("POST /trial/write", &["Content-Length: 3"]) + "abc")
+    let mut client = stack
+        .connect_with(head("POST /trial/write", &["Content-Length: 3"]) + "abc")
         .await;
     client.finish().await;
     stack.trial.handler_waits().await;
@@ -292,16 +286,14 @@ async fn a_client_may_finish_sending_before_it_reads() {
 #[tokio::test]
 async fn slow_heads_are_refused() {
     let stack = Stack::start(&[("http.header_timeout_ms", 2_000.into())]).await;
-    let mut client = stack.connect().await;
-    client.send("GET /healthz HTTP/1.1\r\nHost").await;
+    let mut client = stack.connect_with("GET /healthz HTTP/1.1\r\nHost").await;
     let answer = client.answer().await;
     answer.refuses(408);
     assert!(answer.closes());
 
     // A client that has sent nothing gets no answer, before the first request and after it.
     assert!(stack.connect().await.rest().await.is_empty());
-    let mut client = stack.connect().await;
-    client.send(HEALTH).await;
+    let mut client = stack.connect_with(HEALTH).await;
     assert_eq!(client.answer().await.status, 200);
     assert!(client.rest().await.is_empty());
     stack.serves().await;
@@ -310,8 +302,7 @@ async fn slow_heads_are_refused() {
 #[tokio::test]
 async fn a_head_in_drips_has_one_deadline() {
     let stack = Stack::start(&[("http.header_timeout_ms", 2_000.into())]).await;
-    let mut client = stack.connect().await;
-    client.send("GET /healthz HTTP/1.1\r\n").await;
+    let mut client = stack.connect_with("GET /healthz HTTP/1.1\r\n").await;
     // Without a deadline for the whole head, this would continue as long as bytes arrive.
     loop {
         client.send("A: b\r\n").await;
@@ -353,9 +344,8 @@ async fn targets_in_every_form_are_answered() {
 #[tokio::test]
 async fn slow_bodies_are_refused() {
     let stack = Stack::start(&[("http.body_timeout_ms", 300.into())]).await;
-    let mut client = stack.connect().await;
-    client
-        .send(head("POST /trial/write", &["Content-Length: 10"]) + "abc")
+    let mut client = stack
+        .connect_with(head("POST /trial/write", &["Content-Length: 10"]) + "abc")
         .await;
     let answer = client.answer().await;
     answer.refuses(408);
@@ -371,9 +361,8 @@ async fn a_slow_body_takes_nothing_from_the_handler() {
         ("http.handler_timeout_ms", 2_000.into()),
     ];
     let stack = Stack::start(&limits).await;
-    let mut client = stack.connect().await;
-    client
-        .send(head("POST /trial/echo", &["Content-Length: 3"]))
+    let mut client = stack
+        .connect_with(head("POST /trial/echo", &["Content-Length: 3"]))
         .await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     client.send("abc").await;
@@ -388,9 +377,8 @@ async fn a_handler_behind_a_slow_body_has_its_own_deadline() {
         ("http.handler_timeout_ms", 2_000.into()),
     ];
     let stack = Stack::start(&limits).await;
-    let mut client = stack.connect().await;
-    client
-        .send(head("POST /trial/write", &["Content-Length: 3"]))
+    let mut client = stack
+        .connect_with(head("POST /trial/write", &["Content-Length: 3"]))
         .await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     client.send("abc").await;
@@ -437,9 +425,8 @@ async fn a_handler_past_its_deadline_is_answered_for() {
 #[tokio::test]
 async fn a_change_outlives_its_client() {
     let stack = Stack::start(&[]).await;
-    let mut client = stack.connect().await;
-    client
-        .send(head("POST /trial/write", &["Content-Length: 3"]) + "abc")
+    let client = stack
+        .connect_with(head("POST /trial/write", &["Content-Length: 3"]) + "abc")
         .await;
     stack.trial.handler_waits().await;
     drop(client);
@@ -452,9 +439,8 @@ async fn a_change_outlives_its_client() {
 async fn a_client_that_leaves_in_mid_body_changes_nothing() {
     let stack = Stack::start(&[]).await;
     stack.trial.gate.add_permits(1);
-    let mut client = stack.connect().await;
-    client
-        .send(head("POST /trial/write", &["Content-Length: 10"]) + "abc")
+    let client = stack
+        .connect_with(head("POST /trial/write", &["Content-Length: 10"]) + "abc")
         .await;
     drop(client);
     stack.serves().await;
@@ -473,8 +459,7 @@ async fn connections_over_the_limit_wait() {
         client.send(HEALTH).await;
         assert_eq!(client.answer().await.status, 200);
     }
-    let mut third = stack.connect().await;
-    third.send(HEALTH).await;
+    let mut third = stack.connect_with(HEALTH).await;
     let early = tokio::time::timeout(Duration::from_millis(200), third.answer()).await;
     assert!(early.is_err(), "served beyond the limit: {early:?}");
     drop(first);
@@ -488,14 +473,12 @@ async fn a_handler_that_outlives_its_connection_keeps_the_slot() {
         ("http.handler_timeout_ms", 2_000.into()),
     ];
     let stack = Stack::start(&limits).await;
-    let mut client = stack.connect().await;
-    client
-        .send(head("POST /trial/write", &["Content-Length: 0"]))
+    let mut client = stack
+        .connect_with(head("POST /trial/write", &["Content-Length: 0"]))
         .await;
     client.answer().await.refuses(503);
     drop(client);
-    let mut next = stack.connect().await;
-    next.send(HEALTH).await;
+    let mut next = stack.connect_with(HEALTH).await;
     let early = tokio::time::timeout(Duration::from_millis(200), next.answer()).await;
     assert!(early.is_err(), "served beyond the limit: {early:?}");
     stack.trial.gate.add_permits(1);
@@ -561,7 +544,7 @@ async fn logins_succeed_while_200_connections_of_one_stranger_ask_for_hashes() {
         strangers.spawn(async move {
             let from = format!("2001:db8:1:{number:x}::1");
             let wrong = ["Authorization: Basic ZGVmYXVsdDp3cm9uZw=="];
-            let mut client = stack::Client::connect(address).await;
+            let mut client = Client::connect(address).await;
             for attempt in 0.. {
                 let body = format!(r#"{{"username":"{number}-{attempt}","password":"b"}}"#);
                 let request = match attempt % 2 {
@@ -576,9 +559,8 @@ async fn logins_succeed_while_200_connections_of_one_stranger_ask_for_hashes() {
     }
     let body = r#"{"username":"ada","password":"correct horse"}"#;
     for _ in 0..20 {
-        let mut client = stack::Client::connect(address).await;
         let login = post_from("203.0.113.5", "/api/v1/authenticate", &[], body);
-        client.send(login).await;
+        let mut client = Client::connect_with(address, login).await;
         let answer = client.answer().await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
@@ -599,18 +581,15 @@ async fn nothing_is_hashed_for_clients_that_have_hung_up() {
         post_from(from, "/api/v1/authenticate", &[], &body)
     };
     // The first occupies the only thread while the others connect and disconnect.
-    let mut first = stack::Client::connect(program.address).await;
-    first.send(login("192.0.2.1", "bob", "wrong horse")).await;
+    let request = login("192.0.2.1", "bob", "wrong horse");
+    let mut first = Client::connect_with(program.address, request).await;
     for number in 0..30 {
-        let mut client = stack::Client::connect(program.address).await;
-        let from = format!("2001:db8:{number:x}::1");
-        client.send(login(&from, "ada", "wrong horse")).await;
+        let request = login(&format!("2001:db8:{number:x}::1"), "ada", "wrong horse");
+        drop(Client::connect_with(program.address, request).await);
     }
     assert_eq!(first.answer().await.status, 401);
-    let mut client = stack::Client::connect(program.address).await;
-    client
-        .send(login("203.0.113.5", "ada", "correct horse"))
-        .await;
+    let request = login("203.0.113.5", "ada", "correct horse");
+    let mut client = Client::connect_with(program.address, request).await;
     let answer = client.answer().await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
@@ -624,13 +603,11 @@ async fn held_bodies_take_little_memory() {
     let body = "a".repeat((1 << 20) - 1);
     let mut held = Vec::new();
     for number in 0..600 {
-        let mut client = stack::Client::connect(program.address).await;
         let request = match number % 2 {
             0 => format!("{announced}{body}"),
             _ => format!("{chunked}100000\r\n{body}"),
         };
-        client.send(request).await;
-        held.push(client);
+        held.push(Client::connect_with(program.address, request).await);
     }
     // Without the limit it would be 600 MiB; it is about 60.
     let peak = program.peak_mib();
@@ -644,9 +621,7 @@ async fn bodies_that_come_a_byte_at_a_time_take_little_memory() {
     let announced = head("POST /api/v1/authenticate", &["Content-Length: 16384"]);
     let mut held = Vec::new();
     for _ in 0..40 {
-        let mut client = stack::Client::connect(program.address).await;
-        client.send(&announced).await;
-        held.push(client);
+        held.push(Client::connect_with(program.address, &announced).await);
     }
     for _ in 0..1000 {
         for client in &mut held {
@@ -664,11 +639,9 @@ async fn bodies_that_come_a_byte_at_a_time_take_little_memory() {
 #[tokio::test]
 async fn a_body_longer_than_its_route_needs_is_refused_unread() {
     let program = program::Program::serve("");
-    let mut client = stack::Client::connect(program.address).await;
     let fields = ["Content-Length: 16385", "Expect: 100-continue"];
-    client
-        .send(head("POST /api/v1/authenticate", &fields))
-        .await;
+    let request = head("POST /api/v1/authenticate", &fields);
+    let mut client = Client::connect_with(program.address, request).await;
     let answer = client.answer().await;
     assert_eq!(answer.status, 413, "{answer:?}");
     assert!(answer.closes());
@@ -690,9 +663,7 @@ async fn memory_that_a_burst_took_goes_back_to_the_system() {
     };
     let mut held = Vec::new();
     for _ in 0..200 {
-        let mut client = stack::Client::connect(program.address).await;
-        client.send(&request).await;
-        held.push(client);
+        held.push(Client::connect_with(program.address, &request).await);
     }
     stack::within(reaches(&|mib| mib > before + 150)).await;
     drop(held);

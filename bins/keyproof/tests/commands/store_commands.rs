@@ -102,14 +102,14 @@ impl Home {
     }
 }
 
-/// Runs the command as a shell does with `>&-`.
-fn with_closed_output(command: &Command) -> Command {
+/// Runs the command by a shell's script, in which it is `"$0" "$@"`.
+fn in_a_shell(script: &str, command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
     let environment = command
         .get_envs()
         .filter_map(|(key, value)| Some((key, value?)));
     shell
-        .args(["-c", "exec \"$0\" \"$@\" >&-"])
+        .args(["-c", script])
         .arg(command.get_program())
         .args(command.get_args())
         .env_clear()
@@ -148,34 +148,24 @@ fn instances_are_added_listed_changed_and_removed() {
     let with_passwords = ["bar", "default", "shop"].map(|name| (name.to_owned(), true));
     assert_eq!(names(), with_passwords);
 
-    home.fails(
-        &["instance", "add", "shop", "--stdin"],
-        PASSWORD,
-        1,
-        "exists",
-    );
-    home.fails(&["instance", "add", "a/b", "--stdin"], PASSWORD, 1, "name");
-    home.fails(
-        &["instance", "add", "new", "--stdin"],
-        "7 chars\n",
-        1,
-        "at least 8",
-    );
-    home.fails(&["instance", "add", "new", "--stdin"], "", 1, "at least 8");
-    home.fails(&["instance", "add", "new"], "", 2, "--stdin");
-    home.fails(
-        &["instance", "set-password", "nowhere", "--stdin"],
-        PASSWORD,
-        1,
-        "no such instance",
-    );
-    home.fails(
-        &["instance", "remove", "nowhere"],
-        "",
-        1,
-        "no such instance",
-    );
-    home.fails(&["instance", "add", "new", "a-password"], "", 2, "");
+    for (line, input, code, says) in [
+        ("instance add shop --stdin", PASSWORD, 1, "exists"),
+        ("instance add a/b --stdin", PASSWORD, 1, "name"),
+        ("instance add new --stdin", "7 chars\n", 1, "at least 8"),
+        ("instance add new --stdin", "", 1, "at least 8"),
+        ("instance add new", "", 2, "--stdin"),
+        (
+            "instance set-password nowhere --stdin",
+            PASSWORD,
+            1,
+            "no such instance",
+        ),
+        ("instance remove nowhere", "", 1, "no such instance"),
+        ("instance add new a-password", "", 2, ""),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        home.fails(&words, input, code, says);
+    }
 
     home.prints(&["instance", "remove", "shop"], "");
     let removed = home.document(&["instance", "remove", "default", "--json"], "");
@@ -283,24 +273,11 @@ fn a_command_out_of_descriptors_ends_with_1() {
     const FEWEST: usize = 7;
     let home = Home::new();
     for descriptors in [FEWEST, 8, 9, 10, 11, 12, 14, 16] {
-        let mut command = home.command(&["token", "list"]);
-        let environment = command.get_envs();
-        let environment: Vec<_> = environment
-            .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
-            .collect();
-        let program = command.get_program().to_owned();
-        command = Command::new("/bin/sh");
-        command
-            .args([
-                "-c",
-                // Closes what the test's process may have left open.
-                &format!(
-                    "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n {descriptors} && exec \"$0\" token list"
-                ),
-            ])
-            .arg(program)
-            .env_clear()
-            .envs(environment);
+        // Closes what the test's process may have left open.
+        let script = format!(
+            "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n {descriptors} && exec \"$0\" \"$@\""
+        );
+        let mut command = in_a_shell(&script, &home.command(&["token", "list"]));
         let output = command.output().unwrap();
         let said = text(&output.stderr);
         let code = output.status.code();
@@ -589,7 +566,7 @@ fn no_token_is_made_where_nobody_would_see_it() {
     for form in [&[][..], &["--quiet"], &["--json"]] {
         let create = [&["token", "create", "--scope", "admin"], form].concat();
         let mut commands = [0; 3].map(|_| home.command(&create));
-        commands[0] = with_closed_output(&commands[0]);
+        commands[0] = in_a_shell("exec \"$0\" \"$@\" >&-", &commands[0]);
         commands[1].stdout(Stdio::null());
         commands[2].stdout(written());
         for mut command in commands {
@@ -606,6 +583,14 @@ fn no_token_is_made_where_nobody_would_see_it() {
     assert_eq!(home.prints(&["token", "list"], ""), "");
     assert!(!home.prints(&["audit"], "").contains("operator_token"));
 }
+
+/// Commands that open the store.
+const OPENING: [&[&str]; 4] = [
+    &["instance", "list"],
+    &["migrate"],
+    &["config", "check"],
+    &["serve", "--listen", "127.0.0.1:0"],
+];
 
 #[test]
 fn a_store_file_that_others_can_read_is_refused_by_name() {
@@ -630,12 +615,7 @@ fn a_store_file_that_others_can_read_is_refused_by_name() {
         chmod(name, mode);
         let mends = format!("chmod 600 '{}'", path(name).display());
         let says = format!("can be {access} by others (mode {mode:o}): {mends}");
-        for command in [
-            &["instance", "list"][..],
-            &["migrate"],
-            &["config", "check"],
-            &["serve", "--listen", "127.0.0.1:0"],
-        ] {
+        for command in OPENING {
             home.fails(command, "", 2, &says);
         }
         chmod(name, 0o600);
@@ -652,12 +632,7 @@ fn a_folder_is_no_store_and_is_called_one() {
     let says = format!("the store {} is a folder", folder.display());
     for mode in [0o755, 0o700] {
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
-        for command in [
-            &["instance", "list"][..],
-            &["migrate"],
-            &["config", "check"],
-            &["serve", "--listen", "127.0.0.1:0"],
-        ] {
+        for command in OPENING {
             home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
         }
     }

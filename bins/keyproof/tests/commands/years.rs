@@ -40,6 +40,20 @@ impl Home {
         Self(TempDir::new().unwrap())
     }
 
+    /// Returns a folder with a store in use, `k.db`, and the store's URL.
+    fn filled() -> (Self, String) {
+        let home = Self::new();
+        let url = home.url("k.db");
+        home.fill(&url);
+        (home, url)
+    }
+
+    /// Copies the master key of `k.db` to where the store with this name expects it.
+    fn copy_key_for(&self, store: &str) {
+        let to = self.path(&format!("{store}.master-key"));
+        fs::copy(self.path("k.db.master-key"), to).unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -94,13 +108,16 @@ impl Home {
     /// Creates a store with a user, an instance and a token, and returns the token.
     fn fill(&self, url: &str) -> String {
         self.prints(&["migrate", "--store", url], "");
-        let add = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
-        self.prints(&[&add[..], &["--store", url]].concat(), PASSWORD);
+        add_user(self, url, "ada");
         let add = ["instance", "add", "shop", "--stdin", "--store", url];
         self.prints(&add, PASSWORD);
+        self.token(url, &[])
+    }
+
+    fn token(&self, url: &str, flags: &[&str]) -> String {
         let create = ["token", "create", "--scope", "certificates", "--quiet"];
-        let token = self.prints(&[&create[..], &["--store", url]].concat(), "");
-        token.trim_end().to_owned()
+        let words = [&create[..], &["--store", url], flags].concat();
+        self.prints(&words, "").trim_end().to_owned()
     }
 
     fn users(&self, url: &str) -> Value {
@@ -121,13 +138,16 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// Returns the status of a list of certificates under this token.
+fn list_certificates(node: &Node, token: &str) -> u16 {
+    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
+    let request = format!("GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}");
+    node.ask(&request).0
+}
+
 /// Returns whether a server accepts this token.
 fn takes(node: &Node, token: &str) -> bool {
-    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
-    let (status, ..) = node.ask(&format!(
-        "GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}"
-    ));
-    status == 200
+    list_certificates(node, token) == 200
 }
 
 #[test]
@@ -155,11 +175,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     let restore = ["restore", text(&file), "--json", "--store", &other];
     home.fails(&restore, b"", 2, made["master_key"].as_str().unwrap());
     assert!(!home.path("other.db").exists());
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("other.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("other.db");
     let restored = home.document(&restore, "");
     assert_eq!(restored["made_at"], made["made_at"]);
     assert_eq!(restored["ended"]["operator_tokens"], 1);
@@ -183,21 +199,13 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     home.fails(&restore, b"", 1, "may be of");
     assert_eq!(home.users(&other), again);
     let full = home.url("full.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("full.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("full.db");
     home.prints(&["migrate", "--store", &full], "");
     home.prints(&["instance", "list", "--store", &full], "");
     let into_full = ["restore", text(&file), "--store", &full];
     home.fails(&into_full, b"", 1, "is not empty: name another");
     let third = home.url("third.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("third.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("third.db");
     let restore = ["restore", text(&file), "--unspent", "--store", &third];
     let said = home.prints(&restore, "");
     assert!(said.contains("nothing was revoked"), "{said}");
@@ -208,19 +216,13 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
 /// The error describes all backups of a store, and all stores restored from them, in the same way.
 #[test]
 fn a_store_of_another_backup_is_not_said_to_be_of_this_one() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let [one, two] = ["one.backup", "two.backup"].map(|name| home.path(name));
     home.prints(&["backup", text(&one), "--store", &url], "");
     add_user(&home, &url, "bob");
     home.prints(&["backup", text(&two), "--store", &url], "");
     let other = home.url("other.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("other.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("other.db");
     home.prints(&["restore", text(&one), "--store", &other], "");
     let restored = home.users(&other);
     let refused = home.run(&["restore", text(&two), "--store", &other], b"");
@@ -239,7 +241,7 @@ fn a_backup_of_a_database_is_restored_into_a_new_one_and_into_a_file() {
     let home = Home::new();
     let server = Postgres::shared().unwrap();
     let key = home.path("key");
-    make_key(&key);
+    write_key(&key, [9; 32]);
     let of = |words: &[&str], url: &str| {
         let words = [words, &["--master-key", text(&key), "--store", url]].concat();
         home.prints(&words, PASSWORD)
@@ -279,9 +281,7 @@ fn a_backup_of_a_database_is_restored_into_a_new_one_and_into_a_file() {
 
 #[test]
 fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let file = home.path("b.backup");
     let backup = [
         "backup",
@@ -320,7 +320,7 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
     let home = Home::new();
     let url = home.url("k.db");
     let file = home.path("key");
-    make_key(&file);
+    write_key(&file, [9; 32]);
     let flags = ["--master-key", text(&file), "--store"];
     let run = |words: &[&str], url: &str, input: &[u8]| {
         let output = home.run(&[words, &flags, &[url]].concat(), input);
@@ -368,18 +368,12 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
 
 #[test]
 fn a_backup_that_was_cut_or_altered_changes_nothing() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let whole = home.run(&["backup", "-", "--store", &url], b"");
     assert_eq!(whole.status.code(), Some(0));
     let whole = whole.stdout;
     let other = home.url("other.db");
-    fs::copy(
-        home.path("k.db.master-key"),
-        home.path("other.db.master-key"),
-    )
-    .unwrap();
+    home.copy_key_for("other.db");
     let restore = ["restore", "-", "--store", &other];
     home.fails(&restore, &whole[..whole.len() - 1], 1, "cut short");
     home.fails(&restore, &whole[..whole.len() - 1], 1, "or another backup");
@@ -395,8 +389,7 @@ fn a_backup_that_was_cut_or_altered_changes_nothing() {
         "data after the backup's end",
     );
     let key = home.path("another-key");
-    fs::write(&key, [7; 32]).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    write_key(&key, [7; 32]);
     let with_another = [&restore[..], &["--master-key", text(&key)]].concat();
     home.fails(&with_another, &whole, 1, "was made under master key");
     assert!(!home.path("other.db").exists());
@@ -406,9 +399,7 @@ fn a_backup_that_was_cut_or_altered_changes_nothing() {
 
 #[test]
 fn a_folder_of_backups_keeps_the_latest() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let folder = home.path("backups");
     fs::create_dir(&folder).unwrap();
     File::create(folder.join("note")).unwrap();
@@ -469,9 +460,7 @@ fn a_folder_of_backups_keeps_the_latest() {
 
 #[test]
 fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     for more in [&["--json"][..], &["--keep", "2"]] {
         let words = [&["backup", "-", "--store", &url], more].concat();
         home.fails(&words, b"", 2, "--json and --keep cannot be used");
@@ -491,9 +480,7 @@ fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
 /// A wrong argument must not destroy the store or its key.
 #[test]
 fn a_backup_replaces_an_older_one_and_no_other_file() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let config = home.path("keyproof.toml");
     fs::write(&config, format!("store.url = \"{url}\"\n")).unwrap();
     fs::write(home.path("note"), "not a backup\n").unwrap();
@@ -553,9 +540,7 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
 /// One of the nodes was not given the next key.
 #[test]
 fn a_node_without_the_prepared_key_goes_no_further() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let rotate = |step: &'static str| ["keys", "rotate", step, "--store", &url];
     home.prints(&rotate("prepare"), "");
     let key = home.path("k.db.master-key");
@@ -592,7 +577,7 @@ fn a_store_is_copied_to_postgresql_and_back() {
     let back = home.url("back.db");
     let copied = copy(&shared, &back);
     assert_eq!(copied["records"], there["records"]);
-    fs::copy(&key, home.path("back.db.master-key")).unwrap();
+    home.copy_key_for("back.db");
     assert_eq!(home.users(&back), home.users(&url));
     for url in [&url, &back] {
         assert!(takes(&home.serve(url), &token), "{url}");
@@ -628,39 +613,9 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
     );
 }
 
-/// The path of the instance `till`.
-const TILL: &str = "/instances/till/private";
-
-/// Returns a token of the instance `till`.
-fn till_token(node: &Node) -> String {
-    let known = data_encoding::BASE64.encode(format!("till:{PASSWORD}").as_bytes());
-    let (status, _, body) = node.ask(&format!(
-        "POST {TILL}/token\nAuthorization: Basic {known}\n\n{{\"scope\":\"write\"}}"
-    ));
-    assert_eq!(status, 200, "{body}");
-    let issued: Value = serde_json::from_str(&body).unwrap();
-    issued["access_token"].as_str().unwrap().to_owned()
-}
-
 fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let add = ["instance", "add", "second", "--stdin", "--store", from];
-    let token = home.prints(
-        &[
-            &[
-                "token",
-                "create",
-                "--scope",
-                "certificates",
-                "--quiet",
-                "--store",
-                from,
-            ],
-            flags,
-        ]
-        .concat(),
-        "",
-    );
-    let token = token.trim_end();
+    let token = home.token(from, flags);
     let till = ["instance", "add", "till", "--stdin", "--store", from];
     home.prints(&[&till[..], flags].concat(), PASSWORD);
     let serve = |url: &str| {
@@ -668,24 +623,17 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
         home.command(&words)
     };
     let node = Node::start(&mut serve(from));
-    assert!(takes(&node, token));
+    assert!(takes(&node, &token));
     let copy = [&["store", "copy", from, to], flags].concat();
     // A writer runs meanwhile, and records what was acknowledged.
-    let till = till_token(&node);
+    let till = Shop::log_in(&node, "till");
     let over = AtomicBool::new(false);
     let (moved, acknowledged) = thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut acknowledged = Vec::new();
             for number in 0.. {
                 let name = format!("written-{number}");
-                let body = format!(
-                    "{{\"otp_device_id\":\"{name}\",\"otp_device_description\":\"a till\",\
-                     \"otp_key\":\"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\",\"otp_algorithm\":1}}"
-                );
-                let (status, ..) = node.ask(&format!(
-                    "POST {TILL}/otp-devices\nAuthorization: Bearer {till}\n\n{body}"
-                ));
-                if status == 204 {
+                if till.add(&node, &name) == 204 {
                     acknowledged.push(name);
                 }
                 if over.load(Ordering::SeqCst) {
@@ -700,9 +648,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     });
     assert_eq!(moved["moved"], true);
     // The former server accepts no requests any more.
-    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
-    let request = format!("GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}");
-    assert_eq!(node.ask(&request).0, 503);
+    assert_eq!(list_certificates(&node, &token), 503);
     let (status, _, why) = node.ask("GET /readyz");
     assert_eq!(status, 503);
     assert!(why.contains("moved"), "{why}");
@@ -717,13 +663,10 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
         "was moved to another one",
     );
     let there = Node::start(&mut serve(to));
-    assert!(takes(&there, token));
+    assert!(takes(&there, &token));
     let has_all = |node: &Node| {
         for name in &acknowledged {
-            let (status, ..) = node.ask(&format!(
-                "GET {TILL}/otp-devices/{name}\nAuthorization: Bearer {till}"
-            ));
-            assert_eq!(status, 200, "{name} was acknowledged");
+            assert_eq!(till.code(node, name).0, 200, "{name} was acknowledged");
         }
     };
     has_all(&there);
@@ -740,16 +683,14 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     assert_eq!(moving.status.code(), Some(0), "{said}");
     assert!(said.contains("do not serve any other copy of it"), "{said}");
     let there = Node::start(&mut serve(&again));
-    assert!(takes(&there, token));
+    assert!(takes(&there, &token));
     has_all(&there);
 }
 
 /// As if it had been killed between its last write and the audit event: a copy leaves the same state.
 #[test]
 fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let [stale, moved, elsewhere] =
         ["stale.db", "moved.db", "elsewhere.db"].map(|name| home.url(name));
     home.prints(&["store", "copy", &url, &stale], "");
@@ -783,9 +724,7 @@ fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
 /// The same in words: nothing was copied.
 #[test]
 fn a_complete_copy_is_said_to_be_one() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let [copy, elsewhere] = ["copy.db", "elsewhere.db"].map(|name| home.url(name));
     home.prints(&["store", "copy", &url, &copy], "");
     home.prints(&["store", "copy", &url, &elsewhere, "--move"], "");
@@ -893,7 +832,7 @@ fn a_store_whose_key_could_not_be_kept_is_filled_from_elsewhere() {
     }
     add_user(&home, &b, "bob");
     let given = home.path("given.key");
-    make_key(&given);
+    write_key(&given, [9; 32]);
     let server = Postgres::shared().unwrap();
     let database = || {
         let url = server.database().unwrap();
@@ -986,7 +925,7 @@ fn a_database_that_is_moved_is_served_no_more() {
     let server = Postgres::shared().unwrap();
     let shared = server.database().unwrap();
     let key = home.path("key");
-    make_key(&key);
+    write_key(&key, [9; 32]);
     let flags = ["--master-key", text(&key)];
     home.prints(&[&["migrate", "--store", &shared][..], &flags].concat(), "");
     let first = ["instance", "list", "--store", &shared];
@@ -994,41 +933,48 @@ fn a_database_that_is_moved_is_served_no_more() {
     moves(&home, &shared, &home.url("moved.db"), &flags);
 }
 
-fn make_key(path: &Path) {
-    fs::write(path, [9; 32]).unwrap();
+fn write_key(path: &Path, contents: impl AsRef<[u8]>) {
+    fs::write(path, contents).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-const DEVICES: &str = "/instances/shop/private/otp-devices";
-
-/// The owner of a shop at one of the nodes.
-struct Shop(String);
+/// The owner of an instance, who is logged in.
+struct Shop {
+    devices: String,
+    token: String,
+}
 
 impl Shop {
-    fn log_in(node: &Node) -> Self {
-        let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\",\"duration\":{\"d_us\":\"forever\"}}";
-        let (status, _, answer) = node.ask(login);
+    fn log_in(node: &Node, instance: &str) -> Self {
+        let path = format!("/instances/{instance}/private");
+        let known = data_encoding::BASE64.encode(format!("{instance}:{PASSWORD}").as_bytes());
+        let (status, _, answer) = node.ask(&format!(
+            "POST {path}/token\nAuthorization: Basic {known}\nContent-Type: application/json\n\n{{\"scope\":\"all\",\"duration\":{{\"d_us\":\"forever\"}}}}"
+        ));
         assert_eq!(status, 200, "{answer}");
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        Self(answer["access_token"].as_str().unwrap().to_owned())
+        Self {
+            devices: format!("{path}/otp-devices"),
+            token: answer["access_token"].as_str().unwrap().to_owned(),
+        }
     }
 
     fn add(&self, node: &Node, id: &str) -> u16 {
-        let token = &self.0;
+        let Self { devices, token } = self;
         let device = format!(
             r#"{{"otp_device_id":"{id}","otp_device_description":"d","otp_key":"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ","otp_algorithm":1,"otp_ctr":0}}"#
         );
         let request = format!(
-            "POST {DEVICES}\nAuthorization: Bearer {token}\nContent-Type: application/json\n\n{device}"
+            "POST {devices}\nAuthorization: Bearer {token}\nContent-Type: application/json\n\n{device}"
         );
         node.ask(&request).0
     }
 
     /// Returns the device's current code if the node can show it.
     fn code(&self, node: &Node, id: &str) -> (u16, Option<String>) {
-        let token = &self.0;
+        let Self { devices, token } = self;
         let (status, _, answer) = node.ask(&format!(
-            "GET {DEVICES}/{id}?faketime=1700000000\nAuthorization: Bearer {token}"
+            "GET {devices}/{id}?faketime=1700000000\nAuthorization: Bearer {token}"
         ));
         let answer: Value = serde_json::from_str(&answer).unwrap();
         (status, answer["otp_code"].as_str().map(str::to_owned))
@@ -1058,7 +1004,7 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
     let rotate =
         |step: &'static str| [&["keys", "rotate", step, "--json", "--store", url], flags].concat();
     let stale = serve();
-    let shop = Shop::log_in(&stale);
+    let shop = Shop::log_in(&stale, "shop");
     assert_eq!(shop.add(&stale, "first"), 204);
     let shown = shop.code(&stale, "first");
     assert_eq!(shown.0, 200);
@@ -1108,9 +1054,7 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
 
 #[test]
 fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let key = home.path("k.db.master-key");
     let before = fs::read_to_string(&key).unwrap();
     rotates(&home, &url, &key, &[], Some(&home.path("k.db")));
@@ -1120,18 +1064,15 @@ fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
         said.contains("all records are sealed under master key"),
         "{said}"
     );
-    fs::write(home.path("old"), before).unwrap();
-    fs::set_permissions(home.path("old"), fs::Permissions::from_mode(0o600)).unwrap();
     let old = home.path("old");
+    write_key(&old, before);
     let with_old = ["user", "list", "--store", &url, "--master-key", text(&old)];
     home.fails(&with_old, b"", 2, "is sealed under master key");
 }
 
 #[test]
 fn a_backup_is_told_whatever_its_path_is() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let file = home.0.path().join(OsStr::from_bytes(b"b\xff.backup"));
     let mut backup = home.command(&["backup", "--json", "--store", &url]);
     let output = backup.arg(&file).output().unwrap();
@@ -1145,9 +1086,7 @@ fn a_backup_is_told_whatever_its_path_is() {
 /// Between two steps of a rotation, a backup needs two keys.
 #[test]
 fn what_is_saved_between_switch_and_finish_needs_both_keys() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     for step in ["prepare", "switch"] {
         home.prints(&["keys", "rotate", step, "--store", &url], "");
     }
@@ -1163,10 +1102,7 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
 
     let other = home.url("other.db");
     let key = home.path("other.db.master-key");
-    let give = |text: &str| {
-        fs::write(&key, text).unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    };
+    let give = |keys: &str| write_key(&key, keys);
     let restore = ["restore", text(&file), "--store", &other];
     let copy = ["store", "copy", &url, &other];
     give(new);
@@ -1181,9 +1117,7 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
 /// As after the restore of a backup that included only the key in use.
 #[test]
 fn a_prepared_key_that_is_lost_gives_way_to_another() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let key = home.path("k.db.master-key");
     let rotate = |step: &'static str| ["keys", "rotate", step, "--json", "--store", &url];
     let lines = || {
@@ -1244,9 +1178,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
 
 #[test]
 fn how_far_a_rotation_is_is_told_at_a_terminal() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let rotate = |step: &'static str| ["keys", "rotate", step, "--store", &url];
     home.prints(&rotate("prepare"), "");
     for step in ["switch", "finish"] {
@@ -1307,9 +1239,7 @@ fn logged_in(node: &Node) -> String {
 /// the phone's code at that later time is submitted, because the code has changed meanwhile.
 #[test]
 fn a_code_that_was_used_after_the_backup_is_not_good_after_the_restore() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let node = home.serve(&url);
     let token = logged_in(&node);
     let enrol = json!({ "type": { "id": 0 }, "password": digest() });
@@ -1344,8 +1274,7 @@ fn a_code_that_was_used_after_the_backup_is_not_good_after_the_restore() {
         ("restored.db", &[], false),
     ] {
         let other = home.url(name);
-        let key = home.path(&format!("{name}.master-key"));
-        fs::copy(home.path("k.db.master-key"), key).unwrap();
+        home.copy_key_for(name);
         let restore = [&["restore", text(&file), "--store", &other], flags].concat();
         home.prints(&restore, "");
         let node = home.serve(&other);
@@ -1361,11 +1290,13 @@ fn is_logged_in(node: &Node, token: &str) -> bool {
     status == 200
 }
 
+fn end_key<'a>(id: &'a str, url: &'a str) -> [&'a str; 7] {
+    ["keys", "signing", "end", id, "--json", "--store", url]
+}
+
 #[test]
 fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let nodes = [(); 2].map(|()| home.serve(&url));
     let token = logged_in(&nodes[0]);
     // Both nodes cache it.
@@ -1389,12 +1320,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     for node in &nodes {
         assert!(is_logged_in(node, &token));
     }
-    let end = |id: &str| {
-        let words = ["keys", "signing", "end", id, "--json", "--store", &url];
-        words.map(str::to_owned)
-    };
-    let ended = end(&leaked);
-    let ended: Vec<_> = ended.iter().map(String::as_str).collect();
+    let ended = end_key(&leaked, &url);
     let said = home.document(&ended, "");
     assert_eq!(said["ended"], leaked);
     assert!(said["signing"].is_null(), "another signs already: {said}");
@@ -1409,9 +1335,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     }
     // The signing key is ended too, and another replaces it.
     let signing = rotated["signing"].as_str().unwrap();
-    let words = end(signing);
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let said = home.document(&words, "");
+    let said = home.document(&end_key(signing, &url), "");
     assert_eq!(said["ended"], signing);
     let next = said["signing"].as_str().unwrap();
     assert_eq!(home.document(&list, ""), json!([next]));
@@ -1424,18 +1348,15 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     let unknown = "no key of this id signs or is published: `keyproof keys signing list`";
     home.fails(&ended, b"", 1, unknown);
     // An id may start with a hyphen.
-    let hyphen = end("-j1UgnIz3yHFPjxWoW19LFC5BqshBXT3Md9luCMbGSU");
-    let hyphen: Vec<_> = hyphen.iter().map(String::as_str).collect();
+    let hyphen = end_key("-j1UgnIz3yHFPjxWoW19LFC5BqshBXT3Md9luCMbGSU", &url);
     home.fails(&hyphen, b"", 1, unknown);
     home.fails(&["keys", "signing", "end", "--store", &url], b"", 2, "KID");
 }
 
 #[test]
 fn an_export_goes_on_from_any_cursor_that_was_printed() {
-    let home = Home::new();
-    let url = home.url("k.db");
     let begun = Instant::now();
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let export = |after: &str| {
         let lines = home.prints(&["audit", "export", "--after", after, "--store", &url], "");
         let lines = lines.lines();
@@ -1478,15 +1399,13 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
 /// An id that contains many texts that look like users, in a store in use.
 #[test]
 fn a_clients_text_stops_no_reader_of_the_trail() {
-    let home = Home::new();
-    let url = home.url("k.db");
-    home.fill(&url);
+    let (home, url) = Home::filled();
     let node = home.serve(&url);
     let like: Vec<_> = (0..240)
         .map(|user| format!("1:{user}:0000000000"))
         .collect();
     let id = like.join(" ");
-    assert_eq!(Shop::log_in(&node).add(&node, &id), 204);
+    assert_eq!(Shop::log_in(&node, "shop").add(&node, &id), 204);
     for words in [
         &["audit", "--store", &url][..],
         &["audit", "export", "--names", "--store", &url],
@@ -1505,7 +1424,7 @@ fn the_master_key_of_a_database_is_changed_while_two_nodes_serve() {
     let server = Postgres::shared().unwrap();
     let shared = server.database().unwrap();
     let key = home.path("key");
-    make_key(&key);
+    write_key(&key, [9; 32]);
     let flags = ["--master-key", text(&key)];
     home.prints(&[&["migrate", "--store", &shared][..], &flags].concat(), "");
     let add = ["instance", "add", "shop", "--stdin", "--store", &shared];

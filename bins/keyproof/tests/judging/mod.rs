@@ -27,9 +27,7 @@ use keyproof_service::{
     },
     otp_devices::{InstanceAdministrator, Lifetime, TokenRequest},
 };
-use keyproof_store::{
-    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
-};
+use keyproof_store::{SystemEntropy, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
@@ -82,9 +80,7 @@ impl Judged {
         let entropy = Arc::new(SystemEntropy::new());
         let now = Timestamp::from_secs(1_700_000_000);
         let clock = Arc::new(ManualClock::new(now));
-        let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-        let engine = Arc::new(MemoryEngine::new());
-        let store = Store::open(engine, keys, entropy.clone(), now);
+        let store = config.store.open(entropy.clone(), now);
         let settings = Settings {
             cpu_queue: CpuQueueSettings {
                 threads: NonZeroUsize::MIN,
@@ -158,27 +154,31 @@ impl Judged {
         ]
     }
 
-    async fn user_token(&self) -> String {
-        let accounts = &self.service.accounts;
-        let mut new = NewUser {
-            name: String::new(),
+    /// Adds a user, and returns the login.
+    async fn add_user(&self, name: &str) -> PasswordLogin {
+        let new = NewUser {
+            name: name.to_owned(),
             organisation: "Example Org".to_owned(),
             role: Role::User,
         };
-        // A shorter list is made in place, without the queue.
-        let others = (0..USERS).map(|number| format!("user-{number}@example.org"));
-        for name in others.chain(["ada@example.org".to_owned()]) {
-            new.name = name;
-            let added = accounts
-                .add_user(&new, secret(PASSWORD), &command_line())
-                .await;
-            added.unwrap();
-        }
-        let login = PasswordLogin {
+        let accounts = &self.service.accounts;
+        let command = command_line();
+        let added = accounts.add_user(&new, secret(PASSWORD), &command);
+        added.await.unwrap();
+        PasswordLogin {
             name: new.name,
             password: secret(PASSWORD),
             fingerprint: None,
-        };
+        }
+    }
+
+    async fn user_token(&self) -> String {
+        // A shorter list is made in place, without the queue.
+        for number in 0..USERS {
+            self.add_user(&format!("user-{number}@example.org")).await;
+        }
+        let login = self.add_user("ada@example.org").await;
+        let accounts = &self.service.accounts;
         match accounts.login(login, &origin()).await.unwrap() {
             FirstStep::Authenticated(tokens) => tokens.access.to_string(),
             FirstStep::Challenged(_) => panic!("there is no second factor"),
@@ -270,21 +270,8 @@ impl Judged {
 
     /// Returns the token of a session at the account site, for a new user with this name.
     pub(crate) async fn account_session(&self, name: &str) -> String {
+        let login = self.add_user(name).await;
         let accounts = &self.service.accounts;
-        let new = NewUser {
-            name: name.to_owned(),
-            organisation: "Example Org".to_owned(),
-            role: Role::User,
-        };
-        let added = accounts
-            .add_user(&new, secret(PASSWORD), &command_line())
-            .await;
-        added.unwrap();
-        let login = PasswordLogin {
-            name: new.name,
-            password: secret(PASSWORD),
-            fingerprint: None,
-        };
         match accounts.sign_in(login, None, &origin()).await {
             Ok(BrowserStep::LoggedIn(token)) => token.to_string(),
             other => panic!("there is no second factor: {other:?}"),
@@ -309,22 +296,19 @@ impl Judged {
 
     /// Sends a request on a new connection.
     pub(crate) async fn send(&self, request: &CpuQueue) -> Client {
-        let mut client = Client::connect(self.server.address()).await;
         let length = request.body.len();
         let head = format!(
             "{}Host: x\r\nContent-Length: {length}\r\n\r\n",
             request.head
         );
-        client.send([head.as_bytes(), &request.body].concat()).await;
-        client
+        let request = [head.as_bytes(), &request.body].concat();
+        Client::connect_with(self.server.address(), request).await
     }
 
     /// Asserts that the server serves, whatever is being checked.
     pub(crate) async fn is_healthy(&self) {
-        let mut client = Client::connect(self.server.address()).await;
-        client
-            .send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            .await;
+        let health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        let mut client = Client::connect_with(self.server.address(), health).await;
         assert_eq!(client.answer().await.status, 200);
     }
 }

@@ -101,6 +101,32 @@ impl Site {
         serde_json::from_str(&printed).unwrap()
     }
 
+    /// Asserts that a command fails, and returns its error.
+    #[track_caller]
+    fn fails(&self, command: &mut Command, expected: i32, says: &str) -> String {
+        let (code, _, complaint) = self.ended(command.output().unwrap());
+        assert_eq!(code, Some(expected), "{complaint}");
+        assert!(complaint.contains(says), "{complaint}");
+        complaint
+    }
+
+    /// Adds the instance `shop`.
+    fn add_shop(&self) {
+        let mut add = self.command(&["instance", "add", "shop", "--stdin"]);
+        let mut add = add.stdin(Stdio::piped()).spawn().unwrap();
+        let password = b"correct horse\n";
+        add.stdin.take().unwrap().write_all(password).unwrap();
+        assert!(add.wait().unwrap().success());
+    }
+
+    /// Returns a new token.
+    fn token(&self, scopes: &[&str]) -> String {
+        let create = ["token", "create", "--quiet", "--scope"];
+        let (code, token, _) = self.run(&[&create[..], scopes].concat());
+        assert_eq!(code, Some(0));
+        token.trim().to_owned()
+    }
+
     fn node(&self, flags: &[&str]) -> Node {
         let arguments = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
         Node::start(&mut self.command(&arguments))
@@ -110,15 +136,11 @@ impl Site {
 #[test]
 fn a_database_is_migrated_by_whoever_is_asked_to_and_by_nobody_else() {
     let site = Site::new();
-    let (code, _, complaint) = site.run(&["serve", "--listen", "127.0.0.1:0"]);
-    assert_eq!(code, Some(2), "{complaint}");
-    assert!(
-        complaint.contains("no schema") && complaint.contains("keyproof migrate"),
-        "{complaint}"
-    );
-    let (code, _, complaint) = site.run(&["token", "list"]);
-    assert_eq!(code, Some(2), "{complaint}");
-    assert!(complaint.contains("keyproof migrate"), "{complaint}");
+    let mut serve = site.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let complaint = site.fails(&mut serve, 2, "keyproof migrate");
+    assert!(complaint.contains("no schema"), "{complaint}");
+    let mut list = site.command(&["token", "list"]);
+    site.fails(&mut list, 2, "keyproof migrate");
 
     let shown = site.url.replace(&format!(":{}@", site.password()), "@");
     let migrated = site.document(&["migrate", "--json"]);
@@ -164,14 +186,7 @@ fn three_nodes_may_migrate_and_serve_at_once() {
         assert_eq!(node.ask("GET /readyz").0, 200);
     }
     // A change at one node is known to all.
-    let mut add = fresh.command(&["instance", "add", "shop", "--stdin"]);
-    let mut add = add.stdin(Stdio::piped()).spawn().unwrap();
-    add.stdin
-        .take()
-        .unwrap()
-        .write_all(b"correct horse\n")
-        .unwrap();
-    assert!(add.wait().unwrap().success());
+    fresh.add_shop();
     for node in &nodes {
         assert_eq!(node.ask("GET /instances/shop/config").0, 200);
     }
@@ -187,9 +202,7 @@ fn whoever_has_no_usable_master_key_migrates_nothing() {
     let key = site.path("absent");
     let serve = ["serve", "--migrate", "--listen", "127.0.0.1:0"];
     let without = [&serve[..], &["--master-key", key.to_str().unwrap()]].concat();
-    let (code, _, complaint) = site.run(&without);
-    assert_eq!(code, Some(2), "{complaint}");
-    assert!(complaint.contains("is missing"), "{complaint}");
+    site.fails(&mut site.command(&without), 2, "is missing");
     let migrated = site.document(&["migrate", "--json"]);
     assert_eq!(migrated["from"], 0);
 }
@@ -199,7 +212,7 @@ fn a_node_with_another_master_key_or_none_is_refused_by_name() {
     let site = Site::new();
     let _first = site.node(&["--migrate"]);
     site.make_key("other-key");
-    let refused = |key: &str| {
+    let refused = |key: &str, says: &str| {
         let key = site.path(key);
         let serve = [
             "serve",
@@ -208,32 +221,17 @@ fn a_node_with_another_master_key_or_none_is_refused_by_name() {
             "--master-key",
             key.to_str().unwrap(),
         ];
-        let (code, _, complaint) = site.run(&serve);
-        assert_eq!(code, Some(2), "{complaint}");
-        complaint
+        site.fails(&mut site.command(&serve), 2, says);
     };
-    let complaint = refused("other-key");
-    assert!(complaint.contains("sealed under master key"), "{complaint}");
-    let complaint = refused("absent");
-    assert!(
-        complaint.contains("is missing") && !site.path("absent").exists(),
-        "{complaint}"
-    );
+    refused("other-key", "sealed under master key");
+    refused("absent", "is missing");
+    assert!(!site.path("absent").exists());
     fs::set_permissions(site.path("master-key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let complaint = refused("master-key");
-    assert!(complaint.contains("can be read by others"), "{complaint}");
+    refused("master-key", "can be read by others");
 
     let mut none = site.command(&["serve", "--listen", "127.0.0.1:0"]);
-    let none = none
-        .env_remove("KEYPROOF_STORE__MASTER_KEY")
-        .output()
-        .unwrap();
-    let (code, _, complaint) = site.ended(none);
-    assert_eq!(code, Some(2), "{complaint}");
-    assert!(
-        complaint.contains("needs a master key, the same for all"),
-        "{complaint}"
-    );
+    none.env_remove("KEYPROOF_STORE__MASTER_KEY");
+    site.fails(&mut none, 2, "needs a master key, the same for all");
 }
 
 #[test]
@@ -247,9 +245,8 @@ fn neither_the_configuration_nor_a_failure_shows_the_password() {
     assert!(printed.contains(&shown), "{printed}");
     let wrong = site.url.replace("/test0", "/nothing");
     for command in [&["migrate"][..], &["instance", "list"]] {
-        let (code, _, complaint) = site.run(&[command, &["--store", &wrong]].concat());
-        assert_eq!(code, Some(1), "{complaint}");
-        assert!(complaint.contains("does not exist"), "{complaint}");
+        let mut command = site.command(&[command, &["--store", &wrong]].concat());
+        site.fails(&mut command, 1, "does not exist");
     }
 }
 
@@ -260,12 +257,9 @@ fn files_that_cannot_be_used_are_told_from_a_server_that_refuses() {
     for name in ["absent.pem", "empty.pem"] {
         let url = format!("{}?sslrootcert={}", site.url, site.path(name).display());
         for command in [&["migrate"][..], &["instance", "list"], &["serve"]] {
-            let (code, _, complaint) = site.run(&[command, &["--store", &url]].concat());
-            assert_eq!(code, Some(2), "{complaint}");
-            assert!(
-                complaint.contains("sslrootcert") && complaint.contains(name),
-                "{complaint}"
-            );
+            let mut command = site.command(&[command, &["--store", &url]].concat());
+            let complaint = site.fails(&mut command, 2, "sslrootcert");
+            assert!(complaint.contains(name), "{complaint}");
         }
     }
     let wrong = site.url.replace(site.password(), "hunter2");
@@ -279,10 +273,7 @@ fn a_database_that_goes_away_is_told_of_and_found_again() {
     let mut site = Site::new();
     let node = site.node(&["--migrate"]);
     assert_eq!(node.ask("GET /readyz").0, 200);
-    let scopes = ["--scope", "certificates", "--scope", "tpm"];
-    let (code, token, _) = site.run(&[&["token", "create", "--quiet"], &scopes[..]].concat());
-    assert_eq!(code, Some(0));
-    let token = token.trim();
+    let token = site.token(&["certificates", "tpm"]);
     let devices = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
     let requests = [
         ("GET /instances/nobody/config".to_owned(), 404),
@@ -370,9 +361,7 @@ fn a_node_that_starts_while_the_table_is_locked_ends_with_1() {
     ] {
         let mut command = site.command(arguments);
         command.env("KEYPROOF_STORE__STATEMENT_TIMEOUT", "1s");
-        let (code, _, complaint) = site.ended(command.output().unwrap());
-        assert_eq!(code, Some(1), "{complaint}");
-        assert!(complaint.contains("try again"), "{complaint}");
+        site.fails(&mut command, 1, "try again");
     }
     psql.end();
 }
@@ -454,12 +443,7 @@ fn a_database_that_takes_connections_and_answers_none_is_given_up_in_time() {
     assert_eq!(node.ask("GET /healthz").0, 200);
     let mut list = site.command(&["instance", "list"]);
     patience(&mut list);
-    let (code, _, complaint) = site.ended(list.output().unwrap());
-    assert_eq!(code, Some(1), "{complaint}");
-    assert!(
-        complaint.contains("connecting took too long"),
-        "{complaint}"
-    );
+    site.fails(&mut list, 1, "connecting took too long");
     signal("-CONT");
     node.wait_until_ready();
     psql.end();

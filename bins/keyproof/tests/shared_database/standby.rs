@@ -108,13 +108,8 @@ fn a_server_says_that_a_failover_may_lose_what_was_acknowledged() {
 fn what_was_acknowledged_is_there_when_the_synchronous_standby_takes_over() {
     let mut site = Site::new();
     let node = site.node(&["--migrate"]);
-    let (code, token, _) = site.run(&["token", "create", "--quiet", "--scope", "certificates"]);
-    assert_eq!(code, Some(0));
-    let bearer = format!("Authorization: Bearer {}", token.trim());
-    let mut add = site.command(&["instance", "add", "shop", "--stdin"]);
-    let mut add = add.stdin(std::process::Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(&mut add.stdin.take().unwrap(), b"correct horse\n").unwrap();
-    assert!(add.wait().unwrap().success());
+    let bearer = format!("Authorization: Bearer {}", site.token(&["certificates"]));
+    site.add_shop();
     // shop:correct horse
     let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\",\"duration\":{\"d_us\":\"forever\"}}";
     let (status, _, body) = node.ask(login);

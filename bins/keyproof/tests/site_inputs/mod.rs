@@ -113,10 +113,9 @@ impl Visitor<'_> {
     }
 
     async fn ask(&self, head: &str, body: &str) -> Answer {
-        let mut client = Client::connect(self.judged.address()).await;
         let cookies = &self.cookies;
         let request = format!("{head}Host: localhost\r\nCookie: {cookies}\r\n\r\n{body}");
-        client.send(request).await;
+        let mut client = Client::connect_with(self.judged.address(), request).await;
         client.answer().await
     }
 
@@ -253,30 +252,6 @@ fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
         ),
         Parts(SERVICE.to_owned(), vec![("name", input), ("file", input)]),
         plain(
-            format!("certificates/certificate/code?{of_service}&name={typed}"),
-            &["etag"],
-        ),
-        plain(
-            format!("certificates/certificate/code?{CERTIFICATE}"),
-            &["etag"],
-        ),
-        parts(
-            format!("certificates/certificate/verify?{of_service}&name={typed}"),
-            &["etag", "code", "text"],
-        ),
-        parts(
-            format!("certificates/certificate/verify?{CERTIFICATE}"),
-            &["etag", "code", "file"],
-        ),
-        plain(
-            format!("certificates/certificate/delete?{of_service}&name={typed}"),
-            &["etag"],
-        ),
-        plain(
-            format!("certificates/certificate/delete?{CERTIFICATE}"),
-            &["etag"],
-        ),
-        plain(
             "users/add".to_owned(),
             &["organisation", "name", "role", "password"],
         ),
@@ -290,6 +265,17 @@ fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
             ],
         ),
     ];
+    for (certificate, proof) in [
+        (&*format!("{of_service}&name={typed}"), "text"),
+        (CERTIFICATE, "file"),
+    ] {
+        let path = |action: &str| format!("certificates/certificate/{action}?{certificate}");
+        forms.extend([
+            plain(path("code"), &["etag"]),
+            parts(path("verify"), &["etag", "code", proof]),
+            plain(path("delete"), &["etag"]),
+        ]);
+    }
     for change in [
         "activate",
         "end-sessions",
@@ -574,11 +560,13 @@ async fn what_is_typed_into_the_account_site_is_text_or_refused() {
 #[tokio::test]
 async fn what_strangers_type_or_have_for_a_cookie_is_refused() {
     let judged = Judged::start(8).await;
+    let visitor = |cookies: String| Visitor {
+        judged: &judged,
+        cookies,
+    };
     for input in inputs() {
-        let stranger = Visitor {
-            judged: &judged,
-            cookies: "keyproof-visit=visit; keyproof-console-visit=visit".to_owned(),
-        };
+        let cookies = "keyproof-visit=visit; keyproof-console-visit=visit";
+        let stranger = visitor(cookies.to_owned());
         for form in entries(&input) {
             let home = form.path().replace("code", "sign-in");
             let csrf = stranger.csrf(&home).await;
@@ -589,16 +577,10 @@ async fn what_strangers_type_or_have_for_a_cookie_is_refused() {
         }
         let wild = input.replace(['\r', '\n', '\0', '\u{7}', '\u{1b}'], "");
         for site in ["account", "console"] {
-            let visitor = Visitor {
-                judged: &judged,
-                cookies: format!("keyproof-{site}={wild}; keyproof-language={wild}"),
-            };
-            is_tame(&visitor.get(&format!("/{site}")).await, &input);
+            let of_site = visitor(format!("keyproof-{site}={wild}; keyproof-language={wild}"));
+            is_tame(&of_site.get(&format!("/{site}")).await, &input);
         }
-        let front = Visitor {
-            judged: &judged,
-            cookies: format!("keyproof-language={wild}"),
-        };
+        let front = visitor(format!("keyproof-language={wild}"));
         let typed = written(&input);
         let head = format!("GET /?lang={typed} HTTP/1.1\r\nAccept: text/html\r\n");
         is_tame(&front.ask(&head, "").await, &input);

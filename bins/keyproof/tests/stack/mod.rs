@@ -188,11 +188,13 @@ impl Stack {
         Client::connect(self.address).await
     }
 
+    pub(crate) async fn connect_with(&self, bytes: impl AsRef<[u8]>) -> Client {
+        Client::connect_with(self.address, bytes).await
+    }
+
     /// Sends bytes on a new connection and returns the first answer.
     pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        let mut client = self.connect().await;
-        client.send(bytes).await;
-        client.answer().await
+        self.connect_with(bytes).await.answer().await
     }
 
     /// Asserts that the server still serves.
@@ -220,6 +222,13 @@ impl Client {
             socket,
             received: Vec::new(),
         }
+    }
+
+    /// Connects and sends bytes.
+    pub(crate) async fn connect_with(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Self {
+        let mut client = Self::connect(address).await;
+        client.send(bytes).await;
+        client
     }
 
     /// Sends bytes. A connection that the server has closed is not an error.

@@ -4,21 +4,18 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
 use keyproof::dialect::DialectName;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
-use super::{fails, keyproof, run, text};
+use super::{fails, json_output, keyproof, run, succeeds, text, write_file};
 
 /// Runs `config check` with a file.
 fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
     let home = TempDir::new().unwrap();
-    let path = home.path().join("keyproof.toml");
-    fs::write(&path, file).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let path = write_file(&home, "keyproof.toml", file, 0o600);
     let mut command = keyproof(&home);
     command
-        .args(["config", "check", "--config"])
-        .arg(&path)
+        .args(["config", "check", "--config", &path])
         .args(flags);
     command.envs(variables.iter().copied()).output().unwrap()
 }
@@ -35,8 +32,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
         ("KEYPROOF_METRICS__LISTEN", "127.0.0.1:4"),
     ];
     let output = check(file, &variables, &["--listen", "127.0.0.1:3", "--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let effective = json_output(&output, 0);
     assert_eq!(effective["http"]["listen"], "127.0.0.1:3");
     assert_eq!(effective["http"]["max_connections"], 12);
     assert_eq!(effective["http"]["max_body_bytes"], 22);
@@ -59,9 +55,7 @@ fn the_limit_of_an_address_has_an_older_name() {
             8,
         ),
     ] {
-        let output = check(file, &[], &["--json"]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let effective = json_output(&check(file, &[], &["--json"]), 0);
         assert_eq!(effective["auth"]["address_limit"], limit, "{file}");
         assert_eq!(effective["auth"]["address_window_s"], window, "{file}");
         assert_eq!(effective["emnify"].get("authenticate_limit"), None);
@@ -71,9 +65,9 @@ fn the_limit_of_an_address_has_an_older_name() {
 #[test]
 fn what_config_check_prints_is_a_configuration() {
     let first = check("", &[], &[]);
-    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
-    let again = check(text(&first.stdout), &[], &[]);
-    assert_eq!(text(&first.stdout), text(&again.stdout));
+    let printed = succeeds(&first);
+    let again = check(printed, &[], &[]);
+    assert_eq!(printed, text(&again.stdout));
 
     // A database URL is shown without the password.
     let key = data_encoding::BASE64.encode(&[7; 32]);
@@ -83,8 +77,7 @@ fn what_config_check_prints_is_a_configuration() {
         format!("store.url = \"postgres://u{password}@192.0.2.1,192.0.2.2:1/d?{parameters}\"")
     };
     let first = check(&url(":hunter2"), &key, &[]);
-    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
-    let printed = text(&first.stdout);
+    let printed = succeeds(&first);
     let shown = url("").replace("store.url", "url");
     assert!(printed.contains(&shown), "{printed}");
     let again = check(printed, &key, &[]);
@@ -220,21 +213,19 @@ fn a_wrong_configuration_is_named_with_its_place() {
         fails(&output, 2, says);
         assert!(!text(&output.stderr).contains("hunter2"));
     }
-    fails(
-        &check("", &[("KEYPROOF_HTTP__LISTN", "x")], &[]),
-        2,
-        "KEYPROOF_HTTP__LISTN: unknown",
-    );
-    fails(
-        &check("", &[("KEYPROOF_LOG__LEVEL", "loud")], &[]),
-        2,
-        "KEYPROOF_LOG__LEVEL: ",
-    );
-    fails(
-        &check("", &[("KEYPROOF_HTTP__HEADER_TIMEOUT", "10")], &[]),
-        2,
-        "KEYPROOF_HTTP__HEADER_TIMEOUT: expected a time with its unit",
-    );
+    for (variable, value, says) in [
+        ("HTTP__LISTN", "x", "unknown"),
+        ("LOG__LEVEL", "loud", ""),
+        (
+            "HTTP__HEADER_TIMEOUT",
+            "10",
+            "expected a time with its unit",
+        ),
+    ] {
+        let variable = format!("KEYPROOF_{variable}");
+        let output = check("", &[(&*variable, value)], &[]);
+        fails(&output, 2, &format!("{variable}: {says}"));
+    }
     let both = [
         ("KEYPROOF_HTTP__HEADER_TIMEOUT", "10s"),
         ("KEYPROOF_HTTP__HEADER_TIMEOUT_MS", "10000"),
@@ -251,7 +242,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
         "the configuration file /nonexistent",
     );
     let floor = "auth.argon2_memory_kib = 1024\nauth.argon2_insecure_for_tests = true";
-    assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
+    succeeds(&check(floor, &[], &[]));
 }
 
 /// The variables that Kubernetes sets in each pod beside a service with the name keyproof.
@@ -267,8 +258,7 @@ fn links_to_services_are_passed_over_and_whatever_else_is_no_key_is_refused() {
         ("KEYPROOF_PORT_8443_TCP_PORT", "8443"),
         ("KEYPROOF_PORT_8443_TCP_ADDR", "192.0.2.1"),
     ];
-    let output = check("", &links, &[]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    succeeds(&check("", &links, &[]));
     for (variable, value) in [
         ("KEYPROOF_HTTP_LISTEN", "127.0.0.1:1"),
         ("KEYPROOF_PORT", "8443"),
@@ -287,11 +277,10 @@ fn traces_are_refused_by_a_program_that_has_none_and_else_warned_of_where_others
         fails(&output, 2, "telemetry.otlp: this program was built without");
         return;
     }
-    assert_eq!(output.status.code(), Some(0));
+    assert!(succeeds(&output).contains("otlp = \"http://127.0.0.1:4318\""));
     assert_eq!(text(&output.stderr), "");
-    assert!(text(&output.stdout).contains("otlp = \"http://127.0.0.1:4318\""));
     let output = check("telemetry.otlp = \"http://192.0.2.1:4318\"", &[], &[]);
-    assert_eq!(output.status.code(), Some(0));
+    succeeds(&output);
     assert!(text(&output.stderr).contains("telemetry.otlp: what is sent to http://192.0.2.1:4318"));
 }
 
@@ -299,23 +288,16 @@ fn traces_are_refused_by_a_program_that_has_none_and_else_warned_of_where_others
 #[test]
 fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_read_along() {
     let home = TempDir::new().unwrap();
-    let file = |name: &str, text: &str, mode| {
-        let path = home.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        path.display().to_string()
-    };
-    let good = file("good", "api-key: hunter2\n", 0o600);
-    let wrong = file("wrong", "hunter2\n", 0o600);
-    let open = file("open", "api-key: hunter2\n", 0o644);
+    let good = write_file(&home, "good", "api-key: hunter2\n", 0o600);
+    let wrong = write_file(&home, "wrong", "hunter2\n", 0o600);
+    let open = write_file(&home, "open", "api-key: hunter2\n", 0o644);
     let absent = home.path().join("absent").display().to_string();
     let configured = |otlp: &str, file: &str| {
         format!("[telemetry]\notlp = \"{otlp}\"\notlp_headers = \"{file}\"\n")
     };
     let here = "http://127.0.0.1:4318";
     let output = check(&configured(here, &good), &[], &[]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(!text(&output.stdout).contains("hunter2"));
+    assert!(!succeeds(&output).contains("hunter2"));
     for (configuration, says) in [
         (configured(here, &wrong), "wrong:1: not `name: value`"),
         (
@@ -338,13 +320,11 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
     }
     // A systemd credential is accepted although others may read it.
     let credentials = TempDir::new().unwrap();
-    let path = credentials.path().join("keyproof-otlp-headers");
     let variable = credentials.path().display().to_string();
     let variables = [("CREDENTIALS_DIRECTORY", &*variable)];
     let configuration = format!("telemetry.otlp = \"{here}\"");
     for (fields, code) in [("api-key: hunter2", 0), ("hunter2", 2)] {
-        fs::write(&path, fields).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        write_file(&credentials, "keyproof-otlp-headers", fields, 0o644);
         let output = check(&configuration, &variables, &[]);
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
     }
@@ -354,8 +334,7 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
 fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
     let home = TempDir::new().unwrap();
     let path = |name: &str| home.path().join(name).display().to_string();
-    fs::write(path("junk"), "hunter2").unwrap();
-    fs::set_permissions(path("junk"), fs::Permissions::from_mode(0o600)).unwrap();
+    let junk = write_file(&home, "junk", "hunter2", 0o600);
     let key = data_encoding::BASE64.encode(&[7; 32]);
     let (embedded, shared) = (path("state/k.db"), "postgres://u:hunter2@127.0.0.1:1/d");
     let embedded = format!("sqlite:{embedded}");
@@ -376,20 +355,10 @@ fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
             None,
             "is missing",
         ),
-        (
-            shared,
-            &["--master-key", &path("junk")],
-            None,
-            "not 32 bytes",
-        ),
+        (shared, &["--master-key", &junk], None, "not 32 bytes"),
         (shared, &[], Some("junk"), "not 32 bytes"),
         (&without_roots, &[], Some(&*key), "absent.pem"),
-        (
-            &embedded,
-            &["--master-key", &path("junk")],
-            None,
-            "not 32 bytes",
-        ),
+        (&embedded, &["--master-key", &junk], None, "not 32 bytes"),
         (
             &embedded,
             &["--master-key", &path("absent/key")],
@@ -415,8 +384,7 @@ fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
         (&embedded, &["--master-key", &path("absent")], None),
         ("memory:", &[], None),
     ] {
-        let output = check(store, flags, base64);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&check(store, flags, base64));
     }
     let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -429,7 +397,7 @@ fn no_secret_is_printed() {
         "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=",
     );
     let output = check("", &[key], &["--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    succeeds(&output);
     for stream in [&output.stdout, &output.stderr] {
         assert!(!text(stream).contains("MTIz"));
     }
@@ -448,9 +416,7 @@ fn times_and_sizes_are_taken_as_people_write_them_in_each_layer() {
         ("KEYPROOF_HTTP__BODY_TIMEOUT", "25s"),
         ("KEYPROOF_EMNIFY__LOCKOUT_S", "60"),
     ];
-    let output = check(file, &variables, &["--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let effective = json_output(&check(file, &variables, &["--json"]), 0);
     assert_eq!(effective["http"]["header_timeout_ms"], 90_000);
     assert_eq!(effective["http"]["body_timeout_ms"], 25_000);
     assert_eq!(effective["http"]["max_body_bytes"], 65_536);
@@ -463,10 +429,9 @@ fn times_and_sizes_are_taken_as_people_write_them_in_each_layer() {
 #[test]
 fn the_reference_is_the_page_that_is_committed() {
     let page = run(&["config", "reference", "--format", "markdown"]);
-    assert_eq!(page.status.code(), Some(0), "{}", text(&page.stderr));
     let committed = include_str!("../../../../../docs/operate/configuration.md");
     assert!(
-        text(&page.stdout) == committed,
+        succeeds(&page) == committed,
         "keyproof config reference --format markdown > docs/operate/configuration.md"
     );
     let plain = run(&["config", "reference"]);
@@ -482,11 +447,9 @@ fn the_reference_is_the_page_that_is_committed() {
 #[test]
 fn quietly_only_what_is_unwise_or_wrong_is_printed() {
     let quiet = check("", &[], &["--quiet"]);
-    assert_eq!(quiet.status.code(), Some(0), "{}", text(&quiet.stderr));
-    assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), ("", ""));
+    assert_eq!((succeeds(&quiet), text(&quiet.stderr)), ("", ""));
     let unwise = check("tls.self_signed = true", &[], &["--quiet"]);
-    assert_eq!(unwise.status.code(), Some(0));
-    assert_eq!(text(&unwise.stdout), "");
+    assert_eq!(succeeds(&unwise), "");
     assert!(text(&unwise.stderr).starts_with("warning: tls.self_signed"));
     let wrong = check("http.listn = 1", &[], &["--quiet"]);
     fails(&wrong, 2, "unknown field `listn`");
@@ -563,12 +526,12 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
         ),
     ] {
         let output = check(file, variables, &[]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&output);
         let lines: Vec<_> = text(&output.stderr).lines().collect();
         assert_eq!(lines.len(), warnings.len(), "{file}: {lines:?}");
         let json = check(file, variables, &["--json"]);
         assert_eq!(text(&json.stderr), "");
-        let document: Value = serde_json::from_slice(&json.stdout).unwrap();
+        let document = json_output(&json, 0);
         let listed = document["warnings"].as_array().unwrap();
         assert_eq!(listed.len(), warnings.len(), "{listed:?}");
         for ((line, listed), warning) in lines.iter().zip(listed).zip(warnings) {
@@ -586,13 +549,9 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
 fn files_that_others_can_read_or_write_are_warned_of() {
     let home = TempDir::new().unwrap();
     let path = |name: &str| home.path().join(name);
-    let write = |name: &str, text: &str, mode: u32| {
-        fs::write(path(name), text).unwrap();
-        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
-    };
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    write("cert.pem", &cert.pem(), 0o644);
+    write_file(&home, "cert.pem", cert.pem(), 0o644);
     let tls = format!(
         "[tls]\ncertificate = {:?}\nkey = {:?}\n",
         path("cert.pem"),
@@ -615,8 +574,8 @@ fn files_that_others_can_read_or_write_are_warned_of() {
         (&embedded, [0o600, 0o600, 0o1777], None),
         (&embedded, [0o600, 0o600, 0o777], Some("store.url: ")),
     ] {
-        write("keyproof.toml", file, of_file);
-        write("key.pem", &signing_key.serialize_pem(), of_key);
+        write_file(&home, "keyproof.toml", file, of_file);
+        write_file(&home, "key.pem", signing_key.serialize_pem(), of_key);
         fs::set_permissions(&folder, fs::Permissions::from_mode(of_folder)).unwrap();
         let mut command = keyproof(&home);
         command
@@ -626,7 +585,7 @@ fn files_that_others_can_read_or_write_are_warned_of() {
             command.env("KEYPROOF_STORE__MASTER_KEY_BASE64", &key);
         }
         let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&output);
         let mut lines: Vec<_> = text(&output.stderr).lines().collect();
         lines.retain(|line| !line.contains("MASTER_KEY_BASE64"));
         assert_eq!(lines.len(), usize::from(says.is_some()), "{lines:?}");
@@ -646,7 +605,7 @@ fn files_that_others_can_read_or_write_are_warned_of() {
         "kty": "EC", "crv": "P-256", "kid": "k", "use": "sig", "alg": "ES256",
         "x": base64(&point[..32]), "y": base64(&point[32..]),
     }]});
-    write("jwks.json", &set.to_string(), 0o666);
+    write_file(&home, "jwks.json", set.to_string(), 0o666);
     let issuer =
         format!("[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = {jwks:?}\n");
     let output = check(&issuer, &[], &["--quiet"]);

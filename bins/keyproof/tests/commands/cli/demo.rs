@@ -9,10 +9,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{keyproof, text};
+use super::{json_output, keyproof, succeeds, text};
 
 #[test]
 fn the_demo_passes_and_leaves_nothing_behind() {
@@ -26,18 +25,18 @@ fn the_demo_passes_and_leaves_nothing_behind() {
         command.output().unwrap()
     };
     let told = demo(&[]);
-    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stdout));
-    assert!(text(&told.stdout).ends_with("Every step passed.\n"));
-    let drawn = text(&told.stdout).lines().filter(|line| {
+    let told = succeeds(&told);
+    assert!(told.ends_with("Every step passed.\n"));
+    let drawn = told.lines().filter(|line| {
         let blocks = line.chars().filter(|c| "█▀▄ ".contains(*c)).count();
         blocks > 30 && blocks == line.chars().count()
     });
     // Each line draws two rows of modules, and the code contains a whole URI.
-    assert!(drawn.count() > 15, "{}", text(&told.stdout));
+    assert!(drawn.count() > 15, "{told}");
 
     let output = demo(&["--json"]);
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
-    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = json_output(&output, 0);
+    assert_eq!(text(&output.stderr), "");
     assert_eq!(findings["passed"], true);
     let steps = findings["steps"].as_array().unwrap();
     let names: Vec<&str> = steps
@@ -90,10 +89,8 @@ fn a_demo_that_fails_says_so() {
     let output = command
         .env("TMPDIR", "/nonexistent")
         .args(["demo", "--json"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+        .output();
+    let findings = json_output(&output.unwrap(), 1);
     assert_eq!(findings["passed"], false);
     assert_eq!(findings["steps"][0]["passed"], false);
 }

@@ -9,8 +9,13 @@ mod tpm_station;
 mod user;
 mod x509;
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output},
+};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Returns the program's command with a separate environment.
@@ -25,8 +30,36 @@ fn run(arguments: &[&str]) -> Output {
     keyproof(&home).args(arguments).output().unwrap()
 }
 
+/// Runs a command of words without blanks.
+fn run_line(line: &str) -> Output {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    run(&words)
+}
+
+/// Writes a file with this mode, and returns its path.
+fn write_file(folder: &TempDir, name: &str, contents: impl AsRef<[u8]>, mode: u32) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, contents).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path.display().to_string()
+}
+
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
+}
+
+/// Asserts that the command ended with 0, and returns its standard output.
+#[track_caller]
+fn succeeds(output: &Output) -> &str {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    text(&output.stdout)
+}
+
+/// Asserts that the command ended with this exit code, and returns the document that it printed.
+#[track_caller]
+fn json_output(output: &Output, code: i32) -> Value {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Asserts that the command ended with this exit code, printed this text to standard error, and nothing to standard output.
@@ -128,15 +161,8 @@ const WITHOUT_A_DOCUMENT: &[(&str, &str)] = &[
 #[test]
 fn what_scripts_rely_on_is_there() {
     let flags_of = |command: &str| {
-        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
-        let help = run(&words);
-        assert_eq!(
-            help.status.code(),
-            Some(0),
-            "{command}: {}",
-            text(&help.stderr)
-        );
-        let words = text(&help.stdout).split_whitespace();
+        let help = run_line(&format!("{command} --help"));
+        let words = succeeds(&help).split_whitespace();
         words.map(str::to_owned).collect::<Vec<_>>()
     };
     for (commands, json) in [(RELIED_ON, "--json"), (WITHOUT_A_DOCUMENT, "")] {
@@ -192,7 +218,7 @@ fn completions_are_scripts_that_name_the_commands() {
     let script = run(&["completions", "bash"]).stdout;
     let home = TempDir::new().unwrap();
     let path = home.path().join("completions");
-    std::fs::write(&path, script).unwrap();
+    fs::write(&path, script).unwrap();
     let completed = Command::new("bash")
         .arg("-c")
         .arg(". \"$0\"; COMP_WORDS=(keyproof tok); COMP_CWORD=1; _keyproof keyproof tok keyproof; echo \"${COMPREPLY[*]}\"")
@@ -205,48 +231,40 @@ fn completions_are_scripts_that_name_the_commands() {
 #[test]
 fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
     for wrong in [
-        &["serve", "--listen", "nowhere"][..],
-        &["serve", "--no-such-flag"],
-        &["serve", "--dialects", "taler,nonsense"],
-        &["no-such-command"],
-        &["otp", "code"],
-        &[],
+        "serve --listen nowhere",
+        "serve --no-such-flag",
+        "serve --dialects taler,nonsense",
+        "no-such-command",
+        "otp code",
+        "",
     ] {
-        let output = run(wrong);
-        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        let output = run_line(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
         assert!(!output.stderr.is_empty());
     }
-    let said = |arguments: &[&str]| {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        text(&output.stderr).to_owned()
-    };
     for (wrong, right) in [
         (
-            &["serve", "--listen", "nowhere"][..],
+            "serve --listen nowhere",
             &["127.0.0.1:8080", "[::1]:8080"][..],
         ),
-        (&["serve", "--metrics-listen", "8080"], &["127.0.0.1:8080"]),
+        ("serve --metrics-listen 8080", &["127.0.0.1:8080"]),
+        ("serve --dialects azure", &["taler", "dps", "f5", "emnify"]),
+        ("serve --port 8443", &["--listen 127.0.0.1:8443"]),
+        ("serve --port", &["--listen"]),
         (
-            &["serve", "--dialects", "azure"],
-            &["taler", "dps", "f5", "emnify"],
-        ),
-        (&["serve", "--port", "8443"], &["--listen 127.0.0.1:8443"]),
-        (&["serve", "--port"], &["--listen"]),
-        (
-            &["serve", "--store", "mysql://h/d"],
+            "serve --store mysql://h/d",
             &["memory:", "sqlite:PATH", "postgres://"],
         ),
         (
-            &["serve", "--store", "postgres://u@h/d?ssl_mode=require"],
+            "serve --store postgres://u@h/d?ssl_mode=require",
             &["sslmode", "sslrootcert"],
         ),
         (
-            &["serve", "--store", "postgres://u@h/d?sslmode=on"],
+            "serve --store postgres://u@h/d?sslmode=on",
             &["verify-full", "require"],
         ),
         (
-            &["token", "create", "--scope", "operator"],
+            "token create --scope operator",
             &[
                 "admin",
                 "certificates[:SUB[/GROUP[/SERVICE]]]",
@@ -255,21 +273,15 @@ fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
             ],
         ),
         (
-            &[
-                "user",
-                "add",
-                "ada",
-                "--organisation",
-                "Acme",
-                "--role",
-                "root",
-            ],
+            "user add ada --organisation Acme --role root",
             &["User", "Observer", "Administrator", "SuperAdmin"],
         ),
     ] {
-        let said = said(wrong);
+        let output = run_line(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        let said = text(&output.stderr);
         for right in right {
-            assert!(said.contains(right), "{wrong:?}: {said}");
+            assert!(said.contains(right), "{wrong}: {said}");
         }
     }
     let help = run(&["--help"]);

@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     thread,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, keyproof, run, text};
+use super::{fails, json_output, keyproof, run, run_line, succeeds, text};
 
 /// RFC 6238, appendix B.
 const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -20,49 +20,35 @@ fn secret_file(folder: &TempDir, secret: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// Runs `keyproof otp` with these words.
+fn otp(line: &str) -> Output {
+    run_line(&format!("otp {line}"))
+}
+
 #[track_caller]
-fn prints(arguments: &[&str], expected: &str) {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout).trim_end(), expected);
+fn prints(line: &str, expected: &str) {
+    assert_eq!(succeeds(&otp(line)).trim_end(), expected);
 }
 
 #[test]
 fn otp_code_prints_the_code() {
     let folder = TempDir::new().unwrap();
     let file = secret_file(&folder, "gezd gnbv gy3t qojq gezd gnbv gy3t qojq\n");
-    prints(
-        &[
-            "otp",
-            "code",
-            "--secret-file",
-            &file,
-            "--digits",
-            "8",
-            "--at",
-            "59",
-        ],
-        "94287082",
-    );
-    prints(
-        &["otp", "code", "--secret-file", &file, "--counter", "9"],
-        "520489",
-    );
+    let code = format!("code --secret-file {file}");
+    prints(&format!("{code} --digits 8 --at 59"), "94287082");
+    prints(&format!("{code} --counter 9"), "520489");
     // A time cannot be combined with a counter.
-    for more in [&["code"][..], &["verify", "520489"]] {
-        let (command, code) = (more[0], &more[1..]);
-        let counter = ["--secret-file", &file, "--counter", "9", "--at", "59"];
-        let output = run(&[&["otp", command], &counter[..], code].concat());
+    for command in ["code", "verify 520489"] {
+        let output = otp(&format!(
+            "{command} --secret-file {file} --counter 9 --at 59"
+        ));
         assert_eq!(output.status.code(), Some(2));
     }
     let uri = format!("otpauth://totp/a?secret={SECRET}&digits=8");
-    prints(
-        &["otp", "code", "--uri", &uri, "--at", "1111111109"],
-        "07081804",
-    );
+    prints(&format!("code --uri {uri} --at 1111111109"), "07081804");
 
     let output = run(&["otp", "code", "--uri", &uri, "--at", "59", "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&output, 0);
     let expected = serde_json::json!({ "code": "94287082", "step": 1, "valid_until": 60 });
     assert_eq!(document, expected);
 }
@@ -85,8 +71,7 @@ fn otp_secret_draws_none_where_nobody_would_see_it() {
 fn otp_secret_draws_a_secret() {
     let draw = |arguments: &[&str]| {
         let output = run(&[&["otp", "secret"], arguments].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        text(&output.stdout).trim_end().to_owned()
+        succeeds(&output).trim_end().to_owned()
     };
     for (arguments, length) in [
         (&[][..], 32),
@@ -120,8 +105,7 @@ fn otp_secret_draws_a_secret() {
 fn otp_uri_is_drawn_for_a_phone() {
     let uri = format!("otpauth://totp/Acme:ada?secret={SECRET}&issuer=Acme");
     let output = run(&["otp", "uri", "--uri", &uri, "--qr"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let (drawing, below) = text(&output.stdout).trim_end().rsplit_once('\n').unwrap();
+    let (drawing, below) = succeeds(&output).trim_end().rsplit_once('\n').unwrap();
     assert!(below.starts_with("otpauth://totp/Acme:ada?"), "{below}");
     let blocks = |line: &str| line.chars().all(|c| " ▀▄█".contains(c));
     assert!(
@@ -186,19 +170,8 @@ fn files_are_regular_or_pipes_and_bounded() {
         let pipe = pipe.to_owned();
         thread::spawn(move || fs::write(pipe, SECRET).unwrap())
     };
-    prints(
-        &[
-            "otp",
-            "code",
-            "--at",
-            "59",
-            "--digits",
-            "8",
-            "--secret-file",
-            pipe,
-        ],
-        "94287082",
-    );
+    let code = format!("code --at 59 --digits 8 --secret-file {pipe}");
+    prints(&code, "94287082");
     writer.join().unwrap();
 }
 
@@ -206,13 +179,11 @@ fn files_are_regular_or_pipes_and_bounded() {
 fn otp_verify_reports() {
     let uri = format!("otpauth://totp/a?secret={SECRET}&digits=8");
     let verify = |code: &str, window: &str| {
-        run(&[
-            "otp", "verify", "--uri", &uri, "--at", "60", "--window", window, "--json", code,
-        ])
+        otp(&format!(
+            "verify --uri {uri} --at 60 --window {window} --json {code}"
+        ))
     };
-    let output = verify("94287082", "1,0");
-    assert_eq!(output.status.code(), Some(0));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify("94287082", "1,0"), 0);
     assert_eq!(report.get("accepted"), Some(&true.into()));
     assert_eq!(
         (&report["step"], &report["drift"]),
@@ -220,9 +191,7 @@ fn otp_verify_reports() {
     );
     assert_eq!(report["checks"][0]["outcome"], "pass");
 
-    let output = verify("94287082", "0,1");
-    assert_eq!(output.status.code(), Some(1));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify("94287082", "0,1"), 1);
     assert_eq!(report.get("accepted"), Some(&false.into()));
     assert_eq!(report["checks"][0]["outcome"], "fail");
 
@@ -262,52 +231,28 @@ fn an_empty_secret_or_pin_is_refused_and_a_weak_secret_told() {
     for contents in ["", "\n", " \r\n"] {
         fs::write(&file, contents).unwrap();
         let says = "empty: the secret is empty";
-        let of = ["--secret-file", empty, "--at", "59"];
-        fails(&run(&[&["otp", "code"], &of[..]].concat()), 1, says);
-        let verify = [&["otp", "verify", "123456"], &of[..]].concat();
-        fails(&run(&verify), 1, says);
+        for command in ["code", "verify 123456"] {
+            let line = format!("{command} --secret-file {empty} --at 59");
+            fails(&otp(&line), 1, says);
+        }
         let ocra = |secret: &str, pin: &str| {
-            run(&[
-                "otp",
-                "ocra",
-                "verify",
-                "--suite",
-                SUITE,
-                "--secret-file",
-                secret,
-                "--pin-file",
-                pin,
-                "--question",
-                "12345678",
-                "12345678",
-            ])
+            otp(&format!(
+                "ocra verify --suite {SUITE} --secret-file {secret} --pin-file {pin} \
+                 --question 12345678 12345678"
+            ))
         };
         fails(&ocra(empty, &key), 1, says);
         if !contents.contains(' ') {
             fails(&ocra(&key, empty), 1, "empty: the PIN is empty");
         }
     }
-    fails(
-        &run(&["otp", "code", "--uri", "otpauth://totp/a?secret="]),
-        1,
-        "secret",
-    );
+    fails(&otp("code --uri otpauth://totp/a?secret="), 1, "secret");
 
     let weak = secret_file(&folder, "GEZDGNBVGY3TQOJQ");
-    let code = text(&run(&["otp", "code", "--secret-file", &weak, "--at", "59"]).stdout)
-        .trim_end()
-        .to_owned();
-    let verify = run(&[
-        "otp",
-        "verify",
-        &code,
-        "--secret-file",
-        &weak,
-        "--at",
-        "59",
-        "--json",
-    ]);
-    let report: Value = serde_json::from_slice(&verify.stdout).unwrap();
+    let of = format!("--secret-file {weak} --at 59");
+    let code = otp(&format!("code {of}"));
+    let code = succeeds(&code);
+    let report = json_output(&otp(&format!("verify {code} {of} --json")), 0);
     assert_eq!(report["accepted"], true);
     let secret = &report["checks"][1];
     assert_eq!(
@@ -320,40 +265,23 @@ fn an_empty_secret_or_pin_is_refused_and_a_weak_secret_told() {
 fn otp_uri_builds_what_otp_code_reads() {
     let folder = TempDir::new().unwrap();
     let file = secret_file(&folder, SECRET);
-    let arguments = [
-        "otp",
-        "uri",
-        "--secret-file",
-        &file,
-        "--account",
-        "alice",
-        "--issuer",
-        "ACME",
-    ];
     let built = format!("otpauth://totp/ACME:alice?secret={SECRET}&issuer=ACME&digits=6&period=30");
-    prints(&arguments, &built);
-    prints(&["otp", "code", "--uri", &built, "--at", "59"], "287082");
+    let uri = format!("uri --secret-file {file} --account alice --issuer ACME");
+    prints(&uri, &built);
+    prints(&format!("code --uri {built} --at 59"), "287082");
 }
 
 #[test]
 fn otp_inputs_that_do_not_parse_end_with_1_and_files_that_cannot_be_read_with_2() {
     let folder = TempDir::new().unwrap();
     let file = secret_file(&folder, "not base32!");
-    fails(
-        &run(&["otp", "code", "--secret-file", &file]),
-        1,
-        "keyproof: ",
-    );
-    fails(
-        &run(&["otp", "code", "--uri", "https://example.com"]),
-        1,
-        "keyproof: ",
-    );
-    fails(
-        &run(&["otp", "code", "--secret-file", "/nonexistent"]),
-        2,
-        "/nonexistent",
-    );
+    for (input, code, says) in [
+        (&*format!("--secret-file {file}"), 1, "keyproof: "),
+        ("--uri https://example.com", 1, "keyproof: "),
+        ("--secret-file /nonexistent", 2, "/nonexistent"),
+    ] {
+        fails(&otp(&format!("code {input}")), code, says);
+    }
 }
 
 #[test]
@@ -398,90 +326,53 @@ fn otp_ocra_responds_and_verifies() {
     fs::write(&pin, "1234\n").unwrap();
     let pin = pin.to_str().unwrap();
     let suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1";
-    let challenge = [
-        "--suite",
-        suite,
-        "--secret-file",
-        &file,
-        "--question",
-        "12345678",
-        "--pin-file",
-        pin,
-    ];
-    let with = |command: &str, more: &[&str]| {
-        run(&[&["otp", "ocra", command], &challenge[..], more].concat())
+    let with = |command: &str, more: &str| {
+        otp(&format!(
+            "ocra {command} --suite {suite} --secret-file {file} --question 12345678 --pin-file {pin} {more}"
+        ))
     };
 
-    let output = with("response", &["--counter", "3"]);
+    let output = with("response", "--counter 3");
     assert_eq!(
         (output.status.code(), text(&output.stdout)),
         (Some(0), "71565254\n")
     );
-    let output = with("response", &["--counter", "3", "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&with("response", "--counter 3 --json"), 0);
     assert_eq!(
         document,
         serde_json::json!({ "suite": suite, "response": "71565254" })
     );
 
-    let verify = |counter| {
-        with(
-            "verify",
-            &[
-                "--counter",
-                counter,
-                "--look-ahead",
-                "2",
-                "--json",
-                "71565254",
-            ],
-        )
+    let verify = |counter: u8| {
+        let more = format!("--counter {counter} --look-ahead 2 --json 71565254");
+        with("verify", &more)
     };
-    let output = verify("1");
-    assert_eq!(output.status.code(), Some(0));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify(1), 0);
     assert_eq!(
         (&report["accepted"], &report["next_counter"]),
         (&true.into(), &4.into())
     );
-    let output = verify("4");
-    assert_eq!(output.status.code(), Some(1));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json_output(&verify(4), 1);
     assert_eq!(
         (&report["accepted"], &report["checks"][0]["outcome"]),
         (&false.into(), &"fail".into())
     );
 
-    fails(&with("response", &[]), 1, "requires a counter");
-    fails(
-        &with("response", &["--counter", "3", "--at", "59"]),
-        1,
-        "has no time",
-    );
-    fails(
-        &with("verify", &["--counter", "3", "1234"]),
-        1,
-        "4 bytes, not 8",
-    );
-    fails(
-        &run(&["otp", "ocra", "response", "--suite", "OCRA-1"]),
-        2,
-        "RFC 6287",
-    );
+    for (command, more, says) in [
+        ("response", "", "requires a counter"),
+        ("response", "--counter 3 --at 59", "has no time"),
+        ("verify", "--counter 3 1234", "4 bytes, not 8"),
+    ] {
+        fails(&with(command, more), 1, says);
+    }
+    fails(&otp("ocra response --suite OCRA-1"), 2, "RFC 6287");
 }
 
 #[test]
 fn otp_ocra_draws_challenges() {
     let draw = || {
-        let output = run(&[
-            "otp",
-            "ocra",
-            "challenge",
-            "--suite",
-            "OCRA-1:HOTP-SHA1-6:QH64",
-        ]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        text(&output.stdout).trim_end().to_owned()
+        let output = otp("ocra challenge --suite OCRA-1:HOTP-SHA1-6:QH64");
+        succeeds(&output).trim_end().to_owned()
     };
     let question = draw();
     assert_eq!(question.len(), 64);
@@ -498,38 +389,23 @@ fn otp_ocra_takes_the_time_and_two_questions() {
     let folder = TempDir::new().unwrap();
     let key = "GEZDGNBVGY3TQOJQ".repeat(6) + "GEZDGNA";
     let file = secret_file(&folder, &key);
-    let response = |suite: &str, more: &[&str]| {
-        let output = run(&[
-            &[
-                "otp",
-                "ocra",
-                "response",
-                "--suite",
-                suite,
-                "--secret-file",
-                &file,
-            ],
-            more,
-        ]
-        .concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        text(&output.stdout).trim_end().to_owned()
-    };
-    let at = (0x132_d0b6 * 60).to_string();
-    assert_eq!(
-        response(
-            "OCRA-1:HOTP-SHA512-8:QN08-T1M",
-            &["--question", "00000000", "--at", &at]
+    let at = 0x132_d0b6 * 60;
+    for (suite, more, response) in [
+        (
+            "QN08-T1M",
+            &*format!("--question 00000000 --at {at}"),
+            "95209754",
         ),
-        "95209754"
-    );
-    assert_eq!(
-        response(
-            "OCRA-1:HOTP-SHA512-8:QA08",
-            &["--question", "CLI22220", "--own-question", "SRV11110"]
+        (
+            "QA08",
+            "--question CLI22220 --own-question SRV11110",
+            "79496648",
         ),
-        "79496648"
-    );
+    ] {
+        let suite = format!("OCRA-1:HOTP-SHA512-8:{suite}");
+        let line = format!("ocra response --suite {suite} --secret-file {file} {more}");
+        prints(&line, response);
+    }
 }
 
 #[test]
@@ -542,68 +418,43 @@ fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
         })
         .collect();
     fs::write(path("uris"), uris.join("\n") + "\n\n").unwrap();
-    let output = run(&["otp", "migration", "write", &path("uris")]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let codes: Vec<&str> = text(&output.stdout).lines().collect();
+    let migration = |command: &str, file: &str| otp(&format!("migration {command} {}", path(file)));
+    let output = migration("write", "uris");
+    let codes: Vec<&str> = succeeds(&output).lines().collect();
     assert_eq!(codes.len(), 2);
     let reversed = format!("{}\n{}\n", codes[1], codes[0]);
     fs::write(path("codes"), reversed).unwrap();
 
-    prints(
-        &["otp", "migration", "read", "--show-secrets", &path("codes")],
-        &uris.join("\n"),
-    );
-    for json in [&[][..], &["--json"]] {
-        let output = run(&[&["otp", "migration", "read", &path("codes")], json].concat());
+    let output = migration("read --show-secrets", "codes");
+    assert_eq!(succeeds(&output).trim_end(), uris.join("\n"));
+    for command in ["read", "read --json"] {
+        let output = migration(command, "codes");
         let shown = text(&output.stdout);
         assert!(
             shown.contains("user11") && !shown.contains("GEZD"),
             "{shown}"
         );
     }
-    let output = run(&[
-        "otp",
-        "migration",
-        "read",
-        "--show-secrets",
-        "--json",
-        &path("codes"),
-    ]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&migration("read --show-secrets --json", "codes"), 0);
     assert_eq!(document["accounts"][11]["uri"], uris[11].as_str());
     assert_eq!(document["accounts"][0]["weak"], false);
 
     fs::write(path("half"), codes[1]).unwrap();
-    fails(
-        &run(&["otp", "migration", "read", &path("half")]),
-        1,
-        "code 1 of the export is missing",
-    );
     fs::write(path("wrong"), "\notpauth-migration://offline?data=CgA").unwrap();
-    fails(
-        &run(&["otp", "migration", "read", &path("wrong")]),
-        1,
-        "line 2: the account at byte 2",
-    );
-    fails(
-        &run(&["otp", "migration", "read", &path("nowhere")]),
-        2,
-        "nowhere",
-    );
     fs::write(path("empty"), "").unwrap();
-    fails(
-        &run(&["otp", "migration", "write", &path("empty")]),
-        1,
-        "no account",
-    );
+    for (command, file, code, says) in [
+        ("read", "half", 1, "code 1 of the export is missing"),
+        ("read", "wrong", 1, "line 2: the account at byte 2"),
+        ("read", "nowhere", 2, "nowhere"),
+        ("write", "empty", 1, "no account"),
+    ] {
+        fails(&migration(command, file), code, says);
+    }
 
-    let output = run(&["otp", "migration", "write", "--qr", &path("uris")]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(
-        text(&output.stdout).matches("otpauth-migration://").count(),
-        2
-    );
-    assert!(text(&output.stdout).contains('▀'));
+    let output = migration("write --qr", "uris");
+    let drawn = succeeds(&output);
+    assert_eq!(drawn.matches("otpauth-migration://").count(), 2);
+    assert!(drawn.contains('▀'));
 }
 
 /// Names in an export cannot send control sequences to a terminal.
@@ -612,10 +463,10 @@ fn otp_migration_shows_names_as_text() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("uris");
     fs::write(&file, format!("otpauth://totp/a%1B%5B2J?secret={SECRET}")).unwrap();
-    let output = run(&["otp", "migration", "write", file.to_str().unwrap()]);
+    let output = otp(&format!("migration write {}", file.display()));
     fs::write(&file, &output.stdout).unwrap();
     prints(
-        &["otp", "migration", "read", file.to_str().unwrap()],
+        &format!("migration read {}", file.display()),
         "a\\u{1b}[2J (TOTP every 30 s, SHA1, 6 digits)",
     );
 }
@@ -630,15 +481,16 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     fs::write(path("key"), "12345678901234567890123456789012\n").unwrap();
     fs::write(path("wrong"), "00".repeat(16)).unwrap();
     fs::write(path("password"), "qwerty\n").unwrap();
-    let show = |more: &[&str]| run(&[&["otp", "pskc", "show", &path("container")], more].concat());
+    let [container, key, wrong, password] = ["container", "key", "wrong", "password"].map(path);
+    let show = |more: &str| otp(&format!("pskc show {container} {more}"));
+    let with_key = |more: &str| show(&format!("--key-file {key} {more}"));
 
     // Data that is not secret is shown without the key.
-    let output = show(&[]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = show("");
     let told = "key 12345678: HOTP, manufacturer Manufacturer, serial 987654321, issuer Issuer";
-    assert_eq!(text(&output.stdout), format!("{told}\n"));
+    assert_eq!(succeeds(&output), format!("{told}\n"));
     assert!(text(&output.stderr).contains("encrypted"));
-    let output = show(&["--key-file", &path("key")]);
+    let output = with_key("");
     assert_eq!(
         text(&output.stdout),
         format!("{told}, secret bytes 20, counter 0\n")
@@ -647,50 +499,33 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     let uri = format!(
         "otpauth://hotp/Issuer:987654321?secret={SECRET}&issuer=Issuer&digits=8&counter=0\n"
     );
-    let output = show(&["--key-file", &path("key"), "--show-secrets"]);
+    let output = with_key("--show-secrets");
     assert_eq!(text(&output.stdout), uri);
-    let output = show(&["--key-file", &path("key"), "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let key = &document["keys"][0];
+    let document = json_output(&with_key("--json"), 0);
+    let shown = &document["keys"][0];
     assert_eq!(
-        (&document["encrypted"], &key["secret_bytes"]),
+        (&document["encrypted"], &shown["secret_bytes"]),
         (&true.into(), &20.into())
     );
-    assert_eq!((&key["secret"], &key["uri"]), (&Value::Null, &Value::Null));
-    let output = show(&["--key-file", &path("key"), "--json", "--show-secrets"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&shown["secret"], &shown["uri"]),
+        (&Value::Null, &Value::Null)
+    );
+    let document = json_output(&with_key("--json --show-secrets"), 0);
     assert_eq!(document["keys"][0]["uri"], uri.trim_end());
 
-    fails(
-        &show(&["--show-secrets"]),
-        1,
-        "encrypted with a key, and none was given",
-    );
-    fails(
-        &show(&["--key-file", &path("wrong")]),
-        1,
-        "wrong key or password",
-    );
-    fails(
-        &show(&["--password-file", &path("password")]),
-        1,
-        "none was given",
-    );
-    fails(
-        &show(&["--key-file", &path("container")]),
-        1,
-        "not hexadecimal",
-    );
-    fails(
-        &run(&["otp", "pskc", "show", &path("password")]),
-        1,
-        "not well-formed XML",
-    );
-    fails(
-        &run(&["otp", "pskc", "show", &path("nowhere")]),
-        2,
-        "nowhere",
-    );
+    for (more, says) in [
+        ("--show-secrets", "encrypted with a key, and none was given"),
+        (&*format!("--key-file {wrong}"), "wrong key or password"),
+        (&*format!("--password-file {password}"), "none was given"),
+        (&*format!("--key-file {container}"), "not hexadecimal"),
+    ] {
+        fails(&show(more), 1, says);
+    }
+    let no_xml = otp(&format!("pskc show {password}"));
+    fails(&no_xml, 1, "not well-formed XML");
+    let nowhere = otp(&format!("pskc show {}", path("nowhere")));
+    fails(&nowhere, 2, "nowhere");
 }
 
 /// The properties of devices and PINs that an otpauth URI cannot contain.
@@ -710,7 +545,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
         fs::write(&path, document).unwrap();
         let command = ["otp", "pskc", "show", path.to_str().unwrap()];
         let output = run(&[&command[..], more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&output);
         output
     };
     let pin = |mode: &str| format!(r#"<Policy><PINPolicy {mode}/></Policy>"#);
@@ -745,8 +580,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
             "{}",
             text(&shown.stdout)
         );
-        let document = show(device, policy, &["--json"]).stdout;
-        let document: Value = serde_json::from_slice(&document).unwrap();
+        let document = json_output(&show(device, policy, &["--json"]), 0);
         assert!(!document["keys"][0][member].is_null(), "{document}");
         let output = show(device, policy, &["--show-secrets"]);
         assert!(text(&output.stdout).contains("otpauth://totp/1?"));
@@ -759,8 +593,7 @@ fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
         let shown = text(&output.stdout);
         assert!(!shown.contains("otpauth://"), "{shown}");
         assert!(shown.contains(&format!("with a PIN ({mode})")), "{shown}");
-        let document = show("", &policy, &["--show-secrets", "--json"]).stdout;
-        let document: Value = serde_json::from_slice(&document).unwrap();
+        let document = json_output(&show("", &policy, &["--show-secrets", "--json"]), 0);
         let key = &document["keys"][0];
         assert_eq!(
             (&key["policy"]["pin"]["usage"], &key["uri"]),
@@ -786,7 +619,7 @@ fn otp_pskc_makes_no_uri_of_a_key_that_is_not_for_codes() {
         let file = path.to_str().unwrap();
         let command = ["otp", "pskc", "show", "--show-secrets", file];
         let output = run(&[&command[..], more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&output);
         output
     };
     let hex = "3132333435363738393031323334353637383930";
@@ -799,8 +632,7 @@ fn otp_pskc_makes_no_uri_of_a_key_that_is_not_for_codes() {
         let shown = text(&output.stdout);
         assert!(!shown.contains("otpauth://"), "{shown}");
         assert!(shown.contains("not to be used for codes") && shown.contains(hex));
-        let output = show(policy, &["--json"]);
-        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let document = json_output(&show(policy, &["--json"]), 0);
         let key = document["keys"][0].as_object().unwrap();
         assert_eq!((&key["secret"], &key["uri"]), (&hex.into(), &Value::Null));
     }
@@ -836,15 +668,17 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     fs::write(path("nothing"), "\n").unwrap();
     let write = |more: &[&str]| run(&[&["otp", "pskc", "write", &path("uris")], more].concat());
     let shows = |file: &str, more: &[&str]| {
-        let command = ["otp", "pskc", "show", "--show-secrets", file];
-        prints(&[&command[..], more].concat(), &uris.join("\n"));
+        let more = more.join(" ");
+        prints(
+            &format!("pskc show --show-secrets {file} {more}"),
+            &uris.join("\n"),
+        );
     };
 
     // A plain container is written to a new file with mode 0600, or printed on request.
     fails(&write(&[]), 2, "--show-secrets");
     let output = write(&["--out", &path("plain"), "--manufacturer", "Müller & Söhne"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "");
+    assert_eq!(succeeds(&output), "");
     let mode = fs::metadata(path("plain")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     shows(&path("plain"), &[]);
@@ -869,8 +703,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     ] {
         let named = [given, &path(file), "--name", "of 2027"];
         let output = write(&[&named[..], more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let document = text(&output.stdout);
+        let document = succeeds(&output);
         assert!(
             document.contains("of 2027") && !document.contains("PlainValue>MTIz"),
             "{document}"

@@ -17,7 +17,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{fails, keyproof, text};
+use super::{fails, keyproof, text, write_file};
+
+/// The arguments of a server whose store is in memory.
+const IN_MEMORY: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
 
 /// A server as a child process, killed at the latest when the test ends.
 pub(crate) struct Serving {
@@ -72,11 +75,18 @@ impl Serving {
     }
 
     fn get(&self, path: &str) -> String {
-        get(self.address(), path)
+        get(self.address(), path, "")
     }
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends the server with SIGTERM.
+    #[track_caller]
+    fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.end().0, Some(0));
     }
 
     /// Waits for the end. Returns the exit code and the remaining output.
@@ -94,9 +104,9 @@ impl Drop for Serving {
     }
 }
 
-fn get(address: &str, path: &str) -> String {
+fn get(address: &str, path: &str, fields: &str) -> String {
     let mut socket = TcpStream::connect(address).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
     socket.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
@@ -125,8 +135,7 @@ fn serve_needs_no_configuration() {
     assert!(serving.url.starts_with("http://127.0.0.1:"));
     assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
     assert!(serving.get("/readyz").starts_with("HTTP/1.1 200"));
-    serving.signal(Signal::TERM);
-    assert_eq!(serving.end().0, Some(0));
+    serving.stop();
 
     let folder = home.path().join(".local/state/keyproof");
     assert_eq!(mode(&folder), 0o700);
@@ -136,25 +145,17 @@ fn serve_needs_no_configuration() {
 
     // Only the store's owner may read the key.
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    fails(
-        &keyproof(&home).args(listen).output().unwrap(),
-        2,
-        "master-key",
-    );
+    let again = || keyproof(&home).args(listen).output().unwrap();
+    fails(&again(), 2, "master-key");
     fs::remove_file(&key).unwrap();
-    fails(
-        &keyproof(&home).args(listen).output().unwrap(),
-        2,
-        "master-key",
-    );
+    fails(&again(), 2, "master-key");
     assert!(!key.exists());
 }
 
 #[test]
 fn serve_ends_on_sigint_too() {
     let home = TempDir::new().unwrap();
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
-    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    let mut serving = Serving::start(keyproof(&home).args(IN_MEMORY));
     serving.signal(Signal::INT);
     assert_eq!(serving.end().0, Some(0));
 }
@@ -196,9 +197,7 @@ sys.stdin.readline()
 #[test]
 fn a_signal_ends_a_start_that_waits_for_a_file() {
     let home = TempDir::new().unwrap();
-    let store = home.path().join("k.db");
-    fs::write(&store, "").unwrap();
-    fs::set_permissions(&store, fs::Permissions::from_mode(0o600)).unwrap();
+    let store = write_file(&home, "k.db", "", 0o600);
     let mut other = Command::new("python3")
         .args(["-c", LOCKED])
         .arg(&store)
@@ -212,7 +211,7 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
     assert_eq!(said, "locked\n");
     let mut child = keyproof(&home)
         .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-        .arg(format!("sqlite:{}", store.display()))
+        .arg(format!("sqlite:{store}"))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -236,10 +235,9 @@ fn deaf_client_of(serving: &Serving) -> TcpStream {
 }
 
 fn serving_with_a_drain_of(home: &TempDir, milliseconds: &str) -> Serving {
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
     Serving::start(
         keyproof(home)
-            .args(arguments)
+            .args(IN_MEMORY)
             .env("KEYPROOF_HTTP__DRAIN_TIMEOUT_MS", milliseconds)
             .env("KEYPROOF_HTTP__BODY_TIMEOUT_MS", "3600000")
             .env("KEYPROOF_LOG__LEVEL", "warn"),
@@ -297,23 +295,21 @@ fn a_server_out_of_descriptors_recovers() {
             "ulimit -n 64 && exec \"$0\" \"$@\"",
             env!("CARGO_BIN_EXE_keyproof"),
         ])
-        .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
+        .args(IN_MEMORY);
     let mut serving = Serving::start(&mut shell);
     let connect = || TcpStream::connect(serving.address()).unwrap();
     let connections: Vec<TcpStream> = std::iter::repeat_with(connect).take(100).collect();
     while !serving.line().contains("cannot accept") {}
     drop(connections);
     assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
-    serving.signal(Signal::TERM);
-    assert_eq!(serving.end().0, Some(0));
+    serving.stop();
 }
 
 #[test]
 fn json_logs_hold_no_path_and_no_query() {
     let home = TempDir::new().unwrap();
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
     let logging = ["--log-format", "json", "--log-level", "trace"];
-    let mut serving = Serving::start(keyproof(&home).args(arguments).args(logging));
+    let mut serving = Serving::start(keyproof(&home).args(IN_MEMORY).args(logging));
     let answer = serving.get("/hidden-path?hidden=query");
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     serving.signal(Signal::TERM);
@@ -339,7 +335,6 @@ fn json_logs_hold_no_path_and_no_query() {
 fn log_lines_of_a_request_carry_the_trace_that_it_is_part_of() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let home = TempDir::new().unwrap();
-    let listen = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
     for (format, is_told) in [
         ("json", format!("\"trace_id\":\"{TRACE}\"")),
         ("text", format!("trace_id=\"{TRACE}\"")),
@@ -347,24 +342,18 @@ fn log_lines_of_a_request_carry_the_trace_that_it_is_part_of() {
         let mut command = keyproof(&home);
         // The collector is unreachable, which must not affect the request.
         command
-            .args(listen)
+            .args(IN_MEMORY)
             .args(["--log-format", format])
             .env("KEYPROOF_TELEMETRY__OTLP", "http://127.0.0.1:1")
             .env("KEYPROOF_HTTP__TRUSTED_PROXIES", "[\"127.0.0.1/32\"]");
         let mut serving = Serving::start(&mut command);
-        let mut socket = TcpStream::connect(serving.address()).unwrap();
-        let parent = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01");
-        let request =
-            format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{parent}\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
+        let parent = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n");
+        let answer = get(serving.address(), "/healthz", &parent);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         let line = serving.line_with("/healthz");
         assert!(line.contains(&is_told), "{line}");
         serving.line_with("telemetry.otlp");
-        serving.signal(Signal::TERM);
-        assert_eq!(serving.end().0, Some(0));
+        serving.stop();
     }
 }
 
@@ -381,11 +370,6 @@ fn with_json_logs_every_line_is_json() {
         event["message"].as_str().unwrap().to_owned()
     };
     let arguments = [
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--store",
-        "memory:",
         "--metrics-listen",
         "127.0.0.1:0",
         "--tls-self-signed",
@@ -394,6 +378,7 @@ fn with_json_logs_every_line_is_json() {
     ];
     // The address is printed at every log level.
     let mut child = keyproof(&home)
+        .args(IN_MEMORY)
         .args(arguments)
         .args(["--log-level", "off"])
         .stderr(Stdio::piped())
@@ -463,21 +448,12 @@ fn with_json_logs_every_line_is_json() {
 #[test]
 fn a_self_signed_certificate_is_announced() {
     let home = TempDir::new().unwrap();
-    let arguments = [
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--store",
-        "memory:",
-        "--tls-self-signed",
-    ];
-    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    let mut serving = Serving::start(keyproof(&home).args(IN_MEMORY).arg("--tls-self-signed"));
     assert!(serving.url.starts_with("https://"));
     assert!(serving.line().contains("fingerprint (SHA-256) "));
     // The certificate stays in use if its files are gone.
     serving.signal(Signal::HUP);
-    serving.signal(Signal::TERM);
-    assert_eq!(serving.end().0, Some(0));
+    serving.stop();
 }
 
 /// Writes a new certificate and its key into a folder, and returns the certificate's fingerprint.
@@ -498,7 +474,7 @@ fn sighup_reads_the_tls_files_again() {
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| home.path().join(name));
     let mut serving = Serving::start(
         keyproof(&home)
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"])
+            .args(IN_MEMORY)
             .arg("--tls-cert")
             .arg(&certificate)
             .arg("--tls-key")
@@ -546,8 +522,7 @@ fn sighup_reads_the_tls_files_again() {
     serving.signal(Signal::HUP);
     let log = serving.line_with("TLS files were read again");
     assert!(log.contains(&new), "{log}");
-    serving.signal(Signal::TERM);
-    assert_eq!(serving.end().0, Some(0));
+    serving.stop();
 }
 
 #[test]
@@ -557,15 +532,13 @@ fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
         (2998, 2999, "the certificate is not valid yet"),
     ] {
         let home = TempDir::new().unwrap();
-        let [certificate, key] = ["cert.pem", "key.pem"].map(|name| home.path().join(name));
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
         let own = KeyPair::generate().unwrap();
-        fs::write(&certificate, params.self_signed(&own).unwrap().pem()).unwrap();
-        fs::write(&key, own.serialize_pem()).unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+        let certificate = params.self_signed(&own).unwrap().pem();
+        let certificate = write_file(&home, "cert.pem", certificate, 0o644);
+        let key = write_file(&home, "key.pem", own.serialize_pem(), 0o600);
         let tls = ["--tls-cert", &certificate, "--tls-key", &key];
         let check = [&["config", "check", "--quiet"], &tls[..]].concat();
         let checked = keyproof(&home).args(check).output().unwrap();
@@ -575,13 +548,11 @@ fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
             said.starts_with("warning: tls.certificate: ") && said.contains(says),
             "{said}"
         );
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
-        let mut serving = Serving::start(keyproof(&home).args(serve).args(tls));
+        let mut serving = Serving::start(keyproof(&home).args(IN_MEMORY).args(tls));
         serving.signal(Signal::HUP);
         let log = serving.line_with("tls.certificate: ");
         assert!(log.contains("WARN") && log.contains(says), "{log}");
-        serving.signal(Signal::TERM);
-        assert_eq!(serving.end().0, Some(0));
+        serving.stop();
     }
 }
 
@@ -600,10 +571,10 @@ fn metrics_have_a_listener_of_their_own() {
     let url = line.trim_end().strip_prefix("metrics on http://").unwrap();
     let address = url.strip_suffix("/metrics").unwrap();
     assert_ne!(address, serving.address());
-    assert!(get(serving.address(), "/metrics").starts_with("HTTP/1.1 404"));
+    assert!(serving.get("/metrics").starts_with("HTTP/1.1 404"));
 
     // The engine, which makes the groups, counts each of their batches once.
-    let answer = get(address, "/metrics");
+    let answer = get(address, "/metrics", "");
     let value = |series: &str| -> u64 {
         let mut lines = answer.lines().filter_map(|line| line.rsplit_once(' '));
         lines
@@ -616,8 +587,7 @@ fn metrics_have_a_listener_of_their_own() {
     let applied = value("keyproof_store_commits_total{outcome=\"applied\"}");
     assert_ne!(applied, 0);
     assert_eq!(value("keyproof_store_commit_group_size_sum"), applied);
-    serving.signal(Signal::TERM);
-    assert_eq!(serving.end().0, Some(0));
+    serving.stop();
 }
 
 /// Returns the next message to the supervisor.
@@ -636,7 +606,7 @@ fn a_supervisor_is_told_of_the_start_of_life_and_of_the_end() {
     supervisor.set_read_timeout(patience).unwrap();
     let mut serving = Serving::start(
         keyproof(&home)
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"])
+            .args(IN_MEMORY)
             .env("NOTIFY_SOCKET", &socket)
             .env("WATCHDOG_USEC", "200000"),
     );

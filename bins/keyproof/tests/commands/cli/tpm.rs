@@ -1,6 +1,6 @@
 //! `keyproof tpm`, with files from a software TPM.
 
-use std::fs;
+use std::{fs, process::Output};
 
 use keyproof_service::device_identity::DeviceCheck;
 use keyproof_tpm::{
@@ -15,7 +15,7 @@ use rcgen::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, run, text};
+use super::{fails, json_output, run, run_line, succeeds, text};
 
 fn vector(name: &str) -> String {
     let vectors = concat!(
@@ -29,45 +29,47 @@ fn hex(name: &str) -> String {
     data_encoding::HEXLOWER.encode(&fs::read(vector(name)).unwrap())
 }
 
+/// Runs `keyproof tpm` with these words.
+fn tpm(line: &str) -> Output {
+    run_line(&format!("tpm {line}"))
+}
+
+/// Returns the words that check the quote of a vector, without the nonce.
+fn check_quote(kind: &str) -> String {
+    let file = |name: &str| vector(&format!("{kind}/{name}"));
+    format!(
+        "check-quote --ak {} --attest {} --signature {}",
+        file("ak.pub.tpm2b"),
+        file("quote.tpms_attest.bin"),
+        file("quote.tpmt_signature.bin")
+    )
+}
+
+fn pem(der: &[u8]) -> String {
+    let base64 = data_encoding::BASE64.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+}
+
+/// Writes a file, and returns its path.
+fn write(folder: &TempDir, name: &str, contents: impl AsRef<[u8]>) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, contents).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn check_quote_reports_each_check() {
     for kind in ["rsa2048", "eccp256"] {
         let file = |name: &str| vector(&format!("{kind}/{name}"));
-        let (ak, ek) = (file("ak.pub.tpm2b"), file("ek.pub.tpm2b"));
-        let (attest, signature) = (
-            file("quote.tpms_attest.bin"),
-            file("quote.tpmt_signature.bin"),
-        );
-        let pcrs = file("quote.pcrs.values.bin");
+        let quote = check_quote(kind);
         let nonce = hex(&format!("{kind}/quote.nonce.bin"));
-        let check = |nonce: &str, more: &[&str]| {
-            let mut arguments = vec![
-                "tpm",
-                "check-quote",
-                "--ak",
-                &ak,
-                "--attest",
-                &attest,
-                "--signature",
-                &signature,
-                "--nonce",
-                nonce,
-            ];
-            arguments.extend(more);
-            run(&arguments)
-        };
-        let whole = [
-            "--pcrs",
-            &pcrs,
-            "--selection",
-            "sha256:0,1,2,3,4,5,6,7,16",
-            "--ek",
-            &ek,
-            "--json",
-        ];
-        let output = check(&nonce.to_uppercase(), &whole);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let check = |nonce: &str, more: &str| tpm(&format!("{quote} --nonce {nonce} {more}"));
+        let whole = format!(
+            "--pcrs {} --selection sha256:0,1,2,3,4,5,6,7,16 --ek {} --json",
+            file("quote.pcrs.values.bin"),
+            file("ek.pub.tpm2b")
+        );
+        let report = json_output(&check(&nonce.to_uppercase(), &whole), 0);
         assert_eq!(report["accepted"], true);
         assert_eq!(report["ak_name"], hex(&format!("{kind}/ak.name.bin")));
         let checks = report["checks"].as_array().unwrap();
@@ -85,42 +87,27 @@ fn check_quote_reports_each_check() {
             assert_eq!(outcome(checks, name), "pass", "{name}");
         }
 
-        let output = check("00", &whole);
-        assert_eq!(output.status.code(), Some(1));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = json_output(&check("00", &whole), 1);
         assert_eq!(report["accepted"], false);
         assert_eq!(
             outcome(report["checks"].as_array().unwrap(), "extra-data"),
             "fail"
         );
 
-        let output = check(&nonce, &[]);
-        assert_eq!(output.status.code(), Some(0));
-        assert!(
-            text(&output.stdout).contains("warn     pcr-selection"),
-            "{}",
-            text(&output.stdout)
-        );
-        assert!(text(&output.stdout).ends_with("accepted\n"));
-        assert_eq!(check("xyz", &[]).status.code(), Some(2));
-        assert_eq!(check(&nonce, &["--selection", ""]).status.code(), Some(2));
-        assert_eq!(
-            check(&nonce, &["--pcrs", "/nonexistent"]).status.code(),
-            Some(2)
-        );
+        let output = check(&nonce, "");
+        let told = succeeds(&output);
+        assert!(told.contains("warn     pcr-selection"), "{told}");
+        assert!(told.ends_with("accepted\n"));
+        for (nonce, more) in [
+            ("xyz", ""),
+            (&*nonce, "--selection="),
+            (&*nonce, "--pcrs /nonexistent"),
+        ] {
+            assert_eq!(check(nonce, more).status.code(), Some(2));
+        }
         // A file of the wrong kind.
-        let swapped = run(&[
-            "tpm",
-            "check-quote",
-            "--ak",
-            &attest,
-            "--attest",
-            &attest,
-            "--signature",
-            &signature,
-            "--nonce",
-            &nonce,
-        ]);
+        let swapped = quote.replace("ak.pub.tpm2b", "quote.tpms_attest.bin");
+        let swapped = tpm(&format!("{swapped} --nonce {nonce}"));
         fails(&swapped, 1, "quote.tpms_attest.bin");
     }
 }
@@ -128,79 +115,45 @@ fn check_quote_reports_each_check() {
 #[test]
 fn check_ek_follows_the_chain() {
     let folder = TempDir::new().unwrap();
-    let other = folder.path().join("other.pem");
-    fs::write(
-        &other,
-        rcgen::generate_simple_self_signed(vec![])
-            .unwrap()
-            .cert
-            .pem(),
-    )
-    .unwrap();
+    let other = rcgen::generate_simple_self_signed(vec![]).unwrap();
+    let other = write(&folder, "other.pem", other.cert.pem());
     let file = |name: &str| vector(&format!("rsa2048/{name}"));
     let (cert, public) = (file("ek.cert.der"), file("ek.pub.tpm2b"));
-    let pem = |name: &str| {
+    let authority = |name: &str| {
         let der = fs::read(file(&format!("{name}.der"))).unwrap();
-        let base64 = data_encoding::BASE64.encode(&der);
-        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
+        write(&folder, name, pem(&der))
     };
-    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
-    let check = |roots: &str, more: &[&str]| {
-        let mut arguments = vec!["tpm", "check-ek", "--cert", &cert, "--roots", roots];
-        arguments.extend(["--intermediates", &between, "--json"]);
-        arguments.extend(more);
-        let output = run(&arguments);
+    let (roots, between) = (authority("ca.root"), authority("ca.intermediate"));
+    let check = |roots: &str, more: &str| {
+        let output = tpm(&format!(
+            "check-ek --cert {cert} --roots {roots} --intermediates {between} --json {more}"
+        ));
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code(), report)
     };
-    let (code, report) = check(&roots, &["--pub", &public, "--at", "1800000000"]);
+    let (code, report) = check(&roots, &format!("--pub {public} --at 1800000000"));
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(report["tpm"]["manufacturer"], "id:00001014");
-    let (code, report) = check(other.to_str().unwrap(), &["--at", "1800000000"]);
+    let (code, report) = check(&other, "--at 1800000000");
     assert_eq!((code, &report["accepted"]), (Some(1), &false.into()));
-    assert_eq!(check(&roots, &["--at", "1"]).0, Some(1));
+    assert_eq!(check(&roots, "--at 1").0, Some(1));
     let stranger = vector("eccp256/ek.pub.tpm2b");
-    assert_eq!(
-        check(&roots, &["--pub", &stranger, "--at", "1800000000"]).0,
-        Some(1)
-    );
+    let stranger = format!("--pub {stranger} --at 1800000000");
+    assert_eq!(check(&roots, &stranger).0, Some(1));
 }
 
 /// The library's tests cover revocation itself. This covers the files, and CRLs that claim to be the issuer's.
 #[test]
 fn check_ek_asks_revocation_lists() {
     let folder = TempDir::new().unwrap();
-    let write = |name: &str, contents: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, contents).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let der = |name: &str| fs::read(vector(&format!("rsa2048/{name}.der"))).unwrap();
-    let pem = |name: &str| {
-        let base64 = data_encoding::BASE64.encode(&der(name));
-        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
-        write(name, text.as_bytes())
-    };
-    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
+    let [roots, between] =
+        ["ca.root", "ca.intermediate"].map(|name| write(&folder, name, pem(&der(name))));
     let cert = vector("rsa2048/ek.cert.der");
     let check = |crl: &str| {
-        run(&[
-            "tpm",
-            "check-ek",
-            "--cert",
-            &cert,
-            "--roots",
-            &roots,
-            "--intermediates",
-            &between,
-            "--at",
-            "1800000000",
-            "--crl",
-            crl,
-        ])
+        tpm(&format!(
+            "check-ek --cert {cert} --roots {roots} --intermediates {between} --at 1800000000 --crl {crl}"
+        ))
     };
     let certificate = der("ek.cert");
     let certificate = keyproof_x509::Certificate::from_der(&certificate).unwrap();
@@ -224,12 +177,11 @@ fn check_ek_asks_revocation_lists() {
     // A CRL with the issuer's name and another key, whose identifier it contains.
     let another = list(rcgen::KeyIdMethod::Sha256);
     for path in [
-        write("another.der", another.der()),
-        write("another.pem", another.pem().unwrap().as_bytes()),
+        write(&folder, "another.der", another.der()),
+        write(&folder, "another.pem", another.pem().unwrap()),
     ] {
         let output = check(&path);
-        let told = text(&output.stdout);
-        assert_eq!(output.status.code(), Some(0), "{told}");
+        let told = succeeds(&output);
         assert!(told.contains("of other keys than the issuer's"), "{told}");
     }
     // A CRL that claims to be the issuer's, with the key identifier of the issuer's certificate.
@@ -240,24 +192,19 @@ fn check_ek_asks_revocation_lists() {
         .unwrap();
     let identifier = identifier.value[4..24].to_vec();
     let claimed = list(rcgen::KeyIdMethod::PreSpecified(identifier));
-    let output = check(&write("claimed.pem", claimed.pem().unwrap().as_bytes()));
+    let output = check(&write(&folder, "claimed.pem", claimed.pem().unwrap()));
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stdout);
     assert!(told.contains("keyUsage leaves cRLSign out"), "{told}");
     // A file that is not a CRL revokes nothing, and must not be accepted as one.
     fails(&check(&roots), 1, "block 1: it is a certificate");
-    fails(&check(&write("no.pem", b"no")), 1, "no.pem");
+    fails(&check(&write(&folder, "no.pem", "no")), 1, "no.pem");
 }
 
 /// Same as on a server: manufacturers publish their intermediates together with their roots.
 #[test]
 fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
     let folder = TempDir::new().unwrap();
-    let write = |name: &str, contents: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, contents).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let authority = |name: &str| {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -287,7 +234,7 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
     params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
     params.custom_extensions = vec![names];
     let ek = params.signed_by(&KeyPair::generate().unwrap(), &issuer);
-    let cert = write("ek.der", ek.unwrap().der());
+    let cert = write(&folder, "ek.der", ek.unwrap().der());
 
     let list = CertificateRevocationListParams {
         this_update: date_time_ymd(2027, 1, 1),
@@ -303,13 +250,10 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
         key_identifier_method: root_params.key_identifier_method.clone(),
     };
     let revoking = list.signed_by(&root_issuer).unwrap().pem().unwrap();
-    let revoking = write("revoking.pem", revoking.as_bytes());
-    let root = write("root.pem", root.as_bytes());
-    let alone = write("between.pem", between.as_bytes());
-    let both = write(
-        "both.pem",
-        &[&fs::read(&root).unwrap()[..], between.as_bytes()].concat(),
-    );
+    let revoking = write(&folder, "revoking.pem", revoking);
+    let both = write(&folder, "both.pem", [&*root, &*between].concat());
+    let root = write(&folder, "root.pem", root);
+    let alone = write(&folder, "between.pem", between);
 
     for (roots, more, code) in [
         (&both, &[][..], 0),
@@ -336,11 +280,6 @@ fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
 fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
     let folder = TempDir::new().unwrap();
     let cert = vector("rsa2048/ek.cert.der");
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let base64 = |name: &str| data_encoding::BASE64.encode(&fs::read(vector(name)).unwrap());
     let block = |base64: &str| {
         format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
@@ -350,7 +289,7 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
     let no_base64 = block(&root.replacen('A', "*", 1));
     let cut = block(&root[..root.len() / 8 * 4]);
     let endless = whole.replace("-----END CERTIFICATE-----\n", "");
-    let sound = write("sound.pem", &whole);
+    let sound = write(&folder, "sound.pem", &whole);
     for (bundle, number) in [
         (format!("{no_base64}{whole}"), 1),
         (format!("# Example\n{whole}{no_base64}{whole}"), 2),
@@ -375,36 +314,23 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
             2,
         ),
     ] {
-        let bundle = write("bundle.pem", &bundle);
+        let bundle = write(&folder, "bundle.pem", &bundle);
         for more in [
-            vec!["--roots", &bundle],
-            vec!["--roots", &sound, "--intermediates", &bundle],
+            format!("--roots {bundle}"),
+            format!("--roots {sound} --intermediates {bundle}"),
         ] {
-            let arguments = [vec!["tpm", "check-ek", "--cert", &cert], more].concat();
             let says = format!("{bundle}: PEM block {number}: ");
-            fails(&run(&arguments), 1, &says);
+            fails(&tpm(&format!("check-ek --cert {cert} {more}")), 1, &says);
         }
     }
     // Text around the blocks is allowed.
     let bundle = format!("# Roots\nthe end\n{}", whole.replace('\n', "\r\n"));
-    let between = write(
-        "between.pem",
-        &block(&base64("rsa2048/ca.intermediate.der")),
-    );
-    let bundle = write("bundle.pem", &bundle);
-    let output = run(&[
-        "tpm",
-        "check-ek",
-        "--cert",
-        &cert,
-        "--roots",
-        &bundle,
-        "--intermediates",
-        &between,
-        "--at",
-        "1800000000",
-    ]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let between = block(&base64("rsa2048/ca.intermediate.der"));
+    let between = write(&folder, "between.pem", between);
+    let bundle = write(&folder, "bundle.pem", bundle);
+    succeeds(&tpm(&format!(
+        "check-ek --cert {cert} --roots {bundle} --intermediates {between} --at 1800000000"
+    )));
 }
 
 /// Returns the layout that tpm2_quote and tpm2_pcrread write with `-F serialized`, for these selections of the SHA-256 bank.
@@ -441,31 +367,17 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
     let path = folder.path().join("pcrs.bin");
     let values = fs::read(file("quote.pcrs.values.bin")).unwrap();
     let nonce = hex("eccp256/quote.nonce.bin");
-    let (attest, signature) = (
-        file("quote.tpms_attest.bin"),
-        file("quote.tpmt_signature.bin"),
-    );
-    let check = |ak: &str| {
-        run(&[
-            "tpm",
-            "check-quote",
-            "--ak",
-            ak,
-            "--attest",
-            &attest,
-            "--signature",
-            &signature,
-            "--nonce",
-            &nonce,
-            "--pcrs",
-            path.to_str().unwrap(),
-        ])
-    };
     let ak = file("ak.pub.tpm2b");
+    let check = |key: &str| {
+        let quote = check_quote("eccp256").replace(&ak, key);
+        tpm(&format!(
+            "{quote} --nonce {nonce} --pcrs {}",
+            path.display()
+        ))
+    };
     let sound = serialized(&[QUOTED], &values);
     fs::write(&path, &sound).unwrap();
-    let output = check(&ak);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    succeeds(&check(&ak));
     // A changed value, a value that is longer than its field, and one list too few.
     let first = 4 + 16 * 8 + 4 + 4;
     let (mut other, mut longer) = (sound.clone(), sound.clone());
@@ -496,22 +408,18 @@ fn registers_under_other_names_than_the_quotes_are_refused() {
     let path = folder.path().join("pcrs.bin");
     let values = fs::read(file("quote.pcrs.values.bin")).unwrap();
     let line = format!(
-        "tpm check-quote --ak {} --attest {} --signature {} --nonce {} --pcrs {}",
-        file("ak.pub.tpm2b"),
-        file("quote.tpms_attest.bin"),
-        file("quote.tpmt_signature.bin"),
+        "{} --nonce {} --pcrs {}",
+        check_quote("eccp256"),
         hex("eccp256/quote.nonce.bin"),
-        path.display(),
+        path.display()
     );
     for more in ["", " --selection sha256:0,1,2,3,4,5,6,7,16"] {
         let line = format!("{line}{more}");
         let check = |selections: &[[u8; 3]]| {
             fs::write(&path, serialized(selections, &values)).unwrap();
-            let arguments: Vec<&str> = line.split(' ').collect();
-            run(&arguments)
+            tpm(&line)
         };
-        let output = check(&[QUOTED]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        succeeds(&check(&[QUOTED]));
         // The value of PCR 16 is labelled as that of PCR 8.
         let output = check(&[[0xff, 1, 0]]);
         assert_eq!(output.status.code(), Some(1));
@@ -535,9 +443,7 @@ fn what_a_file_is_is_found_out() {
         ("eccp256/cred.blob.tpm2tools.bin", "credential"),
         ("rsa2048/ek.cert.der", "certificate"),
     ] {
-        let output = run(&["tpm", "show", &vector(name), "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{name}");
-        let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let facts = json_output(&run(&["tpm", "show", &vector(name), "--json"]), 0);
         assert_eq!(facts["type"], kind, "{name}");
         let told = run(&["tpm", "show", &vector(name)]);
         assert!(text(&told.stdout).contains(&format!("type: {kind}")));
@@ -562,34 +468,21 @@ fn a_credential_is_a_file_that_tpm2_tools_read() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (secret, out) = (path("secret"), path("out"));
     let name = hex("eccp256/ak.name.bin");
-    let make_with = |secret: &str, name: &str, more: &[&str]| {
+    let make_with = |secret: &str, name: &str, more: &str| {
         let ek = vector("eccp256/ek.pub.tpm2b");
-        let mut arguments = vec![
-            "tpm",
-            "make-credential",
-            "--ek",
-            &ek,
-            "--name",
-            name,
-            "--secret-file",
-            secret,
-            "--out",
-            &out,
-        ];
-        arguments.extend(more);
-        run(&arguments)
+        tpm(&format!(
+            "make-credential --ek {ek} --name {name} --secret-file {secret} --out {out} {more}"
+        ))
     };
-    let make = |secret: &str, name: &str| make_with(secret, name, &[]);
+    let make = |secret: &str, name: &str| make_with(secret, name, "");
     fs::write(&secret, [7; 32]).unwrap();
-    let output = make(&secret, &name);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    succeeds(&make(&secret, &name));
     assert!(
         fs::read(&out)
             .unwrap()
             .starts_with(&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1])
     );
-    let output = make_with(&secret, &name, &["--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = json_output(&make_with(&secret, &name, "--json"), 0);
     let written = data_encoding::BASE64.encode(&fs::read(&out).unwrap());
     assert_eq!(
         document,
@@ -622,25 +515,20 @@ fn a_provision_answer_opens_with_its_key_only() {
     fs::write(path("response.json"), response.to_string()).unwrap();
     fs::write(path("key"), [1; 32]).unwrap();
     fs::write(path("other"), [3; 32]).unwrap();
-    let open = |key: &str, more: &[&str]| {
+    let open = |key: &str, more: &str| {
         let (key, response) = (path(key), path("response.json"));
-        let mut arguments = vec!["tpm", "open-provision", "--key", &key, &response];
-        arguments.extend(more);
-        run(&arguments)
+        tpm(&format!("open-provision --key {key} {response} {more}"))
     };
-    let pem = format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        base64(b"certificate")
-    );
-    assert_eq!(text(&open("key", &[]).stdout), pem);
-    let document: Value = serde_json::from_slice(&open("key", &["--json"]).stdout).unwrap();
+    let pem = pem(b"certificate");
+    assert_eq!(text(&open("key", "").stdout), pem);
+    let document = json_output(&open("key", "--json"), 0);
     assert_eq!(
         (&document["certificate"], &document["chain"]),
         (&pem.into(), &"chain".into())
     );
-    fails(&open("other", &[]), 1, "cannot be decrypted");
+    fails(&open("other", ""), 1, "cannot be decrypted");
     fs::write(path("response.json"), "{}").unwrap();
-    fails(&open("key", &[]), 1, "not a provision answer");
+    fails(&open("key", ""), 1, "not a provision answer");
 }
 
 /// Unreadable files give exit code 2, malformed ones 1. Nothing is written, and the error names the file.
@@ -648,23 +536,18 @@ fn a_provision_answer_opens_with_its_key_only() {
 fn bad_files_and_arguments_are_told_apart() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (garbage, out, nothing) = (path("garbage"), path("out"), path("nothing"));
-    fs::write(&garbage, "garbage").unwrap();
-    fs::write(path("roots.pem"), EMPTY_PEM).unwrap();
+    let (out, nothing) = (path("out"), path("nothing"));
+    let garbage = write(&folder, "garbage", "garbage");
+    let roots = write(&folder, "roots.pem", EMPTY_PEM);
     let file = |name: &str| vector(&format!("eccp256/{name}"));
     let (ak, ek, certificate) = (
         file("ak.pub.tpm2b"),
         file("ek.pub.tpm2b"),
         file("ek.cert.der"),
     );
-    let (attest, signature) = (
-        file("quote.tpms_attest.bin"),
-        file("quote.tpmt_signature.bin"),
-    );
     let name = hex("eccp256/ak.name.bin");
     let secret = file("cred.secret.bin");
-    let roots = path("roots.pem");
-    let quote = format!("check-quote --ak {ak} --attest {attest} --signature {signature}");
+    let quote = check_quote("eccp256");
     for (line, code, says) in [
         (format!("{quote} --nonce 00 --ek {nothing}"), 2, &*nothing),
         (format!("{quote} --nonce 00 --ek {garbage}"), 1, &garbage),
@@ -738,31 +621,18 @@ fn bad_files_and_arguments_are_told_apart() {
         (format!("show {garbage}"), 1, "it is not"),
         (format!("show {}", folder.path().display()), 2, "directory"),
     ] {
-        let arguments: Vec<&str> = ["tpm"].into_iter().chain(line.split(' ')).collect();
-        fails(&run(&arguments), code, says);
+        fails(&tpm(&line), code, says);
     }
     assert!(fs::metadata(&out).is_err());
 
     // The report rejects malformed evidence.
-    for (attest, signature, fails) in [
-        (&garbage, &signature, "structure"),
-        (&attest, &garbage, "signature"),
+    for (evidence, fails) in [
+        ("quote.tpms_attest.bin", "structure"),
+        ("quote.tpmt_signature.bin", "signature"),
     ] {
-        let output = run(&[
-            "tpm",
-            "check-quote",
-            "--ak",
-            &ak,
-            "--attest",
-            attest,
-            "--signature",
-            signature,
-            "--nonce",
-            "00",
-            "--json",
-        ]);
-        assert_eq!(output.status.code(), Some(1));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let quote = quote.replace(&file(evidence), &garbage);
+        let output = tpm(&format!("{quote} --nonce 00 --json"));
+        let report = json_output(&output, 1);
         let checks = report["checks"].as_array().unwrap();
         let found = checks.iter().find(|check| check["name"] == fails);
         assert_eq!(found.unwrap()["outcome"], "fail", "{report}");
@@ -776,26 +646,15 @@ const EMPTY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE
 fn each_kind_of_endorsement_key_opens_its_credential() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (secret, out) = (path("secret"), path("out"));
-    fs::write(&secret, b"a secret").unwrap();
+    let (secret, out) = (write(&folder, "secret", "a secret"), path("out"));
     for kind in ["eccp256", "eccp384", "rsa2048", "rsa3072", "rsa4096"] {
         let file = |suffix: &str| fs::read(vector(&format!("software/{kind}.{suffix}"))).unwrap();
         let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
         let name = Name::parse(&file("name.bin")).unwrap();
         let public = vector(&format!("software/{kind}.ek.pub.tpm2b"));
-        let output = run(&[
-            "tpm",
-            "make-credential",
-            "--ek",
-            &public,
-            "--name",
-            &name.to_string(),
-            "--secret-file",
-            &secret,
-            "--out",
-            &out,
-        ]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        succeeds(&tpm(&format!(
+            "make-credential --ek {public} --name {name} --secret-file {secret} --out {out}"
+        )));
         let credential = Credential::parse(&fs::read(&out).unwrap()).unwrap();
         let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential);
         assert_eq!(**opened.unwrap(), *b"a secret", "{kind}");
@@ -807,14 +666,12 @@ fn other_attestations_are_checked_with_and_without_a_nonce() {
     for kind in ["rsa2048", "eccp256"] {
         let file = |name: &str| vector(&format!("{kind}/{name}"));
         let check = |command: &str, what: &str, more: &str| {
-            let line = format!(
-                "tpm {command} --ak {} --attest {} --signature {} --json {more}",
+            let output = tpm(&format!(
+                "{command} --ak {} --attest {} --signature {} --json {more}",
                 file("ak.pub.tpm2b"),
                 file(&format!("{what}.tpms_attest.bin")),
                 file(&format!("{what}.tpmt_signature.bin")),
-            );
-            let arguments: Vec<&str> = line.split_whitespace().collect();
-            let output = run(&arguments);
+            ));
             let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
             let failed = report["checks"].as_array().map(|checks| {
                 let failed = checks.iter().filter(|check| check["outcome"] == "fail");
@@ -916,50 +773,38 @@ fn an_event_log_is_replayed_and_compared() {
     fs::write(&pcrs, &values).unwrap();
 
     let output = run(&["tpm", "replay-log", &log]);
-    assert_eq!(output.status.code(), Some(0));
     let first = data_encoding::HEXLOWER.encode(&values[..32]);
-    let told = text(&output.stdout);
+    let told = succeeds(&output);
     assert!(told.starts_with(&format!("sha256:0  {first}\n")), "{told}");
 
-    let compare = |more: &[&str]| {
-        let arguments = [&["tpm", "replay-log", &log, "--pcrs", &pcrs], more].concat();
-        run(&arguments)
-    };
-    let selection = ["--selection", "sha256:0,7"];
-    let output = compare(&selection);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    let output = compare(&["--selection", "sha256:0,7", "--json"]);
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let compare = |more: &str| tpm(&format!("replay-log {log} --pcrs {pcrs} {more}"));
+    succeeds(&compare("--selection sha256:0,7"));
+    let report = json_output(&compare("--selection sha256:0,7 --json"), 0);
     assert_eq!(report["accepted"], true);
     assert_eq!(report["form"], "crypto-agile");
     assert_eq!(report["registers"][1]["matched"], true);
     assert_eq!(report["events"][0]["trust"], "data");
     assert_eq!(report["secure_boot"]["enabled"], Value::Null);
-    let output = compare(&["--selection", "sha256:0,7", "--secure-boot"]);
+    let output = compare("--selection sha256:0,7 --secure-boot");
     assert_eq!(output.status.code(), Some(1));
-    let output = compare(&["--selection", "sha256:7,8"]);
+    let output = compare("--selection sha256:7,8");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("NOT MATCHED"));
-    fails(&compare(&[]), 2, "--selection");
+    fails(&compare(""), 2, "--selection");
 
     // A file written by tpm2_quote contains its PCR selection.
     let all: Vec<u8> = [&values[..32], &[0; 6 * 32], &values[32..]].concat();
     fs::write(&pcrs, serialized(&[[0xff, 0, 0]], &all)).unwrap();
-    let same = ["--selection", "sha256:0,1,2,3,4,5,6,7"];
-    for more in [&[][..], &same] {
-        let output = compare(more);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let same = "--selection sha256:0,1,2,3,4,5,6,7";
+    for more in ["", same] {
+        succeeds(&compare(more));
     }
-    let other = ["--selection", "sha256:0,1,2,3,4,5,6,8"];
-    fails(
-        &compare(&other),
-        1,
-        "it has values of sha256:0,1,2,3,4,5,6,7, not",
-    );
+    let other = compare("--selection sha256:0,1,2,3,4,5,6,8");
+    fails(&other, 1, "it has values of sha256:0,1,2,3,4,5,6,7, not");
     // Twice one bank, and the value of PCR 16 could be called that of PCR 7.
     fs::write(&pcrs, serialized(&[[0x7f, 1, 0], [0x80, 0, 0]], &all)).unwrap();
-    fails(&compare(&[]), 1, "it names the bank sha256 twice");
-    fails(&compare(&same), 1, "it names the bank sha256 twice");
+    fails(&compare(""), 1, "it names the bank sha256 twice");
+    fails(&compare(same), 1, "it names the bank sha256 twice");
 
     fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
     let output = run(&["tpm", "replay-log", &log]);

@@ -197,9 +197,7 @@ fn a_name_is_in_the_trail_until_it_is_forgotten() {
     ] {
         assert!(trail.contains(told), "{told}: {trail}");
     }
-    let again = machine.user(&forget, "");
-    assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("no such user"));
+    fails(&machine.user(&forget, ""), 1, "no such user");
 }
 
 #[test]
@@ -460,8 +458,7 @@ fn a_users_application_tokens_are_listed_and_revoked() {
         ("eve", &id, "there is no such user"),
     ] {
         let refused = machine.user(&["tokens", name, "revoke", id], "");
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(text(&refused.stderr).contains(says), "{name}");
+        fails(&refused, 1, says);
     }
     assert_eq!(client.authenticate(&log_in).0, 200);
     let revoked = machine.document(&["tokens", ADA, "revoke", &id], "");

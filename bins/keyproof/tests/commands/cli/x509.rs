@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, keyproof, run, text};
+use super::{fails, json_output, keyproof, run, run_line, succeeds, text};
 
 const CA: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -21,17 +21,20 @@ const CA_KEY: &str = concat!(
 
 fn draw_code() -> String {
     let output = run(&["x509", "code"]);
-    assert_eq!(output.status.code(), Some(0));
-    text(&output.stdout).trim_end().to_owned()
+    succeeds(&output).trim_end().to_owned()
+}
+
+/// Returns the line that makes a leaf for a new code.
+fn prove(ca: &str, ca_key: &str) -> String {
+    let code = draw_code();
+    format!("x509 prove --ca {ca} --ca-key {ca_key} --code {code}")
 }
 
 fn make_leaf(folder: &TempDir, code: &str) -> String {
     let leaf = folder.path().join("leaf.pem").display().to_string();
-    let output = run(&[
-        "x509", "prove", "--ca", CA, "--ca-key", CA_KEY, "--code", code, "--out", &leaf,
-    ]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(output.stdout.is_empty());
+    let line = format!("x509 prove --ca {CA} --ca-key {CA_KEY} --code {code} --out {leaf}");
+    let output = run_line(&line);
+    assert_eq!(succeeds(&output), "");
     leaf
 }
 
@@ -58,8 +61,7 @@ fn codes_are_48_upper_case_digits_and_never_the_same() {
     assert_eq!(code.len(), 48);
     assert!(code.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F')));
     assert_ne!(code, draw_code());
-    let json = run(&["x509", "code", "--json"]);
-    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let json = json_output(&run(&["x509", "code", "--json"]), 0);
     assert_eq!(json["code"].as_str().unwrap().len(), 48);
 }
 
@@ -78,11 +80,8 @@ fn the_right_leaf_is_accepted_under_both_policies() {
         assert_eq!(report["leaf"]["subject"], format!("CN={code}"));
         assert_eq!(report["leaf"]["issuer"], report["ca"]["subject"]);
     }
-    let drawn = run(&[
-        "x509", "check", "--ca", CA, "--leaf", &leaf, "--code", &code,
-    ]);
-    assert_eq!(drawn.status.code(), Some(0));
-    assert!(text(&drawn.stdout).ends_with("accepted\n"));
+    let drawn = run_line(&format!("x509 check --ca {CA} --leaf {leaf} --code {code}"));
+    assert!(succeeds(&drawn).ends_with("accepted\n"));
 }
 
 #[test]
@@ -104,13 +103,11 @@ fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() 
         .unwrap();
     let at = tomorrow.as_secs().to_string();
     for (more, time) in [
-        (&[][..], "valid now"),
-        (&["--at", &at], "valid at that time"),
+        ("", "valid now"),
+        (&*format!("--at {at}"), "valid at that time"),
     ] {
-        let arguments = [
-            "x509", "check", "--ca", CA, "--leaf", &leaf, "--code", &code,
-        ];
-        let output = run(&[&arguments[..], more].concat());
+        let line = format!("x509 check --ca {CA} --leaf {leaf} --code {code} {more}");
+        let output = run_line(&line);
         assert_eq!(text(&output.stdout).matches(time).count(), 2, "{output:?}");
     }
 
@@ -123,14 +120,11 @@ fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() 
 fn no_input_is_replaced_by_the_leaf() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (ca, key, code) = (path("ca.pem"), path("ca.key"), draw_code());
+    let (ca, key) = (path("ca.pem"), path("ca.key"));
     fs::copy(CA, &ca).unwrap();
     fs::copy(CA_KEY, &key).unwrap();
-    let prove = |out: &str| {
-        run(&[
-            "x509", "prove", "--ca", &ca, "--ca-key", &key, "--code", &code, "--out", out,
-        ])
-    };
+    let line = prove(&ca, &key);
+    let prove = |out: &str| run_line(&format!("{line} --out {out}"));
     for input in [&ca, &key] {
         fails(&prove(input), 2, "name another");
     }
@@ -139,7 +133,7 @@ fn no_input_is_replaced_by_the_leaf() {
     fails(&prove("/dev/full"), 1, "No space left");
     let leaf = path("leaf.pem");
     for _ in 0..2 {
-        assert_eq!(prove(&leaf).status.code(), Some(0));
+        succeeds(&prove(&leaf));
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
 }
@@ -147,22 +141,13 @@ fn no_input_is_replaced_by_the_leaf() {
 #[test]
 fn the_leaf_goes_to_a_file_that_is_standard_output() {
     let folder = TempDir::new().unwrap();
-    let (path, code) = (folder.path().join("leaf.pem"), draw_code());
-    let prove = [
-        "x509",
-        "prove",
-        "--ca",
-        CA,
-        "--ca-key",
-        CA_KEY,
-        "--code",
-        code.as_str(),
-    ];
+    let path = folder.path().join("leaf.pem");
     let mut command = keyproof(&folder);
-    command.args(prove).args(["--out", "/dev/stdout"]);
+    command
+        .args(prove(CA, CA_KEY).split(' '))
+        .args(["--out", "/dev/stdout"]);
     let done = command.stdout(fs::File::create(&path).unwrap()).output();
-    let done = done.unwrap();
-    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    succeeds(&done.unwrap());
     let leaf = fs::read_to_string(&path).unwrap();
     assert!(leaf.starts_with("-----BEGIN CERTIFICATE-----"), "{leaf}");
     assert!(leaf.ends_with("-----END CERTIFICATE-----\n"), "{leaf}");
@@ -225,18 +210,8 @@ fn an_encrypted_key_is_called_so() {
     ] {
         let key = format!("-----BEGIN {label}-----\n{header}MAA=\n-----END {label}-----\n");
         fs::write(path("a.key"), key).unwrap();
-        let code = draw_code();
-        let prove = [
-            "x509",
-            "prove",
-            "--ca",
-            CA,
-            "--ca-key",
-            &path("a.key"),
-            "--code",
-            &code,
-        ];
-        fails(&run(&prove), 1, "a.key: the key is encrypted");
+        let prove = run_line(&prove(CA, &path("a.key")));
+        fails(&prove, 1, "a.key: the key is encrypted");
         let tls = ["--tls-cert", &path("cert.pem"), "--tls-key", &path("a.key")];
         let check = [&["config", "check", "--store", "memory:"], &tls[..]].concat();
         fails(&run(&check), 2, "a.key: the key is encrypted");
@@ -250,17 +225,11 @@ fn a_leaf_of_a_ca_that_is_none_is_warned_of() {
     let own = rcgen::generate_simple_self_signed(["none".to_owned()]).unwrap();
     fs::write(path("ca.pem"), own.cert.pem()).unwrap();
     fs::write(path("ca.key"), own.signing_key.serialize_pem()).unwrap();
-    let prove = |ca: &str, key: &str| {
-        let code = draw_code();
-        run(&[
-            "x509", "prove", "--ca", ca, "--ca-key", key, "--code", &code,
-        ])
-    };
-    let none = prove(&path("ca.pem"), &path("ca.key"));
-    assert_eq!(none.status.code(), Some(0), "{}", text(&none.stderr));
+    let none = run_line(&prove(&path("ca.pem"), &path("ca.key")));
+    succeeds(&none);
     let said = text(&none.stderr);
     assert!(said.contains("warning: ca-constraints: "), "{said}");
-    let sound = prove(CA, CA_KEY);
+    let sound = run_line(&prove(CA, CA_KEY));
     assert!(
         !text(&sound.stderr).contains("ca-constraints"),
         "{}",
@@ -270,9 +239,7 @@ fn a_leaf_of_a_ca_that_is_none_is_warned_of() {
 
 #[test]
 fn a_certificate_shows_what_it_says_of_itself() {
-    let shown = run(&["x509", "show", CA, "--json"]);
-    assert_eq!(shown.status.code(), Some(0));
-    let facts: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let facts = json_output(&run(&["x509", "show", CA, "--json"]), 0);
     assert_eq!(facts["key_algorithm"], "P-256");
     assert_eq!(facts["self_issued"], true);
     assert_eq!(facts["sha1_thumbprint"].as_str().unwrap().len(), 40);

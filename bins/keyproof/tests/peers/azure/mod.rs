@@ -15,9 +15,7 @@ use keyproof_service::{
     Clock, CommandLine, HashingSettings, Service, SystemClock, access::NewOperatorToken,
     audit::Outcome,
 };
-use keyproof_store::{
-    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
-};
+use keyproof_store::{SystemEntropy, Timestamp};
 
 use crate::python;
 
@@ -40,11 +38,8 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
     let hashing: HashingSettings = config.hashing;
     let entropy = Arc::new(SystemEntropy::new());
     let clock = Arc::new(SystemClock);
-    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-    let engine = Arc::new(MemoryEngine::new());
-    let store = Store::open(engine, keys, entropy.clone(), clock.now())
-        .await
-        .unwrap();
+    let store = config.store.open(entropy.clone(), clock.now());
+    let store = store.await.unwrap();
     let server = Server::start(Arc::new(config), store.clone(), clock.clone(), entropy)
         .await
         .unwrap();

@@ -19,9 +19,7 @@ use keyproof_service::{
     access::NewOperatorToken,
     accounts::{NewUser, Role},
 };
-use keyproof_store::{
-    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
-};
+use keyproof_store::{SystemEntropy, Timestamp};
 use zeroize::Zeroizing;
 
 use guest::Guest;
@@ -61,11 +59,8 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
     let config = Arc::new(config.unwrap());
     let entropy = Arc::new(SystemEntropy::new());
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_010)));
-    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-    let engine = Arc::new(MemoryEngine::new());
-    let store = Store::open(engine, keys, entropy.clone(), clock.now())
-        .await
-        .unwrap();
+    let store = config.store.open(entropy.clone(), clock.now());
+    let store = store.await.unwrap();
     // Started as in production, with the dialects' settings. The commands use the same store.
     let server = Server::start(config.clone(), store.clone(), clock.clone(), entropy);
     let server = server.await.unwrap();

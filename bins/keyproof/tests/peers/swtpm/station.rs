@@ -67,7 +67,7 @@ impl Field {
     #[track_caller]
     pub(crate) fn provisions(&self, more: &str) -> Value {
         let output = self.station(&format!("provision --json {more}"));
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        succeeds(&output);
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
@@ -82,10 +82,28 @@ impl Field {
         assert_eq!(output.status.code(), Some(code), "{report}");
         report
     }
+
+    #[track_caller]
+    fn is_accepted(&self, more: &str) {
+        let report = self.attests(more);
+        assert_eq!(report["accepted"], true, "{report}");
+    }
 }
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) {
+    assert_eq!(output.status.code(), Some(0), "{}", said(output));
+}
+
+#[track_caller]
+fn fails(output: &Output, says: &str) {
+    let told = said(output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(says), "{told}");
 }
 
 /// Asserts that openssl finds the attestation key in the certificate, and that only the owner can read the files.
@@ -238,9 +256,7 @@ fn a_category_that_is_not_the_api_keys_is_refused_before_anything_is_active() {
             "--namespace: the API key belongs to default",
         ),
     ] {
-        let output = field.station_of(category, &line);
-        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-        assert!(said(&output).contains(says), "{}", said(&output));
+        fails(&field.station_of(category, &line), says);
         assert!(!field.tpm.folder().join("state-of-it/station.json").exists());
     }
     field.provisions("");
@@ -276,11 +292,7 @@ fn each_kind_of_endorsement_key_is_known_by_its_place_or_its_certificate() {
         panic!("not an RSA key");
     };
     tpm.certify_ek(&HEXLOWER.encode(&key.modulus));
-    let size = tpm.read("ek.crt").len();
-    tpm.run(&format!(
-        "tpm2_nvdefine -C o -s {size} -a ownerread|ownerwrite|authread|authwrite 0x01c00012"
-    ));
-    tpm.run("tpm2_nvwrite -C o -i ek.crt 0x01c00012");
+    tpm.store("0x01c00012", &tpm.read("ek.crt"));
     field.provisions("--ek-index 0x01c00012");
     the_files_are_in_order(&field);
 }
@@ -308,11 +320,7 @@ fn a_device_lives(keys: &str, scheme: &str) {
     );
     assert_eq!(shown.status.code(), Some(0));
     let selection = "--selection sha256:0,7,16";
-    let accepted = |field: &Field| {
-        let report = field.attests(selection);
-        assert_eq!(report["accepted"], true, "{report}");
-    };
-    accepted(&field);
+    field.is_accepted(selection);
     let signed = TpmtPublic::parse_sized(&field.tpm.read("state-of-it/ak.pub")).unwrap();
     assert_eq!(signs_by(&signed), scheme);
 
@@ -332,9 +340,9 @@ fn a_device_lives(keys: &str, scheme: &str) {
     // A reset clears the PCR.
     let before = field.tpm.remember();
     field.tpm.reset();
-    accepted(&field);
+    field.is_accepted(selection);
     field.tpm.reset();
-    accepted(&field);
+    field.is_accepted(selection);
     // The TPM's earlier state is restored.
     field.tpm.put_back(&before);
     let report = field.attests(selection);
@@ -423,25 +431,13 @@ fn the_chain_that_the_tpm_carries_is_sent() {
         "spec": { "ek_root_certificates": [root] },
     });
     server.put("/api/tpm/namespaces/default/tpm_managers/factory", &change);
-    let refused = field.station("provision");
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        said(&refused).contains("403 Forbidden"),
-        "{}",
-        said(&refused)
-    );
+    fails(&field.station("provision"), "403 Forbidden");
 
     tpm.shell("openssl x509 -in ca/issuercert.pem -outform der -out issuer.der");
     let issuer = tpm.read("issuer.der");
     let (first, second) = issuer.split_at(500);
     for (index, part) in [("0x01c00100", first), ("0x01c00101", second)] {
-        tpm.write("part", part);
-        let attributes = "ownerread|ownerwrite|authread|authwrite";
-        let size = part.len();
-        tpm.run(&format!(
-            "tpm2_nvdefine -C o -s {size} -a {attributes} {index}"
-        ));
-        tpm.run(&format!("tpm2_nvwrite -C o -i part {index}"));
+        tpm.store(index, part);
     }
     field.provisions("");
     the_files_are_in_order(&field);
@@ -458,7 +454,7 @@ fn an_attestation_activates_a_key_that_is_not_active() {
         &tpm.folder(),
         "device forget default/factory/ExampleCorp/SN0001",
     );
-    assert_eq!(forgotten.status.code(), Some(0), "{}", said(&forgotten));
+    succeeds(&forgotten);
     let selection = "--selection sha256:0,7";
     let report = field.attests(selection);
     assert!(failed(&report).contains(&"activation"), "{report}");
@@ -471,15 +467,13 @@ fn an_attestation_activates_a_key_that_is_not_active() {
         tpm.write(file, record.to_string().as_bytes());
     };
     pending(u64::from(u32::MAX));
-    let report = field.attests(selection);
-    assert_eq!(report["accepted"], true, "{report}");
+    field.is_accepted(selection);
     assert_eq!(tpm.read(file), active);
 
     // An invalid ticket does not affect an active key.
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     pending(now.as_secs());
-    let report = field.attests(selection);
-    assert_eq!(report["accepted"], true, "{report}");
+    field.is_accepted(selection);
     assert_eq!(tpm.read(file), active);
 }
 
@@ -505,20 +499,10 @@ fn an_endorsement_key_by_the_makers_template_is_found() {
         ));
         tpm.run("tpm2_readpublic -c ek.ctx -f tss -o own.pub");
         certify_p256(tpm, "own.pub");
-        let put = |index: &str, contents: &[u8]| {
-            tpm.write("contents", contents);
-            let size = contents.len();
-            tpm.run(&format!(
-                "tpm2_nvdefine -C o -s {size} -a ownerread|ownerwrite|authread|authwrite {index}"
-            ));
-            tpm.run(&format!("tpm2_nvwrite -C o -i contents {index}"));
-        };
         let refused = field.station("provision --ek-cert ek.crt");
-        assert_eq!(refused.status.code(), Some(1));
-        let told = said(&refused);
-        assert!(told.contains("the template L-2, nor from one"), "{told}");
+        fails(&refused, "the template L-2, nor from one");
         if nonce != [0; 32] {
-            put("0x01c0000b", &nonce);
+            tpm.store("0x01c0000b", &nonce);
         }
         if attributes != default {
             // A TPMT_PUBLIC without a key in it.
@@ -526,11 +510,11 @@ fn an_endorsement_key_by_the_makers_template_is_found() {
             let (_, public) = public.split_at(2);
             let parameters = public.len() - 2 * (2 + 32);
             let empty = [&[0, 32][..], &[0; 32]].concat().repeat(2);
-            put("0x01c0000c", &[&public[..parameters], &empty].concat());
+            tpm.store("0x01c0000c", &[&public[..parameters], &empty].concat());
         }
         field.provisions("--ek-cert ek.crt");
         the_files_are_in_order(&field);
-        assert_eq!(field.attests("--selection sha256:0,7")["accepted"], true);
+        field.is_accepted("--selection sha256:0,7");
     }
 }
 
@@ -542,17 +526,11 @@ fn the_endorsement_hierarchys_authorization_comes_from_a_file() {
         let Field { tpm, .. } = &field;
         tpm.run("tpm2_changeauth -c e hex:736563726574");
         let without = field.station(&format!("provision --ek-index {index}"));
-        assert_eq!(without.status.code(), Some(1));
-        assert!(
-            said(&without).contains("authorization failure"),
-            "{}",
-            said(&without)
-        );
+        fails(&without, "authorization failure");
         tpm.write("hierarchy", b"secret\n");
         let with = "--endorsement-auth-file hierarchy";
         field.provisions(&format!("--ek-index {index} {with}"));
-        let report = field.attests(&format!("--selection sha256:0 {with}"));
-        assert_eq!(report["accepted"], true, "{report}");
+        field.is_accepted(&format!("--selection sha256:0 {with}"));
         tpm.run("tpm2_changeauth -c e -p secret");
     }
 }
@@ -588,28 +566,18 @@ fn a_client_certificate_lets_a_station_in() {
     let url = format!("https://{} --ca-file server.pem", server.address());
     let by_certificate = "--client-cert client.pem --client-key client.key";
     // The API key of another category, which does not require a certificate: the certificate of any category admits the station.
-    let output = field.station_by(&format!("provision --url {url} {by_certificate}"));
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let provision = format!("provision --url {url} {by_certificate}");
+    succeeds(&field.station_by(&provision));
     the_files_are_in_order(&field);
     let attest = format!("attest --selection sha256:0 --url {url} {by_certificate}");
-    let output = field.station_by(&attest);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    succeeds(&field.station_by(&attest));
 
     // The key that requires one, with the certificate and with only a token.
     field.tpm.write("api-key", bound.as_bytes());
     let output = field.station_by(&format!("provision --url {url} --token-file token"));
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        said(&output).contains("the server refuses the API key"),
-        "{}",
-        said(&output)
-    );
+    fails(&output, "the server refuses the API key");
     let of_its_category = "--namespace default --category line-2";
-    let output = field.station_of(
-        of_its_category,
-        &format!("provision --url {url} {by_certificate}"),
-    );
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    succeeds(&field.station_of(of_its_category, &provision));
     // A certificate of an unknown issuer.
     field.tpm.shell(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=stranger \
@@ -617,6 +585,5 @@ fn a_client_certificate_lets_a_station_in() {
     );
     let stranger = "--client-cert other.pem --client-key other.key";
     let output = field.station_by(&format!("provision --url {url} {stranger}"));
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("401"), "{}", said(&output));
+    fails(&output, "401");
 }

@@ -146,6 +146,16 @@ impl Tpm {
         fs::rename(self.path("ek.cert"), self.path("ek.crt")).unwrap();
     }
 
+    /// Stores data at a new NV index.
+    pub(crate) fn store(&self, index: &str, contents: &[u8]) {
+        self.write("contents", contents);
+        let size = contents.len();
+        self.run(&format!(
+            "tpm2_nvdefine -C o -s {size} -a ownerread|ownerwrite|authread|authwrite {index}"
+        ));
+        self.run(&format!("tpm2_nvwrite -C o -i contents {index}"));
+    }
+
     /// Runs a tool, then frees the TPM's few slots, because there is no resource manager to do it.
     pub(crate) fn run(&self, line: &str) {
         self.shell(line);
