@@ -15,6 +15,7 @@ use toml::Table;
 use crate::{
     failure::Failure,
     process::{output, run as execute},
+    test::Ran,
     tools::{self, Toolchain, need_cargo_tool, need_programs},
     workspace,
 };
@@ -40,20 +41,12 @@ const UPDATE: &str = "cargo xtask instructions --update --reason TEXT";
 /// The limit in percent: a larger change is neither noise nor due to another build.
 const LIMIT: u64 = 3;
 
-/// Whether the counts could be compared with the recorded ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    Held,
-    /// The recorded counts are of another toolchain or processor, so they do not show a change.
-    OnlyReported,
-}
-
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     judge(options).map(drop)
 }
 
 /// The stage of `cargo xtask test`.
-pub(crate) fn hold() -> Result<Gate, Failure> {
+pub(crate) fn hold() -> Result<Ran, Failure> {
     judge(&Options {
         toolchain: None,
         update: false,
@@ -61,7 +54,8 @@ pub(crate) fn hold() -> Result<Gate, Failure> {
     })
 }
 
-fn judge(options: &Options) -> Result<Gate, Failure> {
+/// Only reports the counts if the recorded ones are of another toolchain or processor, and so do not show a change.
+fn judge(options: &Options) -> Result<Ran, Failure> {
     let written = Record::read(Path::new(FILE))?;
     let toolchain = options.toolchain.as_ref().unwrap_or(&written.toolchain);
     let counted = Counted::with(toolchain)?;
@@ -69,7 +63,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
         let record = written.updated(&counted, reason);
         fs::write(FILE, record.to_string()).map_err(Failure::at(FILE))?;
         println!("{FILE} is written");
-        return Ok(Gate::Held);
+        return Ok(Ran::Passed);
     }
     let changes = written.changes(&counted);
     for change in &changes {
@@ -80,7 +74,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
             "counted with {} on `{}`, written down with {} on `{}`: only reported",
             counted.toolchain, counted.processor, written.toolchain, written.processor
         );
-        return Ok(Gate::OnlyReported);
+        return Ok(Ran::OnlyReported);
     }
     if changes.iter().any(Change::is_past_the_limit) {
         return Err(Failure::Outdated {
@@ -88,7 +82,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
             command: UPDATE,
         });
     }
-    Ok(Gate::Held)
+    Ok(Ran::Passed)
 }
 
 /// The new counts.

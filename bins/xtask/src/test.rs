@@ -10,13 +10,9 @@ use std::{
 use clap::ValueEnum;
 
 use crate::{
-    architecture, data_model,
-    distribution::{self, Tried},
-    docs_rs,
+    architecture, data_model, distribution, docs_rs,
     failure::Failure,
-    fuzz,
-    instructions::{self, Gate},
-    layers, layout, packages, postgres,
+    fuzz, instructions, layers, layout, packages, postgres,
     process::{as_root, cargo, run as execute, run_named_tests},
     public_api, toolchains,
     tools::{self, need_cargo_tool, need_programs},
@@ -89,9 +85,9 @@ enum Stage {
 
 /// Whether a stage could test everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ran {
+pub(crate) enum Ran {
     Passed,
-    /// Its data is not on this machine.
+    /// It needs something that this machine lacks, which it has reported.
     NotRun,
     /// Part of it needs something that this machine lacks, which it has reported.
     NotWhole,
@@ -191,23 +187,12 @@ impl Stage {
     fn run(self) -> Result<Ran, Failure> {
         match self {
             Self::Field => return run_over_field_data(),
-            Self::Instructions => match instructions::hold()? {
-                Gate::Held => Ok(()),
-                Gate::OnlyReported => return Ok(Ran::OnlyReported),
-            },
-            Self::Postgres if !postgres::test_on_all()? => return Ok(Ran::NotRun),
-            Self::Postgres => Ok(()),
-            Self::Distribution => {
-                return Ok(match distribution::hold()? {
-                    Tried::Everything => Ran::Passed,
-                    Tried::AllButBooting => Ran::NotWhole,
-                    Tried::Nothing => Ran::NotRun,
-                });
-            }
+            Self::Instructions => return instructions::hold(),
+            Self::Postgres => return postgres::test_on_all(),
+            Self::Distribution => return distribution::hold(),
+            Self::Upgrade => return upgrade::test(),
             Self::Failover => cluster_tests("failover::in_ci::", false),
             Self::Cluster => cluster_tests("failover::", true),
-            Self::Upgrade if !upgrade::test()? => return Ok(Ran::NotRun),
-            Self::Upgrade => Ok(()),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
                 need_programs(tools::CLUSTER)?;

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use crate::{
     failure::Failure,
     process::{cargo, run, run_named_tests, status},
+    test::Ran,
     tools::{self, need_programs},
     workspace,
 };
@@ -15,12 +16,12 @@ const COMMIT: &str = "033d30bd1f89f0bc701f1e55d35f52886b5748c2";
 /// The variable with the path of its program (`bins/keyproof/tests/faults/upgrade.rs`).
 const PROGRAM: &str = "KEYPROOF_RELEASE_BEFORE";
 
-/// Runs servers of both releases on one store under load. Returns false if the clone does not contain the commit.
-pub(crate) fn test() -> Result<bool, Failure> {
+/// Runs servers of both releases on one store under load. Runs nothing if the clone does not contain the commit.
+pub(crate) fn test() -> Result<Ran, Failure> {
     let is_there = status(Command::new("git").args(["cat-file", "-e", COMMIT]))? == Some(0);
     if !is_there {
         println!("{COMMIT} is not in this clone: nothing was run by the release before");
-        return Ok(false);
+        return Ok(Ran::NotRun);
     }
     need_programs(tools::PEERS)?;
     let before = release_before()?;
@@ -31,7 +32,7 @@ pub(crate) fn test() -> Result<bool, Failure> {
             .args(["--ignored", "--test-threads=1", "--nocapture"])
             .env(PROGRAM, before),
     )?;
-    Ok(true)
+    Ok(Ran::Passed)
 }
 
 /// Returns the program, which is built at the first run.

@@ -23,7 +23,7 @@ use crate::{
     workspace::{self, empty, write},
 };
 
-pub(crate) use trial::{Tried, hold};
+pub(crate) use trial::hold;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

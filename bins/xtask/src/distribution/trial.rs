@@ -18,6 +18,7 @@ use super::{Contents, Made, debian, image, machine, root};
 use crate::{
     failure::Failure,
     process::{cargo, line, output, run},
+    test::Ran,
     tools::{Program, is_root, need_programs},
     workspace::{self, write},
 };
@@ -32,20 +33,12 @@ const PROGRAMS: &[Program] = &[
 /// The maximum lifetime of a server, in seconds.
 const PATIENCE: &str = "180";
 
-/// How much of the packages could be tried.
-pub(crate) enum Tried {
-    Everything,
-    /// Everything except the units in a booted system: this machine cannot boot one.
-    AllButBooting,
-    /// Nothing: only root can create and enter a fresh system.
-    Nothing,
-}
-
-/// Packs the program that the tests have built, and tries both packages.
-pub(crate) fn hold() -> Result<Tried, Failure> {
+/// Packs the program that the tests have built, and tries both packages: with the units in a booted system, if this
+/// machine can boot one.
+pub(crate) fn hold() -> Result<Ran, Failure> {
     if !is_root()? {
         println!("a fresh system is made and entered by root alone: nothing was installed");
-        return Ok(Tried::Nothing);
+        return Ok(Ran::NotRun);
     }
     need_programs(PROGRAMS)?;
     // With the features of examples and tests, so that nothing is rebuilt.
@@ -75,11 +68,7 @@ pub(crate) fn hold() -> Result<Tried, Failure> {
     let booted = system.tries(&folder.join(&made.debian.0), &newer)?;
     let layout = folder.join(format!("keyproof-{}-oci", contents.version));
     image_runs(&layout, &home.path().join("bundle"))?;
-    Ok(if booted {
-        Tried::Everything
-    } else {
-        Tried::AllButBooting
-    })
+    Ok(if booted { Ran::Passed } else { Ran::NotWhole })
 }
 
 /// Fails unless the value is the expected one.
