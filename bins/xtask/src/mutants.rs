@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(matching) = &options.matching {
         mutants.args(["--re", matching]);
     }
-    let code = status(&mut mutants)?;
+    let code = status(&mut mutants)?.code();
     // cargo-mutants' exit codes: 2 for undetected mutants, 3 for timeouts.
     if !matches!(code, Some(0 | 2 | 3)) {
         return Err(Failure::wrong(output, "cargo-mutants came to no end"));

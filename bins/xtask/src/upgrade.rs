@@ -18,8 +18,8 @@ const PROGRAM: &str = "KEYPROOF_RELEASE_BEFORE";
 
 /// Runs servers of both releases on one store under load. Runs nothing if the clone does not contain the commit.
 pub(crate) fn test() -> Result<Ran, Failure> {
-    let is_there = status(Command::new("git").args(["cat-file", "-e", COMMIT]))? == Some(0);
-    if !is_there {
+    let is_there = status(Command::new("git").args(["cat-file", "-e", COMMIT]))?;
+    if !is_there.success() {
         println!("{COMMIT} is not in this clone: nothing was run by the release before");
         return Ok(Ran::NotRun);
     }

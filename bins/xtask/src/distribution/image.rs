@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    process::{line, run},
+    process::{bytes, run},
     workspace,
 };
 
@@ -72,18 +72,7 @@ impl Base {
     fn take(&mut self, package: &Path) -> Result<(), Failure> {
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("--fsys-tarfile").arg(package);
-        let line = line(&unpack);
-        let output = unpack.output().map_err(|source| Failure::Start {
-            line: line.clone(),
-            source,
-        })?;
-        if !output.status.success() {
-            return Err(Failure::Command {
-                line,
-                status: output.status,
-            });
-        }
-        self.add(&output.stdout).map_err(Failure::at(package))
+        self.add(&bytes(&mut unpack)?).map_err(Failure::at(package))
     }
 
     fn add(&mut self, archive: &[u8]) -> std::io::Result<()> {
