@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     process::run,
     sources,
-    tools::{NIGHTLY, Toolchain},
+    tools::Toolchain,
     workspace::{self, Member},
 };
 
@@ -15,8 +15,7 @@ use crate::{
 const LABEL: &str = "crate feature";
 
 pub(crate) fn hold() -> Result<(), Failure> {
-    let nightly = Toolchain::of_date(NIGHTLY);
-    nightly.need()?;
+    let nightly = Toolchain::nightly()?;
     for member in workspace::published()? {
         let name = member.name()?;
         let pages = nightly.target_folder().join("doc");

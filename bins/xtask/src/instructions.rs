@@ -96,8 +96,7 @@ impl Counted {
     fn with(toolchain: &str) -> Result<Self, Failure> {
         need_programs(tools::COUNTING)?;
         need_cargo_tool(&tools::GUNGRAUN_RUNNER)?;
-        let release = Toolchain::of_rust_version(toolchain);
-        release.need()?;
+        let release = Toolchain::release(toolchain)?;
         let cargo = |arguments: &[&str]| {
             let mut command = release.cargo(arguments.iter().copied());
             // Flags of this machine's environment would build another program.

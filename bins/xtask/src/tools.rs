@@ -95,7 +95,7 @@ pub(crate) const OSS_FUZZ: &[Program] = &[
 ];
 
 /// The nightly for features that stable lacks: sanitisers, and rustdoc's JSON, whose format changes between nightlies.
-pub(crate) const NIGHTLY: &str = "2026-05-20";
+const NIGHTLY: &str = "2026-05-20";
 
 /// A program from the crate of the same name, in one version.
 pub(crate) struct CargoTool {
@@ -226,15 +226,19 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
-    /// Returns the nightly of a date.
-    pub(crate) fn of_date(date: &str) -> Self {
-        Self {
-            name: format!("nightly-{date}"),
-        }
+    /// Returns the nightly of [`NIGHTLY`], installing it if it is missing.
+    pub(crate) fn nightly() -> Result<Self, Failure> {
+        let name = format!("nightly-{NIGHTLY}");
+        Self { name }.installed()
     }
 
-    /// Returns exactly the release that a `rust-version` names; without a third number, that is the first one.
-    pub(crate) fn of_rust_version(version: &str) -> Self {
+    /// Returns exactly the release that a `rust-version` names, installing it if it is missing.
+    pub(crate) fn release(version: &str) -> Result<Self, Failure> {
+        Self::of_rust_version(version).installed()
+    }
+
+    /// Without a third number, it is the first release.
+    fn of_rust_version(version: &str) -> Self {
         let name = match version.matches('.').count() {
             1 => format!("{version}.0"),
             _ => version.to_owned(),
@@ -242,15 +246,14 @@ impl Toolchain {
         Self { name }
     }
 
-    /// Installs it if it is missing.
-    pub(crate) fn need(&self) -> Result<(), Failure> {
+    fn installed(self) -> Result<Self, Failure> {
         let there = output(Command::new("rustup").args(["toolchain", "list"]))?;
-        if there.lines().any(|listed| self.is_listed_as(listed)) {
-            return Ok(());
+        if !there.lines().any(|listed| self.is_listed_as(listed)) {
+            run(Command::new("rustup")
+                .args(["toolchain", "install", &self.name])
+                .args(["--profile", "minimal"]))?;
         }
-        run(Command::new("rustup")
-            .args(["toolchain", "install", &self.name])
-            .args(["--profile", "minimal"]))
+        Ok(self)
     }
 
     /// Adds a component if it is missing.
@@ -373,7 +376,8 @@ mod tests {
         assert!(release.is_listed_as("1.88.0-x86_64-unknown-linux-gnu (active)"));
         assert!(!release.is_listed_as("1.88-x86_64-unknown-linux-gnu"));
         assert!(!release.is_listed_as("1.88.01-x86_64-unknown-linux-gnu"));
-        let nightly = Toolchain::of_date("2026-05-20");
+        let name = "nightly-2026-05-20".to_owned();
+        let nightly = Toolchain { name };
         assert!(nightly.is_listed_as("nightly-2026-05-20-x86_64-unknown-linux-gnu"));
         assert!(!nightly.is_listed_as("nightly-x86_64-unknown-linux-gnu"));
     }

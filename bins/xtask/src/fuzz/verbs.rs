@@ -6,7 +6,7 @@ use super::harness::{Harness, Target};
 use crate::{
     failure::Failure,
     process::{output, run},
-    tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs},
+    tools::{self, Toolchain, need_cargo_tool, need_programs},
     workspace,
 };
 
@@ -24,8 +24,7 @@ const UNITS: [&str; 2] = ["--codegen-units", "16"];
 pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     need_programs(tools::FUZZING)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
-    let nightly = Toolchain::of_date(NIGHTLY);
-    nightly.need()?;
+    let nightly = Toolchain::nightly()?;
     nightly.need_component("llvm-tools")?;
     for harness in harnesses {
         each(harness, &nightly)?;
