@@ -11,8 +11,9 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, output, run},
+    process::{output, run},
     test::Ran,
+    workspace,
 };
 
 /// The variable that names the folder with a server's programs (`crates/peer-postgres/src/programs.rs`).
@@ -63,8 +64,7 @@ pub(crate) fn test_on_all() -> Result<Ran, Failure> {
         println!("{PACKAGE} has no servers for this machine: nothing was run on other versions");
         return Ok(Ran::NotRun);
     }
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let cache = target.join("postgresql");
+    let cache = workspace::target_folder().join("postgresql");
     for server in SERVERS {
         let archive = server.archive(&cache)?;
         // PostgreSQL refuses to run as root, and its user may not be able to read this user's folders.
@@ -78,18 +78,11 @@ pub(crate) fn test_on_all() -> Result<Ran, Failure> {
         let programs = home.path().join("bin");
         let version = output(Command::new(programs.join("postgres")).arg("--version"))?;
         println!("{}", version.trim_end());
-        execute_tests(&programs)?;
+        run(workspace::integration_tests("postgres")
+            .env(PROGRAMS, programs)
+            .envs([FEWER_CUTS]))?;
     }
     Ok(Ran::Passed)
-}
-
-fn execute_tests(programs: &Path) -> Result<(), Failure> {
-    // The features of the whole workspace's build, so that nothing is rebuilt.
-    let test = ["test", "--locked", "--workspace", "--all-features"];
-    run(cargo(test)
-        .args(["--test", "postgres"])
-        .env(PROGRAMS, programs)
-        .envs([FEWER_CUTS]))
 }
 
 impl Server {

@@ -212,7 +212,7 @@ impl Stage {
                 wire_words::check()?;
                 layout::check()
             }
-            Self::Clippy => execute(cargo(["clippy", "--locked"]).args(WHOLE_WORKSPACE).args([
+            Self::Clippy => execute(cargo(["clippy", "--locked"]).args(workspace::WHOLE).args([
                 "--all-targets",
                 "--",
                 "-D",
@@ -228,15 +228,12 @@ impl Stage {
             Self::RustVersion => toolchains::test_on_each_rust_version(),
             Self::Examples => examples_run(),
             Self::Tests => {
-                execute(cargo(["test", "--locked", "--no-fail-fast"]).args(WHOLE_WORKSPACE))
+                execute(cargo(["test", "--locked", "--no-fail-fast"]).args(workspace::WHOLE))
             }
         }?;
         Ok(Ran::Passed)
     }
 }
-
-/// One selection and one set of features for all stages, so that no dependency is rebuilt.
-const WHOLE_WORKSPACE: [&str; 2] = ["--workspace", "--all-features"];
 
 fn lints_are_inherited() -> Result<(), Failure> {
     for member in workspace::members()? {
@@ -253,7 +250,7 @@ fn lints_are_inherited() -> Result<(), Failure> {
 /// Features include those of the examples, as for Clippy, so that no dependency is checked again.
 fn documentation_builds() -> Result<(), Failure> {
     let mut doc = cargo(["doc", "--locked", "--no-deps"]);
-    doc.args(WHOLE_WORKSPACE).args(["--lib", "--examples"]);
+    doc.args(workspace::WHOLE).args(["--lib", "--examples"]);
     for member in workspace::members()? {
         for program in member.programs()? {
             // The library of the same name has the page.
@@ -272,18 +269,8 @@ fn cluster_tests(named: &str, on_time: bool) -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
     need_programs(tools::CLUSTER)?;
     run_named_tests(
-        // The features of the whole workspace's build, so that nothing is rebuilt.
-        cargo(["test", "--locked"])
-            .args(WHOLE_WORKSPACE)
-            .args([
-                "--test",
-                "faults",
-                "--",
-                "--ignored",
-                "--test-threads=1",
-                "--nocapture",
-            ])
-            .arg(named)
+        workspace::integration_tests("faults")
+            .args(["--", "--ignored", "--test-threads=1", "--nocapture", named])
             .envs(on_time.then_some(("KEYPROOF_FAILOVER_ON_TIME", "1"))),
     )
 }
@@ -293,7 +280,7 @@ fn examples_run() -> Result<(), Failure> {
     let members = workspace::members()?;
     let is_example = |member: &Member| member.folder().starts_with("examples");
     let mut build = cargo(["build", "--locked", "--examples"]);
-    build.args(WHOLE_WORKSPACE);
+    build.args(workspace::WHOLE);
     for member in members.iter().filter(|member| is_example(member)) {
         build.args(["--bin", member.name()?]);
     }

@@ -26,10 +26,9 @@ pub(crate) fn test() -> Result<Ran, Failure> {
     need_programs(tools::PEERS)?;
     let before = release_before()?;
     run_named_tests(
-        // The features of the whole workspace's build, so that nothing is rebuilt.
-        cargo(["test", "--locked", "--workspace", "--all-features"])
-            .args(["--test", "faults", "upgrade::", "--"])
-            .args(["--ignored", "--test-threads=1", "--nocapture"])
+        workspace::integration_tests("faults")
+            .args(["upgrade::", "--", "--ignored", "--test-threads=1"])
+            .arg("--nocapture")
             .env(PROGRAM, before),
     )?;
     Ok(Ran::Passed)

@@ -3,11 +3,15 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use toml::{Table, Value};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, process::cargo};
+
+/// One selection and one set of features for all commands, so that no dependency is rebuilt.
+pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Changes to the workspace's root folder, wherever the program was started.
 pub(crate) fn enter() -> Result<(), Failure> {
@@ -73,6 +77,13 @@ fn inherited(field: &str) -> Result<String, Failure> {
     value
         .map(str::to_owned)
         .ok_or_else(|| Failure::wrong(path, format!("names no `{field}` for its members")))
+}
+
+/// Returns the command that runs a file of integration tests from the build of the whole workspace's tests.
+pub(crate) fn integration_tests(file: &str) -> Command {
+    let mut tests = cargo(["test", "--locked"]);
+    tests.args(WHOLE).args(["--test", file]);
+    tests
 }
 
 /// Returns an absolute path.
