@@ -254,6 +254,16 @@ mod tests {
         assert!(matches!(failure, Failure::File { path, .. } if path == below));
     }
 
+    #[test]
+    fn nothing_is_left_in_a_folder_that_is_emptied() {
+        let top = tempfile::tempdir().unwrap();
+        let folder = top.path().join("a").join("b");
+        empty(&folder).unwrap();
+        fs::write(folder.join("file"), "text").unwrap();
+        empty(&folder).unwrap();
+        assert_eq!(entries(&folder).unwrap(), [] as [PathBuf; 0]);
+    }
+
     fn member(manifest: &str) -> Member {
         Member {
             path: PathBuf::from("Cargo.toml"),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::harness::{Harness, Target};
+use super::harness::Harness;
 use crate::{
     failure::Failure,
     process::{output, run},
@@ -59,7 +59,12 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
         return Ok(());
     };
     let corpus = Path::new(CORPORA).join(&target.name);
-    copy_corpus(target, &corpus)?;
+    // `run` adds to a corpus, and `cmin` removes from it.
+    workspace::empty(&corpus)?;
+    run(Command::new("cp")
+        .arg("-r")
+        .arg(target.corpus().join("."))
+        .arg(&corpus))?;
     run(verb("run")
         .args(UNITS)
         .arg(&target.name)
@@ -94,13 +99,4 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
     } else {
         Err(Failure::wrong(corpus, "cmin did not minimise it"))
     }
-}
-
-/// `run` adds to a corpus, and `cmin` removes from it.
-fn copy_corpus(target: &Target, copy: &Path) -> Result<(), Failure> {
-    if copy.exists() {
-        fs::remove_dir_all(copy).map_err(Failure::at(copy))?;
-    }
-    fs::create_dir_all(CORPORA).map_err(Failure::at(CORPORA))?;
-    run(Command::new("cp").arg("-r").arg(target.corpus()).arg(copy))
 }
