@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{output, run},
+    process::{extract, output, run},
     test::Ran,
     workspace,
 };
@@ -70,11 +70,7 @@ pub(crate) fn test_on_all() -> Result<Ran, Failure> {
         // PostgreSQL refuses to run as root, and its user may not be able to read this user's folders.
         let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         run(Command::new("chmod").arg("755").arg(home.path()))?;
-        run(Command::new("tar")
-            .args(["--strip-components=1", "--extract", "--directory"])
-            .arg(home.path())
-            .arg("--file")
-            .arg(archive))?;
+        extract(&archive, home.path(), &["--strip-components=1"])?;
         let programs = home.path().join("bin");
         let version = output(Command::new(programs.join("postgres")).arg("--version"))?;
         println!("{}", version.trim_end());

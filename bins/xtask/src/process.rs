@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead, BufReader, Read},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -120,6 +121,17 @@ pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, Failure> {
     })?;
     succeeded(command, output.status)?;
     Ok(output.stdout)
+}
+
+/// Unpacks a tar archive into a folder.
+pub(crate) fn extract(archive: &Path, into: &Path, options: &[&str]) -> Result<(), Failure> {
+    run(Command::new("tar")
+        .arg("--extract")
+        .args(options)
+        .arg("--file")
+        .arg(archive)
+        .arg("--directory")
+        .arg(into))
 }
 
 /// Variables that sudo removes, and that change root's cargo or tests. None is a secret.

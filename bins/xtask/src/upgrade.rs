@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     failure::Failure,
-    process::{cargo, run, run_named_tests, status},
+    process::{cargo, extract, run, run_named_tests, status},
     test::Ran,
     tools::{self, need_programs},
     workspace,
@@ -55,11 +55,7 @@ fn release_before() -> Result<PathBuf, Failure> {
         .arg(&archive)
         .arg(COMMIT))?;
     // The commit's date on all files would make cargo take an earlier build for current.
-    run(Command::new("tar")
-        .args(["--extract", "--touch", "--file"])
-        .arg(&archive)
-        .arg("--directory")
-        .arg(&source))?;
+    extract(&archive, &source, &["--touch"])?;
     // The features of the whole workspace with its tests, as in ours, so that both share built dependencies.
     run(cargo(["build", "--locked", "--quiet", "--workspace"])
         .args(["--all-features", "--examples", "--bin", "keyproof"])

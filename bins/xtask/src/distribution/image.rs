@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    process::{bytes, run},
+    process::{bytes, extract},
     workspace,
 };
 
@@ -263,17 +263,8 @@ pub(super) fn unpack(layout: &Path, into: &Path) -> Result<Value, Failure> {
     let index = json(&layout.join("index.json"))?;
     let manifest = json(&blob(&index["manifests"][0]))?;
     for layer in manifest["layers"].as_array().into_iter().flatten() {
-        run(Command::new("tar")
-            .args([
-                "--extract",
-                "--gzip",
-                "--same-owner",
-                "--preserve-permissions",
-                "--file",
-            ])
-            .arg(blob(layer))
-            .arg("--directory")
-            .arg(into))?;
+        let options = ["--same-owner", "--preserve-permissions"];
+        extract(&blob(layer), into, &options)?;
     }
     json(&blob(&manifest["config"]))
 }
