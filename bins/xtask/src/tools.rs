@@ -103,36 +103,14 @@ pub(crate) struct CargoTool {
     version: &'static str,
 }
 
-pub(crate) const CARGO_DENY: CargoTool = CargoTool {
-    package: "cargo-deny",
-    version: "0.20.2",
-};
-
-pub(crate) const CARGO_HACK: CargoTool = CargoTool {
-    package: "cargo-hack",
-    version: "0.6.46",
-};
-
-pub(crate) const CARGO_MUTANTS: CargoTool = CargoTool {
-    package: "cargo-mutants",
-    version: "27.1.0",
-};
-
-pub(crate) const CARGO_PUBLIC_API: CargoTool = CargoTool {
-    package: "cargo-public-api",
-    version: "0.52.0",
-};
+pub(crate) const CARGO_DENY: CargoTool = CargoTool::new("cargo-deny", "0.20.2");
+pub(crate) const CARGO_HACK: CargoTool = CargoTool::new("cargo-hack", "0.6.46");
+pub(crate) const CARGO_MUTANTS: CargoTool = CargoTool::new("cargo-mutants", "27.1.0");
+pub(crate) const CARGO_PUBLIC_API: CargoTool = CargoTool::new("cargo-public-api", "0.52.0");
 
 /// The same version as the library in the workspace's manifest.
-pub(crate) const GUNGRAUN_RUNNER: CargoTool = CargoTool {
-    package: "gungraun-runner",
-    version: "0.20.0",
-};
-
-pub(crate) const CARGO_FUZZ: CargoTool = CargoTool {
-    package: "cargo-fuzz",
-    version: "0.13.2",
-};
+pub(crate) const GUNGRAUN_RUNNER: CargoTool = CargoTool::new("gungraun-runner", "0.20.0");
+pub(crate) const CARGO_FUZZ: CargoTool = CargoTool::new("cargo-fuzz", "0.13.2");
 
 /// Installs missing programs as root; otherwise fails with the command to run.
 pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
@@ -295,6 +273,12 @@ impl Toolchain {
 /// Adds targets to the toolchain that runs this program.
 pub(crate) fn need_targets(targets: &[&str]) -> Result<(), Failure> {
     run(Command::new("rustup").args(["target", "add"]).args(targets))
+}
+
+impl CargoTool {
+    const fn new(package: &'static str, version: &'static str) -> Self {
+        Self { package, version }
+    }
 }
 
 impl Program {

@@ -269,9 +269,6 @@ impl Running {
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         );
-        if let Some(folder) = command.get_current_dir() {
-            bounded.current_dir(folder);
-        }
         let line = line(&bounded);
         println!("$ {line}");
         let failed = |source| Failure::Start {
