@@ -28,15 +28,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     need_cargo_tool(&tools::CARGO_MUTANTS)?;
     let package = format!("keyproof-{}", options.name);
     let published = workspace::published()?;
-    let names = || published.iter().filter_map(|member| member.name().ok());
-    let Some(member) = published
-        .iter()
-        .find(|member| member.name().is_ok_and(|name| name == package))
+    let mut members = published.iter();
+    let Some(member) = members.find(|member| member.name().is_ok_and(|name| name == package))
     else {
+        let names = published.iter().filter_map(|member| member.name().ok());
         return Err(Failure::Unknown {
             kind: "crate",
             name: package,
-            known: names().map(str::to_owned).collect(),
+            known: names.map(str::to_owned).collect(),
         });
     };
     let output = workspace::target_folder()

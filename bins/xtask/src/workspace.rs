@@ -165,24 +165,6 @@ pub(crate) fn binaries(folder: &str) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Returns the binaries of a folder, or only the requested one.
-pub(crate) fn select(
-    kind: &'static str,
-    folder: &str,
-    wanted: Option<&str>,
-) -> Result<Vec<String>, Failure> {
-    let known = binaries(folder)?;
-    match wanted {
-        None => Ok(known),
-        Some(name) if known.iter().any(|binary| binary == name) => Ok(vec![name.to_owned()]),
-        Some(name) => Err(Failure::Unknown {
-            kind,
-            name: name.to_owned(),
-            known,
-        }),
-    }
-}
-
 fn member_patterns() -> Result<Vec<String>, Failure> {
     let path = Path::new("Cargo.toml");
     let manifest = read(path)?;
