@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Contents, Made, debian, image, machine, root};
+use super::{Contents, Made, debian, image, machine, read, root};
 use crate::{
     failure::Failure,
     process::{cargo, line, output, run},
@@ -346,8 +346,7 @@ fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
     let own = &image["config"];
     run(Command::new("runc").args(["spec", "--bundle"]).arg(bundle))?;
     let path = bundle.join("config.json");
-    let text = fs::read(&path).map_err(Failure::at(&path))?;
-    let mut spec: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let mut spec: Value = serde_json::from_slice(&read(&path)?).unwrap_or_default();
     let mut user = own["User"].as_str().unwrap_or_default().split(':');
     let mut id = || {
         user.next()
