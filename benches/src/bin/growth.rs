@@ -23,9 +23,9 @@ use clap::{Parser, Subcommand};
 use keyproof_auth::operator::AccessLevel;
 use keyproof_benches::{
     Aim, Result, in_folder_below,
-    population::{self, District, Founder, START, origin, password_of, sent},
+    population::{self, District, Founder, QUEUE, START},
     report,
-    users::STEP,
+    users::{self, STEP, origin, password_of, sent},
 };
 use keyproof_peer_postgres::{Postgres, programs_folder};
 use keyproof_service::{
@@ -380,7 +380,7 @@ fn measure(runtime: &Runtime, url: &str, sample: &Path, times: usize) -> Result<
     let sample: Sample = serde_json::from_slice(&fs::read(sample)?)?;
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(sample.now)));
     let store = runtime.block_on(open(url, clock.now()))?;
-    let service = runtime.block_on(population::service(store.clone(), clock.clone()))?;
+    let service = runtime.block_on(users::service(store.clone(), clock.clone(), QUEUE))?;
     let mut site = Site {
         service,
         clock,
