@@ -13,6 +13,7 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     error::Error,
     fs,
+    hint::black_box,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
@@ -31,6 +32,15 @@ impl<'a> Contender<'a> {
             name,
             run: Box::new(run),
         }
+    }
+
+    /// Creates a contender that does the same work each time. The compiler cannot remove its result.
+    pub fn repeating<T>(name: &'static str, mut work: impl FnMut() -> T + 'a) -> Self {
+        Self::new(name, move |times| {
+            for _ in 0..times {
+                black_box(work());
+            }
+        })
     }
 }
 

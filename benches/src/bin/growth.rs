@@ -112,9 +112,7 @@ struct Turn {
 
 fn main() -> Result<()> {
     let mut options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = Runtime::new()?;
     match &options.part {
         Some(Part::Fill {
             store,

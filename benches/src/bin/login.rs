@@ -67,9 +67,7 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     in_folder_below(options.folder.clone(), "login", |folder| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(measure(&options, folder))
     })
 }

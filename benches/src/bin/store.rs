@@ -74,9 +74,7 @@ fn main() -> Result<()> {
         println!("folder: {}", folder.display());
         println!("file system: {}", file_system(folder)?);
         println!("cores: {}", std::thread::available_parallelism()?);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = Runtime::new()?;
         if let Some(users) = options.users {
             return runtime.block_on(logins(&folder.join("logins.db"), users, 0, rounds));
         }

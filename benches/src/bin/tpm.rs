@@ -148,16 +148,8 @@ fn compare_quote(
     println!("{name}:");
     let [bare, ours] = medians(
         [
-            Contender::new("bare verification", |times| {
-                for _ in 0..times {
-                    black_box(bare());
-                }
-            }),
-            Contender::new("keyproof-tpm parse + check_quote + accepted", |times| {
-                for _ in 0..times {
-                    let _ = black_box(whole());
-                }
-            }),
+            Contender::repeating("bare verification", bare),
+            Contender::repeating("keyproof-tpm parse + check_quote + accepted", whole),
         ],
         ROUNDS,
         TIMES,
@@ -207,16 +199,8 @@ fn compare_chain(
     println!("endorsement certificate, {name}:");
     let [bare, ours] = medians(
         [
-            Contender::new("two bare verifications", |times| {
-                for _ in 0..times {
-                    black_box(bare());
-                }
-            }),
-            Contender::new("keyproof-tpm check_ek_certificate + accepted", |times| {
-                for _ in 0..times {
-                    black_box(whole());
-                }
-            }),
+            Contender::repeating("two bare verifications", bare),
+            Contender::repeating("keyproof-tpm check_ek_certificate + accepted", whole),
         ],
         ROUNDS,
         TIMES,
@@ -302,16 +286,8 @@ fn compare_credential() -> Result<(), Box<dyn std::error::Error>> {
     println!("MakeCredential, RSA-2048:");
     let [bare, ours] = medians(
         [
-            Contender::new("bare RSAES-OAEP", |times| {
-                for _ in 0..times {
-                    black_box(bare());
-                }
-            }),
-            Contender::new("keyproof-tpm parse + make_credential", |times| {
-                for _ in 0..times {
-                    let _ = black_box(whole());
-                }
-            }),
+            Contender::repeating("bare RSAES-OAEP", bare),
+            Contender::repeating("keyproof-tpm parse + make_credential", whole),
         ],
         ROUNDS,
         TIMES,

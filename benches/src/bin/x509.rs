@@ -101,20 +101,14 @@ fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
     println!("path of three certificates, ECDSA P-256:");
     let [bare, ours] = medians(
         [
-            Contender::new("two bare verifications", |times| {
-                for _ in 0..times {
-                    for (signed, signer) in [(&leaf, &sub), (&sub, &root)] {
-                        let key = signer.public_key().key();
-                        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, black_box(key));
-                        let _ = black_box(key.verify(signed.tbs(), signed.signature()));
-                    }
+            Contender::repeating("two bare verifications", || {
+                for (signed, signer) in [(&leaf, &sub), (&sub, &root)] {
+                    let key = signer.public_key().key();
+                    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, black_box(key));
+                    let _ = black_box(key.verify(signed.tbs(), signed.signature()));
                 }
             }),
-            Contender::new("keyproof-x509 from_der + Pool::of + path::find", |times| {
-                for _ in 0..times {
-                    black_box(whole());
-                }
-            }),
+            Contender::repeating("keyproof-x509 from_der + Pool::of + path::find", whole),
         ],
         ROUNDS,
         TIMES,
@@ -152,17 +146,11 @@ fn compare(
     println!("{name}:");
     let [bare, ours] = medians(
         [
-            Contender::new("bare verification", |times| {
-                for _ in 0..times {
-                    let key = UnparsedPublicKey::new(algorithm, black_box(key));
-                    let _ = black_box(key.verify(black_box(message), black_box(signature)));
-                }
+            Contender::repeating("bare verification", || {
+                let key = UnparsedPublicKey::new(algorithm, black_box(key));
+                key.verify(black_box(message), black_box(signature))
             }),
-            Contender::new("keyproof-x509 from_der + prove + accepted", |times| {
-                for _ in 0..times {
-                    black_box(whole());
-                }
-            }),
+            Contender::repeating("keyproof-x509 from_der + prove + accepted", whole),
         ],
         ROUNDS,
         TIMES,
