@@ -9,6 +9,7 @@ use std::{
     process::Command,
 };
 
+use serde::Deserialize;
 use serde_json::Value;
 use toml::Table;
 
@@ -150,24 +151,25 @@ fn instructions_of(summary: &str) -> Option<(String, u64)> {
 }
 
 /// A recorded count.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Line {
     count: u64,
     reason: String,
 }
 
 /// The file with the recorded counts.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Record {
     toolchain: String,
     processor: String,
+    #[serde(rename = "instructions")]
     lines: BTreeMap<String, Line>,
 }
 
 impl Record {
     fn read(path: &Path) -> Result<Self, Failure> {
         let table = workspace::read(path)?;
-        Self::of(&table).ok_or_else(|| {
+        Self::of(table).ok_or_else(|| {
             Failure::wrong(
                 path,
                 "has no `toolchain`, no `processor`, or a line without `count` or `reason`",
@@ -175,25 +177,11 @@ impl Record {
         })
     }
 
-    fn of(table: &Table) -> Option<Self> {
-        let text = |name: &str| Some(table.get(name)?.as_str()?.to_owned());
-        let lines = table.get("instructions")?.as_table()?;
-        let line = |line: &toml::Value| {
-            let reason = line.get("reason")?.as_str()?;
-            (!reason.trim().is_empty()).then_some(())?;
-            Some(Line {
-                count: u64::try_from(line.get("count")?.as_integer()?).ok()?,
-                reason: reason.to_owned(),
-            })
-        };
-        Some(Self {
-            toolchain: text("toolchain")?,
-            processor: text("processor")?,
-            lines: lines
-                .iter()
-                .map(|(name, value)| Some((name.clone(), line(value)?)))
-                .collect::<Option<_>>()?,
-        })
+    fn of(table: Table) -> Option<Self> {
+        let record: Self = table.try_into().ok()?;
+        let has_reason = |line: &Line| !line.reason.trim().is_empty();
+        let is_whole = record.lines.values().all(has_reason);
+        is_whole.then_some(record)
     }
 
     fn is_of(&self, counted: &Counted) -> bool {
@@ -318,7 +306,7 @@ processor = 'x86_64 aes'
 ";
 
     fn written() -> Record {
-        Record::of(&WRITTEN.parse().unwrap()).unwrap()
+        Record::of(WRITTEN.parse().unwrap()).unwrap()
     }
 
     fn counted(otp: u64, login: u64) -> Counted {
@@ -374,7 +362,7 @@ processor = 'x86_64 aes'
             reason: "a second signature".to_owned(),
         };
         assert_eq!(updated.lines["service_login/second_step"], new);
-        let read = Record::of(&updated.to_string().parse().unwrap());
+        let read = Record::of(updated.to_string().parse().unwrap());
         assert_eq!(read.as_ref(), Some(&updated));
     }
 
@@ -391,7 +379,7 @@ processor = 'x86_64 aes'
     #[test]
     fn a_line_has_its_reason() {
         let without = WRITTEN.replacen("reason = 'first'", "reason = ' '", 1);
-        assert_eq!(Record::of(&without.parse().unwrap()), None);
+        assert_eq!(Record::of(without.parse().unwrap()), None);
     }
 
     #[test]
