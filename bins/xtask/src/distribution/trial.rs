@@ -42,15 +42,7 @@ pub(crate) fn hold() -> Result<Ran, Failure> {
     }
     need_programs(PROGRAMS)?;
     // With the features of examples and tests, so that nothing is rebuilt.
-    run(&mut cargo([
-        "build",
-        "--locked",
-        "--workspace",
-        "--all-features",
-        "--examples",
-        "--bin",
-        "keyproof",
-    ]))?;
+    run(cargo(["build", "--locked", "--examples", "--bin", "keyproof"]).args(workspace::WHOLE))?;
     let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
     let program = home.path().join("keyproof");
     run(Command::new("strip")

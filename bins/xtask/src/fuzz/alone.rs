@@ -6,16 +6,13 @@ use std::{
     process::{self, Command},
 };
 
-use super::harness::Harness;
+use super::harness::{FEW_RUNS, Harness, UNITS};
 use crate::{
     failure::Failure,
     packages::{self, Package},
     process::{cargo, run},
     tools::{self, need_cargo_tool, need_programs},
 };
-
-/// The number of runs of a target: enough to see that it works.
-const RUNS: u32 = 1000;
 
 /// Replays the corpora there on stable, and runs the first target under libFuzzer.
 pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
@@ -62,8 +59,9 @@ fn build_and_run(harness: &Harness, folder: &Path, builds: &Path) -> Result<(), 
     };
     let fuzz = ["fuzz", "run", "--fuzz-dir", ".", "--sanitizer", "none"];
     run(there(&fuzz)
-        .args(["--codegen-units", "16", &target.name, "--"])
-        .arg(format!("-runs={RUNS}")))
+        .args(UNITS)
+        .arg(&target.name)
+        .args(["--", FEW_RUNS]))
 }
 
 /// Returns the configuration that makes a package use the unpacked crates that its lock file names.

@@ -16,6 +16,12 @@ use crate::{
 /// A shared target folder, so that common dependencies are built once.
 pub(crate) const SHARED_TARGET: [&str; 2] = ["--target-dir", "target"];
 
+/// cargo-fuzz's default of one unit would build the server for minutes.
+pub(crate) const UNITS: [&str; 2] = ["--codegen-units", "16"];
+
+/// As many runs of a target as show that it works.
+pub(crate) const FEW_RUNS: &str = "-runs=1000";
+
 /// A package of fuzz targets.
 pub(crate) struct Harness {
     pub(crate) folder: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::harness::Harness;
+use super::harness::{FEW_RUNS, Harness, UNITS};
 use crate::{
     failure::Failure,
     process::{output, run},
@@ -12,12 +12,6 @@ use crate::{
 
 /// The folder for the corpora that the commands may change.
 const CORPORA: &str = "target/fuzz-verbs";
-
-/// The number of runs of a target: enough to see that it works.
-const RUNS: u32 = 1000;
-
-/// cargo-fuzz's default of one unit would build the server for minutes.
-const UNITS: [&str; 2] = ["--codegen-units", "16"];
 
 /// Runs `list` and `build` for a package, then `run`, `cmin` and `coverage` for its first target, with a copy of its
 /// corpus.
@@ -69,7 +63,7 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
         .args(UNITS)
         .arg(&target.name)
         .arg(&corpus)
-        .args(["--", &format!("-runs={RUNS}")])
+        .args(["--", FEW_RUNS])
         .args(target.options()?.flags(1)))?;
     minimised(&corpus, verb("cmin").args(UNITS).arg(&target.name))?;
     let profile = harness.folder.join("coverage").join(&target.name);
