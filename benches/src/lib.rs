@@ -7,6 +7,7 @@ pub mod load;
 pub mod population;
 pub mod program;
 pub mod reads;
+pub mod usage;
 pub mod users;
 
 use std::{
@@ -121,18 +122,6 @@ pub fn in_folder_below(
     let outcome = measure(&folder);
     fs::remove_dir_all(&folder)?;
     outcome
-}
-
-/// Returns the processor time of this process, in user mode and in the kernel (`utime` and `stime` of proc(5)), in seconds, where
-/// the system provides it (Linux).
-pub fn processor_time() -> Option<f64> {
-    const TICKS_A_SECOND: f64 = 100.0;
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may contain blanks; `state` is the first field after it, `utime` the twelfth.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let times = fields.split_whitespace().skip(11).take(2);
-    let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>().ok()?;
-    Some(ticks / TICKS_A_SECOND)
 }
 
 /// The system's allocator with a counter. A benchmark installs it as its `#[global_allocator]`.

@@ -24,7 +24,7 @@ use keyproof_auth::operator::AccessLevel;
 use keyproof_benches::{
     Aim, Result, in_folder_below,
     population::{self, District, Founder, QUEUE, START},
-    report,
+    report, usage,
     users::{self, STEP, origin, password_of, sent},
 };
 use keyproof_peer_postgres::{Postgres, programs_folder};
@@ -391,22 +391,11 @@ fn measure(runtime: &Runtime, url: &str, sample: &Path, times: usize) -> Result<
         for _ in 0..times {
             runtime.block_on(site.once(&mut turn.times))?;
         }
-        turn.resident = resident()?;
+        turn.resident = usage::resident_kib("self")? * 1024;
         println!("{}", serde_json::to_string(&turn)?);
     }
     runtime.block_on(store.close());
     Ok(())
-}
-
-/// Returns the resident memory in bytes.
-fn resident() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line
-        .and_then(|line| line.trim().strip_suffix(" kB"))
-        .ok_or("the system does not tell resident memory")?
-        .parse()?;
-    Ok(kib * 1024)
 }
 
 /// A store's use cases, and where to look.

@@ -34,7 +34,8 @@ use keyproof::{
 use keyproof_benches::{
     Aim, Result,
     batches::{Batches, Shape},
-    in_folder_below, load, median, processor_time, progress, report,
+    in_folder_below, load, median, progress, report,
+    usage::processor_time,
     users::{self, Users},
 };
 use keyproof_service::ManualClock;
@@ -165,10 +166,10 @@ struct Cost {
 
 /// Returns the cost of `count` operations. `work` does them and returns their rate per second.
 async fn timed(count: usize, work: impl Future<Output = Result<f64>>) -> Result<Cost> {
-    let before = processor_time();
+    let before = processor_time("self").ok();
     let rate = work.await?;
     let used = before
-        .zip(processor_time())
+        .zip(processor_time("self").ok())
         .map(|(before, after)| after - before);
     Ok(Cost {
         rate,
