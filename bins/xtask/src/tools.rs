@@ -160,9 +160,7 @@ impl NoCluster {
 
     fn in_folder(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("keyproof.conf");
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&path, "create_main_cluster = false\n"))
-            .map_err(Failure::at(&path))?;
+        workspace::write(&path, b"create_main_cluster = false\n")?;
         Ok(Self(path))
     }
 }

@@ -36,9 +36,7 @@ pub(crate) fn test() -> Result<Ran, Failure> {
 
 /// Returns the program, which is built at the first run.
 fn release_before() -> Result<PathBuf, Failure> {
-    let home = workspace::target_folder().join("releases");
-    fs::create_dir_all(&home).map_err(Failure::at(&home))?;
-    let home = home.canonicalize().map_err(Failure::at(&home))?;
+    let home = workspace::absolute(&workspace::target_folder().join("releases"))?;
     let program = home.join(COMMIT);
     if program.is_file() {
         return Ok(program);

@@ -12,6 +12,7 @@ use crate::{
     packages::{self, Package},
     process::{cargo, run},
     tools::{self, need_cargo_tool, need_programs},
+    workspace,
 };
 
 /// Replays the corpora there on stable, and runs the first target under libFuzzer.
@@ -31,12 +32,10 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
             .arg("-r")
             .arg(&harness.folder)
             .arg(&folder))?;
-        let settings = folder.join(".cargo");
-        fs::create_dir_all(&settings).map_err(Failure::at(&settings))?;
-        let settings = settings.join("config.toml");
         let lock = harness.folder.join("Cargo.lock");
         let lock = fs::read_to_string(&lock).map_err(Failure::at(&lock))?;
-        fs::write(&settings, patches(&crates, &lock)?).map_err(Failure::at(&settings))?;
+        let settings = folder.join(".cargo").join("config.toml");
+        workspace::write(&settings, patches(&crates, &lock)?.as_bytes())?;
         build_and_run(harness, &folder, &top.join("target/fuzz-alone-builds"))?;
     }
     fs::remove_dir_all(&place).map_err(Failure::at(&place))?;
