@@ -136,6 +136,12 @@ pub fn allocations(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
+/// Prints the number of allocations of `work`, which is one `what`, as [`allocations`] counts them.
+pub fn report_allocations<T>(what: &str, work: impl FnOnce() -> T) {
+    let allocated = allocations(|| drop(black_box(work())));
+    println!("allocations a {what}: {allocated}\n");
+}
+
 #[expect(unsafe_code, reason = "the only way to count allocations")]
 // SAFETY: every call goes to the system's allocator unchanged, which upholds the contract.
 unsafe impl GlobalAlloc for CountingAllocator {

@@ -6,7 +6,7 @@ use std::{convert::Infallible, hint::black_box};
 
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use clap::Parser;
-use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
+use keyproof_benches::{Aim, Contender, CountingAllocator, medians, report, report_allocations};
 use keyproof_tpm::{
     AwsLcRs, EkCertificatePolicy, Name, QuoteEvidence, QuotePolicy, Structure, TpmError,
     TpmlPcrSelection, TpmtPublic, TpmtSignature, algorithms, check_ek_certificate, check_quote,
@@ -155,10 +155,7 @@ fn compare_quote(
         TIMES,
     );
     report("quote check / bare verification", ours / bare, aim);
-    let allocated = allocations(|| {
-        let _ = black_box(whole());
-    });
-    println!("allocations a check: {allocated}\n");
+    report_allocations("check", whole);
     Ok(())
 }
 
@@ -210,10 +207,7 @@ fn compare_chain(
         ours / bare,
         Aim::AtMost(1.5),
     );
-    let allocated = allocations(|| {
-        black_box(whole());
-    });
-    println!("allocations a check: {allocated}\n");
+    report_allocations("check", whole);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use clap::Parser;
-use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
+use keyproof_benches::{Aim, Contender, CountingAllocator, medians, report, report_allocations};
 use keyproof_x509::{
     Certificate, Policy, VerificationCode,
     algorithms::RING,
@@ -118,10 +118,7 @@ fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
         ours / bare,
         Aim::AtMost(1.5),
     );
-    let allocated = allocations(|| {
-        black_box(whole());
-    });
-    println!("allocations a search: {allocated}\n");
+    report_allocations("search", whole);
     Ok(())
 }
 
@@ -156,9 +153,6 @@ fn compare(
         TIMES,
     );
     report("whole check / bare verification", ours / bare, aim);
-    let allocated = allocations(|| {
-        black_box(whole());
-    });
-    println!("allocations a check: {allocated}\n");
+    report_allocations("check", whole);
     Ok(())
 }
