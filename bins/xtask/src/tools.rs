@@ -31,36 +31,32 @@ enum Home {
 }
 
 /// The folder that may only be on root's path.
-const SYSTEM: &str = "/usr/sbin";
+const SYSTEM: Home = Home::Folder("/usr/sbin");
 
 /// The folder of the modules of Debian's interpreter, even if another python3 comes first on the path.
-const PYTHON: &str = "/usr/lib/python3/dist-packages";
+const PYTHON: Home = Home::Folder("/usr/lib/python3/dist-packages");
 
 /// The programs that the tests run beside keyproof.
 pub(crate) const PEERS: &[Program] = &[
     Program::on_path("chromedriver", "chromium-driver"),
     Program::on_path("chromium", "chromium"),
     Program::on_path("faketime", "faketime"),
-    Program {
-        name: "initdb",
-        package: "postgresql",
-        home: Home::Versions("/usr/lib/postgresql"),
-    },
+    Program::new(
+        "initdb",
+        "postgresql",
+        Home::Versions("/usr/lib/postgresql"),
+    ),
     Program::on_path("npm", "npm"),
     Program::on_path("oathtool", "oathtool"),
     Program::on_path("openssl", "openssl"),
     Program::on_path("promtool", "prometheus"),
     Program::on_path("protoc", "protobuf-compiler"),
-    Program::in_folder("pgbouncer", "pgbouncer", SYSTEM),
+    Program::new("pgbouncer", "pgbouncer", SYSTEM),
     Program::on_path("pskctool", "pskctool"),
-    Program::in_folder("pskc/__init__.py", "python3-pskc", PYTHON),
-    Program::in_folder("cryptography/__init__.py", "python3-cryptography", PYTHON),
+    Program::new("pskc/__init__.py", "python3-pskc", PYTHON),
+    Program::new("cryptography/__init__.py", "python3-cryptography", PYTHON),
     // Without it, an existing python3 cannot create an environment. The package also installs python3.
-    Program {
-        name: "ensurepip",
-        package: "python3-venv",
-        home: Home::PythonModules,
-    },
+    Program::new("ensurepip", "python3-venv", Home::PythonModules),
     Program::on_path("strace", "strace"),
     Program::on_path("swtpm", "swtpm"),
     Program::on_path("swtpm_setup", "swtpm-tools"),
@@ -71,11 +67,11 @@ pub(crate) const PEERS: &[Program] = &[
 /// The programs for a database of several machines, each with its own network.
 pub(crate) const CLUSTER: &[Program] = &[
     Program::on_path("etcd", "etcd-server"),
-    Program::in_folder("haproxy", "haproxy", SYSTEM),
-    Program::in_folder("ip", "iproute2", SYSTEM),
+    Program::new("haproxy", "haproxy", SYSTEM),
+    Program::new("ip", "iproute2", SYSTEM),
     Program::on_path("patronictl", "patroni"),
     // Patroni's client for etcd's older API.
-    Program::in_folder("etcd/__init__.py", "python3-etcd", PYTHON),
+    Program::new("etcd/__init__.py", "python3-etcd", PYTHON),
 ];
 
 /// The program that compresses pictures.
@@ -281,18 +277,14 @@ impl CargoTool {
 
 impl Program {
     pub(crate) const fn on_path(name: &'static str, package: &'static str) -> Self {
-        let home = Home::Path;
+        Self::new(name, package, Home::Path)
+    }
+
+    const fn new(name: &'static str, package: &'static str, home: Home) -> Self {
         Self {
             name,
             package,
             home,
-        }
-    }
-
-    const fn in_folder(name: &'static str, package: &'static str, folder: &'static str) -> Self {
-        Self {
-            home: Home::Folder(folder),
-            ..Self::on_path(name, package)
         }
     }
 
