@@ -1,10 +1,7 @@
 //! A store's batches alone, in the shape of a login's: one record of the user is replaced, and three new records are inserted,
 //! under keys in order of time as in the service.
 
-use std::{
-    fs,
-    time::{Instant, SystemTime},
-};
+use std::time::{Instant, SystemTime};
 
 use keyproof_store::{Key, Record, Store, Timestamp, Version};
 use serde::{Deserialize, Serialize};
@@ -147,11 +144,4 @@ fn insert(store: &Store, batch: &mut keyproof_store::Batch) {
         let key = Key::new(collection, [&b"_"[..], moment.as_bytes(), &id]);
         batch.insert(&key, &Ballast("x".repeat(length)), None);
     }
-}
-
-/// Returns the bytes that this process has caused to be written to disk, where the system counts them (Linux).
-pub fn written() -> Option<u64> {
-    let counts = fs::read_to_string("/proc/self/io").ok()?;
-    let count = |line: &str| line.strip_prefix("write_bytes: ")?.parse().ok();
-    counts.lines().find_map(count)
 }

@@ -7,12 +7,14 @@ pub mod load;
 pub mod population;
 pub mod program;
 pub mod reads;
+pub mod usage;
 pub mod users;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     error::Error,
     fs,
+    hint::black_box,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
@@ -31,6 +33,15 @@ impl<'a> Contender<'a> {
             name,
             run: Box::new(run),
         }
+    }
+
+    /// Creates a contender that does the same work each time. The compiler cannot remove its result.
+    pub fn repeating<T>(name: &'static str, mut work: impl FnMut() -> T + 'a) -> Self {
+        Self::new(name, move |times| {
+            for _ in 0..times {
+                black_box(work());
+            }
+        })
     }
 }
 
@@ -113,18 +124,6 @@ pub fn in_folder_below(
     outcome
 }
 
-/// Returns the processor time of this process, in user mode and in the kernel (`utime` and `stime` of proc(5)), in seconds, where
-/// the system provides it (Linux).
-pub fn processor_time() -> Option<f64> {
-    const TICKS_A_SECOND: f64 = 100.0;
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may contain blanks; `state` is the first field after it, `utime` the twelfth.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let times = fields.split_whitespace().skip(11).take(2);
-    let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>().ok()?;
-    Some(ticks / TICKS_A_SECOND)
-}
-
 /// The system's allocator with a counter. A benchmark installs it as its `#[global_allocator]`.
 pub struct CountingAllocator;
 
@@ -135,6 +134,12 @@ pub fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     work();
     ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// Prints the number of allocations of `work`, which is one `what`, as [`allocations`] counts them.
+pub fn report_allocations<T>(what: &str, work: impl FnOnce() -> T) {
+    let allocated = allocations(|| drop(black_box(work())));
+    println!("allocations a {what}: {allocated}\n");
 }
 
 #[expect(unsafe_code, reason = "the only way to count allocations")]

@@ -1,6 +1,6 @@
 //! The servers that keyproof is compared with over HTTP: bare hyper, and hyper with one use case and nothing else.
 
-use std::{convert::Infallible, env, num::NonZeroUsize, path::Path, sync::Arc};
+use std::{convert::Infallible, env, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -8,9 +8,8 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use keyproof_auth::Cost;
 use keyproof_service::{
-    AddressLimit, Clock, HashingSettings, Origin, Principal, Requester, Service, SystemClock,
+    Clock, Principal, Service, SystemClock,
     otp_devices::{Moment, Reading},
 };
 use keyproof_store::MasterKey;
@@ -42,13 +41,7 @@ pub async fn one_use_case(store: &Path) -> Result<()> {
     let key = key.and_then(|key| MasterKey::from_bytes(&key));
     let key = key.ok_or("not a master key")?;
     let store = users::open(store, &key, SystemClock.now()).await?;
-    let hashing = HashingSettings {
-        cost: Cost::insecure_for_tests(8, 1, 1)?,
-        threads: NonZeroUsize::MIN,
-        queue: 1,
-        address_limit: AddressLimit::NONE,
-    };
-    let service = Service::start(store, Arc::new(SystemClock), hashing).await?;
+    let service = users::service(store, Arc::new(SystemClock), 1).await?;
     serve(Behind::OneUseCase(service)).await
 }
 
@@ -99,13 +92,7 @@ async fn show(service: &Service, request: &Request<Incoming>) -> Option<Vec<u8>>
         .to_str()
         .ok()?;
     let token = token.strip_prefix("Bearer secret-token:")?;
-    let origin = Origin {
-        who: Principal::Anonymous,
-        request_id: None,
-        address: None,
-        requester: Requester::default(),
-        warrants: Vec::new(),
-    };
+    let origin = users::origin(Principal::Anonymous);
     let devices = &service.otp_devices;
     let caller = devices.permit::<Reading>("default", Some(token), Some(id), &origin);
     let moment = Ok::<_, Infallible>(Moment::default());

@@ -1,15 +1,14 @@
 //! A store as it is after years: organisations, Taler instances and provisioning services, each of a fixed size. They are made by
 //! the use cases themselves, so that every record has the same form and key as on a server.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
-use keyproof_auth::{Cost, operator::OperatorScopes};
+use keyproof_auth::operator::OperatorScopes;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
 use keyproof_service::{
-    Action, AddressLimit, Clock, CommandLine, HashingSettings, ManualClock, Origin, Principal,
-    Service,
+    Action, Clock, ManualClock, Principal, Service,
     access::NewOperatorToken,
-    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+    accounts::{NewUser, Role},
     certificates::{Precondition, ProvisioningService, Upload},
     otp_devices::{Caller, DeviceDetails, InstanceAdministrator, Lifetime, TokenRequest, Writing},
 };
@@ -19,13 +18,16 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::{Result, users::STEP};
+use crate::{
+    Result,
+    users::{self, STEP, command_line, enrol, origin, password, sent},
+};
 
 /// When the first district is made.
 pub const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
-/// The password of all users and instances.
-pub const PASSWORD: &str = "correct horse";
+/// The number of passwords that may wait to be hashed.
+pub const QUEUE: usize = 4_096;
 
 const USERS: usize = 50;
 const DEVICES: usize = 50;
@@ -52,50 +54,6 @@ pub struct Founder {
     clock: Arc<ManualClock>,
     operator: String,
     certificate: Vec<u8>,
-}
-
-/// Starts the use cases as a server does, except that passwords are hashed at almost no cost.
-pub async fn service(store: Store, clock: Arc<ManualClock>) -> Result<Arc<Service>> {
-    let hashing = HashingSettings {
-        cost: Cost::insecure_for_tests(8, 1, 1)?,
-        threads: NonZeroUsize::MIN,
-        queue: 4_096,
-        address_limit: AddressLimit::NONE,
-    };
-    Ok(Service::start(store, clock, hashing).await?)
-}
-
-/// Returns the origin of a person at the console, or of an anonymous client.
-pub fn origin(who: Principal) -> Origin {
-    Origin {
-        who,
-        request_id: None,
-        address: None,
-        requester: Default::default(),
-        warrants: Vec::new(),
-    }
-}
-
-/// Returns a valid body.
-pub fn sent<T>(body: T) -> std::result::Result<T, std::convert::Infallible> {
-    Ok(body)
-}
-
-/// Returns the credentials of a user.
-pub fn password_of(name: &str) -> PasswordLogin {
-    PasswordLogin {
-        name: name.to_owned(),
-        password: password(),
-        fingerprint: None,
-    }
-}
-
-fn password() -> Zeroizing<String> {
-    Zeroizing::new(PASSWORD.to_owned())
-}
-
-fn command_line() -> CommandLine {
-    CommandLine::of("root".to_owned())
 }
 
 impl District {
@@ -142,7 +100,7 @@ fn provisioning_service(number: usize) -> ProvisioningService {
 impl Founder {
     /// Starts with an operator's token for all provisioning services and the audit trail, whose text [`Self::operator`] returns.
     pub async fn start(store: Store, clock: Arc<ManualClock>) -> Result<Self> {
-        let service = service(store, clock.clone()).await?;
+        let service = users::service(store, clock.clone(), QUEUE).await?;
         let new = NewOperatorToken {
             subject: "growth".to_owned(),
             scopes: OperatorScopes::parse(["audit", "certificates"])?,
@@ -206,40 +164,20 @@ impl Founder {
 
     /// Makes a user with an active key. Returns the name and the secret on the phone.
     async fn user(&self, district: usize, number: usize) -> Result<(String, String)> {
-        let accounts = &self.service.accounts;
-        let anonymous = origin(Principal::Anonymous);
-        let name = format!("user{number}@organisation{district}.example");
         let new = NewUser {
-            name: name.clone(),
+            name: format!("user{number}@organisation{district}.example"),
             organisation: format!("organisation{district}"),
             role: Role::User,
         };
-        accounts.add_user(&new, password(), &command_line()).await?;
-        let step = accounts.login(password_of(&name), &anonymous).await?;
-        let FirstStep::Authenticated(tokens) = step else {
-            return Err("a code was asked for".into());
-        };
-        let address = [127, 0, 0, 1].into();
-        let session = accounts.session(Some(&tokens.access), address).await?;
-        let person = async |act| accounts.person(session.clone(), act, &anonymous).await;
-        let adding = person(Action::MfaKeyAdd).await?;
-        let enrolled = accounts.enrol_key(&adding, sent(password())).await?;
-        let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict)?;
-        let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
-        let code = phone.code(self.clock.now().as_secs()).to_string();
-        let activating = person(Action::MfaKeyActivate).await?;
-        let code = sent(Zeroizing::new(code));
-        accounts
-            .activate_key(&activating, enrolled.key.id, code)
-            .await?;
-        Ok((name, enrolled.secret.to_string()))
+        let (secret, _) = enrol(&self.service, &new, self.clock.now()).await?;
+        Ok((new.name, secret))
     }
 
     /// Makes an instance with its devices, and returns a token for it.
     async fn devices(&self, district: usize) -> Result<String> {
         let devices = &self.service.otp_devices;
         let (instance, anonymous) = (instance(district), origin(Principal::Anonymous));
-        let root = CommandLine::of("root".to_owned());
+        let root = command_line();
         let administrator = InstanceAdministrator::of_command_line(&root, &instance);
         devices.add_instance(&administrator, password()).await?;
         let issuer = devices

@@ -1,7 +1,7 @@
 //! The program that users start, built as for a release, in a process of its own.
 
 use std::{
-    env, fs,
+    env,
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -9,10 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Result;
-
-/// Clock ticks per second in proc(5)'s counts: `USER_HZ`, which Linux fixes at 100 for user space.
-const TICKS_A_SECOND: f64 = 100.0;
+use crate::{Result, usage};
 
 /// The release binary, and the arguments and environment variables of each start.
 #[derive(Clone, Debug)]
@@ -152,35 +149,18 @@ impl Process {
         self.began.elapsed()
     }
 
-    /// Returns `VmRSS` of proc(5), in MiB.
+    /// Returns the resident memory, in MiB.
     pub fn resident_mib(&self) -> Result<f64> {
-        let status = fs::read_to_string(self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
-        Ok(kib.ok_or("no VmRSS")?.trim().parse::<f64>()? / 1_024.0)
+        Ok(usage::resident_kib(&self.id())? as f64 / 1_024.0)
     }
 
-    /// Returns the processor time used, in user mode and in the kernel (`utime` and `stime` of proc(5)).
+    /// Returns the processor time used.
     pub fn processor_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(self.proc("stat"))?;
-        // The name, in parentheses, may contain blanks; `state` is the first field after it, `utime` the twelfth.
-        let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
-        let times = fields.split_whitespace().skip(11).take(2);
-        let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-        Ok(Duration::from_secs_f64(ticks / TICKS_A_SECOND))
+        Ok(Duration::from_secs_f64(usage::processor_time(&self.id())?))
     }
 
-    /// Returns the bytes that it has caused to be written to disk (`write_bytes` of proc(5)).
-    pub fn written_bytes(&self) -> Result<u64> {
-        let io = fs::read_to_string(self.proc("io"))?;
-        let line = io
-            .lines()
-            .find_map(|line| line.strip_prefix("write_bytes:"));
-        Ok(line.ok_or("no write_bytes")?.trim().parse()?)
-    }
-
-    fn proc(&self, file: &str) -> String {
-        format!("/proc/{}/{file}", self.child.id())
+    fn id(&self) -> String {
+        self.child.id().to_string()
     }
 }
 

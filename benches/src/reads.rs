@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use keyproof_store::{Key, ReadPlan, Store, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::{Result, batches::Ballast, processor_time};
+use crate::{Result, batches::Ballast, usage::processor_time};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_010);
 
@@ -40,7 +40,7 @@ pub async fn measure(
     time: Duration,
 ) -> Result<Figures> {
     let mut tasks = JoinSet::new();
-    let (start, used) = (Instant::now(), processor_time());
+    let (start, used) = (Instant::now(), processor_time("self").ok());
     for caller in 0..callers {
         let (store, places) = (store.clone(), places.to_vec());
         tasks.spawn(async move {
@@ -59,7 +59,7 @@ pub async fn measure(
         done += task??;
     }
     let processor = used
-        .zip(processor_time())
+        .zip(processor_time("self").ok())
         .map(|(before, after)| (after - before) * 1e6 / done as f64);
     Ok(Figures {
         rate: done as f64 / start.elapsed().as_secs_f64(),

@@ -23,9 +23,9 @@ use clap::{Parser, Subcommand};
 use keyproof_auth::operator::AccessLevel;
 use keyproof_benches::{
     Aim, Result, in_folder_below,
-    population::{self, District, Founder, START, origin, password_of, sent},
-    report,
-    users::STEP,
+    population::{self, District, Founder, QUEUE, START},
+    report, usage,
+    users::{self, STEP, origin, password_of, sent},
 };
 use keyproof_peer_postgres::{Postgres, programs_folder};
 use keyproof_service::{
@@ -112,9 +112,7 @@ struct Turn {
 
 fn main() -> Result<()> {
     let mut options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = Runtime::new()?;
     match &options.part {
         Some(Part::Fill {
             store,
@@ -380,7 +378,7 @@ fn measure(runtime: &Runtime, url: &str, sample: &Path, times: usize) -> Result<
     let sample: Sample = serde_json::from_slice(&fs::read(sample)?)?;
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(sample.now)));
     let store = runtime.block_on(open(url, clock.now()))?;
-    let service = runtime.block_on(population::service(store.clone(), clock.clone()))?;
+    let service = runtime.block_on(users::service(store.clone(), clock.clone(), QUEUE))?;
     let mut site = Site {
         service,
         clock,
@@ -393,22 +391,11 @@ fn measure(runtime: &Runtime, url: &str, sample: &Path, times: usize) -> Result<
         for _ in 0..times {
             runtime.block_on(site.once(&mut turn.times))?;
         }
-        turn.resident = resident()?;
+        turn.resident = usage::resident_kib("self")? * 1024;
         println!("{}", serde_json::to_string(&turn)?);
     }
     runtime.block_on(store.close());
     Ok(())
-}
-
-/// Returns the resident memory in bytes.
-fn resident() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line
-        .and_then(|line| line.trim().strip_suffix(" kB"))
-        .ok_or("the system does not tell resident memory")?
-        .parse()?;
-    Ok(kib * 1024)
 }
 
 /// A store's use cases, and where to look.

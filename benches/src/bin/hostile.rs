@@ -50,9 +50,7 @@ fn main() -> Result<()> {
             &["instance", "set-password", "default", "--stdin"],
             "correct horse",
         )?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(measure(server.address(), options.logins))
     })
 }

@@ -99,9 +99,7 @@ impl Options {
 }
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Runtime::new()?;
     let mut arguments = env::args().skip(1);
     match arguments.next().as_deref() {
         Some(BARE) => return runtime.block_on(limits::bare()),

@@ -34,7 +34,8 @@ use keyproof::{
 use keyproof_benches::{
     Aim, Result,
     batches::{Batches, Shape},
-    in_folder_below, load, median, processor_time, progress, report,
+    in_folder_below, load, median, progress, report,
+    usage::processor_time,
     users::{self, Users},
 };
 use keyproof_service::ManualClock;
@@ -67,9 +68,7 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     in_folder_below(options.folder.clone(), "login", |folder| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(measure(&options, folder))
     })
 }
@@ -167,10 +166,10 @@ struct Cost {
 
 /// Returns the cost of `count` operations. `work` does them and returns their rate per second.
 async fn timed(count: usize, work: impl Future<Output = Result<f64>>) -> Result<Cost> {
-    let before = processor_time();
+    let before = processor_time("self").ok();
     let rate = work.await?;
     let used = before
-        .zip(processor_time())
+        .zip(processor_time("self").ok())
         .map(|(before, after)| after - before);
     Ok(Cost {
         rate,

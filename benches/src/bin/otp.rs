@@ -72,25 +72,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         |text: &str| Code::parse(text, Digits::SIX).map(|code| totp.verify(&code, NOW, None));
     let [our_miss, their_miss, our_hit, their_hit] = medians(
         [
-            Contender::new("keyproof-otp, wrong code", |times| {
-                for _ in 0..times {
-                    let _ = black_box(check(black_box(wrong)));
-                }
+            Contender::repeating("keyproof-otp, wrong code", || check(black_box(wrong))),
+            Contender::repeating("totp-rs, wrong code", || {
+                black_box(&peer).check(black_box(wrong), NOW)
             }),
-            Contender::new("totp-rs, wrong code", |times| {
-                for _ in 0..times {
-                    black_box(black_box(&peer).check(black_box(wrong), NOW));
-                }
-            }),
-            Contender::new("keyproof-otp, current code", |times| {
-                for _ in 0..times {
-                    let _ = black_box(check(black_box(&right)));
-                }
-            }),
-            Contender::new("totp-rs, current code (stops there)", |times| {
-                for _ in 0..times {
-                    black_box(black_box(&peer).check(black_box(&right), NOW));
-                }
+            Contender::repeating("keyproof-otp, current code", || check(black_box(&right))),
+            Contender::repeating("totp-rs, current code (stops there)", || {
+                black_box(&peer).check(black_box(&right), NOW)
             }),
         ],
         ROUNDS,

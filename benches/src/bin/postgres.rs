@@ -52,9 +52,7 @@ fn main() -> Result<()> {
     println!("cores: {}", std::thread::available_parallelism()?);
     let server = Setup::default().setting("max_connections", "200").start()?;
     let url = server.database()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Runtime::new()?;
     let default = runtime.block_on(open(&url, PostgresOptions::default().connections))?;
     let folder = tempfile::tempdir()?;
     for kind in [Kind::One, Kind::Three] {

@@ -41,9 +41,7 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Runtime::new()?;
     if env::args().nth(1).as_deref() == Some(BARE) {
         return runtime.block_on(limits::bare());
     }

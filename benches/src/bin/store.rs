@@ -29,10 +29,12 @@ use std::{
 use clap::Parser;
 use keyproof_benches::{
     Aim, Result,
-    batches::{Batches, Shape, written},
+    batches::{Batches, Shape},
     in_folder_below, median, progress,
     reads::{self, Question},
-    report, users,
+    report,
+    usage::written_bytes,
+    users,
 };
 use keyproof_store::{
     Entropy, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp, Version,
@@ -74,9 +76,7 @@ fn main() -> Result<()> {
         println!("folder: {}", folder.display());
         println!("file system: {}", file_system(folder)?);
         println!("cores: {}", std::thread::available_parallelism()?);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = Runtime::new()?;
         if let Some(users) = options.users {
             return runtime.block_on(logins(&folder.join("logins.db"), users, 0, rounds));
         }
@@ -169,14 +169,14 @@ async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Res
     let [login, single] = rates.map(median);
     println!("  {:<44} {login:>10.0}/s", "batches of a login's shape");
     println!("  {:<44} {single:>10.0}/s", "batches of one replacement");
-    let before = written();
+    let before = written_bytes("self").ok();
     for _ in 0..BYTES {
         batches.commit(Shape::Login, LOGIN_CALLERS, each, 4).await?;
     }
     // The last checkpoint is made when the store is closed.
     batches.close().await;
     let kib = before
-        .zip(written())
+        .zip(written_bytes("self").ok())
         .map(|(before, after)| (after - before) as f64 / (BYTES * each * 4) as f64 / 1_024.0);
     let kib = kib.ok_or("the system does not count bytes to disk")?;
     if users == USERS {

@@ -6,7 +6,7 @@ use std::{convert::Infallible, hint::black_box};
 
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use clap::Parser;
-use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
+use keyproof_benches::{Aim, Contender, CountingAllocator, medians, report, report_allocations};
 use keyproof_tpm::{
     AwsLcRs, EkCertificatePolicy, Name, QuoteEvidence, QuotePolicy, Structure, TpmError,
     TpmlPcrSelection, TpmtPublic, TpmtSignature, algorithms, check_ek_certificate, check_quote,
@@ -148,25 +148,14 @@ fn compare_quote(
     println!("{name}:");
     let [bare, ours] = medians(
         [
-            Contender::new("bare verification", |times| {
-                for _ in 0..times {
-                    black_box(bare());
-                }
-            }),
-            Contender::new("keyproof-tpm parse + check_quote + accepted", |times| {
-                for _ in 0..times {
-                    let _ = black_box(whole());
-                }
-            }),
+            Contender::repeating("bare verification", bare),
+            Contender::repeating("keyproof-tpm parse + check_quote + accepted", whole),
         ],
         ROUNDS,
         TIMES,
     );
     report("quote check / bare verification", ours / bare, aim);
-    let allocated = allocations(|| {
-        let _ = black_box(whole());
-    });
-    println!("allocations a check: {allocated}\n");
+    report_allocations("check", whole);
     Ok(())
 }
 
@@ -207,16 +196,8 @@ fn compare_chain(
     println!("endorsement certificate, {name}:");
     let [bare, ours] = medians(
         [
-            Contender::new("two bare verifications", |times| {
-                for _ in 0..times {
-                    black_box(bare());
-                }
-            }),
-            Contender::new("keyproof-tpm check_ek_certificate + accepted", |times| {
-                for _ in 0..times {
-                    black_box(whole());
-                }
-            }),
+            Contender::repeating("two bare verifications", bare),
+            Contender::repeating("keyproof-tpm check_ek_certificate + accepted", whole),
         ],
         ROUNDS,
         TIMES,
@@ -226,10 +207,7 @@ fn compare_chain(
         ours / bare,
         Aim::AtMost(1.5),
     );
-    let allocated = allocations(|| {
-        black_box(whole());
-    });
-    println!("allocations a check: {allocated}\n");
+    report_allocations("check", whole);
     Ok(())
 }
 
@@ -302,16 +280,8 @@ fn compare_credential() -> Result<(), Box<dyn std::error::Error>> {
     println!("MakeCredential, RSA-2048:");
     let [bare, ours] = medians(
         [
-            Contender::new("bare RSAES-OAEP", |times| {
-                for _ in 0..times {
-                    black_box(bare());
-                }
-            }),
-            Contender::new("keyproof-tpm parse + make_credential", |times| {
-                for _ in 0..times {
-                    let _ = black_box(whole());
-                }
-            }),
+            Contender::repeating("bare RSAES-OAEP", bare),
+            Contender::repeating("keyproof-tpm parse + make_credential", whole),
         ],
         ROUNDS,
         TIMES,

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use clap::Parser;
-use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
+use keyproof_benches::{Aim, Contender, CountingAllocator, medians, report, report_allocations};
 use keyproof_x509::{
     Certificate, Policy, VerificationCode,
     algorithms::RING,
@@ -101,20 +101,14 @@ fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
     println!("path of three certificates, ECDSA P-256:");
     let [bare, ours] = medians(
         [
-            Contender::new("two bare verifications", |times| {
-                for _ in 0..times {
-                    for (signed, signer) in [(&leaf, &sub), (&sub, &root)] {
-                        let key = signer.public_key().key();
-                        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, black_box(key));
-                        let _ = black_box(key.verify(signed.tbs(), signed.signature()));
-                    }
+            Contender::repeating("two bare verifications", || {
+                for (signed, signer) in [(&leaf, &sub), (&sub, &root)] {
+                    let key = signer.public_key().key();
+                    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, black_box(key));
+                    let _ = black_box(key.verify(signed.tbs(), signed.signature()));
                 }
             }),
-            Contender::new("keyproof-x509 from_der + Pool::of + path::find", |times| {
-                for _ in 0..times {
-                    black_box(whole());
-                }
-            }),
+            Contender::repeating("keyproof-x509 from_der + Pool::of + path::find", whole),
         ],
         ROUNDS,
         TIMES,
@@ -124,10 +118,7 @@ fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
         ours / bare,
         Aim::AtMost(1.5),
     );
-    let allocated = allocations(|| {
-        black_box(whole());
-    });
-    println!("allocations a search: {allocated}\n");
+    report_allocations("search", whole);
     Ok(())
 }
 
@@ -152,25 +143,16 @@ fn compare(
     println!("{name}:");
     let [bare, ours] = medians(
         [
-            Contender::new("bare verification", |times| {
-                for _ in 0..times {
-                    let key = UnparsedPublicKey::new(algorithm, black_box(key));
-                    let _ = black_box(key.verify(black_box(message), black_box(signature)));
-                }
+            Contender::repeating("bare verification", || {
+                let key = UnparsedPublicKey::new(algorithm, black_box(key));
+                key.verify(black_box(message), black_box(signature))
             }),
-            Contender::new("keyproof-x509 from_der + prove + accepted", |times| {
-                for _ in 0..times {
-                    black_box(whole());
-                }
-            }),
+            Contender::repeating("keyproof-x509 from_der + prove + accepted", whole),
         ],
         ROUNDS,
         TIMES,
     );
     report("whole check / bare verification", ours / bare, aim);
-    let allocated = allocations(|| {
-        black_box(whole());
-    });
-    println!("allocations a check: {allocated}\n");
+    report_allocations("check", whole);
     Ok(())
 }

@@ -45,26 +45,16 @@ const SOURCES: [&str; 3] = ["crates", "bins/keyproof/src", "bins/xtask/src"];
 /// Checks every source that is named; every function, type and constant that is named from the section about URLs on;
 /// and that each operation has a row there.
 pub(crate) fn check() -> Result<(), Failure> {
-    let path = PathBuf::from(PAGE);
-    let page = fs::read_to_string(&path).map_err(Failure::at(&path))?;
+    let page = fs::read_to_string(PAGE).map_err(Failure::at(PAGE))?;
     let mut tree = Tree::default();
     for folder in SOURCES {
-        for (path, text) in sources::below(Path::new(folder))? {
-            tree.sources.insert(path, text);
-        }
+        tree.sources.extend(sources::below(Path::new(folder))?);
     }
-    let checked = tree
-        .paths_in(&page)
-        .and_then(|paths| Ok((paths, tree.named_in(&page)?)));
-    match checked {
-        Ok((paths, names)) => {
-            println!(
-                "{PAGE}: {paths} paths of sources; from URLs on, {names} names of files and items"
-            );
-            Ok(())
-        }
-        Err(problem) => Err(Failure::wrong(path, problem)),
-    }
+    let wrong = |problem: String| Failure::wrong(PAGE, problem);
+    let paths = tree.paths_in(&page).map_err(wrong)?;
+    let names = tree.named_in(&page).map_err(wrong)?;
+    println!("{PAGE}: {paths} paths of sources; from URLs on, {names} names of files and items");
+    Ok(())
 }
 
 /// The sources by path.
@@ -258,24 +248,19 @@ pub(crate) fn has(source: &str, item: &str) -> bool {
         Some((owner, name)) => (Some(owner), name),
         None => (None, item),
     };
-    let words = |line: &str| -> Vec<String> {
-        line.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .filter(|word| !word.is_empty())
-            .map(ToOwned::to_owned)
-            .collect()
-    };
     let code = source
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
     let (mut is_defined, mut has_owner) = (false, owner.is_none());
     for line in code {
-        let words = words(line);
+        let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
         let mut pairs = words.windows(2);
         is_defined |= pairs.any(|pair| match pair {
-            [kind, defined] => KINDS.contains(&&**kind) && defined == name,
+            [kind, defined] => KINDS.contains(kind) && *defined == name,
             _ => false,
         });
-        has_owner |= owner.is_some_and(|owner| words.iter().any(|word| word == owner));
+        has_owner |= owner.is_some_and(|owner| words.contains(&owner));
     }
     is_defined && has_owner
 }

@@ -37,11 +37,15 @@ const CHART: &str = "benches/ratios.svg";
 const SHORT_CHART: &str = "benches/ratios-main.svg";
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let known = workspace::binaries("benches/src/bin")?;
     if options.draw {
-        let known = workspace::binaries("benches/src/bin")?;
         return draw(&written_to(Path::new(RECORD), Measured::new(), &known)?);
     }
-    let benches = workspace::select("benchmark", "benches/src/bin", options.name.as_deref())?;
+    let benches = match &options.name {
+        None => known.clone(),
+        Some(name) => vec![name.clone()],
+    };
+    Failure::unless_known("benchmark", &benches, known.clone())?;
     // One command each, as when it is run: built together, each would get the other's features, and be built again.
     for what in [
         ["keyproof", "--bin=keyproof"],
@@ -69,7 +73,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     println!("{:#}", json!(measured));
     if options.record {
-        let known = workspace::binaries("benches/src/bin")?;
         let all = written_to(Path::new(RECORD), measured, &known)?;
         let text = format!("{:#}\n", json!(all));
         workspace::write(Path::new(RECORD), text.as_bytes())?;

@@ -25,19 +25,14 @@ const STORE: &str = "crates/store/src";
 
 /// Checks every writer in the table.
 pub(crate) fn check() -> Result<(), Failure> {
-    let path = PathBuf::from(PAGE);
-    let page = fs::read_to_string(&path).map_err(Failure::at(&path))?;
+    let page = fs::read_to_string(PAGE).map_err(Failure::at(PAGE))?;
     let mut all = Vec::new();
     for folder in [SERVICE, STORE] {
         all.extend(sources::below(Path::new(folder))?);
     }
-    match writers_in(&page, &all) {
-        Ok(count) => {
-            println!("{PAGE}: {count} names of writers");
-            Ok(())
-        }
-        Err(problem) => Err(Failure::wrong(path, problem)),
-    }
+    let count = writers_in(&page, &all).map_err(|problem| Failure::wrong(PAGE, problem))?;
+    println!("{PAGE}: {count} names of writers");
+    Ok(())
 }
 
 /// Counts the writers, or returns the first that does not exist.

@@ -1,13 +1,13 @@
 //! Builds the published crates' documentation like docs.rs: on nightly, with all features, and with the required
 //! feature shown at each item.
 
-use std::{ffi::OsStr, fs, io::ErrorKind, path::Path};
+use std::path::Path;
 
 use crate::{
     failure::Failure,
     process::run,
     sources,
-    tools::{NIGHTLY, Toolchain},
+    tools::Toolchain,
     workspace::{self, Member},
 };
 
@@ -15,13 +15,13 @@ use crate::{
 const LABEL: &str = "crate feature";
 
 pub(crate) fn hold() -> Result<(), Failure> {
-    let nightly = Toolchain::of_date(NIGHTLY);
-    nightly.need()?;
+    let nightly = Toolchain::nightly()?;
     for member in workspace::published()? {
         let name = member.name()?;
         let pages = nightly.target_folder().join("doc");
         let pages = pages.join(name.replace('-', "_"));
-        empty(&pages)?;
+        // Those of an earlier run may be of items that no longer exist. Cargo generates missing pages again.
+        workspace::empty(&pages)?;
         let rustdoc = ["rustdoc", "--locked", "--quiet", "--lib", "--all-features"];
         run(nightly
             .cargo(rustdoc)
@@ -36,15 +36,6 @@ pub(crate) fn hold() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Deletes the pages of an earlier run, which may contain items that no longer exist. Cargo generates missing pages
-/// again.
-fn empty(pages: &Path) -> Result<(), Failure> {
-    match fs::remove_dir_all(pages) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(Failure::at(pages)(source)),
-        _ => Ok(()),
-    }
-}
-
 /// Whether an item has a condition. A derive behind a feature has no label.
 fn takes_features(member: &Member) -> Result<bool, Failure> {
     let sources = sources::below(&member.folder().join("src"))?;
@@ -54,25 +45,14 @@ fn takes_features(member: &Member) -> Result<bool, Failure> {
 
 /// Whether a page in a folder has a label.
 fn is_labelled(folder: &Path) -> Result<bool, Failure> {
-    for path in workspace::entries(folder)? {
-        let is_page = path.extension() == Some(OsStr::new("html"));
-        let found = if path.is_dir() {
-            is_labelled(&path)?
-        } else {
-            is_page
-                && fs::read_to_string(&path)
-                    .map_err(Failure::at(&path))?
-                    .contains(LABEL)
-        };
-        if found {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let pages = sources::with_extension(folder, "html")?;
+    Ok(pages.iter().any(|(_, page)| page.contains(LABEL)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -85,16 +65,5 @@ mod tests {
         assert!(!is_labelled(folder.path()).unwrap());
         fs::write(below.join("index.html"), format!("<b>{LABEL}</b>")).unwrap();
         assert!(is_labelled(folder.path()).unwrap());
-    }
-
-    #[test]
-    fn no_page_of_an_earlier_run_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let pages = folder.path().join("keyproof_otp");
-        assert!(empty(&pages).is_ok());
-        fs::create_dir(&pages).unwrap();
-        fs::write(pages.join("index.html"), LABEL).unwrap();
-        empty(&pages).unwrap();
-        assert!(!pages.exists());
     }
 }

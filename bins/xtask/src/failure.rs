@@ -79,6 +79,22 @@ impl Failure {
         }
     }
 
+    /// Fails if a wanted name is not among the known ones.
+    pub(crate) fn unless_known(
+        kind: &'static str,
+        wanted: &[String],
+        known: Vec<String>,
+    ) -> Result<(), Self> {
+        match wanted.iter().find(|name| !known.contains(name)) {
+            Some(name) => Err(Self::Unknown {
+                kind,
+                name: name.clone(),
+                known,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// A problem with a file or a folder.
     pub(crate) fn wrong(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Self::Wrong {

@@ -9,17 +9,19 @@ use std::{
     process::Command,
 };
 
+use serde::Deserialize;
 use serde_json::Value;
 use toml::Table;
 
 use crate::{
     failure::Failure,
     process::{output, run as execute},
+    test::Ran,
     tools::{self, Toolchain, need_cargo_tool, need_programs},
     workspace,
 };
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Options {
     /// Counts with this toolchain, such as 1.95.0, instead of the recorded one; without `--update` this only reports
     #[arg(long)]
@@ -40,28 +42,17 @@ const UPDATE: &str = "cargo xtask instructions --update --reason TEXT";
 /// The limit in percent: a larger change is neither noise nor due to another build.
 const LIMIT: u64 = 3;
 
-/// Whether the counts could be compared with the recorded ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    Held,
-    /// The recorded counts are of another toolchain or processor, so they do not show a change.
-    OnlyReported,
-}
-
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     judge(options).map(drop)
 }
 
 /// The stage of `cargo xtask test`.
-pub(crate) fn hold() -> Result<Gate, Failure> {
-    judge(&Options {
-        toolchain: None,
-        update: false,
-        reason: None,
-    })
+pub(crate) fn hold() -> Result<Ran, Failure> {
+    judge(&Options::default())
 }
 
-fn judge(options: &Options) -> Result<Gate, Failure> {
+/// Only reports the counts if the recorded ones are of another toolchain or processor, and so do not show a change.
+fn judge(options: &Options) -> Result<Ran, Failure> {
     let written = Record::read(Path::new(FILE))?;
     let toolchain = options.toolchain.as_ref().unwrap_or(&written.toolchain);
     let counted = Counted::with(toolchain)?;
@@ -69,7 +60,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
         let record = written.updated(&counted, reason);
         fs::write(FILE, record.to_string()).map_err(Failure::at(FILE))?;
         println!("{FILE} is written");
-        return Ok(Gate::Held);
+        return Ok(Ran::Passed);
     }
     let changes = written.changes(&counted);
     for change in &changes {
@@ -80,7 +71,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
             "counted with {} on `{}`, written down with {} on `{}`: only reported",
             counted.toolchain, counted.processor, written.toolchain, written.processor
         );
-        return Ok(Gate::OnlyReported);
+        return Ok(Ran::OnlyReported);
     }
     if changes.iter().any(Change::is_past_the_limit) {
         return Err(Failure::Outdated {
@@ -88,7 +79,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
             command: UPDATE,
         });
     }
-    Ok(Gate::Held)
+    Ok(Ran::Passed)
 }
 
 /// The new counts.
@@ -102,8 +93,7 @@ impl Counted {
     fn with(toolchain: &str) -> Result<Self, Failure> {
         need_programs(tools::COUNTING)?;
         need_cargo_tool(&tools::GUNGRAUN_RUNNER)?;
-        let release = Toolchain::of_rust_version(toolchain);
-        release.need()?;
+        let release = Toolchain::release(toolchain)?;
         let cargo = |arguments: &[&str]| {
             let mut command = release.cargo(arguments.iter().copied());
             // Flags of this machine's environment would build another program.
@@ -157,24 +147,25 @@ fn instructions_of(summary: &str) -> Option<(String, u64)> {
 }
 
 /// A recorded count.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Line {
     count: u64,
     reason: String,
 }
 
 /// The file with the recorded counts.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Record {
     toolchain: String,
     processor: String,
+    #[serde(rename = "instructions")]
     lines: BTreeMap<String, Line>,
 }
 
 impl Record {
     fn read(path: &Path) -> Result<Self, Failure> {
         let table = workspace::read(path)?;
-        Self::of(&table).ok_or_else(|| {
+        Self::of(table).ok_or_else(|| {
             Failure::wrong(
                 path,
                 "has no `toolchain`, no `processor`, or a line without `count` or `reason`",
@@ -182,25 +173,11 @@ impl Record {
         })
     }
 
-    fn of(table: &Table) -> Option<Self> {
-        let text = |name: &str| Some(table.get(name)?.as_str()?.to_owned());
-        let lines = table.get("instructions")?.as_table()?;
-        let line = |line: &toml::Value| {
-            let reason = line.get("reason")?.as_str()?;
-            (!reason.trim().is_empty()).then_some(())?;
-            Some(Line {
-                count: u64::try_from(line.get("count")?.as_integer()?).ok()?,
-                reason: reason.to_owned(),
-            })
-        };
-        Some(Self {
-            toolchain: text("toolchain")?,
-            processor: text("processor")?,
-            lines: lines
-                .iter()
-                .map(|(name, value)| Some((name.clone(), line(value)?)))
-                .collect::<Option<_>>()?,
-        })
+    fn of(table: Table) -> Option<Self> {
+        let record: Self = table.try_into().ok()?;
+        let has_reason = |line: &Line| !line.reason.trim().is_empty();
+        let is_whole = record.lines.values().all(has_reason);
+        is_whole.then_some(record)
     }
 
     fn is_of(&self, counted: &Counted) -> bool {
@@ -325,7 +302,7 @@ processor = 'x86_64 aes'
 ";
 
     fn written() -> Record {
-        Record::of(&WRITTEN.parse().unwrap()).unwrap()
+        Record::of(WRITTEN.parse().unwrap()).unwrap()
     }
 
     fn counted(otp: u64, login: u64) -> Counted {
@@ -381,7 +358,7 @@ processor = 'x86_64 aes'
             reason: "a second signature".to_owned(),
         };
         assert_eq!(updated.lines["service_login/second_step"], new);
-        let read = Record::of(&updated.to_string().parse().unwrap());
+        let read = Record::of(updated.to_string().parse().unwrap());
         assert_eq!(read.as_ref(), Some(&updated));
     }
 
@@ -398,7 +375,7 @@ processor = 'x86_64 aes'
     #[test]
     fn a_line_has_its_reason() {
         let without = WRITTEN.replacen("reason = 'first'", "reason = ' '", 1);
-        assert_eq!(Record::of(&without.parse().unwrap()), None);
+        assert_eq!(Record::of(without.parse().unwrap()), None);
     }
 
     #[test]

@@ -101,46 +101,35 @@ const IO: &[&str] = &[
 /// The use cases and the store do not know HTTP.
 const HTTP: &[&str] = &["http", "hyper"];
 
-/// A name that a folder's sources may not contain.
+/// A name that the sources of some folders may not contain.
 struct Unnamed {
     what: &'static str,
-    folder: &'static str,
+    folders: &'static [&'static str],
     /// The only file that may contain it.
     but: Option<&'static str>,
     why: &'static str,
 }
 
-const COMMAND_LINE: &str = "CommandLine";
 const STORE: &str = "keyproof_store";
+const DIALECTS: &str = "bins/keyproof/src/dialect";
+const SITES: &str = "bins/keyproof/src/sites";
 
-const UNNAMED: [Unnamed; 5] = [
+const UNNAMED: [Unnamed; 3] = [
     Unnamed {
-        what: COMMAND_LINE,
-        folder: "bins/keyproof/src/dialect",
-        but: None,
-        why: "it permits everything, to whoever runs a command",
-    },
-    Unnamed {
-        what: COMMAND_LINE,
-        folder: "bins/keyproof/src/sites",
+        what: "CommandLine",
+        folders: &[DIALECTS, SITES],
         but: None,
         why: "it permits everything, to whoever runs a command",
     },
     Unnamed {
         what: STORE,
-        folder: "bins/keyproof/src/dialect",
-        but: None,
-        why: "what is stored, the use cases say",
-    },
-    Unnamed {
-        what: STORE,
-        folder: "bins/keyproof/src/sites",
+        folders: &[DIALECTS, SITES],
         but: None,
         why: "what is stored, the use cases say",
     },
     Unnamed {
         what: "OperatorScope",
-        folder: "bins/keyproof/src/sites",
+        folders: &[SITES],
         but: Some("bins/keyproof/src/sites/console/area.rs"),
         why: "what a scope allows, the use cases say",
     },
@@ -150,31 +139,24 @@ const UNNAMED: [Unnamed; 5] = [
 pub(crate) fn check() -> Result<(), Failure> {
     for member in workspace::members()? {
         let name = member.name()?;
-        if !member.is_published() && LAYERS.iter().all(|layer| layer.package != name) {
-            continue;
+        if let Some(layer) = LAYERS.iter().find(|layer| layer.package == name) {
+            layer.holds()?;
+        } else if member.is_published() {
+            let problem = format!("`LAYERS` of {} does not say what it may depend on", file!());
+            return Err(Failure::wrong(member.path, problem));
         }
-        let Some(layer) = LAYERS.iter().find(|layer| layer.package == name) else {
-            return Err(Failure::wrong(
-                member.path,
-                format!("`LAYERS` of {} does not say what it may depend on", file!()),
-            ));
-        };
-        layer.holds()?;
     }
     for unnamed in UNNAMED {
-        unnamed.holds()?;
+        for folder in unnamed.folders {
+            unnamed.holds(folder)?;
+        }
     }
     Ok(())
 }
 
 impl Unnamed {
-    fn holds(&self) -> Result<(), Failure> {
-        let Self {
-            what,
-            folder,
-            but,
-            why,
-        } = self;
+    fn holds(&self, folder: &str) -> Result<(), Failure> {
+        let Self { what, but, why, .. } = self;
         for (path, text) in sources::below(Path::new(folder))? {
             if but.is_some_and(|but| path == Path::new(but)) {
                 continue;

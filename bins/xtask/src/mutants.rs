@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use toml::{Table, Value};
+use serde::Deserialize;
 
 use crate::{
     failure::Failure,
@@ -28,15 +28,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     need_cargo_tool(&tools::CARGO_MUTANTS)?;
     let package = format!("keyproof-{}", options.name);
     let published = workspace::published()?;
-    let names = || published.iter().filter_map(|member| member.name().ok());
-    let Some(member) = published
-        .iter()
-        .find(|member| member.name().is_ok_and(|name| name == package))
+    let mut members = published.iter();
+    let Some(member) = members.find(|member| member.name().is_ok_and(|name| name == package))
     else {
+        let names = published.iter().filter_map(|member| member.name().ok());
         return Err(Failure::Unknown {
             kind: "crate",
             name: package,
-            known: names().map(str::to_owned).collect(),
+            known: names.map(str::to_owned).collect(),
         });
     };
     let output = workspace::target_folder()
@@ -56,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(matching) = &options.matching {
         mutants.args(["--re", matching]);
     }
-    let code = status(&mut mutants)?;
+    let code = status(&mut mutants)?.code();
     // cargo-mutants' exit codes: 2 for undetected mutants, 3 for timeouts.
     if !matches!(code, Some(0 | 2 | 3)) {
         return Err(Failure::wrong(output, "cargo-mutants came to no end"));
@@ -114,34 +113,31 @@ fn compare(path: &Path, survivors: &BTreeSet<String>, is_whole: bool) -> Result<
     ))
 }
 
+/// The file with the accepted mutants.
+#[derive(Deserialize)]
+struct Accepted {
+    #[serde(default)]
+    survivor: Vec<Survivor>,
+}
+
+#[derive(Deserialize)]
+struct Survivor {
+    why: String,
+    mutants: Vec<String>,
+}
+
 /// Returns the accepted mutants in the file. Each must have a reason.
 fn accepted(path: &Path) -> Result<BTreeSet<String>, Failure> {
     if !path.exists() {
         return Ok(BTreeSet::new());
     }
-    let file = workspace::read(path)?;
-    let entries = file.get("survivor").and_then(Value::as_array);
-    entries
-        .into_iter()
-        .flatten()
-        .map(|entry| {
-            entry.as_table().and_then(entry_of).ok_or_else(|| {
-                Failure::wrong(path, "has an entry without `mutants` or without `why`")
-            })
-        })
-        .try_fold(BTreeSet::new(), |mut all, mutants| {
-            all.extend(mutants?);
-            Ok(all)
-        })
-}
-
-fn entry_of(entry: &Table) -> Option<Vec<String>> {
-    entry.get("why")?.as_str().filter(|why| !why.is_empty())?;
-    let mutants = entry.get("mutants")?.as_array()?;
-    mutants
-        .iter()
-        .map(|mutant| mutant.as_str().map(str::to_owned))
-        .collect()
+    let file: Option<Accepted> = workspace::read(path)?.try_into().ok();
+    let is_whole = |file: &Accepted| file.survivor.iter().all(|entry| !entry.why.is_empty());
+    let file = file
+        .filter(is_whole)
+        .ok_or_else(|| Failure::wrong(path, "has an entry without `mutants` or without `why`"))?;
+    let mutants = file.survivor.into_iter().flat_map(|entry| entry.mutants);
+    Ok(mutants.collect())
 }
 
 #[cfg(test)]

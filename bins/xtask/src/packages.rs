@@ -5,11 +5,11 @@ use std::{
     process::Command,
 };
 
-use toml::{Table, Value};
+use toml::Value;
 
 use crate::{
     failure::Failure,
-    process::{cargo, run},
+    process::{cargo, extract, run},
     readme::Readme,
     workspace::{self, Member},
 };
@@ -36,13 +36,11 @@ const LONGEST_TASK: usize = 19;
 /// Rehearses the publication of all crates, then builds and runs each README's programs in an empty project with the
 /// packages.
 pub(crate) fn hold() -> Result<(), Failure> {
-    let published = workspace::published()?;
-    rehearse(&published)?;
+    // Everything that publishing does except the upload and the build; the later build as a new user is more realistic.
+    // Each package is resolved against those before it.
+    cargo_on(&workspace::published()?, &["publish", "--dry-run"])?;
     let home = workspace::target_folder().join("stranger");
-    let packages: Vec<Package> = published
-        .iter()
-        .map(|member| Package::unpack(member, &home.join("packages")))
-        .collect::<Result<_, _>>()?;
+    let packages = Package::all(&home.join("packages"))?;
     for package in &packages {
         package.is_complete()?;
     }
@@ -53,28 +51,31 @@ pub(crate) fn hold() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Does everything that publishing does except the upload and the build; the later build as a new user is more
-/// realistic. Each package is resolved against those before it. Then packages again, to keep the packages. Includes
-/// uncommitted changes, as every other stage does.
-fn rehearse(published: &[Member]) -> Result<(), Failure> {
-    for command in [&["publish", "--dry-run"][..], &["package"]] {
-        let mut command = cargo(command.iter().copied());
-        command.args(["--locked", "--no-verify", "--allow-dirty", "--quiet"]);
-        for member in published {
-            command.args(["--package", member.name()?]);
-        }
-        run(&mut command)?;
+/// Runs a command of cargo on these crates, including uncommitted changes, as every other stage does.
+fn cargo_on(published: &[Member], command: &[&str]) -> Result<(), Failure> {
+    let mut command = cargo(command.iter().copied());
+    command.args(["--locked", "--no-verify", "--allow-dirty", "--quiet"]);
+    for member in published {
+        command.args(["--package", member.name()?]);
     }
-    Ok(())
+    run(&mut command)
 }
 
 /// An unpacked package.
-struct Package {
-    name: String,
-    folder: PathBuf,
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
 }
 
 impl Package {
+    /// Packages all published crates, and unpacks them into this folder.
+    pub(crate) fn all(into: &Path) -> Result<Vec<Self>, Failure> {
+        let published = workspace::published()?;
+        cargo_on(&published, &["package"])?;
+        let unpacked = published.iter().map(|member| Self::unpack(member, into));
+        unpacked.collect()
+    }
+
     fn unpack(member: &Member, into: &Path) -> Result<Self, Failure> {
         let name = member.name()?.to_owned();
         let version = workspace::version()?;
@@ -84,11 +85,7 @@ impl Package {
             .join("package")
             .join(format!("{name}-{version}.crate"));
         // The archive's files all have one old date, so cargo would take an earlier build for current.
-        run(Command::new("tar")
-            .args(["--extract", "--gzip", "--touch", "--file"])
-            .arg(archive)
-            .arg("--directory")
-            .arg(into))?;
+        extract(&archive, into, &["--touch"])?;
         Ok(Self { name, folder })
     }
 
@@ -170,21 +167,15 @@ impl Package {
 const HEAD: &str = "[package]\nname = \"stranger\"\nedition = \"2024\"\n\n[workspace]\n\n\
     [profile.dev]\ndebug = \"line-tables-only\"\n";
 
-/// Returns the replacements of registry crates by unpacked packages.
-fn patch(packages: &[Package]) -> Result<String, Failure> {
-    let mut table = Table::new();
-    for package in packages {
-        let folder = workspace::absolute(&package.folder)?;
-        let mut place = Table::new();
-        place.insert(
-            "path".to_owned(),
-            Value::String(folder.to_string_lossy().into_owned()),
-        );
-        table.insert(package.name.clone(), Value::Table(place));
+/// Returns the part of a manifest or a configuration that replaces the registry's crates by these packages.
+pub(crate) fn patch<'a>(
+    packages: impl IntoIterator<Item = &'a Package>,
+) -> Result<String, Failure> {
+    let mut patch = "[patch.crates-io]\n".to_owned();
+    for Package { name, folder } in packages {
+        let folder = workspace::absolute(folder)?;
+        let path = Value::String(folder.to_string_lossy().into_owned());
+        patch += &format!("{name} = {{ path = {path} }}\n");
     }
-    let mut patch = Table::new();
-    patch.insert("crates-io".to_owned(), Value::Table(table));
-    let mut document = Table::new();
-    document.insert("patch".to_owned(), Value::Table(patch));
-    Ok(document.to_string())
+    Ok(patch)
 }

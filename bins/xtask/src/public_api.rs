@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use crate::{
     failure::Failure,
     process::output,
-    tools::{self, NIGHTLY, Toolchain, need_cargo_tool},
+    tools::{self, Toolchain, need_cargo_tool},
     workspace::{self, Member},
 };
 
@@ -19,8 +19,7 @@ pub(crate) struct Options {
 /// Compares each crate's public items with its `public-api.txt`, or writes that file.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     need_cargo_tool(&tools::CARGO_PUBLIC_API)?;
-    let nightly = Toolchain::of_date(NIGHTLY);
-    nightly.need()?;
+    let nightly = Toolchain::nightly()?;
     let mut changed = Vec::new();
     for member in workspace::published()? {
         let snapshot = Snapshot::of(&member, &nightly)?;

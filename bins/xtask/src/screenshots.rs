@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, run as execute, run_named_tests},
+    process::{run as execute, run_named_tests},
     tools::{self, need_programs},
     workspace,
 };
@@ -32,18 +32,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     clear(&taken)?;
     // The tests run in their package's folder.
     let taken = workspace::absolute(&taken)?;
-    let mut tests = cargo([
-        "test",
-        "--locked",
-        // The whole workspace, as for all tests.
-        "--workspace",
-        "--all-features",
-        "--test",
-        "peers",
-        "--",
-        "browser::",
-    ]);
-    run_named_tests(tests.env("KEYPROOF_PICTURES", &taken))?;
+    let mut tests = workspace::integration_tests("peers");
+    run_named_tests(
+        tests
+            .args(["--", "browser::"])
+            .env("KEYPROOF_PICTURES", &taken),
+    )?;
     let pictures = pictures(&taken)?;
     let mut fewer = Command::new("pngquant");
     fewer.args([

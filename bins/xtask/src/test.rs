@@ -10,13 +10,9 @@ use std::{
 use clap::ValueEnum;
 
 use crate::{
-    architecture, data_model,
-    distribution::{self, Tried},
-    docs_rs,
+    architecture, data_model, distribution, docs_rs,
     failure::Failure,
-    fuzz,
-    instructions::{self, Gate},
-    layers, layout, packages, postgres,
+    fuzz, instructions, layers, layout, packages, postgres,
     process::{as_root, cargo, run as execute, run_named_tests},
     public_api, toolchains,
     tools::{self, need_cargo_tool, need_programs},
@@ -89,9 +85,9 @@ enum Stage {
 
 /// Whether a stage could test everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ran {
+pub(crate) enum Ran {
     Passed,
-    /// Its data is not on this machine.
+    /// It needs something that this machine lacks, which it has reported.
     NotRun,
     /// Part of it needs something that this machine lacks, which it has reported.
     NotWhole,
@@ -191,23 +187,12 @@ impl Stage {
     fn run(self) -> Result<Ran, Failure> {
         match self {
             Self::Field => return run_over_field_data(),
-            Self::Instructions => match instructions::hold()? {
-                Gate::Held => Ok(()),
-                Gate::OnlyReported => return Ok(Ran::OnlyReported),
-            },
-            Self::Postgres if !postgres::test_on_all()? => return Ok(Ran::NotRun),
-            Self::Postgres => Ok(()),
-            Self::Distribution => {
-                return Ok(match distribution::hold()? {
-                    Tried::Everything => Ran::Passed,
-                    Tried::AllButBooting => Ran::NotWhole,
-                    Tried::Nothing => Ran::NotRun,
-                });
-            }
+            Self::Instructions => return instructions::hold(),
+            Self::Postgres => return postgres::test_on_all(),
+            Self::Distribution => return distribution::hold(),
+            Self::Upgrade => return upgrade::test(),
             Self::Failover => cluster_tests("failover::in_ci::", false),
             Self::Cluster => cluster_tests("failover::", true),
-            Self::Upgrade if !upgrade::test()? => return Ok(Ran::NotRun),
-            Self::Upgrade => Ok(()),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
                 need_programs(tools::CLUSTER)?;
@@ -227,7 +212,7 @@ impl Stage {
                 wire_words::check()?;
                 layout::check()
             }
-            Self::Clippy => execute(cargo(["clippy", "--locked"]).args(WHOLE_WORKSPACE).args([
+            Self::Clippy => execute(cargo(["clippy", "--locked"]).args(workspace::WHOLE).args([
                 "--all-targets",
                 "--",
                 "-D",
@@ -243,15 +228,12 @@ impl Stage {
             Self::RustVersion => toolchains::test_on_each_rust_version(),
             Self::Examples => examples_run(),
             Self::Tests => {
-                execute(cargo(["test", "--locked", "--no-fail-fast"]).args(WHOLE_WORKSPACE))
+                execute(cargo(["test", "--locked", "--no-fail-fast"]).args(workspace::WHOLE))
             }
         }?;
         Ok(Ran::Passed)
     }
 }
-
-/// One selection and one set of features for all stages, so that no dependency is rebuilt.
-const WHOLE_WORKSPACE: [&str; 2] = ["--workspace", "--all-features"];
 
 fn lints_are_inherited() -> Result<(), Failure> {
     for member in workspace::members()? {
@@ -268,7 +250,7 @@ fn lints_are_inherited() -> Result<(), Failure> {
 /// Features include those of the examples, as for Clippy, so that no dependency is checked again.
 fn documentation_builds() -> Result<(), Failure> {
     let mut doc = cargo(["doc", "--locked", "--no-deps"]);
-    doc.args(WHOLE_WORKSPACE).args(["--lib", "--examples"]);
+    doc.args(workspace::WHOLE).args(["--lib", "--examples"]);
     for member in workspace::members()? {
         for program in member.programs()? {
             // The library of the same name has the page.
@@ -287,18 +269,8 @@ fn cluster_tests(named: &str, on_time: bool) -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
     need_programs(tools::CLUSTER)?;
     run_named_tests(
-        // The features of the whole workspace's build, so that nothing is rebuilt.
-        cargo(["test", "--locked"])
-            .args(WHOLE_WORKSPACE)
-            .args([
-                "--test",
-                "faults",
-                "--",
-                "--ignored",
-                "--test-threads=1",
-                "--nocapture",
-            ])
-            .arg(named)
+        workspace::integration_tests("faults")
+            .args(["--", "--ignored", "--test-threads=1", "--nocapture", named])
             .envs(on_time.then_some(("KEYPROOF_FAILOVER_ON_TIME", "1"))),
     )
 }
@@ -308,7 +280,7 @@ fn examples_run() -> Result<(), Failure> {
     let members = workspace::members()?;
     let is_example = |member: &Member| member.folder().starts_with("examples");
     let mut build = cargo(["build", "--locked", "--examples"]);
-    build.args(WHOLE_WORKSPACE);
+    build.args(workspace::WHOLE);
     for member in members.iter().filter(|member| is_example(member)) {
         build.args(["--bin", member.name()?]);
     }

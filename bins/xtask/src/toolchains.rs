@@ -24,9 +24,8 @@ pub(crate) fn test_on_each_rust_version() -> Result<(), Failure> {
             .push(member);
     }
     for (version, members) in by_version {
-        let toolchain = Toolchain::of_rust_version(&version);
-        toolchain.need()?;
-        let mut test = toolchain.cargo(["test", "--locked", "--quiet", "--all-features"]);
+        let mut test =
+            Toolchain::release(&version)?.cargo(["test", "--locked", "--quiet", "--all-features"]);
         for member in members {
             test.args(["--package", member.name()?]);
         }

@@ -31,36 +31,32 @@ enum Home {
 }
 
 /// The folder that may only be on root's path.
-const SYSTEM: &str = "/usr/sbin";
+const SYSTEM: Home = Home::Folder("/usr/sbin");
 
 /// The folder of the modules of Debian's interpreter, even if another python3 comes first on the path.
-const PYTHON: &str = "/usr/lib/python3/dist-packages";
+const PYTHON: Home = Home::Folder("/usr/lib/python3/dist-packages");
 
 /// The programs that the tests run beside keyproof.
 pub(crate) const PEERS: &[Program] = &[
     Program::on_path("chromedriver", "chromium-driver"),
     Program::on_path("chromium", "chromium"),
     Program::on_path("faketime", "faketime"),
-    Program {
-        name: "initdb",
-        package: "postgresql",
-        home: Home::Versions("/usr/lib/postgresql"),
-    },
+    Program::new(
+        "initdb",
+        "postgresql",
+        Home::Versions("/usr/lib/postgresql"),
+    ),
     Program::on_path("npm", "npm"),
     Program::on_path("oathtool", "oathtool"),
     Program::on_path("openssl", "openssl"),
     Program::on_path("promtool", "prometheus"),
     Program::on_path("protoc", "protobuf-compiler"),
-    Program::in_folder("pgbouncer", "pgbouncer", SYSTEM),
+    Program::new("pgbouncer", "pgbouncer", SYSTEM),
     Program::on_path("pskctool", "pskctool"),
-    Program::in_folder("pskc/__init__.py", "python3-pskc", PYTHON),
-    Program::in_folder("cryptography/__init__.py", "python3-cryptography", PYTHON),
+    Program::new("pskc/__init__.py", "python3-pskc", PYTHON),
+    Program::new("cryptography/__init__.py", "python3-cryptography", PYTHON),
     // Without it, an existing python3 cannot create an environment. The package also installs python3.
-    Program {
-        name: "ensurepip",
-        package: "python3-venv",
-        home: Home::PythonModules,
-    },
+    Program::new("ensurepip", "python3-venv", Home::PythonModules),
     Program::on_path("strace", "strace"),
     Program::on_path("swtpm", "swtpm"),
     Program::on_path("swtpm_setup", "swtpm-tools"),
@@ -71,11 +67,11 @@ pub(crate) const PEERS: &[Program] = &[
 /// The programs for a database of several machines, each with its own network.
 pub(crate) const CLUSTER: &[Program] = &[
     Program::on_path("etcd", "etcd-server"),
-    Program::in_folder("haproxy", "haproxy", SYSTEM),
-    Program::in_folder("ip", "iproute2", SYSTEM),
+    Program::new("haproxy", "haproxy", SYSTEM),
+    Program::new("ip", "iproute2", SYSTEM),
     Program::on_path("patronictl", "patroni"),
     // Patroni's client for etcd's older API.
-    Program::in_folder("etcd/__init__.py", "python3-etcd", PYTHON),
+    Program::new("etcd/__init__.py", "python3-etcd", PYTHON),
 ];
 
 /// The program that compresses pictures.
@@ -95,7 +91,7 @@ pub(crate) const OSS_FUZZ: &[Program] = &[
 ];
 
 /// The nightly for features that stable lacks: sanitisers, and rustdoc's JSON, whose format changes between nightlies.
-pub(crate) const NIGHTLY: &str = "2026-05-20";
+const NIGHTLY: &str = "2026-05-20";
 
 /// A program from the crate of the same name, in one version.
 pub(crate) struct CargoTool {
@@ -103,36 +99,14 @@ pub(crate) struct CargoTool {
     version: &'static str,
 }
 
-pub(crate) const CARGO_DENY: CargoTool = CargoTool {
-    package: "cargo-deny",
-    version: "0.20.2",
-};
-
-pub(crate) const CARGO_HACK: CargoTool = CargoTool {
-    package: "cargo-hack",
-    version: "0.6.46",
-};
-
-pub(crate) const CARGO_MUTANTS: CargoTool = CargoTool {
-    package: "cargo-mutants",
-    version: "27.1.0",
-};
-
-pub(crate) const CARGO_PUBLIC_API: CargoTool = CargoTool {
-    package: "cargo-public-api",
-    version: "0.52.0",
-};
+pub(crate) const CARGO_DENY: CargoTool = CargoTool::new("cargo-deny", "0.20.2");
+pub(crate) const CARGO_HACK: CargoTool = CargoTool::new("cargo-hack", "0.6.46");
+pub(crate) const CARGO_MUTANTS: CargoTool = CargoTool::new("cargo-mutants", "27.1.0");
+pub(crate) const CARGO_PUBLIC_API: CargoTool = CargoTool::new("cargo-public-api", "0.52.0");
 
 /// The same version as the library in the workspace's manifest.
-pub(crate) const GUNGRAUN_RUNNER: CargoTool = CargoTool {
-    package: "gungraun-runner",
-    version: "0.20.0",
-};
-
-pub(crate) const CARGO_FUZZ: CargoTool = CargoTool {
-    package: "cargo-fuzz",
-    version: "0.13.2",
-};
+pub(crate) const GUNGRAUN_RUNNER: CargoTool = CargoTool::new("gungraun-runner", "0.20.0");
+pub(crate) const CARGO_FUZZ: CargoTool = CargoTool::new("cargo-fuzz", "0.13.2");
 
 /// Installs missing programs as root; otherwise fails with the command to run.
 pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
@@ -182,9 +156,7 @@ impl NoCluster {
 
     fn in_folder(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("keyproof.conf");
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&path, "create_main_cluster = false\n"))
-            .map_err(Failure::at(&path))?;
+        workspace::write(&path, b"create_main_cluster = false\n")?;
         Ok(Self(path))
     }
 }
@@ -226,15 +198,19 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
-    /// Returns the nightly of a date.
-    pub(crate) fn of_date(date: &str) -> Self {
-        Self {
-            name: format!("nightly-{date}"),
-        }
+    /// Returns the nightly of [`NIGHTLY`], installing it if it is missing.
+    pub(crate) fn nightly() -> Result<Self, Failure> {
+        let name = format!("nightly-{NIGHTLY}");
+        Self { name }.installed()
     }
 
-    /// Returns exactly the release that a `rust-version` names; without a third number, that is the first one.
-    pub(crate) fn of_rust_version(version: &str) -> Self {
+    /// Returns exactly the release that a `rust-version` names, installing it if it is missing.
+    pub(crate) fn release(version: &str) -> Result<Self, Failure> {
+        Self::of_rust_version(version).installed()
+    }
+
+    /// Without a third number, it is the first release.
+    fn of_rust_version(version: &str) -> Self {
         let name = match version.matches('.').count() {
             1 => format!("{version}.0"),
             _ => version.to_owned(),
@@ -242,15 +218,14 @@ impl Toolchain {
         Self { name }
     }
 
-    /// Installs it if it is missing.
-    pub(crate) fn need(&self) -> Result<(), Failure> {
+    fn installed(self) -> Result<Self, Failure> {
         let there = output(Command::new("rustup").args(["toolchain", "list"]))?;
-        if there.lines().any(|listed| self.is_listed_as(listed)) {
-            return Ok(());
+        if !there.lines().any(|listed| self.is_listed_as(listed)) {
+            run(Command::new("rustup")
+                .args(["toolchain", "install", &self.name])
+                .args(["--profile", "minimal"]))?;
         }
-        run(Command::new("rustup")
-            .args(["toolchain", "install", &self.name])
-            .args(["--profile", "minimal"]))
+        Ok(self)
     }
 
     /// Adds a component if it is missing.
@@ -294,20 +269,22 @@ pub(crate) fn need_targets(targets: &[&str]) -> Result<(), Failure> {
     run(Command::new("rustup").args(["target", "add"]).args(targets))
 }
 
+impl CargoTool {
+    const fn new(package: &'static str, version: &'static str) -> Self {
+        Self { package, version }
+    }
+}
+
 impl Program {
     pub(crate) const fn on_path(name: &'static str, package: &'static str) -> Self {
-        let home = Home::Path;
+        Self::new(name, package, Home::Path)
+    }
+
+    const fn new(name: &'static str, package: &'static str, home: Home) -> Self {
         Self {
             name,
             package,
             home,
-        }
-    }
-
-    const fn in_folder(name: &'static str, package: &'static str, folder: &'static str) -> Self {
-        Self {
-            home: Home::Folder(folder),
-            ..Self::on_path(name, package)
         }
     }
 
@@ -373,7 +350,8 @@ mod tests {
         assert!(release.is_listed_as("1.88.0-x86_64-unknown-linux-gnu (active)"));
         assert!(!release.is_listed_as("1.88-x86_64-unknown-linux-gnu"));
         assert!(!release.is_listed_as("1.88.01-x86_64-unknown-linux-gnu"));
-        let nightly = Toolchain::of_date("2026-05-20");
+        let name = "nightly-2026-05-20".to_owned();
+        let nightly = Toolchain { name };
         assert!(nightly.is_listed_as("nightly-2026-05-20-x86_64-unknown-linux-gnu"));
         assert!(!nightly.is_listed_as("nightly-x86_64-unknown-linux-gnu"));
     }

@@ -4,7 +4,8 @@ use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     failure::Failure,
-    process::{cargo, run, run_named_tests, status},
+    process::{cargo, extract, run, run_named_tests, status},
+    test::Ran,
     tools::{self, need_programs},
     workspace,
 };
@@ -15,30 +16,27 @@ const COMMIT: &str = "033d30bd1f89f0bc701f1e55d35f52886b5748c2";
 /// The variable with the path of its program (`bins/keyproof/tests/faults/upgrade.rs`).
 const PROGRAM: &str = "KEYPROOF_RELEASE_BEFORE";
 
-/// Runs servers of both releases on one store under load. Returns false if the clone does not contain the commit.
-pub(crate) fn test() -> Result<bool, Failure> {
-    let is_there = status(Command::new("git").args(["cat-file", "-e", COMMIT]))? == Some(0);
-    if !is_there {
+/// Runs servers of both releases on one store under load. Runs nothing if the clone does not contain the commit.
+pub(crate) fn test() -> Result<Ran, Failure> {
+    let is_there = status(Command::new("git").args(["cat-file", "-e", COMMIT]))?;
+    if !is_there.success() {
         println!("{COMMIT} is not in this clone: nothing was run by the release before");
-        return Ok(false);
+        return Ok(Ran::NotRun);
     }
     need_programs(tools::PEERS)?;
     let before = release_before()?;
     run_named_tests(
-        // The features of the whole workspace's build, so that nothing is rebuilt.
-        cargo(["test", "--locked", "--workspace", "--all-features"])
-            .args(["--test", "faults", "upgrade::", "--"])
-            .args(["--ignored", "--test-threads=1", "--nocapture"])
+        workspace::integration_tests("faults")
+            .args(["upgrade::", "--", "--ignored", "--test-threads=1"])
+            .arg("--nocapture")
             .env(PROGRAM, before),
     )?;
-    Ok(true)
+    Ok(Ran::Passed)
 }
 
 /// Returns the program, which is built at the first run.
 fn release_before() -> Result<PathBuf, Failure> {
-    let home = workspace::target_folder().join("releases");
-    fs::create_dir_all(&home).map_err(Failure::at(&home))?;
-    let home = home.canonicalize().map_err(Failure::at(&home))?;
+    let home = workspace::absolute(&workspace::target_folder().join("releases"))?;
     let program = home.join(COMMIT);
     if program.is_file() {
         return Ok(program);
@@ -55,11 +53,7 @@ fn release_before() -> Result<PathBuf, Failure> {
         .arg(&archive)
         .arg(COMMIT))?;
     // The commit's date on all files would make cargo take an earlier build for current.
-    run(Command::new("tar")
-        .args(["--extract", "--touch", "--file"])
-        .arg(&archive)
-        .arg("--directory")
-        .arg(&source))?;
+    extract(&archive, &source, &["--touch"])?;
     // The features of the whole workspace with its tests, as in ours, so that both share built dependencies.
     run(cargo(["build", "--locked", "--quiet", "--workspace"])
         .args(["--all-features", "--examples", "--bin", "keyproof"])

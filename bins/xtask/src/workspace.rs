@@ -3,11 +3,15 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use toml::{Table, Value};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, process::cargo};
+
+/// One selection and one set of features for all commands, so that no dependency is rebuilt.
+pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Changes to the workspace's root folder, wherever the program was started.
 pub(crate) fn enter() -> Result<(), Failure> {
@@ -73,6 +77,13 @@ fn inherited(field: &str) -> Result<String, Failure> {
     value
         .map(str::to_owned)
         .ok_or_else(|| Failure::wrong(path, format!("names no `{field}` for its members")))
+}
+
+/// Returns the command that runs a file of integration tests from the build of the whole workspace's tests.
+pub(crate) fn integration_tests(file: &str) -> Command {
+    let mut tests = cargo(["test", "--locked"]);
+    tests.args(WHOLE).args(["--test", file]);
+    tests
 }
 
 /// Returns an absolute path.
@@ -154,24 +165,6 @@ pub(crate) fn binaries(folder: &str) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Returns the binaries of a folder, or only the requested one.
-pub(crate) fn select(
-    kind: &'static str,
-    folder: &str,
-    wanted: Option<&str>,
-) -> Result<Vec<String>, Failure> {
-    let known = binaries(folder)?;
-    match wanted {
-        None => Ok(known),
-        Some(name) if known.iter().any(|binary| binary == name) => Ok(vec![name.to_owned()]),
-        Some(name) => Err(Failure::Unknown {
-            kind,
-            name: name.to_owned(),
-            known,
-        }),
-    }
-}
-
 fn member_patterns() -> Result<Vec<String>, Failure> {
     let path = Path::new("Cargo.toml");
     let manifest = read(path)?;
@@ -241,6 +234,16 @@ mod tests {
         let below = to.join("below");
         let failure = copy(&from, &below).unwrap_err();
         assert!(matches!(failure, Failure::File { path, .. } if path == below));
+    }
+
+    #[test]
+    fn nothing_is_left_in_a_folder_that_is_emptied() {
+        let top = tempfile::tempdir().unwrap();
+        let folder = top.path().join("a").join("b");
+        empty(&folder).unwrap();
+        fs::write(folder.join("file"), "text").unwrap();
+        empty(&folder).unwrap();
+        assert_eq!(entries(&folder).unwrap(), [] as [PathBuf; 0]);
     }
 
     fn member(manifest: &str) -> Member {

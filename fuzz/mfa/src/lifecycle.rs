@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use keyproof_mfa::{
     ActivateRefusal, AuthMethod, Client, Counter, DeviceId, EnrolRefusal, Factor, Failure,
-    Fingerprint, FirstFactor, KeyKind, KeyStatus, LoginRefusal, NewDevice, Password,
+    Fingerprint, FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal, NewDevice, Password,
     PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session, SessionId, UnixMillis,
     User, UserId, UserRecords,
     otp::{Secret, Totp},
@@ -50,12 +50,16 @@ impl Said {
         }
     }
 
+    fn locked(locked: Locked) -> Self {
+        Self::Locked {
+            until: locked.until.as_millis(),
+        }
+    }
+
     fn password<T>(verdict: Result<T, PasswordRefusal>) -> Self {
         match verdict {
             Ok(_) => Self::Ok,
-            Err(PasswordRefusal::Locked(locked)) => Self::Locked {
-                until: locked.until.as_millis(),
-            },
+            Err(PasswordRefusal::Locked(locked)) => Self::locked(locked),
             Err(PasswordRefusal::WrongPassword(failure)) => Self::wrong(failure),
         }
     }
@@ -422,9 +426,7 @@ impl Pair {
                 match decision.verdict {
                     Ok(_) => Said::Ok,
                     Err(ActivateRefusal::AlreadyActive) => Said::AlreadyActive,
-                    Err(ActivateRefusal::Locked(locked)) => {
-                        Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
-                    }
+                    Err(ActivateRefusal::Locked(locked)) => Said::locked(locked),
                     Err(ActivateRefusal::NoKey) => Said::NoKey,
                     Err(ActivateRefusal::WrongCode(failure)) => Said::wrong(failure),
                 }
@@ -547,7 +549,7 @@ impl Pair {
             Err(LoginRefusal::ChallengeInvalid(_)) => Said::ChallengeInvalid,
             Err(LoginRefusal::Locked(locked)) => {
                 assert_eq!(locked.counter, Counter::Name);
-                Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
+                Said::locked(locked)
             }
             Err(LoginRefusal::Replayed) => Said::Replayed,
             Err(LoginRefusal::WrongCode(failure)) => Said::wrong(failure),
@@ -586,9 +588,7 @@ impl Pair {
         let said = match decision.verdict {
             Ok(_) => Said::Ok,
             Err(EnrolRefusal::AlreadyActive) => Said::AlreadyActive,
-            Err(EnrolRefusal::Locked(locked)) => {
-                Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
-            }
+            Err(EnrolRefusal::Locked(locked)) => Said::locked(locked),
             Err(EnrolRefusal::WrongPassword(failure)) => Said::wrong(failure),
         };
         (expected, said)
@@ -634,9 +634,7 @@ impl Pair {
                 | RecoveryRefusal::Replayed
                 | RecoveryRefusal::WrongCode(_)),
             ) => panic!("{refusal}"),
-            Err(RecoveryRefusal::Locked(locked)) => {
-                Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
-            }
+            Err(RecoveryRefusal::Locked(locked)) => Said::locked(locked),
             Err(RecoveryRefusal::NoActiveKey) => Said::NoKey,
             Err(RecoveryRefusal::WrongPassword(failure)) => Said::wrong(failure),
         };

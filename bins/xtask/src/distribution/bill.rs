@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 use toml::Table;
 
-use super::triple;
+use super::{timestamp, triple};
 use crate::{
     failure::Failure,
     process::{cargo, output},
@@ -100,14 +100,12 @@ pub(super) fn of(version: &str, epoch: u64, beside: &[Debian]) -> Result<String,
             json!({ "ref": reference(id), "dependsOn": needed })
         })
         .collect();
-    let time = i64::try_from(epoch).ok();
-    let time = time.and_then(|epoch| jiff::Timestamp::from_second(epoch).ok());
     let bill = json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
         "version": 1,
         "metadata": {
-            "timestamp": time.map(|time| time.to_string()),
+            "timestamp": timestamp(epoch),
             "component": {
                 "type": "application",
                 "bom-ref": reference(&root),

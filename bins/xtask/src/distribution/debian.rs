@@ -33,7 +33,7 @@ fn files(contents: &Contents) -> Result<Tree, Failure> {
         0,
     );
     for unit in names("contrib/systemd")? {
-        let text = read(&format!("contrib/systemd/{unit}"))?;
+        let text = read(format!("contrib/systemd/{unit}"))?;
         let text = String::from_utf8_lossy(&text).replace("/usr/local/bin/", "/usr/bin/");
         tree.file(&format!("usr/lib/systemd/system/{unit}"), text);
     }
@@ -68,11 +68,11 @@ fn files(contents: &Contents) -> Result<Tree, Failure> {
     for page in names("docs/operate")? {
         tree.file(
             &format!("{about}/operate/{page}"),
-            read(&format!("docs/operate/{page}"))?,
+            read(format!("docs/operate/{page}"))?,
         );
     }
     for example in ["grafana/keyproof.json", "prometheus/keyproof.rules.yml"] {
-        let text = read(&format!("contrib/{example}"))?;
+        let text = read(format!("contrib/{example}"))?;
         tree.file(&format!("{about}/examples/{example}"), text);
     }
     tree.file(&format!("{about}/sbom.cdx.json"), contents.bill.clone());
@@ -102,7 +102,7 @@ fn control(contents: &Contents, data: &Tree, revision: u32) -> Result<Tree, Fail
     // dpkg itself computes the files' checksums when it unpacks them.
     tree.file("conffiles", format!("/{CONFIGURATION}\n"));
     for script in SCRIPTS {
-        let text = read(&format!("contrib/debian/{script}"))?;
+        let text = read(format!("contrib/debian/{script}"))?;
         tree.put(script, Node::File(text), 0o755, 0);
     }
     Ok(tree)

@@ -2,7 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "an absent JSON member is null")]
 
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 use super::{
     Contents, architecture,
     bill::{self, Debian},
-    root,
+    read, root, timestamp,
     tree::{Node, Tree, gzip},
 };
 use crate::{
     failure::Failure,
-    process::{line, run},
+    process::{bytes, extract},
     workspace,
 };
 
@@ -72,18 +72,7 @@ impl Base {
     fn take(&mut self, package: &Path) -> Result<(), Failure> {
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("--fsys-tarfile").arg(package);
-        let line = line(&unpack);
-        let output = unpack.output().map_err(|source| Failure::Start {
-            line: line.clone(),
-            source,
-        })?;
-        if !output.status.success() {
-            return Err(Failure::Command {
-                line,
-                status: output.status,
-            });
-        }
-        self.add(&output.stdout).map_err(Failure::at(package))
+        self.add(&bytes(&mut unpack)?).map_err(Failure::at(package))
     }
 
     fn add(&mut self, archive: &[u8]) -> std::io::Result<()> {
@@ -183,10 +172,7 @@ fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
         let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
         descriptors.push(blob(&mut tree, kind, gzip(&archive)?));
     }
-    let time = i64::try_from(contents.epoch).ok();
-    let created = time
-        .and_then(|epoch| jiff::Timestamp::from_second(epoch).ok())
-        .map(|time| time.to_string());
+    let created = timestamp(contents.epoch);
     let labels = json!({
         "org.opencontainers.image.title": "keyproof",
         "org.opencontainers.image.version": contents.version,
@@ -268,23 +254,14 @@ pub(super) fn unpack(layout: &Path, into: &Path) -> Result<Value, Failure> {
             .join(digest.trim_start_matches("sha256:"))
     };
     let json = |path: &Path| -> Result<Value, Failure> {
-        let text = fs::read(path).map_err(Failure::at(path))?;
-        serde_json::from_slice(&text).map_err(|error| Failure::wrong(path, error.to_string()))
+        serde_json::from_slice(&read(path)?)
+            .map_err(|error| Failure::wrong(path, error.to_string()))
     };
     let index = json(&layout.join("index.json"))?;
     let manifest = json(&blob(&index["manifests"][0]))?;
     for layer in manifest["layers"].as_array().into_iter().flatten() {
-        run(Command::new("tar")
-            .args([
-                "--extract",
-                "--gzip",
-                "--same-owner",
-                "--preserve-permissions",
-                "--file",
-            ])
-            .arg(blob(layer))
-            .arg("--directory")
-            .arg(into))?;
+        let options = ["--same-owner", "--preserve-permissions"];
+        extract(&blob(layer), into, &options)?;
     }
     json(&blob(&manifest["config"]))
 }

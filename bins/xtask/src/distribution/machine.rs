@@ -175,7 +175,8 @@ pub(super) fn tries(system: &Path, package: &Path) -> Result<bool, Failure> {
             .arg(system)
             .stdout(Stdio::null())
             .stderr(Stdio::null()),
-    )?;
+    )?
+    .code();
     let found = fs::read_to_string(system.join(FOUND)).unwrap_or_default();
     for path in [system.join(SCRIPT), system.join(UNIT), wanted, again] {
         let _ = fs::remove_file(path);

@@ -23,7 +23,7 @@ use crate::{
     workspace::{self, empty, write},
 };
 
-pub(crate) use trial::{Tried, hold};
+pub(crate) use trial::hold;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -87,10 +87,10 @@ fn build(verify: bool) -> Result<PathBuf, Failure> {
     if verify {
         empty(&target)?;
         build()?;
-        let first = read(&program.to_string_lossy())?;
+        let first = read(&program)?;
         empty(&target)?;
         build()?;
-        if read(&program.to_string_lossy())? != first {
+        if read(&program)? != first {
             return Err(Failure::wrong(program, "two builds of it differ"));
         }
         println!("both builds are the same");
@@ -106,10 +106,9 @@ impl Contents {
         let pages = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         run(Command::new(program).arg("manual").arg(pages.path()))?;
         let mut manual = BTreeMap::new();
-        let entries = fs::read_dir(pages.path()).map_err(Failure::at(pages.path()))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            manual.insert(name, read(&entry.path().to_string_lossy())?);
+        for name in names(&pages)? {
+            let page = read(pages.path().join(&name))?;
+            manual.insert(name, page);
         }
         let completions = ["bash", "fish", "zsh"].into_iter().map(|shell| {
             let script = output(Command::new(program).args(["completions", shell]))?;
@@ -118,7 +117,7 @@ impl Contents {
         Ok(Self {
             completions: completions.collect::<Result<_, Failure>>()?,
             bill: bill::of(&version, epoch, &[])?,
-            program: read(&program.to_string_lossy())?,
+            program: read(program)?,
             manual,
             version,
             epoch,
@@ -211,12 +210,18 @@ fn triple() -> Result<String, Failure> {
         .ok_or_else(|| Failure::wrong("rustc", "does not say for which machine it builds"))
 }
 
-fn read(path: &str) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(Failure::at(path))
+fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, Failure> {
+    fs::read(&path).map_err(Failure::at(path))
+}
+
+/// Returns a time in seconds since 1970 as a timestamp of RFC 3339.
+fn timestamp(epoch: u64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(i64::try_from(epoch).ok()?);
+    Some(time.ok()?.to_string())
 }
 
 /// Returns the sorted names of the files in a folder.
-fn names(folder: &str) -> Result<Vec<String>, Failure> {
+fn names(folder: impl AsRef<Path>) -> Result<Vec<String>, Failure> {
     let entries = workspace::entries(folder)?;
     let names = entries.iter().filter_map(|path| path.file_name());
     Ok(names

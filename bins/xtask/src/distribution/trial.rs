@@ -14,10 +14,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Contents, Made, debian, image, machine, root};
+use super::{Contents, Made, debian, image, machine, read, root};
 use crate::{
     failure::Failure,
     process::{cargo, line, output, run},
+    test::Ran,
     tools::{Program, is_root, need_programs},
     workspace::{self, write},
 };
@@ -32,32 +33,16 @@ const PROGRAMS: &[Program] = &[
 /// The maximum lifetime of a server, in seconds.
 const PATIENCE: &str = "180";
 
-/// How much of the packages could be tried.
-pub(crate) enum Tried {
-    Everything,
-    /// Everything except the units in a booted system: this machine cannot boot one.
-    AllButBooting,
-    /// Nothing: only root can create and enter a fresh system.
-    Nothing,
-}
-
-/// Packs the program that the tests have built, and tries both packages.
-pub(crate) fn hold() -> Result<Tried, Failure> {
+/// Packs the program that the tests have built, and tries both packages: with the units in a booted system, if this
+/// machine can boot one.
+pub(crate) fn hold() -> Result<Ran, Failure> {
     if !is_root()? {
         println!("a fresh system is made and entered by root alone: nothing was installed");
-        return Ok(Tried::Nothing);
+        return Ok(Ran::NotRun);
     }
     need_programs(PROGRAMS)?;
     // With the features of examples and tests, so that nothing is rebuilt.
-    run(&mut cargo([
-        "build",
-        "--locked",
-        "--workspace",
-        "--all-features",
-        "--examples",
-        "--bin",
-        "keyproof",
-    ]))?;
+    run(cargo(["build", "--locked", "--examples", "--bin", "keyproof"]).args(workspace::WHOLE))?;
     let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
     let program = home.path().join("keyproof");
     run(Command::new("strip")
@@ -75,11 +60,7 @@ pub(crate) fn hold() -> Result<Tried, Failure> {
     let booted = system.tries(&folder.join(&made.debian.0), &newer)?;
     let layout = folder.join(format!("keyproof-{}-oci", contents.version));
     image_runs(&layout, &home.path().join("bundle"))?;
-    Ok(if booted {
-        Tried::Everything
-    } else {
-        Tried::AllButBooting
-    })
+    Ok(if booted { Ran::Passed } else { Ran::NotWhole })
 }
 
 /// Fails unless the value is the expected one.
@@ -280,9 +261,6 @@ impl Running {
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         );
-        if let Some(folder) = command.get_current_dir() {
-            bounded.current_dir(folder);
-        }
         let line = line(&bounded);
         println!("$ {line}");
         let failed = |source| Failure::Start {
@@ -360,8 +338,7 @@ fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
     let own = &image["config"];
     run(Command::new("runc").args(["spec", "--bundle"]).arg(bundle))?;
     let path = bundle.join("config.json");
-    let text = fs::read(&path).map_err(Failure::at(&path))?;
-    let mut spec: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let mut spec: Value = serde_json::from_slice(&read(&path)?).unwrap_or_default();
     let mut user = own["User"].as_str().unwrap_or_default().split(':');
     let mut id = || {
         user.next()

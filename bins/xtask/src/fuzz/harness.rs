@@ -16,6 +16,12 @@ use crate::{
 /// A shared target folder, so that common dependencies are built once.
 pub(crate) const SHARED_TARGET: [&str; 2] = ["--target-dir", "target"];
 
+/// cargo-fuzz's default of one unit would build the server for minutes.
+pub(crate) const UNITS: [&str; 2] = ["--codegen-units", "16"];
+
+/// As many runs of a target as show that it works.
+pub(crate) const FEW_RUNS: &str = "-runs=1000";
+
 /// A package of fuzz targets.
 pub(crate) struct Harness {
     pub(crate) folder: PathBuf,
@@ -47,23 +53,15 @@ impl Harness {
     /// Returns all packages, or only the requested ones.
     pub(crate) fn select(wanted: &[String]) -> Result<Vec<Self>, Failure> {
         let mut all = Self::all()?;
-        if wanted.is_empty() {
-            return Ok(all);
-        }
-        let known: Vec<String> = all.iter().map(Self::name).collect();
-        if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
-            return Err(Failure::Unknown {
-                kind: "fuzz package",
-                name: unknown.clone(),
-                known,
-            });
-        }
-        all.retain(|harness| wanted.contains(&harness.name()));
+        let known = all.iter().map(Self::name).collect();
+        Failure::unless_known("fuzz package", wanted, known)?;
+        all.retain(|harness| wanted.is_empty() || wanted.contains(&harness.name()));
         Ok(all)
     }
 
     pub(crate) fn name(&self) -> String {
-        last(&self.folder)
+        let name = self.folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     pub(crate) fn manifest(&self) -> PathBuf {
@@ -111,15 +109,10 @@ pub(crate) fn select(harnesses: &[Harness], wanted: &[String]) -> Result<Vec<Tar
     if wanted.is_empty() {
         return Ok(known);
     }
-    let find = |wanted: &String| {
-        let found = known.iter().find(|target| target.name == *wanted);
-        found.cloned().ok_or_else(|| Failure::Unknown {
-            kind: "fuzz target",
-            name: wanted.clone(),
-            known: known.iter().map(|target| target.name.clone()).collect(),
-        })
-    };
-    wanted.iter().map(find).collect()
+    let names = known.iter().map(|target| target.name.clone()).collect();
+    Failure::unless_known("fuzz target", wanted, names)?;
+    let find = |wanted: &String| known.iter().find(|target| target.name == *wanted).cloned();
+    Ok(wanted.iter().filter_map(find).collect())
 }
 
 impl Target {
@@ -191,11 +184,6 @@ impl Options {
             format!("-timeout={}", self.timeout * u64::from(patience)),
         ]
     }
-}
-
-fn last(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

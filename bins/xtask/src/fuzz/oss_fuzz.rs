@@ -6,7 +6,7 @@ use super::harness::{self, Harness, Target};
 use crate::{
     failure::Failure,
     process::{output, run},
-    tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs},
+    tools::{self, Toolchain, need_cargo_tool, need_programs},
     workspace,
 };
 
@@ -19,8 +19,7 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     need_programs(tools::FUZZING)?;
     need_programs(tools::OSS_FUZZ)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
-    let nightly = Toolchain::of_date(NIGHTLY);
-    nightly.need()?;
+    let nightly = Toolchain::nightly()?;
     let place = Place::prepared()?;
     let names: Vec<String> = harnesses.iter().map(Harness::name).collect();
     run(nightly

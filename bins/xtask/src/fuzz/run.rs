@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::harness::Target;
+use super::harness::{Target, UNITS};
 use crate::{
     failure::Failure,
     process::{cargo, output, watch},
@@ -91,8 +91,9 @@ fn fuzz(target: &Target, plan: &Plan) -> Result<u64, Failure> {
     let mut command = cargo(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"]);
     command
         .arg(&target.folder)
-        // All packages share their builds; a single codegen unit would build the server for minutes.
-        .args(["--target-dir", "target/fuzz", "--codegen-units", "16"])
+        // All packages share their builds.
+        .args(["--target-dir", "target/fuzz"])
+        .args(UNITS)
         .arg(&target.name)
         .args([found, target.corpus()])
         .args(target.regressions())

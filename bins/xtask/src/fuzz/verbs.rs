@@ -2,30 +2,23 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::harness::{Harness, Target};
+use super::harness::{FEW_RUNS, Harness, UNITS};
 use crate::{
     failure::Failure,
     process::{output, run},
-    tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs},
+    tools::{self, Toolchain, need_cargo_tool, need_programs},
     workspace,
 };
 
 /// The folder for the corpora that the commands may change.
 const CORPORA: &str = "target/fuzz-verbs";
 
-/// The number of runs of a target: enough to see that it works.
-const RUNS: u32 = 1000;
-
-/// cargo-fuzz's default of one unit would build the server for minutes.
-const UNITS: [&str; 2] = ["--codegen-units", "16"];
-
 /// Runs `list` and `build` for a package, then `run`, `cmin` and `coverage` for its first target, with a copy of its
 /// corpus.
 pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     need_programs(tools::FUZZING)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
-    let nightly = Toolchain::of_date(NIGHTLY);
-    nightly.need()?;
+    let nightly = Toolchain::nightly()?;
     nightly.need_component("llvm-tools")?;
     for harness in harnesses {
         each(harness, &nightly)?;
@@ -60,12 +53,17 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
         return Ok(());
     };
     let corpus = Path::new(CORPORA).join(&target.name);
-    copy_corpus(target, &corpus)?;
+    // `run` adds to a corpus, and `cmin` removes from it.
+    workspace::empty(&corpus)?;
+    run(Command::new("cp")
+        .arg("-r")
+        .arg(target.corpus().join("."))
+        .arg(&corpus))?;
     run(verb("run")
         .args(UNITS)
         .arg(&target.name)
         .arg(&corpus)
-        .args(["--", &format!("-runs={RUNS}")])
+        .args(["--", FEW_RUNS])
         .args(target.options()?.flags(1)))?;
     minimised(&corpus, verb("cmin").args(UNITS).arg(&target.name))?;
     let profile = harness.folder.join("coverage").join(&target.name);
@@ -95,13 +93,4 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
     } else {
         Err(Failure::wrong(corpus, "cmin did not minimise it"))
     }
-}
-
-/// `run` adds to a corpus, and `cmin` removes from it.
-fn copy_corpus(target: &Target, copy: &Path) -> Result<(), Failure> {
-    if copy.exists() {
-        fs::remove_dir_all(copy).map_err(Failure::at(copy))?;
-    }
-    fs::create_dir_all(CORPORA).map_err(Failure::at(CORPORA))?;
-    run(Command::new("cp").arg("-r").arg(target.corpus()).arg(copy))
 }
