@@ -73,10 +73,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut chain = vec![CertificateSource::Leaf];
         let verdict = match self.check_leaf() {
             Ok(()) => self.extend_path(&mut chain),
-            Err(reason) => {
-                self.fail(&chain, 0, reason);
-                Err(Stop::Failed)
-            }
+            Err(reason) => Err(self.stop(&chain, 0, reason)),
         };
         let mut checks = Report::new();
         if self.options.require_crls {
@@ -147,40 +144,22 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    /// Records why a walk failed, unless an earlier one came further.
-    fn fail(&mut self, chain: &[CertificateSource], at: usize, reason: Reason) {
-        let reached_anchor = matches!(chain.last(), Some(CertificateSource::Anchor(_)));
-        let came_further = self.best.as_ref().is_none_or(|best| {
-            (reached_anchor, chain.len()) > (best.reached_anchor, best.chain.len())
-        });
-        if came_further || reason == Reason::BudgetExhausted {
-            self.best = Some(Failure {
-                chain: chain.to_vec(),
-                reached_anchor,
-                refusal: PathFinding { at, reason },
-            });
-        }
-    }
-
     /// Continues from the last certificate of the walk to an anchor.
     fn extend_path(
         &mut self,
         chain: &mut Vec<CertificateSource>,
     ) -> Result<(PolicySets, Revocations), Stop> {
         let last = chain.len().saturating_sub(1);
-        let top = chain.last().and_then(|place| self.member(*place)).cloned();
-        let Some(top) = top else {
+        let place = chain.last().copied().unwrap_or(CertificateSource::Leaf);
+        let Some(top) = self.member(place).cloned() else {
             return Err(Stop::Failed);
         };
-        let place = chain.last().copied().unwrap_or(CertificateSource::Leaf);
         if let Err(reason) = self.budget.step() {
-            self.fail(chain, last, reason);
-            return Err(Stop::Spent);
+            return Err(self.stop(chain, last, reason));
         }
         if chain.len() > MAX_PATH_LEN {
             let limit = MAX_PATH_LEN;
-            self.fail(chain, last, Reason::TooLong { limit });
-            return Err(Stop::Failed);
+            return Err(self.stop(chain, last, Reason::TooLong { limit }));
         }
         let candidates = self.candidates(&top, chain);
         if candidates.is_empty() {
@@ -194,8 +173,7 @@ impl<'s, 'a> Search<'s, 'a> {
             } else {
                 Reason::IssuerUnknown { issuer: text }
             };
-            self.fail(chain, last, reason);
-            return Err(Stop::Failed);
+            return Err(self.stop(chain, last, reason));
         }
         let mut refused = None;
         for Candidate {
@@ -209,10 +187,7 @@ impl<'s, 'a> Search<'s, 'a> {
                     refused.get_or_insert(error);
                     continue;
                 }
-                Err(reason) => {
-                    self.fail(chain, last, reason);
-                    return Err(Stop::Spent);
-                }
+                Err(reason) => return Err(self.stop(chain, last, reason)),
             }
             chain.push(issuer);
             let found = match problem {
@@ -229,10 +204,10 @@ impl<'s, 'a> Search<'s, 'a> {
             }
         }
         // If a candidate signed it, the longer walk is reported instead.
-        if let Some(error) = refused {
-            self.fail(chain, last, Reason::SignatureRefused(error));
-        }
-        Err(Stop::Failed)
+        Err(match refused {
+            Some(error) => self.stop(chain, last, Reason::SignatureRefused(error)),
+            None => Stop::Failed,
+        })
     }
 
     /// Continues from an issuer that was just added: climbs on, or validates the walk if it ends there.
@@ -254,14 +229,21 @@ impl<'s, 'a> Search<'s, 'a> {
         Err(self.stop(chain, refusal.at, refusal.reason))
     }
 
-    /// Records why a walk failed and returns how the search goes on.
+    /// Records why a walk failed, unless an earlier one came further, and returns how the search goes on.
     fn stop(&mut self, chain: &[CertificateSource], at: usize, reason: Reason) -> Stop {
-        let stop = match reason {
-            Reason::BudgetExhausted => Stop::Spent,
-            _ => Stop::Failed,
-        };
-        self.fail(chain, at, reason);
-        stop
+        let is_spent = reason == Reason::BudgetExhausted;
+        let reached_anchor = matches!(chain.last(), Some(CertificateSource::Anchor(_)));
+        let came_further = self.best.as_ref().is_none_or(|best| {
+            (reached_anchor, chain.len()) > (best.reached_anchor, best.chain.len())
+        });
+        if came_further || is_spent {
+            self.best = Some(Failure {
+                chain: chain.to_vec(),
+                reached_anchor,
+                refusal: PathFinding { at, reason },
+            });
+        }
+        if is_spent { Stop::Spent } else { Stop::Failed }
     }
 
     /// Returns the possible issuers of the walk's last certificate, matched by name, the most promising first.
