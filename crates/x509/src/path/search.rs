@@ -181,7 +181,7 @@ impl<'s, 'a> Search<'s, 'a> {
             problem,
         } in candidates
         {
-            match self.is_signed_by(&top, place, issuer) {
+            match self.is_signed_by(place, issuer) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     refused.get_or_insert(error);
@@ -255,7 +255,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 let is_anchor = matches!(place, CertificateSource::Anchor(_));
                 (!self.is_on(chain, place, member)).then(|| Candidate {
                     place,
-                    problem: self.problem(member, is_anchor, chain),
+                    problem: self.check_issuer(member, is_anchor, chain).err(),
                 })
             })
             .collect();
@@ -312,7 +312,6 @@ impl<'s, 'a> Search<'s, 'a> {
     /// Verifies a certificate's signature, or returns the cached result. The outer error is the budget's.
     pub(super) fn is_signed_by(
         &mut self,
-        top: &Member<'a>,
         place: CertificateSource,
         issuer: CertificateSource,
     ) -> Result<Result<(), X509Error>, Reason> {
@@ -324,9 +323,8 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(result.clone());
         }
         self.budget.check_signature()?;
-        let certificate = &top.certificate;
-        let result = match self.member(issuer) {
-            Some(signer) => verify(
+        let result = match (self.member(place), self.member(issuer)) {
+            (Some(Member { certificate, .. }), Some(signer)) => verify(
                 self.options.algorithms,
                 &signer.certificate.public_key(),
                 &certificate.algorithm(),
@@ -334,7 +332,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 certificate.signature(),
             )
             .map(drop),
-            None => Err(X509Error::Empty),
+            _ => Err(X509Error::Empty),
         };
         self.checked.push((place, issuer, result.clone()));
         Ok(result)
@@ -389,16 +387,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Returns why a certificate cannot be the issuer of the walk's last one. Does not check the signature.
-    fn problem(
-        &self,
-        member: &Member<'a>,
-        is_anchor: bool,
-        chain: &[CertificateSource],
-    ) -> Option<Reason> {
-        self.check_issuer(member, is_anchor, chain).err()
-    }
-
+    /// Checks that a certificate may be the issuer of the walk's last one. Does not check the signature.
     pub(super) fn check_issuer(
         &self,
         member: &Member<'a>,
