@@ -20,7 +20,7 @@ use crate::{
     },
     name::Name,
     public_key::SubjectPublicKeyInfo,
-    reader::{Field, contents, read_whole, received},
+    reader::{Field, contents, peek, read_whole, received},
     thumbprint::{Sha1Thumbprint, Sha256Thumbprint},
     time::Validity,
 };
@@ -320,7 +320,7 @@ impl<'a> TbsFields<'a> {
 /// Skips a unique identifier, which no check needs.
 fn skip_unique_id(reader: &mut SliceReader<'_>, number: TagNumber) -> der::Result<()> {
     let tag = number.context_specific(false);
-    if !reader.is_finished() && Tag::peek(reader)? == tag {
+    if peek(reader)? == Some(tag) {
         contents(reader, tag)?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::{
     },
     name::{CanonicalName, Name},
     oid::Oid,
-    reader::{contents, nested, read_whole},
+    reader::{contents, nested, peek, read_whole},
 };
 
 pub(super) const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
@@ -330,7 +330,7 @@ fn subtrees<'a>(
     number: TagNumber,
 ) -> der::Result<Vec<GeneralName<'a>>> {
     let tag = number.context_specific(true);
-    if reader.is_finished() || Tag::peek(reader)? != tag {
+    if peek(reader)? != Some(tag) {
         return Ok(Vec::new());
     }
     list(reader, tag, MAX_NAMES, |reader| {
