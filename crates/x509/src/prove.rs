@@ -9,8 +9,10 @@ use crate::{
     certificate::{Certificate, Version},
     code::VerificationCode,
     extension::{
-        BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, SUBJECT_ALT_NAME,
-        alt_names_are_well_formed,
+        AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, BasicConstraints, CERTIFICATE_POLICIES,
+        CRL_DISTRIBUTION_POINTS, EXTENDED_KEY_USAGE, Extension, INHIBIT_ANY_POLICY, KEY_USAGE,
+        NAME_CONSTRAINTS, POLICY_CONSTRAINTS, POLICY_MAPPINGS, SUBJECT_ALT_NAME,
+        SUBJECT_KEY_IDENTIFIER, alt_names_are_well_formed,
     },
     name::{NameMatch, told_apart},
     policy::Policy,
@@ -354,12 +356,12 @@ static KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     BASIC_CONSTRAINTS,
     KEY_USAGE,
     SUBJECT_ALT_NAME,
-    ObjectIdentifier::new_unwrap("2.5.29.14"), // subjectKeyIdentifier
-    ObjectIdentifier::new_unwrap("2.5.29.35"), // authorityKeyIdentifier
-    ObjectIdentifier::new_unwrap("2.5.29.37"), // extKeyUsage
+    SUBJECT_KEY_IDENTIFIER,
+    AUTHORITY_KEY_IDENTIFIER,
+    EXTENDED_KEY_USAGE,
     ObjectIdentifier::new_unwrap("2.5.29.18"), // issuerAltName
-    ObjectIdentifier::new_unwrap("2.5.29.32"), // certificatePolicies
-    ObjectIdentifier::new_unwrap("2.5.29.31"), // cRLDistributionPoints
+    CERTIFICATE_POLICIES,
+    CRL_DISTRIBUTION_POINTS,
     ObjectIdentifier::new_unwrap("2.5.29.46"), // freshestCRL
     ObjectIdentifier::new_unwrap("2.5.29.9"),  // subjectDirectoryAttributes
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1"), // authorityInfoAccess
@@ -368,10 +370,10 @@ static KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
 
 /// Extensions that constrain a certificate chain. They are not applied, because a verification leaf is not used for anything else.
 static CHAIN_CONSTRAINTS: [ObjectIdentifier; 4] = [
-    ObjectIdentifier::new_unwrap("2.5.29.30"), // nameConstraints
-    ObjectIdentifier::new_unwrap("2.5.29.33"), // policyMappings
-    ObjectIdentifier::new_unwrap("2.5.29.36"), // policyConstraints
-    ObjectIdentifier::new_unwrap("2.5.29.54"), // inhibitAnyPolicy
+    NAME_CONSTRAINTS,
+    POLICY_MAPPINGS,
+    POLICY_CONSTRAINTS,
+    INHIBIT_ANY_POLICY,
 ];
 
 fn check_extensions(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {

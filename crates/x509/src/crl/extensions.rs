@@ -14,14 +14,13 @@ use super::unknown;
 use crate::{
     X509Error,
     certificate::Certificate,
-    extension::{AUTHORITY_KEY_IDENTIFIER, Extension},
+    extension::{AUTHORITY_KEY_IDENTIFIER, CRL_DISTRIBUTION_POINTS, Extension},
     name::Name,
 };
 
 pub(super) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 const DELTA_CRL_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
 const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
-const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 
 /// RFC 5280 section 5.2.3: a CRL number has at most 20 octets.
 const MAX_NUMBER_LEN: usize = 20;
