@@ -50,9 +50,7 @@ impl<'a> Pkcs7<'a> {
             nested(reader, Tag::Sequence, |reader| {
                 *field = "contentType";
                 if Oid::read(reader)?.as_bytes() != SIGNED_DATA {
-                    return Err(reader.error(ErrorKind::Value {
-                        tag: Tag::ObjectIdentifier,
-                    }));
+                    return Err(reader.error(Tag::ObjectIdentifier.value_error()));
                 }
                 *field = "content";
                 let read = explicit(reader, 0, |reader| {

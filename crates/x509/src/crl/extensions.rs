@@ -58,15 +58,11 @@ impl CrlExtensions {
     }
 }
 
-fn decode<'a, T: Decode<'a, Error = der::Error>>(
+pub(super) fn decode<'a, T: Decode<'a, Error = der::Error>>(
     value: &'a [u8],
     field: &'static str,
 ) -> Result<T, X509Error> {
-    T::from_der(value).map_err(|error| X509Error::Malformed {
-        field,
-        at: 0,
-        reason: error.kind(),
-    })
+    T::from_der(value).map_err(|error| X509Error::malformed(field, error.kind()))
 }
 
 /// The number of a CRL, of at most 20 octets. Later CRLs of an issuer have higher numbers.
@@ -78,11 +74,9 @@ impl CrlNumber {
         let field = "cRLNumber";
         let number: pkix::CrlNumber = decode(value, field)?;
         match number.0.as_bytes() {
-            long if long.len() > MAX_NUMBER_LEN => Err(X509Error::Malformed {
-                field,
-                at: 0,
-                reason: der::ErrorKind::Overlength,
-            }),
+            long if long.len() > MAX_NUMBER_LEN => {
+                Err(X509Error::malformed(field, der::ErrorKind::Overlength))
+            }
             octets => Ok(Self(octets.to_vec())),
         }
     }

@@ -99,9 +99,8 @@ fn check_name(
 
 impl NameConstraints<'_> {
     fn concerns_mail(&self) -> bool {
-        let all = self.permitted.iter().chain(&self.excluded);
-        all.into_iter()
-            .any(|subtree| matches!(subtree, GeneralName::Rfc822(_)))
+        let mut all = self.permitted.iter().chain(&self.excluded);
+        all.any(|subtree| matches!(subtree, GeneralName::Rfc822(_)))
     }
 }
 
@@ -288,13 +287,8 @@ fn host_of(uri: &[u8]) -> Option<&[u8]> {
 /// Returns whether an address lies within a range, which is an address and a mask of the same length.
 fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
     let malformed = || {
-        Reason::ExtensionMalformed(X509Error::Malformed {
-            field: "iPAddress",
-            at: 0,
-            reason: der::ErrorKind::Value {
-                tag: der::Tag::OctetString,
-            },
-        })
+        let reason = der::Tag::OctetString.value_error();
+        Reason::ExtensionMalformed(X509Error::malformed("iPAddress", reason))
     };
     if !matches!(address.len(), 4 | 16) || !matches!(range.len(), 8 | 32) {
         return Err(malformed());
