@@ -12,10 +12,7 @@ mod hierarchy;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, MAX_CRL_LEN},
-    path::{
-        CertificatePool, CertificateSource, MAX_SIGNATURE_CHECKS, PathCheck, PathOptions,
-        PathReport, Reason, find,
-    },
+    path::{CertificateSource, MAX_SIGNATURE_CHECKS, PathCheck, PathOptions, PathReport, Reason},
 };
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
@@ -46,8 +43,7 @@ impl Chain {
     }
 
     fn judge(&self, crls: &[&[u8]]) -> PathReport {
-        let crls: Vec<_> = crls.iter().map(|der| Crl::from_der(der).unwrap()).collect();
-        self.judge_by(&crls)
+        self.judge_by(&parsed(crls))
     }
 
     /// Validates with these CRLs and an empty one of the root.
@@ -57,13 +53,16 @@ impl Chain {
     }
 
     fn judge_by(&self, crls: &[Crl<'_>]) -> PathReport {
-        let (intermediates, anchors) = (
-            CertificatePool::of(&[&self.ca]),
-            CertificatePool::of(&[&self.root]),
-        );
-        let leaf = Certificate::from_der(&self.leaf).unwrap();
-        find(&leaf, &intermediates, &anchors, &by(crls))
+        self.search(&by(crls))
     }
+
+    fn search(&self, options: &PathOptions<'_>) -> PathReport {
+        search(&self.leaf, &[&self.ca], &[&self.root], options)
+    }
+}
+
+fn parsed<'a>(crls: &[&'a [u8]]) -> Vec<Crl<'a>> {
+    crls.iter().map(|der| Crl::from_der(der).unwrap()).collect()
 }
 
 fn by<'a>(crls: &'a [Crl<'a>]) -> PathOptions<'a> {
@@ -179,18 +178,10 @@ fn an_issuer_without_a_list_is_not_asked() {
 fn lists_that_are_required_are_there_current_and_of_the_issuers_key() {
     let chain = Chain::new();
     let judged = |lists: &[&[u8]]| {
-        let crls: Vec<_> = lists
-            .iter()
-            .map(|der| Crl::from_der(der).unwrap())
-            .collect();
+        let crls = parsed(lists);
         let mut options = by(&crls);
         options.require_crls = true;
-        let (intermediates, anchors) = (
-            CertificatePool::of(&[&chain.ca]),
-            CertificatePool::of(&[&chain.root]),
-        );
-        let leaf = Certificate::from_der(&chain.leaf).unwrap();
-        find(&leaf, &intermediates, &anchors, &options)
+        chain.search(&options)
     };
     let (of_root, of_sub) = (
         chain.top.revoke(&[], unchanged),
@@ -258,7 +249,10 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
         &chain.judge(&[&chain.sub.revoke(&[], early)]),
         Outcome::Warn,
     );
-    assert!(detail.contains("only at 2027-06-01T00:00:00Z"), "{detail}");
+    assert!(
+        detail.contains("only at 2027-06-01T00:00:00Z"),
+        "{detail}"
+    );
     let list = chain.sub.revoke(&[&chain.leaf], stale);
     assert_refused(&chain.judge(&[&list]), CertificateSource::Leaf, |reason| {
         matches!(reason, Reason::Revoked { ahead: None, .. })
@@ -306,19 +300,11 @@ fn a_list_that_was_signed_ahead_frees_nothing_that_an_emergency_list_revokes() {
     let lifted = listed(&[], 21, (2027, 2, 25));
     let of_sub = chain.sub.revoke(&[], unchanged);
     let judged = |lists: &[&[u8]], days: u64| {
-        let crls: Vec<_> = lists
-            .iter()
-            .chain([&&of_sub[..]])
-            .map(|der| Crl::from_der(der).unwrap())
-            .collect();
-        let mut options = PathOptions::new(algorithms::RING, NOW + days * 24 * 60 * 60);
-        options.crls = &crls;
-        let (intermediates, anchors) = (
-            CertificatePool::of(&[&chain.ca]),
-            CertificatePool::of(&[&chain.root]),
-        );
-        let leaf = Certificate::from_der(&chain.leaf).unwrap();
-        find(&leaf, &intermediates, &anchors, &options)
+        let lists = [lists, &[&of_sub[..]][..]].concat();
+        let crls = parsed(&lists);
+        let mut options = by(&crls);
+        options.now += days * 24 * 60 * 60;
+        chain.search(&options)
     };
     assert_accepted(&judged(&[&past, &next, &last], 0), Outcome::Pass);
     let orders: [[&[u8]; 4]; 3] = [
@@ -496,18 +482,8 @@ fn a_list_counts_whichever_identifier_its_key_has_in_it() {
     };
     let of_root = chain.top.revoke(&[], unchanged);
     let judged = |cas: &[&[u8]], lists: &[&[u8]]| {
-        let crls: Vec<_> = lists
-            .iter()
-            .chain([&&of_root[..]])
-            .map(|der| Crl::from_der(der).unwrap())
-            .collect();
-        let leaf = Certificate::from_der(&chain.leaf).unwrap();
-        find(
-            &leaf,
-            &CertificatePool::of(cas),
-            &CertificatePool::of(&[&chain.root]),
-            &by(&crls),
-        )
+        let lists = [lists, &[&of_root[..]][..]].concat();
+        search(&chain.leaf, cas, &[&chain.root], &by(&parsed(&lists)))
     };
     let orders: [&[&[u8]]; 4] = [
         &[&first],
@@ -588,23 +564,20 @@ fn another_path_is_taken_where_one_has_a_revoked_certificate() {
         params.serial_number = Some(7.into());
     });
     let list = chain.top.revoke(&[&chain.ca], unchanged);
-    let crls = [Crl::from_der(&list).unwrap()];
-    let leaf = Certificate::from_der(&chain.leaf).unwrap();
-    let report = find(
-        &leaf,
-        &CertificatePool::of(&[&chain.ca, &again]),
-        &CertificatePool::of(&[&chain.root]),
+    let crls = parsed(&[&list]);
+    let report = search(
+        &chain.leaf,
+        &[&chain.ca, &again],
+        &[&chain.root],
         &by(&crls),
     );
-    let walked: Vec<_> = report.chain().iter().map(|step| step.place).collect();
-    assert!(report.accepted(), "{report}");
-    assert_eq!(
-        walked,
-        [
+    assert_path(
+        &report,
+        &[
             CertificateSource::Leaf,
             CertificateSource::Intermediate(1),
-            CertificateSource::Anchor(0)
-        ]
+            CertificateSource::Anchor(0),
+        ],
     );
     // Two signatures for each path, and one for the CRL.
     assert_eq!(report.signatures_checked(), 5);
@@ -889,8 +862,7 @@ fn a_list_is_current_at_both_ends_of_its_time() {
         params.next_update = date_time_ymd(2027, 1, 16);
     });
     let of_root = chain.top.revoke(&[], unchanged);
-    let crls = [&list, &of_root].map(|der| Crl::from_der(der).unwrap());
-    let leaf = Certificate::from_der(&chain.leaf).unwrap();
+    let crls = parsed(&[&list, &of_root]);
     let (first, last) = (1_799_971_200, 1_800_057_600);
     for (now, outcome) in [
         (first - 1, Outcome::Warn),
@@ -898,13 +870,9 @@ fn a_list_is_current_at_both_ends_of_its_time() {
         (last, Outcome::Pass),
         (last + 1, Outcome::Warn),
     ] {
-        let mut options = PathOptions::new(algorithms::RING, now);
-        options.crls = &crls;
-        let (intermediates, anchors) = (
-            CertificatePool::of(&[&chain.ca]),
-            CertificatePool::of(&[&chain.root]),
-        );
-        assert_accepted(&find(&leaf, &intermediates, &anchors, &options), outcome);
+        let mut options = by(&crls);
+        options.now = now;
+        assert_accepted(&chain.search(&options), outcome);
     }
 }
 
