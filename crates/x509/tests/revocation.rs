@@ -250,7 +250,7 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
         Outcome::Warn,
     );
     assert!(
-        detail.contains("only at 2027-06-01T00:00:00Z"),
+        detail.contains("only from 2027-06-01T00:00:00Z"),
         "{detail}"
     );
     let list = chain.sub.revoke(&[&chain.leaf], stale);
