@@ -62,26 +62,23 @@ extendedKeyUsage = clientAuth,serverAuth
 1.2.3.4.5 = critical,DER:0500
 ";
 
+/// `genpkey` arguments of common types of key.
+const RSA_2048: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+const RSA_3072: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"];
+const RSA_PSS: &[&str] = &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"];
+const P256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const P384: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
+const P521: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+const ED25519: &[&str] = &["-algorithm", "ED25519"];
+
 /// `genpkey` arguments and additional signing arguments for each type of key.
 const KEYS: [(&str, &[&str], &[&str]); 18] = [
-    (
-        "rsa2048",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-        &["-sha256"],
-    ),
-    (
-        "rsa3072",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
-        &["-sha512"],
-    ),
-    (
-        "rsa2048-384",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-        &["-sha384"],
-    ),
+    ("rsa2048", RSA_2048, &["-sha256"]),
+    ("rsa3072", RSA_3072, &["-sha512"]),
+    ("rsa2048-384", RSA_2048, &["-sha384"]),
     (
         "rsa-signing-pss",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        RSA_2048,
         &[
             "-sha384",
             "-sigopt",
@@ -93,17 +90,13 @@ const KEYS: [(&str, &[&str], &[&str]); 18] = [
     // The longest salt is openssl's default.
     (
         "rsa-signing-pss-longest-salt",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+        RSA_3072,
         &["-sha512", "-sigopt", "rsa_padding_mode:pss"],
     ),
-    (
-        "rsa-pss-key-longest-salt",
-        &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
-        &["-sha256"],
-    ),
+    ("rsa-pss-key-longest-salt", RSA_PSS, &["-sha256"]),
     (
         "rsa-pss-key",
-        &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
+        RSA_PSS,
         &["-sha256", "-sigopt", "rsa_pss_saltlen:digest"],
     ),
     (
@@ -122,52 +115,16 @@ const KEYS: [(&str, &[&str], &[&str]); 18] = [
         ],
         &["-sha512", "-sigopt", "rsa_pss_saltlen:digest"],
     ),
-    (
-        "p256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        &["-sha256"],
-    ),
-    (
-        "p256-384",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        &["-sha384"],
-    ),
-    (
-        "p256-512",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        &["-sha512"],
-    ),
-    (
-        "p384",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-        &["-sha384"],
-    ),
-    (
-        "p384-256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-        &["-sha256"],
-    ),
-    (
-        "p384-512",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-        &["-sha512"],
-    ),
-    (
-        "p521",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-        &["-sha512"],
-    ),
-    (
-        "p521-256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-        &["-sha256"],
-    ),
-    (
-        "p521-384",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-        &["-sha384"],
-    ),
-    ("ed25519", &["-algorithm", "ED25519"], &[]),
+    ("p256", P256, &["-sha256"]),
+    ("p256-384", P256, &["-sha384"]),
+    ("p256-512", P256, &["-sha512"]),
+    ("p384", P384, &["-sha384"]),
+    ("p384-256", P384, &["-sha256"]),
+    ("p384-512", P384, &["-sha512"]),
+    ("p521", P521, &["-sha512"]),
+    ("p521-256", P521, &["-sha256"]),
+    ("p521-384", P521, &["-sha384"]),
+    ("ed25519", ED25519, &[]),
 ];
 
 /// A directory in which `openssl` is run.
@@ -228,10 +185,7 @@ impl Workshop {
 
     /// Creates a request with its own key and this common name.
     fn request(&self, common_name: &str) {
-        self.key(
-            "leaf",
-            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        );
+        self.key("leaf", P256);
         let subject = format!("/CN={common_name}");
         let files = [
             "-key",
@@ -329,10 +283,7 @@ fn leaves_of_every_type_of_key_are_accepted() {
 #[test]
 fn every_upload_encoding_is_read() {
     let workshop = Workshop::new();
-    workshop.key(
-        "p256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    );
+    workshop.key("p256", P256);
     workshop.ca("p256", "/CN=Peer CA", "v3_ca", &[]);
     workshop.request(CODE);
     let pem = workshop.sign_request("p256", &[]);
@@ -376,15 +327,14 @@ fn every_upload_encoding_is_read() {
 #[test]
 fn wrong_leaves_are_refused() {
     let workshop = Workshop::new();
-    let p256 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
     for name in ["ca", "other"] {
-        workshop.key(name, &p256);
+        workshop.key(name, P256);
         workshop.ca(name, &format!("/CN={name}"), "v3_ca", &[]);
     }
     // Another name for the key of `ca`, and another key for its name.
     fs::copy(workshop.path("ca.key"), workshop.path("renamed.key")).unwrap();
     workshop.ca("renamed", "/CN=renamed", "v3_ca", &[]);
-    workshop.key("impostor", &p256);
+    workshop.key("impostor", P256);
     workshop.ca("impostor", "/CN=ca", "v3_ca", &[]);
     workshop.request(CODE);
 
@@ -515,7 +465,6 @@ fn wrong_leaves_are_refused() {
 fn cas_that_may_not_issue_are_refused() {
     let workshop = Workshop::new();
     workshop.request(CODE);
-    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let rsa_1024: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
     let secp256k1: &[&str] = &[
         "-algorithm",
@@ -538,15 +487,14 @@ fn cas_that_may_not_issue_are_refused() {
         "-sigopt",
         "rsa_pss_saltlen:40",
     ];
-    let rsa: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
     let cases: [(&[&str], &str, &[&str], ProofCheck); 7] = [
-        (p256, "ca_false", &[], ProofCheck::CaConstraints),
-        (p256, "no_cert_sign", &[], ProofCheck::CaKeyUsage),
+        (P256, "ca_false", &[], ProofCheck::CaConstraints),
+        (P256, "no_cert_sign", &[], ProofCheck::CaKeyUsage),
         (rsa_1024, "v3_ca", &[], ProofCheck::KeyStrength),
         (secp256k1, "v3_ca", &[], ProofCheck::Signature),
         (explicit, "v3_ca", &[], ProofCheck::Signature),
         (ed448, "v3_ca", &[], ProofCheck::Signature),
-        (rsa, "v3_ca", odd_salt, ProofCheck::Signature),
+        (RSA_2048, "v3_ca", odd_salt, ProofCheck::Signature),
     ];
     for (algorithm, extensions, signing, check) in cases {
         workshop.key("ca", algorithm);
@@ -579,8 +527,7 @@ fn cas_that_may_not_issue_are_refused() {
 #[test]
 fn names_in_other_string_types_match_as_for_openssl() {
     let workshop = Workshop::new();
-    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    workshop.key("utf8", p256);
+    workshop.key("utf8", P256);
     workshop.request(CODE);
     // The masks of UTF8String, PrintableString, T61String and BMPString. openssl cannot create names with UniversalString.
     let masks = [
@@ -626,8 +573,7 @@ fn names_in_other_string_types_match_as_for_openssl() {
 #[test]
 fn strict_refuses_what_openssl_refuses_strictly() {
     let workshop = Workshop::new();
-    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    workshop.key("ca", p256);
+    workshop.key("ca", P256);
     workshop.request(CODE);
     for (ca, leaf, finding) in [
         ("v3_ca", "leaf", None),
@@ -734,10 +680,7 @@ fn facts_are_those_that_openssl_tells() {
 #[test]
 fn serial_numbers_are_written_as_openssl_writes_them() {
     let workshop = Workshop::new();
-    workshop.key(
-        "p256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    );
+    workshop.key("p256", P256);
     // The second needs a leading zero octet in DER, because its first bit is set.
     for serial in ["0x7FABCD", "0xF0ABCD", "0x00", "0x01"] {
         workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
@@ -819,17 +762,9 @@ fn leaves_of_the_prover_satisfy_openssl() {
 fn private_keys_are_read_in_every_form() {
     let workshop = Workshop::new();
     for (name, algorithm, traditional) in [
-        (
-            "rsa",
-            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..],
-            true,
-        ),
-        (
-            "ec",
-            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-            true,
-        ),
-        ("ed", &["-algorithm", "ED25519"], false),
+        ("rsa", RSA_2048, true),
+        ("ec", P256, true),
+        ("ed", ED25519, false),
     ] {
         workshop.key(name, algorithm);
         workshop.ca(name, "/CN=Peer CA", "v3_ca", &[]);
