@@ -8,8 +8,12 @@
     reason = "each test file uses its own part, and fails if making them does"
 )]
 
-use std::sync::Arc;
+use std::{
+    process::{Command, Output},
+    sync::Arc,
+};
 
+use data_encoding::BASE64_MIME;
 use keyproof_x509::{
     Certificate,
     path::{CertificatePool, CertificateSource, PathOptions, PathReport, Reason, find},
@@ -145,6 +149,21 @@ pub(crate) fn path_len(limit: u8) -> impl Fn(&mut CertificateParams) {
 /// Allows a CA to sign CRLs as well.
 pub(crate) fn crl_signer(params: &mut CertificateParams) {
     params.key_usages.push(KeyUsagePurpose::CrlSign);
+}
+
+pub(crate) fn pem(label: &str, ders: &[&[u8]]) -> String {
+    let blocks = ders.iter().map(|der| {
+        let body = BASE64_MIME.encode(der);
+        format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n")
+    });
+    blocks.collect()
+}
+
+/// Runs a command of `openssl`, which must be installed.
+pub(crate) fn run_openssl(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!("the peer `openssl` cannot be run ({error}): install the package openssl")
+    })
 }
 
 /// Searches a path from a leaf to one of these anchors.
