@@ -367,21 +367,18 @@ fn path_lengths_count_intermediates_that_are_not_self_issued() {
 
 #[test]
 fn names_are_constrained_by_every_certificate_above() {
-    let permitted = |subtree: GeneralSubtree| {
-        move |params: &mut CertificateParams| {
-            params.name_constraints = Some(NameConstraints {
-                permitted_subtrees: vec![subtree],
-                excluded_subtrees: Vec::new(),
-            });
-        }
-    };
-    let excluded = |subtree: GeneralSubtree| {
-        move |params: &mut CertificateParams| {
-            params.name_constraints = Some(NameConstraints {
-                permitted_subtrees: Vec::new(),
-                excluded_subtrees: vec![subtree],
-            });
-        }
+    let constrained = |subtree: GeneralSubtree, is_permitted: bool| {
+        let (one, none) = (vec![subtree], Vec::new());
+        let (permitted_subtrees, excluded_subtrees) = if is_permitted {
+            (one, none)
+        } else {
+            (none, one)
+        };
+        let constraints = NameConstraints {
+            permitted_subtrees,
+            excluded_subtrees,
+        };
+        move |params: &mut CertificateParams| params.name_constraints = Some(constraints)
     };
     let host = |name: &str| GeneralSubtree::DnsName(name.into());
     let mail = |name: &str| GeneralSubtree::Rfc822Name(name.into());
@@ -411,17 +408,7 @@ fn names_are_constrained_by_every_certificate_above() {
                 (good.clone(), false, false),
                 (bad.clone(), false, true),
             ] {
-                let change: Box<dyn Fn(&mut CertificateParams)> = if is_permitted {
-                    Box::new({
-                        let subtree = subtree.clone();
-                        move |params: &mut CertificateParams| permitted(subtree.clone())(params)
-                    })
-                } else {
-                    Box::new({
-                        let subtree = subtree.clone();
-                        move |params: &mut CertificateParams| excluded(subtree.clone())(params)
-                    })
-                };
+                let change = constrained(subtree, is_permitted);
                 let made = if at_anchor {
                     chain(change, unchanged, with_names)
                 } else {
@@ -443,7 +430,7 @@ fn names_are_constrained_by_every_certificate_above() {
     }
     // The subject is a constrained name too, both of a CA and of the leaf.
     let made = chain(
-        permitted(GeneralSubtree::DirectoryName(named("Somebody"))),
+        constrained(GeneralSubtree::DirectoryName(named("Somebody")), true),
         unchanged,
         unchanged,
     );
