@@ -146,19 +146,17 @@ impl Scope {
             // RFC 5280 section 5.2.5: at most one of them may be set.
             (true, true) => return unsupported("empty (of neither CAs nor others)"),
         };
-        match point.distribution_point {
+        let distribution_point = match point.distribution_point {
             Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => {
-                unsupported("relatively named")
+                return unsupported("relatively named");
             }
-            Some(DistributionPointName::FullName(names)) => Ok(Self {
-                holders,
-                distribution_point: Some(names),
-            }),
-            None => Ok(Self {
-                holders,
-                distribution_point: None,
-            }),
-        }
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            None => None,
+        };
+        Ok(Self {
+            holders,
+            distribution_point,
+        })
     }
 
     /// Returns whether it covers each certificate that `other` covers.

@@ -120,20 +120,16 @@ impl<'s, 'a> Search<'s, 'a> {
                 .into_iter()
                 .map(|place| PathCertificate {
                     place,
-                    subject: self.subject_of(place),
+                    subject: self
+                        .member(place)
+                        .map(|member| member.certificate.subject().to_string())
+                        .unwrap_or_default(),
                 })
                 .collect(),
             checks,
             policies,
             signatures_checked: self.budget.signatures_checked(),
         }
-    }
-
-    fn subject_of(&self, place: CertificateSource) -> alloc::string::String {
-        let member = self.member(place);
-        member.map_or_else(Default::default, |member| {
-            member.certificate.subject().to_string()
-        })
     }
 
     pub(super) fn member(&self, place: CertificateSource) -> Option<&Member<'a>> {
