@@ -754,82 +754,66 @@ fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
         }
         .sign()
     };
-    let ca_true = with(vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)]);
-    assert_irregular(
-        CA_PEM,
-        &ca_true,
-        &[ProofCheck::LeafConstraints],
-        &ProofFinding::LeafIsCa,
-    );
-    // Azure's service has accepted both of these.
-    let path_len = with(vec![extension(
-        BASIC_CONSTRAINTS,
-        true,
-        &[0x30, 0x03, 0x02, 0x01, 0x00],
-    )]);
-    assert_irregular(
-        CA_PEM,
-        &path_len,
-        &[ProofCheck::LeafConstraints],
-        &ProofFinding::PathLenWithoutCa,
-    );
+    let malformed = |extension| ProofFinding::ExtensionMalformed {
+        role: Role::Leaf,
+        extension,
+    };
     let alt_name = sequence(&[&tlv(0x82, format!("CN={CODE}").as_bytes())]);
-    let no_host = with(vec![extension(SUBJECT_ALT_NAME, false, &alt_name)]);
-    assert_irregular(
-        CA_PEM,
-        &no_host,
-        &[ProofCheck::LeafExtensions],
-        &ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::SubjectAltName,
-        },
-    );
-    let broken = with(vec![extension(BASIC_CONSTRAINTS, false, b"broken")]);
-    assert_irregular(
-        CA_PEM,
-        &broken,
-        &[ProofCheck::LeafConstraints],
-        &ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::BasicConstraints,
-        },
-    );
     let unknown = extension(UNKNOWN, false, b"");
-    let twice = with(vec![unknown.clone(), unknown.clone(), unknown.clone()]);
-    assert_irregular(
-        CA_PEM,
-        &twice,
-        &[ProofCheck::LeafExtensions],
-        &ProofFinding::ExtensionDuplicated {
-            role: Role::Leaf,
-            oid: "1.2.3.4".into(),
-            needed: false,
-        },
-    );
-    for extensions in [
-        vec![extension(KEY_USAGE, true, CERT_SIGN)],
-        vec![
-            extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]),
-            extension(KEY_USAGE, true, CERT_SIGN),
-        ],
+    let cert_sign = extension(KEY_USAGE, true, CERT_SIGN);
+    for (extensions, check, finding) in [
+        (
+            vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)],
+            ProofCheck::LeafConstraints,
+            ProofFinding::LeafIsCa,
+        ),
+        // Azure's service has accepted this one and the next.
+        (
+            vec![extension(
+                BASIC_CONSTRAINTS,
+                true,
+                &[0x30, 0x03, 0x02, 0x01, 0x00],
+            )],
+            ProofCheck::LeafConstraints,
+            ProofFinding::PathLenWithoutCa,
+        ),
+        (
+            vec![extension(SUBJECT_ALT_NAME, false, &alt_name)],
+            ProofCheck::LeafExtensions,
+            malformed(ReadExtension::SubjectAltName),
+        ),
+        (
+            vec![extension(BASIC_CONSTRAINTS, false, b"broken")],
+            ProofCheck::LeafConstraints,
+            malformed(ReadExtension::BasicConstraints),
+        ),
+        (
+            vec![unknown.clone(); 3],
+            ProofCheck::LeafExtensions,
+            ProofFinding::ExtensionDuplicated {
+                role: Role::Leaf,
+                oid: "1.2.3.4".into(),
+                needed: false,
+            },
+        ),
+        (
+            vec![cert_sign.clone()],
+            ProofCheck::LeafConstraints,
+            ProofFinding::KeyCertSignWithoutCa,
+        ),
+        (
+            vec![extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]), cert_sign],
+            ProofCheck::LeafConstraints,
+            ProofFinding::KeyCertSignWithoutCa,
+        ),
+        (
+            vec![extension(KEY_USAGE, true, b"?")],
+            ProofCheck::LeafExtensions,
+            malformed(ReadExtension::KeyUsage),
+        ),
     ] {
-        assert_irregular(
-            CA_PEM,
-            &with(extensions),
-            &[ProofCheck::LeafConstraints],
-            &ProofFinding::KeyCertSignWithoutCa,
-        );
+        assert_irregular(CA_PEM, &with(extensions), &[check], &finding);
     }
-    let broken = with(vec![extension(KEY_USAGE, true, b"?")]);
-    assert_irregular(
-        CA_PEM,
-        &broken,
-        &[ProofCheck::LeafExtensions],
-        &ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::KeyUsage,
-        },
-    );
     // An extension that no check needs is not parsed: its value is not DER.
     assert_only(&judge(CA_PEM, &with(vec![unknown]), &STRICT), &[]);
     // Valid host names pass.
