@@ -629,76 +629,68 @@ fn the_ca_must_be_let_issue() {
         }
         .sign()
     };
-    let ca_true = extension(BASIC_CONSTRAINTS, true, CA_TRUE);
-
-    let no_constraints = with(vec![extension(KEY_USAGE, true, CERT_SIGN)]);
-    assert_irregular(
-        &no_constraints,
-        &leaf,
-        &[ProofCheck::CaConstraints],
-        &ProofFinding::BasicConstraintsMissing,
-    );
-    // CA:FALSE as the default and explicitly encoded.
-    for value in [&[0x30, 0x00][..], &[0x30, 0x03, 0x01, 0x01, 0x00]] {
-        let ca_false = with(vec![extension(BASIC_CONSTRAINTS, true, value)]);
-        assert_refused(
-            &ca_false,
-            &leaf,
-            ProofCheck::CaConstraints,
-            &ProofFinding::CaFalse,
-        );
-    }
-    let digital_signature = extension(KEY_USAGE, true, &[0x03, 0x02, 0x07, 0x80]);
-    let no_cert_sign = with(vec![ca_true.clone(), digital_signature]);
-    assert_refused(
-        &no_cert_sign,
-        &leaf,
-        ProofCheck::CaKeyUsage,
-        &ProofFinding::KeyCertSignMissing,
-    );
-    assert_only(&judge(&with(vec![ca_true.clone()]), &leaf, &STRICT), &[]);
-
-    let not_critical = with(vec![extension(BASIC_CONSTRAINTS, false, CA_TRUE)]);
-    assert_irregular(
-        &not_critical,
-        &leaf,
-        &[ProofCheck::CaConstraints],
-        &ProofFinding::BasicConstraintsNotCritical,
-    );
-
+    let constraints = |value: &[u8]| extension(BASIC_CONSTRAINTS, true, value);
+    let usage = |value: &[u8]| extension(KEY_USAGE, true, value);
     let malformed = |extension| ProofFinding::ExtensionMalformed {
         role: Role::Ca,
         extension,
     };
-    let bad = with(vec![extension(BASIC_CONSTRAINTS, true, &[0x05, 0x00])]);
-    assert_refused(
-        &bad,
-        &leaf,
-        ProofCheck::CaConstraints,
-        &malformed(ReadExtension::BasicConstraints),
-    );
-    let bad = with(vec![
-        ca_true.clone(),
-        extension(KEY_USAGE, true, &[0x03, 0x02, 0x00, 0x06, 0x00]),
-    ]);
-    assert_refused(
-        &bad,
-        &leaf,
-        ProofCheck::CaKeyUsage,
-        &malformed(ReadExtension::KeyUsage),
-    );
-    // Two of them are ambiguous.
-    let twice = with(vec![ca_true.clone(), ca_true]);
-    assert_refused(
-        &twice,
-        &leaf,
-        ProofCheck::CaExtensions,
-        &ProofFinding::ExtensionDuplicated {
-            role: Role::Ca,
-            oid: "2.5.29.19".into(),
-            needed: true,
-        },
-    );
+    for (extensions, check, finding) in [
+        // CA:FALSE as the default and explicitly encoded.
+        (
+            vec![constraints(&[0x30, 0x00])],
+            ProofCheck::CaConstraints,
+            ProofFinding::CaFalse,
+        ),
+        (
+            vec![constraints(&[0x30, 0x03, 0x01, 0x01, 0x00])],
+            ProofCheck::CaConstraints,
+            ProofFinding::CaFalse,
+        ),
+        // Only digitalSignature.
+        (
+            vec![constraints(CA_TRUE), usage(&[0x03, 0x02, 0x07, 0x80])],
+            ProofCheck::CaKeyUsage,
+            ProofFinding::KeyCertSignMissing,
+        ),
+        (
+            vec![constraints(&[0x05, 0x00])],
+            ProofCheck::CaConstraints,
+            malformed(ReadExtension::BasicConstraints),
+        ),
+        (
+            vec![constraints(CA_TRUE), usage(&[0x03, 0x02, 0x00, 0x06, 0x00])],
+            ProofCheck::CaKeyUsage,
+            malformed(ReadExtension::KeyUsage),
+        ),
+        // Two of them are ambiguous.
+        (
+            vec![constraints(CA_TRUE); 2],
+            ProofCheck::CaExtensions,
+            ProofFinding::ExtensionDuplicated {
+                role: Role::Ca,
+                oid: "2.5.29.19".into(),
+                needed: true,
+            },
+        ),
+    ] {
+        assert_refused(&with(extensions), &leaf, check, &finding);
+    }
+    for (extensions, finding) in [
+        (
+            vec![usage(CERT_SIGN)],
+            ProofFinding::BasicConstraintsMissing,
+        ),
+        (
+            vec![extension(BASIC_CONSTRAINTS, false, CA_TRUE)],
+            ProofFinding::BasicConstraintsNotCritical,
+        ),
+    ] {
+        let check = [ProofCheck::CaConstraints];
+        assert_irregular(&with(extensions), &leaf, &check, &finding);
+    }
+    let without_usage = with(vec![constraints(CA_TRUE)]);
+    assert_only(&judge(&without_usage, &leaf, &STRICT), &[]);
 }
 
 /// Two extensions of one kind are ambiguous, which matters if a check reads them.
