@@ -302,7 +302,8 @@ fn check_ca_key_usage(report: &mut Report<ProofFinding>, ca: &Certificate<'_>) {
 }
 
 fn check_leaf_constraints(report: &mut Report<ProofFinding>, leaf: &Certificate<'_>) {
-    match leaf.basic_constraints() {
+    let constraints = leaf.basic_constraints();
+    match &constraints {
         Ok(Some(constraints)) if constraints.ca => report.add(ProofFinding::LeafIsCa),
         Ok(Some(constraints)) if constraints.path_len.is_some() => {
             report.add(ProofFinding::PathLenWithoutCa);
@@ -310,10 +311,7 @@ fn check_leaf_constraints(report: &mut Report<ProofFinding>, leaf: &Certificate<
         Ok(_) => {}
         Err(_) => report.add(malformed(Role::Leaf, ReadExtension::BasicConstraints)),
     }
-    let is_ca = matches!(
-        leaf.basic_constraints(),
-        Ok(Some(BasicConstraints { ca: true, .. }))
-    );
+    let is_ca = matches!(constraints, Ok(Some(BasicConstraints { ca: true, .. })));
     match leaf.key_usage() {
         Ok(Some(usage)) if usage.key_cert_sign() && !is_ca => {
             report.add(ProofFinding::KeyCertSignWithoutCa);

@@ -65,28 +65,23 @@ fn check_name(
     {
         return Err(Reason::NameFormUnsupported { form });
     }
-    let of_this_form = |subtrees: &[GeneralName<'_>]| {
-        let count = |subtree: &&GeneralName<'_>| same_form(name, subtree);
-        subtrees.iter().filter(count).count()
-    };
-    let (permitted, excluded) = (
-        of_this_form(&constraints.permitted),
-        of_this_form(&constraints.excluded),
-    );
-    if permitted + excluded == 0 {
+    let have_this_form =
+        |subtrees: &[GeneralName<'_>]| subtrees.iter().any(|subtree| same_form(name, subtree));
+    let permits_some = have_this_form(&constraints.permitted);
+    if !permits_some && !have_this_form(&constraints.excluded) {
         return Ok(());
     }
     budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
     for subtree in &constraints.excluded {
-        if same_form(name, subtree) && lies_within(name, subtree, Side::Excluded)? {
+        if lies_within(name, subtree, Side::Excluded)? {
             return Err(Reason::NameExcluded {
                 name: display_name(name),
             });
         }
     }
-    let mut is_permitted = permitted == 0;
+    let mut is_permitted = !permits_some;
     for subtree in &constraints.permitted {
-        is_permitted |= same_form(name, subtree) && lies_within(name, subtree, Side::Permitted)?;
+        is_permitted |= lies_within(name, subtree, Side::Permitted)?;
     }
     if is_permitted {
         Ok(())
@@ -143,7 +138,7 @@ enum Side {
     Permitted,
 }
 
-/// Returns whether a name lies within a subtree of the same form.
+/// Returns whether a name lies within a subtree. It never lies within one of another form.
 fn lies_within(
     name: &GeneralName<'_>,
     subtree: &GeneralName<'_>,
