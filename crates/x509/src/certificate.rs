@@ -76,7 +76,7 @@ impl<'a> Certificate<'a> {
         Self::read(der, may_pad_serial)
     }
 
-    pub(crate) fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, X509Error> {
+    fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, X509Error> {
         if der.len() > MAX_UPLOAD_LEN {
             return Err(X509Error::TooLong {
                 found: der.len(),
@@ -375,7 +375,7 @@ impl Version {
 pub struct Serial<'a> {
     /// Without redundant leading octets, so that equal numbers have equal octets.
     octets: &'a [u8],
-    /// Whether redundant octets were removed.
+    /// Whether redundant octets were removed, which only [`Certificate::from_der_lenient`] and CRLs accept.
     is_padded: bool,
 }
 
@@ -410,11 +410,6 @@ impl<'a> Serial<'a> {
     /// Returns the contents octets of the INTEGER in DER.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.octets
-    }
-
-    /// Returns whether there were redundant octets, which only [`Certificate::from_der_lenient`] and CRLs accept.
-    pub(crate) fn is_padded(&self) -> bool {
-        self.is_padded
     }
 
     /// Returns what is irregular about the number, if anything. RFC 5280 section 4.1.2.2 requires a positive number of at most 20
