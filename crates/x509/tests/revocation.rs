@@ -21,27 +21,7 @@ use rcgen::{
 
 use hierarchy::*;
 
-/// A root, a CA below it that may also sign CRLs, and a leaf below that.
-struct Chain {
-    top: Authority,
-    sub: Authority,
-    root: Vec<u8>,
-    ca: Vec<u8>,
-    leaf: Vec<u8>,
-}
-
 impl Chain {
-    fn new() -> Self {
-        let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
-        Self {
-            root: top.certified_by(&top, crl_signer),
-            ca: sub.certified_by(&top, crl_signer),
-            leaf: sub.leaf("Leaf", |_| {}),
-            top,
-            sub,
-        }
-    }
-
     fn judge(&self, crls: &[&[u8]]) -> PathReport {
         self.judge_by(&parsed(crls))
     }

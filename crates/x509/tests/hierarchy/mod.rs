@@ -115,6 +115,41 @@ impl Authority {
     }
 }
 
+/// A root, a CA below it that may also sign CRLs, and a leaf below that.
+pub(crate) struct Chain {
+    pub(crate) top: Authority,
+    pub(crate) sub: Authority,
+    pub(crate) root: Vec<u8>,
+    pub(crate) ca: Vec<u8>,
+    pub(crate) leaf: Vec<u8>,
+}
+
+impl Chain {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {}, |_| {})
+    }
+
+    pub(crate) fn with(
+        root: impl FnOnce(&mut CertificateParams),
+        ca: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
+        Self {
+            root: top.certified_by(&top, |params| {
+                crl_signer(params);
+                root(params);
+            }),
+            ca: sub.certified_by(&top, |params| {
+                crl_signer(params);
+                ca(params);
+            }),
+            leaf: sub.leaf("Leaf", |_| {}),
+            top,
+            sub,
+        }
+    }
+}
+
 pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
