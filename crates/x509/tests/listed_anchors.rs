@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyproof_x509::{
     Outcome, SignatureVerificationAlgorithm, algorithms,
-    crl::Crl,
     path::{
         CertificateSource::{Anchor, Leaf},
         MAX_SIGNATURE_CHECKS, PathCheck, PathOptions, PathReport, Purpose, Reason,
@@ -38,10 +37,7 @@ impl Chain {
 }
 
 fn judge(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], lists: &[&[u8]]) -> PathReport {
-    let crls: Vec<_> = lists
-        .iter()
-        .map(|der| Crl::from_der(der).unwrap())
-        .collect();
+    let crls = parsed(lists);
     let mut options = OPTIONS;
     options.crls = &crls;
     search(leaf, intermediates, anchors, &options)
@@ -109,7 +105,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     // The CRL's issuer is unknown.
     assert_path(&judge(leaf, &[], &[ca], &[&list]), &alone);
     // Without `validate_anchors`, no anchor is checked.
-    let crls = [Crl::from_der(&list).unwrap()];
+    let crls = parsed(&[&list]);
     let mut options = PathOptions::new(algorithms::RING, NOW);
     options.crls = &crls;
     assert_path(&search(leaf, &[root], &[ca], &options), &alone);

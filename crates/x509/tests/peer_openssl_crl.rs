@@ -74,11 +74,8 @@ impl Set {
     }
 
     fn judge(&self, require_crls: bool) -> PathReport {
-        let crls: Vec<_> = self
-            .crls
-            .iter()
-            .map(|der| Crl::from_der(der).unwrap())
-            .collect();
+        let crls: Vec<&[u8]> = self.crls.iter().map(Vec::as_slice).collect();
+        let crls = parsed(&crls);
         let mut options = PathOptions::new(algorithms::RING, NOW);
         options.crls = &crls;
         options.require_crls = require_crls;

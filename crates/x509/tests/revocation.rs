@@ -41,10 +41,6 @@ impl Chain {
     }
 }
 
-fn parsed<'a>(crls: &[&'a [u8]]) -> Vec<Crl<'a>> {
-    crls.iter().map(|der| Crl::from_der(der).unwrap()).collect()
-}
-
 fn by<'a>(crls: &'a [Crl<'a>]) -> PathOptions<'a> {
     let mut options = PathOptions::new(algorithms::RING, NOW);
     options.crls = crls;

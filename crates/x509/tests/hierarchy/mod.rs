@@ -16,6 +16,7 @@ use std::{
 use data_encoding::BASE64_MIME;
 use keyproof_x509::{
     Certificate,
+    crl::Crl,
     path::{CertificatePool, CertificateSource, PathOptions, PathReport, Reason, find},
 };
 use rcgen::{
@@ -184,6 +185,10 @@ pub(crate) fn path_len(limit: u8) -> impl Fn(&mut CertificateParams) {
 /// Allows a CA to sign CRLs as well.
 pub(crate) fn crl_signer(params: &mut CertificateParams) {
     params.key_usages.push(KeyUsagePurpose::CrlSign);
+}
+
+pub(crate) fn parsed<'a>(crls: &[&'a [u8]]) -> Vec<Crl<'a>> {
+    crls.iter().map(|der| Crl::from_der(der).unwrap()).collect()
 }
 
 pub(crate) fn pem(label: &str, ders: &[&[u8]]) -> String {
