@@ -16,8 +16,8 @@ use std::{
 };
 
 use keyproof_x509::{
-    CertificateSummary, Encoding, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report,
-    Upload, Validity, VerificationCode, X509Error, algorithms, prove,
+    CertificateSummary, Encoding, Finding as _, Outcome, OwnedCertificate, Policy, ProofCheck,
+    ProofFinding, Report, Upload, Validity, VerificationCode, X509Error, algorithms, prove,
     prover::{
         AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
     },
@@ -216,11 +216,16 @@ impl Workshop {
         self.read("leaf.pem")
     }
 
+    fn certificate(&self, name: &str) -> OwnedCertificate {
+        let file = self.read(&format!("{name}.pem"));
+        let upload = Upload::decode(&file).unwrap();
+        upload.certificate().unwrap().into()
+    }
+
     #[track_caller]
     fn judge(&self, ca: &str, leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
-        let file = self.read(&format!("{ca}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let ca = upload.certificate().unwrap();
+        let ca = self.certificate(ca);
+        let ca = ca.certificate();
         let code = code().bound_to(ca.sha256_thumbprint(), None);
         prove(&ca, leaf, &code, now(), policy)
     }
@@ -429,26 +434,14 @@ fn wrong_leaves_are_refused() {
     let mut der = Upload::decode(&leaf).unwrap().into_der();
     let report = workshop.judge("ca", &der, &POLICY);
     assert!(report.accepted(), "{report}");
-    let ca = workshop.read("ca.pem");
-    let ca = Upload::decode(&ca).unwrap();
-    let in_a_week = prove(
-        &ca.certificate().unwrap(),
-        &der,
-        &code(),
-        now() + 7 * 86_400,
-        &POLICY,
-    );
+    let ca = workshop.certificate("ca");
+    let at = |now| prove(&ca.certificate(), &der, &code(), now, &POLICY);
+    let in_a_week = at(now() + 7 * 86_400);
     assert!(matches!(
         in_a_week.first_refusal(),
         Some(ProofFinding::Expired { .. })
     ));
-    let last_week = prove(
-        &ca.certificate().unwrap(),
-        &der,
-        &code(),
-        now() - 7 * 86_400,
-        &POLICY,
-    );
+    let last_week = at(now() - 7 * 86_400);
     assert!(matches!(
         last_week.first_refusal(),
         Some(ProofFinding::NotYetValid { .. })
@@ -555,9 +548,8 @@ fn names_in_other_string_types_match_as_for_openssl() {
             if name == "printable" && !subject.is_ascii() {
                 continue;
             }
-            let file = workshop.read(&format!("{name}.pem"));
-            let certificate = Upload::decode(&file).unwrap();
-            let certificate = certificate.certificate().unwrap();
+            let certificate = workshop.certificate(name);
+            let certificate = certificate.certificate();
             let name_of_ca = certificate.subject().common_names().next().unwrap();
             assert_eq!(name_of_ca.as_der().first(), Some(&tag), "{name}");
 
@@ -627,9 +619,7 @@ fn facts_are_those_that_openssl_tells() {
         workshop.key(name, algorithm);
         let subject = "/C=DE/ST=Baden/L=Karlsruhe/O=Äpfel, \"Birnen\" & Co/emailAddress=ca@example.com/CN= #1 CA ";
         workshop.ca(name, subject, "v3_ca", &[signing, &["-utf8"]].concat());
-        let file = workshop.read(&format!("{name}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let facts = CertificateSummary::of(&upload.certificate().unwrap());
+        let facts = CertificateSummary::of(&workshop.certificate(name).certificate());
 
         let ask = |what: &[&str]| {
             let file = format!("{name}.pem");
@@ -684,9 +674,7 @@ fn serial_numbers_are_written_as_openssl_writes_them() {
     // The second needs a leading zero octet in DER, because its first bit is set.
     for serial in ["0x7FABCD", "0xF0ABCD", "0x00", "0x01"] {
         workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
-        let file = workshop.read("p256.pem");
-        let upload = Upload::decode(&file).unwrap();
-        let facts = CertificateSummary::of(&upload.certificate().unwrap());
+        let facts = CertificateSummary::of(&workshop.certificate("p256").certificate());
         let told = workshop.openssl(&["x509", "-noout", "-in", "p256.pem", "-serial"]);
         assert_eq!(told.trim_end(), format!("serial={}", facts.serial));
     }
@@ -699,9 +687,8 @@ fn leaves_of_the_prover_satisfy_openssl() {
         workshop.key(name, algorithm);
         // A name with two equal attribute types, which map-like name types lose.
         workshop.ca(name, "/O=Peer/OU=One/OU=Two/CN=Peer CA", "v3_ca", signing);
-        let file = workshop.read(&format!("{name}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let ca = upload.certificate().unwrap();
+        let ca = workshop.certificate(name);
+        let ca = ca.certificate();
         let key = PrivateKey::from_pem_or_der(&workshop.read(&format!("{name}.key"))).unwrap();
         let validity = Validity::between(now() - 3600, now() + 86_400);
         let code = VerificationCode::issue(&[0x5A; 24], &ca, None);
@@ -768,9 +755,8 @@ fn private_keys_are_read_in_every_form() {
     ] {
         workshop.key(name, algorithm);
         workshop.ca(name, "/CN=Peer CA", "v3_ca", &[]);
-        let file = workshop.read(&format!("{name}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let ca = upload.certificate().unwrap();
+        let ca = workshop.certificate(name);
+        let ca = ca.certificate();
         let key = format!("{name}.key");
         let mut forms = vec![workshop.read(&key)];
         workshop.openssl(&["pkey", "-in", &key, "-outform", "DER", "-out", "key.der"]);
