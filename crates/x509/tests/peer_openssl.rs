@@ -127,6 +127,11 @@ const KEYS: [(&str, &[&str], &[&str]); 18] = [
     ("ed25519", ED25519, &[]),
 ];
 
+/// Splits arguments that contain no blanks themselves.
+fn words(arguments: &str) -> Vec<&str> {
+    arguments.split(' ').collect()
+}
+
 /// A directory in which `openssl` is run.
 struct Workshop(TempDir);
 
@@ -168,51 +173,25 @@ impl Workshop {
 
     /// Creates a self-signed CA with the key of this name.
     fn ca(&self, name: &str, subject: &str, extensions: &str, signing: &[&str]) {
-        let (key, out) = (format!("{name}.key"), format!("{name}.pem"));
-        let request = [
-            "req", "-x509", "-new", "-key", &key, "-subj", subject, "-days", "30",
-        ];
-        let config = [
-            "-config",
-            "openssl.cnf",
-            "-extensions",
-            extensions,
-            "-out",
-            &out,
-        ];
-        self.openssl(&[&request[..], &config, signing].concat());
+        let files = format!("-key {name}.key -config openssl.cnf -out {name}.pem");
+        let request = ["req", "-x509", "-new", "-subj", subject, "-days", "30"];
+        let extensions = ["-extensions", extensions];
+        self.openssl(&[&request[..], &words(&files), &extensions, signing].concat());
     }
 
     /// Creates a request with its own key and this common name.
     fn request(&self, common_name: &str) {
         self.key("leaf", P256);
         let subject = format!("/CN={common_name}");
-        let files = [
-            "-key",
-            "leaf.key",
-            "-config",
-            "openssl.cnf",
-            "-out",
-            "leaf.csr",
-        ];
+        let files = words("-key leaf.key -config openssl.cnf -out leaf.csr");
         self.openssl(&[&["req", "-new", "-subj", &subject], &files[..]].concat());
     }
 
     /// Runs `openssl x509 -req`, as in widely copied instructions.
     fn sign_request(&self, ca: &str, more: &[&str]) -> Vec<u8> {
-        let (cert, key) = (format!("{ca}.pem"), format!("{ca}.key"));
-        let sign = [
-            "x509",
-            "-req",
-            "-in",
-            "leaf.csr",
-            "-CA",
-            &cert,
-            "-CAkey",
-            &key,
-            "-CAcreateserial",
-        ];
-        self.openssl(&[&sign[..], &["-days", "1", "-out", "leaf.pem"], more].concat());
+        let issuer = format!("-CA {ca}.pem -CAkey {ca}.key -CAcreateserial");
+        let sign = words("x509 -req -in leaf.csr -days 1 -out leaf.pem");
+        self.openssl(&[&sign[..], &words(&issuer), more].concat());
         self.read("leaf.pem")
     }
 
@@ -292,9 +271,7 @@ fn every_upload_encoding_is_read() {
     workshop.ca("p256", "/CN=Peer CA", "v3_ca", &[]);
     workshop.request(CODE);
     let pem = workshop.sign_request("p256", &[]);
-    workshop.openssl(&[
-        "x509", "-in", "leaf.pem", "-outform", "DER", "-out", "leaf.der",
-    ]);
+    workshop.openssl(&words("x509 -in leaf.pem -outform DER -out leaf.der"));
     workshop.openssl(&["base64", "-in", "leaf.der", "-out", "leaf.b64"]);
     workshop.openssl(&["base64", "-A", "-in", "leaf.pem", "-out", "leaf.pem.b64"]);
     let text = workshop.openssl(&["x509", "-in", "leaf.pem", "-text"]);
@@ -411,15 +388,8 @@ fn wrong_leaves_are_refused() {
         ProofFinding::CommonNameMismatch { nearly: true, .. }
     ));
     workshop.request(CODE);
-    let leaf = workshop.sign_request(
-        "ca",
-        &[
-            "-extfile",
-            "openssl.cnf",
-            "-extensions",
-            "leaf_unknown_critical",
-        ],
-    );
+    let unknown = words("-extfile openssl.cnf -extensions leaf_unknown_critical");
+    let leaf = workshop.sign_request("ca", &unknown);
     assert!(matches!(
         first_refusal(&leaf),
         ProofFinding::CriticalExtensionUnknown { .. }
@@ -459,27 +429,10 @@ fn cas_that_may_not_issue_are_refused() {
     let workshop = Workshop::new();
     workshop.request(CODE);
     let rsa_1024: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
-    let secp256k1: &[&str] = &[
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:secp256k1",
-    ];
-    let explicit: &[&str] = &[
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-pkeyopt",
-        "ec_param_enc:explicit",
-    ];
+    let secp256k1: &[&str] = &words("-algorithm EC -pkeyopt ec_paramgen_curve:secp256k1");
+    let explicit: &[&str] = &[P256, &["-pkeyopt", "ec_param_enc:explicit"]].concat();
     let ed448: &[&str] = &["-algorithm", "ED448"];
-    let odd_salt: &[&str] = &[
-        "-sigopt",
-        "rsa_padding_mode:pss",
-        "-sigopt",
-        "rsa_pss_saltlen:40",
-    ];
+    let odd_salt: &[&str] = &words("-sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:40");
     let cases: [(&[&str], &str, &[&str], ProofCheck); 7] = [
         (P256, "ca_false", &[], ProofCheck::CaConstraints),
         (P256, "no_cert_sign", &[], ProofCheck::CaKeyUsage),
@@ -592,14 +545,9 @@ fn strict_refuses_what_openssl_refuses_strictly() {
         assert_eq!(report.first_refusal(), finding.as_ref(), "{report}");
         assert!(workshop.judge("ca", &made, &POLICY).accepted());
         let verify = Command::new("openssl")
-            .args([
-                "verify",
-                "-x509_strict",
-                "-check_ss_sig",
-                "-CAfile",
-                "ca.pem",
-            ])
-            .arg("leaf.pem")
+            .args(words(
+                "verify -x509_strict -check_ss_sig -CAfile ca.pem leaf.pem",
+            ))
             .current_dir(workshop.0.path())
             .output()
             .unwrap();
@@ -708,9 +656,7 @@ fn leaves_of_the_prover_satisfy_openssl() {
         signers.extend(on_ring.as_ref().ok().map(|signer| signer as &dyn Signer));
 
         workshop.request(code.digits());
-        workshop.openssl(&[
-            "req", "-in", "leaf.csr", "-outform", "DER", "-out", "csr.der",
-        ]);
+        workshop.openssl(&words("req -in leaf.csr -outform DER -out csr.der"));
         let request = workshop.read("csr.der");
         let request = CertificationRequest::from_der(&request).unwrap();
         for signer in signers {
@@ -724,18 +670,14 @@ fn leaves_of_the_prover_satisfy_openssl() {
                     assert!(report.accepted(), "{name}\n{report}");
                 }
                 fs::write(workshop.path("made.der"), &der).unwrap();
-                workshop.openssl(&[
-                    "x509", "-inform", "DER", "-in", "made.der", "-out", "made.pem",
-                ]);
+                workshop.openssl(&words("x509 -inform DER -in made.der -out made.pem"));
                 let verify = ["verify", "-x509_strict", "-CAfile"];
                 workshop.openssl(&[&verify[..], &[&format!("{name}.pem"), "made.pem"]].concat());
             }
         }
 
         workshop.request("another name");
-        workshop.openssl(&[
-            "req", "-in", "leaf.csr", "-outform", "DER", "-out", "csr.der",
-        ]);
+        workshop.openssl(&words("req -in leaf.csr -outform DER -out csr.der"));
         let request = workshop.read("csr.der");
         let request = CertificationRequest::from_der(&request).unwrap();
         assert_eq!(
@@ -759,28 +701,13 @@ fn private_keys_are_read_in_every_form() {
         let ca = ca.certificate();
         let key = format!("{name}.key");
         let mut forms = vec![workshop.read(&key)];
-        workshop.openssl(&["pkey", "-in", &key, "-outform", "DER", "-out", "key.der"]);
+        let convert = |how: &str| workshop.openssl(&words(&format!("pkey -in {key} {how}")));
+        convert("-outform DER -out key.der");
         forms.push(workshop.read("key.der"));
         if traditional {
-            workshop.openssl(&[
-                "pkey",
-                "-in",
-                &key,
-                "-traditional",
-                "-out",
-                "traditional.pem",
-            ]);
+            convert("-traditional -out traditional.pem");
             forms.push(workshop.read("traditional.pem"));
-            workshop.openssl(&[
-                "pkey",
-                "-in",
-                &key,
-                "-traditional",
-                "-outform",
-                "DER",
-                "-out",
-                "key.der",
-            ]);
+            convert("-traditional -outform DER -out key.der");
             forms.push(workshop.read("key.der"));
         }
         let random = ring::rand::SystemRandom::new();
@@ -794,16 +721,7 @@ fn private_keys_are_read_in_every_form() {
                 other => panic!("{name}: {other:?}"),
             }
         }
-        workshop.openssl(&[
-            "pkey",
-            "-in",
-            &key,
-            "-aes256",
-            "-passout",
-            "pass:x",
-            "-out",
-            "locked.pem",
-        ]);
+        convert("-aes256 -passout pass:x -out locked.pem");
         let locked = workshop.read("locked.pem");
         assert!(matches!(
             PrivateKey::from_pem_or_der(&locked),
@@ -829,15 +747,8 @@ fn private_keys_are_read_in_every_form() {
 fn an_rsa_modulus_of_2041_bits_is_the_smallest() {
     for (bits, accepted) in [(2040, false), (2041, true), (2046, true)] {
         let workshop = Workshop::new();
-        workshop.key(
-            "rsa",
-            &[
-                "-algorithm",
-                "RSA",
-                "-pkeyopt",
-                &format!("rsa_keygen_bits:{bits}"),
-            ],
-        );
+        let algorithm = format!("-algorithm RSA -pkeyopt rsa_keygen_bits:{bits}");
+        workshop.key("rsa", &words(&algorithm));
         workshop.ca("rsa", "/CN=Peer CA", "v3_ca", &[]);
         workshop.request(CODE);
         let leaf = workshop.sign_request("rsa", &[]);
