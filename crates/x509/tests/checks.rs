@@ -622,13 +622,7 @@ fn the_ca_itself_is_no_leaf() {
 #[test]
 fn the_ca_must_be_let_issue() {
     let leaf = Forged::leaf().sign();
-    let with = |extensions: Vec<Vec<u8>>| {
-        Forged {
-            extensions,
-            ..Forged::ca()
-        }
-        .sign()
-    };
+    let with = |extensions| Forged::ca().with_extensions(extensions).sign();
     let constraints = |value: &[u8]| extension(BASIC_CONSTRAINTS, true, value);
     let usage = |value: &[u8]| extension(KEY_USAGE, true, value);
     let malformed = |extension| ProofFinding::ExtensionMalformed {
@@ -697,14 +691,9 @@ fn the_ca_must_be_let_issue() {
 #[test]
 fn doubled_extensions_refuse_where_a_check_depends_on_them() {
     let leaf = Forged::leaf().sign();
-    let with = |more: [Vec<u8>; 2]| {
-        let mut ca = Forged::ca();
-        ca.extensions = [
-            vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)],
-            more.to_vec(),
-        ]
-        .concat();
-        ca.sign()
+    let with = |[one, two]: [Vec<u8>; 2]| {
+        let ca_true = extension(BASIC_CONSTRAINTS, true, CA_TRUE);
+        Forged::ca().with_extensions(vec![ca_true, one, two]).sign()
     };
     let twice = |role, oid: &str, needed| ProofFinding::ExtensionDuplicated {
         role,
@@ -725,10 +714,8 @@ fn doubled_extensions_refuse_where_a_check_depends_on_them() {
         &[ProofCheck::CaExtensions],
         &twice(Role::Ca, "1.2.3.4", false),
     );
-    let of_leaf = Forged {
-        extensions: vec![extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]); 2],
-        ..Forged::leaf()
-    };
+    let not_a_ca = extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]);
+    let of_leaf = Forged::leaf().with_extensions(vec![not_a_ca; 2]);
     assert_irregular(
         CA_PEM,
         &of_leaf.sign(),
@@ -739,13 +726,7 @@ fn doubled_extensions_refuse_where_a_check_depends_on_them() {
 
 #[test]
 fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
-    let with = |extensions: Vec<Vec<u8>>| {
-        Forged {
-            extensions,
-            ..Forged::leaf()
-        }
-        .sign()
-    };
+    let with = |extensions| Forged::leaf().with_extensions(extensions).sign();
     let malformed = |extension| ProofFinding::ExtensionMalformed {
         role: Role::Leaf,
         extension,

@@ -253,10 +253,7 @@ fn anything_but_der_is_refused_where_it_is() {
         &tlv(0x04, b""),
     ]
     .concat();
-    let leaf = Forged {
-        extensions: vec![tlv(0x30, &true_is_one)],
-        ..Forged::leaf()
-    };
+    let leaf = Forged::leaf().with_extensions(vec![tlv(0x30, &true_is_one)]);
     assert_eq!(refused(&leaf.sign()).0, "extensions");
     // An empty relative distinguished name.
     let leaf = Forged {
@@ -306,10 +303,7 @@ fn endless_lists_are_refused() {
         Certificate::from_der(&leaf.sign()).map(drop),
         too_many("subject")
     );
-    let leaf = Forged {
-        extensions: vec![extension(UNKNOWN, false, b""); 101],
-        ..Forged::leaf()
-    };
+    let leaf = Forged::leaf().with_extensions(vec![extension(UNKNOWN, false, b""); 101]);
     assert_eq!(
         Certificate::from_der(&leaf.sign()).map(drop),
         too_many("extensions")
