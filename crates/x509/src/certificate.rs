@@ -20,7 +20,7 @@ use crate::{
     },
     name::Name,
     public_key::SubjectPublicKeyInfo,
-    reader::{Field, contents, read_whole, received},
+    reader::{Field, contents, peek, read_whole, received},
     thumbprint::{Sha1Thumbprint, Sha256Thumbprint},
     time::Validity,
 };
@@ -48,15 +48,7 @@ pub struct Certificate<'a> {
     der: &'a [u8],
     tbs: &'a [u8],
     version: Version,
-    serial: Serial<'a>,
-    tbs_algorithm: AlgorithmIdentifier<'a>,
-    issuer: Name<'a>,
-    validity: Validity,
-    has_early_generalized_time: bool,
-    subject: Name<'a>,
-    public_key: SubjectPublicKeyInfo<'a>,
-    /// `None` if absent; an empty list is an irregularity.
-    extensions: Option<Vec<Extension<'a>>>,
+    fields: TbsFields<'a>,
     algorithm: AlgorithmIdentifier<'a>,
     signature: &'a [u8],
 }
@@ -84,7 +76,7 @@ impl<'a> Certificate<'a> {
         Self::read(der, may_pad_serial)
     }
 
-    pub(crate) fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, X509Error> {
+    fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, X509Error> {
         if der.len() > MAX_UPLOAD_LEN {
             return Err(X509Error::TooLong {
                 found: der.len(),
@@ -104,7 +96,7 @@ impl<'a> Certificate<'a> {
                 Ok((tbs, fields, algorithm, signature))
             })
         })?;
-        let (tbs, fields, algorithm, signature) = read;
+        let (tbs, (version, fields), algorithm, signature) = read;
         fields.issuer.check_size("issuer")?;
         fields.subject.check_size("subject")?;
         if fields.extensions.as_ref().map_or(0, Vec::len) > MAX_EXTENSIONS {
@@ -116,15 +108,8 @@ impl<'a> Certificate<'a> {
         Ok(Self {
             der,
             tbs,
-            version: Version::from_encoded(fields.version)?,
-            serial: fields.serial,
-            tbs_algorithm: fields.algorithm,
-            issuer: fields.issuer,
-            validity: fields.validity,
-            has_early_generalized_time: fields.has_early_generalized_time,
-            subject: fields.subject,
-            public_key: fields.public_key,
-            extensions: fields.extensions,
+            version: Version::from_encoded(version)?,
+            fields,
             algorithm,
             signature,
         })
@@ -147,42 +132,42 @@ impl<'a> Certificate<'a> {
 
     /// Returns the serial number.
     pub fn serial(&self) -> Serial<'a> {
-        self.serial
+        self.fields.serial
     }
 
     /// Returns the issuer's name.
     pub fn issuer(&self) -> Name<'a> {
-        self.issuer
+        self.fields.issuer
     }
 
     /// Returns the subject's name.
     pub fn subject(&self) -> Name<'a> {
-        self.subject
+        self.fields.subject
     }
 
     /// Returns the validity period.
     pub fn validity(&self) -> Validity {
-        self.validity
+        self.fields.validity
     }
 
     /// Returns the subject's public key.
     pub fn public_key(&self) -> SubjectPublicKeyInfo<'a> {
-        self.public_key
+        self.fields.public_key
     }
 
     /// Returns the extensions in order; empty if there are none.
     pub fn extensions(&self) -> &[Extension<'a>] {
-        self.extensions.as_deref().unwrap_or_default()
+        self.fields.extensions.as_deref().unwrap_or_default()
     }
 
     /// Returns whether there is an empty list of extensions, which RFC 5280 section 4.1 forbids (`SIZE (1..MAX)`).
     pub(crate) fn has_empty_extensions(&self) -> bool {
-        self.extensions.as_ref().is_some_and(Vec::is_empty)
+        self.fields.extensions.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// Returns whether the validity has a GeneralizedTime before 2050, which RFC 5280 section 4.1.2.5 forbids.
     pub(crate) fn has_early_generalized_time(&self) -> bool {
-        self.has_early_generalized_time
+        self.fields.has_early_generalized_time
     }
 
     /// Returns the first extension with this OID.
@@ -204,7 +189,7 @@ impl<'a> Certificate<'a> {
 
     /// Returns the signature algorithm inside the signed part, which must be the same (RFC 5280 section 4.1.1.2).
     pub fn tbs_algorithm(&self) -> AlgorithmIdentifier<'a> {
-        self.tbs_algorithm
+        self.fields.algorithm
     }
 
     /// Returns the octets of the signature.
@@ -241,7 +226,7 @@ impl<'a> Certificate<'a> {
 
     /// Returns whether issuer and subject are the same name. The certificate need not be self-signed, which depends on the key.
     pub fn is_self_issued(&self) -> bool {
-        self.issuer.compare(&self.subject).is_match()
+        self.fields.issuer.compare(&self.fields.subject).is_match()
     }
 
     /// Returns the SHA-1 hash of the received DER, as Azure displays it. Use it only as a label.
@@ -256,8 +241,8 @@ impl<'a> Certificate<'a> {
 }
 
 /// The fields of a TBSCertificate (RFC 5280 section 4.1.2).
+#[derive(Clone, Debug)]
 struct TbsFields<'a> {
-    version: u8,
     serial: Serial<'a>,
     algorithm: AlgorithmIdentifier<'a>,
     issuer: Name<'a>,
@@ -270,11 +255,12 @@ struct TbsFields<'a> {
 }
 
 impl<'a> TbsFields<'a> {
+    /// Parses the version as encoded, and the other fields.
     fn read(
         reader: &mut SliceReader<'a>,
         field: &mut Field,
         may_pad_serial: bool,
-    ) -> der::Result<Self> {
+    ) -> der::Result<(u8, Self)> {
         *field = "tbsCertificate";
         reader.sequence(|reader| {
             *field = "version";
@@ -302,8 +288,7 @@ impl<'a> TbsFields<'a> {
             *field = "extensions";
             let extensions = read_extensions(reader)?;
             *field = "tbsCertificate";
-            Ok(Self {
-                version: version.unwrap_or(0),
+            let fields = Self {
                 serial,
                 algorithm,
                 issuer,
@@ -312,7 +297,8 @@ impl<'a> TbsFields<'a> {
                 subject,
                 public_key,
                 extensions,
-            })
+            };
+            Ok((version.unwrap_or(0), fields))
         })
     }
 }
@@ -320,7 +306,7 @@ impl<'a> TbsFields<'a> {
 /// Skips a unique identifier, which no check needs.
 fn skip_unique_id(reader: &mut SliceReader<'_>, number: TagNumber) -> der::Result<()> {
     let tag = number.context_specific(false);
-    if !reader.is_finished() && Tag::peek(reader)? == tag {
+    if peek(reader)? == Some(tag) {
         contents(reader, tag)?;
     }
     Ok(())
@@ -389,7 +375,7 @@ impl Version {
 pub struct Serial<'a> {
     /// Without redundant leading octets, so that equal numbers have equal octets.
     octets: &'a [u8],
-    /// Whether redundant octets were removed.
+    /// Whether redundant octets were removed, which only [`Certificate::from_der_lenient`] and CRLs accept.
     is_padded: bool,
 }
 
@@ -424,11 +410,6 @@ impl<'a> Serial<'a> {
     /// Returns the contents octets of the INTEGER in DER.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.octets
-    }
-
-    /// Returns whether there were redundant octets, which only [`Certificate::from_der_lenient`] and CRLs accept.
-    pub(crate) fn is_padded(&self) -> bool {
-        self.is_padded
     }
 
     /// Returns what is irregular about the number, if anything. RFC 5280 section 4.1.2.2 requires a positive number of at most 20

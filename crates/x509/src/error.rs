@@ -197,6 +197,17 @@ pub enum X509Error {
     },
 }
 
+impl X509Error {
+    /// Creates the error for a value that is malformed as a whole.
+    pub(crate) fn malformed(field: &'static str, reason: der::ErrorKind) -> Self {
+        Self::Malformed {
+            field,
+            at: 0,
+            reason,
+        }
+    }
+}
+
 /// A problem with an algorithm's parameters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]

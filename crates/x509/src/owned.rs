@@ -1,10 +1,7 @@
 //! A certificate that owns its bytes.
 
 use alloc::boxed::Box;
-use core::{
-    fmt,
-    hash::{Hash, Hasher},
-};
+use core::fmt;
 
 use crate::{Certificate, X509Error};
 
@@ -29,10 +26,9 @@ use crate::{Certificate, X509Error};
 /// assert_eq!(OwnedCertificate::from_der(stored)?, tenant.ca);
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 pub struct OwnedCertificate {
     der: Box<[u8]>,
-    may_pad_serial: bool,
 }
 
 impl OwnedCertificate {
@@ -44,19 +40,17 @@ impl OwnedCertificate {
     pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Self, X509Error> {
         let der = der.into();
         Certificate::from_der(&der)?;
-        Ok(Self {
-            der,
-            may_pad_serial: false,
-        })
+        Ok(Self { der })
     }
 
     /// Returns the certificate.
     pub fn certificate(&self) -> Certificate<'_> {
+        // Strict DER is parsed alike, and the DER may be that of a certificate that was parsed leniently.
         #[expect(
             clippy::expect_used,
             reason = "the same bytes were parsed when the value was created"
         )]
-        Certificate::read(&self.der, self.may_pad_serial).expect("DER that was read before")
+        Certificate::from_der_lenient(&self.der).expect("DER that was read before")
     }
 
     /// Returns the complete received DER.
@@ -75,24 +69,8 @@ impl From<&Certificate<'_>> for OwnedCertificate {
     /// Copies the DER. Redundant octets in the serial number are still accepted if they were before
     /// ([`Certificate::from_der_lenient`]).
     fn from(certificate: &Certificate<'_>) -> Self {
-        Self {
-            der: certificate.as_der().into(),
-            may_pad_serial: certificate.serial().is_padded(),
-        }
-    }
-}
-
-impl PartialEq for OwnedCertificate {
-    fn eq(&self, other: &Self) -> bool {
-        self.der == other.der
-    }
-}
-
-impl Eq for OwnedCertificate {}
-
-impl Hash for OwnedCertificate {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.der.hash(state);
+        let der = certificate.as_der().into();
+        Self { der }
     }
 }
 

@@ -393,15 +393,21 @@ mod tests {
 
     const WHOLE: &str = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
 
+    fn labelled(label: &str) -> String {
+        WHOLE.replace("CERTIFICATE", label)
+    }
+
+    /// The content of a block like [`WHOLE`].
+    fn numbered(block: usize, kind: PemKind) -> PemBlock {
+        let der = vec![1, 2, 3];
+        PemBlock { block, kind, der }
+    }
+
     #[test]
     fn certificates_are_read_whatever_stands_between_them() {
         let spaced = WHOLE.replace('\n', "\r\n\t ");
         let text = format!("# Roots\nthe end\n---\nFront-End CA\n{WHOLE}\ns:CN = x\n{spaced}\n");
-        let numbered = |block| PemBlock {
-            block,
-            kind: PemKind::Certificate,
-            der: vec![1, 2, 3],
-        };
+        let numbered = |block| numbered(block, PemKind::Certificate);
         let read = certificates(text.as_bytes());
         assert_eq!(read, Ok(vec![numbered(1), numbered(2)]));
         let old = WHOLE.replace('\n', "\r");
@@ -413,12 +419,8 @@ mod tests {
 
     #[test]
     fn public_keys_are_read_and_nothing_else_is() {
-        let key = WHOLE.replace("CERTIFICATE", "PUBLIC KEY");
-        let numbered = |block| PemBlock {
-            block,
-            kind: PemKind::PublicKey,
-            der: vec![1, 2, 3],
-        };
+        let key = labelled("PUBLIC KEY");
+        let numbered = |block| numbered(block, PemKind::PublicKey);
         let read = public_keys(format!("{key}of a TPM\n{key}").as_bytes());
         assert_eq!(read, Ok(vec![numbered(1), numbered(2)]));
         for other in [
@@ -428,7 +430,7 @@ mod tests {
             "PKCS7",
             "PRIVATE KEY",
         ] {
-            let text = format!("{key}{}", WHOLE.replace("CERTIFICATE", other));
+            let text = format!("{key}{}", labelled(other));
             let broken = public_keys(text.as_bytes()).unwrap_err();
             assert_eq!(broken.block, 2);
             assert!(
@@ -440,16 +442,11 @@ mod tests {
 
     #[test]
     fn certification_requests_are_read_under_both_of_their_labels() {
-        let labelled = |label| WHOLE.replace("CERTIFICATE", label);
         let (request, new) = (
             labelled("CERTIFICATE REQUEST"),
             labelled("NEW CERTIFICATE REQUEST"),
         );
-        let numbered = |block| PemBlock {
-            block,
-            kind: PemKind::CertificationRequest,
-            der: vec![1, 2, 3],
-        };
+        let numbered = |block| numbered(block, PemKind::CertificationRequest);
         let read = certification_requests(format!("{request}{new}").as_bytes());
         assert_eq!(read, Ok(vec![numbered(1), numbered(2)]));
         for other in [
@@ -499,7 +496,6 @@ mod tests {
 
     #[test]
     fn no_block_is_left_out_without_a_word() {
-        let labelled = |label| WHOLE.replace("CERTIFICATE", label);
         for (broken, says) in [
             (labelled("TRUSTED CERTIFICATE"), "else than a certificate"),
             (labelled("X509 CERTIFICATE"), "else than a certificate"),
@@ -544,14 +540,14 @@ mod tests {
     #[test]
     fn what_a_label_says_is_cut_and_escaped() {
         let long = "\u{1b}[31m".repeat(100);
-        let refused = certificates(WHOLE.replace("CERTIFICATE", &long).as_bytes());
+        let refused = certificates(labelled(&long).as_bytes());
         let told = refused.unwrap_err().to_string();
         assert!(told.len() < 400 && !told.contains('\u{1b}'), "{told}");
     }
 
     #[test]
     fn revocation_lists_are_read_where_they_are_asked_for() {
-        let crl = WHOLE.replace("CERTIFICATE", "X509 CRL");
+        let crl = labelled("X509 CRL");
         let text = format!("{crl}{WHOLE}");
         let kinds = certificates_and_crls(text.as_bytes()).map(|blocks| {
             let kinds = blocks.iter().map(|block| (block.block, block.kind));
@@ -569,7 +565,7 @@ mod tests {
         let crossed = WHOLE.replace("END CERTIFICATE", "END X509 CRL");
         let refused = certificates_and_crls(crossed.as_bytes()).unwrap_err();
         assert!(refused.problem.contains("ends as"), "{refused}");
-        let key = WHOLE.replace("CERTIFICATE", "PUBLIC KEY");
+        let key = labelled("PUBLIC KEY");
         let refused = certificates_and_crls(key.as_bytes()).unwrap_err();
         assert!(refused.problem.contains("certificate or a revocation list"));
     }

@@ -19,7 +19,7 @@ use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagNumber, asn1::AnyRef};
 use crate::{
     X509Error,
     oid::Oid,
-    reader::{contents, explicit, nested, read_whole, received},
+    reader::{contents, explicit, nested, peek, read_whole, received},
 };
 
 /// The maximum number of certificates, and the maximum number of CRLs.
@@ -50,9 +50,7 @@ impl<'a> Pkcs7<'a> {
             nested(reader, Tag::Sequence, |reader| {
                 *field = "contentType";
                 if Oid::read(reader)?.as_bytes() != SIGNED_DATA {
-                    return Err(reader.error(ErrorKind::Value {
-                        tag: Tag::ObjectIdentifier,
-                    }));
+                    return Err(reader.error(Tag::ObjectIdentifier.value_error()));
                 }
                 *field = "content";
                 let read = explicit(reader, 0, |reader| {
@@ -88,7 +86,7 @@ impl<'a> Pkcs7<'a> {
 fn elements<'a>(reader: &mut SliceReader<'a>, number: u32) -> der::Result<Vec<&'a [u8]>> {
     let tag = TagNumber(number).context_specific(true);
     let mut elements = Vec::new();
-    if reader.is_finished() || Tag::peek(reader)? != tag {
+    if peek(reader)? != Some(tag) {
         return Ok(elements);
     }
     nested(reader, tag, |reader| {

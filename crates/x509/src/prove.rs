@@ -9,8 +9,10 @@ use crate::{
     certificate::{Certificate, Version},
     code::VerificationCode,
     extension::{
-        BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, SUBJECT_ALT_NAME,
-        alt_names_are_well_formed,
+        AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, BasicConstraints, CERTIFICATE_POLICIES,
+        CRL_DISTRIBUTION_POINTS, EXTENDED_KEY_USAGE, Extension, INHIBIT_ANY_POLICY, KEY_USAGE,
+        NAME_CONSTRAINTS, POLICY_CONSTRAINTS, POLICY_MAPPINGS, SUBJECT_ALT_NAME,
+        SUBJECT_KEY_IDENTIFIER, alt_names_are_well_formed,
     },
     name::{NameMatch, told_apart},
     policy::Policy,
@@ -57,15 +59,7 @@ pub fn prove(
     check_validity(&mut report, Role::Ca, ca, now, skew);
     check_ca_constraints(&mut report, ca);
     check_ca_key_usage(&mut report, ca);
-    for role_check in [
-        check_key,
-        check_hash,
-        check_extensions,
-        check_version,
-        check_serial,
-    ] {
-        role_check(&mut report, Role::Ca, ca);
-    }
+    check_either(&mut report, Role::Ca, ca);
 
     let upload = Upload::decode(leaf);
     let leaf = upload
@@ -106,15 +100,7 @@ fn check_leaf(
     check_validity(report, Role::Leaf, leaf, now, policy.clock_skew.as_secs());
     check_not_the_ca(report, ca, leaf);
     check_leaf_constraints(report, leaf);
-    for role_check in [
-        check_key,
-        check_hash,
-        check_extensions,
-        check_version,
-        check_serial,
-    ] {
-        role_check(report, Role::Leaf, leaf);
-    }
+    check_either(report, Role::Leaf, leaf);
     // These checks cover both certificates, and both have been checked now.
     for check in [
         ProofCheck::KeyStrength,
@@ -125,6 +111,15 @@ fn check_leaf(
         report.done(check);
     }
     check_signature(report, ca, leaf, policy);
+}
+
+/// Runs the checks that are the same for both certificates.
+fn check_either(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
+    check_key(report, role, certificate);
+    check_hash(report, role, certificate);
+    check_extensions(report, role, certificate);
+    check_version(report, role, certificate);
+    check_serial(report, role, certificate);
 }
 
 fn check_code(
@@ -291,10 +286,7 @@ fn check_ca_constraints(report: &mut Report<ProofFinding>, ca: &Certificate<'_>)
             }
         }
         Ok(None) => report.add(ProofFinding::BasicConstraintsMissing),
-        Err(_) => report.add(ProofFinding::ExtensionMalformed {
-            role: Role::Ca,
-            extension: ReadExtension::BasicConstraints,
-        }),
+        Err(_) => report.add(malformed(Role::Ca, ReadExtension::BasicConstraints)),
     }
     report.done(ProofCheck::CaConstraints);
 }
@@ -304,41 +296,34 @@ fn check_ca_key_usage(report: &mut Report<ProofFinding>, ca: &Certificate<'_>) {
         Ok(Some(usage)) if !usage.key_cert_sign() => report.add(ProofFinding::KeyCertSignMissing),
         // RFC 5280 section 6.1.4 (n): a missing keyUsage is accepted.
         Ok(_) => {}
-        Err(_) => report.add(ProofFinding::ExtensionMalformed {
-            role: Role::Ca,
-            extension: ReadExtension::KeyUsage,
-        }),
+        Err(_) => report.add(malformed(Role::Ca, ReadExtension::KeyUsage)),
     }
     report.done(ProofCheck::CaKeyUsage);
 }
 
 fn check_leaf_constraints(report: &mut Report<ProofFinding>, leaf: &Certificate<'_>) {
-    match leaf.basic_constraints() {
+    let constraints = leaf.basic_constraints();
+    match &constraints {
         Ok(Some(constraints)) if constraints.ca => report.add(ProofFinding::LeafIsCa),
         Ok(Some(constraints)) if constraints.path_len.is_some() => {
             report.add(ProofFinding::PathLenWithoutCa);
         }
         Ok(_) => {}
-        Err(_) => report.add(ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::BasicConstraints,
-        }),
+        Err(_) => report.add(malformed(Role::Leaf, ReadExtension::BasicConstraints)),
     }
-    let is_ca = matches!(
-        leaf.basic_constraints(),
-        Ok(Some(BasicConstraints { ca: true, .. }))
-    );
+    let is_ca = matches!(constraints, Ok(Some(BasicConstraints { ca: true, .. })));
     match leaf.key_usage() {
         Ok(Some(usage)) if usage.key_cert_sign() && !is_ca => {
             report.add(ProofFinding::KeyCertSignWithoutCa);
         }
         Ok(_) => {}
-        Err(_) => report.add(ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::KeyUsage,
-        }),
+        Err(_) => report.add(malformed(Role::Leaf, ReadExtension::KeyUsage)),
     }
     report.done(ProofCheck::LeafConstraints);
+}
+
+fn malformed(role: Role, extension: ReadExtension) -> ProofFinding {
+    ProofFinding::ExtensionMalformed { role, extension }
 }
 
 fn check_key(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
@@ -369,12 +354,12 @@ static KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     BASIC_CONSTRAINTS,
     KEY_USAGE,
     SUBJECT_ALT_NAME,
-    ObjectIdentifier::new_unwrap("2.5.29.14"), // subjectKeyIdentifier
-    ObjectIdentifier::new_unwrap("2.5.29.35"), // authorityKeyIdentifier
-    ObjectIdentifier::new_unwrap("2.5.29.37"), // extKeyUsage
+    SUBJECT_KEY_IDENTIFIER,
+    AUTHORITY_KEY_IDENTIFIER,
+    EXTENDED_KEY_USAGE,
     ObjectIdentifier::new_unwrap("2.5.29.18"), // issuerAltName
-    ObjectIdentifier::new_unwrap("2.5.29.32"), // certificatePolicies
-    ObjectIdentifier::new_unwrap("2.5.29.31"), // cRLDistributionPoints
+    CERTIFICATE_POLICIES,
+    CRL_DISTRIBUTION_POINTS,
     ObjectIdentifier::new_unwrap("2.5.29.46"), // freshestCRL
     ObjectIdentifier::new_unwrap("2.5.29.9"),  // subjectDirectoryAttributes
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1"), // authorityInfoAccess
@@ -383,10 +368,10 @@ static KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
 
 /// Extensions that constrain a certificate chain. They are not applied, because a verification leaf is not used for anything else.
 static CHAIN_CONSTRAINTS: [ObjectIdentifier; 4] = [
-    ObjectIdentifier::new_unwrap("2.5.29.30"), // nameConstraints
-    ObjectIdentifier::new_unwrap("2.5.29.33"), // policyMappings
-    ObjectIdentifier::new_unwrap("2.5.29.36"), // policyConstraints
-    ObjectIdentifier::new_unwrap("2.5.29.54"), // inhibitAnyPolicy
+    NAME_CONSTRAINTS,
+    POLICY_MAPPINGS,
+    POLICY_CONSTRAINTS,
+    INHIBIT_ANY_POLICY,
 ];
 
 fn check_extensions(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
@@ -423,10 +408,7 @@ fn check_extensions(report: &mut Report<ProofFinding>, role: Role, certificate: 
 fn check_extension(report: &mut Report<ProofFinding>, role: Role, extension: &Extension<'_>) {
     let is_one_of = |list: &[ObjectIdentifier]| list.iter().any(|oid| extension.id == *oid);
     if extension.id == SUBJECT_ALT_NAME && !alt_names_are_well_formed(extension.value) {
-        report.add(ProofFinding::ExtensionMalformed {
-            role,
-            extension: ReadExtension::SubjectAltName,
-        });
+        report.add(malformed(role, ReadExtension::SubjectAltName));
     }
     if !extension.critical || is_one_of(&KNOWN_EXTENSIONS) {
         return;

@@ -70,10 +70,19 @@ pub(crate) fn explicit<'a, T>(
     parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
 ) -> der::Result<Option<T>> {
     let tag = TagNumber(number).context_specific(true);
-    if reader.is_finished() || Tag::peek(reader)? != tag {
+    if peek(reader)? != Some(tag) {
         return Ok(None);
     }
     nested(reader, tag, parse).map(Some)
+}
+
+/// Returns the tag of the next structure, or `None` at the end.
+pub(crate) fn peek(reader: &SliceReader<'_>) -> der::Result<Option<Tag>> {
+    if reader.is_finished() {
+        Ok(None)
+    } else {
+        Tag::peek(reader).map(Some)
+    }
 }
 
 /// Offsets are bounded by the input's length, so nothing is truncated.

@@ -71,7 +71,8 @@ impl Validity {
     }
 }
 
-fn signed(seconds: u64) -> i64 {
+/// Converts seconds since the Unix epoch; too many become the latest time.
+pub(crate) fn signed(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 

@@ -290,6 +290,7 @@ fn from_utf16(text: &[u8], unit: fn([u8; 2]) -> u16) -> Cow<'static, [u8]> {
 }
 
 /// A summary of the PEM blocks of a text.
+#[derive(Default)]
 struct Pem<'a> {
     blocks: usize,
     certificate: Option<PemBlock<'a>>,
@@ -304,13 +305,7 @@ impl<'a> Pem<'a> {
     fn read(text: &'a [u8]) -> Option<Self> {
         let mut blocks = PemBlocks::of(text);
         blocks.begins.find(text, 0)?;
-        let mut pem = Self {
-            blocks: 0,
-            certificate: None,
-            first_label: String::new(),
-            further_certificates: 0,
-            private_key: None,
-        };
+        let mut pem = Self::default();
         for block in blocks {
             pem.blocks += 1;
             if pem.blocks == 1 {

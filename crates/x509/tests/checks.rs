@@ -622,97 +622,78 @@ fn the_ca_itself_is_no_leaf() {
 #[test]
 fn the_ca_must_be_let_issue() {
     let leaf = Forged::leaf().sign();
-    let with = |extensions: Vec<Vec<u8>>| {
-        Forged {
-            extensions,
-            ..Forged::ca()
-        }
-        .sign()
-    };
-    let ca_true = extension(BASIC_CONSTRAINTS, true, CA_TRUE);
-
-    let no_constraints = with(vec![extension(KEY_USAGE, true, CERT_SIGN)]);
-    assert_irregular(
-        &no_constraints,
-        &leaf,
-        &[ProofCheck::CaConstraints],
-        &ProofFinding::BasicConstraintsMissing,
-    );
-    // CA:FALSE as the default and explicitly encoded.
-    for value in [&[0x30, 0x00][..], &[0x30, 0x03, 0x01, 0x01, 0x00]] {
-        let ca_false = with(vec![extension(BASIC_CONSTRAINTS, true, value)]);
-        assert_refused(
-            &ca_false,
-            &leaf,
-            ProofCheck::CaConstraints,
-            &ProofFinding::CaFalse,
-        );
-    }
-    let digital_signature = extension(KEY_USAGE, true, &[0x03, 0x02, 0x07, 0x80]);
-    let no_cert_sign = with(vec![ca_true.clone(), digital_signature]);
-    assert_refused(
-        &no_cert_sign,
-        &leaf,
-        ProofCheck::CaKeyUsage,
-        &ProofFinding::KeyCertSignMissing,
-    );
-    assert_only(&judge(&with(vec![ca_true.clone()]), &leaf, &STRICT), &[]);
-
-    let not_critical = with(vec![extension(BASIC_CONSTRAINTS, false, CA_TRUE)]);
-    assert_irregular(
-        &not_critical,
-        &leaf,
-        &[ProofCheck::CaConstraints],
-        &ProofFinding::BasicConstraintsNotCritical,
-    );
-
+    let with = |extensions| Forged::ca().with_extensions(extensions).sign();
+    let constraints = |value: &[u8]| extension(BASIC_CONSTRAINTS, true, value);
+    let usage = |value: &[u8]| extension(KEY_USAGE, true, value);
     let malformed = |extension| ProofFinding::ExtensionMalformed {
         role: Role::Ca,
         extension,
     };
-    let bad = with(vec![extension(BASIC_CONSTRAINTS, true, &[0x05, 0x00])]);
-    assert_refused(
-        &bad,
-        &leaf,
-        ProofCheck::CaConstraints,
-        &malformed(ReadExtension::BasicConstraints),
-    );
-    let bad = with(vec![
-        ca_true.clone(),
-        extension(KEY_USAGE, true, &[0x03, 0x02, 0x00, 0x06, 0x00]),
-    ]);
-    assert_refused(
-        &bad,
-        &leaf,
-        ProofCheck::CaKeyUsage,
-        &malformed(ReadExtension::KeyUsage),
-    );
-    // Two of them are ambiguous.
-    let twice = with(vec![ca_true.clone(), ca_true]);
-    assert_refused(
-        &twice,
-        &leaf,
-        ProofCheck::CaExtensions,
-        &ProofFinding::ExtensionDuplicated {
-            role: Role::Ca,
-            oid: "2.5.29.19".into(),
-            needed: true,
-        },
-    );
+    for (extensions, check, finding) in [
+        // CA:FALSE as the default and explicitly encoded.
+        (
+            vec![constraints(&[0x30, 0x00])],
+            ProofCheck::CaConstraints,
+            ProofFinding::CaFalse,
+        ),
+        (
+            vec![constraints(&[0x30, 0x03, 0x01, 0x01, 0x00])],
+            ProofCheck::CaConstraints,
+            ProofFinding::CaFalse,
+        ),
+        // Only digitalSignature.
+        (
+            vec![constraints(CA_TRUE), usage(&[0x03, 0x02, 0x07, 0x80])],
+            ProofCheck::CaKeyUsage,
+            ProofFinding::KeyCertSignMissing,
+        ),
+        (
+            vec![constraints(&[0x05, 0x00])],
+            ProofCheck::CaConstraints,
+            malformed(ReadExtension::BasicConstraints),
+        ),
+        (
+            vec![constraints(CA_TRUE), usage(&[0x03, 0x02, 0x00, 0x06, 0x00])],
+            ProofCheck::CaKeyUsage,
+            malformed(ReadExtension::KeyUsage),
+        ),
+        // Two of them are ambiguous.
+        (
+            vec![constraints(CA_TRUE); 2],
+            ProofCheck::CaExtensions,
+            ProofFinding::ExtensionDuplicated {
+                role: Role::Ca,
+                oid: "2.5.29.19".into(),
+                needed: true,
+            },
+        ),
+    ] {
+        assert_refused(&with(extensions), &leaf, check, &finding);
+    }
+    for (extensions, finding) in [
+        (
+            vec![usage(CERT_SIGN)],
+            ProofFinding::BasicConstraintsMissing,
+        ),
+        (
+            vec![extension(BASIC_CONSTRAINTS, false, CA_TRUE)],
+            ProofFinding::BasicConstraintsNotCritical,
+        ),
+    ] {
+        let check = [ProofCheck::CaConstraints];
+        assert_irregular(&with(extensions), &leaf, &check, &finding);
+    }
+    let without_usage = with(vec![constraints(CA_TRUE)]);
+    assert_only(&judge(&without_usage, &leaf, &STRICT), &[]);
 }
 
 /// Two extensions of one kind are ambiguous, which matters if a check reads them.
 #[test]
 fn doubled_extensions_refuse_where_a_check_depends_on_them() {
     let leaf = Forged::leaf().sign();
-    let with = |more: [Vec<u8>; 2]| {
-        let mut ca = Forged::ca();
-        ca.extensions = [
-            vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)],
-            more.to_vec(),
-        ]
-        .concat();
-        ca.sign()
+    let with = |[one, two]: [Vec<u8>; 2]| {
+        let ca_true = extension(BASIC_CONSTRAINTS, true, CA_TRUE);
+        Forged::ca().with_extensions(vec![ca_true, one, two]).sign()
     };
     let twice = |role, oid: &str, needed| ProofFinding::ExtensionDuplicated {
         role,
@@ -733,10 +714,8 @@ fn doubled_extensions_refuse_where_a_check_depends_on_them() {
         &[ProofCheck::CaExtensions],
         &twice(Role::Ca, "1.2.3.4", false),
     );
-    let of_leaf = Forged {
-        extensions: vec![extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]); 2],
-        ..Forged::leaf()
-    };
+    let not_a_ca = extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]);
+    let of_leaf = Forged::leaf().with_extensions(vec![not_a_ca; 2]);
     assert_irregular(
         CA_PEM,
         &of_leaf.sign(),
@@ -747,89 +726,67 @@ fn doubled_extensions_refuse_where_a_check_depends_on_them() {
 
 #[test]
 fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
-    let with = |extensions: Vec<Vec<u8>>| {
-        Forged {
-            extensions,
-            ..Forged::leaf()
-        }
-        .sign()
+    let with = |extensions| Forged::leaf().with_extensions(extensions).sign();
+    let malformed = |extension| ProofFinding::ExtensionMalformed {
+        role: Role::Leaf,
+        extension,
     };
-    let ca_true = with(vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)]);
-    assert_irregular(
-        CA_PEM,
-        &ca_true,
-        &[ProofCheck::LeafConstraints],
-        &ProofFinding::LeafIsCa,
-    );
-    // Azure's service has accepted both of these.
-    let path_len = with(vec![extension(
-        BASIC_CONSTRAINTS,
-        true,
-        &[0x30, 0x03, 0x02, 0x01, 0x00],
-    )]);
-    assert_irregular(
-        CA_PEM,
-        &path_len,
-        &[ProofCheck::LeafConstraints],
-        &ProofFinding::PathLenWithoutCa,
-    );
     let alt_name = sequence(&[&tlv(0x82, format!("CN={CODE}").as_bytes())]);
-    let no_host = with(vec![extension(SUBJECT_ALT_NAME, false, &alt_name)]);
-    assert_irregular(
-        CA_PEM,
-        &no_host,
-        &[ProofCheck::LeafExtensions],
-        &ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::SubjectAltName,
-        },
-    );
-    let broken = with(vec![extension(BASIC_CONSTRAINTS, false, b"broken")]);
-    assert_irregular(
-        CA_PEM,
-        &broken,
-        &[ProofCheck::LeafConstraints],
-        &ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::BasicConstraints,
-        },
-    );
     let unknown = extension(UNKNOWN, false, b"");
-    let twice = with(vec![unknown.clone(), unknown.clone(), unknown.clone()]);
-    assert_irregular(
-        CA_PEM,
-        &twice,
-        &[ProofCheck::LeafExtensions],
-        &ProofFinding::ExtensionDuplicated {
-            role: Role::Leaf,
-            oid: "1.2.3.4".into(),
-            needed: false,
-        },
-    );
-    for extensions in [
-        vec![extension(KEY_USAGE, true, CERT_SIGN)],
-        vec![
-            extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]),
-            extension(KEY_USAGE, true, CERT_SIGN),
-        ],
+    let cert_sign = extension(KEY_USAGE, true, CERT_SIGN);
+    for (extensions, check, finding) in [
+        (
+            vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)],
+            ProofCheck::LeafConstraints,
+            ProofFinding::LeafIsCa,
+        ),
+        // Azure's service has accepted this one and the next.
+        (
+            vec![extension(
+                BASIC_CONSTRAINTS,
+                true,
+                &[0x30, 0x03, 0x02, 0x01, 0x00],
+            )],
+            ProofCheck::LeafConstraints,
+            ProofFinding::PathLenWithoutCa,
+        ),
+        (
+            vec![extension(SUBJECT_ALT_NAME, false, &alt_name)],
+            ProofCheck::LeafExtensions,
+            malformed(ReadExtension::SubjectAltName),
+        ),
+        (
+            vec![extension(BASIC_CONSTRAINTS, false, b"broken")],
+            ProofCheck::LeafConstraints,
+            malformed(ReadExtension::BasicConstraints),
+        ),
+        (
+            vec![unknown.clone(); 3],
+            ProofCheck::LeafExtensions,
+            ProofFinding::ExtensionDuplicated {
+                role: Role::Leaf,
+                oid: "1.2.3.4".into(),
+                needed: false,
+            },
+        ),
+        (
+            vec![cert_sign.clone()],
+            ProofCheck::LeafConstraints,
+            ProofFinding::KeyCertSignWithoutCa,
+        ),
+        (
+            vec![extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]), cert_sign],
+            ProofCheck::LeafConstraints,
+            ProofFinding::KeyCertSignWithoutCa,
+        ),
+        (
+            vec![extension(KEY_USAGE, true, b"?")],
+            ProofCheck::LeafExtensions,
+            malformed(ReadExtension::KeyUsage),
+        ),
     ] {
-        assert_irregular(
-            CA_PEM,
-            &with(extensions),
-            &[ProofCheck::LeafConstraints],
-            &ProofFinding::KeyCertSignWithoutCa,
-        );
+        assert_irregular(CA_PEM, &with(extensions), &[check], &finding);
     }
-    let broken = with(vec![extension(KEY_USAGE, true, b"?")]);
-    assert_irregular(
-        CA_PEM,
-        &broken,
-        &[ProofCheck::LeafExtensions],
-        &ProofFinding::ExtensionMalformed {
-            role: Role::Leaf,
-            extension: ReadExtension::KeyUsage,
-        },
-    );
     // An extension that no check needs is not parsed: its value is not DER.
     assert_only(&judge(CA_PEM, &with(vec![unknown]), &STRICT), &[]);
     // Valid host names pass.

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyproof_x509::{
     Outcome, SignatureVerificationAlgorithm, algorithms,
-    crl::Crl,
     path::{
         CertificateSource::{Anchor, Leaf},
         MAX_SIGNATURE_CHECKS, PathCheck, PathOptions, PathReport, Purpose, Reason,
@@ -30,40 +29,7 @@ const OPTIONS: PathOptions<'static> = {
     options
 };
 
-/// A root, a CA below it that may also sign CRLs, and a leaf below that.
-struct Maker {
-    top: Authority,
-    sub: Authority,
-    root: Vec<u8>,
-    ca: Vec<u8>,
-    leaf: Vec<u8>,
-}
-
-impl Maker {
-    fn new() -> Self {
-        Self::with(|_| {}, |_| {})
-    }
-
-    fn with(
-        root: impl FnOnce(&mut CertificateParams),
-        ca: impl FnOnce(&mut CertificateParams),
-    ) -> Self {
-        let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
-        Self {
-            root: top.certified_by(&top, |params| {
-                crl_signer(params);
-                root(params);
-            }),
-            ca: sub.certified_by(&top, |params| {
-                crl_signer(params);
-                ca(params);
-            }),
-            leaf: sub.leaf("Leaf", |_| {}),
-            top,
-            sub,
-        }
-    }
-
+impl Chain {
     /// The root's CRL, which revokes the CA.
     fn revoking(&self) -> Vec<u8> {
         self.top.revoke(&[&self.ca], |_| {})
@@ -71,10 +37,7 @@ impl Maker {
 }
 
 fn judge(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], lists: &[&[u8]]) -> PathReport {
-    let crls: Vec<_> = lists
-        .iter()
-        .map(|der| Crl::from_der(der).unwrap())
-        .collect();
+    let crls = parsed(lists);
     let mut options = OPTIONS;
     options.crls = &crls;
     search(leaf, intermediates, anchors, &options)
@@ -86,8 +49,8 @@ fn is_revoked(reason: &Reason) -> bool {
 
 #[test]
 fn an_anchor_that_another_has_issued_only_stands_between() {
-    let maker = Maker::new();
-    let Maker { root, ca, leaf, .. } = &maker;
+    let chain = Chain::new();
+    let Chain { root, ca, leaf, .. } = &chain;
     assert_path(
         &judge(leaf, &[], &[ca, root], &[]),
         &[Leaf, Anchor(0), Anchor(1)],
@@ -105,12 +68,12 @@ fn an_anchor_that_another_has_issued_only_stands_between() {
         &[Leaf, Anchor(1)],
     );
 
-    let list = maker.revoking();
+    let list = chain.revoking();
     let orders: [[&[u8]; 2]; 2] = [[ca, root], [root, ca]];
     for anchors in orders {
         let place = Anchor(usize::from(anchors[0] == root));
         assert_refused(&judge(leaf, &[], &anchors, &[&list]), place, is_revoked);
-        let early = maker.top.revoke(&[], |_| {});
+        let early = chain.top.revoke(&[], |_| {});
         let report = judge(leaf, &[], &anchors, &[&early]);
         assert!(report.accepted(), "{report}");
     }
@@ -119,7 +82,7 @@ fn an_anchor_that_another_has_issued_only_stands_between() {
     assert!(!report.accepted(), "{report}");
     // An anchor further down does not end paths in its place.
     let lower = Authority::new("Lower");
-    let lowest = lower.certified_by(&maker.sub, |_| {});
+    let lowest = lower.certified_by(&chain.sub, |_| {});
     let leaf = lower.leaf("Leaf", |_| {});
     let anchors: [&[u8]; 3] = [&lowest, ca, root];
     let path = [Leaf, Anchor(0), Anchor(1), Anchor(2)];
@@ -133,21 +96,21 @@ fn an_anchor_that_another_has_issued_only_stands_between() {
 
 #[test]
 fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() {
-    let maker = Maker::new();
-    let Maker { root, ca, leaf, .. } = &maker;
-    let list = maker.revoking();
+    let chain = Chain::new();
+    let Chain { root, ca, leaf, .. } = &chain;
+    let list = chain.revoking();
     let alone = [Leaf, Anchor(0)];
     assert_path(&judge(leaf, &[], &[ca], &[]), &alone);
     assert_path(&judge(leaf, &[root], &[ca], &[]), &alone);
     // The CRL's issuer is unknown.
     assert_path(&judge(leaf, &[], &[ca], &[&list]), &alone);
     // Without `validate_anchors`, no anchor is checked.
-    let crls = [Crl::from_der(&list).unwrap()];
+    let crls = parsed(&[&list]);
     let mut options = PathOptions::new(algorithms::RING, NOW);
     options.crls = &crls;
     assert_path(&search(leaf, &[root], &[ca], &options), &alone);
     // An anchor whose issuer has no CRL is not checked either: only the leaf's signature and that of the CA's own CRL are verified.
-    let of_ca = maker.sub.revoke(&[], |_| {});
+    let of_ca = chain.sub.revoke(&[], |_| {});
     let report = judge(leaf, &[root], &[ca], &[&of_ca]);
     assert_path(&report, &alone);
     assert_eq!(report.checks().of(PathCheck::Revocation).count(), 0);
@@ -157,7 +120,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
         Anchor(0),
         is_revoked,
     );
-    let early = maker.top.revoke(&[], |params| {
+    let early = chain.top.revoke(&[], |params| {
         params.this_update = date_time_ymd(2026, 1, 1);
         params.next_update = date_time_ymd(2026, 2, 1);
     });
@@ -173,7 +136,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     assert_eq!(stale.count(), 1, "{report}");
 
     // The same applies to an expired root: it ends no path, but its revocations remain valid.
-    let ended = maker.top.certified_by(&maker.top, |params| {
+    let ended = chain.top.certified_by(&chain.top, |params| {
         crl_signer(params);
         expired(params);
     });
@@ -182,7 +145,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     assert_refused(&report, Anchor(1), is_revoked);
 
     // A namesake of the issuer issued nothing and revokes nothing.
-    let namesake = maker.top.with_new_key();
+    let namesake = chain.top.with_new_key();
     let stranger = namesake.certified_by(&namesake, crl_signer);
     let of_stranger = namesake.revoke(&[ca], |_| {});
     for intermediates in [&[&stranger[..]][..], &[][..]] {
@@ -197,20 +160,20 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
 
 #[test]
 fn a_root_ends_paths_whatever_it_says_of_itself() {
-    let maker = Maker::new();
-    let Maker { root, ca, leaf, .. } = &maker;
-    let of_itself = maker.top.revoke(&[root], |_| {});
+    let chain = Chain::new();
+    let Chain { root, ca, leaf, .. } = &chain;
+    let of_itself = chain.top.revoke(&[root], |_| {});
     let path = [Leaf, Anchor(1), Anchor(0)];
     assert_path(&judge(leaf, &[], &[root, ca], &[&of_itself]), &path);
     // The same name with a new key, certified by the old one, is not a root: it is below the old one.
-    let renewed = maker.top.with_new_key();
-    let bridge = renewed.certified_by(&maker.top, crl_signer);
+    let renewed = chain.top.with_new_key();
+    let bridge = renewed.certified_by(&chain.top, crl_signer);
     let sub = Authority::new("Sub");
     let (ca, leaf) = (sub.certified_by(&renewed, |_| {}), sub.leaf("Leaf", |_| {}));
     let path = [Leaf, Anchor(2), Anchor(1), Anchor(0)];
     let anchors: [&[u8]; 3] = [root, &bridge, &ca];
     assert_path(&judge(&leaf, &[], &anchors, &[]), &path);
-    let list = maker.top.revoke(&[&bridge], |_| {});
+    let list = chain.top.revoke(&[&bridge], |_| {});
     assert_refused(
         &judge(&leaf, &[], &anchors, &[&list]),
         Anchor(1),
@@ -221,14 +184,14 @@ fn a_root_ends_paths_whatever_it_says_of_itself() {
 #[test]
 fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
     // The path length of its issuer.
-    let Maker { root, ca, leaf, .. } = Maker::with(path_len(0), |_| {});
+    let Chain { root, ca, leaf, .. } = Chain::with(path_len(0), |_| {});
     assert_refused(
         &judge(&leaf, &[], &[&ca, &root], &[]),
         Anchor(1),
         |reason| matches!(reason, Reason::PathLength { limit: 0, found: 1 }),
     );
     // The extended key usage, which is not checked on an anchor that ends a path.
-    let Maker { root, ca, leaf, .. } = Maker::with(
+    let Chain { root, ca, leaf, .. } = Chain::with(
         |_| {},
         |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
     );

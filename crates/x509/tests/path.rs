@@ -254,7 +254,7 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
         // No key identifier to distinguish them.
         params.use_authority_key_identifier_extension = false;
     });
-    for set in [mesh, namesakes] {
+    for set in [&mesh, &namesakes] {
         let set: Vec<&[u8]> = set.iter().map(Vec::as_slice).collect();
         let report = search(&leaf, &set, &[&root], &RULES);
         let refusal = report.refusal().unwrap();
@@ -264,12 +264,7 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
     // A key identifier selects the right one at once.
     let good = all[0].certified_by(&all[1], |_| {});
     let anchor = all[1].root();
-    let mut set: Vec<_> = (0..100)
-        .map(|_| all[0].with_new_key())
-        .map(|authority| authority.certified_by(&authority, |_| {}))
-        .collect();
-    set.push(good);
-    let set: Vec<&[u8]> = set.iter().map(Vec::as_slice).collect();
+    let set: Vec<&[u8]> = namesakes.iter().chain([&good]).map(Vec::as_slice).collect();
     let leaf = all[0].sign(
         &{
             let mut params = CertificateParams::default();
@@ -367,21 +362,18 @@ fn path_lengths_count_intermediates_that_are_not_self_issued() {
 
 #[test]
 fn names_are_constrained_by_every_certificate_above() {
-    let permitted = |subtree: GeneralSubtree| {
-        move |params: &mut CertificateParams| {
-            params.name_constraints = Some(NameConstraints {
-                permitted_subtrees: vec![subtree],
-                excluded_subtrees: Vec::new(),
-            });
-        }
-    };
-    let excluded = |subtree: GeneralSubtree| {
-        move |params: &mut CertificateParams| {
-            params.name_constraints = Some(NameConstraints {
-                permitted_subtrees: Vec::new(),
-                excluded_subtrees: vec![subtree],
-            });
-        }
+    let constrained = |subtree: GeneralSubtree, is_permitted: bool| {
+        let (one, none) = (vec![subtree], Vec::new());
+        let (permitted_subtrees, excluded_subtrees) = if is_permitted {
+            (one, none)
+        } else {
+            (none, one)
+        };
+        let constraints = NameConstraints {
+            permitted_subtrees,
+            excluded_subtrees,
+        };
+        move |params: &mut CertificateParams| params.name_constraints = Some(constraints)
     };
     let host = |name: &str| GeneralSubtree::DnsName(name.into());
     let mail = |name: &str| GeneralSubtree::Rfc822Name(name.into());
@@ -411,17 +403,7 @@ fn names_are_constrained_by_every_certificate_above() {
                 (good.clone(), false, false),
                 (bad.clone(), false, true),
             ] {
-                let change: Box<dyn Fn(&mut CertificateParams)> = if is_permitted {
-                    Box::new({
-                        let subtree = subtree.clone();
-                        move |params: &mut CertificateParams| permitted(subtree.clone())(params)
-                    })
-                } else {
-                    Box::new({
-                        let subtree = subtree.clone();
-                        move |params: &mut CertificateParams| excluded(subtree.clone())(params)
-                    })
-                };
+                let change = constrained(subtree, is_permitted);
                 let made = if at_anchor {
                     chain(change, unchanged, with_names)
                 } else {
@@ -443,7 +425,7 @@ fn names_are_constrained_by_every_certificate_above() {
     }
     // The subject is a constrained name too, both of a CA and of the leaf.
     let made = chain(
-        permitted(GeneralSubtree::DirectoryName(named("Somebody"))),
+        constrained(GeneralSubtree::DirectoryName(named("Somebody")), true),
         unchanged,
         unchanged,
     );

@@ -16,8 +16,8 @@ use std::{
 };
 
 use keyproof_x509::{
-    CertificateSummary, Encoding, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report,
-    Upload, Validity, VerificationCode, X509Error, algorithms, prove,
+    CertificateSummary, Encoding, Finding as _, Outcome, OwnedCertificate, Policy, ProofCheck,
+    ProofFinding, Report, Upload, Validity, VerificationCode, X509Error, algorithms, prove,
     prover::{
         AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
     },
@@ -62,26 +62,23 @@ extendedKeyUsage = clientAuth,serverAuth
 1.2.3.4.5 = critical,DER:0500
 ";
 
+/// `genpkey` arguments of common types of key.
+const RSA_2048: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+const RSA_3072: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"];
+const RSA_PSS: &[&str] = &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"];
+const P256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const P384: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
+const P521: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+const ED25519: &[&str] = &["-algorithm", "ED25519"];
+
 /// `genpkey` arguments and additional signing arguments for each type of key.
 const KEYS: [(&str, &[&str], &[&str]); 18] = [
-    (
-        "rsa2048",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-        &["-sha256"],
-    ),
-    (
-        "rsa3072",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
-        &["-sha512"],
-    ),
-    (
-        "rsa2048-384",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-        &["-sha384"],
-    ),
+    ("rsa2048", RSA_2048, &["-sha256"]),
+    ("rsa3072", RSA_3072, &["-sha512"]),
+    ("rsa2048-384", RSA_2048, &["-sha384"]),
     (
         "rsa-signing-pss",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        RSA_2048,
         &[
             "-sha384",
             "-sigopt",
@@ -93,17 +90,13 @@ const KEYS: [(&str, &[&str], &[&str]); 18] = [
     // The longest salt is openssl's default.
     (
         "rsa-signing-pss-longest-salt",
-        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+        RSA_3072,
         &["-sha512", "-sigopt", "rsa_padding_mode:pss"],
     ),
-    (
-        "rsa-pss-key-longest-salt",
-        &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
-        &["-sha256"],
-    ),
+    ("rsa-pss-key-longest-salt", RSA_PSS, &["-sha256"]),
     (
         "rsa-pss-key",
-        &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
+        RSA_PSS,
         &["-sha256", "-sigopt", "rsa_pss_saltlen:digest"],
     ),
     (
@@ -122,53 +115,22 @@ const KEYS: [(&str, &[&str], &[&str]); 18] = [
         ],
         &["-sha512", "-sigopt", "rsa_pss_saltlen:digest"],
     ),
-    (
-        "p256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        &["-sha256"],
-    ),
-    (
-        "p256-384",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        &["-sha384"],
-    ),
-    (
-        "p256-512",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        &["-sha512"],
-    ),
-    (
-        "p384",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-        &["-sha384"],
-    ),
-    (
-        "p384-256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-        &["-sha256"],
-    ),
-    (
-        "p384-512",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-        &["-sha512"],
-    ),
-    (
-        "p521",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-        &["-sha512"],
-    ),
-    (
-        "p521-256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-        &["-sha256"],
-    ),
-    (
-        "p521-384",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-        &["-sha384"],
-    ),
-    ("ed25519", &["-algorithm", "ED25519"], &[]),
+    ("p256", P256, &["-sha256"]),
+    ("p256-384", P256, &["-sha384"]),
+    ("p256-512", P256, &["-sha512"]),
+    ("p384", P384, &["-sha384"]),
+    ("p384-256", P384, &["-sha256"]),
+    ("p384-512", P384, &["-sha512"]),
+    ("p521", P521, &["-sha512"]),
+    ("p521-256", P521, &["-sha256"]),
+    ("p521-384", P521, &["-sha384"]),
+    ("ed25519", ED25519, &[]),
 ];
+
+/// Splits arguments that contain no blanks themselves.
+fn words(arguments: &str) -> Vec<&str> {
+    arguments.split(' ').collect()
+}
 
 /// A directory in which `openssl` is run.
 struct Workshop(TempDir);
@@ -211,62 +173,38 @@ impl Workshop {
 
     /// Creates a self-signed CA with the key of this name.
     fn ca(&self, name: &str, subject: &str, extensions: &str, signing: &[&str]) {
-        let (key, out) = (format!("{name}.key"), format!("{name}.pem"));
-        let request = [
-            "req", "-x509", "-new", "-key", &key, "-subj", subject, "-days", "30",
-        ];
-        let config = [
-            "-config",
-            "openssl.cnf",
-            "-extensions",
-            extensions,
-            "-out",
-            &out,
-        ];
-        self.openssl(&[&request[..], &config, signing].concat());
+        let files = format!("-key {name}.key -config openssl.cnf -out {name}.pem");
+        let request = ["req", "-x509", "-new", "-subj", subject, "-days", "30"];
+        let extensions = ["-extensions", extensions];
+        self.openssl(&[&request[..], &words(&files), &extensions, signing].concat());
     }
 
     /// Creates a request with its own key and this common name.
     fn request(&self, common_name: &str) {
-        self.key(
-            "leaf",
-            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        );
+        self.key("leaf", P256);
         let subject = format!("/CN={common_name}");
-        let files = [
-            "-key",
-            "leaf.key",
-            "-config",
-            "openssl.cnf",
-            "-out",
-            "leaf.csr",
-        ];
+        let files = words("-key leaf.key -config openssl.cnf -out leaf.csr");
         self.openssl(&[&["req", "-new", "-subj", &subject], &files[..]].concat());
     }
 
     /// Runs `openssl x509 -req`, as in widely copied instructions.
     fn sign_request(&self, ca: &str, more: &[&str]) -> Vec<u8> {
-        let (cert, key) = (format!("{ca}.pem"), format!("{ca}.key"));
-        let sign = [
-            "x509",
-            "-req",
-            "-in",
-            "leaf.csr",
-            "-CA",
-            &cert,
-            "-CAkey",
-            &key,
-            "-CAcreateserial",
-        ];
-        self.openssl(&[&sign[..], &["-days", "1", "-out", "leaf.pem"], more].concat());
+        let issuer = format!("-CA {ca}.pem -CAkey {ca}.key -CAcreateserial");
+        let sign = words("x509 -req -in leaf.csr -days 1 -out leaf.pem");
+        self.openssl(&[&sign[..], &words(&issuer), more].concat());
         self.read("leaf.pem")
+    }
+
+    fn certificate(&self, name: &str) -> OwnedCertificate {
+        let file = self.read(&format!("{name}.pem"));
+        let upload = Upload::decode(&file).unwrap();
+        upload.certificate().unwrap().into()
     }
 
     #[track_caller]
     fn judge(&self, ca: &str, leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
-        let file = self.read(&format!("{ca}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let ca = upload.certificate().unwrap();
+        let ca = self.certificate(ca);
+        let ca = ca.certificate();
         let code = code().bound_to(ca.sha256_thumbprint(), None);
         prove(&ca, leaf, &code, now(), policy)
     }
@@ -329,16 +267,11 @@ fn leaves_of_every_type_of_key_are_accepted() {
 #[test]
 fn every_upload_encoding_is_read() {
     let workshop = Workshop::new();
-    workshop.key(
-        "p256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    );
+    workshop.key("p256", P256);
     workshop.ca("p256", "/CN=Peer CA", "v3_ca", &[]);
     workshop.request(CODE);
     let pem = workshop.sign_request("p256", &[]);
-    workshop.openssl(&[
-        "x509", "-in", "leaf.pem", "-outform", "DER", "-out", "leaf.der",
-    ]);
+    workshop.openssl(&words("x509 -in leaf.pem -outform DER -out leaf.der"));
     workshop.openssl(&["base64", "-in", "leaf.der", "-out", "leaf.b64"]);
     workshop.openssl(&["base64", "-A", "-in", "leaf.pem", "-out", "leaf.pem.b64"]);
     let text = workshop.openssl(&["x509", "-in", "leaf.pem", "-text"]);
@@ -376,15 +309,14 @@ fn every_upload_encoding_is_read() {
 #[test]
 fn wrong_leaves_are_refused() {
     let workshop = Workshop::new();
-    let p256 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
     for name in ["ca", "other"] {
-        workshop.key(name, &p256);
+        workshop.key(name, P256);
         workshop.ca(name, &format!("/CN={name}"), "v3_ca", &[]);
     }
     // Another name for the key of `ca`, and another key for its name.
     fs::copy(workshop.path("ca.key"), workshop.path("renamed.key")).unwrap();
     workshop.ca("renamed", "/CN=renamed", "v3_ca", &[]);
-    workshop.key("impostor", &p256);
+    workshop.key("impostor", P256);
     workshop.ca("impostor", "/CN=ca", "v3_ca", &[]);
     workshop.request(CODE);
 
@@ -456,15 +388,8 @@ fn wrong_leaves_are_refused() {
         ProofFinding::CommonNameMismatch { nearly: true, .. }
     ));
     workshop.request(CODE);
-    let leaf = workshop.sign_request(
-        "ca",
-        &[
-            "-extfile",
-            "openssl.cnf",
-            "-extensions",
-            "leaf_unknown_critical",
-        ],
-    );
+    let unknown = words("-extfile openssl.cnf -extensions leaf_unknown_critical");
+    let leaf = workshop.sign_request("ca", &unknown);
     assert!(matches!(
         first_refusal(&leaf),
         ProofFinding::CriticalExtensionUnknown { .. }
@@ -479,26 +404,14 @@ fn wrong_leaves_are_refused() {
     let mut der = Upload::decode(&leaf).unwrap().into_der();
     let report = workshop.judge("ca", &der, &POLICY);
     assert!(report.accepted(), "{report}");
-    let ca = workshop.read("ca.pem");
-    let ca = Upload::decode(&ca).unwrap();
-    let in_a_week = prove(
-        &ca.certificate().unwrap(),
-        &der,
-        &code(),
-        now() + 7 * 86_400,
-        &POLICY,
-    );
+    let ca = workshop.certificate("ca");
+    let at = |now| prove(&ca.certificate(), &der, &code(), now, &POLICY);
+    let in_a_week = at(now() + 7 * 86_400);
     assert!(matches!(
         in_a_week.first_refusal(),
         Some(ProofFinding::Expired { .. })
     ));
-    let last_week = prove(
-        &ca.certificate().unwrap(),
-        &der,
-        &code(),
-        now() - 7 * 86_400,
-        &POLICY,
-    );
+    let last_week = at(now() - 7 * 86_400);
     assert!(matches!(
         last_week.first_refusal(),
         Some(ProofFinding::NotYetValid { .. })
@@ -515,38 +428,19 @@ fn wrong_leaves_are_refused() {
 fn cas_that_may_not_issue_are_refused() {
     let workshop = Workshop::new();
     workshop.request(CODE);
-    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let rsa_1024: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
-    let secp256k1: &[&str] = &[
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:secp256k1",
-    ];
-    let explicit: &[&str] = &[
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-pkeyopt",
-        "ec_param_enc:explicit",
-    ];
+    let secp256k1: &[&str] = &words("-algorithm EC -pkeyopt ec_paramgen_curve:secp256k1");
+    let explicit: &[&str] = &[P256, &["-pkeyopt", "ec_param_enc:explicit"]].concat();
     let ed448: &[&str] = &["-algorithm", "ED448"];
-    let odd_salt: &[&str] = &[
-        "-sigopt",
-        "rsa_padding_mode:pss",
-        "-sigopt",
-        "rsa_pss_saltlen:40",
-    ];
-    let rsa: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+    let odd_salt: &[&str] = &words("-sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:40");
     let cases: [(&[&str], &str, &[&str], ProofCheck); 7] = [
-        (p256, "ca_false", &[], ProofCheck::CaConstraints),
-        (p256, "no_cert_sign", &[], ProofCheck::CaKeyUsage),
+        (P256, "ca_false", &[], ProofCheck::CaConstraints),
+        (P256, "no_cert_sign", &[], ProofCheck::CaKeyUsage),
         (rsa_1024, "v3_ca", &[], ProofCheck::KeyStrength),
         (secp256k1, "v3_ca", &[], ProofCheck::Signature),
         (explicit, "v3_ca", &[], ProofCheck::Signature),
         (ed448, "v3_ca", &[], ProofCheck::Signature),
-        (rsa, "v3_ca", odd_salt, ProofCheck::Signature),
+        (RSA_2048, "v3_ca", odd_salt, ProofCheck::Signature),
     ];
     for (algorithm, extensions, signing, check) in cases {
         workshop.key("ca", algorithm);
@@ -579,8 +473,7 @@ fn cas_that_may_not_issue_are_refused() {
 #[test]
 fn names_in_other_string_types_match_as_for_openssl() {
     let workshop = Workshop::new();
-    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    workshop.key("utf8", p256);
+    workshop.key("utf8", P256);
     workshop.request(CODE);
     // The masks of UTF8String, PrintableString, T61String and BMPString. openssl cannot create names with UniversalString.
     let masks = [
@@ -608,9 +501,8 @@ fn names_in_other_string_types_match_as_for_openssl() {
             if name == "printable" && !subject.is_ascii() {
                 continue;
             }
-            let file = workshop.read(&format!("{name}.pem"));
-            let certificate = Upload::decode(&file).unwrap();
-            let certificate = certificate.certificate().unwrap();
+            let certificate = workshop.certificate(name);
+            let certificate = certificate.certificate();
             let name_of_ca = certificate.subject().common_names().next().unwrap();
             assert_eq!(name_of_ca.as_der().first(), Some(&tag), "{name}");
 
@@ -626,8 +518,7 @@ fn names_in_other_string_types_match_as_for_openssl() {
 #[test]
 fn strict_refuses_what_openssl_refuses_strictly() {
     let workshop = Workshop::new();
-    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    workshop.key("ca", p256);
+    workshop.key("ca", P256);
     workshop.request(CODE);
     for (ca, leaf, finding) in [
         ("v3_ca", "leaf", None),
@@ -654,14 +545,9 @@ fn strict_refuses_what_openssl_refuses_strictly() {
         assert_eq!(report.first_refusal(), finding.as_ref(), "{report}");
         assert!(workshop.judge("ca", &made, &POLICY).accepted());
         let verify = Command::new("openssl")
-            .args([
-                "verify",
-                "-x509_strict",
-                "-check_ss_sig",
-                "-CAfile",
-                "ca.pem",
-            ])
-            .arg("leaf.pem")
+            .args(words(
+                "verify -x509_strict -check_ss_sig -CAfile ca.pem leaf.pem",
+            ))
             .current_dir(workshop.0.path())
             .output()
             .unwrap();
@@ -681,9 +567,7 @@ fn facts_are_those_that_openssl_tells() {
         workshop.key(name, algorithm);
         let subject = "/C=DE/ST=Baden/L=Karlsruhe/O=Äpfel, \"Birnen\" & Co/emailAddress=ca@example.com/CN= #1 CA ";
         workshop.ca(name, subject, "v3_ca", &[signing, &["-utf8"]].concat());
-        let file = workshop.read(&format!("{name}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let facts = CertificateSummary::of(&upload.certificate().unwrap());
+        let facts = CertificateSummary::of(&workshop.certificate(name).certificate());
 
         let ask = |what: &[&str]| {
             let file = format!("{name}.pem");
@@ -734,16 +618,11 @@ fn facts_are_those_that_openssl_tells() {
 #[test]
 fn serial_numbers_are_written_as_openssl_writes_them() {
     let workshop = Workshop::new();
-    workshop.key(
-        "p256",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    );
+    workshop.key("p256", P256);
     // The second needs a leading zero octet in DER, because its first bit is set.
     for serial in ["0x7FABCD", "0xF0ABCD", "0x00", "0x01"] {
         workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
-        let file = workshop.read("p256.pem");
-        let upload = Upload::decode(&file).unwrap();
-        let facts = CertificateSummary::of(&upload.certificate().unwrap());
+        let facts = CertificateSummary::of(&workshop.certificate("p256").certificate());
         let told = workshop.openssl(&["x509", "-noout", "-in", "p256.pem", "-serial"]);
         assert_eq!(told.trim_end(), format!("serial={}", facts.serial));
     }
@@ -756,9 +635,8 @@ fn leaves_of_the_prover_satisfy_openssl() {
         workshop.key(name, algorithm);
         // A name with two equal attribute types, which map-like name types lose.
         workshop.ca(name, "/O=Peer/OU=One/OU=Two/CN=Peer CA", "v3_ca", signing);
-        let file = workshop.read(&format!("{name}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let ca = upload.certificate().unwrap();
+        let ca = workshop.certificate(name);
+        let ca = ca.certificate();
         let key = PrivateKey::from_pem_or_der(&workshop.read(&format!("{name}.key"))).unwrap();
         let validity = Validity::between(now() - 3600, now() + 86_400);
         let code = VerificationCode::issue(&[0x5A; 24], &ca, None);
@@ -778,9 +656,7 @@ fn leaves_of_the_prover_satisfy_openssl() {
         signers.extend(on_ring.as_ref().ok().map(|signer| signer as &dyn Signer));
 
         workshop.request(code.digits());
-        workshop.openssl(&[
-            "req", "-in", "leaf.csr", "-outform", "DER", "-out", "csr.der",
-        ]);
+        workshop.openssl(&words("req -in leaf.csr -outform DER -out csr.der"));
         let request = workshop.read("csr.der");
         let request = CertificationRequest::from_der(&request).unwrap();
         for signer in signers {
@@ -794,18 +670,14 @@ fn leaves_of_the_prover_satisfy_openssl() {
                     assert!(report.accepted(), "{name}\n{report}");
                 }
                 fs::write(workshop.path("made.der"), &der).unwrap();
-                workshop.openssl(&[
-                    "x509", "-inform", "DER", "-in", "made.der", "-out", "made.pem",
-                ]);
+                workshop.openssl(&words("x509 -inform DER -in made.der -out made.pem"));
                 let verify = ["verify", "-x509_strict", "-CAfile"];
                 workshop.openssl(&[&verify[..], &[&format!("{name}.pem"), "made.pem"]].concat());
             }
         }
 
         workshop.request("another name");
-        workshop.openssl(&[
-            "req", "-in", "leaf.csr", "-outform", "DER", "-out", "csr.der",
-        ]);
+        workshop.openssl(&words("req -in leaf.csr -outform DER -out csr.der"));
         let request = workshop.read("csr.der");
         let request = CertificationRequest::from_der(&request).unwrap();
         assert_eq!(
@@ -819,47 +691,23 @@ fn leaves_of_the_prover_satisfy_openssl() {
 fn private_keys_are_read_in_every_form() {
     let workshop = Workshop::new();
     for (name, algorithm, traditional) in [
-        (
-            "rsa",
-            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..],
-            true,
-        ),
-        (
-            "ec",
-            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-            true,
-        ),
-        ("ed", &["-algorithm", "ED25519"], false),
+        ("rsa", RSA_2048, true),
+        ("ec", P256, true),
+        ("ed", ED25519, false),
     ] {
         workshop.key(name, algorithm);
         workshop.ca(name, "/CN=Peer CA", "v3_ca", &[]);
-        let file = workshop.read(&format!("{name}.pem"));
-        let upload = Upload::decode(&file).unwrap();
-        let ca = upload.certificate().unwrap();
+        let ca = workshop.certificate(name);
+        let ca = ca.certificate();
         let key = format!("{name}.key");
         let mut forms = vec![workshop.read(&key)];
-        workshop.openssl(&["pkey", "-in", &key, "-outform", "DER", "-out", "key.der"]);
+        let convert = |how: &str| workshop.openssl(&words(&format!("pkey -in {key} {how}")));
+        convert("-outform DER -out key.der");
         forms.push(workshop.read("key.der"));
         if traditional {
-            workshop.openssl(&[
-                "pkey",
-                "-in",
-                &key,
-                "-traditional",
-                "-out",
-                "traditional.pem",
-            ]);
+            convert("-traditional -out traditional.pem");
             forms.push(workshop.read("traditional.pem"));
-            workshop.openssl(&[
-                "pkey",
-                "-in",
-                &key,
-                "-traditional",
-                "-outform",
-                "DER",
-                "-out",
-                "key.der",
-            ]);
+            convert("-traditional -outform DER -out key.der");
             forms.push(workshop.read("key.der"));
         }
         let random = ring::rand::SystemRandom::new();
@@ -873,16 +721,7 @@ fn private_keys_are_read_in_every_form() {
                 other => panic!("{name}: {other:?}"),
             }
         }
-        workshop.openssl(&[
-            "pkey",
-            "-in",
-            &key,
-            "-aes256",
-            "-passout",
-            "pass:x",
-            "-out",
-            "locked.pem",
-        ]);
+        convert("-aes256 -passout pass:x -out locked.pem");
         let locked = workshop.read("locked.pem");
         assert!(matches!(
             PrivateKey::from_pem_or_der(&locked),
@@ -908,15 +747,8 @@ fn private_keys_are_read_in_every_form() {
 fn an_rsa_modulus_of_2041_bits_is_the_smallest() {
     for (bits, accepted) in [(2040, false), (2041, true), (2046, true)] {
         let workshop = Workshop::new();
-        workshop.key(
-            "rsa",
-            &[
-                "-algorithm",
-                "RSA",
-                "-pkeyopt",
-                &format!("rsa_keygen_bits:{bits}"),
-            ],
-        );
+        let algorithm = format!("-algorithm RSA -pkeyopt rsa_keygen_bits:{bits}");
+        workshop.key("rsa", &words(&algorithm));
         workshop.ca("rsa", "/CN=Peer CA", "v3_ca", &[]);
         workshop.request(CODE);
         let leaf = workshop.sign_request("rsa", &[]);

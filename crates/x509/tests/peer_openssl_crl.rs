@@ -13,19 +13,13 @@
 
 mod hierarchy;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
-use data_encoding::BASE64_MIME;
 use fastrand::Rng;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{CertificatePool, PathCheck, PathOptions, Reason, find},
+    path::{PathCheck, PathOptions, PathReport, Reason},
     prover::{PrivateKey, RingSigner},
 };
 use rcgen::{
@@ -79,6 +73,21 @@ impl Set {
         Self { certificates, crls }
     }
 
+    fn judge(&self, require_crls: bool) -> PathReport {
+        let crls: Vec<&[u8]> = self.crls.iter().map(Vec::as_slice).collect();
+        let crls = parsed(&crls);
+        let mut options = PathOptions::new(algorithms::RING, NOW);
+        options.crls = &crls;
+        options.require_crls = require_crls;
+        let [root, upper, lower, leaf] = self.ders();
+        search(leaf, &[upper, lower], &[root], &options)
+    }
+
+    /// Returns the root, the two CAs and the leaf.
+    fn ders(&self) -> [&[u8]; 4] {
+        [0, 1, 2, 3].map(|index| &self.certificates[index][..])
+    }
+
     fn draw_crl(rng: &mut Rng, issuer: &Authority, issued: &[&[u8]]) -> Vec<u8> {
         let is_revoked = rng.u8(..100) < 15;
         let revoked = if is_revoked { issued } else { &[] };
@@ -130,41 +139,28 @@ impl Set {
     }
 }
 
-fn pem(label: &str, ders: &[Vec<u8>]) -> String {
-    let blocks = ders.iter().map(|der| {
-        let body = BASE64_MIME.encode(der);
-        format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n")
-    });
-    blocks.collect()
-}
-
-fn openssl(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|error| {
-        panic!("the peer `openssl` cannot be run ({error}): install the package openssl")
-    })
-}
-
 fn openssl_verifies(folder: &Path, set: &Set) -> (bool, String) {
-    let file = |name: &str, text: String| {
+    let file = |name: &str, label, ders: &[&[u8]]| {
         let path = folder.join(name);
-        fs::write(&path, text).unwrap();
+        fs::write(&path, pem(label, ders)).unwrap();
         path
     };
-    let certificates = &set.certificates;
+    let [root, upper, lower, leaf] = set.ders();
     let mut command = Command::new("openssl");
     command
         .args(["verify", "-crl_check_all"])
         .args(["-no-CApath", "-no-CAstore", "-attime", &NOW.to_string()])
         .arg("-CAfile")
-        .arg(file("root.pem", pem("CERTIFICATE", &certificates[..1])))
+        .arg(file("root.pem", "CERTIFICATE", &[root]))
         .arg("-untrusted")
-        .arg(file("cas.pem", pem("CERTIFICATE", &certificates[1..3])));
+        .arg(file("cas.pem", "CERTIFICATE", &[upper, lower]));
     if !set.crls.is_empty() {
+        let crls: Vec<&[u8]> = set.crls.iter().map(Vec::as_slice).collect();
         command
             .arg("-CRLfile")
-            .arg(file("crls.pem", pem("X509 CRL", &set.crls)));
+            .arg(file("crls.pem", "X509 CRL", &crls));
     }
-    let output = openssl(command.arg(file("leaf.pem", pem("CERTIFICATE", &certificates[3..]))));
+    let output = run_openssl(command.arg(file("leaf.pem", "CERTIFICATE", &[leaf])));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.success(), told)
 }
@@ -176,26 +172,12 @@ fn what_openssl_verifies_is_what_is_accepted_without_a_warning() {
     let (mut accepted, mut revoked, mut other) = (0, 0, 0);
     for seed in 0..SETS {
         let set = Set::draw(&mut Rng::with_seed(seed), &world);
-        let [root, upper, lower, leaf] = [0, 1, 2, 3].map(|index| &set.certificates[index][..]);
-        let crls: Vec<_> = set
-            .crls
-            .iter()
-            .map(|der| Crl::from_der(der).unwrap())
-            .collect();
-        let leaf = Certificate::from_der(leaf).unwrap();
-        let mut options = PathOptions::new(algorithms::RING, NOW);
-        options.crls = &crls;
-        let (intermediates, anchors) = (
-            CertificatePool::of(&[upper, lower]),
-            CertificatePool::of(&[root]),
-        );
-        let report = find(&leaf, &intermediates, &anchors, &options);
+        let report = set.judge(false);
         let checks = report.checks();
         let is_whole = checks.outcome(PathCheck::Revocation) == Outcome::Pass;
         let (verified, told) = openssl_verifies(folder.path(), &set);
         assert_eq!(is_whole, verified, "seed {seed}: {report}\n{told}");
-        options.require_crls = true;
-        let required = find(&leaf, &intermediates, &anchors, &options);
+        let required = set.judge(true);
         assert_eq!(required.accepted(), verified, "seed {seed}: {required}");
         match report.refusal().map(|refusal| &refusal.reason) {
             Some(Reason::Revoked { .. }) => revoked += 1,
@@ -240,20 +222,7 @@ fn what_openssl_finds_revoked_among_several_lists_is_not_accepted() {
             set.crls.extend(several_crls(&mut rng, issuer, issued));
         }
         rng.shuffle(&mut set.crls);
-        let [root, upper, lower, leaf] = [0, 1, 2, 3].map(|index| &set.certificates[index][..]);
-        let crls: Vec<_> = set
-            .crls
-            .iter()
-            .map(|der| Crl::from_der(der).unwrap())
-            .collect();
-        let leaf = Certificate::from_der(leaf).unwrap();
-        let mut options = PathOptions::new(algorithms::RING, NOW);
-        options.crls = &crls;
-        let (intermediates, anchors) = (
-            CertificatePool::of(&[upper, lower]),
-            CertificatePool::of(&[root]),
-        );
-        let report = find(&leaf, &intermediates, &anchors, &options);
+        let report = set.judge(false);
         let (_, told) = openssl_verifies(folder.path(), &set);
         let is_revoked = told.contains("error 23 ");
         assert!(
@@ -317,9 +286,9 @@ fn openssl_reads_the_lists_that_are_made_here() {
         ]
     );
     let [list_file, root_file] = ["list.pem", "root.pem"].map(|name| folder.path().join(name));
-    fs::write(&list_file, pem("X509 CRL", &[der])).unwrap();
-    fs::write(&root_file, pem("CERTIFICATE", std::slice::from_ref(&root))).unwrap();
-    let output = openssl(
+    fs::write(&list_file, pem("X509 CRL", &[&der])).unwrap();
+    fs::write(&root_file, pem("CERTIFICATE", &[&root])).unwrap();
+    let output = run_openssl(
         Command::new("openssl")
             .args(["crl", "-noout", "-text", "-in"])
             .arg(&list_file)

@@ -14,11 +14,10 @@ mod hierarchy;
 
 use std::{fs, path::Path, process::Command};
 
-use data_encoding::BASE64_MIME;
 use fastrand::Rng;
 use keyproof_x509::{
-    Certificate, ObjectIdentifier, algorithms,
-    path::{CertificatePool, CertificateSource, PathOptions, Reason, find},
+    ObjectIdentifier, algorithms,
+    path::{CertificateSource, PathOptions, Reason},
 };
 use rcgen::{
     CertificateParams, CustomExtension, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints,
@@ -209,14 +208,6 @@ fn add_policies(rng: &mut Rng, params: &mut CertificateParams, is_ca: bool) {
     }
 }
 
-fn pem(certificates: &[&[u8]]) -> String {
-    let blocks = certificates.iter().map(|der| {
-        let body = BASE64_MIME.encode(der);
-        format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
-    });
-    blocks.collect()
-}
-
 /// Returns whether `openssl verify` accepts the leaf.
 fn openssl_verifies(
     folder: &Path,
@@ -226,7 +217,7 @@ fn openssl_verifies(
 ) -> (bool, String) {
     let file = |name: &str, certificates: &[&[u8]]| {
         let path = folder.join(name);
-        fs::write(&path, pem(certificates)).unwrap();
+        fs::write(&path, pem("CERTIFICATE", certificates)).unwrap();
         path
     };
     let mut command = Command::new("openssl");
@@ -256,12 +247,7 @@ fn openssl_verifies(
             command.arg(switch);
         }
     }
-    let output = command
-        .arg(file("leaf.pem", &[&set.leaf]))
-        .output()
-        .unwrap_or_else(|error| {
-            panic!("the peer `openssl` cannot be run ({error}): install the package openssl")
-        });
+    let output = run_openssl(command.arg(file("leaf.pem", &[&set.leaf])));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.success(), told)
 }
@@ -281,13 +267,7 @@ fn what_is_accepted_is_what_openssl_verifies() {
         options.inhibit_policy_mapping = inhibit_policy_mapping;
         options.inhibit_any_policy = inhibit_any;
         options.policies = set.policies.as_deref();
-        let leaf = Certificate::from_der(&set.leaf).unwrap();
-        let report = find(
-            &leaf,
-            &CertificatePool::of(&intermediates),
-            &CertificatePool::of(&anchors),
-            &options,
-        );
+        let report = search(&set.leaf, &intermediates, &anchors, &options);
         let reason = report.refusal().map(|refusal| &refusal.reason);
         assert_ne!(
             reason,

@@ -101,87 +101,55 @@ fn of_several_certificates_the_first_counts() {
 
 #[test]
 fn errors_say_which_layer_and_where() {
-    assert_eq!(error(b""), X509Error::Empty);
-    assert_eq!(error(b" \r\n"), X509Error::Empty);
-    assert_eq!(
-        error(b"hello, world"),
-        X509Error::Base64 {
-            layer: Layer::Upload,
-            at: 5
-        }
-    );
-    // "hello, world" again, after a byte order mark of three bytes.
-    assert_eq!(
-        error("\u{feff}hello, world".as_bytes()),
-        X509Error::Base64 {
-            layer: Layer::Upload,
-            at: 8
-        }
-    );
+    let not_base64 = |layer, at| X509Error::Base64 { layer, at };
+    let in_base64 = |text: &str| BASE64.encode(text.as_bytes()).into_bytes();
     let broken = pem().replacen("MII", "M!I", 1);
     let at = broken.find('!').unwrap();
-    assert_eq!(
-        error(broken.as_bytes()),
-        X509Error::Base64 {
-            layer: Layer::Upload,
-            at
-        }
-    );
-    assert_eq!(
-        error(BASE64.encode(broken.as_bytes()).as_bytes()),
-        X509Error::Base64 {
-            layer: Layer::InsideBase64,
-            at
-        }
-    );
     let utf16: Vec<u8> = format!("\u{feff}{broken}")
         .encode_utf16()
         .flat_map(u16::to_be_bytes)
         .collect();
-    assert_eq!(
-        error(&utf16),
-        X509Error::Base64 {
-            layer: Layer::Upload,
-            at: 2 + 2 * at
-        }
-    );
-    assert_eq!(
-        error(BASE64.encode(b"just text, thank you").as_bytes()),
-        X509Error::NotACertificate {
-            layer: Layer::InsideBase64
-        }
-    );
-    let unended = format!("text\n{}", &pem()[..100]);
-    assert_eq!(
-        error(unended.as_bytes()),
-        X509Error::PemUnterminated {
-            layer: Layer::Upload,
-            at: 5
-        }
-    );
-    assert_eq!(
-        error(
-            pem()
-                .replace("CERTIFICATE-", "CERTIFICATE REQUEST-")
-                .as_bytes()
-        ),
-        X509Error::PemWithoutCertificate {
-            layer: Layer::Upload,
-            label: "CERTIFICATE REQUEST".into()
-        }
-    );
+    let request = pem().replace("CERTIFICATE-", "CERTIFICATE REQUEST-");
     let long = vec![b'A'; MAX_UPLOAD_LEN + 1];
     let too_long = X509Error::TooLong {
         found: MAX_UPLOAD_LEN + 1,
         limit: MAX_UPLOAD_LEN,
     };
-    assert_eq!(error(&long), too_long);
-    assert_eq!(
-        error(&long[1..]),
-        X509Error::NotACertificate {
-            layer: Layer::InsideBase64
-        }
-    );
+    let no_certificate = X509Error::NotACertificate {
+        layer: Layer::InsideBase64,
+    };
+    for (upload, expected) in [
+        (Vec::new(), X509Error::Empty),
+        (b" \r\n".to_vec(), X509Error::Empty),
+        (b"hello, world".to_vec(), not_base64(Layer::Upload, 5)),
+        // The same after a byte order mark of three bytes.
+        (
+            "\u{feff}hello, world".as_bytes().to_vec(),
+            not_base64(Layer::Upload, 8),
+        ),
+        (broken.clone().into_bytes(), not_base64(Layer::Upload, at)),
+        (in_base64(&broken), not_base64(Layer::InsideBase64, at)),
+        (utf16, not_base64(Layer::Upload, 2 + 2 * at)),
+        (in_base64("just text, thank you"), no_certificate.clone()),
+        (
+            format!("text\n{}", &pem()[..100]).into_bytes(),
+            X509Error::PemUnterminated {
+                layer: Layer::Upload,
+                at: 5,
+            },
+        ),
+        (
+            request.into_bytes(),
+            X509Error::PemWithoutCertificate {
+                layer: Layer::Upload,
+                label: "CERTIFICATE REQUEST".into(),
+            },
+        ),
+        (long[1..].to_vec(), no_certificate),
+        (long, too_long.clone()),
+    ] {
+        assert_eq!(error(&upload), expected);
+    }
     // The limit also applies to a certificate that was not uploaded.
     let long = vec![0x30; MAX_UPLOAD_LEN + 1];
     assert_eq!(Certificate::from_der(&long).unwrap_err(), too_long);
@@ -285,10 +253,7 @@ fn anything_but_der_is_refused_where_it_is() {
         &tlv(0x04, b""),
     ]
     .concat();
-    let leaf = Forged {
-        extensions: vec![tlv(0x30, &true_is_one)],
-        ..Forged::leaf()
-    };
+    let leaf = Forged::leaf().with_extensions(vec![tlv(0x30, &true_is_one)]);
     assert_eq!(refused(&leaf.sign()).0, "extensions");
     // An empty relative distinguished name.
     let leaf = Forged {
@@ -338,10 +303,7 @@ fn endless_lists_are_refused() {
         Certificate::from_der(&leaf.sign()).map(drop),
         too_many("subject")
     );
-    let leaf = Forged {
-        extensions: vec![extension(UNKNOWN, false, b""); 101],
-        ..Forged::leaf()
-    };
+    let leaf = Forged::leaf().with_extensions(vec![extension(UNKNOWN, false, b""); 101]);
     assert_eq!(
         Certificate::from_der(&leaf.sign()).map(drop),
         too_many("extensions")

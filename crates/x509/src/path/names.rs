@@ -65,28 +65,23 @@ fn check_name(
     {
         return Err(Reason::NameFormUnsupported { form });
     }
-    let of_this_form = |subtrees: &[GeneralName<'_>]| {
-        let count = |subtree: &&GeneralName<'_>| same_form(name, subtree);
-        subtrees.iter().filter(count).count()
-    };
-    let (permitted, excluded) = (
-        of_this_form(&constraints.permitted),
-        of_this_form(&constraints.excluded),
-    );
-    if permitted + excluded == 0 {
+    let have_this_form =
+        |subtrees: &[GeneralName<'_>]| subtrees.iter().any(|subtree| same_form(name, subtree));
+    let permits_some = have_this_form(&constraints.permitted);
+    if !permits_some && !have_this_form(&constraints.excluded) {
         return Ok(());
     }
     budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
     for subtree in &constraints.excluded {
-        if same_form(name, subtree) && lies_within(name, subtree, Side::Excluded)? {
+        if lies_within(name, subtree, Side::Excluded)? {
             return Err(Reason::NameExcluded {
                 name: display_name(name),
             });
         }
     }
-    let mut is_permitted = permitted == 0;
+    let mut is_permitted = !permits_some;
     for subtree in &constraints.permitted {
-        is_permitted |= same_form(name, subtree) && lies_within(name, subtree, Side::Permitted)?;
+        is_permitted |= lies_within(name, subtree, Side::Permitted)?;
     }
     if is_permitted {
         Ok(())
@@ -99,9 +94,8 @@ fn check_name(
 
 impl NameConstraints<'_> {
     fn concerns_mail(&self) -> bool {
-        let all = self.permitted.iter().chain(&self.excluded);
-        all.into_iter()
-            .any(|subtree| matches!(subtree, GeneralName::Rfc822(_)))
+        let mut all = self.permitted.iter().chain(&self.excluded);
+        all.any(|subtree| matches!(subtree, GeneralName::Rfc822(_)))
     }
 }
 
@@ -144,7 +138,7 @@ enum Side {
     Permitted,
 }
 
-/// Returns whether a name lies within a subtree of the same form.
+/// Returns whether a name lies within a subtree. It never lies within one of another form.
 fn lies_within(
     name: &GeneralName<'_>,
     subtree: &GeneralName<'_>,
@@ -288,13 +282,8 @@ fn host_of(uri: &[u8]) -> Option<&[u8]> {
 /// Returns whether an address lies within a range, which is an address and a mask of the same length.
 fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
     let malformed = || {
-        Reason::ExtensionMalformed(X509Error::Malformed {
-            field: "iPAddress",
-            at: 0,
-            reason: der::ErrorKind::Value {
-                tag: der::Tag::OctetString,
-            },
-        })
+        let reason = der::Tag::OctetString.value_error();
+        Reason::ExtensionMalformed(X509Error::malformed("iPAddress", reason))
     };
     if !matches!(address.len(), 4 | 16) || !matches!(range.len(), 8 | 32) {
         return Err(malformed());

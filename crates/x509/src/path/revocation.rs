@@ -12,6 +12,7 @@ use crate::{
     X509Error,
     certificate::Certificate,
     crl::{Coverage, Crl},
+    time::signed,
 };
 
 /// The revocation findings of a path that no CRL rejects.
@@ -145,7 +146,7 @@ impl<'s, 'a> Search<'s, 'a> {
     ) -> Result<Vec<Listed<'s>>, Reason> {
         let crls = self.options.crls;
         self.budget.compare(crls.len())?;
-        let now = i64::try_from(self.options.now).unwrap_or(i64::MAX);
+        let now = signed(self.options.now);
         let name = certificate.issuer().canonical();
         let key = subject_key_identifier(signer);
         let of_issuer = crls

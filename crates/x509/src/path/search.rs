@@ -73,10 +73,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut chain = vec![CertificateSource::Leaf];
         let verdict = match self.check_leaf() {
             Ok(()) => self.extend_path(&mut chain),
-            Err(reason) => {
-                self.fail(&chain, 0, reason);
-                Err(Stop::Failed)
-            }
+            Err(reason) => Err(self.stop(&chain, 0, reason)),
         };
         let mut checks = Report::new();
         if self.options.require_crls {
@@ -123,20 +120,16 @@ impl<'s, 'a> Search<'s, 'a> {
                 .into_iter()
                 .map(|place| PathCertificate {
                     place,
-                    subject: self.subject_of(place),
+                    subject: self
+                        .member(place)
+                        .map(|member| member.certificate.subject().to_string())
+                        .unwrap_or_default(),
                 })
                 .collect(),
             checks,
             policies,
             signatures_checked: self.budget.signatures_checked(),
         }
-    }
-
-    fn subject_of(&self, place: CertificateSource) -> alloc::string::String {
-        let member = self.member(place);
-        member.map_or_else(Default::default, |member| {
-            member.certificate.subject().to_string()
-        })
     }
 
     pub(super) fn member(&self, place: CertificateSource) -> Option<&Member<'a>> {
@@ -147,40 +140,22 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    /// Records why a walk failed, unless an earlier one came further.
-    fn fail(&mut self, chain: &[CertificateSource], at: usize, reason: Reason) {
-        let reached_anchor = matches!(chain.last(), Some(CertificateSource::Anchor(_)));
-        let came_further = self.best.as_ref().is_none_or(|best| {
-            (reached_anchor, chain.len()) > (best.reached_anchor, best.chain.len())
-        });
-        if came_further || reason == Reason::BudgetExhausted {
-            self.best = Some(Failure {
-                chain: chain.to_vec(),
-                reached_anchor,
-                refusal: PathFinding { at, reason },
-            });
-        }
-    }
-
     /// Continues from the last certificate of the walk to an anchor.
     fn extend_path(
         &mut self,
         chain: &mut Vec<CertificateSource>,
     ) -> Result<(PolicySets, Revocations), Stop> {
         let last = chain.len().saturating_sub(1);
-        let top = chain.last().and_then(|place| self.member(*place)).cloned();
-        let Some(top) = top else {
+        let place = chain.last().copied().unwrap_or(CertificateSource::Leaf);
+        let Some(top) = self.member(place).cloned() else {
             return Err(Stop::Failed);
         };
-        let place = chain.last().copied().unwrap_or(CertificateSource::Leaf);
         if let Err(reason) = self.budget.step() {
-            self.fail(chain, last, reason);
-            return Err(Stop::Spent);
+            return Err(self.stop(chain, last, reason));
         }
         if chain.len() > MAX_PATH_LEN {
             let limit = MAX_PATH_LEN;
-            self.fail(chain, last, Reason::TooLong { limit });
-            return Err(Stop::Failed);
+            return Err(self.stop(chain, last, Reason::TooLong { limit }));
         }
         let candidates = self.candidates(&top, chain);
         if candidates.is_empty() {
@@ -194,8 +169,7 @@ impl<'s, 'a> Search<'s, 'a> {
             } else {
                 Reason::IssuerUnknown { issuer: text }
             };
-            self.fail(chain, last, reason);
-            return Err(Stop::Failed);
+            return Err(self.stop(chain, last, reason));
         }
         let mut refused = None;
         for Candidate {
@@ -203,16 +177,13 @@ impl<'s, 'a> Search<'s, 'a> {
             problem,
         } in candidates
         {
-            match self.is_signed_by(&top, place, issuer) {
+            match self.is_signed_by(place, issuer) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     refused.get_or_insert(error);
                     continue;
                 }
-                Err(reason) => {
-                    self.fail(chain, last, reason);
-                    return Err(Stop::Spent);
-                }
+                Err(reason) => return Err(self.stop(chain, last, reason)),
             }
             chain.push(issuer);
             let found = match problem {
@@ -229,10 +200,10 @@ impl<'s, 'a> Search<'s, 'a> {
             }
         }
         // If a candidate signed it, the longer walk is reported instead.
-        if let Some(error) = refused {
-            self.fail(chain, last, Reason::SignatureRefused(error));
-        }
-        Err(Stop::Failed)
+        Err(match refused {
+            Some(error) => self.stop(chain, last, Reason::SignatureRefused(error)),
+            None => Stop::Failed,
+        })
     }
 
     /// Continues from an issuer that was just added: climbs on, or validates the walk if it ends there.
@@ -254,14 +225,21 @@ impl<'s, 'a> Search<'s, 'a> {
         Err(self.stop(chain, refusal.at, refusal.reason))
     }
 
-    /// Records why a walk failed and returns how the search goes on.
+    /// Records why a walk failed, unless an earlier one came further, and returns how the search goes on.
     fn stop(&mut self, chain: &[CertificateSource], at: usize, reason: Reason) -> Stop {
-        let stop = match reason {
-            Reason::BudgetExhausted => Stop::Spent,
-            _ => Stop::Failed,
-        };
-        self.fail(chain, at, reason);
-        stop
+        let is_spent = reason == Reason::BudgetExhausted;
+        let reached_anchor = matches!(chain.last(), Some(CertificateSource::Anchor(_)));
+        let came_further = self.best.as_ref().is_none_or(|best| {
+            (reached_anchor, chain.len()) > (best.reached_anchor, best.chain.len())
+        });
+        if came_further || is_spent {
+            self.best = Some(Failure {
+                chain: chain.to_vec(),
+                reached_anchor,
+                refusal: PathFinding { at, reason },
+            });
+        }
+        if is_spent { Stop::Spent } else { Stop::Failed }
     }
 
     /// Returns the possible issuers of the walk's last certificate, matched by name, the most promising first.
@@ -273,7 +251,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 let is_anchor = matches!(place, CertificateSource::Anchor(_));
                 (!self.is_on(chain, place, member)).then(|| Candidate {
                     place,
-                    problem: self.problem(member, is_anchor, chain),
+                    problem: self.check_issuer(member, is_anchor, chain).err(),
                 })
             })
             .collect();
@@ -330,7 +308,6 @@ impl<'s, 'a> Search<'s, 'a> {
     /// Verifies a certificate's signature, or returns the cached result. The outer error is the budget's.
     pub(super) fn is_signed_by(
         &mut self,
-        top: &Member<'a>,
         place: CertificateSource,
         issuer: CertificateSource,
     ) -> Result<Result<(), X509Error>, Reason> {
@@ -342,9 +319,8 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(result.clone());
         }
         self.budget.check_signature()?;
-        let certificate = &top.certificate;
-        let result = match self.member(issuer) {
-            Some(signer) => verify(
+        let result = match (self.member(place), self.member(issuer)) {
+            (Some(Member { certificate, .. }), Some(signer)) => verify(
                 self.options.algorithms,
                 &signer.certificate.public_key(),
                 &certificate.algorithm(),
@@ -352,7 +328,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 certificate.signature(),
             )
             .map(drop),
-            None => Err(X509Error::Empty),
+            _ => Err(X509Error::Empty),
         };
         self.checked.push((place, issuer, result.clone()));
         Ok(result)
@@ -407,16 +383,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Returns why a certificate cannot be the issuer of the walk's last one. Does not check the signature.
-    fn problem(
-        &self,
-        member: &Member<'a>,
-        is_anchor: bool,
-        chain: &[CertificateSource],
-    ) -> Option<Reason> {
-        self.check_issuer(member, is_anchor, chain).err()
-    }
-
+    /// Checks that a certificate may be the issuer of the walk's last one. Does not check the signature.
     pub(super) fn check_issuer(
         &self,
         member: &Member<'a>,

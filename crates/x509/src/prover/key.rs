@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::{fmt, str};
 
 use der::{
-    Decode, Reader, SecretDocument, SliceReader, Tag, Tagged,
+    Decode, Reader, SecretDocument, SliceReader, Tag,
     asn1::{AnyRef, OctetStringRef},
 };
 use zeroize::Zeroizing;
@@ -103,7 +103,10 @@ fn read(der: &[u8]) -> der::Result<Option<Material>> {
         reader.decode::<u8>()?;
         let material = match Tag::peek(reader)? {
             Tag::Sequence => read_pkcs8(reader)?,
-            Tag::OctetString => Some(Material::Ec(read_octets(reader)?)),
+            Tag::OctetString => {
+                let scalar = <&OctetStringRef>::decode(reader)?.as_bytes();
+                Some(Material::Ec(Zeroizing::new(scalar.to_vec())))
+            }
             Tag::Integer => Some(Material::Rsa(Zeroizing::new(der.to_vec()))),
             _ => None,
         };
@@ -125,17 +128,8 @@ fn read_pkcs8(reader: &mut SliceReader<'_>) -> der::Result<Option<Material>> {
     }
     if algorithm == ID_ED25519 {
         // RFC 8410 section 7: an OCTET STRING within the OCTET STRING.
-        let seed = AnyRef::from_der(key)?;
-        seed.tag().assert_eq(Tag::OctetString)?;
-        return Ok(Some(Material::Ed25519(Zeroizing::new(
-            seed.value().to_vec(),
-        ))));
+        let seed = <&OctetStringRef>::from_der(key)?.as_bytes();
+        return Ok(Some(Material::Ed25519(Zeroizing::new(seed.to_vec()))));
     }
     Ok(None)
-}
-
-fn read_octets(reader: &mut SliceReader<'_>) -> der::Result<Zeroizing<Vec<u8>>> {
-    Ok(Zeroizing::new(
-        <&OctetStringRef>::decode(reader)?.as_bytes().to_vec(),
-    ))
 }

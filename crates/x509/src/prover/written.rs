@@ -87,9 +87,5 @@ pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension
 
 /// Converts an encoding error, which occurs if the DER becomes too long.
 pub(crate) fn unwritable(error: der::Error) -> X509Error {
-    X509Error::Malformed {
-        field: "encoded output",
-        at: 0,
-        reason: error.kind(),
-    }
+    X509Error::malformed("encoded output", error.kind())
 }

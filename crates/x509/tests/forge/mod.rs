@@ -157,6 +157,10 @@ impl Forged {
         }
     }
 
+    pub(crate) fn with_extensions(self, extensions: Vec<Vec<u8>>) -> Self {
+        Self { extensions, ..self }
+    }
+
     pub(crate) fn tbs(&self) -> Vec<u8> {
         let version = self
             .version

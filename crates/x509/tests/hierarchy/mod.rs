@@ -8,10 +8,15 @@
     reason = "each test file uses its own part, and fails if making them does"
 )]
 
-use std::sync::Arc;
+use std::{
+    process::{Command, Output},
+    sync::Arc,
+};
 
+use data_encoding::BASE64_MIME;
 use keyproof_x509::{
     Certificate,
+    crl::Crl,
     path::{CertificatePool, CertificateSource, PathOptions, PathReport, Reason, find},
 };
 use rcgen::{
@@ -111,6 +116,41 @@ impl Authority {
     }
 }
 
+/// A root, a CA below it that may also sign CRLs, and a leaf below that.
+pub(crate) struct Chain {
+    pub(crate) top: Authority,
+    pub(crate) sub: Authority,
+    pub(crate) root: Vec<u8>,
+    pub(crate) ca: Vec<u8>,
+    pub(crate) leaf: Vec<u8>,
+}
+
+impl Chain {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {}, |_| {})
+    }
+
+    pub(crate) fn with(
+        root: impl FnOnce(&mut CertificateParams),
+        ca: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
+        Self {
+            root: top.certified_by(&top, |params| {
+                crl_signer(params);
+                root(params);
+            }),
+            ca: sub.certified_by(&top, |params| {
+                crl_signer(params);
+                ca(params);
+            }),
+            leaf: sub.leaf("Leaf", |_| {}),
+            top,
+            sub,
+        }
+    }
+}
+
 pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
@@ -145,6 +185,25 @@ pub(crate) fn path_len(limit: u8) -> impl Fn(&mut CertificateParams) {
 /// Allows a CA to sign CRLs as well.
 pub(crate) fn crl_signer(params: &mut CertificateParams) {
     params.key_usages.push(KeyUsagePurpose::CrlSign);
+}
+
+pub(crate) fn parsed<'a>(crls: &[&'a [u8]]) -> Vec<Crl<'a>> {
+    crls.iter().map(|der| Crl::from_der(der).unwrap()).collect()
+}
+
+pub(crate) fn pem(label: &str, ders: &[&[u8]]) -> String {
+    let blocks = ders.iter().map(|der| {
+        let body = BASE64_MIME.encode(der);
+        format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n")
+    });
+    blocks.collect()
+}
+
+/// Runs a command of `openssl`, which must be installed.
+pub(crate) fn run_openssl(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!("the peer `openssl` cannot be run ({error}): install the package openssl")
+    })
 }
 
 /// Searches a path from a leaf to one of these anchors.
