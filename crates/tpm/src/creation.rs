@@ -56,11 +56,7 @@ impl Wire for TpmsCreationData {
         let pcr_select = TpmlPcrSelection::read(reader)?;
         let pcr_digest = reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?;
         let locality = reader.u8()?;
-        let parent_name_alg = if reader.null()? {
-            None
-        } else {
-            Some(HashAlgorithm::read(reader)?)
-        };
+        let parent_name_alg = reader.unless_null(HashAlgorithm::read)?;
         let name_at = reader.at();
         let parent_name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
         check_name(&parent_name, name_at)?;

@@ -227,14 +227,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns whether `TPM_ALG_NULL` is next, and reads it if so.
-    pub(crate) fn null(&mut self) -> Result<bool, TpmError> {
+    /// Reads a value with `read`, or `TPM_ALG_NULL` as `None`.
+    pub(crate) fn unless_null<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, TpmError>,
+    ) -> Result<Option<T>, TpmError> {
         let mut ahead = self.clone();
-        let null = ahead.u16()? == ALG_NULL;
-        if null {
+        if ahead.u16()? == ALG_NULL {
             *self = ahead;
+            Ok(None)
+        } else {
+            read(self).map(Some)
         }
-        Ok(null)
     }
 
     /// Reads a 16-bit size of at most `limit`, and returns a reader over that many bytes.
