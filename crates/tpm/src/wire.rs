@@ -141,6 +141,12 @@ impl fmt::Debug for Buffer {
 /// `TPM_ALG_NULL` (Part 2, 6.3): no algorithm.
 pub(crate) const ALG_NULL: u16 = 0x0010;
 
+/// The longest digest, in bytes.
+pub(crate) const MAX_DIGEST: usize = 64;
+
+/// The largest `TPM2B_DATA` (Part 2, 10.4.3), in bytes: a `TPMT_HA` of the longest digest.
+pub(crate) const MAX_DATA: usize = 2 + MAX_DIGEST;
+
 /// The unread bytes, and their offset in the outermost input.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
@@ -259,6 +265,11 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn buffer(&mut self, what: &'static str, limit: usize) -> Result<Buffer, TpmError> {
         Ok(Buffer(self.sized(what, limit)?.remainder().to_vec()))
+    }
+
+    /// Reads a `TPM2B_DIGEST`.
+    pub(crate) fn digest(&mut self) -> Result<Buffer, TpmError> {
+        self.buffer("TPM2B_DIGEST", MAX_DIGEST)
     }
 
     /// Reads a buffer whose size must be one of `allowed`.
