@@ -263,8 +263,7 @@ fn check_key<C: AttestationCheck>(
     if found.accepted() {
         report.done(C::ATTESTING_KEY);
     }
-    for finding in found.refusals() {
-        let finding = finding.clone();
+    for finding in found.refusals().cloned() {
         report.found(C::ATTESTING_KEY, AttestationReason::AttestingKey(finding));
     }
 }

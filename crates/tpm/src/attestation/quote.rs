@@ -203,13 +203,11 @@ fn check_digest(
             let found = values.len();
             report.found(check, AttestationReason::ValuesSize { expected, found });
         }
-        Some(values) => match hash.digest(&[values]) {
-            Ok(digest) => report.unless(
-                digest == *quote.pcr_digest,
-                check,
-                AttestationReason::DigestMismatch,
-            ),
-            Err(error) => report.found(check, AttestationReason::Unsupported(error)),
-        },
+        Some(values) => report.unless_ok(
+            hash.digest(&[values])
+                .map(|digest| digest == *quote.pcr_digest),
+            check,
+            AttestationReason::DigestMismatch,
+        ),
     }
 }
