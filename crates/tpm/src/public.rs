@@ -175,11 +175,11 @@ numbers! {
 }
 
 const ALG_RSA: u16 = 0x0001;
-const ALG_RSASSA: u16 = 0x0014;
+pub(crate) const ALG_RSASSA: u16 = 0x0014;
 const ALG_RSAES: u16 = 0x0015;
-const ALG_RSAPSS: u16 = 0x0016;
+pub(crate) const ALG_RSAPSS: u16 = 0x0016;
 const ALG_OAEP: u16 = 0x0017;
-const ALG_ECDSA: u16 = 0x0018;
+pub(crate) const ALG_ECDSA: u16 = 0x0018;
 const ALG_ECDH: u16 = 0x0019;
 const ALG_ECDAA: u16 = 0x001a;
 const ALG_SM2: u16 = 0x001b;
