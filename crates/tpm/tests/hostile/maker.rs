@@ -289,33 +289,25 @@ fn quotes(made: &mut Vec<Vector>) {
             "stale-nonce",
             "The nonce is that of an earlier request.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = buffer(b"a nonce of thirty-two bytes, old");
-            },
+            |case| case.attest.extra_data = buffer(b"a nonce of thirty-two bytes, old"),
         ),
         (
             "no-nonce",
             "It carries no nonce.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = Buffer::default();
-            },
+            |case| case.attest.extra_data = Buffer::default(),
         ),
         (
             "nonce-cut",
             "It carries the beginning of the nonce.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = buffer(&NONCE[..16]);
-            },
+            |case| case.attest.extra_data = buffer(&NONCE[..16]),
         ),
         (
             "nonce-longer",
             "It carries more than the nonce.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = buffer(&[NONCE, b"!"].concat());
-            },
+            |case| case.attest.extra_data = buffer(&[NONCE, b"!"].concat()),
         ),
         (
             "empty-nonce-asked",
@@ -394,9 +386,7 @@ fn quotes(made: &mut Vec<Vector>) {
             "key-decrypts",
             "The attestation key may decrypt as well.",
             &["attesting-key"],
-            |case| {
-                case.attributes(|own| own | ObjectAttributes::DECRYPT);
-            },
+            |case| case.attributes(|own| own | ObjectAttributes::DECRYPT),
         ),
         (
             "key-with-kdf",
@@ -425,25 +415,19 @@ fn quotes(made: &mut Vec<Vector>) {
             "key-without-scheme",
             "The attestation key has no scheme of its own.",
             &["attesting-key", "signature"],
-            |case| {
-                ecc(case).scheme = None;
-            },
+            |case| ecc(case).scheme = None,
         ),
         (
             "key-with-another-hash",
             "The attestation key is bound to SHA-384, and has signed with SHA-256.",
             &["signature"],
-            |case| {
-                ecc(case).scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha384));
-            },
+            |case| ecc(case).scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha384)),
         ),
         (
             "key-with-sha1-name",
             "The attestation key's Name is by SHA-1.",
             &["attesting-key", "weak-hashes"],
-            |case| {
-                case.ak.name_alg = Some(HashAlgorithm::Sha1);
-            },
+            |case| case.ak.name_alg = Some(HashAlgorithm::Sha1),
         ),
         (
             "key-off-its-curve",
@@ -459,33 +443,25 @@ fn quotes(made: &mut Vec<Vector>) {
             "key-on-another-curve",
             "The attestation key is on a Barreto-Naehrig curve.",
             &["attesting-key", "signature"],
-            |case| {
-                ecc(case).curve = keyproof_tpm::EccCurve::BnP256;
-            },
+            |case| ecc(case).curve = keyproof_tpm::EccCurve::BnP256,
         ),
         (
             "signed-by-another-key",
             "Another key of the same kind has signed.",
             &["signature"],
-            |case| {
-                case.ak = SoftwareKey::new(AttestationTemplate::ATTRIBUTES).public;
-            },
+            |case| case.ak = SoftwareKey::new(AttestationTemplate::ATTRIBUTES).public,
         ),
         (
             "changed-after-signing",
             "One bit of the firmware version was changed after signing.",
             &["signature"],
-            |case| {
-                case.after = |attest, _| attest[6 + 2 + 34 + 2 + 32 + 20] ^= 1;
-            },
+            |case| case.after = |attest, _| attest[6 + 2 + 34 + 2 + 32 + 20] ^= 1,
         ),
         (
             "signature-swapped",
             "The two numbers of the signature are exchanged.",
             &["signature"],
-            |case| {
-                case.after = |_, signature| signature[6..].rotate_left(34);
-            },
+            |case| case.after = |_, signature| signature[6..].rotate_left(34),
         ),
         (
             "signature-zero",
@@ -501,17 +477,13 @@ fn quotes(made: &mut Vec<Vector>) {
             "signature-empty",
             "The numbers of the signature are empty.",
             &["signature"],
-            |case| {
-                case.after = |_, signature| *signature = b"\x00\x18\x00\x0b\0\0\0\0".to_vec();
-            },
+            |case| case.after = |_, signature| *signature = b"\x00\x18\x00\x0b\0\0\0\0".to_vec(),
         ),
         (
             "signature-trailing",
             "A byte follows the signature.",
             &["signature"],
-            |case| {
-                case.after = |_, signature| signature.push(0);
-            },
+            |case| case.after = |_, signature| signature.push(0),
         ),
         (
             "signature-of-another-kind",
@@ -527,57 +499,43 @@ fn quotes(made: &mut Vec<Vector>) {
             "wrong-magic",
             "It does not begin with TPM_GENERATED_VALUE: a key that is not restricted may sign it.",
             &["magic", "structure"],
-            |case| {
-                case.before = |attest| attest[0] = 0xfe;
-            },
+            |case| case.before = |attest| attest[0] = 0xfe,
         ),
         (
             "trailing",
             "A byte follows the attestation, and is signed.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest.push(0);
-            },
+            |case| case.before = |attest| attest.push(0),
         ),
         (
             "cut",
             "The attestation ends within its digest, and is signed.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest.truncate(attest.len() - 1);
-            },
+            |case| case.before = |attest| attest.truncate(attest.len() - 1),
         ),
         (
             "extra-data-overrun",
             "The size of extraData is more than there is.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34] = 0x7f;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34] = 0x7f,
         ),
         (
             "safe-is-neither",
             "The flag safe is neither YES nor NO.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 16] = 2;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 16] = 2,
         ),
         (
             "unknown-bank",
             "A bank of an unknown hash is selected.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 4] = 0x77;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 4] = 0x77,
         ),
         (
             "empty-bitmap",
             "A selection has a bitmap of no bytes.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 6] = 0;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 6] = 0,
         ),
         (
             "of-another-tpm",
@@ -858,17 +816,13 @@ fn creations(made: &mut Vec<Vector>) {
             "-other-outside-info",
             "It was made for another purpose, says outsideInfo.",
             &["outside-info"],
-            |creation| {
-                creation.data.outside_info = buffer(b"another");
-            },
+            |creation| creation.data.outside_info = buffer(b"another"),
         ),
         (
             "-trailing-data",
             "A byte follows the creation data, and is hashed.",
             &["creation-data"],
-            |creation| {
-                creation.after_data = b"\0";
-            },
+            |creation| creation.after_data = b"\0",
         ),
         (
             "-parent-without-algorithm",
@@ -882,17 +836,13 @@ fn creations(made: &mut Vec<Vector>) {
             "-null-ticket",
             "The ticket is the one that proves nothing.",
             &["ticket"],
-            |creation| {
-                creation.ticket.digest = Buffer::default();
-            },
+            |creation| creation.ticket.digest = Buffer::default(),
         ),
         (
             "-ticket-of-another-hierarchy",
             "The ticket is of another hierarchy than the parent.",
             &["ticket"],
-            |creation| {
-                creation.ticket.hierarchy = Hierarchy::Endorsement;
-            },
+            |creation| creation.ticket.hierarchy = Hierarchy::Endorsement,
         ),
         (
             "-ticket-of-another-kind",
@@ -926,9 +876,7 @@ fn times(made: &mut Vec<Vector>) {
             "-older-firmware",
             "The TPM has other firmware than it should.",
             &["firmware-version"],
-            |case| {
-                case.set("firmware_version", &(FIRMWARE + 1).to_be_bytes());
-            },
+            |case| case.set("firmware_version", &(FIRMWARE + 1).to_be_bytes()),
         ),
         (
             "-reset-count-fell",
