@@ -269,20 +269,12 @@ fn quotes(made: &mut Vec<Vector>) {
         put(&format!("quote-{short}"), what, &["pcr-selection"], case);
     }
     let case = quote_of(&tpm, &TpmlPcrSelection::default());
-    put(
-        "quote-no-pcrs",
-        "No register is quoted at all.",
-        &["pcr-selection"],
-        case,
-    );
+    let what = "No register is quoted at all.";
+    put("quote-no-pcrs", what, &["pcr-selection"], case);
     let mut case = quote_of(&tpm, &"sha1:0,1,7".parse().unwrap());
     case.set_text("selection", "sha1:0,1,7");
-    put(
-        "quote-sha1-bank",
-        "The SHA-1 bank was asked for, and is quoted.",
-        &["weak-hashes"],
-        case,
-    );
+    let what = "The SHA-1 bank was asked for, and is quoted.";
+    put("quote-sha1-bank", what, &["weak-hashes"], case);
 
     let cases: [(&str, &str, &[&str], Change); 39] = [
         (
@@ -598,12 +590,8 @@ fn quotes(made: &mut Vec<Vector>) {
         name: name_of(&tpm.device),
         qualified_name: Buffer::default(),
     });
-    put(
-        "quote-is-a-certification",
-        "A certification in place of a quote.",
-        &["type"],
-        case,
-    );
+    let what = "A certification in place of a quote.";
+    put("quote-is-a-certification", what, &["type"], case);
 }
 
 fn certify_of(tpm: &Tpm, object: &TpmtPublic) -> Case {
@@ -625,12 +613,8 @@ fn certifications(made: &mut Vec<Vector>) {
     let mut put = |name: &str, what: &str, fails: &[&str], case: Case| {
         made.push(vector("certify", name, what, fails, case.finish(&tpm)));
     };
-    put(
-        "certify",
-        "A sound certification of a device identity key.",
-        &[],
-        certify_of(&tpm, &tpm.device),
-    );
+    let what = "A sound certification of a device identity key.";
+    put("certify", what, &[], certify_of(&tpm, &tpm.device));
     for (short, attribute, _) in ATTRIBUTES {
         if attribute == ObjectAttributes::RESTRICTED {
             continue;
@@ -659,20 +643,12 @@ fn certifications(made: &mut Vec<Vector>) {
     let case = with(&|device| {
         device.object_attributes = device.object_attributes | ObjectAttributes::DECRYPT;
     });
-    put(
-        "certify-decrypts",
-        "The certified key may decrypt as well.",
-        &["object-profile"],
-        case,
-    );
+    let what = "The certified key may decrypt as well.";
+    put("certify-decrypts", what, &["object-profile"], case);
     let case = with(&|device| device.name_alg = Some(HashAlgorithm::Sha1));
     let fails = ["object-profile", "weak-hashes"];
-    put(
-        "certify-sha1-name",
-        "The certified key's Name is by SHA-1.",
-        &fails,
-        case,
-    );
+    let what = "The certified key's Name is by SHA-1.";
+    put("certify-sha1-name", what, &fails, case);
     let mut case = certify_of(&tpm, &tpm.device);
     case.set_text("profile", "attestation");
     let what = "An attestation key was asked for, and a key that signs anything is certified.";
@@ -690,12 +666,8 @@ fn certifications(made: &mut Vec<Vector>) {
         name: name_of(&other),
         qualified_name: buffer(qualified.as_bytes()),
     });
-    put(
-        "certify-another-key",
-        "Another key is certified.",
-        &["object-name"],
-        case,
-    );
+    let what = "Another key is certified.";
+    put("certify-another-key", what, &["object-name"], case);
     let mut case = certify_of(&tpm, &tpm.device);
     let qualified = QualifiedName::of_primary(Hierarchy::Null, &tpm.device).unwrap();
     case.attest.attested = Attested::Certify(TpmsCertifyInfo {
@@ -942,59 +914,29 @@ fn nv_indices(made: &mut Vec<Vector>) {
         let name = format!("nv{short}");
         made.push(vector("nv", &name, what, fails, case.finish(&tpm)));
     };
-    put(
-        "",
-        "A sound certified NV index.",
-        &[],
-        &index,
-        contents(&index, 0, b"held"),
-    );
+    let what = "A sound certified NV index.";
+    put("", what, &[], &index, contents(&index, 0, b"held"));
     let what = "The index holds something else.";
-    put(
-        "-other-contents",
-        what,
-        &["contents"],
-        &index,
-        contents(&index, 0, b"hell"),
-    );
+    let attested = contents(&index, 0, b"hell");
+    put("-other-contents", what, &["contents"], &index, attested);
     let what = "The contents were read from another offset.";
-    put(
-        "-other-offset",
-        what,
-        &["contents"],
-        &index,
-        contents(&index, 4, b"held"),
-    );
+    let attested = contents(&index, 4, b"held");
+    put("-other-offset", what, &["contents"], &index, attested);
     let mut other = index.clone();
     other.nv_index += 1;
     let what = "Another index is certified.";
-    put(
-        "-another-index",
-        what,
-        &["index-name"],
-        &index,
-        contents(&other, 0, b"held"),
-    );
+    let attested = contents(&other, 0, b"held");
+    put("-another-index", what, &["index-name"], &index, attested);
     let mut open = index.clone();
     open.attributes |= 0x0004_0004;
     let what = "The index at this handle was defined anew, with other attributes.";
-    put(
-        "-redefined",
-        what,
-        &["index-name"],
-        &index,
-        contents(&open, 0, b"held"),
-    );
+    let attested = contents(&open, 0, b"held");
+    put("-redefined", what, &["index-name"], &index, attested);
     let mut unwritten = index.clone();
     unwritten.attributes &= !0x2000_0000;
     let what = "The index was never written.";
-    put(
-        "-unwritten",
-        what,
-        &["index-written"],
-        &unwritten,
-        contents(&unwritten, 0, b"held"),
-    );
+    let attested = contents(&unwritten, 0, b"held");
+    put("-unwritten", what, &["index-written"], &unwritten, attested);
     let digest = Attested::NvDigest(TpmsNvDigestCertifyInfo {
         index_name: name(&index),
         nv_digest: buffer(&HashAlgorithm::Sha256.digest(&[b"hell"]).unwrap()),
@@ -1026,14 +968,8 @@ fn event_logs(made: &mut Vec<Vector>) {
     booted.boot(true);
     let values = booted.values(&asked);
     let log = &booted.bytes;
-    put(
-        "",
-        "A sound log of a boot with Secure Boot on.",
-        &[],
-        log,
-        LOGGED,
-        &values,
-    );
+    let what = "A sound log of a boot with Secure Boot on.";
+    put("", what, &[], log, LOGGED, &values);
     let events = keyproof_tpm::EventLog::parse(log).unwrap().events;
     let at = |number: usize| events[number].at;
     let last = at(events.len() - 1);
@@ -1042,21 +978,13 @@ fn event_logs(made: &mut Vec<Vector>) {
     let mut changed = |short: &str, what: &str, fails: &[&str], log: &[u8]| {
         put(short, what, fails, log, LOGGED, &values);
     };
-    changed(
-        "-cut",
-        "The log ends within an event.",
-        &["event-log"],
-        &log[..last + 30],
-    );
+    let what = "The log ends within an event.";
+    changed("-cut", what, &["event-log"], &log[..last + 30]);
     let what = "The last event is left out.";
     changed("-without-its-end", what, &["registers"], &log[..last]);
     let without = [&log[..at(1)], &log[at(2)..]].concat();
-    changed(
-        "-without-an-event",
-        "An event in the middle is left out.",
-        &["registers"],
-        &without,
-    );
+    let what = "An event in the middle is left out.";
+    changed("-without-an-event", what, &["registers"], &without);
     let swapped = [
         &log[..at(0)],
         &log[at(1)..at(2)],
@@ -1064,53 +992,29 @@ fn event_logs(made: &mut Vec<Vector>) {
         &log[at(2)..],
     ]
     .concat();
-    changed(
-        "-in-other-order",
-        "Two events of one register are exchanged.",
-        &["registers"],
-        &swapped,
-    );
+    let what = "Two events of one register are exchanged.";
+    changed("-in-other-order", what, &["registers"], &swapped);
     let mut other = log.clone();
     other[at(1) + 14] ^= 1;
-    changed(
-        "-other-digest",
-        "One bit of a digest is changed.",
-        &["registers"],
-        &other,
-    );
+    let what = "One bit of a digest is changed.";
+    changed("-other-digest", what, &["registers"], &other);
     let mut hidden = log.clone();
     hidden[at(1) + 4..at(1) + 8].copy_from_slice(&NO_ACTION.to_le_bytes());
-    changed(
-        "-hidden-event",
-        "An event is called EV_NO_ACTION, which is not extended.",
-        &["registers"],
-        &hidden,
-    );
+    let what = "An event is called EV_NO_ACTION, which is not extended.";
+    changed("-hidden-event", what, &["registers"], &hidden);
     let mut moved = log.clone();
     moved[at(1)] = 5;
-    changed(
-        "-moved-event",
-        "An event is said to be of another register.",
-        &["registers"],
-        &moved,
-    );
+    let what = "An event is said to be of another register.";
+    changed("-moved-event", what, &["registers"], &moved);
     let mut huge = log.clone();
     let size_at = last + 12 + 2 + 32 + 2 + 48;
     huge[size_at..size_at + 4].copy_from_slice(&[0xff; 4]);
-    changed(
-        "-overrun",
-        "The size of an event is 4 GiB.",
-        &["event-log"],
-        &huge,
-    );
+    let what = "The size of an event is 4 GiB.";
+    changed("-overrun", what, &["event-log"], &huge);
     let mut unknown = log.clone();
     unknown[last + 12 + 1] = 0x77;
-    changed(
-        "-unknown-digest",
-        "A digest is of a hash that nobody says the size of.",
-        &["event-log"],
-        &unknown,
-    );
+    let what = "A digest is of a hash that nobody says the size of.";
+    changed("-unknown-digest", what, &["event-log"], &unknown);
     let head = &log[..at(0)];
     let what = "The head announces SHA-256 digests of 20 bytes.";
     let mut short = log.clone();
@@ -1319,20 +1223,10 @@ fn credentials(made: &mut Vec<Vector>) {
         ));
     };
     let fails = ["credential"];
-    put(
-        "",
-        "A sound credential, as tpm2-tools keep it.",
-        &[],
-        &name,
-        &bytes,
-    );
-    put(
-        "-of-another-name",
-        "The credential is for a key with another Name.",
-        &fails,
-        &other,
-        &bytes,
-    );
+    let what = "A sound credential, as tpm2-tools keep it.";
+    put("", what, &[], &name, &bytes);
+    let what = "The credential is for a key with another Name.";
+    put("-of-another-name", what, &fails, &other, &bytes);
     // Offsets behind the header, two sizes, and the HMAC.
     for (short, at, what) in [
         ("-hmac-changed", 12, "One bit of the HMAC is changed."),
@@ -1353,53 +1247,34 @@ fn credentials(made: &mut Vec<Vector>) {
     }
 }
 
+const AK: &str = "attestation-key";
+const DEVICE: &str = "device-key";
+
 fn keys(made: &mut Vec<Vector>) {
     let ak = SoftwareKey::new(AttestationTemplate::ATTRIBUTES).public;
     let device =
         SoftwareKey::new(ak.object_attributes.without(ObjectAttributes::RESTRICTED)).public;
-    let mut put = |kind: &str, name: &str, what: &str, fails: &[&str], key: &TpmtPublic| {
+    let mut put = |kind: &str, short: &str, what: &str, fails: &[&str], key: &TpmtPublic| {
         let mut input = Map::new();
         input.insert("public".to_owned(), hex(&key.to_bytes()).into());
-        made.push(vector(kind, name, what, fails, input));
+        made.push(vector(kind, &format!("{kind}{short}"), what, fails, input));
     };
     let with = |key: &TpmtPublic, attributes| TpmtPublic {
         object_attributes: attributes,
         ..key.clone()
     };
-    put(
-        "attestation-key",
-        "attestation-key",
-        "A sound attestation key.",
-        &[],
-        &ak,
-    );
-    put(
-        "device-key",
-        "device-key",
-        "A sound device identity key.",
-        &[],
-        &device,
-    );
+    let what = "A sound attestation key.";
+    put(AK, "", what, &[], &ak);
+    let what = "A sound device identity key.";
+    put(DEVICE, "", what, &[], &device);
     for (short, attribute, line) in ATTRIBUTES {
         let key = with(&ak, ak.object_attributes.without(attribute));
         let what = format!("The attestation key is {}.", short.replace('-', " "));
-        put(
-            "attestation-key",
-            &format!("attestation-key-{short}"),
-            &what,
-            &[line],
-            &key,
-        );
+        put(AK, &format!("-{short}"), &what, &[line], &key);
         if attribute != ObjectAttributes::RESTRICTED {
             let key = with(&device, device.object_attributes.without(attribute));
             let what = format!("The device identity key is {}.", short.replace('-', " "));
-            put(
-                "device-key",
-                &format!("device-key-{short}"),
-                &what,
-                &[line],
-                &key,
-            );
+            put(DEVICE, &format!("-{short}"), &what, &[line], &key);
         }
     }
     let key = with(
@@ -1407,45 +1282,21 @@ fn keys(made: &mut Vec<Vector>) {
         device.object_attributes | ObjectAttributes::RESTRICTED,
     );
     let what = "The device identity key is restricted: it signs no handshake.";
-    put(
-        "device-key",
-        "device-key-restricted",
-        what,
-        &["not-restricted"],
-        &key,
-    );
+    put(DEVICE, "-restricted", what, &["not-restricted"], &key);
     let key = with(&ak, ak.object_attributes | ObjectAttributes::DECRYPT);
     let what = "The attestation key may decrypt as well.";
-    put(
-        "attestation-key",
-        "attestation-key-decrypts",
-        what,
-        &["not-decrypt"],
-        &key,
-    );
+    put(AK, "-decrypts", what, &["not-decrypt"], &key);
     let rsa = TpmtPublic::parse_sized(&read("rsa2048", "ak.pub.tpm2b")).unwrap();
     let mut exponent = rsa.clone();
     if let PublicKey::Rsa(key) = &mut exponent.key {
         key.exponent = 3;
     }
     let what = "The attestation key's exponent is 3.";
-    put(
-        "attestation-key",
-        "attestation-key-exponent-3",
-        what,
-        &["key"],
-        &exponent,
-    );
+    put(AK, "-exponent-3", what, &["key"], &exponent);
     let mut weak = ak.clone();
     if let PublicKey::Ecc(key) = &mut weak.key {
         key.scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha1));
     }
     let what = "The attestation key signs with SHA-1.";
-    put(
-        "attestation-key",
-        "attestation-key-sha1",
-        what,
-        &["scheme"],
-        &weak,
-    );
+    put(AK, "-sha1", what, &["scheme"], &weak);
 }
