@@ -129,8 +129,7 @@ fn check_qualified_name(
 ) {
     let check = CertifyCheck::ObjectQualifiedName;
     let Some(parent) = policy.parent else {
-        report.not_requested(check, "no parent was given");
-        return;
+        return report.not_requested(check, "no parent was given");
     };
     let expected = parent.qualified_name_of(policy.object);
     let is_child = expected.map(|expected| *expected.as_bytes() == *body.qualified_name);

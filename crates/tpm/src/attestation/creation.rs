@@ -252,8 +252,7 @@ fn check_ticket(
 ) {
     let check = CreationCheck::Ticket;
     let Some(ticket) = ticket else {
-        report.not_requested(check, "none was given");
-        return;
+        return report.not_requested(check, "none was given");
     };
     let ticket = match TpmtTkCreation::parse(ticket) {
         Ok(ticket) => ticket,

@@ -190,8 +190,7 @@ fn check_digest(
 ) {
     let check = QuoteCheck::PcrDigest;
     let Some(hash) = signed_hash else {
-        report.not_evaluated(check, "not judged: the signature's hash is unknown");
-        return;
+        return report.not_evaluated(check, "not judged: the signature's hash is unknown");
     };
     let expected = quote.pcr_select.values_size();
     match values {
