@@ -594,15 +594,17 @@ fn quotes(made: &mut Vec<Vector>) {
     put("quote-is-a-certification", what, &["type"], case);
 }
 
+/// A certification of `object` in the place of the primary object `placed`.
+fn certification(object: &TpmtPublic, hierarchy: Hierarchy, placed: &TpmtPublic) -> Attested {
+    let qualified = QualifiedName::of_primary(hierarchy, placed).unwrap();
+    Attested::Certify(TpmsCertifyInfo {
+        name: name_of(object),
+        qualified_name: buffer(qualified.as_bytes()),
+    })
+}
+
 fn certify_of(tpm: &Tpm, object: &TpmtPublic) -> Case {
-    let qualified = QualifiedName::of_primary(Hierarchy::Owner, object).unwrap();
-    let mut case = Case::new(
-        tpm,
-        Attested::Certify(TpmsCertifyInfo {
-            name: name_of(object),
-            qualified_name: buffer(qualified.as_bytes()),
-        }),
-    );
+    let mut case = Case::new(tpm, certification(object, Hierarchy::Owner, object));
     case.set("object", &object.to_bytes());
     case.set_text("profile", "devid");
     case
@@ -661,19 +663,11 @@ fn certifications(made: &mut Vec<Vector>) {
 
     let mut case = certify_of(&tpm, &tpm.device);
     let other = SoftwareKey::new(tpm.device.object_attributes).public;
-    let qualified = QualifiedName::of_primary(Hierarchy::Owner, &tpm.device).unwrap();
-    case.attest.attested = Attested::Certify(TpmsCertifyInfo {
-        name: name_of(&other),
-        qualified_name: buffer(qualified.as_bytes()),
-    });
+    case.attest.attested = certification(&other, Hierarchy::Owner, &tpm.device);
     let what = "Another key is certified.";
     put("certify-another-key", what, &["object-name"], case);
     let mut case = certify_of(&tpm, &tpm.device);
-    let qualified = QualifiedName::of_primary(Hierarchy::Null, &tpm.device).unwrap();
-    case.attest.attested = Attested::Certify(TpmsCertifyInfo {
-        name: name_of(&tpm.device),
-        qualified_name: buffer(qualified.as_bytes()),
-    });
+    case.attest.attested = certification(&tpm.device, Hierarchy::Null, &tpm.device);
     let what = "The certified key is of the NULL hierarchy, and gone after the next reset.";
     put("certify-elsewhere", what, &["object-qualified-name"], case);
     let mut case = certify_of(&tpm, &tpm.device);
