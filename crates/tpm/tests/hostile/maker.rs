@@ -1029,157 +1029,86 @@ fn event_logs(made: &mut Vec<Vector>) {
     put("-head-alone", what, &fails, head, LOGGED, &zeros);
 
     // Truthful logs of a platform in a bad state.
-    let mut made_by = |short: &str,
-                       what: &str,
-                       fails: &[&str],
-                       banks: &[HashAlgorithm],
-                       selection: &str,
-                       boot: &dyn Fn(&mut LogMaker)| {
-        let mut log = LogMaker::agile(banks);
-        boot(&mut log);
-        let values = log.values(&selection.parse().unwrap());
-        put(short, what, fails, &log.bytes, selection, &values);
-    };
+    let mut truthful =
+        |short: &str, what: &str, fails: &[&str], selection: &str, log: &LogMaker| {
+            let values = log.values(&selection.parse().unwrap());
+            put(short, what, fails, &log.bytes, selection, &values);
+        };
+    let (off, on) = (
+        variable(&GLOBAL, "SecureBoot", &[0]),
+        variable(&GLOBAL, "SecureBoot", &[1]),
+    );
+    let fails = ["secure-boot"];
     let what = "Secure Boot is off.";
-    made_by(
-        "-secure-boot-off",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        LOGGED,
-        &|log| log.boot(false),
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(false);
+    truthful("-secure-boot-off", what, &fails, LOGGED, &log);
     let what = "Secure Boot is off; a boot loader measured that it was on, after the firmware had handed over.";
-    made_by(
-        "-secure-boot-said-late",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:7",
-        &|log| {
-            log.hand_over();
-            log.measure(7, VARIABLE_CONFIG, &variable(&GLOBAL, "SecureBoot", &[1]));
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.hand_over();
+    log.measure(7, VARIABLE_CONFIG, &on);
+    truthful("-secure-boot-said-late", what, &fails, "sha256:7", &log);
     let what = "Secure Boot is off; the log says in the event's data that it is on, which is not what was measured.";
-    made_by(
-        "-secure-boot-exchanged",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:7",
-        &|log| {
-            let (off, on) = (
-                variable(&GLOBAL, "SecureBoot", &[0]),
-                variable(&GLOBAL, "SecureBoot", &[1]),
-            );
-            log.measure_as(7, VARIABLE_CONFIG, &off, &on);
-            log.hand_over();
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure_as(7, VARIABLE_CONFIG, &off, &on);
+    log.hand_over();
+    truthful("-secure-boot-exchanged", what, &fails, "sha256:7", &log);
     let what = "Secure Boot is off; the log calls that event and the separator by other types, which no digest covers, \
                 and a boot loader measured that it was on.";
-    made_by(
-        "-secure-boot-renamed",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:7",
-        &|log| {
-            log.measure(7, EFI_ACTION, &variable(&GLOBAL, "SecureBoot", &[0]));
-            log.measure(7, EFI_ACTION, &[0; 4]);
-            log.measure(7, VARIABLE_CONFIG, &variable(&GLOBAL, "SecureBoot", &[1]));
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure(7, EFI_ACTION, &off);
+    log.measure(7, EFI_ACTION, &[0; 4]);
+    log.measure(7, VARIABLE_CONFIG, &on);
+    truthful("-secure-boot-renamed", what, &fails, "sha256:7", &log);
     let what = "PCR 7, which Secure Boot is measured into, is not among the registers.";
-    made_by(
-        "-without-pcr-7",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:0,1",
-        &|log| log.boot(true),
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    truthful("-without-pcr-7", what, &fails, "sha256:0,1", &log);
     let what = "The firmware met an error, says a separator.";
-    made_by(
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure(2, CRTM_VERSION, b"1");
+    log.measure(2, SEPARATOR, &[1, 0, 0, 0]);
+    log.measure(7, VARIABLE_CONFIG, &on);
+    log.measure(7, SEPARATOR, &[0; 4]);
+    truthful(
         "-error-separator",
         what,
         &["separators"],
-        &BANKS,
         "sha256:2,7",
-        &|log| {
-            log.measure(2, CRTM_VERSION, b"1");
-            log.measure(2, SEPARATOR, &[1, 0, 0, 0]);
-            log.measure(7, VARIABLE_CONFIG, &variable(&GLOBAL, "SecureBoot", &[1]));
-            log.measure(7, SEPARATOR, &[0; 4]);
-        },
+        &log,
     );
     let what = "Two localities are said to have started the TPM.";
-    made_by(
-        "-two-localities",
-        what,
-        &["startup-locality"],
-        &BANKS,
-        LOGGED,
-        &|log| {
-            log.say_locality(0);
-            log.say_locality(3);
-            log.boot(true);
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.say_locality(0);
+    log.say_locality(3);
+    log.boot(true);
+    truthful("-two-localities", what, &["startup-locality"], LOGGED, &log);
     let what = "Only the SHA-1 bank is compared.";
-    let sha1 = [HashAlgorithm::Sha1, HashAlgorithm::Sha256];
-    made_by(
-        "-sha1-bank",
-        what,
-        &["weak-hashes"],
-        &sha1,
-        "sha1:0,7",
-        &|log| log.boot(true),
-    );
-    let what = "An event has two digests of the compared bank.";
+    let mut log = LogMaker::agile(&[HashAlgorithm::Sha1, HashAlgorithm::Sha256]);
+    log.boot(true);
+    truthful("-sha1-bank", what, &["weak-hashes"], "sha1:0,7", &log);
     let fails = ["digests", "registers"];
-    made_by(
-        "-two-digests",
-        what,
-        &fails,
-        &BANKS[..1],
-        "sha256:7,8",
-        &|log| {
-            log.boot(true);
-            let digest = (HashAlgorithm::Sha256.id(), vec![9; 32]);
-            log.raw(8, IPL, &[digest.clone(), digest], b"");
-        },
-    );
+    let what = "An event has two digests of the compared bank.";
+    let mut log = LogMaker::agile(&BANKS[..1]);
+    log.boot(true);
+    let digest = (HashAlgorithm::Sha256.id(), vec![9; 32]);
+    log.raw(8, IPL, &[digest.clone(), digest], b"");
+    truthful("-two-digests", what, &fails, "sha256:7,8", &log);
     let what = "An event has no digest of the compared bank.";
-    made_by("-no-digest", what, &fails, &BANKS, "sha256:7,8", &|log| {
-        log.boot(true);
-        log.raw(8, IPL, &[(HashAlgorithm::Sha384.id(), vec![9; 48])], b"");
-    });
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    log.raw(8, IPL, &[(HashAlgorithm::Sha384.id(), vec![9; 48])], b"");
+    truthful("-no-digest", what, &fails, "sha256:7,8", &log);
     let what = "A register was extended by what the log does not say.";
-    made_by(
-        "-silent-extend",
-        what,
-        &["registers"],
-        &BANKS,
-        "sha256:4,7",
-        &|log| {
-            log.boot(true);
-            log.extend(4, b"an implant");
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    log.extend(4, b"an implant");
+    truthful("-silent-extend", what, &["registers"], "sha256:4,7", &log);
     let what = "A register that the log does not mention was extended.";
-    made_by(
-        "-silent-register",
-        what,
-        &["registers"],
-        &BANKS,
-        "sha256:7,9",
-        &|log| {
-            log.boot(true);
-            log.extend(9, b"an implant");
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    log.extend(9, b"an implant");
+    truthful("-silent-register", what, &["registers"], "sha256:7,9", &log);
 }
 
 fn credentials(made: &mut Vec<Vector>) {
