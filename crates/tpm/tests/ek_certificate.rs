@@ -662,6 +662,7 @@ fn the_tpms_attributes_are_read_strictly() {
         0x31,
         &[&manufacturer[..], &model, &version, &model].concat(),
     );
+    let no_id = "tpmManufacturer is not id: and 8 hex digits";
     for (content, reason) in [
         (None, "there is no subjectAltName"),
         (Some(alt_names(&[other])), "tpmManufacturer is missing"),
@@ -670,18 +671,9 @@ fn the_tpms_attributes_are_read_strictly() {
             Some(tpm_names(&["id:49465800", "m"])),
             "tpmVersion is missing",
         ),
-        (
-            Some(tpm_names(&["49465800", "m", "v"])),
-            "tpmManufacturer is not id: and 8 hex digits",
-        ),
-        (
-            Some(tpm_names(&["id:4946580", "m", "v"])),
-            "tpmManufacturer is not id: and 8 hex digits",
-        ),
-        (
-            Some(tpm_names(&["id:+9465800", "m", "v"])),
-            "tpmManufacturer is not id: and 8 hex digits",
-        ),
+        (Some(tpm_names(&["49465800", "m", "v"])), no_id),
+        (Some(tpm_names(&["id:4946580", "m", "v"])), no_id),
+        (Some(tpm_names(&["id:+9465800", "m", "v"])), no_id),
         (
             Some(tpm_names(&["id:49465800", "", "v"])),
             "a TPM attribute is no text, or empty",
@@ -809,32 +801,14 @@ fn keys_are_on_the_allow_list() {
         let neither = judge(&rsa, KeyUsagePurpose::DataEncipherment);
         refused(&neither, &[C::KeyUsage]);
     }
+    let of_size = |bytes| format!("RSA of {bytes} bytes is not 2048, 3072 or 4096 bits");
+    let odd = "no template for this public key: its RSA exponent is not 65537";
     for (modulus, exponent, reason) in [
-        (
-            vec![0xc1; 128],
-            65_537,
-            "RSA of 128 bytes is not 2048, 3072 or 4096 bits",
-        ),
-        (
-            vec![0x41; 256],
-            65_537,
-            "RSA of 256 bytes is not 2048, 3072 or 4096 bits",
-        ),
-        (
-            vec![0xc1; 1024],
-            65_537,
-            "RSA of 1024 bytes is not 2048, 3072 or 4096 bits",
-        ),
-        (
-            vec![0xc1; 256],
-            3,
-            "no template for this public key: its RSA exponent is not 65537",
-        ),
-        (
-            vec![0xc1; 256],
-            65_539,
-            "no template for this public key: its RSA exponent is not 65537",
-        ),
+        (vec![0xc1; 128], 65_537, of_size(128)),
+        (vec![0x41; 256], 65_537, of_size(256)),
+        (vec![0xc1; 1024], 65_537, of_size(1024)),
+        (vec![0xc1; 256], 3, odd.to_owned()),
+        (vec![0xc1; 256], 65_539, odd.to_owned()),
     ] {
         let certificate = maker
             .ca
@@ -1068,22 +1042,11 @@ proptest! {
 fn a_padded_serial_is_a_warning_and_can_be_revoked() {
     let maker = Maker::new();
     let certificate = maker.ca.endorse(&maker.key, |_| ());
+    let spare = "written with octets to spare, which is not DER";
     for (encoded, minimal, oddity) in [
-        (
-            &[0, 0, 5][..],
-            &[5][..],
-            "written with octets to spare, which is not DER",
-        ),
-        (
-            &[0, 0, 0x85],
-            &[0, 0x85],
-            "written with octets to spare, which is not DER",
-        ),
-        (
-            &[0xff, 0x85],
-            &[0x85],
-            "written with octets to spare, which is not DER",
-        ),
+        (&[0, 0, 5][..], &[5][..], spare),
+        (&[0, 0, 0x85], &[0, 0x85], spare),
+        (&[0xff, 0x85], &[0x85], spare),
         (&[0x85], &[0x85], "negative"),
     ] {
         let odd = maker.ca.with_serial(&certificate, encoded);
