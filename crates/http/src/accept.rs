@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::{
     ClientCertificate, ListenerTls, TrustedProxies,
-    answer::Transport,
+    answer::{Origin, Transport},
     connection,
     observer::OpenConnection,
     served::Served,
@@ -109,7 +109,6 @@ async fn open(
     served: Arc<Served>,
     slot: Slot,
 ) {
-    let slot = Arc::new(slot);
     let _open = OpenConnection::count(&stack.observer);
     // Answers are written whole, so waiting for more data would only delay them.
     if let Err(error) = socket.set_nodelay(true) {
@@ -117,19 +116,21 @@ async fn open(
     }
     let socket = Socket::new(socket);
     let client = socket.peer();
+    let origin = |transport| {
+        Arc::new(Origin {
+            stack: Arc::clone(&stack),
+            served,
+            peer: peer.ip(),
+            client,
+            transport,
+            turn: Arc::default(),
+            slot: Arc::new(slot),
+        })
+    };
     // Separate futures for TLS and plain connections: a common one would have the size of the larger one for its whole
     // life.
     let Some(tls) = tls else {
-        return Box::pin(connection::serve(
-            socket,
-            peer,
-            client,
-            Transport::Plain,
-            stack,
-            served,
-            slot,
-        ))
-        .await;
+        return Box::pin(connection::serve(socket, origin(Transport::Plain))).await;
     };
     let handshake = async {
         let acceptor = tls.acceptor().await.map_err(io::Error::other)?;
@@ -143,16 +144,8 @@ async fn open(
     match shaken {
         Ok(Ok(session)) => {
             let certificate = ClientCertificate::of(session.get_ref().1);
-            Box::pin(connection::serve(
-                session,
-                peer,
-                client,
-                Transport::Tls(certificate),
-                stack,
-                served,
-                slot,
-            ))
-            .await;
+            let origin = origin(Transport::Tls(certificate));
+            Box::pin(connection::serve(session, origin)).await;
         }
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),

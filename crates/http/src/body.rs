@@ -62,10 +62,7 @@ impl RequestBody {
             () = stack.drain_grace_passed() => return Err(StackRefusal::Draining),
         };
         self.progress.deadline.restart();
-        match read {
-            Ok(whole) => whole,
-            Err(_) => Err(StackRefusal::BodyTimedOut),
-        }
+        read.unwrap_or(Err(StackRefusal::BodyTimedOut))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The life of a connection.
 
-use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll};
+use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, header};
@@ -22,41 +22,22 @@ use tracing::debug;
 
 use crate::{
     RequestId, RequestLabels, Response, StackRefusal,
-    answer::{Origin, Transport},
+    answer::Origin,
     limits::{DRAINING_GRACE, LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
-    served::Served,
-    slots::Slot,
-    socket::Peer,
     stack::Stack,
     wire::{AnswerBody, Turn, Wire},
 };
 
 /// Serves requests until the connection ends, then answers a head that hyper could not parse.
-pub(crate) async fn serve<T>(
-    io: T,
-    peer: SocketAddr,
-    client: Peer,
-    transport: Transport,
-    stack: Arc<Stack>,
-    served: Arc<Served>,
-    slot: Arc<Slot>,
-) where
+///
+/// All requests of the connection share its `Origin`. Reference counts shared among connections would move between
+/// processors.
+pub(crate) async fn serve<T>(io: T, origin: Arc<Origin>)
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let turn = Arc::new(Turn::default());
-    // All requests of the connection share one `Origin`. Reference counts shared among connections would move between
-    // processors.
-    let origin = Arc::new(Origin {
-        stack: Arc::clone(&stack),
-        served: Arc::clone(&served),
-        peer: peer.ip(),
-        client,
-        transport,
-        turn: Arc::clone(&turn),
-        slot,
-    });
+    let (stack, turn) = (&origin.stack, &origin.turn);
     let service = service_fn(|request: Request<Incoming>| {
-        let origin = Arc::clone(&origin);
         origin.turn.request_arrived();
         let turn = Arc::clone(&origin.turn);
         let answering = Origin::answer(&origin, request);
@@ -65,20 +46,20 @@ pub(crate) async fn serve<T>(
             Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, turn)))
         })
     });
-    let wire = Wire::new(io, Arc::clone(&turn), stack.limits.body_timeout);
+    let wire = Wire::new(io, Arc::clone(turn), stack.limits.body_timeout);
     let mut connection = builder(&stack.limits).serve_connection(TokioIo::new(wire), service);
 
     // Not with hyper's own shutdown: an error answer may still have to be written.
     let drained = tokio::select! {
         outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Drained::Over(outcome),
-        () = stack.drained() => drain_one(&mut connection, &turn).await,
+        () = stack.drained() => drain_one(&mut connection, turn).await,
     };
     let outcome = match drained {
         Drained::Over(outcome) => outcome,
         Drained::Answering => poll_fn(|cx| connection.poll_without_shutdown(cx)).await,
         Drained::Idle => {
             let (io, _) = connection.into_parts().io.into_inner().into_parts();
-            return close(io, false, &stack).await;
+            return close(io, false, stack).await;
         }
     };
 
@@ -94,11 +75,11 @@ pub(crate) async fn serve<T>(
     let mut linger = turn.may_be_sending();
     if let Some(refusal) = refusal {
         linger = true;
-        if !refuse_head(&mut io, refusal, &read_buf, &served, &stack).await {
+        if !refuse_head(&mut io, refusal, &read_buf, &origin).await {
             return;
         }
     }
-    close(io, linger, &stack).await;
+    close(io, linger, stack).await;
 }
 
 /// The state of a connection when the server drains.
@@ -146,9 +127,9 @@ async fn refuse_head<T: AsyncWrite + Unpin>(
     io: &mut T,
     refusal: StackRefusal,
     unread: &[u8],
-    served: &Served,
-    stack: &Stack,
+    origin: &Origin,
 ) -> bool {
+    let (stack, served) = (&origin.stack, &origin.served);
     let request_id = RequestId::draw(&stack.draw);
     debug!(id = %request_id, %refusal, "refused a request's head");
     let application = served.application_of_unread(unread);

@@ -1,11 +1,11 @@
 //! `/healthz` and `/readyz`, on any listener.
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use http_body_util::Full;
 use tokio::time::timeout;
 
-use crate::{DRAINING, NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
+use crate::{
+    DRAINING, NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack, with_body,
+};
 
 /// The probes of an orchestrator.
 #[derive(Clone, Copy)]
@@ -45,36 +45,29 @@ impl Probe {
                 .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
+        let unready = |why: &str| text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
         match self {
             Self::Health => text(StatusCode::OK, "ok\n"),
-            Self::Readiness if stack.is_draining() => {
-                text(StatusCode::SERVICE_UNAVAILABLE, format!("{DRAINING}\n"))
-            }
+            Self::Readiness if stack.is_draining() => unready(DRAINING),
             Self::Readiness => match timeout(READINESS_TIMEOUT, (stack.ready)()).await {
                 Ok(Ok(warnings)) => {
-                    let warnings = warnings
-                        .iter()
-                        .map(|warning| format!("warning: {warning}\n"));
-                    text(
-                        StatusCode::OK,
-                        format!("ready\n{}", warnings.collect::<String>()),
-                    )
+                    let warnings = warnings.iter();
+                    let lines = warnings.map(|warning| format!("warning: {warning}\n"));
+                    let lines: String = lines.collect();
+                    text(StatusCode::OK, format!("ready\n{lines}"))
                 }
-                Ok(Err(why)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-                Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{NO_ANSWER}\n")),
+                Ok(Err(why)) => unready(why),
+                Err(_) => unready(NO_ANSWER),
             },
         }
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::from(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Response {
+    let mut response = with_body(status, "text/plain; charset=utf-8", body.into());
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
     response
 }

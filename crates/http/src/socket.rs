@@ -169,34 +169,27 @@ mod tests {
         }
     }
 
+    /// Sends bytes and their end one way.
+    async fn pass(from: &mut (impl AsyncWrite + Unpin), to: &mut (impl AsyncRead + Unpin)) {
+        let sent = vec![7; 1 << 20];
+        let mut read = Vec::new();
+        let (written, ended) = tokio::join!(
+            async {
+                from.write_all(&sent).await?;
+                from.shutdown().await
+            },
+            to.read_to_end(&mut read)
+        );
+        written.unwrap();
+        ended.unwrap();
+        assert_eq!(read, sent);
+    }
+
     #[tokio::test]
     async fn bytes_go_both_ways_and_end() {
         let (mut client, mut socket) = connected().await;
-        let sent = vec![7; 1 << 20];
-        let (written, read) = tokio::join!(
-            async {
-                client.write_all(&sent).await?;
-                client.shutdown().await
-            },
-            async {
-                let mut all = Vec::new();
-                socket.read_to_end(&mut all).await.map(|_| all)
-            }
-        );
-        written.unwrap();
-        assert_eq!(read.unwrap(), sent);
-        let (written, read) = tokio::join!(
-            async {
-                socket.write_all(&sent).await?;
-                socket.shutdown().await
-            },
-            async {
-                let mut all = Vec::new();
-                client.read_to_end(&mut all).await.map(|_| all)
-            }
-        );
-        written.unwrap();
-        assert_eq!(read.unwrap(), sent);
+        pass(&mut client, &mut socket).await;
+        pass(&mut socket, &mut client).await;
     }
 
     #[cfg(target_os = "linux")]

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use crate::{
     TpmError,
     algorithm::{HashAlgorithm, numbers},
-    name::check_name,
+    name::read_name,
     pcr::TpmlPcrSelection,
-    wire::{Buffer, Reader, Wire, put_u16},
+    wire::{Buffer, MAX_DATA, Reader, Wire, put_u16},
 };
 
 /// `TPM_GENERATED_VALUE` (Part 2, 6.2): the first bytes of every structure that a TPM makes and
@@ -182,17 +182,8 @@ numbers! {
     }
 }
 
-/// The largest `TPM2B_DATA` (Part 2, 10.4.3): a `TPMT_HA` of SHA-512.
-const MAX_DATA: usize = 66;
-
-/// The largest digest, and so the longest `TPM2B_DIGEST`.
-const MAX_DIGEST: usize = 64;
-
 /// At least the largest `MAX_NV_BUFFER_SIZE` of any TPM, which is usually 2,048.
 const MAX_NV_BUFFER: usize = 4096;
-
-/// The largest `TPM2B_NAME`.
-const MAX_NAME: usize = 2 + MAX_DIGEST;
 
 impl TpmsAttest {
     /// Returns the type of attestation.
@@ -220,17 +211,12 @@ impl Wire for TpmsAttest {
             return Err(TpmError::BadMagic { at, found: magic });
         }
         let attest_type = AttestType::read(reader)?;
-        let qualified_signer = read_name(reader)?;
-        let extra_data = reader.buffer("TPM2B_DATA", MAX_DATA)?;
-        let clock_info = TpmsClockInfo::read(reader)?;
-        let firmware_version = reader.u64()?;
-        let attested = Attested::read(attest_type, reader)?;
         Ok(Self {
-            qualified_signer,
-            extra_data,
-            clock_info,
-            firmware_version,
-            attested,
+            qualified_signer: read_name(reader)?,
+            extra_data: reader.buffer("TPM2B_DATA", MAX_DATA)?,
+            clock_info: TpmsClockInfo::read(reader)?,
+            firmware_version: reader.u64()?,
+            attested: Attested::read(attest_type, reader)?,
         })
     }
 
@@ -255,12 +241,12 @@ impl Attested {
             AttestType::CommandAudit => Self::CommandAudit(TpmsCommandAuditInfo {
                 audit_counter: reader.u64()?,
                 digest_alg: HashAlgorithm::read(reader)?,
-                audit_digest: read_digest(reader)?,
-                command_digest: read_digest(reader)?,
+                audit_digest: reader.digest()?,
+                command_digest: reader.digest()?,
             }),
             AttestType::Creation => Self::Creation(TpmsCreationInfo {
                 object_name: read_name(reader)?,
-                creation_hash: read_digest(reader)?,
+                creation_hash: reader.digest()?,
             }),
             AttestType::Nv => Self::Nv(TpmsNvCertifyInfo {
                 index_name: read_name(reader)?,
@@ -269,15 +255,15 @@ impl Attested {
             }),
             AttestType::NvDigest => Self::NvDigest(TpmsNvDigestCertifyInfo {
                 index_name: read_name(reader)?,
-                nv_digest: read_digest(reader)?,
+                nv_digest: reader.digest()?,
             }),
             AttestType::Quote => Self::Quote(TpmsQuoteInfo {
                 pcr_select: TpmlPcrSelection::read(reader)?,
-                pcr_digest: read_digest(reader)?,
+                pcr_digest: reader.digest()?,
             }),
             AttestType::SessionAudit => Self::SessionAudit(TpmsSessionAuditInfo {
                 exclusive_session: reader.yes_no()?,
-                session_digest: read_digest(reader)?,
+                session_digest: reader.digest()?,
             }),
             AttestType::Time => Self::Time(TpmsTimeAttestInfo {
                 time: reader.u64()?,
@@ -329,28 +315,13 @@ impl Attested {
     }
 }
 
-fn read_name(reader: &mut Reader<'_>) -> Result<Buffer, TpmError> {
-    let at = reader.at();
-    let name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
-    check_name(&name, at)?;
-    Ok(name)
-}
-
-fn read_digest(reader: &mut Reader<'_>) -> Result<Buffer, TpmError> {
-    reader.buffer("TPM2B_DIGEST", MAX_DIGEST)
-}
-
 impl TpmsClockInfo {
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
-        let clock = reader.u64()?;
-        let reset_count = reader.u32()?;
-        let restart_count = reader.u32()?;
-        let safe = reader.yes_no()?;
         Ok(Self {
-            clock,
-            reset_count,
-            restart_count,
-            safe,
+            clock: reader.u64()?,
+            reset_count: reader.u32()?,
+            restart_count: reader.u32()?,
+            safe: reader.yes_no()?,
         })
     }
 

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use crate::{
     TpmError,
     algorithm::HashAlgorithm,
-    name::{Hierarchy, check_name},
+    name::{Hierarchy, read_name},
     pcr::TpmlPcrSelection,
-    wire::{ALG_NULL, Buffer, Reader, Wire, put_u16},
+    wire::{ALG_NULL, Buffer, MAX_DATA, Reader, Wire, put_u16},
 };
 
 /// `TPMS_CREATION_DATA` (Part 2, 15.1).
@@ -46,36 +46,18 @@ pub struct TpmtTkCreation {
 /// `TPM_ST_CREATION` (Part 2, 6.9).
 const ST_CREATION: u16 = 0x8021;
 
-const MAX_DIGEST: usize = 64;
-const MAX_NAME: usize = 2 + MAX_DIGEST;
-
 impl Wire for TpmsCreationData {
     const NAME: &'static str = "TPMS_CREATION_DATA";
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
-        let pcr_select = TpmlPcrSelection::read(reader)?;
-        let pcr_digest = reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?;
-        let locality = reader.u8()?;
-        let parent_name_alg = if reader.null()? {
-            None
-        } else {
-            Some(HashAlgorithm::read(reader)?)
-        };
-        let name_at = reader.at();
-        let parent_name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
-        check_name(&parent_name, name_at)?;
-        let qualified_at = reader.at();
-        let parent_qualified_name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
-        check_name(&parent_qualified_name, qualified_at)?;
-        let outside_info = reader.buffer("TPM2B_DATA", MAX_NAME)?;
         Ok(Self {
-            pcr_select,
-            pcr_digest,
-            locality,
-            parent_name_alg,
-            parent_name,
-            parent_qualified_name,
-            outside_info,
+            pcr_select: TpmlPcrSelection::read(reader)?,
+            pcr_digest: reader.digest()?,
+            locality: reader.u8()?,
+            parent_name_alg: reader.unless_null(HashAlgorithm::read)?,
+            parent_name: read_name(reader)?,
+            parent_qualified_name: read_name(reader)?,
+            outside_info: reader.buffer("TPM2B_DATA", MAX_DATA)?,
         })
     }
 
@@ -110,7 +92,7 @@ impl Wire for TpmtTkCreation {
         };
         Ok(Self {
             hierarchy,
-            digest: reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?,
+            digest: reader.digest()?,
         })
     }
 

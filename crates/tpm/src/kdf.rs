@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{TpmError, algorithm::HashAlgorithm};
 
 /// KDFa (Part 1, 11.4.10.2): the counter mode of SP 800-108 with HMAC. Derives at most one digest
-/// of `hash`.
+/// of `hash`; `bits` must be a multiple of eight.
 ///
 /// `label` includes its terminating zero byte.
 pub(crate) fn kdfa(
@@ -30,7 +30,13 @@ pub(crate) fn kdfa(
             &u32::from(bits).to_be_bytes(),
         ],
     )?;
-    truncate(&mut derived, bits)?;
+    let size = usize::from(bits / 8);
+    if !bits.is_multiple_of(8) || size > derived.len() {
+        return Err(TpmError::UnsupportedEndorsementKey {
+            what: "symmetric key size",
+        });
+    }
+    derived.truncate(size);
     Ok(derived)
 }
 
@@ -79,16 +85,4 @@ fn hmac_of<D: EagerHash>(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         mac.update(part);
     }
     Zeroizing::new(mac.finalize().into_bytes().to_vec())
-}
-
-/// Truncates to `bits`, which must be a multiple of eight.
-fn truncate(derived: &mut Zeroizing<Vec<u8>>, bits: u16) -> Result<(), TpmError> {
-    let size = usize::from(bits / 8);
-    if !bits.is_multiple_of(8) || size > derived.len() {
-        return Err(TpmError::UnsupportedEndorsementKey {
-            what: "symmetric key size",
-        });
-    }
-    derived.truncate(size);
-    Ok(())
 }

@@ -75,44 +75,27 @@ impl AttestationKeyPolicy {
 }
 
 fn check_attributes(report: &mut Report<Finding>, attributes: ObjectAttributes) {
-    use AttestationKeyCheck as Check;
-    use ObjectAttributes as Attributes;
+    use AttestationKeyCheck as C;
+    use ObjectAttributes as A;
 
-    for (check, attribute, is_wanted, finding) in [
+    let has = |attribute| attributes.contains(attribute);
+    for (check, holds, finding) in [
+        (C::Restricted, has(A::RESTRICTED), Finding::NotRestricted),
+        (C::Sign, has(A::SIGN), Finding::NoSigning),
+        (C::NotDecrypt, !has(A::DECRYPT), Finding::Decrypts),
+        (C::FixedTpm, has(A::FIXED_TPM), Finding::NotFixedTpm),
         (
-            Check::Restricted,
-            Attributes::RESTRICTED,
-            true,
-            Finding::NotRestricted,
-        ),
-        (Check::Sign, Attributes::SIGN, true, Finding::NoSigning),
-        (
-            Check::NotDecrypt,
-            Attributes::DECRYPT,
-            false,
-            Finding::Decrypts,
-        ),
-        (
-            Check::FixedTpm,
-            Attributes::FIXED_TPM,
-            true,
-            Finding::NotFixedTpm,
-        ),
-        (
-            Check::FixedParent,
-            Attributes::FIXED_PARENT,
-            true,
+            C::FixedParent,
+            has(A::FIXED_PARENT),
             Finding::NotFixedParent,
         ),
         (
-            Check::SensitiveDataOrigin,
-            Attributes::SENSITIVE_DATA_ORIGIN,
-            true,
+            C::SensitiveDataOrigin,
+            has(A::SENSITIVE_DATA_ORIGIN),
             Finding::NotTpmGenerated,
         ),
     ] {
-        let is_as_wanted = attributes.contains(attribute) == is_wanted;
-        report.judged(check, (!is_as_wanted).then_some(finding));
+        report.judged(check, (!holds).then_some(finding));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     algorithm::HashAlgorithm,
     nv_public::TpmsNvPublic,
     public::TpmtPublic,
-    wire::{Reader, Structure},
+    wire::{Buffer, MAX_DIGEST, Reader, Structure},
 };
 
 /// An object's Name (Part 1, 16): its name algorithm and the digest of its public area.
@@ -152,13 +152,14 @@ fn tagged_digest(hash: HashAlgorithm, parts: &[&[u8]]) -> Result<Vec<u8>, TpmErr
     Ok(name)
 }
 
-/// Checks the content of a `TPM2B_NAME` (Part 2, 10.5.3) whose size is at offset `at`: empty, a
-/// handle, or an algorithm and its digest.
-pub(crate) fn check_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
-    match bytes.len() {
-        0 | 4 => Ok(()),
-        _ => check_digest_name(bytes, at.saturating_add(2)),
+/// Reads a `TPM2B_NAME` (Part 2, 10.5.3): empty, a handle, or an algorithm and its digest.
+pub(crate) fn read_name(reader: &mut Reader<'_>) -> Result<Buffer, TpmError> {
+    let at = reader.at();
+    let name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
+    if !matches!(name.len(), 0 | 4) {
+        check_digest_name(&name, at.saturating_add(2))?;
     }
+    Ok(name)
 }
 
 /// Checks a Name that begins at offset `at`.
@@ -175,8 +176,10 @@ fn check_digest_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
     }
 }
 
-/// The longest Name has a 2-byte algorithm identifier and a 64-byte digest.
-const MAX_NAME_DIGITS: usize = 2 * (2 + 64);
+/// The longest Name: a 2-byte algorithm identifier and the longest digest.
+const MAX_NAME: usize = 2 + MAX_DIGEST;
+
+const MAX_NAME_DIGITS: usize = 2 * MAX_NAME;
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -29,8 +29,6 @@ pub struct TpmsNvPublic {
 /// `TPMA_NV_WRITTEN`.
 const WRITTEN: u32 = 1 << 29;
 
-const MAX_DIGEST: usize = 64;
-
 impl TpmsNvPublic {
     /// Returns whether the index has been written since it was defined.
     pub fn is_written(&self) -> bool {
@@ -46,7 +44,7 @@ impl Wire for TpmsNvPublic {
             nv_index: reader.u32()?,
             name_alg: HashAlgorithm::read(reader)?,
             attributes: reader.u32()?,
-            auth_policy: reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?,
+            auth_policy: reader.digest()?,
             data_size: reader.u16()?,
         })
     }

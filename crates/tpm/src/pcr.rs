@@ -94,9 +94,7 @@ impl TpmlPcrSelection {
             })
             .sum()
     }
-}
 
-impl TpmlPcrSelection {
     /// Splits `values`, the concatenated register values in selection order, into bank, register
     /// number and value. Returns `None` if the size of `values` does not match the selection.
     pub fn split<'a>(&self, values: &'a [u8]) -> Option<Vec<(HashAlgorithm, u8, &'a [u8])>> {

@@ -175,11 +175,11 @@ numbers! {
 }
 
 const ALG_RSA: u16 = 0x0001;
-const ALG_RSASSA: u16 = 0x0014;
+pub(crate) const ALG_RSASSA: u16 = 0x0014;
 const ALG_RSAES: u16 = 0x0015;
-const ALG_RSAPSS: u16 = 0x0016;
+pub(crate) const ALG_RSAPSS: u16 = 0x0016;
 const ALG_OAEP: u16 = 0x0017;
-const ALG_ECDSA: u16 = 0x0018;
+pub(crate) const ALG_ECDSA: u16 = 0x0018;
 const ALG_ECDH: u16 = 0x0019;
 const ALG_ECDAA: u16 = 0x001a;
 const ALG_SM2: u16 = 0x001b;
@@ -216,11 +216,7 @@ impl Wire for TpmtPublic {
         if !matches!(key_type, ALG_RSA | ALG_ECC) {
             return Err(unknown("TPMI_ALG_PUBLIC", key_type, type_at));
         }
-        let name_alg = if reader.null()? {
-            None
-        } else {
-            Some(HashAlgorithm::read(reader)?)
-        };
+        let name_alg = reader.unless_null(HashAlgorithm::read)?;
         let object_attributes = ObjectAttributes::read(reader)?;
         let policy_size = name_alg.map_or(0, HashAlgorithm::digest_size);
         let auth_policy = reader.buffer_of("authPolicy", &[0, policy_size])?;
@@ -265,8 +261,8 @@ impl RsaPublic {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
-        let symmetric = SymmetricObject::read(reader)?;
-        let scheme = RsaScheme::read(reader)?;
+        let symmetric = reader.unless_null(SymmetricObject::read)?;
+        let scheme = reader.unless_null(RsaScheme::read)?;
         let bits_at = reader.at();
         let key_bits = reader.u16()?;
         if !matches!(key_bits, 1024 | 2048 | 3072 | 4096) {
@@ -300,10 +296,10 @@ impl RsaPublic {
 
 impl EccPublic {
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
-        let symmetric = SymmetricObject::read(reader)?;
-        let scheme = EccScheme::read(reader)?;
+        let symmetric = reader.unless_null(SymmetricObject::read)?;
+        let scheme = reader.unless_null(EccScheme::read)?;
         let curve = EccCurve::read(reader)?;
-        let kdf = KdfScheme::read(reader)?;
+        let kdf = reader.unless_null(KdfScheme::read)?;
         let x = reader.buffer("TPM2B_ECC_PARAMETER", curve.coordinate_size())?;
         let y = reader.buffer("TPM2B_ECC_PARAMETER", curve.coordinate_size())?;
         Ok(Self {
@@ -341,10 +337,7 @@ impl EccPublic {
 }
 
 impl SymmetricObject {
-    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, TpmError> {
-        if reader.null()? {
-            return Ok(None);
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
         let algorithm = SymmetricAlgorithm::read(reader)?;
         let bits_at = reader.at();
         let key_bits = reader.u16()?;
@@ -358,16 +351,11 @@ impl SymmetricObject {
         if !known {
             return Err(unknown("TPMU_SYM_KEY_BITS", key_bits, bits_at));
         }
-        let mode = if reader.null()? {
-            None
-        } else {
-            Some(SymmetricMode::read(reader)?)
-        };
-        Ok(Some(Self {
+        Ok(Self {
             algorithm,
             key_bits,
-            mode,
-        }))
+            mode: reader.unless_null(SymmetricMode::read)?,
+        })
     }
 
     fn write(symmetric: Option<Self>, out: &mut Vec<u8>) {
@@ -382,29 +370,22 @@ impl SymmetricObject {
 }
 
 impl RsaScheme {
-    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, TpmError> {
-        if reader.null()? {
-            return Ok(None);
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
         let at = reader.at();
-        let scheme = match reader.u16()? {
+        Ok(match reader.u16()? {
             ALG_RSASSA => Self::Rsassa(HashAlgorithm::read(reader)?),
             ALG_RSAES => Self::Rsaes,
             ALG_RSAPSS => Self::Rsapss(HashAlgorithm::read(reader)?),
             ALG_OAEP => Self::Oaep(HashAlgorithm::read(reader)?),
             other => return Err(unknown("TPMI_ALG_RSA_SCHEME", other, at)),
-        };
-        Ok(Some(scheme))
+        })
     }
 }
 
 impl EccScheme {
-    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, TpmError> {
-        if reader.null()? {
-            return Ok(None);
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
         let at = reader.at();
-        let scheme = match reader.u16()? {
+        Ok(match reader.u16()? {
             ALG_ECDSA => Self::Ecdsa(HashAlgorithm::read(reader)?),
             ALG_ECDH => Self::Ecdh(HashAlgorithm::read(reader)?),
             ALG_ECDAA => Self::Ecdaa(HashAlgorithm::read(reader)?, reader.u16()?),
@@ -412,19 +393,15 @@ impl EccScheme {
             ALG_ECSCHNORR => Self::Ecschnorr(HashAlgorithm::read(reader)?),
             ALG_ECMQV => Self::Ecmqv(HashAlgorithm::read(reader)?),
             other => return Err(unknown("TPMI_ALG_ECC_SCHEME", other, at)),
-        };
-        Ok(Some(scheme))
+        })
     }
 }
 
 impl KdfScheme {
-    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, TpmError> {
-        if reader.null()? {
-            return Ok(None);
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
         let algorithm = KdfAlgorithm::read(reader)?;
         let hash = HashAlgorithm::read(reader)?;
-        Ok(Some(Self { algorithm, hash }))
+        Ok(Self { algorithm, hash })
     }
 }
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::{
     TpmError,
     algorithm::HashAlgorithm,
+    public::{ALG_ECDSA, ALG_RSAPSS, ALG_RSASSA},
     wire::{Buffer, Reader, Wire, put_u16},
 };
 
@@ -37,10 +38,6 @@ pub enum TpmtSignature {
     },
 }
 
-const ALG_RSASSA: u16 = 0x0014;
-const ALG_RSAPSS: u16 = 0x0016;
-const ALG_ECDSA: u16 = 0x0018;
-
 /// The size of a 4096-bit modulus, in bytes.
 const MAX_RSA: usize = 512;
 
@@ -65,10 +62,9 @@ impl Wire for TpmtSignature {
         let at = reader.at();
         let scheme = reader.u16()?;
         if !matches!(scheme, ALG_RSASSA | ALG_RSAPSS | ALG_ECDSA) {
-            let value = scheme.into();
             return Err(TpmError::UnknownSelector {
                 at,
-                value,
+                value: scheme.into(),
                 what: "TPMI_ALG_SIG_SCHEME",
             });
         }

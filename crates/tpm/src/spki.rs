@@ -190,11 +190,7 @@ pub(crate) fn ecdsa_sig_value(r: &[u8], s: &[u8]) -> Result<Vec<u8>, TpmError> {
 
 /// Encodes an uncompressed point (SEC 1 section 2.3.3).
 pub(crate) fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
-    let mut point = Vec::with_capacity(x.len().saturating_add(y.len()).saturating_add(1));
-    point.push(0x04);
-    point.extend_from_slice(x);
-    point.extend_from_slice(y);
-    point
+    [&[0x04][..], x, y].concat()
 }
 
 /// Pads `bytes` with leading zeros to `size` bytes.

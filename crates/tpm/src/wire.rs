@@ -141,6 +141,12 @@ impl fmt::Debug for Buffer {
 /// `TPM_ALG_NULL` (Part 2, 6.3): no algorithm.
 pub(crate) const ALG_NULL: u16 = 0x0010;
 
+/// The longest digest, in bytes.
+pub(crate) const MAX_DIGEST: usize = 64;
+
+/// The largest `TPM2B_DATA` (Part 2, 10.4.3), in bytes: a `TPMT_HA` of the longest digest.
+pub(crate) const MAX_DATA: usize = 2 + MAX_DIGEST;
+
 /// The unread bytes, and their offset in the outermost input.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
@@ -227,14 +233,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns whether `TPM_ALG_NULL` is next, and reads it if so.
-    pub(crate) fn null(&mut self) -> Result<bool, TpmError> {
+    /// Reads a value with `read`, or `TPM_ALG_NULL` as `None`.
+    pub(crate) fn unless_null<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, TpmError>,
+    ) -> Result<Option<T>, TpmError> {
         let mut ahead = self.clone();
-        let null = ahead.u16()? == ALG_NULL;
-        if null {
+        if ahead.u16()? == ALG_NULL {
             *self = ahead;
+            Ok(None)
+        } else {
+            read(self).map(Some)
         }
-        Ok(null)
     }
 
     /// Reads a 16-bit size of at most `limit`, and returns a reader over that many bytes.
@@ -255,6 +265,11 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn buffer(&mut self, what: &'static str, limit: usize) -> Result<Buffer, TpmError> {
         Ok(Buffer(self.sized(what, limit)?.remainder().to_vec()))
+    }
+
+    /// Reads a `TPM2B_DIGEST`.
+    pub(crate) fn digest(&mut self) -> Result<Buffer, TpmError> {
+        self.buffer("TPM2B_DIGEST", MAX_DIGEST)
     }
 
     /// Reads a buffer whose size must be one of `allowed`.

@@ -7,7 +7,7 @@ mod endorsement_ca;
 mod vectors;
 
 use keyproof_tpm::{
-    Check as _, EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy,
+    Check as _, EkCertificate, EkCertificateCheck as C, EkCertificateFinding, EkCertificatePolicy,
     EkChain, Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic,
     algorithms, check_ek_certificate,
 };
@@ -74,20 +74,20 @@ fn check(
 }
 
 /// Returns the checks with this outcome.
-fn ended(report: &Report<EkCertificateFinding>, outcome: Outcome) -> Vec<EkCertificateCheck> {
-    let all = EkCertificateCheck::ALL.iter().copied();
+fn ended(report: &Report<EkCertificateFinding>, outcome: Outcome) -> Vec<C> {
+    let all = C::ALL.iter().copied();
     all.filter(|check| report.outcome(*check) == outcome)
         .collect()
 }
 
 #[track_caller]
-fn refused(report: &Report<EkCertificateFinding>, by: &[EkCertificateCheck]) {
+fn refused(report: &Report<EkCertificateFinding>, by: &[C]) {
     assert_eq!(ended(report, Outcome::Fail), by, "{report}");
     assert!(!report.accepted());
 }
 
 #[track_caller]
-fn accepted(report: &Report<EkCertificateFinding>, warned: &[EkCertificateCheck]) {
+fn accepted(report: &Report<EkCertificateFinding>, warned: &[C]) {
     assert!(report.accepted(), "{report}");
     assert_eq!(ended(report, Outcome::Warn), warned, "{report}");
 }
@@ -96,18 +96,15 @@ fn accepted(report: &Report<EkCertificateFinding>, warned: &[EkCertificateCheck]
 fn the_certificates_of_a_software_tpm_are_accepted() {
     for kind in KINDS {
         let report = Real::of(kind).check();
-        accepted(&report, &[EkCertificateCheck::Vendor]);
+        accepted(&report, &[C::Vendor]);
         assert_eq!(ended(&report, Outcome::NotRequested), []);
         assert_eq!(
-            report.detail(EkCertificateCheck::Vendor),
+            report.detail(C::Vendor),
             "id:00001014 is not in the TCG's registry"
         );
+        assert_eq!(report.detail(C::Validity), "it is valid, and never expires");
         assert_eq!(
-            report.detail(EkCertificateCheck::Validity),
-            "it is valid, and never expires"
-        );
-        assert_eq!(
-            report.detail(EkCertificateCheck::Chain),
+            report.detail(C::Chain),
             "to the root CN=swtpm-localca-rootca, over 1 intermediates"
         );
     }
@@ -177,17 +174,17 @@ fn nv_header_and_padding_make_no_difference() {
         ] {
             let mut stored = real.clone();
             stored.certificate = [before, &real.certificate, after].concat();
-            accepted(&stored.check(), &[EkCertificateCheck::Vendor]);
+            accepted(&stored.check(), &[C::Vendor]);
             let parsed = EkCertificate::parse(&stored.certificate).unwrap();
             assert_eq!(parsed.as_der(), real.certificate);
         }
         let mut twice = real.clone();
         twice.certificate.extend_from_slice(&real.certificate);
         let report = twice.check();
-        refused(&report, &[EkCertificateCheck::Encoding]);
+        refused(&report, &[C::Encoding]);
         assert_eq!(
             ended(&report, Outcome::NotEvaluated).len(),
-            EkCertificateCheck::ALL.len() - 1
+            C::ALL.len() - 1
         );
         assert!(matches!(
             EkCertificate::parse(&twice.certificate),
@@ -205,7 +202,7 @@ fn the_key_is_the_endorsement_keys() {
     ] {
         let mut real = Real::of(kind);
         real.ek = TpmtPublic::parse_sized(&read(other, "ek.pub.tpm2b")).unwrap();
-        refused(&real.check(), &[EkCertificateCheck::PublicKey]);
+        refused(&real.check(), &[C::PublicKey]);
     }
     let real = Real::of("rsa2048");
     let report = check(
@@ -215,11 +212,8 @@ fn the_key_is_the_endorsement_keys() {
         &[&real.intermediate],
         NOW,
     );
-    accepted(&report, &[EkCertificateCheck::Vendor]);
-    assert_eq!(
-        ended(&report, Outcome::NotRequested),
-        [EkCertificateCheck::PublicKey]
-    );
+    accepted(&report, &[C::Vendor]);
+    assert_eq!(ended(&report, Outcome::NotRequested), [C::PublicKey]);
 }
 
 #[test]
@@ -237,7 +231,7 @@ fn a_chain_needs_its_root_and_its_intermediates() {
             (&[&*real.root], &[&**other]),
         ] {
             let report = check(&real.certificate, Some(&real.ek), roots, intermediates, NOW);
-            refused(&report, &[EkCertificateCheck::Chain]);
+            refused(&report, &[C::Chain]);
         }
         // Additional certificates are harmless. An intermediate may be a root itself.
         for (roots, intermediates) in [
@@ -248,7 +242,7 @@ fn a_chain_needs_its_root_and_its_intermediates() {
             (&[&*real.intermediate], &[]),
         ] {
             let report = check(&real.certificate, Some(&real.ek), roots, intermediates, NOW);
-            accepted(&report, &[EkCertificateCheck::Vendor]);
+            accepted(&report, &[C::Vendor]);
         }
     }
 }
@@ -265,24 +259,23 @@ fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
     let padded = [&real.certificate[..], &[0xff; 9]].concat();
     for stored in [&real.certificate, &padded] {
         let report = judge(stored, &[&other, &real.certificate], NOW);
-        accepted(&report, &[EkCertificateCheck::Vendor]);
+        accepted(&report, &[C::Vendor]);
     }
     let report = judge(&real.certificate, &[&real.certificate], 1_700_000_000);
-    refused(&report, &[EkCertificateCheck::Validity]);
+    refused(&report, &[C::Validity]);
     // An entry of the allow-list must match the whole certificate, not just a prefix.
     let prefix = &real.certificate[..real.certificate.len() - 1];
     for allowed in [&[][..], &[&other[..]], &[prefix], &[&padded[..]]] {
         let report = judge(&real.certificate, allowed, NOW);
-        refused(&report, &[EkCertificateCheck::Chain]);
+        refused(&report, &[C::Chain]);
     }
     let report = judge(&other, &[&other], NOW);
-    refused(&report, &[EkCertificateCheck::PublicKey]);
+    refused(&report, &[C::PublicKey]);
 }
 
 /// Newer certificates of Google Compute Engine have no subjectAltName.
 #[test]
 fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
-    use EkCertificateCheck as C;
     type Change = fn(&mut CertificateParams);
     let maker = Maker::new();
     let judge = |change: Change, is_allowed: bool| {
@@ -361,18 +354,12 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
 fn time_counts() {
     let mut real = Real::of("rsa2048");
     real.now = 1_700_000_000;
-    refused(
-        &real.check(),
-        &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
-    );
+    refused(&real.check(), &[C::Validity, C::Chain]);
     // The last second of 9999 is still valid.
     real.now = 253_402_300_799;
-    accepted(&real.check(), &[EkCertificateCheck::Vendor]);
+    accepted(&real.check(), &[C::Vendor]);
     real.now += 1;
-    refused(
-        &real.check(),
-        &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
-    );
+    refused(&real.check(), &[C::Validity, C::Chain]);
 
     // The first second is valid too.
     let root = Ca::root(|_| ());
@@ -384,10 +371,7 @@ fn time_counts() {
     let at = |now| check(&certificate, Some(&ek_of(&key)), &[root], &[], now);
     let begins = 1_799_971_200;
     accepted(&at(begins), &[]);
-    refused(
-        &at(begins - 1),
-        &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
-    );
+    refused(&at(begins - 1), &[C::Validity, C::Chain]);
 
     // An intermediate that expires before the certificates that it issued.
     let root = Ca::root(|_| ());
@@ -400,7 +384,7 @@ fn time_counts() {
     let at = |now| check(&certificate, Some(&ek_of(&key)), &[root], &[ca], now);
     accepted(&at(NOW), &[]);
     let year = 365 * 24 * 60 * 60;
-    refused(&at(NOW + year), &[EkCertificateCheck::Chain]);
+    refused(&at(NOW + year), &[C::Chain]);
 }
 
 #[test]
@@ -408,9 +392,9 @@ fn another_signature_is_refused() {
     let mut real = Real::of("eccp256");
     *real.certificate.last_mut().unwrap() ^= 1;
     let report = real.check();
-    refused(&report, &[EkCertificateCheck::Chain]);
+    refused(&report, &[C::Chain]);
     assert_eq!(
-        report.detail(EkCertificateCheck::Chain),
+        report.detail(C::Chain),
         "the endorsement certificate: no certificate of its issuer's name that was given has signed it"
     );
 }
@@ -426,14 +410,8 @@ fn another_version_is_refused() {
         .unwrap();
     real.certificate[at + 4] = 1;
     let report = real.check();
-    refused(
-        &report,
-        &[EkCertificateCheck::Version, EkCertificateCheck::Chain],
-    );
-    assert_eq!(
-        report.detail(EkCertificateCheck::Version),
-        "version 2, not 3"
-    );
+    refused(&report, &[C::Version, C::Chain]);
+    assert_eq!(report.detail(C::Version), "version 2, not 3");
 }
 
 /// A fictitious manufacturer with a root and one intermediate.
@@ -499,14 +477,14 @@ fn an_allowed_certificate_that_is_revoked_is_a_warning() {
         policy.intermediates = intermediates;
         policy.crls = &crls;
         let report = check_ek_certificate(&certificate, &policy);
-        let detail = report.detail(EkCertificateCheck::Chain);
+        let detail = report.detail(C::Chain);
         let says = "overruled by the allow-list: the endorsement certificate: it is revoked since";
         assert_eq!(detail.contains(says), warns, "{detail}");
-        let mut findings = report.of(EkCertificateCheck::Chain);
+        let mut findings = report.of(C::Chain);
         let is_told_why = findings.any(|finding| finding.remedy().ends_with("why it was revoked"));
         assert_eq!(is_told_why, warns, "{report}");
         if warns {
-            accepted(&report, &[EkCertificateCheck::Chain]);
+            accepted(&report, &[C::Chain]);
         } else {
             accepted(&report, &[]);
         }
@@ -524,7 +502,7 @@ fn revocation_lists_can_be_required() {
     accepted(&check_ek_certificate(&certificate, &policy), &[]);
     policy.require_crls = true;
     let report = check_ek_certificate(&certificate, &policy);
-    refused(&report, &[EkCertificateCheck::Chain]);
+    refused(&report, &[C::Chain]);
 
     // The root's CRL covers the intermediate, which must also be checked.
     let (of_ca, of_root) = (maker.ca.revoke(&[], |_| ()), maker.root.revoke(&[], |_| ()));
@@ -532,7 +510,7 @@ fn revocation_lists_can_be_required() {
     for one in both.chunks(1) {
         policy.crls = one;
         let report = check_ek_certificate(&certificate, &policy);
-        refused(&report, &[EkCertificateCheck::Chain]);
+        refused(&report, &[C::Chain]);
     }
     policy.crls = &both;
     accepted(&check_ek_certificate(&certificate, &policy), &[]);
@@ -542,20 +520,19 @@ fn revocation_lists_can_be_required() {
 fn a_certificate_by_the_profile_has_nothing_to_warn_of() {
     let report = Maker::new().check(|_| ());
     accepted(&report, &[]);
-    assert_eq!(report.detail(EkCertificateCheck::Vendor), "Infineon");
+    assert_eq!(report.detail(C::Vendor), "Infineon");
     assert_eq!(
-        report.detail(EkCertificateCheck::TpmAttributes),
+        report.detail(C::TpmAttributes),
         "id:49465800, model SLB9670, version id:0755"
     );
     assert_eq!(
-        report.detail(EkCertificateCheck::TpmSpecification),
+        report.detail(C::TpmSpecification),
         "family 2.0, level 0, revision 138"
     );
 }
 
 #[test]
 fn each_departure_from_the_profile_is_named() {
-    use EkCertificateCheck as C;
     let maker = Maker::new();
     let refused_by = |by: &[C], change: &dyn Fn(&mut CertificateParams)| {
         refused(&maker.check(change), by);
@@ -651,7 +628,6 @@ fn each_departure_from_the_profile_is_named() {
 
 #[test]
 fn the_tpms_attributes_are_read_strictly() {
-    use EkCertificateCheck as C;
     let maker = Maker::new();
     let with_names = |critical: bool, content: Option<Vec<u8>>| {
         maker.check(|params| {
@@ -686,6 +662,7 @@ fn the_tpms_attributes_are_read_strictly() {
         0x31,
         &[&manufacturer[..], &model, &version, &model].concat(),
     );
+    let no_id = "tpmManufacturer is not id: and 8 hex digits";
     for (content, reason) in [
         (None, "there is no subjectAltName"),
         (Some(alt_names(&[other])), "tpmManufacturer is missing"),
@@ -694,18 +671,9 @@ fn the_tpms_attributes_are_read_strictly() {
             Some(tpm_names(&["id:49465800", "m"])),
             "tpmVersion is missing",
         ),
-        (
-            Some(tpm_names(&["49465800", "m", "v"])),
-            "tpmManufacturer is not id: and 8 hex digits",
-        ),
-        (
-            Some(tpm_names(&["id:4946580", "m", "v"])),
-            "tpmManufacturer is not id: and 8 hex digits",
-        ),
-        (
-            Some(tpm_names(&["id:+9465800", "m", "v"])),
-            "tpmManufacturer is not id: and 8 hex digits",
-        ),
+        (Some(tpm_names(&["49465800", "m", "v"])), no_id),
+        (Some(tpm_names(&["id:4946580", "m", "v"])), no_id),
+        (Some(tpm_names(&["id:+9465800", "m", "v"])), no_id),
         (
             Some(tpm_names(&["id:49465800", "", "v"])),
             "a TPM attribute is no text, or empty",
@@ -752,7 +720,6 @@ fn the_tpms_attributes_are_read_strictly() {
 
 #[test]
 fn the_tpms_specification_is_read_strictly() {
-    use EkCertificateCheck as C;
     let maker = Maker::new();
     let with = |content: Option<Vec<u8>>| {
         maker.check(|params| {
@@ -803,7 +770,6 @@ fn the_tpms_specification_is_read_strictly() {
 
 #[test]
 fn keys_are_on_the_allow_list() {
-    use EkCertificateCheck as C;
     let maker = Maker::new();
     let judge = |key: &KeyPair, usage: KeyUsagePurpose| {
         let certificate = maker
@@ -835,32 +801,14 @@ fn keys_are_on_the_allow_list() {
         let neither = judge(&rsa, KeyUsagePurpose::DataEncipherment);
         refused(&neither, &[C::KeyUsage]);
     }
+    let of_size = |bytes| format!("RSA of {bytes} bytes is not 2048, 3072 or 4096 bits");
+    let odd = "no template for this public key: its RSA exponent is not 65537";
     for (modulus, exponent, reason) in [
-        (
-            vec![0xc1; 128],
-            65_537,
-            "RSA of 128 bytes is not 2048, 3072 or 4096 bits",
-        ),
-        (
-            vec![0x41; 256],
-            65_537,
-            "RSA of 256 bytes is not 2048, 3072 or 4096 bits",
-        ),
-        (
-            vec![0xc1; 1024],
-            65_537,
-            "RSA of 1024 bytes is not 2048, 3072 or 4096 bits",
-        ),
-        (
-            vec![0xc1; 256],
-            3,
-            "no template for this public key: its RSA exponent is not 65537",
-        ),
-        (
-            vec![0xc1; 256],
-            65_539,
-            "no template for this public key: its RSA exponent is not 65537",
-        ),
+        (vec![0xc1; 128], 65_537, of_size(128)),
+        (vec![0x41; 256], 65_537, of_size(256)),
+        (vec![0xc1; 1024], 65_537, of_size(1024)),
+        (vec![0xc1; 256], 3, odd.to_owned()),
+        (vec![0xc1; 256], 65_539, odd.to_owned()),
     ] {
         let certificate = maker
             .ca
@@ -891,7 +839,7 @@ fn a_certificate_without_issuer_is_refused() {
         &[],
         NOW,
     );
-    refused(&report, &[EkCertificateCheck::Issuer]);
+    refused(&report, &[C::Issuer]);
 }
 
 /// Chains with two intermediates. Each has one defect in one of the three CAs.
@@ -1026,8 +974,8 @@ fn each_ca_of_the_chain_is_judged() {
         ),
     ] {
         let report = chain(changes);
-        refused(&report, &[EkCertificateCheck::Chain]);
-        let detail = report.detail(EkCertificateCheck::Chain);
+        refused(&report, &[C::Chain]);
+        let detail = report.detail(C::Chain);
         assert!(detail.starts_with(&format!("{whose}{reason}")), "{detail}");
     }
 }
@@ -1053,7 +1001,7 @@ fn a_roots_limit_is_not_lifted_by_another_root() {
         )
     };
     accepted(&below(&unlimited), &[]);
-    refused(&below(&limited), &[EkCertificateCheck::Chain]);
+    refused(&below(&limited), &[C::Chain]);
 }
 
 /// An algorithm that is not in the table causes a rejection; the check is not skipped.
@@ -1064,11 +1012,9 @@ fn an_algorithm_that_is_not_in_the_table_is_refused() {
     let mut policy = EkCertificatePolicy::new(&real.ek, &roots, NOW, &[]);
     policy.intermediates = &intermediates;
     let report = check_ek_certificate(&real.certificate, &policy);
-    refused(&report, &[EkCertificateCheck::Chain]);
+    refused(&report, &[C::Chain]);
     assert!(
-        report
-            .detail(EkCertificateCheck::Chain)
-            .contains("not supported here"),
+        report.detail(C::Chain).contains("not supported here"),
         "{report}"
     );
 }
@@ -1096,28 +1042,17 @@ proptest! {
 fn a_padded_serial_is_a_warning_and_can_be_revoked() {
     let maker = Maker::new();
     let certificate = maker.ca.endorse(&maker.key, |_| ());
+    let spare = "written with octets to spare, which is not DER";
     for (encoded, minimal, oddity) in [
-        (
-            &[0, 0, 5][..],
-            &[5][..],
-            "written with octets to spare, which is not DER",
-        ),
-        (
-            &[0, 0, 0x85],
-            &[0, 0x85],
-            "written with octets to spare, which is not DER",
-        ),
-        (
-            &[0xff, 0x85],
-            &[0x85],
-            "written with octets to spare, which is not DER",
-        ),
+        (&[0, 0, 5][..], &[5][..], spare),
+        (&[0, 0, 0x85], &[0, 0x85], spare),
+        (&[0xff, 0x85], &[0x85], spare),
         (&[0x85], &[0x85], "negative"),
     ] {
         let odd = maker.ca.with_serial(&certificate, encoded);
         let report = maker.judge(&odd);
-        accepted(&report, &[EkCertificateCheck::Serial]);
-        let detail = report.detail(EkCertificateCheck::Serial);
+        accepted(&report, &[C::Serial]);
+        let detail = report.detail(C::Serial);
         assert!(detail.contains(oddity), "{detail}");
         let parsed = EkCertificate::parse(&odd).unwrap();
         assert_eq!(parsed.certificate().serial().as_bytes(), minimal);
@@ -1126,8 +1061,8 @@ fn a_padded_serial_is_a_warning_and_can_be_revoked() {
             let padded = maker.ca.with_first_entry(&revoked, encoded);
             for list in [&revoked, &padded] {
                 let report = maker.judge_with(&odd, &[list]);
-                refused(&report, &[EkCertificateCheck::Chain]);
-                let detail = report.detail(EkCertificateCheck::Chain);
+                refused(&report, &[C::Chain]);
+                let detail = report.detail(C::Chain);
                 assert!(detail.contains("it is revoked since"), "{detail}");
             }
         }
@@ -1161,7 +1096,7 @@ fn a_ca_with_a_padded_serial_is_a_link_and_can_be_revoked() {
     policy.intermediates = &carried;
     policy.crls = &lists;
     let report = check_ek_certificate(&certificate, &policy);
-    refused(&report, &[EkCertificateCheck::Chain]);
+    refused(&report, &[C::Chain]);
 }
 
 /// DER sorts the attributes of a SET, but not all manufacturers do.
@@ -1181,7 +1116,7 @@ fn attributes_in_any_order_name_the_tpm() {
         });
         accepted(&report, &[]);
         assert_eq!(
-            report.detail(EkCertificateCheck::TpmAttributes),
+            report.detail(C::TpmAttributes),
             "id:49465800, model SLB9670, version id:0755"
         );
     }
@@ -1213,16 +1148,16 @@ fn a_device_may_hand_over_the_links_of_its_chain_but_not_its_end() {
     let in_memory = [lower_der, upper_der, &[0xff; 70]].concat();
     for chain in [from_pem, EkChain::from_der(&in_memory).unwrap()] {
         accepted(&judge(&chain, &[root_der]), &[]);
-        refused(&judge(&chain, &[]), &[EkCertificateCheck::Chain]);
+        refused(&judge(&chain, &[]), &[C::Chain]);
         let other = Ca::root(|_| ());
         let other = judge(&chain, &[other.certificate.der()]);
-        refused(&other, &[EkCertificateCheck::Chain]);
+        refused(&other, &[C::Chain]);
     }
     // A root in the device's chain is only an intermediate.
     let with_root = EkChain::from_der(&ders.concat()).unwrap();
-    refused(&judge(&with_root, &[]), &[EkCertificateCheck::Chain]);
+    refused(&judge(&with_root, &[]), &[C::Chain]);
     let cut = EkChain::from_der(lower_der).unwrap();
-    refused(&judge(&cut, &[root_der]), &[EkCertificateCheck::Chain]);
+    refused(&judge(&cut, &[root_der]), &[C::Chain]);
 }
 
 #[test]
@@ -1271,25 +1206,25 @@ fn a_revoked_certificate_has_no_chain() {
     accepted(&maker.judge_with(&certificate, &[&none, &of_root]), &[]);
     // The detail contains the certificate without a CRL.
     let report = maker.judge_with(&certificate, &[&none]);
-    accepted(&report, &[EkCertificateCheck::Chain]);
-    let detail = report.detail(EkCertificateCheck::Chain);
+    accepted(&report, &[C::Chain]);
+    let detail = report.detail(C::Chain);
     let missing = "the intermediate CN=ca: no revocation list of its issuer was given";
     assert!(detail.ends_with(missing), "{detail}");
 
     let report = maker.judge_with(&certificate, &[&maker.ca.revoke(&[serial], |_| ())]);
-    refused(&report, &[EkCertificateCheck::Chain]);
+    refused(&report, &[C::Chain]);
     assert_eq!(
-        report.detail(EkCertificateCheck::Chain),
+        report.detail(C::Chain),
         "the endorsement certificate: it is revoked since 2026-12-24T00:00:00Z"
     );
     let ca = maker.ca.certificate.der();
     let ca = EkCertificate::parse(ca).unwrap();
     let ca = ca.certificate().serial().as_bytes();
     let report = maker.judge_with(&certificate, &[&none, &maker.root.revoke(&[ca], |_| ())]);
-    refused(&report, &[EkCertificateCheck::Chain]);
+    refused(&report, &[C::Chain]);
     assert!(
         report
-            .detail(EkCertificateCheck::Chain)
+            .detail(C::Chain)
             .starts_with("the intermediate CN=ca: it is revoked since"),
         "{report}"
     );
@@ -1298,8 +1233,8 @@ fn a_revoked_certificate_has_no_chain() {
         params.next_update = date_time_ymd(2027, 1, 14);
     });
     let report = maker.judge_with(&certificate, &[&stale]);
-    accepted(&report, &[EkCertificateCheck::Chain]);
-    let detail = report.detail(EkCertificateCheck::Chain);
+    accepted(&report, &[C::Chain]);
+    let detail = report.detail(C::Chain);
     assert!(
         detail.starts_with(
             "to the root CN=root, over 1 intermediates; the endorsement certificate: "

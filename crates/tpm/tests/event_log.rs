@@ -283,12 +283,14 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
     assert_eq!(state(&|log| log.boot(true)), Some(true));
     assert_eq!(state(&|log| log.boot(false)), Some(false));
     assert_eq!(state(&|log| log.hand_over()), None);
-    // If the variable does not exist, an empty value is measured.
-    let absent = |log: &mut LogMaker| {
-        config(log, &GLOBAL, "SecureBoot", &[]);
-        log.hand_over();
+    let before = |vendor: &[u8; 16], name: &str, value: &[u8]| {
+        state(&|log| {
+            config(log, vendor, name, value);
+            log.hand_over();
+        })
     };
-    assert_eq!(state(&absent), Some(false));
+    // If the variable does not exist, an empty value is measured.
+    assert_eq!(before(&GLOBAL, "SecureBoot", &[]), Some(false));
     // Measured after the hand-over, by any loader.
     let late = |log: &mut LogMaker| {
         log.hand_over();
@@ -302,16 +304,8 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
     };
     assert_eq!(state(&late), Some(false));
     // A variable of that name by another vendor, invalid values, and two contradictory values.
-    let others = |log: &mut LogMaker| {
-        config(log, &IMAGE_SECURITY, "SecureBoot", &[1]);
-        log.hand_over();
-    };
-    assert_eq!(state(&others), None);
-    let neither = |log: &mut LogMaker| {
-        config(log, &GLOBAL, "SecureBoot", &[1, 0]);
-        log.hand_over();
-    };
-    assert_eq!(state(&neither), None);
+    assert_eq!(before(&IMAGE_SECURITY, "SecureBoot", &[1]), None);
+    assert_eq!(before(&GLOBAL, "SecureBoot", &[1, 0]), None);
     let both = |log: &mut LogMaker| {
         config(log, &GLOBAL, "SecureBoot", &[1]);
         config(log, &GLOBAL, "SecureBoot", &[0]);
@@ -319,11 +313,7 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
     };
     assert_eq!(state(&both), None);
     // Some firmware includes the terminating NUL in the name.
-    let ended = |log: &mut LogMaker| {
-        config(log, &GLOBAL, "SecureBoot\0", &[1]);
-        log.hand_over();
-    };
-    assert_eq!(state(&ended), Some(true));
+    assert_eq!(before(&GLOBAL, "SecureBoot\0", &[1]), Some(true));
     // No digest covers an event's type, so the types stated in the log change nothing.
     let renamed = |log: &mut LogMaker| {
         log.measure(7, EFI_ACTION, &variable(&GLOBAL, "SecureBoot", &[0]));
@@ -766,10 +756,6 @@ fn sizes_and_registers_that_cannot_be_are_refused() {
     // Registers that do not exist.
     for pcr in [32, 0xffff_ffff] {
         let mut log = booted();
-        let digests: Vec<_> = BANKS
-            .iter()
-            .map(|bank| (bank.id(), vec![9; bank.digest_size()]))
-            .collect();
         log.raw(pcr, IPL, &digests, b"");
         refused(&check(&log, "sha256:0"), &["digests"]);
     }

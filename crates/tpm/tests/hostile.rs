@@ -114,21 +114,12 @@ fn tpm2_checkquote_is_asked_about_the_quotes() {
         put("signature", &vector.bytes("signature").unwrap());
         put("values", &vector.bytes("pcr_values").unwrap());
         let nonce = vector::hex(&vector.bytes("nonce").unwrap());
-        let selection = vector.selection().to_string();
+        let selection = vector.selection();
+        let arguments = format!(
+            "-u ak -m attest -s signature -g sha256 -q {nonce} -f values -F values -l {selection}"
+        );
         let output = Command::new("tpm2_checkquote")
-            .args([
-                "-u",
-                "ak",
-                "-m",
-                "attest",
-                "-s",
-                "signature",
-                "-g",
-                "sha256",
-            ])
-            .args([
-                "-q", &nonce, "-f", "values", "-F", "values", "-l", &selection,
-            ])
+            .args(arguments.split(' '))
             .current_dir(work.path())
             .env("TPM2TOOLS_TCTI", "none")
             .env("TSS2_LOG", "all+none")

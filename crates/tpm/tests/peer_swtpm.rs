@@ -38,7 +38,7 @@ use event_log_maker::LogMaker;
 /// A key type in tpm2-tools' notation, and the expected properties.
 struct Kind {
     ek: &'static str,
-    ak: [&'static str; 6],
+    ak: &'static str,
     template: &'static str,
     hash: HashAlgorithm,
     /// Whether the endorsement key is used with its policy, or with its empty authorisation value.
@@ -49,7 +49,7 @@ struct Kind {
 fn rsa_2048() {
     exchange(&Kind {
         ek: "rsa",
-        ak: ["-G", "rsa", "-g", "sha256", "-s", "rsassa"],
+        ak: "-G rsa -g sha256 -s rsassa",
         template: "L-1",
         hash: HashAlgorithm::Sha256,
         by_policy: true,
@@ -60,7 +60,7 @@ fn rsa_2048() {
 fn ecc_p256() {
     exchange(&Kind {
         ek: "ecc",
-        ak: ["-G", "ecc", "-g", "sha256", "-s", "ecdsa"],
+        ak: "-G ecc -g sha256 -s ecdsa",
         template: "L-2",
         hash: HashAlgorithm::Sha256,
         by_policy: true,
@@ -71,7 +71,7 @@ fn ecc_p256() {
 fn ecc_p384() {
     exchange(&Kind {
         ek: "ecc384",
-        ak: ["-G", "ecc384", "-g", "sha384", "-s", "ecdsa"],
+        ak: "-G ecc384 -g sha384 -s ecdsa",
         template: "H-3",
         hash: HashAlgorithm::Sha384,
         by_policy: false,
@@ -81,15 +81,11 @@ fn ecc_p384() {
 /// Runs the whole exchange between a verifier and one TPM.
 fn exchange(kind: &Kind) {
     let tpm = Tpm::start();
-    tpm.run(
-        "tpm2_createek",
-        &["-G", kind.ek, "-c", "ek.ctx", "-u", "ek.pub", "-f", "tss"],
-    );
-    let ak_files = [
-        "-C", "ek.ctx", "-c", "ak.ctx", "-u", "ak.pub", "-f", "tss", "-n", "ak.name", "-q",
-        "ak.qname",
-    ];
-    tpm.run("tpm2_createak", &[&ak_files[..], &kind.ak].concat());
+    let Kind { ek, ak, .. } = kind;
+    tpm.run(&format!("tpm2_createek -G {ek} -c ek.ctx -u ek.pub -f tss"));
+    tpm.run(&format!(
+        "tpm2_createak -C ek.ctx -c ak.ctx -u ak.pub -f tss -n ak.name -q ak.qname {ak}"
+    ));
     let ek = TpmtPublic::parse_sized(&tpm.read("ek.pub")).unwrap();
     let ak = TpmtPublic::parse_sized(&tpm.read("ak.pub")).unwrap();
 
@@ -131,27 +127,14 @@ fn the_tpm_opens_our_credential(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, name: &
         };
         let credential = make_credential(&AwsLcRs, ek, name, &secret, &mut random).unwrap();
         tpm.write("cred.blob", &credential.to_bytes());
-        let mut arguments = vec![
-            "-c",
-            "ak.ctx",
-            "-C",
-            "ek.ctx",
-            "-i",
-            "cred.blob",
-            "-o",
-            "opened",
-        ];
+        let activate = "tpm2_activatecredential -c ak.ctx -C ek.ctx -i cred.blob -o opened";
         if kind.by_policy {
-            tpm.run(
-                "tpm2_startauthsession",
-                &["--policy-session", "-S", "s.ctx"],
-            );
-            tpm.run("tpm2_policysecret", &["-S", "s.ctx", "-c", "e"]);
-            arguments.extend(["-P", "session:s.ctx"]);
-        }
-        tpm.run("tpm2_activatecredential", &arguments);
-        if kind.by_policy {
-            tpm.run("tpm2_flushcontext", &["s.ctx"]);
+            tpm.run("tpm2_startauthsession --policy-session -S s.ctx");
+            tpm.run("tpm2_policysecret -S s.ctx -c e");
+            tpm.run(&format!("{activate} -P session:s.ctx"));
+            tpm.run("tpm2_flushcontext s.ctx");
+        } else {
+            tpm.run(activate);
         }
         assert_eq!(tpm.read("opened"), secret);
     }
@@ -160,10 +143,7 @@ fn the_tpm_opens_our_credential(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, name: &
 fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &TpmtPublic) {
     let selection = "sha256:0,7,16+sha1:16";
     let weak: TpmlPcrSelection = selection.parse().unwrap();
-    tpm.run(
-        "tpm2_pcrextend",
-        &[&format!("16:sha256={}", "7b".repeat(32))],
-    );
+    tpm.run(&format!("tpm2_pcrextend 16:sha256={}", "7b".repeat(32)));
     let mut last_seen = None;
     for (selection, accepted) in [
         ("sha256:0,7,16", true),
@@ -173,27 +153,10 @@ fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &Tpmt
         let nonce = [0xc3; 20];
         let nonce_hex = "c3".repeat(20);
         let hash = kind.hash.name();
-        tpm.run(
-            "tpm2_quote",
-            &[
-                "-c",
-                "ak.ctx",
-                "-l",
-                selection,
-                "-q",
-                &nonce_hex,
-                "-m",
-                "attest",
-                "-s",
-                "signature",
-                "-o",
-                "values",
-                "-F",
-                "values",
-                "-g",
-                hash,
-            ],
-        );
+        tpm.run(&format!(
+            "tpm2_quote -c ak.ctx -l {selection} -q {nonce_hex} -m attest -s signature -o values \
+             -F values -g {hash}"
+        ));
         let (attest, signature, values) = (
             tpm.read("attest"),
             tpm.read("signature"),
@@ -229,22 +192,22 @@ fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &Tpmt
 
 #[test]
 fn rsassa_attests() {
-    attests("rsa", ["-G", "rsa", "-g", "sha256", "-s", "rsassa"]);
+    attests("rsa", "sha256", "rsassa");
 }
 
 #[test]
 fn rsapss_attests() {
-    attests("rsa", ["-G", "rsa", "-g", "sha256", "-s", "rsapss"]);
+    attests("rsa", "sha256", "rsapss");
 }
 
 #[test]
 fn ecdsa_p256_attests() {
-    attests("ecc", ["-G", "ecc", "-g", "sha256", "-s", "ecdsa"]);
+    attests("ecc", "sha256", "ecdsa");
 }
 
 #[test]
 fn ecdsa_p384_attests() {
-    attests("ecc384", ["-G", "ecc384", "-g", "sha384", "-s", "ecdsa"]);
+    attests("ecc384", "sha384", "ecdsa");
 }
 
 /// Asserts that all checks pass, except those not requested and those that may warn.
@@ -266,55 +229,24 @@ fn accepted<F: Finding>(report: &Report<F>, warned: &[&str]) {
 
 /// A TPM certifies a key, its creation, the time and an NV index. It quotes before and after an
 /// extend and a reset.
-fn attests(ek: &str, ak: [&str; 6]) {
+fn attests(kind: &str, hash: &str, scheme: &str) {
     const NONCE: [u8; 20] = [0xc3; 20];
     let nonce_hex = "c3".repeat(20);
-    let [_, _, _, hash, _, scheme] = ak;
     let mut tpm = Tpm::start();
-    tpm.run(
-        "tpm2_createek",
-        &["-G", ek, "-c", "ek.ctx", "-u", "ek.pub", "-f", "tss"],
-    );
-    let ak_files = ["-C", "ek.ctx", "-c", "ak.ctx", "-u", "ak.pub", "-f", "tss"];
-    tpm.run("tpm2_createak", &[&ak_files[..], &ak].concat());
-    tpm.run(
-        "tpm2_createprimary",
-        &["-C", "o", "-G", "ecc", "-c", "srk.ctx"],
-    );
-    tpm.run(
-        "tpm2_readpublic",
-        &["-c", "srk.ctx", "-f", "tss", "-o", "srk.pub"],
-    );
+    tpm.run(&format!(
+        "tpm2_createek -G {kind} -c ek.ctx -u ek.pub -f tss"
+    ));
+    tpm.run(&format!(
+        "tpm2_createak -C ek.ctx -c ak.ctx -u ak.pub -f tss -G {kind} -g {hash} -s {scheme}"
+    ));
+    tpm.run("tpm2_createprimary -C o -G ecc -c srk.ctx");
+    tpm.run("tpm2_readpublic -c srk.ctx -f tss -o srk.pub");
     let device = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign";
-    tpm.run(
-        "tpm2_create",
-        &[
-            "-C",
-            "srk.ctx",
-            "-G",
-            "ecc",
-            "-a",
-            device,
-            "-u",
-            "dev.pub",
-            "-r",
-            "dev.priv",
-            "--creation-data",
-            "creation",
-            "-t",
-            "ticket",
-            "-d",
-            "creation.hash",
-            "-q",
-            "0011",
-            "-l",
-            "sha256:0,16",
-        ],
-    );
-    let load = [
-        "-C", "srk.ctx", "-u", "dev.pub", "-r", "dev.priv", "-c", "dev.ctx",
-    ];
-    tpm.run("tpm2_load", &load);
+    tpm.run(&format!(
+        "tpm2_create -C srk.ctx -G ecc -a {device} -u dev.pub -r dev.priv --creation-data creation \
+         -t ticket -d creation.hash -q 0011 -l sha256:0,16"
+    ));
+    tpm.run("tpm2_load -C srk.ctx -u dev.pub -r dev.priv -c dev.ctx");
     let public = |file: &str| TpmtPublic::parse_sized(&tpm.read(file)).unwrap();
     let (ek, ak, srk, dev) = (
         public("ek.pub"),
@@ -337,29 +269,15 @@ fn attests(ek: &str, ak: [&str; 6]) {
         policy
     };
     let profile = || KeyProfile::DevId(DevIdKeyPolicy::default());
-    let made = ["-g", hash, "--scheme", scheme, "-f", "tss"];
-    let attested = |signature: &'static str| {
-        let asked = ["-q", &nonce_hex, "--attestation", "attest", "-o", signature];
-        asked.map(str::to_owned)
-    };
+    let made = format!("-g {hash} --scheme {scheme} -f tss");
     let signed = || (tpm.read("attest"), tpm.read("signature"));
-    let run = |tool: &str, arguments: &[&str]| {
-        let asked = attested("signature");
-        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-        tpm.run(tool, &[arguments, &made, &asked].concat());
+    let run = |line: &str| {
+        let asked = format!("-q {nonce_hex} --attestation attest -o signature");
+        tpm.run(&format!("{line} {made} {asked}"));
     };
 
-    let certify = [
-        "-c",
-        "dev.ctx",
-        "-C",
-        "ak.ctx",
-        "-o",
-        "attest",
-        "-s",
-        "signature",
-    ];
-    tpm.run("tpm2_certify", &[&certify[..], &made].concat());
+    let certify = "tpm2_certify -c dev.ctx -C ak.ctx -o attest -s signature";
+    tpm.run(&format!("{certify} {made}"));
     let (attest, signature) = signed();
     let evidence = AttestationEvidence {
         attest: &attest,
@@ -369,17 +287,7 @@ fn attests(ek: &str, ak: [&str; 6]) {
     certify.parent = parent;
     accepted(&check_certify(&ak, evidence, &certify), &["extra-data"]);
 
-    let of = [
-        "-C",
-        "ak.ctx",
-        "-c",
-        "dev.ctx",
-        "-d",
-        "creation.hash",
-        "-t",
-        "ticket",
-    ];
-    run("tpm2_certifycreation", &of);
+    run("tpm2_certifycreation -C ak.ctx -c dev.ctx -d creation.hash -t ticket");
     let (attest, signature) = signed();
     let (creation_data, ticket) = (tpm.read("creation"), tpm.read("ticket"));
     let evidence = CreationEvidence {
@@ -395,7 +303,7 @@ fn attests(ek: &str, ak: [&str; 6]) {
     creation.outside_info = Some(&[0x00, 0x11]);
     accepted(&check_creation(&ak, &evidence, &creation), &[]);
 
-    run("tpm2_gettime", &["-c", "ak.ctx"]);
+    run("tpm2_gettime -c ak.ctx");
     let (attest, signature) = signed();
     let evidence = AttestationEvidence {
         attest: &attest,
@@ -406,21 +314,11 @@ fn attests(ek: &str, ak: [&str; 6]) {
 
     tpm.write("contents", b"what it holds");
     let attributes = "ownerread|authread|ownerwrite|authwrite";
-    let define = ["-C", "o", "-s", "13", "-a", attributes, "0x1800001"];
-    tpm.run("tpm2_nvdefine", &define);
-    tpm.run("tpm2_nvwrite", &["-C", "o", "-i", "contents", "0x1800001"]);
-    let part = [
-        "-C",
-        "ak.ctx",
-        "-c",
-        "o",
-        "--size",
-        "5",
-        "--offset",
-        "5",
-        "0x1800001",
-    ];
-    run("tpm2_nvcertify", &part);
+    tpm.run(&format!(
+        "tpm2_nvdefine -C o -s 13 -a {attributes} 0x1800001"
+    ));
+    tpm.run("tpm2_nvwrite -C o -i contents 0x1800001");
+    run("tpm2_nvcertify -C ak.ctx -c o --size 5 --offset 5 0x1800001");
     let (attest, signature) = signed();
     let evidence = AttestationEvidence {
         attest: &attest,
@@ -438,41 +336,19 @@ fn attests(ek: &str, ak: [&str; 6]) {
     nv.offset = 5;
     accepted(&check_nv_certify(&ak, evidence, &nv), &[]);
 
-    let persist = ["-C", "o", "-c", "ak.ctx", "0x81010002"];
-    tpm.run("tpm2_evictcontrol", &persist);
+    tpm.run("tpm2_evictcontrol -C o -c ak.ctx 0x81010002");
     let mut last: Option<TpmsClockInfo> = None;
     let mut first = None;
     for step in ["as it starts", "extended", "reset"] {
         match step {
-            "extended" => {
-                let digest = format!("16:sha256={}", "7b".repeat(32));
-                tpm.run("tpm2_pcrextend", &[&digest]);
-            }
+            "extended" => tpm.run(&format!("tpm2_pcrextend 16:sha256={}", "7b".repeat(32))),
             "reset" => tpm.reset(),
             _ => {}
         }
-        let files = [
-            "-m",
-            "attest",
-            "-s",
-            "signature",
-            "-o",
-            "values",
-            "-F",
-            "values",
-        ];
-        let asked = [
-            "-c",
-            "0x81010002",
-            "-l",
-            "sha256:0,16",
-            "-q",
-            &nonce_hex,
-            "-g",
-            hash,
-        ];
-        let quote = [&files[..], &asked, &["--scheme", scheme]].concat();
-        tpm.run("tpm2_quote", &quote);
+        tpm.run(&format!(
+            "tpm2_quote -m attest -s signature -o values -F values -c 0x81010002 -l sha256:0,16 \
+             -q {nonce_hex} -g {hash} --scheme {scheme}"
+        ));
         let (attest, signature) = (tpm.read("attest"), tpm.read("signature"));
         let values = tpm.read("values");
         let selection = "sha256:0,16".parse().unwrap();
@@ -522,7 +398,7 @@ fn tpm2_eventlog_replays_as_we_do() {
     let mut log = LogMaker::agile(&banks);
     log.boot(true);
     tpm.write("log", &log.bytes);
-    let output = tpm.tool("tpm2_eventlog", &["log"]).output().unwrap();
+    let output = tpm.tool("tpm2_eventlog log").output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let (_, registers) = text.split_once("\npcrs:").unwrap();
@@ -553,21 +429,11 @@ fn what_tpm2_tools_makes_opens() {
         let name = Name::parse(&file("name.bin")).unwrap();
         tpm.write("ek.pub", &file("ek.pub.tpm2b"));
         tpm.write("secret", b"a secret of 24 bytes ...");
-        let arguments = [
-            "-T",
-            "none",
-            "-u",
-            "ek.pub",
-            "-s",
-            "secret",
-            "-n",
-            &name.to_string(),
-            "-o",
-            "cred.blob",
-        ];
+        let make =
+            format!("tpm2_makecredential -T none -u ek.pub -s secret -n {name} -o cred.blob");
         // tpm2-tools 5.4 omits leading zeros of an agreed coordinate, in one of 256 credentials.
         let opens = || {
-            tpm.ask("tpm2_makecredential", &arguments);
+            tpm.ask(&make);
             let credential = Credential::parse(&tpm.read("cred.blob")).unwrap();
             activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential)
         };
@@ -638,7 +504,7 @@ impl Tpm {
 
     /// Shuts the TPM down in order, and starts it again.
     fn reset(&mut self) {
-        self.ask("tpm2_shutdown", &["-c"]);
+        self.ask("tpm2_shutdown -c");
         assert!((0..5).any(|_| self.power_on()), "swtpm does not answer");
     }
 
@@ -651,7 +517,7 @@ impl Tpm {
             if ended {
                 return false;
             }
-            let mut ask = self.tool("tpm2_getcap", &["properties-fixed"]);
+            let mut ask = self.tool("tpm2_getcap properties-fixed");
             if ask.output().is_ok_and(|output| output.status.success()) {
                 return true;
             }
@@ -661,22 +527,24 @@ impl Tpm {
     }
 
     /// Runs a tool, then flushes the TPM's few slots, since there is no resource manager.
-    fn run(&self, name: &str, arguments: &[&str]) {
-        self.ask(name, arguments);
-        self.ask("tpm2_flushcontext", &["-t"]);
+    fn run(&self, line: &str) {
+        self.ask(line);
+        self.ask("tpm2_flushcontext -t");
     }
 
-    fn ask(&self, name: &str, arguments: &[&str]) {
-        let output = self.tool(name, arguments).output();
-        let output = output.unwrap_or_else(|error| panic!("{name}: {error}"));
+    fn ask(&self, line: &str) {
+        let output = self.tool(line).output();
+        let output = output.unwrap_or_else(|error| panic!("{line}: {error}"));
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name} {arguments:?}: {errors}");
+        assert!(output.status.success(), "{line}: {errors}");
     }
 
-    fn tool(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(name);
+    /// Returns the command of a line, whose words are separated by spaces.
+    fn tool(&self, line: &str) -> Command {
+        let mut words = line.split(' ');
+        let mut command = Command::new(words.next().unwrap());
         command
-            .args(arguments)
+            .args(words)
             .current_dir(self.folder.path())
             .env("TPM2TOOLS_TCTI", &self.tcti)
             .env("TSS2_LOG", "all+none");

@@ -219,43 +219,28 @@ fn a_template_that_attests_is_restricted_fixed_and_strong() {
         scheme_hash: HashAlgorithm::Sha384,
     };
     assert!(sound.is_attestation_key());
-    for attribute in [
-        ObjectAttributes::FIXED_TPM,
-        ObjectAttributes::FIXED_PARENT,
-        ObjectAttributes::SENSITIVE_DATA_ORIGIN,
-        ObjectAttributes::RESTRICTED,
-        ObjectAttributes::SIGN,
-    ] {
-        let object_attributes = sound.object_attributes.without(attribute);
-        assert!(
-            !AttestationTemplate {
-                object_attributes,
-                ..sound
-            }
-            .is_attestation_key()
-        );
-    }
-    let object_attributes = sound.object_attributes | ObjectAttributes::DECRYPT;
-    assert!(
-        !AttestationTemplate {
-            object_attributes,
-            ..sound
-        }
-        .is_attestation_key()
-    );
+    let with = |object_attributes| AttestationTemplate {
+        object_attributes,
+        ..sound
+    };
+    let own = sound.object_attributes;
     let weak = HashAlgorithm::Sha1;
-    assert!(
-        !AttestationTemplate {
+    for template in [
+        with(own.without(ObjectAttributes::FIXED_TPM)),
+        with(own.without(ObjectAttributes::FIXED_PARENT)),
+        with(own.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN)),
+        with(own.without(ObjectAttributes::RESTRICTED)),
+        with(own.without(ObjectAttributes::SIGN)),
+        with(own | ObjectAttributes::DECRYPT),
+        AttestationTemplate {
             scheme_hash: weak,
             ..sound
-        }
-        .is_attestation_key()
-    );
-    assert!(
-        !AttestationTemplate {
+        },
+        AttestationTemplate {
             name_alg: weak,
             ..sound
-        }
-        .is_attestation_key()
-    );
+        },
+    ] {
+        assert!(!template.is_attestation_key(), "{template:?}");
+    }
 }

@@ -72,7 +72,16 @@ impl Case {
     }
 
     fn check(&self) -> AttestationReport<QuoteCheck> {
-        check_quote(&self.ak, &self.evidence(), &self.policy())
+        self.check_with(|_| ())
+    }
+
+    fn check_with(
+        &self,
+        change: impl FnOnce(&mut QuotePolicy<'_>),
+    ) -> AttestationReport<QuoteCheck> {
+        let mut policy = self.policy();
+        change(&mut policy);
+        check_quote(&self.ak, &self.evidence(), &policy)
     }
 }
 
@@ -175,35 +184,25 @@ fn names_and_order_are_stable() {
 
 #[test]
 fn every_byte_of_the_attestation_is_signed() {
-    for quoted in QUOTED {
-        let case = Case::of(quoted);
-        for at in 0..case.attest.len() {
-            let mut changed = case.clone();
-            changed.attest[at] ^= 1;
-            let report = changed.check();
-            assert_eq!(
-                report.outcome(QuoteCheck::Signature),
-                Outcome::Fail,
-                "{report}"
-            );
-            assert!(!report.accepted());
-        }
-    }
+    every_byte_counts(|case| &mut case.attest);
 }
 
 #[test]
 fn every_byte_of_the_signature_counts() {
+    every_byte_counts(|case| &mut case.signature);
+}
+
+/// Asserts that no quote is accepted with another bit in `part`.
+#[track_caller]
+fn every_byte_counts(part: fn(&mut Case) -> &mut Vec<u8>) {
     for quoted in QUOTED {
-        let case = Case::of(quoted);
-        for at in 0..case.signature.len() {
+        let mut case = Case::of(quoted);
+        for at in 0..part(&mut case).len() {
             let mut changed = case.clone();
-            changed.signature[at] ^= 1;
+            *part(&mut changed).get_mut(at).unwrap() ^= 1;
             let report = changed.check();
-            assert_eq!(
-                report.outcome(QuoteCheck::Signature),
-                Outcome::Fail,
-                "{at} {report}"
-            );
+            let outcome = report.outcome(QuoteCheck::Signature);
+            assert_eq!(outcome, Outcome::Fail, "{at} {report}");
             assert!(!report.accepted());
         }
     }
@@ -588,10 +587,7 @@ fn the_selection_is_the_one_that_was_asked_for() {
     case.selection = "sha384:0,16+sha256:0,1,7".parse().unwrap();
     refused(&case.check(), &[QuoteCheck::PcrSelection]);
 
-    let case = Case::of(QUOTED[0]);
-    let mut policy = case.policy();
-    policy.selection = None;
-    let report = check_quote(&case.ak, &case.evidence(), &policy);
+    let report = Case::of(QUOTED[0]).check_with(|policy| policy.selection = None);
     ends(&report, QuoteCheck::PcrSelection, Outcome::Warn);
 }
 
@@ -609,9 +605,7 @@ fn an_empty_selection_is_refused_even_if_asked_for() {
             }
         });
         refused(&forger.case.check(), &[QuoteCheck::PcrSelection]);
-        let mut policy = forger.case.policy();
-        policy.selection = None;
-        let report = check_quote(&forger.case.ak, &forger.case.evidence(), &policy);
+        let report = forger.case.check_with(|policy| policy.selection = None);
         refused(&report, &[QuoteCheck::PcrSelection]);
     }
 }
@@ -751,10 +745,7 @@ fn the_signer_is_this_key_below_this_endorsement_key() {
     forger.change(|attest| attest.qualified_signer = Buffer::new(name.as_bytes()).unwrap());
     refused(&forger.case.check(), &[QuoteCheck::QualifiedSigner]);
 
-    let case = Case::of(QUOTED[0]);
-    let mut policy = case.policy();
-    policy.ek = None;
-    let report = check_quote(&case.ak, &case.evidence(), &policy);
+    let report = Case::of(QUOTED[0]).check_with(|policy| policy.ek = None);
     ends(&report, QuoteCheck::QualifiedSigner, Outcome::NotRequested);
 }
 
@@ -810,10 +801,7 @@ fn clock_and_counters_do_not_go_back() {
         assert_eq!(report.accepted(), accepted, "{last:?} {now:?} {report}");
     }
 
-    let case = Case::of(QUOTED[0]);
-    let mut policy = case.policy();
-    policy.last_seen = None;
-    let report = check_quote(&case.ak, &case.evidence(), &policy);
+    let report = Case::of(QUOTED[0]).check_with(|policy| policy.last_seen = None);
     ends(&report, QuoteCheck::Clock, Outcome::NotRequested);
     ends(&report, QuoteCheck::ResetCounters, Outcome::NotRequested);
 }
@@ -848,13 +836,8 @@ fn short_and_padded_numbers_of_a_signature_verify() {
 /// An algorithm that is not in the table causes a rejection; the check is not skipped.
 #[test]
 fn an_algorithm_that_is_not_in_the_table_is_refused() {
-    let case = Case::of(QUOTED[0]);
-    let mut policy = case.policy();
-    policy.algorithms = &[];
-    refused(
-        &check_quote(&case.ak, &case.evidence(), &policy),
-        &[QuoteCheck::Signature],
-    );
+    let report = Case::of(QUOTED[0]).check_with(|policy| policy.algorithms = &[]);
+    refused(&report, &[QuoteCheck::Signature]);
 }
 
 proptest! {

@@ -287,6 +287,7 @@ fn a_size_is_exact() {
 #[test]
 fn selectors_are_known_and_errors_say_where() {
     let unknown = |at, value, what| TpmError::UnknownSelector { at, value, what };
+    let wrong_size = |at, found, what| TpmError::WrongSize { at, found, what };
     let rsa = read("rsa2048", "ek.pub.tpm2b");
     let ecc = read("eccp256", "ak.pub.tpm2b");
     for (bytes, at, byte, expected) in [
@@ -301,45 +302,18 @@ fn selectors_are_known_and_errors_say_where() {
                 found: 0x8000_0000,
             },
         ),
-        (
-            &rsa,
-            11,
-            31,
-            TpmError::WrongSize {
-                at: 10,
-                found: 31,
-                what: "authPolicy",
-            },
-        ),
+        (&rsa, 11, 31, wrong_size(10, 31, "authPolicy")),
         (&rsa, 45, 0x0a, unknown(44, 0x0a, "TPMI_ALG_SYM_OBJECT")),
         (&rsa, 47, 64, unknown(46, 64, "TPMU_SYM_KEY_BITS")),
         (&rsa, 49, 0x45, unknown(48, 0x45, "TPMI_ALG_SYM_MODE")),
         (&rsa, 51, 0x18, unknown(50, 0x18, "TPMI_ALG_RSA_SCHEME")),
         (&rsa, 52, 0x07, unknown(52, 0x0700, "TPMI_RSA_KEY_BITS")),
-        (
-            &rsa,
-            59,
-            0x01,
-            TpmError::WrongSize {
-                at: 58,
-                found: 257,
-                what: "TPM2B_PUBLIC_KEY_RSA",
-            },
-        ),
+        (&rsa, 59, 0x01, wrong_size(58, 257, "TPM2B_PUBLIC_KEY_RSA")),
         (&ecc, 15, 0x14, unknown(14, 0x14, "TPMI_ALG_ECC_SCHEME")),
         (&ecc, 17, 0x10, unknown(16, 0x10, "TPMI_ALG_HASH")),
         (&ecc, 19, 0x06, unknown(18, 6, "TPM_ECC_CURVE")),
         (&ecc, 21, 0x11, unknown(20, 0x11, "TPMI_ALG_KDF")),
-        (
-            &ecc,
-            23,
-            0x21,
-            TpmError::WrongSize {
-                at: 22,
-                found: 33,
-                what: "TPM2B_ECC_PARAMETER",
-            },
-        ),
+        (&ecc, 23, 0x21, wrong_size(22, 33, "TPM2B_ECC_PARAMETER")),
     ] {
         let mut changed = bytes.clone();
         assert_ne!(changed[at], byte);
@@ -358,34 +332,10 @@ fn selectors_are_known_and_errors_say_where() {
             },
         ),
         (5, 0x1b, unknown(4, 0x801b, "TPMI_ST_ATTEST")),
-        (
-            7,
-            67,
-            TpmError::WrongSize {
-                at: 6,
-                found: 67,
-                what: "TPM2B_NAME",
-            },
-        ),
-        (
-            9,
-            0x0c,
-            TpmError::WrongSize {
-                at: 8,
-                found: 34,
-                what: "TPM2B_NAME",
-            },
-        ),
+        (7, 67, wrong_size(6, 67, "TPM2B_NAME")),
+        (9, 0x0c, wrong_size(8, 34, "TPM2B_NAME")),
         (9, 0x0a, unknown(8, 0x0a, "TPMI_ALG_HASH")),
-        (
-            43,
-            67,
-            TpmError::WrongSize {
-                at: 42,
-                found: 67,
-                what: "TPM2B_DATA",
-            },
-        ),
+        (43, 67, wrong_size(42, 67, "TPM2B_DATA")),
         (92, 2, unknown(92, 2, "TPMI_YES_NO")),
     ] {
         let mut changed = attest.clone();
@@ -402,11 +352,7 @@ fn selectors_are_known_and_errors_say_where() {
     );
     assert_eq!(
         TpmtSignature::parse(b"\0\x18\0\x0b\0\0\0\x01\x01"),
-        Err(TpmError::WrongSize {
-            at: 4,
-            found: 0,
-            what: "TPM2B_ECC_PARAMETER"
-        })
+        Err(wrong_size(4, 0, "TPM2B_ECC_PARAMETER"))
     );
 }
 

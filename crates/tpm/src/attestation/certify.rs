@@ -118,14 +118,8 @@ pub(super) fn check_name<C: AttestationCheck>(
     attested: &[u8],
     object: &TpmtPublic,
 ) {
-    match Name::of(object) {
-        Ok(name) => report.unless(
-            name.as_bytes() == attested,
-            check,
-            AttestationReason::ObjectMismatch,
-        ),
-        Err(error) => report.found(check, AttestationReason::Unsupported(error)),
-    }
+    let is_named = Name::of(object).map(|name| name.as_bytes() == attested);
+    report.unless_ok(is_named, check, AttestationReason::ObjectMismatch);
 }
 
 fn check_qualified_name(
@@ -135,17 +129,11 @@ fn check_qualified_name(
 ) {
     let check = CertifyCheck::ObjectQualifiedName;
     let Some(parent) = policy.parent else {
-        report.not_requested(check, "no parent was given");
-        return;
+        return report.not_requested(check, "no parent was given");
     };
-    match parent.qualified_name_of(policy.object) {
-        Ok(expected) => report.unless(
-            *expected.as_bytes() == *body.qualified_name,
-            check,
-            AttestationReason::QualifiedNameMismatch,
-        ),
-        Err(error) => report.found(check, AttestationReason::Unsupported(error)),
-    }
+    let expected = parent.qualified_name_of(policy.object);
+    let is_child = expected.map(|expected| *expected.as_bytes() == *body.qualified_name);
+    report.unless_ok(is_child, check, AttestationReason::QualifiedNameMismatch);
 }
 
 /// Checks that the object matches its profile.
@@ -162,8 +150,7 @@ pub(super) fn check_profile<C: Check>(
             if found.accepted() {
                 report.found(check, AttestationReason::ObjectAttestationKey);
             }
-            for finding in found.refusals() {
-                let finding = finding.clone();
+            for finding in found.refusals().cloned() {
                 report.found(check, AttestationReason::ObjectNotAttestationKey(finding));
             }
         }
@@ -172,8 +159,7 @@ pub(super) fn check_profile<C: Check>(
             if found.accepted() {
                 report.done(check);
             }
-            for finding in found.refusals() {
-                let finding = finding.clone();
+            for finding in found.refusals().cloned() {
                 report.found(check, AttestationReason::ObjectNotDevId(finding));
             }
         }

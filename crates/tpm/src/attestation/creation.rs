@@ -165,16 +165,13 @@ fn check_hash(
     object: &TpmtPublic,
     creation_data: &[u8],
 ) {
-    let check = CreationCheck::CreationHash;
     let hash = object.name_alg.ok_or(TpmError::NoNameAlgorithm);
-    match hash.and_then(|hash| hash.digest(&[creation_data])) {
-        Ok(digest) => report.unless(
-            digest == *body.creation_hash,
-            check,
-            AttestationReason::CreationHashMismatch,
-        ),
-        Err(error) => report.found(check, AttestationReason::Unsupported(error)),
-    }
+    let digest = hash.and_then(|hash| hash.digest(&[creation_data]));
+    report.unless_ok(
+        digest.map(|digest| digest == *body.creation_hash),
+        CreationCheck::CreationHash,
+        AttestationReason::CreationHashMismatch,
+    );
 }
 
 /// Parses the creation data and checks its consistency.
@@ -255,8 +252,7 @@ fn check_ticket(
 ) {
     let check = CreationCheck::Ticket;
     let Some(ticket) = ticket else {
-        report.not_requested(check, "none was given");
-        return;
+        return report.not_requested(check, "none was given");
     };
     let ticket = match TpmtTkCreation::parse(ticket) {
         Ok(ticket) => ticket,

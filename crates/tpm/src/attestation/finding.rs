@@ -483,6 +483,9 @@ pub(super) trait Found<C> {
 
     /// Records success if `holds`, and `reason` otherwise.
     fn unless(&mut self, holds: bool, check: C, reason: AttestationReason);
+
+    /// Like [`Found::unless`], but records an error as [`AttestationReason::Unsupported`].
+    fn unless_ok(&mut self, holds: Result<bool, TpmError>, check: C, reason: AttestationReason);
 }
 
 impl<C: Check> Found<C> for AttestationReport<C> {
@@ -495,6 +498,13 @@ impl<C: Check> Found<C> for AttestationReport<C> {
             self.done(check);
         } else {
             self.found(check, reason);
+        }
+    }
+
+    fn unless_ok(&mut self, holds: Result<bool, TpmError>, check: C, reason: AttestationReason) {
+        match holds {
+            Ok(holds) => self.unless(holds, check, reason),
+            Err(error) => self.found(check, AttestationReason::Unsupported(error)),
         }
     }
 }

@@ -263,8 +263,7 @@ fn check_key<C: AttestationCheck>(
     if found.accepted() {
         report.done(C::ATTESTING_KEY);
     }
-    for finding in found.refusals() {
-        let finding = finding.clone();
+    for finding in found.refusals().cloned() {
         report.found(C::ATTESTING_KEY, AttestationReason::AttestingKey(finding));
     }
 }
@@ -284,13 +283,8 @@ fn check_signature<C: AttestationCheck>(
         }
     };
     let verified = verify(ak, evidence.attest, &signature, algorithms);
-    report.found(
-        C::SIGNATURE,
-        match verified {
-            Ok(scheme) => AttestationReason::SignatureVerified(scheme),
-            Err(reason) => reason,
-        },
-    );
+    let (Ok(reason) | Err(reason)) = verified.map(AttestationReason::SignatureVerified);
+    report.found(C::SIGNATURE, reason);
     Some(signature.hash())
 }
 
@@ -462,8 +456,7 @@ fn check_counters<C: AttestationCheck>(
 ) {
     let check = C::RESET_COUNTERS;
     let Some(last) = last else {
-        report.not_requested(check, "no earlier attestation was given");
-        return;
+        return report.not_requested(check, "no earlier attestation was given");
     };
     let resets = advance(last.reset_count, now.reset_count);
     let restarts = advance(last.restart_count, now.restart_count);
@@ -494,8 +487,7 @@ fn check_clock<C: AttestationCheck>(
 ) {
     let check = C::CLOCK;
     let Some(last) = last else {
-        report.not_requested(check, "no earlier attestation was given");
-        return;
+        return report.not_requested(check, "no earlier attestation was given");
     };
     let lost_power = advance(last.reset_count, now.reset_count) > 0 && !now.safe;
     let reason = match now.clock.checked_sub(last.clock) {

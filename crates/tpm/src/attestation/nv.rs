@@ -94,17 +94,11 @@ fn check_index(
     attested: &[u8],
     index: &TpmsNvPublic,
 ) {
-    match Name::of_nv_index(index) {
-        Ok(name) => report.unless(
-            name.as_bytes() == attested,
-            NvCertifyCheck::IndexName,
-            AttestationReason::IndexMismatch,
-        ),
-        Err(error) => report.found(
-            NvCertifyCheck::IndexName,
-            AttestationReason::Unsupported(error),
-        ),
-    }
+    report.unless_ok(
+        Name::of_nv_index(index).map(|name| name.as_bytes() == attested),
+        NvCertifyCheck::IndexName,
+        AttestationReason::IndexMismatch,
+    );
     report.unless(
         index.is_written(),
         NvCertifyCheck::IndexWritten,

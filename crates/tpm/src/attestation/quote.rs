@@ -190,8 +190,7 @@ fn check_digest(
 ) {
     let check = QuoteCheck::PcrDigest;
     let Some(hash) = signed_hash else {
-        report.not_evaluated(check, "not judged: the signature's hash is unknown");
-        return;
+        return report.not_evaluated(check, "not judged: the signature's hash is unknown");
     };
     let expected = quote.pcr_select.values_size();
     match values {
@@ -203,13 +202,11 @@ fn check_digest(
             let found = values.len();
             report.found(check, AttestationReason::ValuesSize { expected, found });
         }
-        Some(values) => match hash.digest(&[values]) {
-            Ok(digest) => report.unless(
-                digest == *quote.pcr_digest,
-                check,
-                AttestationReason::DigestMismatch,
-            ),
-            Err(error) => report.found(check, AttestationReason::Unsupported(error)),
-        },
+        Some(values) => report.unless_ok(
+            hash.digest(&[values])
+                .map(|digest| digest == *quote.pcr_digest),
+            check,
+            AttestationReason::DigestMismatch,
+        ),
     }
 }

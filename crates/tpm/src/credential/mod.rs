@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use crate::{
     TpmError,
-    wire::{Buffer, Reader, Structure, Wire},
+    wire::{Buffer, MAX_DIGEST, Reader, Structure, Wire},
 };
 
 #[cfg(feature = "activate")]
@@ -53,11 +53,12 @@ pub struct TpmsIdObject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptedSecret(pub Buffer);
 
-/// The header of tpm2-tools' credential files: a magic number and a version.
-const FILE_HEADER: [u8; 8] = [0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1];
+/// The header of tpm2-tools' credential files.
+const FILE_MAGIC: u32 = 0xbadc_c0de;
+const FILE_VERSION: u32 = 1;
 
 /// The largest `TPM2B_DIGEST`, with its size.
-const MAX_IDENTITY: usize = 2 + 64;
+const MAX_IDENTITY: usize = 2 + MAX_DIGEST;
 
 /// The size of a ciphertext under a 4096-bit modulus.
 const MAX_ENCRYPTED_SECRET: usize = 512;
@@ -66,22 +67,21 @@ impl Wire for Credential {
     const NAME: &'static str = "credential file";
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
-        let [m0, m1, m2, m3, v0, v1, v2, v3] = FILE_HEADER;
         let at = reader.at();
         let found = reader.u32()?;
-        if found != u32::from_be_bytes([m0, m1, m2, m3]) {
+        if found != FILE_MAGIC {
             return Err(TpmError::BadMagic { at, found });
         }
         let at = reader.at();
         let value = reader.u32()?;
-        if value != u32::from_be_bytes([v0, v1, v2, v3]) {
+        if value != FILE_VERSION {
             return Err(TpmError::UnknownSelector {
                 at,
                 value,
                 what: "credential file version",
             });
         }
-        let mut id_object = reader.sized("TPM2B_ID_OBJECT", 2 + 64 + MAX_IDENTITY)?;
+        let mut id_object = reader.sized("TPM2B_ID_OBJECT", 2 + MAX_DIGEST + MAX_IDENTITY)?;
         let mut encrypted_secret = reader.sized("TPM2B_ENCRYPTED_SECRET", MAX_ENCRYPTED_SECRET)?;
         Ok(Self {
             id_object: TpmsIdObject::read(&mut id_object)?,
@@ -90,7 +90,8 @@ impl Wire for Credential {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&FILE_HEADER);
+        out.extend_from_slice(&FILE_MAGIC.to_be_bytes());
+        out.extend_from_slice(&FILE_VERSION.to_be_bytes());
         out.extend(self.id_object.to_sized_bytes());
         out.extend(self.encrypted_secret.to_sized_bytes());
     }
@@ -100,11 +101,9 @@ impl Wire for TpmsIdObject {
     const NAME: &'static str = "TPMS_ID_OBJECT";
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
-        let integrity_hmac = reader.buffer_of("integrityHMAC", &[20, 32, 48, 64])?;
-        let enc_identity = remainder(reader, "encIdentity", MAX_IDENTITY)?;
         Ok(Self {
-            integrity_hmac,
-            enc_identity,
+            integrity_hmac: reader.buffer_of("integrityHMAC", &[20, 32, 48, 64])?,
+            enc_identity: remainder(reader, "encIdentity", MAX_IDENTITY)?,
         })
     }
 

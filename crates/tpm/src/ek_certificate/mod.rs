@@ -19,6 +19,7 @@ use crate::{TpmError, public::TpmtPublic, spki::BareKey, template::has_template}
 
 pub use device_chain::EkChain;
 pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
+pub(crate) use tpm_attributes::{TPM_MANUFACTURER, TPM_MODEL, TPM_VERSION};
 pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 
 /// An endorsement certificate, alone or in the form stored in a TPM.

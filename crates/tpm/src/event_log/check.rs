@@ -265,10 +265,7 @@ fn check_digests(
         return report.judged(check, EventLogFinding::RegisterUnknown { event, pcr });
     }
     let missing_digest = extended().find_map(|(number, event)| {
-        let own = registers
-            .iter()
-            .filter(|register| u32::from(register.index) == event.pcr);
-        let mut banks = own.map(|register| register.hash);
+        let mut banks = banks_of(registers, event.pcr).map(|register| register.hash);
         let missing_digest = banks.find(|hash| event.digest(*hash).is_none())?;
         Some((number, event.pcr, missing_digest))
     });
@@ -341,16 +338,18 @@ fn trust(events: &[LogEvent<'_>], registers: &[ReplayedRegister]) -> Vec<EventTr
 /// Returns the bank with the longest digest for a register. All compared banks of the register must
 /// match, since they record the same boot.
 fn strongest(registers: &[ReplayedRegister], pcr: u32) -> Option<HashAlgorithm> {
-    let own = || {
-        registers
-            .iter()
-            .filter(|register| u32::from(register.index) == pcr)
-    };
-    let all_match = own().all(ReplayedRegister::is_matched);
-    let banks = own().map(|register| register.hash);
-    banks
+    let all_match = banks_of(registers, pcr).all(ReplayedRegister::is_matched);
+    banks_of(registers, pcr)
+        .map(|register| register.hash)
         .max_by_key(|hash| hash.digest_size())
         .filter(|_| all_match)
+}
+
+/// Returns a register in each of its compared banks.
+fn banks_of(registers: &[ReplayedRegister], pcr: u32) -> impl Iterator<Item = &ReplayedRegister> {
+    registers
+        .iter()
+        .filter(move |register| u32::from(register.index) == pcr)
 }
 
 fn is_variable_data(event: &LogEvent<'_>, hash: HashAlgorithm) -> bool {
@@ -515,9 +514,7 @@ fn check_secure_boot(
             (names, authorities) => format!("{names}; {authorities} authorities"),
         }
     };
-    let is_backed = registers
-        .iter()
-        .any(|register| u32::from(register.index) == SECURE_BOOT_PCR);
+    let is_backed = banks_of(registers, SECURE_BOOT_PCR).next().is_some();
     let (state, variables) = match found.enabled {
         _ if found.debug_mode => (SecureBootState::DebugMode, names()),
         Some(true) => (SecureBootState::On, names()),

@@ -4,7 +4,11 @@
 use alloc::vec::Vec;
 
 use super::event::{EventType, LogEvent};
-use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
+use crate::{
+    TpmError,
+    algorithm::HashAlgorithm,
+    wire::{MAX_DIGEST, Reader},
+};
 
 /// A parsed event log.
 ///
@@ -72,9 +76,6 @@ const MAX_BANKS: u32 = 16;
 
 /// Exceeds the events of any boot, which are some thousands.
 const MAX_EVENTS: usize = 1 << 16;
-
-/// The size of the longest digest.
-const MAX_DIGEST: usize = 64;
 
 impl<'a> EventLog<'a> {
     /// Parses a log, which may be followed by padding of zeros or ones.

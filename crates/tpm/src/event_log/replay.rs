@@ -128,23 +128,21 @@ impl Replay {
 
     /// Returns the value of a register, if its index is below 32.
     pub fn value(&self, index: u8) -> Option<&[u8]> {
-        self.registers
-            .get(usize::from(index))
-            .map(|register| &*register.value)
+        self.register(index).map(|register| &*register.value)
     }
 
     /// Returns the number of events extended into a register.
     pub fn events(&self, index: u8) -> usize {
-        self.registers
-            .get(usize::from(index))
-            .map_or(0, |register| register.events)
+        self.register(index).map_or(0, |register| register.events)
     }
 
     /// Returns the index in [`EventLog::events`] of a register's first event without exactly one
     /// digest of this bank. If there is one, the register's value is unknown.
     pub fn missing_digest(&self, index: u8) -> Option<usize> {
-        self.registers
-            .get(usize::from(index))
-            .and_then(|register| register.missing_digest)
+        self.register(index)?.missing_digest
+    }
+
+    fn register(&self, index: u8) -> Option<&Register> {
+        self.registers.get(usize::from(index))
     }
 }

@@ -13,7 +13,10 @@ use x509_cert::{
     name::{Name, RdnSequence, RelativeDistinguishedName},
 };
 
-use crate::{TpmError, ek_certificate::TpmAttributes};
+use crate::{
+    TpmError,
+    ek_certificate::{TPM_MANUFACTURER, TPM_MODEL, TPM_VERSION, TpmAttributes},
+};
 
 /// An extension of a certificate (RFC 5280 section 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +31,6 @@ pub struct AkCertificateExtension {
 
 /// `tcg-kp-AIKCertificate`.
 const AK_CERTIFICATE_USE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.3");
-const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
-const TPM_MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2");
-const TPM_VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
 const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 
 /// Builds the extensions of an attestation key's certificate, except the key identifiers and
@@ -51,7 +51,7 @@ const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 /// let endorsement = EkCertificate::parse(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"))?;
 /// let extensions = ak_certificate_extensions(Some(&endorsement.tpm_attributes()?), "SN0001")?;
 /// for extension in &extensions {
-/// // Add these to the certificate that your CA signs, beside its key identifiers.
+///     // Add these to the certificate that your CA signs, beside its key identifiers.
 ///     println!("{} {} {} bytes", extension.id, extension.critical, extension.value.len());
 /// }
 /// # assert_eq!(extensions.len(), 3);

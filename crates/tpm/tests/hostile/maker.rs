@@ -269,53 +269,37 @@ fn quotes(made: &mut Vec<Vector>) {
         put(&format!("quote-{short}"), what, &["pcr-selection"], case);
     }
     let case = quote_of(&tpm, &TpmlPcrSelection::default());
-    put(
-        "quote-no-pcrs",
-        "No register is quoted at all.",
-        &["pcr-selection"],
-        case,
-    );
+    let what = "No register is quoted at all.";
+    put("quote-no-pcrs", what, &["pcr-selection"], case);
     let mut case = quote_of(&tpm, &"sha1:0,1,7".parse().unwrap());
     case.set_text("selection", "sha1:0,1,7");
-    put(
-        "quote-sha1-bank",
-        "The SHA-1 bank was asked for, and is quoted.",
-        &["weak-hashes"],
-        case,
-    );
+    let what = "The SHA-1 bank was asked for, and is quoted.";
+    put("quote-sha1-bank", what, &["weak-hashes"], case);
 
     let cases: [(&str, &str, &[&str], Change); 39] = [
         (
             "stale-nonce",
             "The nonce is that of an earlier request.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = buffer(b"a nonce of thirty-two bytes, old");
-            },
+            |case| case.attest.extra_data = buffer(b"a nonce of thirty-two bytes, old"),
         ),
         (
             "no-nonce",
             "It carries no nonce.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = Buffer::default();
-            },
+            |case| case.attest.extra_data = Buffer::default(),
         ),
         (
             "nonce-cut",
             "It carries the beginning of the nonce.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = buffer(&NONCE[..16]);
-            },
+            |case| case.attest.extra_data = buffer(&NONCE[..16]),
         ),
         (
             "nonce-longer",
             "It carries more than the nonce.",
             &["extra-data"],
-            |case| {
-                case.attest.extra_data = buffer(&[NONCE, b"!"].concat());
-            },
+            |case| case.attest.extra_data = buffer(&[NONCE, b"!"].concat()),
         ),
         (
             "empty-nonce-asked",
@@ -394,9 +378,7 @@ fn quotes(made: &mut Vec<Vector>) {
             "key-decrypts",
             "The attestation key may decrypt as well.",
             &["attesting-key"],
-            |case| {
-                case.attributes(|own| own | ObjectAttributes::DECRYPT);
-            },
+            |case| case.attributes(|own| own | ObjectAttributes::DECRYPT),
         ),
         (
             "key-with-kdf",
@@ -425,25 +407,19 @@ fn quotes(made: &mut Vec<Vector>) {
             "key-without-scheme",
             "The attestation key has no scheme of its own.",
             &["attesting-key", "signature"],
-            |case| {
-                ecc(case).scheme = None;
-            },
+            |case| ecc(case).scheme = None,
         ),
         (
             "key-with-another-hash",
             "The attestation key is bound to SHA-384, and has signed with SHA-256.",
             &["signature"],
-            |case| {
-                ecc(case).scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha384));
-            },
+            |case| ecc(case).scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha384)),
         ),
         (
             "key-with-sha1-name",
             "The attestation key's Name is by SHA-1.",
             &["attesting-key", "weak-hashes"],
-            |case| {
-                case.ak.name_alg = Some(HashAlgorithm::Sha1);
-            },
+            |case| case.ak.name_alg = Some(HashAlgorithm::Sha1),
         ),
         (
             "key-off-its-curve",
@@ -459,33 +435,25 @@ fn quotes(made: &mut Vec<Vector>) {
             "key-on-another-curve",
             "The attestation key is on a Barreto-Naehrig curve.",
             &["attesting-key", "signature"],
-            |case| {
-                ecc(case).curve = keyproof_tpm::EccCurve::BnP256;
-            },
+            |case| ecc(case).curve = keyproof_tpm::EccCurve::BnP256,
         ),
         (
             "signed-by-another-key",
             "Another key of the same kind has signed.",
             &["signature"],
-            |case| {
-                case.ak = SoftwareKey::new(AttestationTemplate::ATTRIBUTES).public;
-            },
+            |case| case.ak = SoftwareKey::new(AttestationTemplate::ATTRIBUTES).public,
         ),
         (
             "changed-after-signing",
             "One bit of the firmware version was changed after signing.",
             &["signature"],
-            |case| {
-                case.after = |attest, _| attest[6 + 2 + 34 + 2 + 32 + 20] ^= 1;
-            },
+            |case| case.after = |attest, _| attest[6 + 2 + 34 + 2 + 32 + 20] ^= 1,
         ),
         (
             "signature-swapped",
             "The two numbers of the signature are exchanged.",
             &["signature"],
-            |case| {
-                case.after = |_, signature| signature[6..].rotate_left(34);
-            },
+            |case| case.after = |_, signature| signature[6..].rotate_left(34),
         ),
         (
             "signature-zero",
@@ -501,17 +469,13 @@ fn quotes(made: &mut Vec<Vector>) {
             "signature-empty",
             "The numbers of the signature are empty.",
             &["signature"],
-            |case| {
-                case.after = |_, signature| *signature = b"\x00\x18\x00\x0b\0\0\0\0".to_vec();
-            },
+            |case| case.after = |_, signature| *signature = b"\x00\x18\x00\x0b\0\0\0\0".to_vec(),
         ),
         (
             "signature-trailing",
             "A byte follows the signature.",
             &["signature"],
-            |case| {
-                case.after = |_, signature| signature.push(0);
-            },
+            |case| case.after = |_, signature| signature.push(0),
         ),
         (
             "signature-of-another-kind",
@@ -527,57 +491,43 @@ fn quotes(made: &mut Vec<Vector>) {
             "wrong-magic",
             "It does not begin with TPM_GENERATED_VALUE: a key that is not restricted may sign it.",
             &["magic", "structure"],
-            |case| {
-                case.before = |attest| attest[0] = 0xfe;
-            },
+            |case| case.before = |attest| attest[0] = 0xfe,
         ),
         (
             "trailing",
             "A byte follows the attestation, and is signed.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest.push(0);
-            },
+            |case| case.before = |attest| attest.push(0),
         ),
         (
             "cut",
             "The attestation ends within its digest, and is signed.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest.truncate(attest.len() - 1);
-            },
+            |case| case.before = |attest| attest.truncate(attest.len() - 1),
         ),
         (
             "extra-data-overrun",
             "The size of extraData is more than there is.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34] = 0x7f;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34] = 0x7f,
         ),
         (
             "safe-is-neither",
             "The flag safe is neither YES nor NO.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 16] = 2;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 16] = 2,
         ),
         (
             "unknown-bank",
             "A bank of an unknown hash is selected.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 4] = 0x77;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 4] = 0x77,
         ),
         (
             "empty-bitmap",
             "A selection has a bitmap of no bytes.",
             &["structure"],
-            |case| {
-                case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 6] = 0;
-            },
+            |case| case.before = |attest| attest[6 + 2 + 34 + 2 + 32 + 25 + 6] = 0,
         ),
         (
             "of-another-tpm",
@@ -640,23 +590,21 @@ fn quotes(made: &mut Vec<Vector>) {
         name: name_of(&tpm.device),
         qualified_name: Buffer::default(),
     });
-    put(
-        "quote-is-a-certification",
-        "A certification in place of a quote.",
-        &["type"],
-        case,
-    );
+    let what = "A certification in place of a quote.";
+    put("quote-is-a-certification", what, &["type"], case);
+}
+
+/// A certification of `object` in the place of the primary object `placed`.
+fn certification(object: &TpmtPublic, hierarchy: Hierarchy, placed: &TpmtPublic) -> Attested {
+    let qualified = QualifiedName::of_primary(hierarchy, placed).unwrap();
+    Attested::Certify(TpmsCertifyInfo {
+        name: name_of(object),
+        qualified_name: buffer(qualified.as_bytes()),
+    })
 }
 
 fn certify_of(tpm: &Tpm, object: &TpmtPublic) -> Case {
-    let qualified = QualifiedName::of_primary(Hierarchy::Owner, object).unwrap();
-    let mut case = Case::new(
-        tpm,
-        Attested::Certify(TpmsCertifyInfo {
-            name: name_of(object),
-            qualified_name: buffer(qualified.as_bytes()),
-        }),
-    );
+    let mut case = Case::new(tpm, certification(object, Hierarchy::Owner, object));
     case.set("object", &object.to_bytes());
     case.set_text("profile", "devid");
     case
@@ -667,12 +615,8 @@ fn certifications(made: &mut Vec<Vector>) {
     let mut put = |name: &str, what: &str, fails: &[&str], case: Case| {
         made.push(vector("certify", name, what, fails, case.finish(&tpm)));
     };
-    put(
-        "certify",
-        "A sound certification of a device identity key.",
-        &[],
-        certify_of(&tpm, &tpm.device),
-    );
+    let what = "A sound certification of a device identity key.";
+    put("certify", what, &[], certify_of(&tpm, &tpm.device));
     for (short, attribute, _) in ATTRIBUTES {
         if attribute == ObjectAttributes::RESTRICTED {
             continue;
@@ -701,20 +645,12 @@ fn certifications(made: &mut Vec<Vector>) {
     let case = with(&|device| {
         device.object_attributes = device.object_attributes | ObjectAttributes::DECRYPT;
     });
-    put(
-        "certify-decrypts",
-        "The certified key may decrypt as well.",
-        &["object-profile"],
-        case,
-    );
+    let what = "The certified key may decrypt as well.";
+    put("certify-decrypts", what, &["object-profile"], case);
     let case = with(&|device| device.name_alg = Some(HashAlgorithm::Sha1));
     let fails = ["object-profile", "weak-hashes"];
-    put(
-        "certify-sha1-name",
-        "The certified key's Name is by SHA-1.",
-        &fails,
-        case,
-    );
+    let what = "The certified key's Name is by SHA-1.";
+    put("certify-sha1-name", what, &fails, case);
     let mut case = certify_of(&tpm, &tpm.device);
     case.set_text("profile", "attestation");
     let what = "An attestation key was asked for, and a key that signs anything is certified.";
@@ -727,23 +663,11 @@ fn certifications(made: &mut Vec<Vector>) {
 
     let mut case = certify_of(&tpm, &tpm.device);
     let other = SoftwareKey::new(tpm.device.object_attributes).public;
-    let qualified = QualifiedName::of_primary(Hierarchy::Owner, &tpm.device).unwrap();
-    case.attest.attested = Attested::Certify(TpmsCertifyInfo {
-        name: name_of(&other),
-        qualified_name: buffer(qualified.as_bytes()),
-    });
-    put(
-        "certify-another-key",
-        "Another key is certified.",
-        &["object-name"],
-        case,
-    );
+    case.attest.attested = certification(&other, Hierarchy::Owner, &tpm.device);
+    let what = "Another key is certified.";
+    put("certify-another-key", what, &["object-name"], case);
     let mut case = certify_of(&tpm, &tpm.device);
-    let qualified = QualifiedName::of_primary(Hierarchy::Null, &tpm.device).unwrap();
-    case.attest.attested = Attested::Certify(TpmsCertifyInfo {
-        name: name_of(&tpm.device),
-        qualified_name: buffer(qualified.as_bytes()),
-    });
+    case.attest.attested = certification(&tpm.device, Hierarchy::Null, &tpm.device);
     let what = "The certified key is of the NULL hierarchy, and gone after the next reset.";
     put("certify-elsewhere", what, &["object-qualified-name"], case);
     let mut case = certify_of(&tpm, &tpm.device);
@@ -858,17 +782,13 @@ fn creations(made: &mut Vec<Vector>) {
             "-other-outside-info",
             "It was made for another purpose, says outsideInfo.",
             &["outside-info"],
-            |creation| {
-                creation.data.outside_info = buffer(b"another");
-            },
+            |creation| creation.data.outside_info = buffer(b"another"),
         ),
         (
             "-trailing-data",
             "A byte follows the creation data, and is hashed.",
             &["creation-data"],
-            |creation| {
-                creation.after_data = b"\0";
-            },
+            |creation| creation.after_data = b"\0",
         ),
         (
             "-parent-without-algorithm",
@@ -882,17 +802,13 @@ fn creations(made: &mut Vec<Vector>) {
             "-null-ticket",
             "The ticket is the one that proves nothing.",
             &["ticket"],
-            |creation| {
-                creation.ticket.digest = Buffer::default();
-            },
+            |creation| creation.ticket.digest = Buffer::default(),
         ),
         (
             "-ticket-of-another-hierarchy",
             "The ticket is of another hierarchy than the parent.",
             &["ticket"],
-            |creation| {
-                creation.ticket.hierarchy = Hierarchy::Endorsement;
-            },
+            |creation| creation.ticket.hierarchy = Hierarchy::Endorsement,
         ),
         (
             "-ticket-of-another-kind",
@@ -926,9 +842,7 @@ fn times(made: &mut Vec<Vector>) {
             "-older-firmware",
             "The TPM has other firmware than it should.",
             &["firmware-version"],
-            |case| {
-                case.set("firmware_version", &(FIRMWARE + 1).to_be_bytes());
-            },
+            |case| case.set("firmware_version", &(FIRMWARE + 1).to_be_bytes()),
         ),
         (
             "-reset-count-fell",
@@ -994,59 +908,29 @@ fn nv_indices(made: &mut Vec<Vector>) {
         let name = format!("nv{short}");
         made.push(vector("nv", &name, what, fails, case.finish(&tpm)));
     };
-    put(
-        "",
-        "A sound certified NV index.",
-        &[],
-        &index,
-        contents(&index, 0, b"held"),
-    );
+    let what = "A sound certified NV index.";
+    put("", what, &[], &index, contents(&index, 0, b"held"));
     let what = "The index holds something else.";
-    put(
-        "-other-contents",
-        what,
-        &["contents"],
-        &index,
-        contents(&index, 0, b"hell"),
-    );
+    let attested = contents(&index, 0, b"hell");
+    put("-other-contents", what, &["contents"], &index, attested);
     let what = "The contents were read from another offset.";
-    put(
-        "-other-offset",
-        what,
-        &["contents"],
-        &index,
-        contents(&index, 4, b"held"),
-    );
+    let attested = contents(&index, 4, b"held");
+    put("-other-offset", what, &["contents"], &index, attested);
     let mut other = index.clone();
     other.nv_index += 1;
     let what = "Another index is certified.";
-    put(
-        "-another-index",
-        what,
-        &["index-name"],
-        &index,
-        contents(&other, 0, b"held"),
-    );
+    let attested = contents(&other, 0, b"held");
+    put("-another-index", what, &["index-name"], &index, attested);
     let mut open = index.clone();
     open.attributes |= 0x0004_0004;
     let what = "The index at this handle was defined anew, with other attributes.";
-    put(
-        "-redefined",
-        what,
-        &["index-name"],
-        &index,
-        contents(&open, 0, b"held"),
-    );
+    let attested = contents(&open, 0, b"held");
+    put("-redefined", what, &["index-name"], &index, attested);
     let mut unwritten = index.clone();
     unwritten.attributes &= !0x2000_0000;
     let what = "The index was never written.";
-    put(
-        "-unwritten",
-        what,
-        &["index-written"],
-        &unwritten,
-        contents(&unwritten, 0, b"held"),
-    );
+    let attested = contents(&unwritten, 0, b"held");
+    put("-unwritten", what, &["index-written"], &unwritten, attested);
     let digest = Attested::NvDigest(TpmsNvDigestCertifyInfo {
         index_name: name(&index),
         nv_digest: buffer(&HashAlgorithm::Sha256.digest(&[b"hell"]).unwrap()),
@@ -1078,14 +962,8 @@ fn event_logs(made: &mut Vec<Vector>) {
     booted.boot(true);
     let values = booted.values(&asked);
     let log = &booted.bytes;
-    put(
-        "",
-        "A sound log of a boot with Secure Boot on.",
-        &[],
-        log,
-        LOGGED,
-        &values,
-    );
+    let what = "A sound log of a boot with Secure Boot on.";
+    put("", what, &[], log, LOGGED, &values);
     let events = keyproof_tpm::EventLog::parse(log).unwrap().events;
     let at = |number: usize| events[number].at;
     let last = at(events.len() - 1);
@@ -1094,21 +972,13 @@ fn event_logs(made: &mut Vec<Vector>) {
     let mut changed = |short: &str, what: &str, fails: &[&str], log: &[u8]| {
         put(short, what, fails, log, LOGGED, &values);
     };
-    changed(
-        "-cut",
-        "The log ends within an event.",
-        &["event-log"],
-        &log[..last + 30],
-    );
+    let what = "The log ends within an event.";
+    changed("-cut", what, &["event-log"], &log[..last + 30]);
     let what = "The last event is left out.";
     changed("-without-its-end", what, &["registers"], &log[..last]);
     let without = [&log[..at(1)], &log[at(2)..]].concat();
-    changed(
-        "-without-an-event",
-        "An event in the middle is left out.",
-        &["registers"],
-        &without,
-    );
+    let what = "An event in the middle is left out.";
+    changed("-without-an-event", what, &["registers"], &without);
     let swapped = [
         &log[..at(0)],
         &log[at(1)..at(2)],
@@ -1116,53 +986,29 @@ fn event_logs(made: &mut Vec<Vector>) {
         &log[at(2)..],
     ]
     .concat();
-    changed(
-        "-in-other-order",
-        "Two events of one register are exchanged.",
-        &["registers"],
-        &swapped,
-    );
+    let what = "Two events of one register are exchanged.";
+    changed("-in-other-order", what, &["registers"], &swapped);
     let mut other = log.clone();
     other[at(1) + 14] ^= 1;
-    changed(
-        "-other-digest",
-        "One bit of a digest is changed.",
-        &["registers"],
-        &other,
-    );
+    let what = "One bit of a digest is changed.";
+    changed("-other-digest", what, &["registers"], &other);
     let mut hidden = log.clone();
     hidden[at(1) + 4..at(1) + 8].copy_from_slice(&NO_ACTION.to_le_bytes());
-    changed(
-        "-hidden-event",
-        "An event is called EV_NO_ACTION, which is not extended.",
-        &["registers"],
-        &hidden,
-    );
+    let what = "An event is called EV_NO_ACTION, which is not extended.";
+    changed("-hidden-event", what, &["registers"], &hidden);
     let mut moved = log.clone();
     moved[at(1)] = 5;
-    changed(
-        "-moved-event",
-        "An event is said to be of another register.",
-        &["registers"],
-        &moved,
-    );
+    let what = "An event is said to be of another register.";
+    changed("-moved-event", what, &["registers"], &moved);
     let mut huge = log.clone();
     let size_at = last + 12 + 2 + 32 + 2 + 48;
     huge[size_at..size_at + 4].copy_from_slice(&[0xff; 4]);
-    changed(
-        "-overrun",
-        "The size of an event is 4 GiB.",
-        &["event-log"],
-        &huge,
-    );
+    let what = "The size of an event is 4 GiB.";
+    changed("-overrun", what, &["event-log"], &huge);
     let mut unknown = log.clone();
     unknown[last + 12 + 1] = 0x77;
-    changed(
-        "-unknown-digest",
-        "A digest is of a hash that nobody says the size of.",
-        &["event-log"],
-        &unknown,
-    );
+    let what = "A digest is of a hash that nobody says the size of.";
+    changed("-unknown-digest", what, &["event-log"], &unknown);
     let head = &log[..at(0)];
     let what = "The head announces SHA-256 digests of 20 bytes.";
     let mut short = log.clone();
@@ -1183,157 +1029,86 @@ fn event_logs(made: &mut Vec<Vector>) {
     put("-head-alone", what, &fails, head, LOGGED, &zeros);
 
     // Truthful logs of a platform in a bad state.
-    let mut made_by = |short: &str,
-                       what: &str,
-                       fails: &[&str],
-                       banks: &[HashAlgorithm],
-                       selection: &str,
-                       boot: &dyn Fn(&mut LogMaker)| {
-        let mut log = LogMaker::agile(banks);
-        boot(&mut log);
-        let values = log.values(&selection.parse().unwrap());
-        put(short, what, fails, &log.bytes, selection, &values);
-    };
+    let mut truthful =
+        |short: &str, what: &str, fails: &[&str], selection: &str, log: &LogMaker| {
+            let values = log.values(&selection.parse().unwrap());
+            put(short, what, fails, &log.bytes, selection, &values);
+        };
+    let (off, on) = (
+        variable(&GLOBAL, "SecureBoot", &[0]),
+        variable(&GLOBAL, "SecureBoot", &[1]),
+    );
+    let fails = ["secure-boot"];
     let what = "Secure Boot is off.";
-    made_by(
-        "-secure-boot-off",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        LOGGED,
-        &|log| log.boot(false),
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(false);
+    truthful("-secure-boot-off", what, &fails, LOGGED, &log);
     let what = "Secure Boot is off; a boot loader measured that it was on, after the firmware had handed over.";
-    made_by(
-        "-secure-boot-said-late",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:7",
-        &|log| {
-            log.hand_over();
-            log.measure(7, VARIABLE_CONFIG, &variable(&GLOBAL, "SecureBoot", &[1]));
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.hand_over();
+    log.measure(7, VARIABLE_CONFIG, &on);
+    truthful("-secure-boot-said-late", what, &fails, "sha256:7", &log);
     let what = "Secure Boot is off; the log says in the event's data that it is on, which is not what was measured.";
-    made_by(
-        "-secure-boot-exchanged",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:7",
-        &|log| {
-            let (off, on) = (
-                variable(&GLOBAL, "SecureBoot", &[0]),
-                variable(&GLOBAL, "SecureBoot", &[1]),
-            );
-            log.measure_as(7, VARIABLE_CONFIG, &off, &on);
-            log.hand_over();
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure_as(7, VARIABLE_CONFIG, &off, &on);
+    log.hand_over();
+    truthful("-secure-boot-exchanged", what, &fails, "sha256:7", &log);
     let what = "Secure Boot is off; the log calls that event and the separator by other types, which no digest covers, \
                 and a boot loader measured that it was on.";
-    made_by(
-        "-secure-boot-renamed",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:7",
-        &|log| {
-            log.measure(7, EFI_ACTION, &variable(&GLOBAL, "SecureBoot", &[0]));
-            log.measure(7, EFI_ACTION, &[0; 4]);
-            log.measure(7, VARIABLE_CONFIG, &variable(&GLOBAL, "SecureBoot", &[1]));
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure(7, EFI_ACTION, &off);
+    log.measure(7, EFI_ACTION, &[0; 4]);
+    log.measure(7, VARIABLE_CONFIG, &on);
+    truthful("-secure-boot-renamed", what, &fails, "sha256:7", &log);
     let what = "PCR 7, which Secure Boot is measured into, is not among the registers.";
-    made_by(
-        "-without-pcr-7",
-        what,
-        &["secure-boot"],
-        &BANKS,
-        "sha256:0,1",
-        &|log| log.boot(true),
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    truthful("-without-pcr-7", what, &fails, "sha256:0,1", &log);
     let what = "The firmware met an error, says a separator.";
-    made_by(
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure(2, CRTM_VERSION, b"1");
+    log.measure(2, SEPARATOR, &[1, 0, 0, 0]);
+    log.measure(7, VARIABLE_CONFIG, &on);
+    log.measure(7, SEPARATOR, &[0; 4]);
+    truthful(
         "-error-separator",
         what,
         &["separators"],
-        &BANKS,
         "sha256:2,7",
-        &|log| {
-            log.measure(2, CRTM_VERSION, b"1");
-            log.measure(2, SEPARATOR, &[1, 0, 0, 0]);
-            log.measure(7, VARIABLE_CONFIG, &variable(&GLOBAL, "SecureBoot", &[1]));
-            log.measure(7, SEPARATOR, &[0; 4]);
-        },
+        &log,
     );
     let what = "Two localities are said to have started the TPM.";
-    made_by(
-        "-two-localities",
-        what,
-        &["startup-locality"],
-        &BANKS,
-        LOGGED,
-        &|log| {
-            log.say_locality(0);
-            log.say_locality(3);
-            log.boot(true);
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.say_locality(0);
+    log.say_locality(3);
+    log.boot(true);
+    truthful("-two-localities", what, &["startup-locality"], LOGGED, &log);
     let what = "Only the SHA-1 bank is compared.";
-    let sha1 = [HashAlgorithm::Sha1, HashAlgorithm::Sha256];
-    made_by(
-        "-sha1-bank",
-        what,
-        &["weak-hashes"],
-        &sha1,
-        "sha1:0,7",
-        &|log| log.boot(true),
-    );
-    let what = "An event has two digests of the compared bank.";
+    let mut log = LogMaker::agile(&[HashAlgorithm::Sha1, HashAlgorithm::Sha256]);
+    log.boot(true);
+    truthful("-sha1-bank", what, &["weak-hashes"], "sha1:0,7", &log);
     let fails = ["digests", "registers"];
-    made_by(
-        "-two-digests",
-        what,
-        &fails,
-        &BANKS[..1],
-        "sha256:7,8",
-        &|log| {
-            log.boot(true);
-            let digest = (HashAlgorithm::Sha256.id(), vec![9; 32]);
-            log.raw(8, IPL, &[digest.clone(), digest], b"");
-        },
-    );
+    let what = "An event has two digests of the compared bank.";
+    let mut log = LogMaker::agile(&BANKS[..1]);
+    log.boot(true);
+    let digest = (HashAlgorithm::Sha256.id(), vec![9; 32]);
+    log.raw(8, IPL, &[digest.clone(), digest], b"");
+    truthful("-two-digests", what, &fails, "sha256:7,8", &log);
     let what = "An event has no digest of the compared bank.";
-    made_by("-no-digest", what, &fails, &BANKS, "sha256:7,8", &|log| {
-        log.boot(true);
-        log.raw(8, IPL, &[(HashAlgorithm::Sha384.id(), vec![9; 48])], b"");
-    });
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    log.raw(8, IPL, &[(HashAlgorithm::Sha384.id(), vec![9; 48])], b"");
+    truthful("-no-digest", what, &fails, "sha256:7,8", &log);
     let what = "A register was extended by what the log does not say.";
-    made_by(
-        "-silent-extend",
-        what,
-        &["registers"],
-        &BANKS,
-        "sha256:4,7",
-        &|log| {
-            log.boot(true);
-            log.extend(4, b"an implant");
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    log.extend(4, b"an implant");
+    truthful("-silent-extend", what, &["registers"], "sha256:4,7", &log);
     let what = "A register that the log does not mention was extended.";
-    made_by(
-        "-silent-register",
-        what,
-        &["registers"],
-        &BANKS,
-        "sha256:7,9",
-        &|log| {
-            log.boot(true);
-            log.extend(9, b"an implant");
-        },
-    );
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    log.extend(9, b"an implant");
+    truthful("-silent-register", what, &["registers"], "sha256:7,9", &log);
 }
 
 fn credentials(made: &mut Vec<Vector>) {
@@ -1371,20 +1146,10 @@ fn credentials(made: &mut Vec<Vector>) {
         ));
     };
     let fails = ["credential"];
-    put(
-        "",
-        "A sound credential, as tpm2-tools keep it.",
-        &[],
-        &name,
-        &bytes,
-    );
-    put(
-        "-of-another-name",
-        "The credential is for a key with another Name.",
-        &fails,
-        &other,
-        &bytes,
-    );
+    let what = "A sound credential, as tpm2-tools keep it.";
+    put("", what, &[], &name, &bytes);
+    let what = "The credential is for a key with another Name.";
+    put("-of-another-name", what, &fails, &other, &bytes);
     // Offsets behind the header, two sizes, and the HMAC.
     for (short, at, what) in [
         ("-hmac-changed", 12, "One bit of the HMAC is changed."),
@@ -1405,53 +1170,34 @@ fn credentials(made: &mut Vec<Vector>) {
     }
 }
 
+const AK: &str = "attestation-key";
+const DEVICE: &str = "device-key";
+
 fn keys(made: &mut Vec<Vector>) {
     let ak = SoftwareKey::new(AttestationTemplate::ATTRIBUTES).public;
     let device =
         SoftwareKey::new(ak.object_attributes.without(ObjectAttributes::RESTRICTED)).public;
-    let mut put = |kind: &str, name: &str, what: &str, fails: &[&str], key: &TpmtPublic| {
+    let mut put = |kind: &str, short: &str, what: &str, fails: &[&str], key: &TpmtPublic| {
         let mut input = Map::new();
         input.insert("public".to_owned(), hex(&key.to_bytes()).into());
-        made.push(vector(kind, name, what, fails, input));
+        made.push(vector(kind, &format!("{kind}{short}"), what, fails, input));
     };
     let with = |key: &TpmtPublic, attributes| TpmtPublic {
         object_attributes: attributes,
         ..key.clone()
     };
-    put(
-        "attestation-key",
-        "attestation-key",
-        "A sound attestation key.",
-        &[],
-        &ak,
-    );
-    put(
-        "device-key",
-        "device-key",
-        "A sound device identity key.",
-        &[],
-        &device,
-    );
+    let what = "A sound attestation key.";
+    put(AK, "", what, &[], &ak);
+    let what = "A sound device identity key.";
+    put(DEVICE, "", what, &[], &device);
     for (short, attribute, line) in ATTRIBUTES {
         let key = with(&ak, ak.object_attributes.without(attribute));
         let what = format!("The attestation key is {}.", short.replace('-', " "));
-        put(
-            "attestation-key",
-            &format!("attestation-key-{short}"),
-            &what,
-            &[line],
-            &key,
-        );
+        put(AK, &format!("-{short}"), &what, &[line], &key);
         if attribute != ObjectAttributes::RESTRICTED {
             let key = with(&device, device.object_attributes.without(attribute));
             let what = format!("The device identity key is {}.", short.replace('-', " "));
-            put(
-                "device-key",
-                &format!("device-key-{short}"),
-                &what,
-                &[line],
-                &key,
-            );
+            put(DEVICE, &format!("-{short}"), &what, &[line], &key);
         }
     }
     let key = with(
@@ -1459,45 +1205,21 @@ fn keys(made: &mut Vec<Vector>) {
         device.object_attributes | ObjectAttributes::RESTRICTED,
     );
     let what = "The device identity key is restricted: it signs no handshake.";
-    put(
-        "device-key",
-        "device-key-restricted",
-        what,
-        &["not-restricted"],
-        &key,
-    );
+    put(DEVICE, "-restricted", what, &["not-restricted"], &key);
     let key = with(&ak, ak.object_attributes | ObjectAttributes::DECRYPT);
     let what = "The attestation key may decrypt as well.";
-    put(
-        "attestation-key",
-        "attestation-key-decrypts",
-        what,
-        &["not-decrypt"],
-        &key,
-    );
+    put(AK, "-decrypts", what, &["not-decrypt"], &key);
     let rsa = TpmtPublic::parse_sized(&read("rsa2048", "ak.pub.tpm2b")).unwrap();
     let mut exponent = rsa.clone();
     if let PublicKey::Rsa(key) = &mut exponent.key {
         key.exponent = 3;
     }
     let what = "The attestation key's exponent is 3.";
-    put(
-        "attestation-key",
-        "attestation-key-exponent-3",
-        what,
-        &["key"],
-        &exponent,
-    );
+    put(AK, "-exponent-3", what, &["key"], &exponent);
     let mut weak = ak.clone();
     if let PublicKey::Ecc(key) = &mut weak.key {
         key.scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha1));
     }
     let what = "The attestation key signs with SHA-1.";
-    put(
-        "attestation-key",
-        "attestation-key-sha1",
-        what,
-        &["scheme"],
-        &weak,
-    );
+    put(AK, "-sha1", what, &["scheme"], &weak);
 }
