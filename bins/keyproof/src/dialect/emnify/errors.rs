@@ -3,7 +3,6 @@
 use std::{fmt::Display, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
-use keyproof_auth::AuthError;
 use keyproof_http::{Response, StackRefusal, retry_after};
 use keyproof_service::{
     Failure, HashingError, StorageError,
@@ -158,17 +157,14 @@ impl Refusal {
         )
     }
 
-    fn no_application_token(id: Id) -> Self {
-        let message = format!("Application Token with Id '{id}' not found.");
+    /// Returns the refusal for an object that does not exist.
+    fn unknown(message: String) -> Self {
         Self::new(Code::InvalidReference, message)
     }
 
     fn no_user(path_user: PathUser) -> Self {
         match path_user {
-            PathUser::User(id) => Self::new(
-                Code::InvalidReference,
-                format!("User with Id '{id}' not found."),
-            ),
+            PathUser::User(id) => Self::unknown(format!("User with Id '{id}' not found.")),
             // The session's own user was just removed.
             PathUser::Me => Self::ended(),
         }
@@ -195,19 +191,9 @@ impl Refusal {
         }
     }
 
-    fn new_password(error: &AuthError) -> Self {
-        Self {
-            inner: Some((Code::InputValidationFailed, error.to_string())),
-            ..Self::invalid("Invalid new password")
-        }
-    }
-
     pub(super) fn user(error: DirectoryError, id: impl Display) -> Self {
         match error {
-            DirectoryError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("User with id '{id}' not found"),
-            ),
+            DirectoryError::Unknown => Self::unknown(format!("User with id '{id}' not found")),
         }
     }
 
@@ -229,10 +215,9 @@ impl Refusal {
             ActivateKeyError::Body(refusal) => refusal,
             ActivateKeyError::Locked { wait } => Self::locked(wait),
             ActivateKeyError::SessionRefused(why) => why.into(),
-            ActivateKeyError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("MFA Key with Id '{id}' not found."),
-            ),
+            ActivateKeyError::Unknown => {
+                Self::unknown(format!("MFA Key with Id '{id}' not found."))
+            }
             ActivateKeyError::WrongCode => {
                 Self::invalid("MFA key validation error: Code did not match!")
             }
@@ -242,10 +227,7 @@ impl Refusal {
     pub(super) fn removal(error: RemoveKeyError, path_user: PathUser, id: Id) -> Self {
         match error {
             RemoveKeyError::SessionRefused(why) => why.into(),
-            RemoveKeyError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("MFA Key with id '{id}' not found"),
-            ),
+            RemoveKeyError::Unknown => Self::unknown(format!("MFA Key with id '{id}' not found")),
             RemoveKeyError::UserUnknown => Self::no_user(path_user),
         }
     }
@@ -253,10 +235,9 @@ impl Refusal {
     pub(super) fn device(error: RemoveDeviceError, path_user: PathUser, id: Id) -> Self {
         match error {
             RemoveDeviceError::SessionRefused(why) => why.into(),
-            RemoveDeviceError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("Trusted Device with Id '{id}' not found"),
-            ),
+            RemoveDeviceError::Unknown => {
+                Self::unknown(format!("Trusted Device with Id '{id}' not found"))
+            }
             RemoveDeviceError::UserUnknown => Self::no_user(path_user),
         }
     }
@@ -282,7 +263,10 @@ impl Refusal {
     pub(super) fn password(error: ChangePasswordError<Self>, user: &str) -> Self {
         match error {
             ChangePasswordError::Body(refusal) => refusal,
-            ChangePasswordError::Password(error) => Self::new_password(&error),
+            ChangePasswordError::Password(error) => Self {
+                inner: Some((Code::InputValidationFailed, error.to_string())),
+                ..Self::invalid("Invalid new password")
+            },
             ChangePasswordError::SessionRefused(why) => why.into(),
             ChangePasswordError::PasswordRefused(why) => {
                 Self::password_refused(why, Code::Failed, "Invalid old password", user)
@@ -299,7 +283,9 @@ impl Refusal {
             }
             error @ ChangeApplicationTokenError::TooLong => Self::invalid(error.to_string()),
             ChangeApplicationTokenError::SessionRefused(why) => why.into(),
-            ChangeApplicationTokenError::Unknown => Self::no_application_token(id),
+            ChangeApplicationTokenError::Unknown => {
+                Self::unknown(format!("Application Token with Id '{id}' not found."))
+            }
         }
     }
 
@@ -339,10 +325,8 @@ impl Refusal {
         };
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        if let Some(allow) = self.allow
-            && let Ok(value) = HeaderValue::try_from(allow)
-        {
-            headers.insert(header::ALLOW, value);
+        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
+            headers.insert(header::ALLOW, allow);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             // Required by RFC 9110, section 15.5.2.
