@@ -22,10 +22,9 @@ use keyproof_http::{
     with_guard,
 };
 use keyproof_service::{
-    Accounts, Failure, Service, StorageError,
+    Accounts, Service, StorageError,
     accounts::{
         Editor, FirstStep, Manager, NotPermitted, PasswordLogin, Person, Session, SessionError,
-        TargetUser,
     },
 };
 
@@ -64,7 +63,9 @@ impl Emnify {
         let session = if is_public {
             None
         } else {
-            Some(session(accounts, &exchange, prefetch).await?)
+            let (token, client) = (exchange.credentials("bearer"), exchange.client_address());
+            let session = accounts.session_with_prefetch(token, client, prefetch);
+            Some(session.await?)
         };
         let resource = resource.map_err(|error| Refusal::bad_request(error.to_string()))?;
         let resource = resource.ok_or_else(Refusal::not_found)?;
@@ -100,18 +101,6 @@ impl Emnify {
             }
         }
     }
-}
-
-/// Authenticates the bearer of the token, and reads `prefetch` with the session.
-async fn session(
-    accounts: &Accounts,
-    exchange: &Exchange,
-    prefetch: Option<TargetUser>,
-) -> Result<Session, Failure<SessionError>> {
-    let (token, client) = (exchange.credentials("bearer"), exchange.client_address());
-    accounts
-        .session_with_prefetch(token, client, prefetch)
-        .await
 }
 
 /// A permitted request whose head was validated, with its caller.
