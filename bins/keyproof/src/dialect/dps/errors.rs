@@ -155,16 +155,6 @@ impl Refusal {
         }
     }
 
-    pub(super) fn version_missing(known: &[&str]) -> Self {
-        Self::from(Code::VersionMissing).because(&format_args!("supported: {}", known.join(", ")))
-    }
-
-    pub(super) fn version_unknown(named: &str, known: &[&str]) -> Self {
-        let named: String = named.chars().take(40).collect();
-        Self::from(Code::VersionUnknown)
-            .because(&format_args!("{named:?}; supported: {}", known.join(", ")))
-    }
-
     /// Returns the refusal for a failed proof, with the code and message of the first finding that rejects it. If the
     /// leaf is readable and the code is valid, the issuer and the signature come first in a report.
     fn proof(report: &Report<ProofFinding>) -> Self {
