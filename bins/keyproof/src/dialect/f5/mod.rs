@@ -62,10 +62,8 @@ type HandlerResult = Result<Response, Refusal>;
 impl F5 {
     async fn answer(&self, exchange: Exchange) -> HandlerResult {
         let segments = routes::segments(exchange.path());
-        let resource = match &segments {
-            Ok(segments) => ROUTES.resource(segments),
-            Err(_) => None,
-        };
+        let known = segments.as_deref().ok();
+        let resource = known.and_then(|segments| ROUTES.resource(segments));
         // An object that is only read is read along with the token. The token is checked before the path.
         let prefetch = resource.as_ref().and_then(|resource| {
             let route = resource.route(exchange.method())?;
@@ -96,10 +94,9 @@ impl F5 {
             .asked(&exchange)
             .ok_or_else(|| Refusal::method(resource.allow()))?;
         let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
-        let (namespace, name) = (variable("namespace"), variable("name"));
         let at = Place {
-            namespace,
-            name,
+            namespace: variable("namespace"),
+            name: variable("name"),
             body: route.body,
         };
         match route.operation {
