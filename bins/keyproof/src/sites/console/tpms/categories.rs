@@ -6,8 +6,8 @@ use keyproof_http::Response;
 use keyproof_service::{
     Failure,
     device_identity::{
-        AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister, ListingError,
-        Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
+        Administrator, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister,
+        ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
     },
 };
 
@@ -105,17 +105,13 @@ impl Paged for Category {
     }
 
     /// Adds a category. The private key of its stations' certificate is shown only once.
-    async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
+    async fn add(visit: &Visit<Signed>, who: &Administrator<Self>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
-        let administrator = visit
-            .administrator::<Self>(ObjectOperation::Create, name)
-            .await?;
-        visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let allow_list = match visit.uploaded() {
             [] => Vec::new(),
             file => devices
-                .read_endorsements(&administrator, file)
+                .read_endorsements(who, file)
                 .await?
                 .map_err(|why| Wrong::at("file", sentence(&why)))?,
         };
@@ -126,7 +122,7 @@ impl Paged for Category {
             attestation_key: AttestationKeyTemplate::default(),
             pcr_policy: visit.policy("")?,
         };
-        let issued = devices.create_category(&administrator, new).await?;
+        let issued = devices.create_category(who, new).await?;
         let page = CategoryMadePage {
             frame: &visit.frame_in(Area::Tpms),
             name,

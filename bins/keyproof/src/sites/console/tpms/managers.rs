@@ -6,8 +6,8 @@ use keyproof_service::{
     Action, Failure,
     audit::Target,
     device_identity::{
-        CreateManagerError, ListingError, Manager, ObjectOperation, ReplaceManagerError,
-        TrustedMakers,
+        Administrator, CreateManagerError, ListingError, Manager, ObjectOperation,
+        ReplaceManagerError, TrustedMakers,
     },
 };
 
@@ -95,17 +95,13 @@ impl Paged for Manager {
         render(&page, status)
     }
 
-    async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
+    async fn add(visit: &Visit<Signed>, who: &Administrator<Self>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
-        let administrator = visit
-            .administrator::<Self>(ObjectOperation::Create, name)
-            .await?;
-        visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let ek_roots = match visit.uploaded() {
             [] => Vec::new(),
             file => devices
-                .read_makers(&administrator, file)
+                .read_makers(who, file)
                 .await?
                 .map_err(|why| Wrong::at("file", sentence(&why)))?,
         };
@@ -114,7 +110,7 @@ impl Paged for Manager {
             ek_roots,
             ek_trust_bundle: visit.is_ticked("bundle"),
         };
-        devices.create_manager(&administrator, of, trusted).await?;
+        devices.create_manager(who, of, trusted).await?;
         let link = visit.link_to::<Self>(name);
         Ok(see_other(&with_notice(&link, "manager-added")))
     }
