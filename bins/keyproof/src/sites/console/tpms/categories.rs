@@ -3,17 +3,14 @@
 
 use http::StatusCode;
 use keyproof_http::Response;
-use keyproof_service::{
-    Failure,
-    device_identity::{
-        Administrator, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister,
-        ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
-    },
+use keyproof_service::device_identity::{
+    Administrator, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister,
+    ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
 };
 
 use super::{
     Area, FILE, Frame, HandlerResult, Part, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
-    object::{Paged, unstored},
+    object::Paged,
     pages::{AllowedRow, CategoryAddPage, CategoryMadePage, CategoryPage},
     render, sentence,
 };
@@ -196,12 +193,8 @@ impl Visit<Signed> {
     }
 }
 
-impl From<Failure<CreateCategoryError>> for Unfilled {
-    fn from(failure: Failure<CreateCategoryError>) -> Self {
-        let why = match failure {
-            Failure::Refused(why) => why,
-            Failure::Storage(error) => return unstored(error),
-        };
+impl From<CreateCategoryError> for Unfilled {
+    fn from(why: CreateCategoryError) -> Self {
         let text = sentence(&why);
         Self::Wrong(match why {
             CreateCategoryError::AllowList(_) => Wrong::at("file", text),
@@ -218,22 +211,17 @@ impl From<Failure<CreateCategoryError>> for Unfilled {
     }
 }
 
-impl From<Failure<ReplaceCategoryError<ListingError>>> for Unfilled {
-    fn from(failure: Failure<ReplaceCategoryError<ListingError>>) -> Self {
-        Self::Wrong(match failure {
-            Failure::Refused(ReplaceCategoryError::AllowList(why)) => {
+impl From<ReplaceCategoryError<ListingError>> for Unfilled {
+    fn from(why: ReplaceCategoryError<ListingError>) -> Self {
+        Self::Wrong(match why {
+            ReplaceCategoryError::AllowList(why) => Wrong::at("file", sentence(&why)),
+            ReplaceCategoryError::Body(ListingError::File(why)) => {
                 Wrong::at("file", sentence(&why))
             }
-            Failure::Refused(ReplaceCategoryError::Body(ListingError::File(why))) => {
-                Wrong::at("file", sentence(&why))
+            ReplaceCategoryError::PcrPolicy(why) => Wrong::at("registers", sentence(&why)),
+            ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown => {
+                return Refusal::NotFound.into();
             }
-            Failure::Refused(ReplaceCategoryError::PcrPolicy(why)) => {
-                Wrong::at("registers", sentence(&why))
-            }
-            Failure::Refused(
-                ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown,
-            ) => return Refusal::NotFound.into(),
-            Failure::Storage(error) => return unstored(error),
         })
     }
 }

@@ -121,12 +121,8 @@ impl Visit<Signed> {
     }
 }
 
-impl From<Failure<CreateApiKeyError>> for Unfilled {
-    fn from(failure: Failure<CreateApiKeyError>) -> Self {
-        let why = match failure {
-            Failure::Refused(why) => why,
-            Failure::Storage(error) => return error.into(),
-        };
+impl From<CreateApiKeyError> for Unfilled {
+    fn from(why: CreateApiKeyError) -> Self {
         Self::Wrong(match why {
             CreateApiKeyError::UnknownCategory => {
                 Wrong::at("category", "There is no category of this name.")

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
-    Action, Failure,
+    Action,
     audit::Target,
     device_identity::{
         Administrator, CreateManagerError, ListingError, Manager, ObjectOperation,
@@ -13,7 +13,7 @@ use keyproof_service::{
 
 use super::{
     FILE, Frame, HandlerResult, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong,
-    object::{Paged, unstored},
+    object::Paged,
     pages::{DeviceRow, MakerRow, ManagerAddPage, ManagerPage, query_of},
     render, see_other, sentence, with_notice,
 };
@@ -143,35 +143,29 @@ impl Visit<Signed> {
     }
 }
 
-impl From<Failure<CreateManagerError>> for Unfilled {
-    fn from(failure: Failure<CreateManagerError>) -> Self {
-        match failure {
-            Failure::Refused(CreateManagerError::Authority(why)) => why.into(),
-            Failure::Refused(CreateManagerError::Exists) => {
+impl From<CreateManagerError> for Unfilled {
+    fn from(why: CreateManagerError) -> Self {
+        match why {
+            CreateManagerError::Authority(why) => why.into(),
+            CreateManagerError::Exists => {
                 Wrong::at("name", "There is a manager of this name.").into()
             }
-            Failure::Refused(CreateManagerError::Metadata(why)) => why.into(),
-            Failure::Refused(CreateManagerError::Roots(why)) => {
-                Wrong::at("file", sentence(&why)).into()
-            }
-            Failure::Storage(error) => unstored(error),
+            CreateManagerError::Metadata(why) => why.into(),
+            CreateManagerError::Roots(why) => Wrong::at("file", sentence(&why)).into(),
         }
     }
 }
 
-impl From<Failure<ReplaceManagerError<ListingError>>> for Unfilled {
-    fn from(failure: Failure<ReplaceManagerError<ListingError>>) -> Self {
-        match failure {
-            Failure::Refused(ReplaceManagerError::Body(ListingError::File(why))) => {
+impl From<ReplaceManagerError<ListingError>> for Unfilled {
+    fn from(why: ReplaceManagerError<ListingError>) -> Self {
+        match why {
+            ReplaceManagerError::Body(ListingError::File(why)) => {
                 Wrong::at("file", sentence(&why)).into()
             }
-            Failure::Refused(ReplaceManagerError::Roots(why)) => {
-                Wrong::at("file", sentence(&why)).into()
+            ReplaceManagerError::Roots(why) => Wrong::at("file", sentence(&why)).into(),
+            ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown => {
+                Refusal::NotFound.into()
             }
-            Failure::Refused(
-                ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown,
-            ) => Refusal::NotFound.into(),
-            Failure::Storage(error) => unstored(error),
         }
     }
 }

@@ -151,15 +151,18 @@ impl Visit<Signed> {
     }
 }
 
-/// Returns why a list of certificates cannot be stored.
-pub(super) fn unstored(error: StorageError) -> Unfilled {
-    match error {
-        StorageError::TooLarge { .. } => Wrong::at(
-            "file",
-            "With these, there are more certificates than fit into one record.",
-        )
-        .into(),
-        error => error.into(),
+/// Each use case's errors are mapped where it is called. Only lists of certificates may be too large to be stored.
+impl<E: Into<Self>> From<Failure<E>> for Unfilled {
+    fn from(failure: Failure<E>) -> Self {
+        match failure {
+            Failure::Refused(why) => why.into(),
+            Failure::Storage(StorageError::TooLarge { .. }) => Wrong::at(
+                "file",
+                "With these, there are more certificates than fit into one record.",
+            )
+            .into(),
+            Failure::Storage(error) => error.into(),
+        }
     }
 }
 
