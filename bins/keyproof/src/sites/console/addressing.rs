@@ -40,6 +40,11 @@ pub(super) fn with_query(page: &str, pairs: &[(&str, &str)]) -> String {
     }
 }
 
+/// Returns the address of a list's next page, if there may be one.
+pub(super) fn next_page(list: &str, after: Option<String>) -> Option<String> {
+    after.map(|after| with_query(list, &[("after", &after)]))
+}
+
 /// Returns the address that asks for the token again, and then continues to this page.
 pub(super) fn confirm(page: &str) -> String {
     with_query(CONFIRM, &[("to", page)])

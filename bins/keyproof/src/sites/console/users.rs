@@ -12,7 +12,7 @@ use keyproof_service::{
 
 use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
-    addressing::{with_notice, with_query},
+    addressing::{next_page, with_notice, with_query},
     render,
     words::sentence,
 };
@@ -148,9 +148,7 @@ impl Visit<Signed> {
         let page = Organisations {
             frame: &self.frame_in(Area::Users),
             organisations: found.organisations,
-            next: found
-                .after
-                .map(|after| with_query(LISTS, &[("after", &after)])),
+            next: next_page(LISTS, found.after),
             may_add,
         };
         render(&page, StatusCode::OK)

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
-    addressing::{query, with_notice},
+    addressing::{next_page, with_notice},
     render,
     words::sentence,
 };
@@ -83,12 +83,10 @@ impl Visit<Signed> {
         let after = self.exchange.query().first("after");
         let certificates = &self.service().certificates;
         let found = certificates.list_page(&caller, after, ROWS).await?;
-        let next = found.next;
-        let next = next.map(|next| format!("{}&{}", place.link(), query(&[("after", &next)])));
         let page = ServicePage {
             frame,
             is_first: after.is_none(),
-            next,
+            next: next_page(&place.link(), found.next),
             certificates: found
                 .rows
                 .into_iter()
