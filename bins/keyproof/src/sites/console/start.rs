@@ -121,11 +121,7 @@ impl Visit<Signed> {
                 })
                 .collect(),
             certificate_ends: server_context.metrics.tls_end().map(moment),
-            served: server_context
-                .served
-                .iter()
-                .map(|(name, listener)| (*name, listener.clone()))
-                .collect(),
+            served: server_context.served.clone(),
             hour: minutes.iter().copied().fold(Minute::default(), Minute::and),
             chart: Chart::of(&minutes),
             now: moment(now),

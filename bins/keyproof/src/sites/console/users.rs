@@ -173,10 +173,9 @@ impl Visit<Signed> {
             .map_err(|_| Refusal::NotFound)?;
         let users = self.accounts().users_as(&caller, organisation, &query);
         let (organisation, found) = users.await?;
-        let frame = self.frame_in(Area::Users);
         let (pages, is_more) = pages_of(found.total);
         let page = Users {
-            frame: &frame,
+            frame: &self.frame_in(Area::Users),
             may_add: caller.may_change(&organisation.name),
             add: addition_to(&organisation),
             organisation,
@@ -192,22 +191,18 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn user(self) -> HandlerResult {
-        let frame = self.frame_in(Area::Users);
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
         let path = path_of(organisation, user);
         let state = self.accounts().user_as(&caller, organisation, user).await?;
+        let user = Row::of(&state.user);
         let page = OneUser {
-            frame: &frame,
+            frame: &self.frame_in(Area::Users),
             may_change: caller.may_change(&state.user.organisation_name),
             confirm: self.confirm_url(&path),
-            user: Row::of(&state.user),
             path,
-            has_phone: state
-                .user
-                .key
-                .as_ref()
-                .is_some_and(|key| key.activated_at.is_some()),
+            has_phone: matches!(user.phone, Phone::Active { .. }),
+            user,
             state: &state,
             may_see_trail: Area::Audit.is_shown_to(self.operator()),
         };

@@ -59,10 +59,9 @@ impl Visit<Signed> {
         let page = certificates
             .services(self.operator(), after.as_ref(), ROWS)
             .await?;
-        let frame = self.frame_in(Area::Certificates);
         let rows = page.rows.into_iter();
         let page = ServicesPage {
-            frame: &frame,
+            frame: &self.frame_in(Area::Certificates),
             services: rows
                 .map(|holding| (Place::of(&holding.service), holding.certificates))
                 .collect(),

@@ -168,9 +168,8 @@ impl Visit<Signed> {
 
     /// Shows a device's key, only once.
     fn made(&self, instance: &str, details: &DeviceDetails) -> HandlerResult {
-        let frame = self.frame_in(Area::Tills);
         let page = MadePage {
-            frame: &frame,
+            frame: &self.frame_in(Area::Tills),
             id: &details.id,
             // A name may be too long for the URI to fit into a QR code. The key is then typed.
             qr: uri(instance, details).and_then(|uri| qr::path(&uri).ok()),
