@@ -342,10 +342,7 @@ impl From<OutOfScope> for Refusal {
 }
 
 /// Each use case's errors are mapped below. Storage errors are mapped in one place for all of them.
-impl<E> From<Failure<E>> for Refusal
-where
-    Self: From<E>,
-{
+impl<E: Into<Self>> From<Failure<E>> for Refusal {
     fn from(failure: Failure<E>) -> Self {
         match failure {
             Failure::Refused(why) => why.into(),
