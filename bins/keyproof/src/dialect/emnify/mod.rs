@@ -23,9 +23,7 @@ use keyproof_http::{
 };
 use keyproof_service::{
     Accounts, Service, StorageError,
-    accounts::{
-        Editor, FirstStep, Manager, NotPermitted, PasswordLogin, Person, Session, SessionError,
-    },
+    accounts::{Editor, FirstStep, Manager, NotPermitted, Person, Session, SessionError},
 };
 
 use super::DialectName;
@@ -146,23 +144,12 @@ impl Call<()> {
                 let access = accounts.application_login(&token, address, &origin).await;
                 Ok(wire::tokens(&access?, None))
             }
-            Credentials::Password {
-                name,
-                password,
-                fingerprint,
-            } => {
-                let login = PasswordLogin {
-                    name,
-                    password,
-                    fingerprint,
-                };
-                match accounts.login(login, &origin).await? {
-                    FirstStep::Authenticated(tokens) => {
-                        Ok(wire::tokens(&tokens.access, Some(&tokens.refresh)))
-                    }
-                    FirstStep::Challenged(token) => Ok(wire::challenge(&token)),
+            Credentials::Password(login) => match accounts.login(login, &origin).await? {
+                FirstStep::Authenticated(tokens) => {
+                    Ok(wire::tokens(&tokens.access, Some(&tokens.refresh)))
                 }
-            }
+                FirstStep::Challenged(token) => Ok(wire::challenge(&token)),
+            },
             Credentials::Refresh { token } => {
                 let refreshed = accounts.refresh(&token, &origin).await?;
                 Ok(wire::tokens(&refreshed.access, refreshed.refresh.as_ref()))
