@@ -388,10 +388,8 @@ impl From<PutError<Self>> for Refusal {
 }
 
 impl From<DeleteError> for Refusal {
-    fn from(error: DeleteError) -> Self {
-        match error {
-            DeleteError::Precondition => Code::PreconditionFailed.into(),
-        }
+    fn from(DeleteError::Precondition: DeleteError) -> Self {
+        Code::PreconditionFailed.into()
     }
 }
 

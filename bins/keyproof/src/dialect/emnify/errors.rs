@@ -191,10 +191,8 @@ impl Refusal {
         }
     }
 
-    pub(super) fn user(error: DirectoryError, id: impl Display) -> Self {
-        match error {
-            DirectoryError::Unknown => Self::unknown(format!("User with id '{id}' not found")),
-        }
+    pub(super) fn user(DirectoryError::Unknown: DirectoryError, id: impl Display) -> Self {
+        Self::unknown(format!("User with id '{id}' not found"))
     }
 
     pub(super) fn enrolment(error: EnrolKeyError<Self>, user: &str) -> Self {
@@ -504,10 +502,8 @@ impl From<AnswerError> for Refusal {
 }
 
 impl From<ApplicationLoginError> for Refusal {
-    fn from(error: ApplicationLoginError) -> Self {
-        match error {
-            ApplicationLoginError::Refused => Self::wrong_credentials(),
-        }
+    fn from(ApplicationLoginError::Refused: ApplicationLoginError) -> Self {
+        Self::wrong_credentials()
     }
 }
 

@@ -247,23 +247,16 @@ struct Asked {
 impl Asked {
     /// Checks the permission, and answers the request for objects of one kind.
     async fn answer<K: Offered>(self) -> HandlerResult {
-        let Self {
-            service,
-            operator,
-            act,
-            at,
-            exchange,
-        } = self;
-        let (devices, origin) = (&service.device_identity, origin(&exchange));
-        let permitted = devices.permit(&operator, act, &at.namespace, &at.name, &origin);
-        let administrator = permitted.await?;
+        let (devices, at) = (&self.service.device_identity, &self.at);
+        let origin = origin(&self.exchange);
+        let permitted = devices.permit(&self.operator, self.act, &at.namespace, &at.name, &origin);
         let call = Call::<K> {
-            service,
-            administrator,
-            at,
-            exchange,
+            administrator: permitted.await?,
+            service: self.service,
+            at: self.at,
+            exchange: self.exchange,
         };
-        match act {
+        match self.act {
             ObjectOperation::Create => K::create(call).await,
             ObjectOperation::Delete => call.delete().await,
             ObjectOperation::Get => call.get().await,

@@ -139,7 +139,7 @@ impl Visit<Signed> {
         let may_add = caller.may_change_some();
         // An operator with a single organisation has nothing to choose.
         if let ([only], None, None) = (&*found.organisations, after, &found.after) {
-            let path = format!("{LISTS}/{}", only.id);
+            let path = list_of(Some(only.id));
             return Ok(see_other(&match self.exchange.query().first("done") {
                 Some("added") => with_notice(&path, "added"),
                 _ => path,

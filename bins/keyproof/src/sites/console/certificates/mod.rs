@@ -273,12 +273,11 @@ impl Visit<Signed> {
                 &place.link(),
                 "certificate-deleted",
             ))),
-            Err(failure) => match failure.refusal()? {
-                DeleteError::Precondition => {
-                    self.changed_meanwhile(&caller, &name, ProofShown::default())
-                        .await
-                }
-            },
+            Err(failure) => {
+                let DeleteError::Precondition = failure.refusal()?;
+                self.changed_meanwhile(&caller, &name, ProofShown::default())
+                    .await
+            }
         }
     }
 
