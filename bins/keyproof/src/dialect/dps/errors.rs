@@ -105,6 +105,18 @@ impl Code {
             }
         }
     }
+
+    /// Returns the `WWW-Authenticate` challenge (RFC 6750, section 3).
+    const fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::Forbidden => Some("Bearer realm=\"keyproof\", error=\"insufficient_scope\""),
+            Self::TokenExpired | Self::TokenInvalid => {
+                Some("Bearer realm=\"keyproof\", error=\"invalid_token\"")
+            }
+            Self::TokenMissing => Some("Bearer realm=\"keyproof\""),
+            _ => None,
+        }
+    }
 }
 
 const PROOF_FAILED: &str = "Proof of possession failed.";
@@ -236,20 +248,6 @@ impl Refusal {
             retry_soon(headers);
         }
         response
-    }
-}
-
-impl Code {
-    /// Returns the `WWW-Authenticate` challenge (RFC 6750, section 3).
-    const fn challenge(self) -> Option<&'static str> {
-        match self {
-            Self::Forbidden => Some("Bearer realm=\"keyproof\", error=\"insufficient_scope\""),
-            Self::TokenExpired | Self::TokenInvalid => {
-                Some("Bearer realm=\"keyproof\", error=\"invalid_token\"")
-            }
-            Self::TokenMissing => Some("Bearer realm=\"keyproof\""),
-            _ => None,
-        }
     }
 }
 

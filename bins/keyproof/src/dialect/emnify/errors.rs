@@ -62,9 +62,6 @@ pub(super) struct Refusal {
 /// The message for an application, or for a user of another role.
 const NO_PERMISSION: &str = "You do not have the necessary permissions to access this entry point. Please contact your administrator.";
 
-/// The message after too many failures.
-const TOO_MANY: &str = "Too many failed authentication requests";
-
 impl Refusal {
     fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -97,18 +94,21 @@ impl Refusal {
 
     /// The answer to an authenticated request in the same case. After a 401 the client would only log in again.
     fn locked(wait: Duration) -> Self {
-        Self {
-            retry_after: Some(wait),
-            ..Self::new(Code::TooManyRequests, TOO_MANY)
-        }
+        Self::too_many("Too many failed authentication requests", wait)
     }
 
-    /// An address has exceeded its rate limit.
-    fn limited(wait: Duration) -> Self {
-        let message = "Too many authentication requests from this address";
+    fn too_many(message: &str, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),
             ..Self::new(Code::TooManyRequests, message)
+        }
+    }
+
+    /// Nothing was changed, and the client may retry.
+    fn busy(message: &str) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(Code::Unavailable, message)
         }
     }
 
@@ -435,23 +435,16 @@ impl From<StorageError> for Refusal {
     }
 }
 
-impl Refusal {
-    /// Nothing was changed, and the client may retry.
-    fn busy(message: &str) -> Self {
-        Self {
-            retry_after: Some(Duration::from_secs(1)),
-            ..Self::new(Code::Unavailable, message)
-        }
-    }
-}
-
 impl From<HashingError> for Refusal {
     fn from(error: HashingError) -> Self {
         match error {
             HashingError::Busy | HashingError::Gone => {
                 Self::busy("The server is busy: try again soon.")
             }
-            HashingError::Limited { retry_after } => Self::limited(retry_after),
+            HashingError::Limited { retry_after } => Self::too_many(
+                "Too many authentication requests from this address",
+                retry_after,
+            ),
             HashingError::Failed(_) | HashingError::Stopped => {
                 error!(%error, "a password could not be hashed");
                 Self::new(Code::Failed, "Something is wrong with this server.")
