@@ -171,11 +171,11 @@ fn show(credentials: &Credentials) -> Value {
     match credentials {
         Credentials::Application { token } => json!({ "application_token": **token }),
         Credentials::Refresh { token } => json!({ "refresh_token": **token }),
-        Credentials::Password {
-            name,
-            password,
-            fingerprint,
-        } => json!({ "username": name, "password": **password, "fingerprint": fingerprint }),
+        Credentials::Password(login) => json!({
+            "username": login.name,
+            "password": *login.password,
+            "fingerprint": login.fingerprint,
+        }),
         Credentials::SecondFactor { token, code, trust } => json!({
             "mfa_token": **token,
             "code": **code,

@@ -71,7 +71,12 @@ impl Form {
             if !is_known || filled.iter().any(|(known, _)| *known == name) {
                 return Err(FormError::Fields);
             }
-            if value.len() > longest(&name) || value.contains(is_odd) {
+            let longest = if PASSWORDS.contains(&name.as_str()) {
+                MAX_PASSWORD
+            } else {
+                MAX_VALUE
+            };
+            if value.len() > longest || value.contains(is_odd) {
                 return Err(FormError::Value);
             }
             filled.push((name, value));
@@ -84,15 +89,6 @@ impl Form {
         let mut fields = self.0.iter();
         let found = fields.find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
-    }
-}
-
-/// Returns the longest value of this field, in bytes.
-fn longest(field: &str) -> usize {
-    if PASSWORDS.contains(&field) {
-        MAX_PASSWORD
-    } else {
-        MAX_VALUE
     }
 }
 

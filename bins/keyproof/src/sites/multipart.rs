@@ -64,7 +64,8 @@ impl Multipart {
         let known = || parts.iter().copied().chain([csrf]);
         let mut limits = SizeLimit::new().per_field(0);
         for part in known() {
-            limits = limits.for_field(part.name(), byte_count(part.limit()));
+            let limit = u64::try_from(part.limit()).unwrap_or(u64::MAX);
+            limits = limits.for_field(part.name(), limit);
         }
         let names: Vec<&str> = known().map(Part::name).collect();
         let constraints = Constraints::new().allowed_fields(names).size_limit(limits);
@@ -122,10 +123,6 @@ fn refusal(why: &multer::Error) -> FormError {
         multer::Error::FieldSizeExceeded { .. } => FormError::Value,
         _ => FormError::Fields,
     }
-}
-
-fn byte_count(size: usize) -> u64 {
-    u64::try_from(size).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

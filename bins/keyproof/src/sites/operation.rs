@@ -8,7 +8,6 @@ use keyproof_http::{BoxFuture, Exchange};
 use super::{
     asset::Asset,
     language::Language,
-    multipart::Part,
     refusal::{HandlerResult, Refusal},
     visit::{Fields, Site, Visit, Visitor},
 };
@@ -32,13 +31,7 @@ pub(super) enum Operation<S: Site> {
     /// The same, with a form of these fields.
     Change(
         S::Area,
-        &'static [&'static str],
-        fn(Visit<S, S::Signed>) -> BoxFuture<HandlerResult>,
-    ),
-    /// The same, with a form of these parts.
-    Upload(
-        S::Area,
-        &'static [Part],
+        Fields,
         fn(Visit<S, S::Signed>) -> BoxFuture<HandlerResult>,
     ),
 }
@@ -107,12 +100,7 @@ pub(super) async fn answer<S: Site>(
         Operation::Watch(area, show) => show(S::watching(visit, *area).await?).await,
         Operation::Change(area, fields, change) => {
             let visit = S::signed(visit, *area).await?;
-            let visit = visit.filled_in(Fields::Lines(fields)).await?;
-            change(S::signed_for_change(visit).await?).await
-        }
-        Operation::Upload(area, parts, change) => {
-            let visit = S::signed(visit, *area).await?;
-            let visit = visit.filled_in(Fields::Parts(parts)).await?;
+            let visit = visit.filled_in(*fields).await?;
             change(S::signed_for_change(visit).await?).await
         }
     }

@@ -157,10 +157,7 @@ impl From<StackRefusal> for Refusal {
     }
 }
 
-impl<E> From<Failure<E>> for Refusal
-where
-    Self: From<E>,
-{
+impl<E: Into<Self>> From<Failure<E>> for Refusal {
     fn from(failure: Failure<E>) -> Self {
         match failure {
             Failure::Refused(error) => error.into(),

@@ -105,6 +105,18 @@ impl Code {
             }
         }
     }
+
+    /// Returns the `WWW-Authenticate` challenge (RFC 6750, section 3).
+    const fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::Forbidden => Some("Bearer realm=\"keyproof\", error=\"insufficient_scope\""),
+            Self::TokenExpired | Self::TokenInvalid => {
+                Some("Bearer realm=\"keyproof\", error=\"invalid_token\"")
+            }
+            Self::TokenMissing => Some("Bearer realm=\"keyproof\""),
+            _ => None,
+        }
+    }
 }
 
 const PROOF_FAILED: &str = "Proof of possession failed.";
@@ -153,16 +165,6 @@ impl Refusal {
             allow: Some(allow),
             ..Code::MethodNotAllowed.into()
         }
-    }
-
-    pub(super) fn version_missing(known: &[&str]) -> Self {
-        Self::from(Code::VersionMissing).because(&format_args!("supported: {}", known.join(", ")))
-    }
-
-    pub(super) fn version_unknown(named: &str, known: &[&str]) -> Self {
-        let named: String = named.chars().take(40).collect();
-        Self::from(Code::VersionUnknown)
-            .because(&format_args!("{named:?}; supported: {}", known.join(", ")))
     }
 
     /// Returns the refusal for a failed proof, with the code and message of the first finding that rejects it. If the
@@ -246,20 +248,6 @@ impl Refusal {
             retry_soon(headers);
         }
         response
-    }
-}
-
-impl Code {
-    /// Returns the `WWW-Authenticate` challenge (RFC 6750, section 3).
-    const fn challenge(self) -> Option<&'static str> {
-        match self {
-            Self::Forbidden => Some("Bearer realm=\"keyproof\", error=\"insufficient_scope\""),
-            Self::TokenExpired | Self::TokenInvalid => {
-                Some("Bearer realm=\"keyproof\", error=\"invalid_token\"")
-            }
-            Self::TokenMissing => Some("Bearer realm=\"keyproof\""),
-            _ => None,
-        }
     }
 }
 
@@ -352,10 +340,7 @@ impl From<OutOfScope> for Refusal {
 }
 
 /// Each use case's errors are mapped below. Storage errors are mapped in one place for all of them.
-impl<E> From<Failure<E>> for Refusal
-where
-    Self: From<E>,
-{
+impl<E: Into<Self>> From<Failure<E>> for Refusal {
     fn from(failure: Failure<E>) -> Self {
         match failure {
             Failure::Refused(why) => why.into(),
@@ -401,10 +386,8 @@ impl From<PutError<Self>> for Refusal {
 }
 
 impl From<DeleteError> for Refusal {
-    fn from(error: DeleteError) -> Self {
-        match error {
-            DeleteError::Precondition => Code::PreconditionFailed.into(),
-        }
+    fn from(DeleteError::Precondition: DeleteError) -> Self {
+        Code::PreconditionFailed.into()
     }
 }
 

@@ -18,7 +18,7 @@ use keyproof_http::{
 };
 use keyproof_service::{
     Certificates, Service, StorageError,
-    access::{Issuers, Operator, Prefetch},
+    access::{Issuers, Prefetch},
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
 
@@ -63,7 +63,10 @@ impl Dps {
             }
             _ => Prefetch::default(),
         };
-        let operator = self.operator(&exchange, prefetch).await?;
+        let token = exchange.credentials("bearer").ok_or(Code::TokenMissing)?;
+        let access = &self.service.access;
+        let operator = access.authenticate_with_issuers(token, &self.issuers, prefetch);
+        let operator = operator.await?;
         let style = Style {
             version: ApiVersion::of(exchange.query())?,
             subject: self.subject,
@@ -85,14 +88,6 @@ impl Dps {
             service: Arc::clone(&self.service),
         };
         (route.operation.answer)(call).await
-    }
-
-    async fn operator(&self, exchange: &Exchange, prefetch: Prefetch) -> Result<Operator, Refusal> {
-        let token = wire::bearer(exchange)?;
-        let access = &self.service.access;
-        Ok(access
-            .authenticate_with_issuers(token, &self.issuers, prefetch)
-            .await?)
     }
 }
 
@@ -135,7 +130,7 @@ impl Call {
         let deletion = certificates.delete(&self.caller, &self.name, &self.precondition);
         Ok(match deletion.await? {
             Deletion::Absent => no_content(),
-            Deletion::Deleted => wire::empty(),
+            Deletion::Deleted => Response::default(),
         })
     }
 

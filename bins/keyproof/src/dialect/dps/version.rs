@@ -2,7 +2,7 @@
 
 use keyproof_http::Query;
 
-use super::errors::Refusal;
+use super::errors::{Code, Refusal};
 
 /// A known version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +34,19 @@ impl ApiVersion {
         let named = parameters
             .find(|(name, _)| name.eq_ignore_ascii_case("api-version"))
             .map(|(_, value)| value);
+        let supported = || format!("supported: {}", KNOWN.join(", "));
         let Some(named) = named.filter(|named| !named.is_empty()) else {
-            return Err(Refusal::version_missing(&KNOWN));
+            return Err(Refusal::from(Code::VersionMissing).because(&supported()));
         };
         let mut known = KNOWN.iter();
         known
             .find(|known| known.eq_ignore_ascii_case(named))
             .map(|known| Self(known))
-            .ok_or_else(|| Refusal::version_unknown(named, &KNOWN))
+            .ok_or_else(|| {
+                let named: String = named.chars().take(40).collect();
+                let why = format!("{named:?}; {}", supported());
+                Refusal::from(Code::VersionUnknown).because(&why)
+            })
     }
 
     /// Returns whether responses contain the certificate itself.

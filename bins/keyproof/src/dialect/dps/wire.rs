@@ -36,12 +36,6 @@ pub(super) struct Style {
     pub(super) subject: SubjectForm,
 }
 
-/// Returns the token of `Authorization: Bearer` (RFC 6750, section 2.1).
-pub(super) fn bearer(exchange: &Exchange) -> Result<&str, Refusal> {
-    let token = exchange.credentials("bearer");
-    token.ok_or_else(|| Code::TokenMissing.into())
-}
-
 /// Parses `If-Match`. As clients differ, entity tags may be quoted or not, strong or weak.
 pub(super) fn precondition(headers: &HeaderMap) -> Precondition {
     let mut tags = Vec::new();
@@ -284,10 +278,7 @@ impl<'a> Properties<'a> {
 }
 
 pub(super) fn certificate(view: &CertificateView, style: Style) -> Response {
-    json(
-        StatusCode::OK,
-        &Envelope::of(view, Properties::of(view, style)),
-    )
+    ok(&Envelope::of(view, Properties::of(view, style)))
 }
 
 pub(super) fn list(views: &[CertificateView], style: Style) -> Response {
@@ -299,12 +290,9 @@ pub(super) fn list(views: &[CertificateView], style: Style) -> Response {
     let value = views
         .iter()
         .map(|view| Envelope::of(view, Properties::of(view, style)));
-    json(
-        StatusCode::OK,
-        &List {
-            value: value.collect(),
-        },
-    )
+    ok(&List {
+        value: value.collect(),
+    })
 }
 
 pub(super) fn code(issued: &IssuedCode, style: Style) -> Response {
@@ -313,16 +301,15 @@ pub(super) fn code(issued: &IssuedCode, style: Style) -> Response {
         verification_code: Some(&issued.digits),
         ..Properties::of(view, style)
     };
-    json(StatusCode::OK, &Envelope::of(view, properties))
-}
-
-/// Returns a 200 response without a body.
-pub(super) fn empty() -> Response {
-    Response::default()
+    ok(&Envelope::of(view, properties))
 }
 
 /// The size of most responses, in bytes: one certificate with its PEM.
 const ANSWER: usize = 4 * 1024;
+
+fn ok(body: &impl Serialize) -> Response {
+    json(StatusCode::OK, body)
+}
 
 /// Returns a JSON response.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {

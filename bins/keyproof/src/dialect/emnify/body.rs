@@ -2,7 +2,8 @@
 
 use ipnet::{IpNet, Ipv4Net};
 use keyproof_service::accounts::{
-    ApplicationTokenChange, NewApplicationToken, PasswordChange, RecoveryCodesRequest, TrustRequest,
+    ApplicationTokenChange, NewApplicationToken, PasswordChange, PasswordLogin,
+    RecoveryCodesRequest, TrustRequest,
 };
 use zeroize::Zeroizing;
 
@@ -62,15 +63,8 @@ pub enum Credentials {
         /// The token.
         token: Zeroizing<String>,
     },
-    /// The first step of a person's login.
-    Password {
-        /// The user's name.
-        name: String,
-        /// The password, as typed or as its SHA-1 in hex.
-        password: Zeroizing<String>,
-        /// The fingerprint of a possibly trusted device; also read from `trusted_device`.
-        fingerprint: Option<String>,
-    },
+    /// The first step of a person's login. The fingerprint is also read from `trusted_device`.
+    Password(PasswordLogin),
     /// A refresh token from an earlier login.
     Refresh {
         /// The token.
@@ -121,11 +115,11 @@ impl Credentials {
         match (application, refresh, name, password, challenge, code) {
             (Some(token), ..) => Ok(Self::Application { token }),
             (_, Some(token), ..) => Ok(Self::Refresh { token }),
-            (_, _, Some(name), Some(password), ..) => Ok(Self::Password {
+            (_, _, Some(name), Some(password), ..) => Ok(Self::Password(PasswordLogin {
                 name,
                 password,
                 fingerprint: fingerprint.or(trust.map(|trust| trust.fingerprint)),
-            }),
+            })),
             (.., Some(token), Some(code)) => Ok(Self::SecondFactor {
                 token,
                 code,
@@ -395,7 +389,7 @@ mod tests {
         assert_eq!(read(&status).err(), Some(error));
         // Elsewhere it is ignored like any unknown member.
         let password = json!({ "username": "a", "password": "b", "status": { "code": 1 } });
-        assert!(matches!(read(&password), Ok(Credentials::Password { .. })));
+        assert!(matches!(read(&password), Ok(Credentials::Password(_))));
     }
 
     #[test]
@@ -411,10 +405,10 @@ mod tests {
         for (member, value) in [("fingerprint", json!("f")), ("trusted_device", device)] {
             let mut body = json!({ "username": "a", "password": "b" });
             body[member] = value;
-            let Ok(Credentials::Password { fingerprint, .. }) = read(&body) else {
+            let Ok(Credentials::Password(login)) = read(&body) else {
                 panic!("{body}");
             };
-            assert_eq!(fingerprint.as_deref(), Some("f"));
+            assert_eq!(login.fingerprint.as_deref(), Some("f"));
         }
     }
 }

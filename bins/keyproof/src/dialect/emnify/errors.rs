@@ -3,7 +3,6 @@
 use std::{fmt::Display, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
-use keyproof_auth::AuthError;
 use keyproof_http::{Response, StackRefusal, retry_after};
 use keyproof_service::{
     Failure, HashingError, StorageError,
@@ -63,9 +62,6 @@ pub(super) struct Refusal {
 /// The message for an application, or for a user of another role.
 const NO_PERMISSION: &str = "You do not have the necessary permissions to access this entry point. Please contact your administrator.";
 
-/// The message after too many failures.
-const TOO_MANY: &str = "Too many failed authentication requests";
-
 impl Refusal {
     fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -98,18 +94,21 @@ impl Refusal {
 
     /// The answer to an authenticated request in the same case. After a 401 the client would only log in again.
     fn locked(wait: Duration) -> Self {
-        Self {
-            retry_after: Some(wait),
-            ..Self::new(Code::TooManyRequests, TOO_MANY)
-        }
+        Self::too_many("Too many failed authentication requests", wait)
     }
 
-    /// An address has exceeded its rate limit.
-    fn limited(wait: Duration) -> Self {
-        let message = "Too many authentication requests from this address";
+    fn too_many(message: &str, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),
             ..Self::new(Code::TooManyRequests, message)
+        }
+    }
+
+    /// Nothing was changed, and the client may retry.
+    fn busy(message: &str) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(Code::Unavailable, message)
         }
     }
 
@@ -158,17 +157,14 @@ impl Refusal {
         )
     }
 
-    fn no_application_token(id: Id) -> Self {
-        let message = format!("Application Token with Id '{id}' not found.");
+    /// Returns the refusal for an object that does not exist.
+    fn unknown(message: String) -> Self {
         Self::new(Code::InvalidReference, message)
     }
 
     fn no_user(path_user: PathUser) -> Self {
         match path_user {
-            PathUser::User(id) => Self::new(
-                Code::InvalidReference,
-                format!("User with Id '{id}' not found."),
-            ),
+            PathUser::User(id) => Self::unknown(format!("User with Id '{id}' not found.")),
             // The session's own user was just removed.
             PathUser::Me => Self::ended(),
         }
@@ -195,20 +191,8 @@ impl Refusal {
         }
     }
 
-    fn new_password(error: &AuthError) -> Self {
-        Self {
-            inner: Some((Code::InputValidationFailed, error.to_string())),
-            ..Self::invalid("Invalid new password")
-        }
-    }
-
-    pub(super) fn user(error: DirectoryError, id: impl Display) -> Self {
-        match error {
-            DirectoryError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("User with id '{id}' not found"),
-            ),
-        }
+    pub(super) fn user(DirectoryError::Unknown: DirectoryError, id: impl Display) -> Self {
+        Self::unknown(format!("User with id '{id}' not found"))
     }
 
     pub(super) fn enrolment(error: EnrolKeyError<Self>, user: &str) -> Self {
@@ -229,10 +213,9 @@ impl Refusal {
             ActivateKeyError::Body(refusal) => refusal,
             ActivateKeyError::Locked { wait } => Self::locked(wait),
             ActivateKeyError::SessionRefused(why) => why.into(),
-            ActivateKeyError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("MFA Key with Id '{id}' not found."),
-            ),
+            ActivateKeyError::Unknown => {
+                Self::unknown(format!("MFA Key with Id '{id}' not found."))
+            }
             ActivateKeyError::WrongCode => {
                 Self::invalid("MFA key validation error: Code did not match!")
             }
@@ -242,10 +225,7 @@ impl Refusal {
     pub(super) fn removal(error: RemoveKeyError, path_user: PathUser, id: Id) -> Self {
         match error {
             RemoveKeyError::SessionRefused(why) => why.into(),
-            RemoveKeyError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("MFA Key with id '{id}' not found"),
-            ),
+            RemoveKeyError::Unknown => Self::unknown(format!("MFA Key with id '{id}' not found")),
             RemoveKeyError::UserUnknown => Self::no_user(path_user),
         }
     }
@@ -253,10 +233,9 @@ impl Refusal {
     pub(super) fn device(error: RemoveDeviceError, path_user: PathUser, id: Id) -> Self {
         match error {
             RemoveDeviceError::SessionRefused(why) => why.into(),
-            RemoveDeviceError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("Trusted Device with Id '{id}' not found"),
-            ),
+            RemoveDeviceError::Unknown => {
+                Self::unknown(format!("Trusted Device with Id '{id}' not found"))
+            }
             RemoveDeviceError::UserUnknown => Self::no_user(path_user),
         }
     }
@@ -282,7 +261,10 @@ impl Refusal {
     pub(super) fn password(error: ChangePasswordError<Self>, user: &str) -> Self {
         match error {
             ChangePasswordError::Body(refusal) => refusal,
-            ChangePasswordError::Password(error) => Self::new_password(&error),
+            ChangePasswordError::Password(error) => Self {
+                inner: Some((Code::InputValidationFailed, error.to_string())),
+                ..Self::invalid("Invalid new password")
+            },
             ChangePasswordError::SessionRefused(why) => why.into(),
             ChangePasswordError::PasswordRefused(why) => {
                 Self::password_refused(why, Code::Failed, "Invalid old password", user)
@@ -299,7 +281,9 @@ impl Refusal {
             }
             error @ ChangeApplicationTokenError::TooLong => Self::invalid(error.to_string()),
             ChangeApplicationTokenError::SessionRefused(why) => why.into(),
-            ChangeApplicationTokenError::Unknown => Self::no_application_token(id),
+            ChangeApplicationTokenError::Unknown => {
+                Self::unknown(format!("Application Token with Id '{id}' not found."))
+            }
         }
     }
 
@@ -339,10 +323,8 @@ impl Refusal {
         };
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        if let Some(allow) = self.allow
-            && let Ok(value) = HeaderValue::try_from(allow)
-        {
-            headers.insert(header::ALLOW, value);
+        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
+            headers.insert(header::ALLOW, allow);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             // Required by RFC 9110, section 15.5.2.
@@ -398,10 +380,7 @@ impl From<StackRefusal> for Refusal {
     }
 }
 
-impl<E> From<Failure<E>> for Refusal
-where
-    Self: From<E>,
-{
+impl<E: Into<Self>> From<Failure<E>> for Refusal {
     fn from(failure: Failure<E>) -> Self {
         match failure {
             Failure::Refused(why) => why.into(),
@@ -456,23 +435,16 @@ impl From<StorageError> for Refusal {
     }
 }
 
-impl Refusal {
-    /// Nothing was changed, and the client may retry.
-    fn busy(message: &str) -> Self {
-        Self {
-            retry_after: Some(Duration::from_secs(1)),
-            ..Self::new(Code::Unavailable, message)
-        }
-    }
-}
-
 impl From<HashingError> for Refusal {
     fn from(error: HashingError) -> Self {
         match error {
             HashingError::Busy | HashingError::Gone => {
                 Self::busy("The server is busy: try again soon.")
             }
-            HashingError::Limited { retry_after } => Self::limited(retry_after),
+            HashingError::Limited { retry_after } => Self::too_many(
+                "Too many authentication requests from this address",
+                retry_after,
+            ),
             HashingError::Failed(_) | HashingError::Stopped => {
                 error!(%error, "a password could not be hashed");
                 Self::new(Code::Failed, "Something is wrong with this server.")
@@ -523,10 +495,8 @@ impl From<AnswerError> for Refusal {
 }
 
 impl From<ApplicationLoginError> for Refusal {
-    fn from(error: ApplicationLoginError) -> Self {
-        match error {
-            ApplicationLoginError::Refused => Self::wrong_credentials(),
-        }
+    fn from(ApplicationLoginError::Refused: ApplicationLoginError) -> Self {
+        Self::wrong_credentials()
     }
 }
 

@@ -22,11 +22,8 @@ use keyproof_http::{
     with_guard,
 };
 use keyproof_service::{
-    Accounts, Failure, Service, StorageError,
-    accounts::{
-        Editor, FirstStep, Manager, NotPermitted, PasswordLogin, Person, Session, SessionError,
-        TargetUser,
-    },
+    Accounts, Service, StorageError,
+    accounts::{Editor, FirstStep, Manager, NotPermitted, Person, Session, SessionError},
 };
 
 use super::DialectName;
@@ -64,7 +61,9 @@ impl Emnify {
         let session = if is_public {
             None
         } else {
-            Some(session(accounts, &exchange, prefetch).await?)
+            let (token, client) = (exchange.credentials("bearer"), exchange.client_address());
+            let session = accounts.session_with_prefetch(token, client, prefetch);
+            Some(session.await?)
         };
         let resource = resource.map_err(|error| Refusal::bad_request(error.to_string()))?;
         let resource = resource.ok_or_else(Refusal::not_found)?;
@@ -100,18 +99,6 @@ impl Emnify {
             }
         }
     }
-}
-
-/// Authenticates the bearer of the token, and reads `prefetch` with the session.
-async fn session(
-    accounts: &Accounts,
-    exchange: &Exchange,
-    prefetch: Option<TargetUser>,
-) -> Result<Session, Failure<SessionError>> {
-    let (token, client) = (exchange.credentials("bearer"), exchange.client_address());
-    accounts
-        .session_with_prefetch(token, client, prefetch)
-        .await
 }
 
 /// A permitted request whose head was validated, with its caller.
@@ -157,23 +144,12 @@ impl Call<()> {
                 let access = accounts.application_login(&token, address, &origin).await;
                 Ok(wire::tokens(&access?, None))
             }
-            Credentials::Password {
-                name,
-                password,
-                fingerprint,
-            } => {
-                let login = PasswordLogin {
-                    name,
-                    password,
-                    fingerprint,
-                };
-                match accounts.login(login, &origin).await? {
-                    FirstStep::Authenticated(tokens) => {
-                        Ok(wire::tokens(&tokens.access, Some(&tokens.refresh)))
-                    }
-                    FirstStep::Challenged(token) => Ok(wire::challenge(&token)),
+            Credentials::Password(login) => match accounts.login(login, &origin).await? {
+                FirstStep::Authenticated(tokens) => {
+                    Ok(wire::tokens(&tokens.access, Some(&tokens.refresh)))
                 }
-            }
+                FirstStep::Challenged(token) => Ok(wire::challenge(&token)),
+            },
             Credentials::Refresh { token } => {
                 let refreshed = accounts.refresh(&token, &origin).await?;
                 Ok(wire::tokens(&refreshed.access, refreshed.refresh.as_ref()))

@@ -14,9 +14,6 @@ use zeroize::Zeroizing;
 
 use crate::rfc3339::utc;
 
-/// The name of the only key type.
-const TOTP: &str = "Time-Based One-Time Password";
-
 /// How long a JWK set may be cached. Clients fetch it again for an unknown key id anyway.
 const JWKS_CACHED: &str = "public, max-age=300";
 
@@ -25,6 +22,12 @@ const JWKS_CACHED: &str = "public, max-age=300";
 struct Described {
     id: u32,
     description: &'static str,
+}
+
+impl Described {
+    const fn new(id: u32, description: &'static str) -> Self {
+        Self { id, description }
+    }
 }
 
 /// A number with its text, in the other objects.
@@ -110,20 +113,14 @@ pub(super) fn enrolled(enrolled: &EnrolledKey) -> Response {
     })
 }
 
-const TYPE: Described = Described {
-    id: 0,
-    description: TOTP,
-};
+/// The only key type.
+const TYPE: Described = Described::new(0, "Time-Based One-Time Password");
 
-const PENDING: Described = Described {
-    id: 0,
-    description: "Activation Pending",
-};
+const PENDING: Described = Described::new(0, "Activation Pending");
 
-const ACTIVE: Described = Described {
-    id: 1,
-    description: "Active",
-};
+const ACTIVE: Described = Described::new(1, "Active");
+
+const SUSPENDED: Described = Described::new(2, "Suspended");
 
 const fn key_status(key: &KeySummary) -> Described {
     match key.activated_at {
@@ -196,7 +193,10 @@ impl<'a> User<'a> {
             username: &user.name,
             name: &user.name,
             created: Moment(user.created_at),
-            status: user_status(user.status),
+            status: match user.status {
+                UserStatus::Active => ACTIVE,
+                UserStatus::Suspended => SUSPENDED,
+            },
             organisation: Named {
                 id: user.organisation,
                 name: &user.organisation_name,
@@ -234,23 +234,8 @@ pub(super) fn users(page: &UserPage) -> Response {
     ok(&users)
 }
 
-const fn user_status(status: UserStatus) -> Described {
-    match status {
-        UserStatus::Active => ACTIVE,
-        UserStatus::Suspended => SUSPENDED,
-    }
-}
-
-const SUSPENDED: Described = Described {
-    id: 2,
-    description: "Suspended",
-};
-
 pub(super) fn user_statuses() -> Response {
-    let deleted = Described {
-        id: 3,
-        description: "Deleted",
-    };
+    let deleted = Described::new(3, "Deleted");
     ok(&[PENDING, ACTIVE, SUSPENDED, deleted])
 }
 
@@ -302,15 +287,9 @@ pub(super) fn application_tokens(tokens: &[ApplicationTokenSummary]) -> Response
             description: token.description.as_deref(),
             created: Moment(token.created_at),
             status: if token.is_revoked {
-                Described {
-                    id: 1,
-                    description: "Revoked",
-                }
+                Described::new(1, "Revoked")
             } else {
-                Described {
-                    id: 0,
-                    description: "Activated",
-                }
+                Described::new(0, "Activated")
             },
             expiry_date: token.valid_until.map(Moment),
             ip: token.network.map(|network| network.to_string()),

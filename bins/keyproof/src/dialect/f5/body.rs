@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use keyproof_http::{Exchange, JsonObject};
-use keyproof_service::{
-    Timestamp,
-    device_identity::{
-        Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange,
-        DeviceClaim, ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy,
-        ProvisionRequest, Sent, SentEvidence, TrustedMakers, decode_der,
-    },
+use keyproof_service::device_identity::{
+    Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange, DeviceClaim,
+    ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy, ProvisionRequest,
+    Sent, SentEvidence, TrustedMakers, decode_der,
 };
 use keyproof_tpm::HashAlgorithm;
 use rustls_pki_types::pem::SectionKind;
@@ -346,7 +343,9 @@ pub(super) async fn api_key_change(
             None | Some("") => None,
             // Go clients send the zero time if no time is set.
             Some(text) if is_zero_of_go(text) => None,
-            Some(text) => Some(revoked_timestamp(text)?),
+            Some(text) => Some(moment(text).ok_or_else(|| {
+                Refusal::invalid("spec.revoked_timestamp is not an RFC 3339 time")
+            })?),
         },
     })
 }
@@ -359,18 +358,21 @@ pub(super) async fn deletion(exchange: &mut Exchange, at: &Place) -> Result<(), 
     }
     let JsonObject::<DeletionBody>(body) =
         serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
-    if differs(body.namespace.as_deref(), &at.namespace) {
-        return Err(Refusal::invalid("namespace differs from the path"));
-    }
-    if differs(body.name.as_deref(), &at.name) {
-        return Err(Refusal::invalid("name differs from the path"));
-    }
-    Ok(())
+    must_match("namespace", body.namespace.as_deref(), &at.namespace)?;
+    must_match("name", body.name.as_deref(), &at.name)
 }
 
 /// Returns whether a body contradicts the path.
 fn differs(said: Option<&str>, path: &str) -> bool {
     said.is_some_and(|said| !said.is_empty() && said != path)
+}
+
+/// Checks that a member does not contradict the path.
+fn must_match(member: &str, said: Option<&str>, path: &str) -> Result<(), Refusal> {
+    if differs(said, path) {
+        return Err(Refusal::invalid(format!("{member} differs from the path")));
+    }
+    Ok(())
 }
 
 async fn create<S: DeserializeOwned + Default>(
@@ -379,10 +381,10 @@ async fn create<S: DeserializeOwned + Default>(
 ) -> Result<(Metadata, S), Refusal> {
     let body: Envelope<S> = read(exchange, at.body).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
-    let name = metadata.name.clone().unwrap_or_default();
-    metadata.must_match(&at.namespace, None)?;
+    let namespace = metadata.namespace.as_deref();
+    must_match("metadata.namespace", namespace, &at.namespace)?;
     let metadata = Metadata {
-        name,
+        name: metadata.name.unwrap_or_default(),
         namespace: at.namespace.clone(),
         labels: metadata.labels.unwrap_or_default(),
         annotations: metadata.annotations.unwrap_or_default(),
@@ -396,25 +398,14 @@ async fn create<S: DeserializeOwned + Default>(
 async fn replace<S: DeserializeOwned>(exchange: &mut Exchange, at: &Place) -> Result<S, Refusal> {
     let body: Envelope<S> = read(exchange, at.body).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
-    metadata.must_match(&at.namespace, Some(&at.name))?;
+    let namespace = metadata.namespace.as_deref();
+    must_match("metadata.namespace", namespace, &at.namespace)?;
+    must_match("metadata.name", metadata.name.as_deref(), &at.name)?;
     if metadata.name.unwrap_or_default().is_empty() {
         return Err(Refusal::invalid("metadata.name is required"));
     }
     let spec = body.spec.map(|JsonObject(spec)| spec);
     spec.ok_or_else(|| Refusal::invalid("spec is required"))
-}
-
-impl MetadataBody {
-    /// Checks that the metadata does not contradict the path.
-    fn must_match(&self, namespace: &str, name: Option<&str>) -> Result<(), Refusal> {
-        if differs(self.namespace.as_deref(), namespace) {
-            return Err(Refusal::invalid("metadata.namespace differs from the path"));
-        }
-        if name.is_some_and(|name| differs(self.name.as_deref(), name)) {
-            return Err(Refusal::invalid("metadata.name differs from the path"));
-        }
-        Ok(())
-    }
 }
 
 impl TemplateBody {
@@ -488,12 +479,6 @@ fn one(
         None | Some("") => Err(Refusal::invalid(format!("{field} has no name"))),
         Some(name) => Ok(name.to_owned()),
     }
-}
-
-/// Parses when a key is revoked.
-fn revoked_timestamp(text: &str) -> Result<Timestamp, Refusal> {
-    let none = "spec.revoked_timestamp is not an RFC 3339 time";
-    moment(text).ok_or_else(|| Refusal::invalid(none))
 }
 
 async fn read<T: DeserializeOwned>(exchange: &mut Exchange, needed: usize) -> Result<T, Refusal> {

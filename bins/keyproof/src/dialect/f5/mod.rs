@@ -62,10 +62,8 @@ type HandlerResult = Result<Response, Refusal>;
 impl F5 {
     async fn answer(&self, exchange: Exchange) -> HandlerResult {
         let segments = routes::segments(exchange.path());
-        let resource = match &segments {
-            Ok(segments) => ROUTES.resource(segments),
-            Err(_) => None,
-        };
+        let known = segments.as_deref().ok();
+        let resource = known.and_then(|segments| ROUTES.resource(segments));
         // An object that is only read is read along with the token. The token is checked before the path.
         let prefetch = resource.as_ref().and_then(|resource| {
             let route = resource.route(exchange.method())?;
@@ -96,10 +94,9 @@ impl F5 {
             .asked(&exchange)
             .ok_or_else(|| Refusal::method(resource.allow()))?;
         let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
-        let (namespace, name) = (variable("namespace"), variable("name"));
         let at = Place {
-            namespace,
-            name,
+            namespace: variable("namespace"),
+            name: variable("name"),
             body: route.body,
         };
         match route.operation {
@@ -250,23 +247,16 @@ struct Asked {
 impl Asked {
     /// Checks the permission, and answers the request for objects of one kind.
     async fn answer<K: Offered>(self) -> HandlerResult {
-        let Self {
-            service,
-            operator,
-            act,
-            at,
-            exchange,
-        } = self;
-        let (devices, origin) = (&service.device_identity, origin(&exchange));
-        let permitted = devices.permit(&operator, act, &at.namespace, &at.name, &origin);
-        let administrator = permitted.await?;
+        let (devices, at) = (&self.service.device_identity, &self.at);
+        let origin = origin(&self.exchange);
+        let permitted = devices.permit(&self.operator, self.act, &at.namespace, &at.name, &origin);
         let call = Call::<K> {
-            service,
-            administrator,
-            at,
-            exchange,
+            administrator: permitted.await?,
+            service: self.service,
+            at: self.at,
+            exchange: self.exchange,
         };
-        match act {
+        match self.act {
             ObjectOperation::Create => K::create(call).await,
             ObjectOperation::Delete => call.delete().await,
             ObjectOperation::Get => call.get().await,

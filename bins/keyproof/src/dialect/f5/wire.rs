@@ -328,11 +328,7 @@ pub(super) fn object<K: Kind + Spec>(
         spec: S,
     }
 
-    let Object {
-        metadata: data,
-        system,
-        spec,
-    } = object;
+    let (data, spec) = (&object.metadata, &object.spec);
     let namespace = &data.namespace;
     let metadata = || ObjectMeta::of(data);
     ok(&GetResponse {
@@ -350,7 +346,7 @@ pub(super) fn object<K: Kind + Spec>(
         }),
         spec: spec.spec(namespace),
         status: [],
-        system_metadata: SystemObjectMeta::of(system),
+        system_metadata: SystemObjectMeta::of(&object.system),
     })
 }
 
@@ -380,11 +376,7 @@ pub(super) fn list<K: Kind + Spec>(objects: &[Object<K>], whole: bool) -> Respon
     }
 
     let items = objects.iter().map(|object| {
-        let Object {
-            metadata: data,
-            system,
-            spec,
-        } = object;
+        let (data, spec) = (&object.metadata, &object.spec);
         Item {
             annotations: &data.annotations,
             description: &data.description,
@@ -396,9 +388,9 @@ pub(super) fn list<K: Kind + Spec>(objects: &[Object<K>], whole: bool) -> Respon
             namespace: &data.namespace,
             owner_view: (),
             status_set: [],
-            system_metadata: whole.then(|| SystemObjectMeta::of(system)),
+            system_metadata: whole.then(|| SystemObjectMeta::of(&object.system)),
             tenant: TENANT,
-            uid: &system.uid,
+            uid: &object.system.uid,
         }
     });
     ok(&List {

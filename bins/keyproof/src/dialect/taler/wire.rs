@@ -46,19 +46,16 @@ pub(super) fn config(currency: &str) -> Response {
     #[derive(Serialize)]
     struct Empty {}
 
-    json(
-        StatusCode::OK,
-        &Config {
-            version: PROTOCOL,
-            name: "taler-merchant",
-            currency,
-            currencies: Empty {},
-            exchanges: [],
-            have_self_provisioning: false,
-            have_donau: false,
-            implementation: IMPLEMENTATION,
-        },
-    )
+    ok(&Config {
+        version: PROTOCOL,
+        name: "taler-merchant",
+        currency,
+        currencies: Empty {},
+        exchanges: [],
+        have_self_provisioning: false,
+        have_donau: false,
+        implementation: IMPLEMENTATION,
+    })
 }
 
 /// The members of a token request, in the order of the specification. Errors contain the index.
@@ -148,18 +145,15 @@ pub(super) fn issued_token(issued: &IssuedToken) -> Response {
     }
 
     let token = Zeroizing::new(format!("secret-token:{}", *issued.text));
-    json(
-        StatusCode::OK,
-        &LoginToken {
-            token: &token,
-            access_token: &token,
-            scope: issued.scope.grant.name(),
-            expiration: AbsoluteTime {
-                t_s: issued.valid_until,
-            },
-            refreshable: issued.scope.refreshable,
+    ok(&LoginToken {
+        token: &token,
+        access_token: &token,
+        scope: issued.scope.grant.name(),
+        expiration: AbsoluteTime {
+            t_s: issued.valid_until,
         },
-    )
+        refreshable: issued.scope.refreshable,
+    })
 }
 
 pub(super) fn device_details(members: Members) -> Result<DeviceDetails, Refusal> {
@@ -210,7 +204,7 @@ pub(super) fn devices(devices: &[DeviceSummary]) -> Response {
             device_description: &device.description,
         })
         .collect();
-    json(StatusCode::OK, &Summaries { otp_devices })
+    ok(&Summaries { otp_devices })
 }
 
 /// Parses the time and the price for which codes are requested.
@@ -252,16 +246,13 @@ pub(super) fn device(view: &DeviceView) -> Response {
         otp_code: Option<&'a str>,
     }
 
-    json(
-        StatusCode::OK,
-        &Details {
-            device_description: &view.description,
-            otp_algorithm: view.algorithm.number(),
-            otp_ctr: view.counter,
-            otp_timestamp: view.at,
-            otp_code: view.codes.as_ref().map(|codes| codes.as_str()),
-        },
-    )
+    ok(&Details {
+        device_description: &view.description,
+        otp_algorithm: view.algorithm.number(),
+        otp_ctr: view.counter,
+        otp_timestamp: view.at,
+        otp_code: view.codes.as_ref().map(|codes| codes.as_str()),
+    })
 }
 
 /// Allows calls from web pages of any origin. There are no cookies that they could abuse.
@@ -282,6 +273,10 @@ pub(super) fn preflight(allow: &str) -> Response {
         HeaderValue::from_static("86400"),
     );
     response
+}
+
+fn ok(body: &impl Serialize) -> Response {
+    json(StatusCode::OK, body)
 }
 
 /// Returns a JSON response, indented like Taler's own.

@@ -51,9 +51,8 @@ impl Visit<Signed> {
 
     pub(super) async fn activity(self) -> HandlerResult {
         let found = self.found(self.before()?, EVENTS, None).await?;
-        let frame = self.frame("/account/activity");
         let page = Activity {
-            frame: &frame,
+            frame: &self.frame("/account/activity"),
             events: self.rows(&found.events),
             before: found.before.map(|before| before.to_string()),
         };

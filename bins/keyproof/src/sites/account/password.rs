@@ -51,15 +51,10 @@ impl Visit<Signed> {
         };
         match why {
             ChangePasswordError::Body(never) => match never {},
-            ChangePasswordError::Password(error) => {
-                let is_short = matches!(error, AuthError::PasswordTooShort { .. });
-                let text = if is_short {
-                    t.password_short
-                } else {
-                    t.password_long
-                };
-                wrong("new", text.to_owned())
+            ChangePasswordError::Password(AuthError::PasswordTooShort { .. }) => {
+                wrong("new", t.password_short.to_owned())
             }
+            ChangePasswordError::Password(_) => wrong("new", t.password_long.to_owned()),
             ChangePasswordError::SessionRefused(why) => Err(why.into()),
             ChangePasswordError::PasswordRefused(why) => {
                 let (field, text, wait) = password_refused(why, "old", t)?;

@@ -70,9 +70,8 @@ impl Visit<Signed> {
     fn scan_page(&self, enrolled: &EnrolledKey) -> HandlerResult {
         // A user's name may be too long for the URI to fit into a QR code. The key is then typed.
         let drawing = qr::path(&enrolled.uri).ok();
-        let frame = self.frame(HERE);
         let page = Scan {
-            frame: &frame,
+            frame: &self.frame(HERE),
             qr: drawing.as_ref(),
             secret: &enrolled.secret,
             uri: &enrolled.uri,
@@ -189,9 +188,8 @@ impl Visit<Signed> {
         }
         let file = BASE64.encode(text.as_bytes());
         let file = Zeroizing::new(format!("data:text/plain;charset=utf-8;base64,{file}"));
-        let frame = self.frame(RECOVERY);
         let page = MadeCodes {
-            frame: &frame,
+            frame: &self.frame(RECOVERY),
             codes: codes.iter().map(|code| code.as_str()).collect(),
             file: &file,
         };

@@ -18,11 +18,10 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
     }
     let t = Texts::of(context.language);
     let (title, text) = words(refusal, t);
-    let frame = Frame::of_nobody(t, "/account/help");
     let request = context.request_id.to_string();
     let is_ours = refusal.status().is_server_error();
     let page = RefusalPage {
-        frame: &frame,
+        frame: &Frame::of_nobody(t, "/account/help"),
         title,
         text: &text,
         stays_signed_in: context.has_session && refusal.ends_no_session(),

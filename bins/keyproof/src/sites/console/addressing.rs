@@ -40,18 +40,25 @@ pub(super) fn with_query(page: &str, pairs: &[(&str, &str)]) -> String {
     }
 }
 
+/// Returns the address of a list's next page, if there may be one.
+pub(super) fn next_page(list: &str, after: Option<String>) -> Option<String> {
+    after.map(|after| with_query(list, &[("after", &after)]))
+}
+
 /// Returns the address that asks for the token again, and then continues to this page.
 pub(super) fn confirm(page: &str) -> String {
     with_query(CONFIRM, &[("to", page)])
 }
 
+/// Splits an address before its fragment, which is empty if there is none.
+fn at_fragment(page: &str) -> (&str, &str) {
+    page.split_at(page.find('#').unwrap_or(page.len()))
+}
+
 /// Returns the address of a page with a notice of what was just done, whose text is in `frame.rs`.
 pub(super) fn with_notice(page: &str, done: &str) -> String {
-    let (page, place) = match page.split_once('#') {
-        Some((page, place)) => (page, format!("#{place}")),
-        None => (page, String::new()),
-    };
-    with_query(page, &[("done", done)]) + &place
+    let (page, place) = at_fragment(page);
+    with_query(page, &[("done", done)]) + place
 }
 
 /// Returns the page if it is an address of this site as our links have it, and short enough for a form; otherwise the
@@ -74,10 +81,7 @@ pub(super) fn within(page: &str) -> &str {
 /// marks the address as coming from there, because it would fill in forms.
 fn continue_url(page: &str, is_ours: bool) -> String {
     let page = within(page);
-    let (address, place) = match page.split_once('#') {
-        Some((address, place)) => (address, format!("#{place}")),
-        None => (page, String::new()),
-    };
+    let (address, place) = at_fragment(page);
     let Some((path, pairs)) = address.split_once('?') else {
         return page.to_owned();
     };

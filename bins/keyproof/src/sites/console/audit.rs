@@ -289,8 +289,7 @@ impl Visit<Signed> {
         let bearers = self.service().access.subjects_of(tokens.collect()).await?;
         let reaches_users = Area::Users.is_shown_to(self.operator());
         let events = found.events.into_iter();
-        let begins = self.exchange.query().first("before");
-        let begins = begins.and_then(|before| before.parse::<Cursor>().ok());
+        let begins = self.before().ok().flatten();
         Ok(Trail {
             frame,
             query: self.sought_in_query(),

@@ -3,7 +3,9 @@
 use http::StatusCode;
 use keyproof_service::{Failure, access::SignInError};
 
-use super::{Frame, HandlerResult, Signed, Visit, Visitor, addressing::with_notice, render};
+use super::{
+    Frame, HandlerResult, Signed, Visit, Visitor, addressing::with_notice, frame::Known, render,
+};
 use crate::sites::{
     cookies::Cookie,
     entries::Wrong,
@@ -35,7 +37,7 @@ impl Visit<Visitor> {
     /// redirect here. They are redirected onwards, unless the session may already have ended by another server's clock,
     /// which would redirect them here again.
     pub(super) async fn show_sign_in(self) -> HandlerResult {
-        let to = self.continue_url(self.exchange.query().first("to").unwrap_or_default());
+        let to = &self.continue_url(self.exchange.query().first("to").unwrap_or_default());
         let mut notice = if self.is_sent_with("out") {
             Some("You are signed out.")
         } else if self.is_sent_with("everywhere") {
@@ -51,7 +53,7 @@ impl Visit<Visitor> {
             && let Some(cookie) = self.cookie(Cookie::Console)
         {
             match self.service().access.session_is_live(&cookie).await {
-                Ok(true) => return Ok(see_other(&to)),
+                Ok(true) => return Ok(see_other(to)),
                 Err(Failure::Refused(_)) => {}
                 // The session may still be valid.
                 Ok(false) | Err(Failure::Storage(_)) => notice = None,
@@ -61,11 +63,7 @@ impl Visit<Visitor> {
             notice,
             ..self.frame()
         };
-        let page = SignIn {
-            frame: &frame,
-            to: &to,
-        };
-        let mut response = render(&page, StatusCode::OK)?;
+        let mut response = render(&SignIn { frame: &frame, to }, StatusCode::OK)?;
         if notice.is_some() {
             self.forget(&mut response, Cookie::Console);
         }
@@ -75,24 +73,20 @@ impl Visit<Visitor> {
 
     pub(super) async fn sign_in(self) -> HandlerResult {
         let token = self.token();
-        let to = self.continue_url(self.typed("to"));
+        let to = &self.continue_url(self.typed("to"));
         let before = self.cookie(Cookie::Console);
         let before = before.as_deref().map(String::as_str);
         let access = &self.service().access;
         match access.sign_in(&token, before, &self.origin).await {
             Ok(session) => {
-                let mut response = see_other(&to);
+                let mut response = see_other(to);
                 self.keep(&mut response, Cookie::Console, &session, None);
                 self.forget(&mut response, Cookie::ConsoleVisit);
                 Ok(response)
             }
             Err(failure) => {
-                let mut frame = self.frame();
-                frame.entries.wrong = Some(wrong(failure)?);
-                let page = SignIn {
-                    frame: &frame,
-                    to: &to,
-                };
+                let frame = &self.frame_refusing(failure)?;
+                let page = SignIn { frame, to };
                 let mut response = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 self.bind(&mut response);
                 Ok(response)
@@ -103,36 +97,28 @@ impl Visit<Visitor> {
 
 impl Visit<Signed> {
     pub(super) async fn show_confirm(self) -> HandlerResult {
-        let to = self.continue_url(self.exchange.query().first("to").unwrap_or_default());
-        let page = Confirm {
-            frame: &self.frame(),
-            to: &to,
-        };
-        render(&page, StatusCode::OK)
+        let to = &self.continue_url(self.exchange.query().first("to").unwrap_or_default());
+        let frame = &self.frame();
+        render(&Confirm { frame, to }, StatusCode::OK)
     }
 
     /// Checks the token again, before an action that weakens something.
     pub(super) async fn confirm(self) -> HandlerResult {
         self.admit()?;
         let token = self.token();
-        let to = self.continue_url(self.typed("to"));
+        let to = &self.continue_url(self.typed("to"));
         let Signed { cookie, session } = &self.who;
         let access = &self.service().access;
         let confirmed = access.confirm(&token, cookie, session, &self.origin);
         match confirmed.await {
             Ok(session) => {
-                let mut response = see_other(&with_notice(&to, "confirmed"));
+                let mut response = see_other(&with_notice(to, "confirmed"));
                 self.keep(&mut response, Cookie::Console, &session, None);
                 Ok(response)
             }
             Err(failure) => {
-                let mut frame = self.frame();
-                frame.entries.wrong = Some(wrong(failure)?);
-                let page = Confirm {
-                    frame: &frame,
-                    to: &to,
-                };
-                render(&page, StatusCode::UNPROCESSABLE_ENTITY)
+                let frame = &self.frame_refusing(failure)?;
+                render(&Confirm { frame, to }, StatusCode::UNPROCESSABLE_ENTITY)
             }
         }
     }
@@ -158,17 +144,20 @@ impl Visit<Signed> {
     }
 }
 
-impl<W> Visit<W> {
+impl<W: Known> Visit<W> {
     /// Returns the pasted token, without surrounding white space.
     fn token(&self) -> zeroize::Zeroizing<String> {
         zeroize::Zeroizing::new(self.typed("token").trim().to_owned())
     }
-}
 
-fn wrong(failure: Failure<SignInError>) -> Result<Wrong, Refusal> {
-    let text = match failure.refusal()? {
-        SignInError::Unknown => UNKNOWN,
-        SignInError::Another => ANOTHER,
-    };
-    Ok(Wrong::at("token", text))
+    /// Creates the frame with an error at the token.
+    fn frame_refusing(&self, failure: Failure<SignInError>) -> Result<Frame, Refusal> {
+        let text = match failure.refusal()? {
+            SignInError::Unknown => UNKNOWN,
+            SignInError::Another => ANOTHER,
+        };
+        let mut frame = self.frame();
+        frame.entries.wrong = Some(Wrong::at("token", text));
+        Ok(frame)
+    }
 }

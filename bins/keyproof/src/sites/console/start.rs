@@ -121,11 +121,7 @@ impl Visit<Signed> {
                 })
                 .collect(),
             certificate_ends: server_context.metrics.tls_end().map(moment),
-            served: server_context
-                .served
-                .iter()
-                .map(|(name, listener)| (*name, listener.clone()))
-                .collect(),
+            served: server_context.served.clone(),
             hour: minutes.iter().copied().fold(Minute::default(), Minute::and),
             chart: Chart::of(&minutes),
             now: moment(now),
@@ -162,6 +158,10 @@ mod tests {
         }
     }
 
+    fn end() -> Moment {
+        moment(Timestamp::from_secs(1_700_000_000))
+    }
+
     #[test]
     fn what_is_not_as_it_should_be_is_told() {
         let frame = Frame::of_nobody();
@@ -176,60 +176,40 @@ mod tests {
         };
         let well_shown = shown(well());
         assert!(!well_shown.contains("class=\"refused\""), "{well_shown}");
-        let end = moment(Timestamp::from_secs(1_700_000_000));
-        for (status, told) in [
+        let cases: [(fn(&mut Status), &str); 7] = [
             (
-                Status {
-                    trouble: Some("it is locked"),
-                    ..well()
-                },
+                |status| status.trouble = Some("it is locked"),
                 "does not work</strong>: it is locked",
             ),
             (
-                Status {
-                    clock: Some(readiness::APART),
-                    ..well()
-                },
+                |status| status.clock = Some(readiness::APART),
                 "<dt>Clock</dt><dd><strong class=\"refused\">is wrong</strong>, or the database",
             ),
             (
-                Status {
-                    is_unsafe: true,
-                    ..well()
-                },
+                |status| status.is_unsafe = true,
                 "1 follows the store: <strong class=\"refused\">no commit waits for one",
             ),
+            (|status| status.failed_rounds = 3, "3 rounds failed"),
             (
-                Status {
-                    failed_rounds: 3,
-                    ..well()
-                },
-                "3 rounds failed",
-            ),
-            (
-                Status {
-                    left_out: 7,
-                    ..well()
-                },
+                |status| status.left_out = 7,
                 "<dt>Refusals left out of the trail</dt><dd>7</dd>",
             ),
             (
-                Status {
-                    certificate_ends: Some(end),
-                    ..well()
-                },
+                |status| status.certificate_ends = Some(end()),
                 "ends <time datetime=\"2023-11-14T22:13Z\">",
             ),
             (
-                Status {
-                    endings: vec![(end, "root".to_owned(), true)],
-                    more_endings: true,
-                    ..well()
+                |status| {
+                    status.endings = vec![(end(), "root".to_owned(), true)];
+                    status.more_endings = true;
                 },
                 "<strong class=\"refused\">has ended</strong>",
             ),
-        ] {
+        ];
+        for (spoil, told) in cases {
             assert!(!well_shown.contains(told), "{told}");
+            let mut status = well();
+            spoil(&mut status);
             let ill = shown(status);
             assert!(ill.contains(told), "{told} is not in {ill}");
         }

@@ -12,7 +12,7 @@ use keyproof_service::{
 
 use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
-    addressing::{with_notice, with_query},
+    addressing::{next_page, with_notice, with_query},
     render,
     words::sentence,
 };
@@ -139,7 +139,7 @@ impl Visit<Signed> {
         let may_add = caller.may_change_some();
         // An operator with a single organisation has nothing to choose.
         if let ([only], None, None) = (&*found.organisations, after, &found.after) {
-            let path = format!("{LISTS}/{}", only.id);
+            let path = list_of(Some(only.id));
             return Ok(see_other(&match self.exchange.query().first("done") {
                 Some("added") => with_notice(&path, "added"),
                 _ => path,
@@ -148,9 +148,7 @@ impl Visit<Signed> {
         let page = Organisations {
             frame: &self.frame_in(Area::Users),
             organisations: found.organisations,
-            next: found
-                .after
-                .map(|after| with_query(LISTS, &[("after", &after)])),
+            next: next_page(LISTS, found.after),
             may_add,
         };
         render(&page, StatusCode::OK)
@@ -175,10 +173,9 @@ impl Visit<Signed> {
             .map_err(|_| Refusal::NotFound)?;
         let users = self.accounts().users_as(&caller, organisation, &query);
         let (organisation, found) = users.await?;
-        let frame = self.frame_in(Area::Users);
         let (pages, is_more) = pages_of(found.total);
         let page = Users {
-            frame: &frame,
+            frame: &self.frame_in(Area::Users),
             may_add: caller.may_change(&organisation.name),
             add: addition_to(&organisation),
             organisation,
@@ -194,22 +191,18 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn user(self) -> HandlerResult {
-        let frame = self.frame_in(Area::Users);
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
         let path = path_of(organisation, user);
         let state = self.accounts().user_as(&caller, organisation, user).await?;
+        let user = Row::of(&state.user);
         let page = OneUser {
-            frame: &frame,
+            frame: &self.frame_in(Area::Users),
             may_change: caller.may_change(&state.user.organisation_name),
             confirm: self.confirm_url(&path),
-            user: Row::of(&state.user),
             path,
-            has_phone: state
-                .user
-                .key
-                .as_ref()
-                .is_some_and(|key| key.activated_at.is_some()),
+            has_phone: matches!(user.phone, Phone::Active { .. }),
+            user,
             state: &state,
             may_see_trail: Area::Audit.is_shown_to(self.operator()),
         };

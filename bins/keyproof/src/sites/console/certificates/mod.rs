@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
-    addressing::{query, with_notice},
+    addressing::{next_page, with_notice},
     render,
     words::sentence,
 };
@@ -59,10 +59,9 @@ impl Visit<Signed> {
         let page = certificates
             .services(self.operator(), after.as_ref(), ROWS)
             .await?;
-        let frame = self.frame_in(Area::Certificates);
         let rows = page.rows.into_iter();
         let page = ServicesPage {
-            frame: &frame,
+            frame: &self.frame_in(Area::Certificates),
             services: rows
                 .map(|holding| (Place::of(&holding.service), holding.certificates))
                 .collect(),
@@ -83,12 +82,10 @@ impl Visit<Signed> {
         let after = self.exchange.query().first("after");
         let certificates = &self.service().certificates;
         let found = certificates.list_page(&caller, after, ROWS).await?;
-        let next = found.next;
-        let next = next.map(|next| format!("{}&{}", place.link(), query(&[("after", &next)])));
         let page = ServicePage {
             frame,
             is_first: after.is_none(),
-            next,
+            next: next_page(&place.link(), found.next),
             certificates: found
                 .rows
                 .into_iter()
@@ -276,12 +273,11 @@ impl Visit<Signed> {
                 &place.link(),
                 "certificate-deleted",
             ))),
-            Err(failure) => match failure.refusal()? {
-                DeleteError::Precondition => {
-                    self.changed_meanwhile(&caller, &name, ProofShown::default())
-                        .await
-                }
-            },
+            Err(failure) => {
+                let DeleteError::Precondition = failure.refusal()?;
+                self.changed_meanwhile(&caller, &name, ProofShown::default())
+                    .await
+            }
         }
     }
 

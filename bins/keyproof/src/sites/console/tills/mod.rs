@@ -17,7 +17,7 @@ use keyproof_service::{
 
 use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
-    addressing::{query, with_notice, with_query},
+    addressing::{next_page, query, with_notice},
     render,
     words::{seconds, sentence},
 };
@@ -56,7 +56,7 @@ impl Visit<Signed> {
         let page = page.await?;
         let page = TillsPage {
             frame,
-            next: next(HERE, page.next),
+            next: next_page(HERE, page.next),
             instances: page.rows.into_iter().map(InstanceRow::of).collect(),
             may_add: OtpDevices::may_change_all(self.operator()),
             confirm: self.confirm_url(&self.filled_page(HERE, &INSTANCE)),
@@ -114,7 +114,7 @@ impl Visit<Signed> {
             frame,
             instance,
             is_first: after.is_none(),
-            next: next(&link, devices.next),
+            next: next_page(&link, devices.next),
             devices: devices
                 .rows
                 .into_iter()
@@ -168,9 +168,8 @@ impl Visit<Signed> {
 
     /// Shows a device's key, only once.
     fn made(&self, instance: &str, details: &DeviceDetails) -> HandlerResult {
-        let frame = self.frame_in(Area::Tills);
         let page = MadePage {
-            frame: &frame,
+            frame: &self.frame_in(Area::Tills),
             id: &details.id,
             // A name may be too long for the URI to fit into a QR code. The key is then typed.
             qr: uri(instance, details).and_then(|uri| qr::path(&uri).ok()),
@@ -343,11 +342,6 @@ impl Visit<Signed> {
 fn too_many(wait: Duration) -> String {
     let seconds = seconds(wait);
     format!("Too many codes were shown or checked. Try again in {seconds}.")
-}
-
-/// Returns the address of a list's next page, if there may be one.
-fn next(list: &str, after: Option<String>) -> Option<String> {
-    after.map(|after| with_query(list, &[("after", &after)]))
 }
 
 /// A price, and the text that was typed for it: people add zeros that an amount's text does not have.

@@ -3,17 +3,14 @@
 
 use http::StatusCode;
 use keyproof_http::Response;
-use keyproof_service::{
-    Failure,
-    device_identity::{
-        AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister, ListingError,
-        Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
-    },
+use keyproof_service::device_identity::{
+    Administrator, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister,
+    ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
 };
 
 use super::{
     Area, FILE, Frame, HandlerResult, Part, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
-    object::{Paged, unstored},
+    object::Paged,
     pages::{AllowedRow, CategoryAddPage, CategoryMadePage, CategoryPage},
     render, sentence,
 };
@@ -105,17 +102,13 @@ impl Paged for Category {
     }
 
     /// Adds a category. The private key of its stations' certificate is shown only once.
-    async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
+    async fn add(visit: &Visit<Signed>, who: &Administrator<Self>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
-        let administrator = visit
-            .administrator::<Self>(ObjectOperation::Create, name)
-            .await?;
-        visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let allow_list = match visit.uploaded() {
             [] => Vec::new(),
             file => devices
-                .read_endorsements(&administrator, file)
+                .read_endorsements(who, file)
                 .await?
                 .map_err(|why| Wrong::at("file", sentence(&why)))?,
         };
@@ -126,7 +119,7 @@ impl Paged for Category {
             attestation_key: AttestationKeyTemplate::default(),
             pcr_policy: visit.policy("")?,
         };
-        let issued = devices.create_category(&administrator, new).await?;
+        let issued = devices.create_category(who, new).await?;
         let page = CategoryMadePage {
             frame: &visit.frame_in(Area::Tpms),
             name,
@@ -200,12 +193,8 @@ impl Visit<Signed> {
     }
 }
 
-impl From<Failure<CreateCategoryError>> for Unfilled {
-    fn from(failure: Failure<CreateCategoryError>) -> Self {
-        let why = match failure {
-            Failure::Refused(why) => why,
-            Failure::Storage(error) => return unstored(error),
-        };
+impl From<CreateCategoryError> for Unfilled {
+    fn from(why: CreateCategoryError) -> Self {
         let text = sentence(&why);
         Self::Wrong(match why {
             CreateCategoryError::AllowList(_) => Wrong::at("file", text),
@@ -222,22 +211,17 @@ impl From<Failure<CreateCategoryError>> for Unfilled {
     }
 }
 
-impl From<Failure<ReplaceCategoryError<ListingError>>> for Unfilled {
-    fn from(failure: Failure<ReplaceCategoryError<ListingError>>) -> Self {
-        Self::Wrong(match failure {
-            Failure::Refused(ReplaceCategoryError::AllowList(why)) => {
+impl From<ReplaceCategoryError<ListingError>> for Unfilled {
+    fn from(why: ReplaceCategoryError<ListingError>) -> Self {
+        Self::Wrong(match why {
+            ReplaceCategoryError::AllowList(why) => Wrong::at("file", sentence(&why)),
+            ReplaceCategoryError::Body(ListingError::File(why)) => {
                 Wrong::at("file", sentence(&why))
             }
-            Failure::Refused(ReplaceCategoryError::Body(ListingError::File(why))) => {
-                Wrong::at("file", sentence(&why))
+            ReplaceCategoryError::PcrPolicy(why) => Wrong::at("registers", sentence(&why)),
+            ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown => {
+                return Refusal::NotFound.into();
             }
-            Failure::Refused(ReplaceCategoryError::PcrPolicy(why)) => {
-                Wrong::at("registers", sentence(&why))
-            }
-            Failure::Refused(
-                ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown,
-            ) => return Refusal::NotFound.into(),
-            Failure::Storage(error) => return unstored(error),
         })
     }
 }

@@ -7,7 +7,8 @@ use keyproof_http::Response;
 use keyproof_service::{
     Failure,
     device_identity::{
-        ApiKey, Category, CreateApiKeyError, NewApiKey, ObjectOperation, ReplaceApiKeyError,
+        Administrator, ApiKey, Category, CreateApiKeyError, NewApiKey, ObjectOperation,
+        ReplaceApiKeyError,
     },
 };
 
@@ -60,19 +61,14 @@ impl Paged for ApiKey {
     }
 
     /// Adds an API key, which is shown only once.
-    async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
-        let name = visit.typed("name");
-        let administrator = visit
-            .administrator::<Self>(ObjectOperation::Create, name)
-            .await?;
-        visit.confirmed(&visit.link_to_form::<Self>())?;
+    async fn add(visit: &Visit<Signed>, who: &Administrator<Self>) -> Result<Response, Unfilled> {
         let new = NewApiKey {
             metadata: visit.metadata(),
             category: visit.typed("category").to_owned(),
             need_mtls: visit.is_ticked("mtls"),
         };
         let devices = &visit.service().device_identity;
-        let issued = devices.create_api_key(&administrator, new).await?;
+        let issued = devices.create_api_key(who, new).await?;
         let page = KeyMadePage {
             frame: &visit.frame_in(Area::Tpms),
             namespace: visit.named("namespace"),
@@ -125,12 +121,8 @@ impl Visit<Signed> {
     }
 }
 
-impl From<Failure<CreateApiKeyError>> for Unfilled {
-    fn from(failure: Failure<CreateApiKeyError>) -> Self {
-        let why = match failure {
-            Failure::Refused(why) => why,
-            Failure::Storage(error) => return error.into(),
-        };
+impl From<CreateApiKeyError> for Unfilled {
+    fn from(why: CreateApiKeyError) -> Self {
         Self::Wrong(match why {
             CreateApiKeyError::UnknownCategory => {
                 Wrong::at("category", "There is no category of this name.")

@@ -3,17 +3,17 @@
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
-    Action, Failure,
+    Action,
     audit::Target,
     device_identity::{
-        CreateManagerError, ListingError, Manager, ObjectOperation, ReplaceManagerError,
-        TrustedMakers,
+        Administrator, CreateManagerError, ListingError, Manager, ObjectOperation,
+        ReplaceManagerError, TrustedMakers,
     },
 };
 
 use super::{
     FILE, Frame, HandlerResult, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong,
-    object::{Paged, unstored},
+    object::Paged,
     pages::{DeviceRow, MakerRow, ManagerAddPage, ManagerPage, query_of},
     render, see_other, sentence, with_notice,
 };
@@ -95,17 +95,13 @@ impl Paged for Manager {
         render(&page, status)
     }
 
-    async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
+    async fn add(visit: &Visit<Signed>, who: &Administrator<Self>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
-        let administrator = visit
-            .administrator::<Self>(ObjectOperation::Create, name)
-            .await?;
-        visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let ek_roots = match visit.uploaded() {
             [] => Vec::new(),
             file => devices
-                .read_makers(&administrator, file)
+                .read_makers(who, file)
                 .await?
                 .map_err(|why| Wrong::at("file", sentence(&why)))?,
         };
@@ -114,7 +110,7 @@ impl Paged for Manager {
             ek_roots,
             ek_trust_bundle: visit.is_ticked("bundle"),
         };
-        devices.create_manager(&administrator, of, trusted).await?;
+        devices.create_manager(who, of, trusted).await?;
         let link = visit.link_to::<Self>(name);
         Ok(see_other(&with_notice(&link, "manager-added")))
     }
@@ -147,35 +143,29 @@ impl Visit<Signed> {
     }
 }
 
-impl From<Failure<CreateManagerError>> for Unfilled {
-    fn from(failure: Failure<CreateManagerError>) -> Self {
-        match failure {
-            Failure::Refused(CreateManagerError::Authority(why)) => why.into(),
-            Failure::Refused(CreateManagerError::Exists) => {
+impl From<CreateManagerError> for Unfilled {
+    fn from(why: CreateManagerError) -> Self {
+        match why {
+            CreateManagerError::Authority(why) => why.into(),
+            CreateManagerError::Exists => {
                 Wrong::at("name", "There is a manager of this name.").into()
             }
-            Failure::Refused(CreateManagerError::Metadata(why)) => why.into(),
-            Failure::Refused(CreateManagerError::Roots(why)) => {
-                Wrong::at("file", sentence(&why)).into()
-            }
-            Failure::Storage(error) => unstored(error),
+            CreateManagerError::Metadata(why) => why.into(),
+            CreateManagerError::Roots(why) => Wrong::at("file", sentence(&why)).into(),
         }
     }
 }
 
-impl From<Failure<ReplaceManagerError<ListingError>>> for Unfilled {
-    fn from(failure: Failure<ReplaceManagerError<ListingError>>) -> Self {
-        match failure {
-            Failure::Refused(ReplaceManagerError::Body(ListingError::File(why))) => {
+impl From<ReplaceManagerError<ListingError>> for Unfilled {
+    fn from(why: ReplaceManagerError<ListingError>) -> Self {
+        match why {
+            ReplaceManagerError::Body(ListingError::File(why)) => {
                 Wrong::at("file", sentence(&why)).into()
             }
-            Failure::Refused(ReplaceManagerError::Roots(why)) => {
-                Wrong::at("file", sentence(&why)).into()
+            ReplaceManagerError::Roots(why) => Wrong::at("file", sentence(&why)).into(),
+            ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown => {
+                Refusal::NotFound.into()
             }
-            Failure::Refused(
-                ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown,
-            ) => Refusal::NotFound.into(),
-            Failure::Storage(error) => unstored(error),
         }
     }
 }

@@ -323,18 +323,14 @@ impl Visit<Signed> {
 }
 
 impl From<FindError> for Refusal {
-    fn from(error: FindError) -> Self {
-        match error {
-            FindError::Unknown => Self::NotFound,
-        }
+    fn from(FindError::Unknown: FindError) -> Self {
+        Self::NotFound
     }
 }
 
 impl From<DeviceError> for Refusal {
-    fn from(error: DeviceError) -> Self {
-        match error {
-            DeviceError::Unknown => Self::NotFound,
-        }
+    fn from(DeviceError::Unknown: DeviceError) -> Self {
+        Self::NotFound
     }
 }
 

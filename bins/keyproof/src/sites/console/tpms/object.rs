@@ -41,9 +41,10 @@ pub(in crate::sites::console) trait Paged: Kind {
         status: StatusCode,
     ) -> impl Future<Output = HandlerResult> + Send;
 
-    /// Adds an object from the form.
+    /// Adds an object from the form. `who` may do that, and has shown their token recently.
     fn add(
         visit: &Visit<Signed>,
+        who: &Administrator<Self>,
     ) -> impl Future<Output = Result<keyproof_http::Response, Unfilled>> + Send;
 }
 
@@ -59,7 +60,10 @@ impl Visit<Signed> {
     }
 
     pub(in crate::sites::console) async fn add<K: Paged>(self) -> HandlerResult {
-        match K::add(&self).await {
+        let who = self.administrator::<K>(ObjectOperation::Create, self.typed("name"));
+        let who = who.await?;
+        self.confirmed(&self.link_to_form::<K>())?;
+        match K::add(&self, &who).await {
             Ok(response) => Ok(response),
             Err(why) => {
                 let frame = self.frame_of(Area::Tpms, why, K::FIELDS)?;
@@ -147,15 +151,18 @@ impl Visit<Signed> {
     }
 }
 
-/// Returns why a list of certificates cannot be stored.
-pub(super) fn unstored(error: StorageError) -> Unfilled {
-    match error {
-        StorageError::TooLarge { .. } => Wrong::at(
-            "file",
-            "With these, there are more certificates than fit into one record.",
-        )
-        .into(),
-        error => error.into(),
+/// Each use case's errors are mapped where it is called. Only lists of certificates may be too large to be stored.
+impl<E: Into<Self>> From<Failure<E>> for Unfilled {
+    fn from(failure: Failure<E>) -> Self {
+        match failure {
+            Failure::Refused(why) => why.into(),
+            Failure::Storage(StorageError::TooLarge { .. }) => Wrong::at(
+                "file",
+                "With these, there are more certificates than fit into one record.",
+            )
+            .into(),
+            Failure::Storage(error) => error.into(),
+        }
     }
 }
 
