@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use keyproof::server::Server;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::accounts::{NewUser, Role};
+use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
 use keyproof_store::{
     Engine, Store, SystemEntropy, Timestamp,
     memory::MemoryEngine,
@@ -87,6 +87,14 @@ impl Site {
             .add_user(&new, secret(PASSWORD), &command_line())
             .await;
         added.unwrap();
+    }
+
+    /// Makes this change to a user, as a command does.
+    pub(crate) async fn change(&self, name: &str, change: UserChange) {
+        let command = command_line();
+        let target = AccountTarget::Named(&command, name);
+        let changed = self.console.accounts.change_user(target, change);
+        changed.await.unwrap();
     }
 
     pub(crate) fn get(&self, path: &str) -> Call {

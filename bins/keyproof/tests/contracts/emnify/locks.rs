@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{AccountTarget, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, Enrolled, PASSWORD},
-    site::{Answer, Site, command_line},
+    site::{Answer, Site},
 };
 
 const HOME: &str = "192.0.2.1";
@@ -149,15 +149,7 @@ async fn wrong_codes_double_the_lock_and_wrong_passwords_do_not() {
     // A login there ends it; `user unlock` removes the lock itself.
     in_full(&site, &ada, ABROAD).await.is(200);
     assert_eq!(seconds_locked(&site, &ada, ABROAD).await, 300);
-    let unlocked = site
-        .console
-        .accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Unlock,
-        )
-        .await;
-    unlocked.unwrap();
+    site.change(ADA, UserChange::Unlock).await;
     in_full(&site, &ada, ABROAD).await.is(200);
 }
 

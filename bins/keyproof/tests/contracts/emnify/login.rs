@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{AccountTarget, UserChange};
+use keyproof_service::accounts::UserChange;
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
-    site::{Site, command_line},
+    site::Site,
 };
 
 #[tokio::test]
@@ -153,14 +153,7 @@ async fn three_failures_lock_for_five_minutes() {
     for _ in 0..3 {
         site.password(ADA, "wrong horse").await.is(401);
     }
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Unlock,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Unlock).await;
     site.password(ADA, PASSWORD).await.is(200);
 }
 

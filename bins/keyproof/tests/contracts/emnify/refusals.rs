@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header;
 use keyproof_service::{
-    accounts::{AccountTarget, Role, UserChange},
+    accounts::{Role, UserChange},
     audit::Outcome,
 };
 use keyproof_store::Timestamp;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
-    site::{Answer, Site, command_line},
+    site::{Answer, Site},
 };
 
 const PATHS: [(&str, &str); 7] = [
@@ -285,14 +285,7 @@ fn look(answer: &Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
 async fn nobody_looks_like_somebody_with_another_password() {
     let site = Site::start().await;
     site.enrol(ADA).await;
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(BOB, UserChange::Suspend).await;
     for attempt in 1..=4 {
         let wrong = look(&site.password(ADA, "wrong horse").await);
         assert_eq!(wrong.0, 401);

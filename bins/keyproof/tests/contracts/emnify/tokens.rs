@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use keyproof_service::{
-    accounts::{AccountTarget, Role, UserChange},
+    accounts::{Role, UserChange},
     audit::Event,
 };
 use keyproof_store::Timestamp;
@@ -198,26 +198,14 @@ async fn suspension_and_removal_end_everything_at_once() {
     let both = site.password(ADA, PASSWORD).await;
     let token = both.text("auth_token");
     let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Suspend).await;
     site.get("/api/v1/user")
         .bearer(&token)
         .send()
         .await
         .refuses(401, 1102, "");
     site.password(ADA, PASSWORD).await.is_empty(401);
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Activate,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Activate).await;
     site.get("/api/v1/user")
         .bearer(&token)
         .send()
@@ -377,14 +365,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         .refuses(404, 1401, "Application Token with Id '5' not found.");
 
     log_in(&plain).await.is(200);
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Suspend).await;
     log_in(&plain).await.is_empty(401);
 }
 
@@ -403,15 +384,9 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
                 set.await.unwrap();
             }
             "suspend" => {
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Suspend)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Suspend).await;
                 site.authenticate(log_in.clone()).await.is_empty(401);
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Activate)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Activate).await;
             }
             _ => {
                 accounts.remove_user(ADA, &command).await.unwrap();

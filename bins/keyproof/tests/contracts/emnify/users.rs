@@ -1,11 +1,11 @@
 //! `user`: lists, pages and single ones.
 
-use keyproof_service::accounts::{AccountTarget, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, BOB},
-    site::{Site, command_line},
+    site::Site,
 };
 
 #[tokio::test]
@@ -81,14 +81,7 @@ async fn users_come_filtered_sorted_and_in_pages() {
     site.add("carol@example.org", "Example Org", Role::Observer)
         .await;
     site.add("eve", "Another Org", Role::User).await;
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(BOB, UserChange::Suspend).await;
     let token = site.token(ADA).await;
     let get = async |query: &str| {
         site.get(&format!("/api/v1/user?{query}"))

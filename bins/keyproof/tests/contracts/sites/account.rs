@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use keyproof_service::accounts::{AccountTarget, UserChange};
+use keyproof_service::accounts::UserChange;
 use keyproof_store::Timestamp;
 use serde_json::json;
 
 use super::browser::Browser;
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD, Phone},
-    site::{Site, command_line},
+    site::Site,
 };
 
 #[tokio::test]
@@ -515,14 +515,7 @@ async fn the_activity_is_the_users_own() {
     .await
     .is(422);
     ada.sign_in(ADA).await.is(200);
-    site.console
-        .accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Unlock,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Unlock).await;
     ada.get("/account/activity").await.is(200);
     for seen in [
         "Sign-in",
@@ -594,11 +587,7 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     let site = Site::start().await;
     for _ in 0..60 {
         site.clock.advance(Duration::from_secs(1));
-        let (accounts, command) = (&site.console.accounts, command_line());
-        accounts
-            .change_user(AccountTarget::Named(&command, ADA), UserChange::Unlock)
-            .await
-            .unwrap();
+        site.change(ADA, UserChange::Unlock).await;
     }
     let mut ada = Browser::new(&site);
     ada.sign_in(ADA).await.is(200);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 use keyproof_store::faults::FaultyEngine;
 use tokio::time::sleep;
 
@@ -218,15 +218,9 @@ async fn a_session_ends_with_what_ends_its_user() {
         let (accounts, command) = (&site.console.accounts, command_line());
         match end {
             "suspend" => {
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Suspend)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Suspend).await;
                 ada.get("/account").await.is(303);
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Activate)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Activate).await;
             }
             "password" => {
                 let set = accounts.set_user_password(ADA, secret(PASSWORD), &command);
@@ -349,17 +343,7 @@ async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses(
 async fn names_from_outside_are_text_on_a_page() {
     let site = Site::start().await;
     let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
-    let new = NewUser {
-        name: hostile.to_owned(),
-        organisation: "<b>Org</b>".to_owned(),
-        role: Role::User,
-    };
-    let command = command_line();
-    let added = site
-        .console
-        .accounts
-        .add_user(&new, secret(PASSWORD), &command);
-    added.await.unwrap();
+    site.add(hostile, "<b>Org</b>", Role::User).await;
     let mut browser = Browser::new(&site);
     browser.sign_in(hostile).await.is(200);
     for path in [
@@ -400,17 +384,7 @@ async fn names_from_outside_are_text_on_a_page() {
 async fn a_name_too_long_for_a_qr_code_has_its_key_to_type() {
     let site = Site::start().await;
     let long = "é".repeat(127);
-    let new = NewUser {
-        name: long.clone(),
-        organisation: long.clone(),
-        role: Role::User,
-    };
-    let command = command_line();
-    let added = site
-        .console
-        .accounts
-        .add_user(&new, secret(PASSWORD), &command);
-    added.await.unwrap();
+    site.add(&long, &long, Role::User).await;
     let mut browser = Browser::new(&site);
     browser.sign_in(&long).await.is(200);
     browser.get("/account/phone").await.is(200);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyproof_service::{
-    accounts::{AccountTarget, NewUser, Role, UserChange},
+    accounts::{Role, UserChange},
     audit::Event,
 };
 use keyproof_store::Key;
@@ -11,7 +11,7 @@ use keyproof_store::Key;
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, command_line, secret},
+        site::Site,
     },
     sites::{browser::Browser, console::operator::Operator},
 };
@@ -23,14 +23,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ada.sign_in(ADA).await.is(200);
     site.clock.advance(Duration::from_secs(3_600));
     bob.sign_in(BOB).await.is(200);
-    site.console
-        .accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(BOB, UserChange::Suspend).await;
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["audit-read"]).await;
     ops.get("/console/audit").await.is(200);
@@ -104,17 +97,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
 #[tokio::test]
 async fn long_trails_go_on_with_older_events() {
     let site = Site::start().await;
-    let accounts = &site.console.accounts;
-    for _ in 0..60 {
-        site.clock.advance(Duration::from_secs(60));
-        accounts
-            .change_user(
-                AccountTarget::Named(&command_line(), ADA),
-                UserChange::Unlock,
-            )
-            .await
-            .unwrap();
-    }
+    unlocks(&site, 60).await;
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["audit-read"]).await;
     ops.sees_a_light_page("/console/audit").await;
@@ -138,16 +121,7 @@ async fn a_page_of_fifty_refusals_of_long_names_is_light() {
     for number in 0..60 {
         site.clock.advance(Duration::from_secs(60));
         let name = format!("{number:03}.{}@example.org", "a".repeat(230));
-        let new = NewUser {
-            name: name.clone(),
-            organisation: "Example Org".to_owned(),
-            role: Role::User,
-        };
-        let (accounts, command) = (&site.console.accounts, command_line());
-        accounts
-            .add_user(&new, secret(PASSWORD), &command)
-            .await
-            .unwrap();
+        site.add(&name, "Example Org", Role::User).await;
         site.password(&name, "wrong horse").await.is(401);
     }
     let mut ops = Browser::new(&site);
@@ -244,14 +218,8 @@ impl Browser<'_> {
 async fn a_trail_of_many_users_is_taken_along_by_name() {
     let site = Site::start().await;
     for number in 0..600 {
-        let new = NewUser {
-            name: format!("user{number}"),
-            organisation: "Example Org".to_owned(),
-            role: Role::User,
-        };
-        let (accounts, command) = (&site.console.accounts, command_line());
-        let added = accounts.add_user(&new, secret(PASSWORD), &command);
-        added.await.unwrap();
+        let name = format!("user{number}");
+        site.add(&name, "Example Org", Role::User).await;
     }
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["audit"]).await;
@@ -301,12 +269,7 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
 async fn unlocks(site: &Site, times: usize) {
     for _ in 0..times {
         site.clock.advance(Duration::from_secs(60));
-        let command = command_line();
-        let unlocked = site
-            .console
-            .accounts
-            .change_user(AccountTarget::Named(&command, ADA), UserChange::Unlock);
-        unlocked.await.unwrap();
+        site.change(ADA, UserChange::Unlock).await;
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, command_line, secret},
+        site::Site,
     },
     sites::browser::Browser,
 };
@@ -51,20 +51,6 @@ fn names(browser: &Browser<'_>) -> Vec<String> {
         name.split("</bdi>").next().unwrap().to_owned()
     };
     rows.map(name).collect()
-}
-
-async fn add(site: &Site, name: &str, organisation: &str) {
-    let new = NewUser {
-        name: name.to_owned(),
-        organisation: organisation.to_owned(),
-        role: Role::User,
-    };
-    let command = command_line();
-    let accounts = &site.console.accounts;
-    accounts
-        .add_user(&new, secret(PASSWORD), &command)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
@@ -209,7 +195,7 @@ async fn sessions_and_accounts_are_ended_and_let_in_again() {
 #[tokio::test]
 async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     let site = Site::start().await;
-    add(&site, "eve", "Other Org").await;
+    site.add("eve", "Other Org", Role::User).await;
     let mut admin = Browser::new(&site);
     admin.sign_in_as(&["admin"]).await;
     list(&mut admin, "Other Org").await;
@@ -289,7 +275,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
 #[tokio::test]
 async fn a_token_of_one_organisation_learns_nothing_of_the_numbers_of_others() {
     let site = Site::start().await;
-    add(&site, "eve", "Other Org").await;
+    site.add("eve", "Other Org", Role::User).await;
     let mut all = Browser::new(&site);
     all.sign_in_as(&["users"]).await;
     let theirs = list(&mut all, "Example Org").await;
@@ -340,7 +326,7 @@ async fn who_adds_a_user_of_the_only_organisation_is_told_so() {
 #[tokio::test]
 async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_back_to_it() {
     let site = Site::start().await;
-    add(&site, "eve", "Other & Org").await;
+    site.add("eve", "Other & Org", Role::User).await;
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["users"]).await;
     for (organisation, escaped, name) in [
@@ -417,7 +403,8 @@ async fn a_user_is_added_and_found_again() {
 async fn long_lists_are_paged_and_searched() {
     let site = Site::start().await;
     for number in (0..53).map(|number| number * 20 % 53) {
-        add(&site, &format!("user-{number:02}"), "Many").await;
+        site.add(&format!("user-{number:02}"), "Many", Role::User)
+            .await;
     }
     let named = |numbers: std::ops::Range<u32>| -> Vec<String> {
         numbers.map(|number| format!("user-{number:02}")).collect()
@@ -469,16 +456,9 @@ async fn long_lists_are_paged_and_searched() {
 #[tokio::test]
 async fn a_row_tells_what_there_is_of_a_user() {
     let site = Site::start().await;
-    add(&site, "eve", "Example Org").await;
+    site.add("eve", "Example Org", Role::User).await;
     site.enrol(ADA).await;
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(BOB, UserChange::Suspend).await;
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["users-read"]).await;
     list(&mut ops, "Example Org").await;
@@ -504,7 +484,7 @@ async fn a_row_tells_what_there_is_of_a_user() {
 async fn names_from_outside_are_text_on_a_page() {
     let site = Site::start().await;
     let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
-    add(&site, hostile, "<b>Org</b>").await;
+    site.add(hostile, "<b>Org</b>", Role::User).await;
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["admin"]).await;
     for path in [
