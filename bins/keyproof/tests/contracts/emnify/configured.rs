@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use keyproof::server::Server;
 use keyproof_service::accounts::Role;
-use keyproof_store::{Prefix, SystemEntropy, Timestamp};
+use keyproof_store::{Prefix, SystemEntropy};
 use tokio::time::sleep;
 
 use crate::{
@@ -51,9 +51,7 @@ async fn the_window_of_an_address_is_as_long_as_is_configured() {
 
 /// Returns whether the trail contains the creation of a user.
 async fn tells_of_ada(site: &Site) -> bool {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let mut events = events.unwrap().into_iter();
-    events.any(|(_, event)| event.action == "user.add")
+    !site.events_of("user.add").await.is_empty()
 }
 
 #[tokio::test]

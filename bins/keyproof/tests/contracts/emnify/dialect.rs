@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use keyproof::server::Server;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
+use keyproof_service::{
+    accounts::{AccountTarget, NewUser, Role, UserChange},
+    audit::Event,
+};
 use keyproof_store::{
     Engine, Store, SystemEntropy, Timestamp,
     memory::MemoryEngine,
@@ -95,6 +98,14 @@ impl Site {
         let target = AccountTarget::Named(&command, name);
         let changed = self.console.accounts.change_user(target, change);
         changed.await.unwrap();
+    }
+
+    /// Returns the events of the audit trail with the names of users, as its readers see them.
+    pub(crate) async fn named_events(&self) -> Vec<Event> {
+        let mut events = self.events().await;
+        let named = self.console.accounts.name_subjects(&mut events).await;
+        named.unwrap();
+        events
     }
 
     pub(crate) fn get(&self, path: &str) -> Call {

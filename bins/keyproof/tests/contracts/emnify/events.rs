@@ -2,8 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use keyproof_service::audit::{Event, EventKey, Outcome, Repeats};
-use keyproof_store::Timestamp;
+use keyproof_service::audit::{Event, Outcome, Repeats};
 use serde_json::json;
 
 use crate::emnify::{
@@ -14,21 +13,12 @@ use crate::emnify::{
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 async fn told(site: &Site, kind: &str) -> Vec<Event> {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let mut events = events.unwrap();
-    named(site, &mut events).await;
-    let events = events.into_iter().map(|(_, event)| event);
-    let of_kind = |event: &Event| {
+    let mut events = site.named_events().await;
+    events.retain(|event| {
         let detail = event.detail.as_deref().unwrap_or_default();
         detail.starts_with(&format!("type {kind}: "))
-    };
-    events.filter(of_kind).collect()
-}
-
-/// Replaces users by their names, as readers of the trail see them.
-async fn named(site: &Site, events: &mut [(EventKey, Event)]) {
-    let events = events.iter_mut().map(|(_, event)| event);
-    site.console.accounts.name_subjects(events).await.unwrap();
+    });
+    events
 }
 
 fn details(events: &[Event]) -> Vec<&str> {
@@ -163,8 +153,7 @@ async fn refusals_of_a_session_say_why() {
         requests.push((Some(request), Some(reason.to_owned())));
         site.clock.advance(MILLISECOND);
     }
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let events = site.events().await.into_iter();
     let refused = events.filter(|event| event.outcome == Outcome::Refused);
     let mut told = Vec::new();
     for event in refused {
@@ -228,12 +217,9 @@ async fn failed_logins_of_applications_are_type_7() {
 }
 
 async fn done(site: &Site, action: &str) -> Vec<Event> {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let mut events = events.unwrap();
-    named(site, &mut events).await;
-    let events = events.into_iter().map(|(_, event)| event);
-    let is_done = |event: &Event| event.action == action && event.outcome == Outcome::Done;
-    events.filter(is_done).collect()
+    let mut events = site.named_events().await;
+    events.retain(|event| event.action == action && event.outcome == Outcome::Done);
+    events
 }
 
 fn id(answer: &Answer) -> Option<String> {
@@ -367,8 +353,7 @@ async fn a_used_recovery_code_is_told() {
     let code = made.is(200).json["codes"][0].clone();
     let body = json!({ "mfa_token": site.challenge(ADA).await, "code": code });
     let answer = site.authenticate(body).await;
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let mut events = events.unwrap().into_iter().map(|(_, event)| event);
+    let mut events = site.events().await.into_iter();
     let id = Some(answer.is(200).header("x-request-id").to_owned());
     let used = events.find(|event| event.request_id == id).unwrap();
     assert_eq!(used.action, "user.authenticate");

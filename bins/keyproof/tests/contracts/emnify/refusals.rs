@@ -7,7 +7,6 @@ use keyproof_service::{
     accounts::{Role, UserChange},
     audit::Outcome,
 };
-use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -140,11 +139,7 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
         let answer = call.bearer(token).send().await;
         if status == 403 {
             let id = answer.header("x-request-id").to_owned();
-            let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-            let mut events = events.unwrap();
-            let unnamed = events.iter_mut().map(|(_, event)| event);
-            site.console.accounts.name_subjects(unnamed).await.unwrap();
-            let events = events.into_iter().map(|(_, event)| event);
+            let events = site.named_events().await.into_iter();
             let told: Vec<_> = events
                 .filter(|event| event.request_id.as_ref() == Some(&id))
                 .map(|event| (event.outcome, event.who))

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use keyproof_service::audit::{Event, Outcome};
-use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -178,11 +177,10 @@ async fn what_a_session_without_a_factor_is_refused_is_told() {
         let answer = call.bearer(&device).send().await;
         refused.push(answer.is(403).header("x-request-id").to_owned());
     }
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap();
+    let events = site.events().await;
     for id in refused {
-        let of_it = |(_, event): &&(_, Event)| event.request_id.as_ref() == Some(&id);
-        let (_, event) = events.iter().find(of_it).expect("its event");
+        let of_it = |event: &&Event| event.request_id.as_ref() == Some(&id);
+        let event = events.iter().find(of_it).expect("its event");
         assert_eq!(event.outcome, Outcome::Refused);
         let why = event.detail.as_deref();
         assert_eq!(why, Some("the session has shown no second factor"));

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use keyproof_service::{
-    accounts::{Role, UserChange},
-    audit::Event,
-};
-use keyproof_store::Timestamp;
+use keyproof_service::accounts::{Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -407,13 +403,9 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
         let one = format!("{TOKENS}/{}", listed.json[0]["id"]);
         let lift = site.patch(&one, &json!({ "status": { "id": 0 } }));
         lift.bearer(&bob).send().await.refuses(422, 1406, "revoked");
-        let events = accounts_events(&site).await;
-        let told = |action: &str| {
-            let action = format!("user.{}", action.replace('-', "_"));
-            let mut events = events.iter().filter(|event| event.action == action);
-            events.next_back().and_then(|event| event.detail.clone())
-        };
-        let detail = told(doing).unwrap();
+        let action = format!("user.{}", doing.replace('-', "_"));
+        let events = site.events_of(&action).await;
+        let detail = events.last().unwrap().detail.as_deref().unwrap();
         assert!(
             detail.ends_with("all tokens end, application tokens too"),
             "{detail}"
@@ -431,11 +423,8 @@ async fn application_tokens_outlive_a_users_own_new_password() {
     let changed = site.patch("/api/v1/user/password", &body).bearer(&token);
     changed.send().await.is_empty(204);
     site.authenticate(log_in).await.is(200);
-    let events = accounts_events(&site).await;
-    let told = events
-        .iter()
-        .find(|event| event.action == "user.set_password");
-    let detail = told.unwrap().detail.as_deref().unwrap();
+    let events = site.events_of("user.set_password").await;
+    let detail = events.first().unwrap().detail.as_deref().unwrap();
     assert!(
         detail.contains("application tokens, which stay"),
         "{detail}"
@@ -497,15 +486,6 @@ async fn users_see_and_revoke_their_own_application_tokens_alone() {
         .send()
         .await
         .is_empty(204);
-}
-
-async fn accounts_events(site: &Site) -> Vec<Event> {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    events
-        .unwrap()
-        .into_iter()
-        .map(|(_, event)| event)
-        .collect()
 }
 
 #[tokio::test]

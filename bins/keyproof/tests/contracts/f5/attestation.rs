@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use keyproof_service::device_identity::Registers;
-use keyproof_store::Timestamp;
 use keyproof_tpm::{Structure, TpmsClockInfo};
 use serde_json::{Value, json};
 
@@ -258,9 +257,7 @@ async fn what_the_key_has_not_signed_over_a_good_nonce_is_told_nothing_of_the_de
     assert_eq!(signed.json["device"]["serial"], "SN0001");
     told_nothing(&site.post(ATTEST, &body).await, "nonce");
     // The audit trail shows the operator which device it was about.
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
-    let told = events.filter(|event| event.action == "tpm.attest");
+    let told = site.events_of("tpm.attest").await.into_iter();
     let targets: Vec<String> = told.map(|event| event.target).collect();
     let of_device = "tpm_device/default/manager/ExampleCorp/SN0001";
     assert!(targets.len() > 3, "{targets:?}");

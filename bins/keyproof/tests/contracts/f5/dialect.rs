@@ -139,12 +139,8 @@ impl Site {
 
     /// Returns the outcome and detail of each audit event of an action.
     pub(crate) async fn trail(&self, action: &str) -> Vec<(String, String)> {
-        let events = self.console.audit.events(Timestamp::EPOCH, None).await;
+        let events = self.events_of(action).await.into_iter();
         events
-            .unwrap()
-            .into_iter()
-            .map(|(_, event)| event)
-            .filter(|event| event.action == action)
             .map(|event| {
                 assert!(event.request_id.is_some(), "{event:?}");
                 (

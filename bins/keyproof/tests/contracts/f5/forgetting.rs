@@ -115,15 +115,8 @@ async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets
     let answer = site.activated(&key, &other_tpm).await;
     assert!(other_tpm.opens(&answer, &other_tpm.ak_public()).is_some());
     assert_eq!(site.revoked().await.len(), 2);
-    let trail = site
-        .console
-        .audit
-        .events(keyproof_store::Timestamp::EPOCH, None);
-    let trail = trail.await.unwrap();
-    let told = trail
-        .iter()
-        .find(|(_, event)| event.action == "tpm_device.forget");
-    let (_, told) = told.unwrap();
+    let told = site.events_of("tpm_device.forget").await;
+    let told = told.first().unwrap();
     assert_eq!(told.target, "tpm_device/default/manager/ExampleCorp/SN0001");
     let detail = told.detail.as_deref().unwrap();
     assert!(detail.starts_with("endorsement key 000b"), "{detail}");

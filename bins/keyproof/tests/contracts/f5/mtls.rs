@@ -293,16 +293,7 @@ async fn a_categorys_certificate_lets_a_station_in_and_its_own_does_for_its_keys
     let (status, body) = secured.send(version, &own, None, provision).await.unwrap();
     assert_eq!(status, 200, "{body}");
     assert!(device.opens(&body, &device.ak_public()).is_some());
-    let events = secured
-        .site
-        .console
-        .audit
-        .events(keyproof_store::Timestamp::EPOCH, None)
-        .await;
-    let last = events.unwrap().into_iter().map(|(_, event)| event);
-    let provisions: Vec<_> = last
-        .filter(|event| event.action == "tpm.provision")
-        .collect();
+    let provisions = secured.site.events_of("tpm.provision").await;
     let mut whose: Vec<&str> = provisions.iter().map(|event| &*event.who).collect();
     // The events are of one moment, so their order is not fixed.
     whose.sort_unstable();

@@ -491,8 +491,7 @@ async fn every_change_is_told_to_the_audit_trail() {
     site.clock.advance(Duration::from_millis(1));
     let request = json!({ "api_key": key, "device": {} });
     site.post(PROVISION, &request).await.refuses(403, 7);
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let events = site.events().await.into_iter();
     let mut told: Vec<_> = events
         .filter(|event| event.action.starts_with("tpm"))
         .map(|event| (event.action, event.target))

@@ -46,15 +46,12 @@ async fn list(site: &Site) -> Vec<u8> {
 }
 
 async fn renewals(site: &Site) -> usize {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter();
-    let renewals = events.filter(|(_, event)| event.action == "tpm_category.renew_ca");
-    renewals
-        .map(|(_, event)| {
-            assert_eq!(event.target, "tpm_category/default/category");
-            assert_eq!(event.who, "keyproof");
-        })
-        .count()
+    let renewals = site.events_of("tpm_category.renew_ca").await;
+    for event in &renewals {
+        assert_eq!(event.target, "tpm_category/default/category");
+        assert_eq!(event.who, "keyproof");
+    }
+    renewals.len()
 }
 
 #[tokio::test]

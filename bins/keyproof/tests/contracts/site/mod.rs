@@ -15,7 +15,7 @@ use keyproof::{
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
     Clock, CommandLine, ManualClock, Origin, Principal, Requester, Service,
-    access::NewOperatorToken, otp_devices::InstanceAdministrator,
+    access::NewOperatorToken, audit::Event, otp_devices::InstanceAdministrator,
 };
 use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
@@ -101,6 +101,20 @@ impl Site {
         };
         let issued = self.console.access.create(new, &command_line()).await;
         issued.unwrap().text.to_string()
+    }
+
+    /// Returns the events of the audit trail, in order of time.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let events = self.console.audit.events(Timestamp::EPOCH, None).await;
+        let events = events.unwrap().into_iter();
+        events.map(|(_, event)| event).collect()
+    }
+
+    /// Returns those of this action.
+    pub(crate) async fn events_of(&self, action: &str) -> Vec<Event> {
+        let mut events = self.events().await;
+        events.retain(|event| event.action == action);
+        events
     }
 
     /// Returns a request to exactly this target, with nothing else.

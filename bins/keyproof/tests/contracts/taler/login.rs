@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use keyproof_service::audit::Outcome;
-use keyproof_store::Timestamp;
 use serde_json::json;
 
 use crate::taler::{
@@ -343,10 +342,9 @@ async fn what_a_scope_does_not_allow_is_told() {
     let refused = call.send().await;
     refused.refuses(403, 16);
     let id = refused.header("x-request-id");
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
-    let mut of_it = events.filter(|event| event.request_id.as_deref() == Some(id));
-    let event = of_it.next().expect("its event");
+    let mut events = site.events().await.into_iter();
+    let of_it = events.find(|event| event.request_id.as_deref() == Some(id));
+    let event = of_it.expect("its event");
     assert_eq!(
         (&*event.action, event.outcome),
         ("login_token.use", Outcome::Refused)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyproof_otp::pos::{PosAlgorithm, confirm};
-use keyproof_service::Clock as _;
+use keyproof_service::{Clock as _, audit::Event};
 use keyproof_store::Prefix;
 
 use super::operator::Operator;
@@ -225,16 +225,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         .is(422);
     ops.get(&format!("{device}&price=-1")).await.is(422);
     ops.sees("value=\"-1\"");
-    let told = site
-        .console
-        .audit
-        .events(keyproof_store::Timestamp::EPOCH, None)
-        .await;
-    let told = told.unwrap();
-    let checks = told
-        .iter()
-        .filter(|(_, event)| event.action == "otp_device.check");
-    assert!(checks.count() >= 3);
+    assert!(site.events_of("otp_device.check").await.len() >= 3);
     // Viewing and checking change neither the counter nor anything else of the device.
     assert_eq!(records(&site).await, before);
     // The limit per minute includes the codes that were shown.
@@ -568,12 +559,8 @@ async fn whoever_looks_at_codes_is_told_of_and_limited() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "2").await;
     let shown = async || -> u64 {
-        let audit = &site.console.audit;
-        let events = audit.events(keyproof_store::Timestamp::EPOCH, None).await;
-        let events = events.unwrap();
-        let shows = events.iter().map(|(_, event)| event);
-        let shows = shows.filter(|event| event.action == "otp_device.show");
-        shows.map(keyproof_service::audit::Event::count).sum()
+        let shows = site.events_of("otp_device.show").await;
+        shows.iter().map(Event::count).sum()
     };
     // Without a price there are no codes. The session's use is recorded meanwhile, which does no harm.
     let device = "/console/tills/default/device?id=till";
