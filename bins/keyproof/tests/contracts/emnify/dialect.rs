@@ -128,6 +128,23 @@ impl Site {
         self.post(AUTHENTICATE, &body).send().await
     }
 
+    /// Requests the list of users with this token.
+    pub(crate) async fn users(&self, token: &str) -> Answer {
+        self.get("/api/v1/user").bearer(token).send().await
+    }
+
+    /// Returns a user's number, as the user of this token sees it.
+    pub(crate) async fn number(&self, name: &str, token: &str) -> Value {
+        let user = self.get(&format!("/api/v1/user/{name}")).bearer(token);
+        user.send().await.is(200).json["id"].clone()
+    }
+
+    /// Creates an application token, and returns its text.
+    pub(crate) async fn application_token(&self, token: &str, body: &Value) -> String {
+        let call = self.post("/api/v1/application_token", body).bearer(token);
+        call.send().await.is(200).text("application_token")
+    }
+
     /// Step one.
     pub(crate) async fn password(&self, name: &str, password: &str) -> Answer {
         self.authenticate(json!({ "username": name, "password": password }))
@@ -148,6 +165,18 @@ impl Site {
             .await
             .is(200)
             .text("mfa_token")
+    }
+
+    /// Does both steps from a device that is trusted from then on, and returns the answer to the second.
+    pub(crate) async fn trusting(&self, name: &str, phone: &Phone, fingerprint: &str) -> Answer {
+        let body = json!({
+            "mfa_token": self.challenge(name).await,
+            "code": phone.shows(self.now()),
+            "fingerprint": fingerprint,
+        });
+        let both = self.authenticate(body).await;
+        both.is(200);
+        both
     }
 
     /// Gives a user a pending key, and returns its number.

@@ -186,8 +186,7 @@ async fn failed_logins_of_applications_are_type_7() {
         json!({ "expiry_date": "2020-01-01" }),
         json!({}),
     ] {
-        let made = site.post(path, &body).bearer(&token).send().await;
-        texts.push(made.is(200).text("application_token"));
+        texts.push(site.application_token(&token, &body).await);
         site.clock.advance(MILLISECOND);
     }
     let listed = site.get(path).bearer(&token).send().await.json;
@@ -231,8 +230,7 @@ async fn logins_of_applications_are_told() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
     let path = "/api/v1/application_token";
-    let made = site.post(path, &json!({})).bearer(&token).send().await;
-    let text = made.is(200).text("application_token");
+    let text = site.application_token(&token, &json!({})).await;
     let listed = site.get(path).bearer(&token).send().await.json;
     let login = async || {
         let body = json!({ "application_token": text });
@@ -320,8 +318,7 @@ async fn keys_deleted_and_devices_trusted_are_type_14() {
     });
     site.authenticate(body).await.is(200);
     let bob = site.token(BOB).await;
-    let hers = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob);
-    let hers = hers.send().await.is(200).json["id"].clone();
+    let hers = site.number(ADA, &bob).await;
     site.clock.advance(MILLISECOND);
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
     site.delete(&key).bearer(&bob).send().await.is_empty(204);

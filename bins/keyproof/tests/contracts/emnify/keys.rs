@@ -208,9 +208,8 @@ async fn statuses_and_types_are_those_of_the_contract() {
         json!([{ "id": 0, "description": "Time-Based One-Time Password" }])
     );
     // The types belong to nobody, but an application may not access anything below this path.
-    let made = site.post("/api/v1/application_token", &json!({}));
-    let made = made.bearer(&token).send().await;
-    let log_in = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&token, &json!({})).await;
+    let log_in = json!({ "application_token": made });
     let access = site.authenticate(log_in).await.is(200).text("auth_token");
     for path in ["/api/v1/user/mfa/status", "/api/v1/user/mfa/type"] {
         let told = site.get(path).bearer(&access).send().await;
@@ -265,12 +264,7 @@ async fn devices_are_listed_and_removed_one_by_one() {
 async fn a_flat_fingerprint_says_nothing_of_its_device() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "f",
-    });
-    site.authenticate(body).await.is(200);
+    site.trusting(ADA, &ada.phone, "f").await;
     let path = "/api/v1/user/my/mfa/trusted_device";
     let listed = site.get(path).bearer(&ada.token).send().await;
     let device = listed.is(200).json[0].as_object().unwrap();
@@ -319,15 +313,7 @@ async fn only_administrators_reach_others_keys_and_devices() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
     let bob = site.token(BOB).await;
-    let number = async |name: &str| {
-        let found = site
-            .get(&format!("/api/v1/user/{name}"))
-            .bearer(&bob)
-            .send()
-            .await;
-        found.is(200).json["id"].clone()
-    };
-    let (hers, his) = (number(ADA).await, number(BOB).await);
+    let (hers, his) = (site.number(ADA, &bob).await, site.number(BOB, &bob).await);
     for path in [
         format!("/api/v1/user/{his}/mfa/1"),
         format!("/api/v1/user/{his}/mfa/trusted_device/1"),

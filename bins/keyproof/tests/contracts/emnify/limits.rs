@@ -45,7 +45,7 @@ async fn every_request_that_costs_a_hash_counts_and_no_other() {
     site.add(ADA, "Example Org", Role::User).await;
     let token = site.token(ADA).await;
     for _ in 0..10 {
-        site.get("/api/v1/user").bearer(&token).send().await.is(200);
+        site.users(&token).await.is(200);
     }
     let key = json!({ "type": { "id": 0 }, "password": "wrong horse" });
     let enrol = || site.post("/api/v1/user/mfa", &key).bearer(&token).send();
@@ -60,7 +60,7 @@ async fn every_request_that_costs_a_hash_counts_and_no_other() {
         refused.says(429, 1105, "TooManyRequests", message);
         assert_eq!(refused.header("retry-after"), "300");
     }
-    site.get("/api/v1/user").bearer(&token).send().await.is(200);
+    site.users(&token).await.is(200);
     site.clock.advance(Duration::from_secs(300));
     site.password("a", "b").await.is(401);
 }
@@ -156,12 +156,8 @@ async fn an_application_token_holds_for_the_address_that_the_proxy_names() {
     let site = Site::configured(&[("http.trusted_proxies", toml::Value::Array(proxies))]).await;
     site.add(ADA, "Example Org", Role::User).await;
     let body = json!({ "ip": "192.0.2.0/24" });
-    let made = site
-        .post("/api/v1/application_token", &body)
-        .bearer(&site.token(ADA).await)
-        .send()
-        .await;
-    let body = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&site.token(ADA).await, &body).await;
+    let body = json!({ "application_token": made });
     let log_in = async |from: &str| {
         let call = site.post(AUTHENTICATE, &body);
         call.header("x-forwarded-for", from).send().await
@@ -206,12 +202,8 @@ async fn no_byte_of_a_client_makes_it_the_proxy() {
     site.add(ADA, "Example Org", Role::User).await;
     // The network that contains the proxy.
     let body = json!({ "ip": "127.0.0.0/8" });
-    let made = site
-        .post("/api/v1/application_token", &body)
-        .bearer(&site.token(ADA).await)
-        .send()
-        .await;
-    let body = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&site.token(ADA).await, &body).await;
+    let body = json!({ "application_token": made });
     let log_in = async |from: &str| {
         let call = site.post(AUTHENTICATE, &body);
         call.header("x-forwarded-for", from).send().await
@@ -231,10 +223,7 @@ async fn no_route_takes_a_body_of_more_than_16_kib() {
     let pending = site.pending(ADA).await;
     let ada = site.token(ADA).await;
     let bob = site.enrol(BOB).await.token;
-    let made = site
-        .post("/api/v1/application_token", &json!({}))
-        .bearer(&ada);
-    made.send().await.is(200);
+    site.application_token(&ada, &json!({})).await;
     let all = site
         .get("/api/v1/application_token")
         .bearer(&ada)

@@ -21,7 +21,7 @@ async fn a_password_gives_both_tokens_in_every_spelling_of_it() {
             ["auth_token", "refresh_token"]
         );
         let token = answer.text("auth_token");
-        site.get("/api/v1/user").bearer(&token).send().await.is(200);
+        site.users(&token).await.is(200);
     }
     // The official client sends this with its first login.
     let body = json!({ "username": ADA, "password": PASSWORD });

@@ -89,10 +89,7 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
     site.add("otto", "Example Org", Role::Observer).await;
     let otto = site.token("otto").await;
     let ada = site.enrol(ADA).await;
-    let made = site
-        .post("/api/v1/application_token", &json!({}))
-        .bearer(&ada.token);
-    let application = made.send().await.is(200).text("application_token");
+    let application = site.application_token(&ada.token, &json!({})).await;
     let application = site
         .authenticate(json!({ "application_token": application }))
         .await

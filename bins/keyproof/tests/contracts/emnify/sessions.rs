@@ -52,44 +52,28 @@ async fn a_token_of_before_an_activation_is_worth_nothing_after_it() {
     for call in deciding(&site, ada.id) {
         call.bearer(&token).send().await.refuses(401, 1102, "");
     }
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     let refresh = json!({ "refresh_token": old.text("refresh_token") });
     site.authenticate(refresh).await.is_empty(401);
     // The session that did it stays valid.
-    site.get("/api/v1/user")
-        .bearer(&ada.token)
-        .send()
-        .await
-        .is(200);
+    site.users(&ada.token).await.is(200);
     site.delete(&format!("/api/v1/user/my/mfa/{}", ada.id))
         .bearer(&ada.token)
         .send()
         .await
         .is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
 }
 
 #[tokio::test]
 async fn application_tokens_outlive_an_activation() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
-    let log_in = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&token, &json!({})).await;
+    let log_in = json!({ "application_token": made });
     let access = site.authenticate(log_in.clone()).await.text("auth_token");
     site.enrol(ADA).await;
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     site.authenticate(log_in).await.is(200);
 }
 
@@ -97,13 +81,8 @@ async fn application_tokens_outlive_an_activation() {
 async fn a_session_that_has_shown_no_factor_decides_nothing() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    let both = site.authenticate(body).await;
-    let shown = both.is(200).text("auth_token");
+    let both = site.trusting(ADA, &ada.phone, "laptop").await;
+    let shown = both.text("auth_token");
     let device = from_laptop(&site).await;
     for call in deciding(&site, ada.id) {
         let refused = call.bearer(&device).send().await;
@@ -132,13 +111,8 @@ async fn a_session_that_has_shown_no_factor_decides_nothing() {
 async fn a_removal_ends_every_token_but_its_own() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    let shown = site.authenticate(body).await;
-    let shown = shown.is(200).text("auth_token");
+    let shown = site.trusting(ADA, &ada.phone, "laptop").await;
+    let shown = shown.text("auth_token");
     let device = from_laptop(&site).await;
     let key = format!("/api/v1/user/my/mfa/{}", ada.id);
     let removed = site.delete(&key).bearer(&ada.token).send().await;
@@ -148,29 +122,22 @@ async fn a_removal_ends_every_token_but_its_own() {
             call.bearer(token).send().await.refuses(401, 1102, "");
         }
     }
-    let users = async |token: &str| site.get("/api/v1/user").bearer(token).send().await;
-    users(&ada.token).await.is(200);
+    site.users(&ada.token).await.is(200);
     // An administrator's own token is not one of hers.
     let ada = site.enrol(ADA).await;
     let bob = site.token(BOB).await;
-    let found = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob);
-    let hers = found.send().await.is(200).json["id"].clone();
+    let hers = site.number(ADA, &bob).await;
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
     site.delete(&key).bearer(&bob).send().await.is_empty(204);
-    users(&ada.token).await.refuses(401, 1102, "");
-    users(&bob).await.is(200);
+    site.users(&ada.token).await.refuses(401, 1102, "");
+    site.users(&bob).await.is(200);
 }
 
 #[tokio::test]
 async fn what_a_session_without_a_factor_is_refused_is_told() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    site.authenticate(body).await.is(200);
+    site.trusting(ADA, &ada.phone, "laptop").await;
     let device = from_laptop(&site).await;
     let mut refused = Vec::new();
     for call in deciding(&site, ada.id) {
@@ -192,14 +159,9 @@ async fn an_administrator_with_a_key_shows_it_before_managing_others() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
     let bob = site.enrol(BOB).await;
-    let found = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob.token);
-    let hers = found.send().await.is(200).json["id"].clone();
-    let body = json!({
-        "mfa_token": site.challenge(BOB).await,
-        "code": bob.phone.shows(site.now()),
-        "fingerprint": "desk",
-    });
-    let shown = site.authenticate(body).await.is(200).text("auth_token");
+    let hers = site.number(ADA, &bob.token).await;
+    let shown = site.trusting(BOB, &bob.phone, "desk").await;
+    let shown = shown.text("auth_token");
     let body = json!({ "username": BOB, "password": PASSWORD, "fingerprint": "desk" });
     let device = site.authenticate(body).await.is(200).text("auth_token");
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
@@ -220,12 +182,8 @@ async fn recovery_codes_cost_a_code_but_once_the_token_that_activated() {
         let body = json!({ "password": PASSWORD, "code": code });
         site.post(path, &body).bearer(token).send().await
     };
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    let shown = site.authenticate(body).await.is(200).text("auth_token");
+    let shown = site.trusting(ADA, &ada.phone, "laptop").await;
+    let shown = shown.text("auth_token");
     site.clock.advance(Duration::from_secs(30));
     let required = "Recovery codes - code is required";
     make(&shown, Value::Null)

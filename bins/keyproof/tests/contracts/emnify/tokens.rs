@@ -128,7 +128,7 @@ async fn access_tokens_say_whose_they_are_and_verify_with_the_published_key() {
     let lifetime = claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
     assert_eq!(lifetime, 240 * 60);
     site.clock.advance(Duration::from_secs(lifetime));
-    let expired = site.get("/api/v1/user").bearer(&token).send().await;
+    let expired = site.users(&token).await;
     expired.refuses(401, 1103, "expired");
     let post = site.post("/keyproof/v1/jwks.json", &json!({})).send().await;
     assert_eq!(post.is(405).header("allow"), "GET, HEAD");
@@ -148,11 +148,7 @@ async fn a_refresh_token_gives_an_access_token_alone_until_the_password_changes(
         let answer = site.authenticate(body.clone()).await;
         let members = answer.is(200).json.as_object().unwrap();
         assert_eq!(members.keys().collect::<Vec<_>>(), ["auth_token"]);
-        site.get("/api/v1/user")
-            .bearer(&answer.text("auth_token"))
-            .send()
-            .await
-            .is(200);
+        site.users(&answer.text("auth_token")).await.is(200);
     }
     let token = both.text("auth_token");
     let change = async |old: &str, new: &str| {
@@ -195,31 +191,15 @@ async fn suspension_and_removal_end_everything_at_once() {
     let token = both.text("auth_token");
     let accounts = &site.console.accounts;
     site.change(ADA, UserChange::Suspend).await;
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     site.password(ADA, PASSWORD).await.is_empty(401);
     site.change(ADA, UserChange::Activate).await;
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     let token = site.token(ADA).await;
     accounts.remove_user(ADA, &command_line()).await.unwrap();
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     site.add(ADA, "Example Org", Role::User).await;
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     accounts
         .set_user_password(ADA, secret("another horse"), &command_line())
         .await
@@ -283,11 +263,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     let members = answer.is(200).json.as_object().unwrap();
     assert_eq!(members.keys().collect::<Vec<_>>(), ["auth_token"]);
     let access = answer.text("auth_token");
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     // Only persons have second factors.
     for call in [
         site.post("/api/v1/user/mfa", &json!({})),
@@ -305,11 +281,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     patch(json!({ "description": "new use" }))
         .await
         .is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     // A status object without an id is rejected.
     for unnamed in [
         json!({ "description": "Revoked" }),
@@ -320,19 +292,11 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         answer.refuses(422, 1402, "Application Token - status is required");
     }
     patch(json!({ "status": null })).await.is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     patch(json!({ "status": { "id": 1.0 } }))
         .await
         .is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&access).await.refuses(401, 1102, "");
     log_in(&full).await.is_empty(401);
     patch(json!({ "status": { "id": 0 } }))
         .await
@@ -370,8 +334,8 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
     for doing in ["set-password", "suspend", "remove"] {
         let site = Site::start().await;
         let token = site.token(ADA).await;
-        let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
-        let log_in = json!({ "application_token": made.is(200).text("application_token") });
+        let made = site.application_token(&token, &json!({})).await;
+        let log_in = json!({ "application_token": made });
         let access = site.authenticate(log_in.clone()).await.text("auth_token");
         let (accounts, command) = (&site.console.accounts, command_line());
         match doing {
@@ -390,11 +354,7 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
             }
         }
         site.authenticate(log_in.clone()).await.is_empty(401);
-        site.get("/api/v1/user")
-            .bearer(&access)
-            .send()
-            .await
-            .refuses(401, 1102, "");
+        site.users(&access).await.refuses(401, 1102, "");
         // It is listed as revoked, and stays so.
         let bob = site.token(BOB).await;
         let listed = site.get(TOKENS).bearer(&bob).send().await;
@@ -417,8 +377,8 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
 async fn application_tokens_outlive_a_users_own_new_password() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
-    let log_in = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&token, &json!({})).await;
+    let log_in = json!({ "application_token": made });
     let body = json!({ "old_password": PASSWORD, "new_password": "another horse" });
     let changed = site.patch("/api/v1/user/password", &body).bearer(&token);
     changed.send().await.is_empty(204);
@@ -444,9 +404,9 @@ async fn users_see_and_revoke_their_own_application_tokens_alone() {
         site.token(BOB).await,
     );
     let add = async |token: &str| {
-        let made = site.post(TOKENS, &json!({})).bearer(token).send().await;
+        let made = site.application_token(token, &json!({})).await;
         site.clock.advance(Duration::from_secs(1));
-        made.is(200).text("application_token")
+        made
     };
     let (hers, _, _) = (add(&ada).await, add(&eve).await, add(&bob).await);
     let seen = async |token: &str| {
@@ -493,26 +453,17 @@ async fn an_application_token_expires() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
     let body = json!({ "expiry_date": "2023-11-14T22:14:30.000Z" });
-    let made = site.post(TOKENS, &body).bearer(&token).send().await;
-    let text = made.is(200).text("application_token");
-    let log_in = json!({ "application_token": text });
+    let made = site.application_token(&token, &body).await;
+    let log_in = json!({ "application_token": made });
     let access = site
         .authenticate(log_in.clone())
         .await
         .is(200)
         .text("auth_token");
     site.clock.advance(Duration::from_millis(59_999));
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     site.clock.advance(Duration::from_millis(1));
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&access).await.refuses(401, 1102, "");
     site.authenticate(log_in).await.is_empty(401);
 }
 
