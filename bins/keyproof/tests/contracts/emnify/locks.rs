@@ -7,21 +7,16 @@ use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, Enrolled, PASSWORD},
-    site::{Answer, Site},
+    site::{Answer, Site, trusted_proxy},
 };
 
 const HOME: &str = "192.0.2.1";
 const ABROAD: &str = "198.51.100.1";
 const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
 
-/// A site behind a proxy, so that a test can choose the client's address.
+/// A site behind a proxy.
 async fn site() -> Site {
-    let proxies = vec!["127.0.0.0/8".into()];
-    let site = Site::configured(&[
-        ("auth.address_limit", 0.into()),
-        ("http.trusted_proxies", toml::Value::Array(proxies)),
-    ])
-    .await;
+    let site = Site::configured(&[("auth.address_limit", 0.into()), trusted_proxy()]).await;
     site.add(ADA, "Example Org", Role::User).await;
     site
 }

@@ -131,6 +131,11 @@ impl Site {
     }
 }
 
+/// Makes the server trust the proxies on this machine, so that a test can choose the client's address.
+pub(crate) fn trusted_proxy() -> Flag {
+    ("http.trusted_proxies", vec!["127.0.0.0/8"].into())
+}
+
 pub(crate) fn secret(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
 }

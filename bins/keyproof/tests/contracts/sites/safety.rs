@@ -11,7 +11,7 @@ use super::{browser::Browser, console::operator::Operator};
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, command_line, secret},
+        site::{Site, command_line, secret, trusted_proxy},
     },
     stack::within,
 };
@@ -237,8 +237,7 @@ async fn a_session_ends_with_what_ends_its_user() {
 
 #[tokio::test]
 async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alone() {
-    let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
-    let site = Site::configured(&[("http.trusted_proxies", proxies)]).await;
+    let site = Site::configured(&[trusted_proxy()]).await;
     // On this machine: without the prefix, which needs TLS.
     let mut near = Browser::new(&site);
     let answer = near.get("/account/sign-in").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    emnify::site::{Site, command_line},
+    emnify::site::{Site, command_line, trusted_proxy},
     sites::browser::Browser,
 };
 
@@ -191,12 +191,7 @@ async fn a_form_is_taken_from_our_own_page_alone() {
 
 #[tokio::test]
 async fn sign_in_is_on_a_safe_connection_alone_and_bounded() {
-    let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
-    let flags = [
-        ("http.trusted_proxies", proxies),
-        ("auth.address_limit", 3.into()),
-    ];
-    let site = Site::configured(&flags).await;
+    let site = Site::configured(&[("auth.address_limit", 3.into()), trusted_proxy()]).await;
     let proxied = |proto: &'static str| {
         let call = site.call("GET", "/console/sign-in").of_another_dialect();
         let call = call.header("x-forwarded-for", "198.51.100.7");
