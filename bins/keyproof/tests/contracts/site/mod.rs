@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::{net::TcpStream, sync::Barrier};
 use zeroize::Zeroizing;
 
-use crate::late;
+use crate::{late, sites::console::operator::Operator};
 
 /// A configuration key and its value.
 pub(crate) type Flag = (&'static str, toml::Value);
@@ -101,6 +101,13 @@ impl Site {
         };
         let issued = self.console.access.create(new, &command_line()).await;
         issued.unwrap().text.to_string()
+    }
+
+    /// Returns a browser that is signed in to the console with a new token of these scopes, and the token.
+    pub(crate) async fn operator(&self, scopes: &[&str]) -> (Operator, String) {
+        let token = self.operator_token(scopes, None).await;
+        let operator = Operator::signed_in(self.server.address(), &token).await;
+        (operator, token)
     }
 
     /// Returns the events of the audit trail, in order of time.

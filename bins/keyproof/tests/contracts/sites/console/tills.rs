@@ -15,15 +15,9 @@ const BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 /// Text that would do harm if it were not treated as text.
 const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&";
 
-async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
-    let token = site.operator_token(scopes, None).await;
-    let operator = Operator::signed_in(site.server.address(), &token).await;
-    (operator, token)
-}
-
 /// Returns an operator who has added the device `till` with this algorithm to the default instance.
 async fn with_till(site: &Site, algorithm: &str) -> Operator {
-    let (mut ops, _) = signed_in(site, &["instances:default"]).await;
+    let (mut ops, _) = site.operator(&["instances:default"]).await;
     ops.get("/console/tills/default").await.is(200);
     let fields = [("id", "till"), ("algorithm", algorithm), ("key", BASE32)];
     ops.post("/console/tills/default/devices", &fields)
@@ -56,7 +50,7 @@ fn code(site: &Site, steps: i64, price: Option<&str>) -> String {
 #[tokio::test]
 async fn an_operator_adds_a_till_its_device_and_removes_both() {
     let site = Site::start().await;
-    let (mut ops, token) = signed_in(&site, &["instances"]).await;
+    let (mut ops, token) = site.operator(&["instances"]).await;
     ops.get("/console/tills").await.is(200);
     ops.sees("default");
     let fields = [("name", "kiosk"), ("password", "correct horse")];
@@ -111,7 +105,7 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
 #[tokio::test]
 async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
     let site = Site::start().await;
-    let (mut ops, token) = signed_in(&site, &["instances"]).await;
+    let (mut ops, token) = site.operator(&["instances"]).await;
     let csrf = ops.csrf();
     site.clock.advance(Duration::from_secs(300));
     let instance: &[_] = &[("name", "kiosk"), ("password", "correct horse")];
@@ -277,7 +271,7 @@ async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
 #[tokio::test]
 async fn an_instance_without_a_password_says_what_gives_it_one() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     ops.get("/console/tills/default").await.is(200);
     // The default instance is recreated at once, without a password.
     ops.submit("/console/tills/default/remove", &[])
@@ -308,7 +302,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         let added = devices.add_instance(&administrator, password);
         added.await.unwrap();
     }
-    let (mut admin, _) = signed_in(&site, &["admin"]).await;
+    let (mut admin, _) = site.operator(&["admin"]).await;
     admin.get("/console/tills/other").await.is(200);
     let fields = [("id", "till"), ("algorithm", "1"), ("key", BASE32)];
     admin
@@ -324,7 +318,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         ("users", 403, 403, 403, false),
         ("certificates", 403, 403, 403, false),
     ] {
-        let (mut ops, _) = signed_in(&site, &[scope]).await;
+        let (mut ops, _) = site.operator(&[scope]).await;
         let csrf = ops.csrf();
         ops.get("/console/tills").await.is(area);
         if area == 200 {
@@ -374,7 +368,7 @@ async fn long_lists_are_paged() {
         let added = devices.add_instance(&administrator, secret("correct horse"));
         added.await.unwrap();
     }
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     ops.get("/console/tills/shop-00").await.is(200);
     for number in 0..51 {
         let id = format!("till-{number:02}");
@@ -416,7 +410,7 @@ async fn long_lists_are_paged() {
 #[tokio::test]
 async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     let fields = [("name", "kiosk"), ("password", "correct horse")];
     ops.post_with("/console/tills", "AAAA", &fields)
         .await
@@ -428,7 +422,7 @@ async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
 #[tokio::test]
 async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     ops.get("/console/tills").await.is(200);
     let fields = [("name", "kiosk"), ("password", "swordfi")];
     ops.post("/console/tills", &fields).await.is(422);
@@ -473,7 +467,7 @@ async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
 #[tokio::test]
 async fn hostile_names_are_text() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     let long = "x".repeat(1000);
     for id in [
         HOSTILE,
