@@ -98,8 +98,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     assert_ne!(ada.session().unwrap(), before);
 
     // The phone is lost: a recovery code signs in, but only once.
-    let mut elsewhere = Browser::new(&site);
-    elsewhere.sign_in(ADA).await.is(200);
+    let mut elsewhere = Browser::of_ada(&site).await;
     elsewhere
         .submit("/account/code", &[("code", &codes[3])])
         .await
@@ -123,8 +122,7 @@ async fn key_of(browser: &mut Browser<'_>) -> String {
 #[tokio::test]
 async fn what_weakens_an_account_asks_for_password_and_code_again() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account/phone").await.is(200);
     let key = ada.hidden("key").unwrap();
@@ -244,8 +242,7 @@ async fn a_browser_that_is_trusted_again_is_known_by_another_cookie() {
         thief.cookies.insert(DEVICE.to_owned(), cookie.to_owned());
         thief
     };
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account").await.is(200);
     ada.post("/account/sign-out", &[]).await.is(303);
@@ -458,8 +455,7 @@ async fn logins_of_an_address_are_limited_with_those_of_the_api() {
 #[tokio::test]
 async fn a_phone_whose_clock_is_off_is_told_of() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account").await.is(200);
     ada.sees("It is right.");
@@ -486,8 +482,7 @@ async fn a_phone_whose_clock_is_off_is_told_of() {
 #[tokio::test]
 async fn a_phone_whose_clock_is_a_minute_ahead_is_not_set_up() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     ada.get("/account/phone").await.is(200);
     ada.post("/account/phone", &[("password", PASSWORD)])
         .await
@@ -541,8 +536,7 @@ async fn the_activity_is_the_users_own() {
 #[tokio::test]
 async fn a_phone_that_is_activated_gives_the_session_another_id() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let mut other = Browser::new(&site);
     other.cookies = ada.cookies.clone();
     let before = ada.session().unwrap().to_owned();
@@ -589,8 +583,7 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
         site.clock.advance(Duration::from_secs(1));
         site.change(ADA, UserChange::Unlock).await;
     }
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     ada.get("/account/activity").await.is(200);
     assert_eq!(ada.page.matches("<tr><td").count(), 50);
     let page = ada.page.len();
@@ -679,8 +672,7 @@ async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen(
 #[tokio::test]
 async fn no_sign_in_page_throws_a_live_session_away() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let session = ada.session().unwrap().to_owned();
     for query in ["changed", "out", "over"] {
         let answer = ada.get(&format!("/account/sign-in?{query}")).await;
@@ -705,8 +697,7 @@ async fn no_sign_in_page_throws_a_live_session_away() {
 #[tokio::test]
 async fn a_wrong_code_takes_no_tick_away() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.post("/account/sign-out", &[]).await.is(303);
     ada.sign_in(ADA).await.is(200);
@@ -782,8 +773,7 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
 #[tokio::test]
 async fn a_password_that_is_too_long_is_told_so() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     ada.get("/account/password").await.is(200);
     let long = "€".repeat(1024);
     let fields = [("old", PASSWORD), ("new", &*long), ("repeat", &*long)];

@@ -36,6 +36,20 @@ impl<'a> Browser<'a> {
         Self { site, operator }
     }
 
+    /// Returns a browser in which Ada has signed in with her password.
+    pub(crate) async fn of_ada(site: &'a Site) -> Self {
+        let mut browser = Self::new(site);
+        browser.sign_in(ADA).await.is(200);
+        browser
+    }
+
+    /// Returns a browser in which an operator has signed in with a new token of these scopes, and the token.
+    pub(crate) async fn of_operator(site: &'a Site, scopes: &[&str]) -> (Self, String) {
+        let mut browser = Self::new(site);
+        let token = browser.sign_in_as(scopes).await;
+        (browser, token)
+    }
+
     /// Returns a copy of the browser, for parallel requests.
     pub(crate) fn operator(&self) -> Operator {
         self.operator.clone()

@@ -28,8 +28,7 @@ impl<'a> Browser<'a> {
 #[tokio::test]
 async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account/phone").await.is(200);
     let key = ada.hidden("key").unwrap();
@@ -56,8 +55,7 @@ async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
 #[tokio::test]
 async fn nothing_is_done_at_console_in_a_session_that_was_ended_meanwhile() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users", "instances"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users", "instances"]).await;
     let suspended = async || {
         let all = site.console.accounts.all_users(None).await.unwrap();
         let ada = all.into_iter().find(|user| user.name == ADA).unwrap();

@@ -56,10 +56,8 @@ async fn no_page_elsewhere_signs_anybody_out() {
 #[tokio::test]
 async fn no_page_elsewhere_has_us_say_that_something_was_done() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["admin"]).await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["admin"]).await;
     for (browser, paths) in [
         (
             &mut ada,
@@ -189,8 +187,7 @@ async fn a_form_has_the_fields_of_its_page_and_nothing_else() {
 #[tokio::test]
 async fn a_session_ends_unused_and_in_any_case_after_eight_hours() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     site.clock.advance(Duration::from_secs(15 * 60));
     assert_eq!(
         ada.get("/account").await.is(303).header("location"),
@@ -213,8 +210,7 @@ async fn a_session_ends_unused_and_in_any_case_after_eight_hours() {
 async fn a_session_ends_with_what_ends_its_user() {
     let site = Site::start().await;
     for end in ["suspend", "password", "remove"] {
-        let mut ada = Browser::new(&site);
-        ada.sign_in(ADA).await.is(200);
+        let mut ada = Browser::of_ada(&site).await;
         let (accounts, command) = (&site.console.accounts, command_line());
         match end {
             "suspend" => {
@@ -398,8 +394,7 @@ async fn a_name_too_long_for_a_qr_code_has_its_key_to_type() {
 #[tokio::test]
 async fn neither_the_store_nor_the_page_has_a_session_in_the_clear() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let session = ada.session().unwrap().to_owned();
     ada.get("/account").await.is(200);
     ada.sees_not(&session);
@@ -441,6 +436,5 @@ async fn no_page_elsewhere_uses_up_what_an_address_may_try() {
             }
         }
     }
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    Browser::of_ada(&site).await;
 }

@@ -24,8 +24,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     site.clock.advance(Duration::from_secs(3_600));
     bob.sign_in(BOB).await.is(200);
     site.change(BOB, UserChange::Suspend).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.get("/console/audit").await.is(200);
     for all in [
         "user.authenticate",
@@ -38,8 +37,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     // A token with its subject beside its name in the trail, and no link to pages that the scope does not allow.
     ops.sees("<bdi>test</bdi><br><bdi class=\"hint\">operator:");
     ops.sees_not("href=\"/console/users/");
-    let mut admin = Browser::new(&site);
-    admin.sign_in_as(&["admin"]).await;
+    let (mut admin, _) = Browser::of_operator(&site, &["admin"]).await;
     admin.get("/console/audit?what=user.suspend").await.is(200);
     let (_, link) = admin.page.split_once("<a href=\"/console/users/").unwrap();
     let link = format!("/console/users/{}", link.split('"').next().unwrap());
@@ -98,8 +96,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
 async fn long_trails_go_on_with_older_events() {
     let site = Site::start().await;
     unlocks(&site, 60).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.sees_a_light_page("/console/audit").await;
     let (mut path, mut told) = ("/console/audit?what=user.unlock".to_owned(), 0);
     for _ in 0..10 {
@@ -124,8 +121,7 @@ async fn a_page_of_fifty_refusals_of_long_names_is_light() {
         site.add(&name, "Example Org", Role::User).await;
         site.password(&name, "wrong horse").await.is(401);
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.sees_a_light_page("/console/audit?what=user.authenticate")
         .await;
     ops.sees("aaa…aaa");
@@ -139,8 +135,7 @@ async fn a_page_of_fifty_refusals_of_long_names_is_light() {
 #[tokio::test]
 async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.get("/console/audit").await.is(200);
     ops.sees("data-url=\"/console/audit/latest?");
     // The link is not shown, and the page is refused.
@@ -156,8 +151,7 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
     ops.sign_in_as(&["audit"]).await;
     ops.get("/console/audit?what=user.add").await.is(200);
     ops.sees("/console/audit/export?what=user.add");
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    Browser::of_ada(&site).await;
     let answer = ops
         .send("GET", "/console/audit/export?what=user.add", None)
         .await;
@@ -221,8 +215,7 @@ async fn a_trail_of_many_users_is_taken_along_by_name() {
         let name = format!("user{number}");
         site.add(&name, "Example Org", Role::User).await;
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
     let (lines, _, _) = ops.file("/console/audit/export?what=user.add").await;
     let named = lines.iter().filter(|event| {
         let detail = event["detail"].as_str().unwrap();
@@ -256,8 +249,7 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
         batch.insert(&key, &event, None);
         site.store.commit(batch).await.unwrap();
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
     ops.get("/console/audit?what=otp_device.add").await.is(200);
     ops.sees("instance/shop/device/1:0:0000000000 1:1:");
     let (lines, length, next) = ops.file("/console/audit/export?what=otp_device.add").await;
@@ -278,8 +270,7 @@ async fn unlocks(site: &Site, times: usize) {
 async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
     let site = Site::start().await;
     unlocks(&site, 55).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.get("/console/audit?what=user.unlock").await.is(200);
     unlocks(&site, 10).await;
     ops.get("/console/audit/latest?what=user.unlock")
@@ -305,8 +296,7 @@ async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
 async fn a_page_that_goes_on_is_taken_along_from_there() {
     let site = Site::start().await;
     unlocks(&site, 60).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
     let download = |page: &str| {
         let (before, _) = page.split_once("\">Download as JSON lines<").unwrap();
         let link = before.rsplit("href=\"").next().unwrap();

@@ -56,11 +56,9 @@ fn names(browser: &Browser<'_>) -> Vec<String> {
 #[tokio::test]
 async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let _phone = ada.set_up().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
@@ -96,8 +94,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     let again = ops.post(&format!("{path}/remove-key"), &[]).await;
     again.is(404);
     // From then on the password alone is enough.
-    let mut elsewhere = Browser::new(&site);
-    elsewhere.sign_in(ADA).await.is(200);
+    let elsewhere = Browser::of_ada(&site).await;
     elsewhere.sees("No phone is set up.");
 }
 
@@ -107,8 +104,7 @@ async fn a_key_that_an_operator_removes_takes_every_session_with_it() {
     let enrolled = site.enrol(ADA).await;
     let mut ada = Browser::new(&site);
     ada.sign_in_with(&enrolled.phone, false).await.is(200);
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
@@ -122,8 +118,7 @@ async fn a_key_that_an_operator_removes_takes_every_session_with_it() {
 #[tokio::test]
 async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_does_not() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     site.clock.advance(Duration::from_secs(5 * 60));
@@ -155,10 +150,8 @@ async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_doe
 #[tokio::test]
 async fn sessions_and_accounts_are_ended_and_let_in_again() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
@@ -190,8 +183,7 @@ async fn sessions_and_accounts_are_ended_and_let_in_again() {
 async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     let site = Site::start().await;
     site.add("eve", "Other Org", Role::User).await;
-    let mut admin = Browser::new(&site);
-    admin.sign_in_as(&["admin"]).await;
+    let (mut admin, _) = Browser::of_operator(&site, &["admin"]).await;
     list(&mut admin, "Other Org").await;
     let eve = path_of(&admin, "eve");
     list(&mut admin, "Example Org").await;
@@ -199,8 +191,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     assert_ne!(ada, bob);
 
     // A token for one organisation has no choice, and no access to others.
-    let mut other = Browser::new(&site);
-    other.sign_in_as(&["users:Other%20Org"]).await;
+    let (mut other, _) = Browser::of_operator(&site, &["users:Other%20Org"]).await;
     let own = list(&mut other, "").await;
     other.sees("Users of <bdi>Other Org</bdi>");
     other.get(&eve).await.is(200);
@@ -229,8 +220,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     other.get("/console/audit/export").await.is(403);
 
     // A token that may only read sees no buttons, and is refused.
-    let mut reader = Browser::new(&site);
-    reader.sign_in_as(&["users-read"]).await;
+    let (mut reader, _) = Browser::of_operator(&site, &["users-read"]).await;
     reader.get(&own).await.is(200);
     reader.sees_not("Add a user");
     reader.get(&eve).await.is(200);
@@ -255,8 +245,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     admin.sees("reach the organisation");
 
     // A token with scopes for other areas sees nothing of users.
-    let mut auditor = Browser::new(&site);
-    auditor.sign_in_as(&["audit-read"]).await;
+    let (mut auditor, _) = Browser::of_operator(&site, &["audit-read"]).await;
     auditor.sees_not("/console/users");
     for path in ["/console/users", "/console/users/add", &*own, &*eve] {
         auditor.get(path).await.is(403);
@@ -270,11 +259,9 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
 async fn a_token_of_one_organisation_learns_nothing_of_the_numbers_of_others() {
     let site = Site::start().await;
     site.add("eve", "Other Org", Role::User).await;
-    let mut all = Browser::new(&site);
-    all.sign_in_as(&["users"]).await;
+    let (mut all, _) = Browser::of_operator(&site, &["users"]).await;
     let theirs = list(&mut all, "Example Org").await;
-    let mut other = Browser::new(&site);
-    other.sign_in_as(&["users:Other%20Org"]).await;
+    let (mut other, _) = Browser::of_operator(&site, &["users:Other%20Org"]).await;
     let own = list(&mut other, "").await;
 
     let nobody = |organisation: &str| format!("{organisation}/{NO_NUMBER}");
@@ -298,8 +285,7 @@ async fn a_token_of_one_organisation_learns_nothing_of_the_numbers_of_others() {
 #[tokio::test]
 async fn who_adds_a_user_of_the_only_organisation_is_told_so() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users:Example%20Org"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users:Example%20Org"]).await;
     let path = list(&mut ops, "").await;
     ops.get("/console/users/add").await.is(200);
     let fields = [
@@ -321,8 +307,7 @@ async fn who_adds_a_user_of_the_only_organisation_is_told_so() {
 async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_back_to_it() {
     let site = Site::start().await;
     site.add("eve", "Other & Org", Role::User).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     for (organisation, escaped, name) in [
         ("Example Org", "Example Org", "anna"),
         ("Other & Org", "Other &#38; Org", "otto"),
@@ -358,8 +343,7 @@ async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_ba
 #[tokio::test]
 async fn a_user_is_added_and_found_again() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     ops.get("/console/users/add").await.is(200);
     for (name, password, what) in [
         ("a b", PASSWORD, "A name has 1 to 254 bytes"),
@@ -411,8 +395,7 @@ async fn long_lists_are_paged_and_searched() {
         )
         .await;
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users-read"]).await;
     let path = list(&mut ops, "Many").await;
     ops.sees("53 users, page 1 of 2");
     assert_eq!(names(&ops), named(0..50));
@@ -453,8 +436,7 @@ async fn a_row_tells_what_there_is_of_a_user() {
     site.add("eve", "Example Org", Role::User).await;
     site.enrol(ADA).await;
     site.change(BOB, UserChange::Suspend).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users-read"]).await;
     list(&mut ops, "Example Org").await;
     assert_eq!(names(&ops), [ADA, BOB, "eve"]);
     let suspended = "<strong class=\"refused\">suspended</strong>";
@@ -479,8 +461,7 @@ async fn names_from_outside_are_text_on_a_page() {
     let site = Site::start().await;
     let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
     site.add(hostile, "<b>Org</b>", Role::User).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["admin"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["admin"]).await;
     for path in [
         "/console/users",
         "/console/audit",
@@ -500,8 +481,7 @@ async fn names_from_outside_are_text_on_a_page() {
 async fn whoever_adds_a_user_shows_the_token_again() {
     const FORM: &str = "/console/users/add?from=7&organisation=Example%20Org";
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users"]).await;
     let csrf = ops.csrf();
     site.clock.advance(Duration::from_secs(5 * 60));
     ops.get(FORM).await.is(200);
@@ -540,8 +520,7 @@ async fn a_page_elsewhere_fills_in_nothing() {
     const FORM: &str =
         "/console/users/add?organisation=Example%20Org&name=eve&role=Administrator&done=added";
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (ops, token) = Browser::of_operator(&site, &["users"]).await;
     let led_from = |from: &str, browser: &Browser<'_>| {
         let mut led = browser.operator();
         led.headers = vec![("sec-fetch-site", from.to_owned())];
