@@ -39,8 +39,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ops.sees_not("href=\"/console/users/");
     let (mut admin, _) = Browser::of_operator(&site, &["admin"]).await;
     admin.get("/console/audit?what=user.suspend").await.is(200);
-    let (_, link) = admin.page.split_once("<a href=\"/console/users/").unwrap();
-    let link = format!("/console/users/{}", link.split('"').next().unwrap());
+    let link = admin.link_to("/console/users/");
     admin.get(&link).await.is(200);
     admin.sees(&format!("<h1>User <bdi>{BOB}</bdi></h1>"));
     // The time in seconds, and the request's id, whatever the browser.
@@ -102,11 +101,8 @@ async fn long_trails_go_on_with_older_events() {
     for _ in 0..10 {
         ops.get(&path).await.is(200);
         told += ops.page.matches("<code>user.unlock</code>").count();
-        let Some((before, _)) = ops.page.split_once("\" rel=\"next\"") else {
-            break;
-        };
-        let next = before.rsplit("href=\"").next().unwrap();
-        path = next.replace("&#38;", "&").replace("&amp;", "&");
+        let Some(next) = ops.next_page() else { break };
+        path = next;
     }
     assert_eq!(told, 60);
 }
@@ -181,8 +177,7 @@ impl Browser<'_> {
     async fn sees_a_light_page(&mut self, path: &str) {
         let page = self.get(path).await.is(200).body.len();
         assert_eq!(self.page.matches("<tr><td").count(), 50);
-        let (_, style) = self.page.split_once("href=\"/console/style.css").unwrap();
-        let style = format!("/console/style.css{}", style.split('"').next().unwrap());
+        let style = self.link_to("/console/style.css");
         let style = Operator::clone(self).get(&style).await.is(200).body.len();
         assert!(page + style < 60 * 1024, "{page} bytes and {style}");
     }
@@ -283,9 +278,7 @@ async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
             .collect()
     };
     let shown = ops.events();
-    let (before, _) = shown.split_once("\" rel=\"next\"").unwrap();
-    let next = before.rsplit("href=\"").next().unwrap();
-    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    let next = ops.next_page().unwrap();
     ops.get(&next).await.is(200);
     let (shown, older) = (moments(&shown), moments(&ops.events()));
     assert_eq!((shown.len(), older.len()), (50, 15));
@@ -297,20 +290,13 @@ async fn a_page_that_goes_on_is_taken_along_from_there() {
     let site = Site::start().await;
     unlocks(&site, 60).await;
     let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
-    let download = |page: &str| {
-        let (before, _) = page.split_once("\">Download as JSON lines<").unwrap();
-        let link = before.rsplit("href=\"").next().unwrap();
-        link.replace("&#38;", "&").replace("&amp;", "&")
-    };
+    let download = "Download as JSON lines";
     ops.get("/console/audit?what=user.unlock").await.is(200);
     ops.sees("A file may be a part of what is found");
-    let page = ops.page.clone();
-    let (all, _, _) = ops.file(&download(&page)).await;
-    let (before, _) = page.split_once("\" rel=\"next\"").unwrap();
-    let next = before.rsplit("href=\"").next().unwrap();
-    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    let (path, next) = (ops.link(download), ops.next_page().unwrap());
+    let (all, _, _) = ops.file(&path).await;
     ops.get(&next).await.is(200);
-    let path = download(&ops.page);
+    let path = ops.link(download);
     let (rest, _, _) = ops.file(&path).await;
     assert_eq!((all.len(), rest.len()), (60, 10));
     assert_eq!(all[50..], rest[..]);
