@@ -7,7 +7,7 @@ use keyproof_service::accounts::UserChange;
 use keyproof_store::Timestamp;
 use serde_json::json;
 
-use super::browser::Browser;
+use super::browser::{ANOTHER_PASSWORD, Browser};
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD, Phone},
     site::Site,
@@ -200,12 +200,7 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
         let confirm = format!("/account/confirm?to={page}");
         assert_eq!(refused.is(303).header("location"), confirm);
     }
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
-    let refused = ada.post("/account/password", &fields).await;
+    let refused = ada.post("/account/password", &ANOTHER_PASSWORD).await;
     assert_eq!(
         refused.is(303).header("location"),
         "/account/confirm?to=/account/password"
@@ -312,12 +307,9 @@ async fn a_new_password_ends_every_session_and_is_typed_twice() {
         ada.post("/account/password", &fields).await.is(422);
         ada.sees(says);
     }
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
-    ada.submit("/account/password", &fields).await.is(200);
+    ada.submit("/account/password", &ANOTHER_PASSWORD)
+        .await
+        .is(200);
     ada.sees("Your password is changed.");
     other.get("/account").await.is(303);
     ada.submit(
@@ -363,12 +355,9 @@ async fn other_sessions_end_and_this_one_stays() {
     have_ended(&site, &tokens).await;
     // The session keeps its factor.
     ada.get("/account/password").await.is(200);
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
-    ada.submit("/account/password", &fields).await.is(200);
+    ada.submit("/account/password", &ANOTHER_PASSWORD)
+        .await
+        .is(200);
     ada.sees("Your password is changed.");
 }
 
@@ -483,14 +472,7 @@ async fn a_phone_whose_clock_is_off_is_told_of() {
 async fn a_phone_whose_clock_is_a_minute_ahead_is_not_set_up() {
     let site = Site::start().await;
     let mut ada = Browser::of_ada(&site).await;
-    ada.get("/account/phone").await.is(200);
-    ada.post("/account/phone", &[("password", PASSWORD)])
-        .await
-        .is(200);
-    let (phone, key) = (
-        Phone::of(&ada.text_of("secret")),
-        ada.hidden("key").unwrap(),
-    );
+    let (phone, key) = ada.draw().await;
     let ahead = phone.shows(site.now().saturating_add(Duration::from_secs(60)));
     let fields = [("key", &*key), ("code", &*ahead)];
     ada.post("/account/phone/activate", &fields).await.is(422);
@@ -502,13 +484,7 @@ async fn the_activity_is_the_users_own() {
     let site = Site::start().await;
     let (mut ada, mut bob) = (Browser::new(&site), Browser::new(&site));
     bob.sign_in(BOB).await.is(200);
-    ada.get("/account/sign-in").await.is(200);
-    ada.post(
-        "/account/sign-in",
-        &[("name", ADA), ("password", "wrong horse")],
-    )
-    .await
-    .is(422);
+    ada.mistypes(ADA).await.is(422);
     ada.sign_in(ADA).await.is(200);
     site.change(ADA, UserChange::Unlock).await;
     ada.get("/account/activity").await.is(200);
@@ -565,9 +541,7 @@ async fn failures_at_a_users_name_hide_no_sign_in() {
     ada.sign_in(ADA).await.is(200);
     for _ in 0..8 {
         site.clock.advance(Duration::from_secs(60));
-        other.get("/account/sign-in").await.is(200);
-        let wrong = [("name", ADA), ("password", "wrong horse")];
-        other.post("/account/sign-in", &wrong).await;
+        other.mistypes(ADA).await;
     }
     ada.get("/account").await.is(200);
     assert_eq!(ada.page.matches("<tr><td").count(), 5);

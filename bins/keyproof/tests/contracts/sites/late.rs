@@ -2,10 +2,10 @@
 
 use crate::{
     emnify::{
-        dialect::{ADA, PASSWORD},
+        dialect::ADA,
         site::{Site, command_line},
     },
-    sites::browser::Browser,
+    sites::browser::{ANOTHER_PASSWORD, Browser},
 };
 
 /// Signs out in another window of the same browser.
@@ -41,13 +41,10 @@ async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
     again.sign_in_with(&phone, false).await.is(200);
     again.next_step();
     again.get("/account/password").await.is(200);
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
     let out = sign_out(again.window(), "/account/sign-out");
-    let late = again.post_late("/account/password", &fields, out).await;
+    let late = again
+        .post_late("/account/password", &ANOTHER_PASSWORD, out)
+        .await;
     assert_eq!(late.is(303).location(), "/account/sign-in?over");
     again.sign_in_with(&phone, false).await.is(200);
 }

@@ -360,14 +360,7 @@ async fn names_from_outside_are_text_on_a_page() {
     browser.sees_not("<b>Org");
     // The form contains the text as it was typed.
     let mut other = Browser::new(&site);
-    other.get("/account/sign-in").await.is(200);
-    other
-        .post(
-            "/account/sign-in",
-            &[("name", hostile), ("password", "wrong horse")],
-        )
-        .await
-        .is(422);
+    other.mistypes(hostile).await.is(422);
     other.sees_not("<script>");
     other.sees_not("value=\"<");
     let path = format!("/account/{}", "%3Cscript%3E");
@@ -382,11 +375,7 @@ async fn a_name_too_long_for_a_qr_code_has_its_key_to_type() {
     site.add(&long, &long, Role::User).await;
     let mut browser = Browser::new(&site);
     browser.sign_in(&long).await.is(200);
-    browser.get("/account/phone").await.is(200);
-    browser
-        .post("/account/phone", &[("password", PASSWORD)])
-        .await
-        .is(200);
+    browser.draw().await;
     browser.sees("id=\"secret\"");
     browser.sees_not("<svg");
 }

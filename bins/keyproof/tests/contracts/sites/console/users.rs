@@ -71,10 +71,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     // Locked after wrong passwords, and unlocked.
     for _ in 0..3 {
         ada.post("/account/sign-out", &[]).await;
-        let mut stranger = Browser::new(&site);
-        stranger.get("/account/sign-in").await.is(200);
-        let fields = [("name", ADA), ("password", "wrong horse")];
-        stranger.post("/account/sign-in", &fields).await;
+        Browser::new(&site).mistypes(ADA).await;
     }
     ops.get(&path).await.is(200);
     ops.sees("locked after wrong tries");
