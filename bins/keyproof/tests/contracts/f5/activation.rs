@@ -14,7 +14,7 @@ use crate::f5::{
     dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, PROVISION},
     faults::{CommitMode, FaultyEngine},
     machine::{Machine, SELECTION},
-    provision::{furnished, furnished_on, join_all},
+    provision::{furnish, furnished, furnished_on, join_all},
     site::Site,
 };
 
@@ -396,10 +396,7 @@ async fn whoever_may_provision_may_show_a_proof_and_nobody_else() {
     with(station).send().await.is(204);
 
     let flags = [("f5.station_auth", "api_key_only".into())];
-    let site = Site::start_with(&flags).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, key, device) = furnish(Site::start_with(&flags).await).await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
     let anybody = site.call("POST", ACTIVATE).json(&activation);
     anybody.send().await.is(204);

@@ -13,7 +13,7 @@ use crate::f5::{
     faults::{CommitMode, FaultyEngine},
     forgetting::{device_administrator, place},
     machine::{Machine, SELECTION},
-    provision::{furnished, furnished_on, join_all},
+    provision::{furnish, furnished, furnished_on, join_all},
     site::{Answer, Site},
 };
 
@@ -861,10 +861,8 @@ async fn an_operator_of_another_namespace_attests_no_device() {
 
 #[tokio::test]
 async fn an_attestation_shows_no_api_key_and_so_always_needs_a_token() {
-    let site = Site::start_with(&[("f5.station_auth", "api_key_only".into())]).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, key, device) =
+        furnish(Site::start_with(&[("f5.station_auth", "api_key_only".into())]).await).await;
     site.activated(&key, &device).await;
     let machine = Machine::new(device);
     let body = machine.attests(&machine.nonce(&site, SELECTION).await, SELECTION);

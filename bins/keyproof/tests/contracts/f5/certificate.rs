@@ -24,7 +24,7 @@ use x509_cert::{
 use crate::f5::{
     device::{Device, Manufacturer, tlv},
     dialect::{CATEGORIES, MANAGERS, PROVISION, START},
-    provision::furnished,
+    provision::{furnish, furnished},
     site::Site,
 };
 
@@ -158,10 +158,8 @@ async fn an_attestation_keys_certificate_keeps_the_profile() {
 #[tokio::test]
 async fn an_attestation_keys_certificate_says_where_the_revocation_list_is_if_that_is_known() {
     let url = "http://tpm.example.com/";
-    let site = Site::start_with(&[("f5.public_url", url.into())]).await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, api_key, device) =
+        furnish(Site::start_with(&[("f5.public_url", url.into())]).await).await;
     let der = provision(&site, &api_key, &device).await;
     let certificate = Certificate::from_der(&der).unwrap();
     let points = (LIST_POINTS.to_owned(), false);
@@ -186,10 +184,9 @@ where
 /// As parsed by RustCrypto's x509-cert, which shares no code with ours.
 #[tokio::test]
 async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() {
-    let site = Site::start_with(&[("f5.public_url", "http://tpm.example.com".into())]).await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, api_key, device) =
+        furnish(Site::start_with(&[("f5.public_url", "http://tpm.example.com".into())]).await)
+            .await;
     let der = provision(&site, &api_key, &device).await;
     let read = x509_cert::Certificate::from_der(&der).unwrap();
     let (sub_ca, _) = authorities(&site).await;

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::f5::{
     device::{Device, Key, Manufacturer},
     dialect::{API_KEYS, CATEGORIES, NONCE, PROVISION},
+    provision::furnished,
     site::Site,
 };
 
@@ -121,10 +122,7 @@ async fn a_key_whose_name_is_certified_can_attest() {
 
 #[tokio::test]
 async fn keys_of_other_sizes_and_curves_are_refused() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, api_key, device) = furnished().await;
     let request = device.request(&api_key);
     for (member, wrong, says) in [
         ("ek_pub_key", P521, "no template"),

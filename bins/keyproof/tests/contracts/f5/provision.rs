@@ -25,7 +25,11 @@ pub(crate) async fn furnished() -> (Site, String, Device) {
 
 /// The same on this engine.
 pub(crate) async fn furnished_on(engine: Arc<dyn Engine>) -> (Site, String, Device) {
-    let site = Site::on(engine, &[]).await;
+    furnish(Site::on(engine, &[]).await).await
+}
+
+/// The same for this site.
+pub(crate) async fn furnish(site: Site) -> (Site, String, Device) {
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
     (site, key, Device::new(&manufacturer, "SN0001"))

@@ -15,7 +15,7 @@ use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, API_KEYS, CATEGORIES, PROVISION, START},
     faults::FaultyEngine,
-    provision::furnished,
+    provision::{furnished, furnished_on},
     site::{Answer, Site},
 };
 
@@ -283,10 +283,7 @@ async fn two_nodes_that_make_a_list_at_once_make_one() {
 #[tokio::test]
 async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
     let engine = FaultyEngine::new();
-    let site = Site::on(engine.clone(), &[]).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, key, device) = furnished_on(engine.clone()).await;
     let serial = provision(&site, &key, &device).await;
     let other_node = twin(&site).await;
     let set = async |is_disabled: bool| {
