@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyproof_store::Timestamp;
 use keyproof_x509::{
-    Certificate, Upload, algorithms,
+    Upload, algorithms,
     crl::{Crl, CrlReason},
 };
 use serde_json::{Value, json};
@@ -25,15 +25,6 @@ const YEAR: Duration = DAY.saturating_mul(365);
 
 async fn delete(site: &Site, path: &str, name: &str) -> Answer {
     site.admin("DELETE", &format!("{path}/{name}")).send().await
-}
-
-/// Provisions a device, and returns the serial number of the new certificate.
-async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
-    let answer = site.post(PROVISION, &device.request(api_key)).await;
-    let der = device.opens(&answer.is(200).json, &device.ak_public());
-    let der = der.unwrap();
-    let certificate = Certificate::from_der(&der).unwrap();
-    certificate.serial().as_bytes().to_vec()
 }
 
 async fn preauth(site: &Site, api_key: &str) -> Value {
@@ -169,9 +160,9 @@ async fn an_object_made_below_one_that_is_deleted_meanwhile_does_not_dangle() {
 async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     let (site, key, device) = furnished().await;
     let second = site.api_key("second").await;
-    let kept = provision(&site, &second, &device).await;
+    let kept = site.serial(&second, &device).await;
     let device = device.with_new_ak();
-    let held = provision(&site, &key, &device).await;
+    let held = site.serial(&key, &device).await;
     let disabled = json!({ "is_disabled": true });
     site.replace(API_KEYS, "station", disabled).await.is(200);
     let hold = Some(CrlReason::CertificateHold);
@@ -186,7 +177,7 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     // A new key with the same name does not take over the old certificates, and they do not affect it.
     let namesake = site.api_key("station").await;
     assert_eq!(list(&site).await, revoked);
-    let again = provision(&site, &namesake, &device).await;
+    let again = site.serial(&namesake, &device).await;
     assert_ne!(
         again, revoked[0].0,
         "the one that is revoked is not given again"
@@ -206,7 +197,7 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
 #[tokio::test]
 async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
+    let serial = site.serial(&key, &device).await;
     let category = site.get(&format!("{CATEGORIES}/category")).await;
     let pem = category.json["spec"]["ak_sub_ca_certificate"].as_str();
     let upload = Upload::decode(pem.unwrap().as_bytes()).unwrap();

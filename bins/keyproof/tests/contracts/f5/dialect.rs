@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
+use keyproof_x509::Certificate;
 use serde_json::{Value, json};
 
 use crate::f5::{
@@ -100,7 +101,17 @@ impl Site {
         answer.is(200).json.clone()
     }
 
-    /// The same, and activates the key with what the TPM finds.
+    /// The same, but returns the certificate in the answer.
+    pub(crate) async fn certificate(&self, api_key: &str, device: &Device) -> Vec<u8> {
+        device.certificate(&self.provisioned(api_key, device).await)
+    }
+
+    /// The same, but returns the certificate's serial number.
+    pub(crate) async fn serial(&self, api_key: &str, device: &Device) -> Vec<u8> {
+        serial(&self.certificate(api_key, device).await)
+    }
+
+    /// Provisions a device, and activates the key with what the TPM finds.
     pub(crate) async fn activated(&self, api_key: &str, device: &Device) -> Value {
         let answer = self.provisioned(api_key, device).await;
         self.post(ACTIVATE, &device.activation(&answer))
@@ -150,6 +161,12 @@ impl Site {
             })
             .collect()
     }
+}
+
+/// Returns a certificate's serial number.
+pub(crate) fn serial(der: &[u8]) -> Vec<u8> {
+    let certificate = Certificate::from_der(der).unwrap();
+    certificate.serial().as_bytes().to_vec()
 }
 
 /// Asserts the properties of every answer.

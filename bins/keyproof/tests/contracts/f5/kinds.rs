@@ -42,8 +42,7 @@ async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
         for ak in KINDS {
             device = device.with_ak(Key::another_of_kind(ak));
             let answer = site.post(PROVISION, &device.request(&api_key)).await;
-            let certificate = device.opens(&answer.is(200).json, &device.ak_public());
-            let certificate = certificate.unwrap();
+            let certificate = device.certificate(&answer.is(200).json);
             let certificate = Certificate::from_der(&certificate).unwrap();
             let certified = certificate.public_key();
             assert_eq!(certified.as_der(), device.ak_spki(), "{ek}, {ak}");

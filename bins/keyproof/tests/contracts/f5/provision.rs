@@ -39,9 +39,7 @@ pub(crate) async fn furnish(site: Site) -> (Site, String, Device) {
 async fn only_the_devices_tpm_reads_its_certificate() {
     let (site, key, device) = furnished().await;
     let answer = site.post(PROVISION, &device.request(&key)).await;
-    let certificate = device
-        .opens(&answer.is(200).json, &device.ak_public())
-        .unwrap();
+    let certificate = device.certificate(&answer.is(200).json);
 
     let stranger = Device::new(&Manufacturer::new(), "SN0001");
     assert!(stranger.opens(&answer.json, &device.ak_public()).is_none());
@@ -92,9 +90,7 @@ async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
     let ca = Upload::decode(pem.as_bytes()).unwrap();
     let ca = ca.certificate().unwrap();
     site.clock.advance(YEAR * 18);
-    let answer = site.post(PROVISION, &device.request(&key)).await;
-    let certificate = device.opens(&answer.is(200).json, &device.ak_public());
-    let certificate = certificate.unwrap();
+    let certificate = site.certificate(&key, &device).await;
     let certificate = Certificate::from_der(&certificate).unwrap();
     assert_eq!(certificate.validity().not_after, ca.validity().not_after);
     site.clock.advance(YEAR * 2 + DAY * 10);
@@ -167,12 +163,8 @@ async fn the_endorsement_key_is_no_attestation_key() {
 async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_life() {
     let (site, key, device) = furnished().await;
     let provision = async |device: &Device| {
-        let answer = site.post(PROVISION, &device.request(&key)).await;
-        answer.is(200);
-        (
-            device.opens(&answer.json, &device.ak_public()).unwrap(),
-            answer.json,
-        )
+        let answer = site.provisioned(&key, device).await;
+        (device.certificate(&answer), answer)
     };
     let (first, sealed_first) = provision(&device).await;
     let (again, sealed_again) = provision(&device).await;
@@ -201,23 +193,17 @@ async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_li
 async fn what_a_disabled_key_made_is_made_anew_and_what_a_revoked_one_made_before_is_kept() {
     let (site, key, device) = furnished().await;
     let second = site.api_key("second").await;
-    let certificate = async |key: &str| {
-        let answer = site.post(PROVISION, &device.request(key)).await;
-        device
-            .opens(&answer.is(200).json, &device.ak_public())
-            .unwrap()
-    };
-    let first = certificate(&key).await;
+    let first = site.certificate(&key, &device).await;
     site.clock.advance(Duration::from_secs(60));
     let revoked = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z" });
     site.replace(API_KEYS, "station", revoked).await.is(200);
     site.post(PROVISION, &device.request(&key))
         .await
         .refuses(403, 7);
-    assert_eq!(certificate(&second).await, first);
+    assert_eq!(site.certificate(&second, &device).await, first);
     let disabled = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z", "is_disabled": true });
     site.replace(API_KEYS, "station", disabled).await.is(200);
-    assert_ne!(certificate(&second).await, first);
+    assert_ne!(site.certificate(&second, &device).await, first);
 }
 
 #[tokio::test]
@@ -231,16 +217,12 @@ async fn a_revocation_divides_what_was_made_to_the_millisecond() {
         let (site, key, device) = furnished().await;
         let second = site.api_key("second").await;
         site.clock.advance(Duration::from_millis(700));
-        let certificate = async |key: &str| {
-            let answer = site.post(PROVISION, &device.request(key)).await;
-            let opened = device.opens(&answer.is(200).json, &device.ak_public());
-            opened.unwrap()
-        };
-        let first = certificate(&key).await;
+        let first = site.certificate(&key, &device).await;
         site.clock.advance(Duration::from_secs(1));
         let revoked = json!({ "revoked_timestamp": from });
         site.replace(API_KEYS, "station", revoked).await.is(200);
-        assert_eq!(certificate(&second).await == first, kept, "{from}");
+        let second = site.certificate(&second, &device).await;
+        assert_eq!(second == first, kept, "{from}");
     }
 }
 
@@ -556,11 +538,7 @@ async fn racing_stations_get_one_certificate() {
     let calls = (0..8).map(|_| site.post(PROVISION, &request));
     let mut certificates = Vec::new();
     for answer in join_all(calls).await {
-        certificates.push(
-            device
-                .opens(&answer.is(200).json, &device.ak_public())
-                .unwrap(),
-        );
+        certificates.push(device.certificate(&answer.is(200).json));
     }
     assert!(certificates.windows(2).all(|pair| pair[0] == pair[1]));
     let made = site.trail("tpm.provision").await;
@@ -626,10 +604,7 @@ async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
     let engine = FaultyEngine::new();
     let (site, key, device) = furnished_on(engine.clone()).await;
     let request = device.request(&key);
-    let opened = |answer: &Answer| {
-        let opened = device.opens(&answer.is(200).json, &device.ak_public());
-        opened.unwrap()
-    };
+    let opened = |answer: &Answer| device.certificate(&answer.is(200).json);
     let first = opened(&site.post(PROVISION, &request).await);
     let mut renewed = None;
     let renew = async {

@@ -34,10 +34,9 @@ async fn sub_ca(site: &Site) -> Vec<u8> {
 
 /// Returns the certificate of the device's attestation key, and its chain.
 async fn provision(site: &Site, api_key: &str, device: &Device) -> (Vec<u8>, String) {
-    let answer = site.post(PROVISION, &device.request(api_key)).await;
-    let der = device.opens(&answer.is(200).json, &device.ak_public());
-    let chain = answer.json["ak_cert_chain"].as_str().unwrap().to_owned();
-    (der.unwrap(), chain)
+    let answer = site.provisioned(api_key, device).await;
+    let chain = answer["ak_cert_chain"].as_str().unwrap().to_owned();
+    (device.certificate(&answer), chain)
 }
 
 async fn list(site: &Site) -> Vec<u8> {

@@ -5,15 +5,15 @@ use std::{fs, process::Command, sync::Arc, time::Duration};
 use keyproof::server::Server;
 use keyproof_store::{Key, Prefix, Raw, Record, SystemEntropy, Timestamp};
 use keyproof_x509::{
-    Certificate, Upload, algorithms,
+    Upload, algorithms,
     crl::{Crl, CrlReason},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::f5::{
-    device::{Device, Manufacturer},
-    dialect::{ACTIVATE, API_KEYS, CATEGORIES, PROVISION, START},
+    device::Manufacturer,
+    dialect::{ACTIVATE, API_KEYS, CATEGORIES, START, serial},
     faults::FaultyEngine,
     provision::{furnished, furnished_on},
     site::{Answer, Site},
@@ -42,15 +42,6 @@ async fn twin(site: &Site) -> Server {
     let entropy = Arc::new(SystemEntropy::new());
     let server = Server::start(config, site.store.clone(), clock, entropy);
     server.await.unwrap()
-}
-
-/// Provisions a device, and returns the serial number of the new certificate.
-async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
-    let answer = site.post(PROVISION, &device.request(api_key)).await;
-    let der = device.opens(&answer.is(200).json, &device.ak_public());
-    let der = der.unwrap();
-    let certificate = Certificate::from_der(&der).unwrap();
-    certificate.serial().as_bytes().to_vec()
 }
 
 async fn change(site: &Site, api_key: &str, spec: Value) -> Answer {
@@ -99,7 +90,7 @@ async fn issuer(site: &Site) -> String {
 #[tokio::test]
 async fn the_list_is_signed_by_the_categorys_ca_and_openssl_verifies_it() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
+    let serial = site.serial(&key, &device).await;
     change(&site, "station", json!({ "is_disabled": true }))
         .await
         .is(200);
@@ -175,13 +166,13 @@ async fn anybody_may_ask_and_only_for_the_list_of_a_category_that_is_there() {
 #[tokio::test]
 async fn a_revoked_keys_certificates_are_listed_from_the_revocation_on() {
     let (site, key, device) = furnished().await;
-    let before = provision(&site, &key, &device).await;
+    let before = site.serial(&key, &device).await;
     site.clock.advance(Duration::from_secs(60));
     let device = device.with_new_ak();
-    let at = provision(&site, &key, &device).await;
+    let at = site.serial(&key, &device).await;
     site.clock.advance(Duration::from_secs(60));
     let device = device.with_new_ak();
-    let after = provision(&site, &key, &device).await;
+    let after = site.serial(&key, &device).await;
     assert_eq!(entries(&list(&site).await), []);
 
     site.clock.advance(Duration::from_secs(60));
@@ -208,9 +199,9 @@ async fn a_revoked_keys_certificates_are_listed_from_the_revocation_on() {
 async fn a_disabled_keys_certificates_are_on_hold_until_it_is_enabled() {
     let (site, key, device) = furnished().await;
     let second = site.api_key("second").await;
-    let first = provision(&site, &key, &device).await;
+    let first = site.serial(&key, &device).await;
     let device = device.with_new_ak();
-    provision(&site, &second, &device).await;
+    site.serial(&second, &device).await;
     site.clock.advance(Duration::from_secs(5));
     let disabled = json!({ "is_disabled": true });
     change(&site, "station", disabled.clone()).await.is(200);
@@ -284,7 +275,7 @@ async fn two_nodes_that_make_a_list_at_once_make_one() {
 async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
     let engine = FaultyEngine::new();
     let (site, key, device) = furnished_on(engine.clone()).await;
-    let serial = provision(&site, &key, &device).await;
+    let serial = site.serial(&key, &device).await;
     let other_node = twin(&site).await;
     let set = async |is_disabled: bool| {
         let spec = json!({ "is_disabled": is_disabled });
@@ -315,11 +306,7 @@ async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
 async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
     let (site, key, device) = furnished().await;
     let second_key = site.api_key("second").await;
-    let serial_of = |answer: &Value| {
-        let der = device.opens(answer, &device.ak_public()).unwrap();
-        let certificate = Certificate::from_der(&der).unwrap();
-        certificate.serial().as_bytes().to_vec()
-    };
+    let serial_of = |answer: &Value| serial(&device.certificate(answer));
     let first = serial_of(&site.activated(&key, &device).await);
     site.clock.advance(YEAR * 4);
     let answer = site.provisioned(&second_key, &device).await;
@@ -345,9 +332,9 @@ async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
 #[tokio::test]
 async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
     let (site, key, device) = furnished().await;
-    let first = provision(&site, &key, &device).await;
+    let first = site.serial(&key, &device).await;
     site.clock.advance(YEAR * 4);
-    let second = provision(&site, &key, &device).await;
+    let second = site.serial(&key, &device).await;
     assert_ne!(first, second);
     assert_eq!(entries(&list(&site).await), []);
     let disabled = json!({ "is_disabled": true });
@@ -361,7 +348,7 @@ async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
 #[tokio::test]
 async fn an_entry_stays_beyond_the_certificates_end() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
+    let serial = site.serial(&key, &device).await;
     let disabled = json!({ "is_disabled": true });
     change(&site, "station", disabled).await.is(200);
     site.clock.advance(YEAR * 5 + DAY);
@@ -374,7 +361,7 @@ async fn an_entry_stays_beyond_the_certificates_end() {
 #[tokio::test]
 async fn certificates_of_before_there_was_an_index_are_listed() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
+    let serial = site.serial(&key, &device).await;
     let index = Prefix::collection("tpm_issued_certificate");
     let all = site.store.scan_raw(&index, None, 10, site.now()).await;
     let all: Vec<Raw> = all.unwrap();
