@@ -19,7 +19,11 @@ use keyproof_service::{
 };
 use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
-use tokio::{net::TcpStream, sync::Barrier};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    sync::Barrier,
+};
 use zeroize::Zeroizing;
 
 use crate::{late, sites::console::operator::Operator};
@@ -141,6 +145,23 @@ impl Site {
 /// Makes the server trust the proxies on this machine, so that a test can choose the client's address.
 pub(crate) fn trusted_proxy() -> Flag {
     ("http.trusted_proxies", vec!["127.0.0.0/8"].into())
+}
+
+/// Requests a list whose answer is read no further than its beginning. Returns the connection, and the beginning.
+pub(crate) async fn begin_list(
+    address: SocketAddr,
+    target: &str,
+    authorization: &str,
+) -> (TcpStream, [u8; 100]) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let head =
+        format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut beginning = [0; 100];
+    stream.read_exact(&mut beginning).await.unwrap();
+    (stream, beginning)
 }
 
 pub(crate) fn secret(text: &str) -> Zeroizing<String> {

@@ -2,14 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpSocket,
-};
 
 use crate::taler::{
     dialect::{DEVICES, KEY, START, device, with},
-    site::Site,
+    site::{Site, begin_list},
 };
 
 fn path(id: &str) -> String {
@@ -128,17 +124,8 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
     }
     let list = async || site.get(path).bearer(token).send().await;
     list().await.is(200);
-    let begun = async || {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4_096).unwrap();
-        let mut stream = socket.connect(site.server.address()).await.unwrap();
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The answer has begun.
-        stream.read_exact(&mut [0; 100]).await.unwrap();
-        stream
-    };
+    let (address, authorization) = (site.server.address(), format!("Bearer {token}"));
+    let begun = || begin_list(address, path, &authorization);
     let unread = [begun().await, begun().await];
     let refused = list().await;
     assert_eq!(refused.refuses(503, 77).header("retry-after"), "1");
