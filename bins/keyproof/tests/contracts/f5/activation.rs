@@ -351,12 +351,8 @@ async fn an_activation_is_judged_again_when_a_record_behind_it_changed_meanwhile
     let engine = FaultyEngine::new();
     let (site, key, device) = furnished_on(engine.clone()).await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
-    let disable = async {
-        let disabled = json!({ "is_disabled": true });
-        site.replace(API_KEYS, "station", disabled).await.is(200);
-    };
     let slow = site.post(ACTIVATE, &activation);
-    let answer = engine.overtake(slow, disable).await;
+    let answer = engine.overtake(slow, site.disable("station")).await;
     answer.refuses(403, 7).saying("revoked or on hold");
     assert_eq!(bound(&site).await, 0);
 }

@@ -665,13 +665,10 @@ async fn what_is_withdrawn_fails() {
     machine.attested(&site).await.accepts();
     // A certificate that a thief made with an API key that is then disabled does not affect the device.
     change(json!({})).await;
-    let spec = json!({ "category_ref": [{ "name": "category" }] });
-    let stolen = site.create(API_KEYS, "stolen", spec).await;
-    let stolen = stolen.json["api_key"].as_str().unwrap().to_owned();
+    let stolen = site.api_key("stolen").await;
     site.clock.advance(DAY * 365 * 4);
     site.provisioned(&stolen, &machine.device).await;
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "stolen", disabled).await.is(200);
+    site.disable("stolen").await;
     machine.attested(&site).await.accepts();
     // The certificate's end applies.
     site.clock.advance(DAY * 365);

@@ -163,8 +163,7 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     let kept = site.serial(&second, &device).await;
     let device = device.with_new_ak();
     let held = site.serial(&key, &device).await;
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.disable("station").await;
     let hold = Some(CrlReason::CertificateHold);
     assert_eq!(list(&site).await, [(held.clone(), hold)]);
     for name in ["station", "second"] {
@@ -182,9 +181,7 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
         again, revoked[0].0,
         "the one that is revoked is not given again"
     );
-    site.replace(API_KEYS, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    site.disable("station").await;
     let mut both = list(&site).await;
     both.sort_by_key(|(_, reason)| reason.is_some());
     assert_eq!(both, [revoked[0].clone(), (again, hold)]);
@@ -203,15 +200,8 @@ async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid(
     let upload = Upload::decode(pem.unwrap().as_bytes()).unwrap();
     let ca = upload.certificate().unwrap();
     assert_eq!(list(&site).await, []);
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
-    for (path, name) in [
-        (API_KEYS, "station"),
-        (CATEGORIES, "category"),
-        (MANAGERS, "manager"),
-    ] {
-        delete(&site, path, name).await.is(200);
-    }
+    site.disable("station").await;
+    site.strip().await;
     for days in [0, 1, 1000] {
         site.clock
             .set(Timestamp::from_secs(START + days * 24 * 60 * 60));
@@ -275,13 +265,7 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     let mut machine = Machine::new(first.clone());
     machine.attested(&site).await.accepts();
     let ticket = second.activation(&site.provisioned(&key, &second).await);
-    for (path, name) in [
-        (API_KEYS, "station"),
-        (CATEGORIES, "category"),
-        (MANAGERS, "manager"),
-    ] {
-        delete(&site, path, name).await.is(200);
-    }
+    site.strip().await;
     let devices = &site.console.device_identity;
     let left = async || {
         let all = devices.devices(None).await.unwrap().into_iter();
@@ -294,9 +278,7 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     let roots = json!({ "ek_root_certificates": [manufacturer.root] });
     site.create(MANAGERS, "manager", roots).await.is(200);
     site.category("another").await.is(200);
-    let spec = json!({ "category_ref": [{ "name": "another" }] });
-    let made = site.create(API_KEYS, "station", spec).await;
-    let key = made.is(200).json["api_key"].as_str().unwrap().to_owned();
+    let key = site.api_key_in("another", "station").await;
     assert_eq!(left().await, both);
     // Neither the attestation key nor the learnt PCR values are taken over.
     let there = |body: &mut Value| body["category"] = json!("another");

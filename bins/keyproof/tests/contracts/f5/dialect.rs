@@ -47,6 +47,17 @@ impl Site {
         self.api_key("station").await
     }
 
+    /// Deletes the key, the category and the manager again.
+    pub(crate) async fn strip(&self) {
+        for object in [
+            format!("{API_KEYS}/station"),
+            format!("{CATEGORIES}/category"),
+            format!("{MANAGERS}/manager"),
+        ] {
+            self.admin("DELETE", &object).send().await.is(200);
+        }
+    }
+
     pub(crate) async fn category(&self, name: &str) -> Answer {
         let spec = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
         self.create(CATEGORIES, name, spec).await
@@ -54,9 +65,20 @@ impl Site {
 
     /// Creates a key in the category `category`, and returns its text.
     pub(crate) async fn api_key(&self, name: &str) -> String {
-        let spec = json!({ "category_ref": [{ "name": "category" }] });
+        self.api_key_in("category", name).await
+    }
+
+    /// The same in another category.
+    pub(crate) async fn api_key_in(&self, category: &str, name: &str) -> String {
+        let spec = json!({ "category_ref": [{ "name": category }] });
         let answer = self.create(API_KEYS, name, spec).await;
         answer.is(200).json["api_key"].as_str().unwrap().to_owned()
+    }
+
+    /// Disables a key.
+    pub(crate) async fn disable(&self, api_key: &str) {
+        let disabled = json!({ "is_disabled": true });
+        self.replace(API_KEYS, api_key, disabled).await.is(200);
     }
 
     /// Creates a key with the name of a furnished site's, in another namespace, and returns its text.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::f5::{
     device::{Device, Key, Manufacturer},
-    dialect::{API_KEYS, CATEGORIES, NONCE, PROVISION},
+    dialect::{CATEGORIES, NONCE, PROVISION},
     provision::furnished,
     site::Site,
 };
@@ -71,13 +71,11 @@ async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
         "ak_template": { "scheme_hash": "sha384", "attributes": "0x00050472" },
     });
     site.create(CATEGORIES, "sha384", spec).await.is(200);
-    let spec = json!({ "category_ref": [{ "name": "sha384" }] });
-    let made = site.create(API_KEYS, "sha384", spec).await;
-    let api_key = made.is(200).json["api_key"].as_str().unwrap();
+    let api_key = site.api_key_in("sha384", "sha384").await;
     for kind in KINDS {
         let device =
             Device::of_kind(&manufacturer, kind, kind).with_ak(Key::another_of_kind("eccp384"));
-        let answer = site.post(PROVISION, &device.request(api_key)).await;
+        let answer = site.post(PROVISION, &device.request(&api_key)).await;
         let template = AttestationTemplate {
             scheme_hash: HashAlgorithm::Sha384,
             object_attributes: AttestationTemplate::ATTRIBUTES | ObjectAttributes::NO_DA,

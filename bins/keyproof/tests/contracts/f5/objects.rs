@@ -320,8 +320,7 @@ async fn a_replacement_names_its_object_and_has_a_spec() {
     let key = site.furnished(&manufacturer).await;
     let allowed = json!({ "tpm_allow_list": [manufacturer.root] });
     site.replace(CATEGORIES, "category", allowed).await.is(200);
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.disable("station").await;
     for (path, name) in [
         (MANAGERS, "manager"),
         (CATEGORIES, "category"),
@@ -486,8 +485,7 @@ async fn every_change_is_told_to_the_audit_trail() {
         }
     }
     // And for a known key that is not valid any more.
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.disable("station").await;
     site.clock.advance(Duration::from_millis(1));
     let request = json!({ "api_key": key, "device": {} });
     site.post(PROVISION, &request).await.refuses(403, 7);

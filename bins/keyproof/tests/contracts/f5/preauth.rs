@@ -87,9 +87,7 @@ async fn a_key_that_is_no_good_is_told_before_the_device() {
     );
 
     let granted = "PREAUTH_RSP_SUCCESS";
-    site.replace(API_KEYS, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    site.disable("station").await;
     assert_eq!(status(&site, &body).await, invalid);
     let in_an_hour = json!({ "revoked_timestamp": "2023-11-14T23:13:20Z" });
     site.replace(API_KEYS, "station", in_an_hour).await.is(200);

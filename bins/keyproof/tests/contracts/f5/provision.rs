@@ -312,9 +312,7 @@ async fn a_device_is_known_within_its_manager() {
         ("other-manager", below_other),
     ] {
         site.create(CATEGORIES, name, spec).await.is(200);
-        let spec = json!({ "category_ref": [{ "name": name }] });
-        let made = site.create(API_KEYS, name, spec).await;
-        keys.push(made.is(200).json["api_key"].as_str().unwrap().to_owned());
+        keys.push(site.api_key_in(name, name).await);
     }
     let [same, other] = keys.try_into().unwrap();
     // Each category has its own CA, and therefore its own certificate.
@@ -501,9 +499,8 @@ async fn the_attestation_keys_template_is_the_default_the_categorys_or_the_reque
     let spec = json!({ "tpm_manager_ref": reference, "ak_template": template });
     let created = site.create(CATEGORIES, "b", spec).await;
     assert_eq!(created.is(200).json["spec"]["ak_template"], template);
-    let spec = json!({ "category_ref": [{ "name": "b" }] });
-    let key = site.create(API_KEYS, "b", spec).await.json["api_key"].clone();
-    let request = device.request(key.as_str().unwrap());
+    let key = site.api_key_in("b", "b").await;
+    let request = device.request(&key);
     let answer = site.post(PROVISION, &request).await;
     assert!(device.opens(&answer.is(200).json, &told).is_some());
 }
@@ -557,25 +554,18 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
     let (site, key, device) = furnished_on(engine.clone()).await;
     let other = site.api_key("other").await;
     let request = device.request(&key);
-    let disable = |name: &'static str| {
-        let site = &site;
-        async move {
-            let disabled = json!({ "is_disabled": true });
-            site.replace(API_KEYS, name, disabled).await.is(200);
-        }
-    };
     let first = site.post(PROVISION, &request).await;
     let first = device.opens(&first.is(200).json, &device.ak_public());
 
     // The key that the certificate was made with is disabled while a provision with another key would reuse it.
     let with_other = device.request(&other);
     let slow = site.post(PROVISION, &with_other);
-    let answer = engine.overtake(slow, disable("station")).await;
+    let answer = engine.overtake(slow, site.disable("station")).await;
     let second = device.opens(&answer.is(200).json, &device.ak_public());
     assert!(second.is_some() && second != first);
 
     let slow = site.post(PROVISION, &with_other);
-    let answer = engine.overtake(slow, disable("other")).await;
+    let answer = engine.overtake(slow, site.disable("other")).await;
     answer.refuses(403, 7).saying("disabled");
 
     let third = site.api_key("third").await;

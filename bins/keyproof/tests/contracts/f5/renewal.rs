@@ -63,8 +63,7 @@ async fn a_ca_is_renewed_under_its_name_and_key_and_vouches_for_what_it_has_sign
     // Attestation keys' certificates are valid for five years, and this is a year earlier.
     site.clock.advance(YEAR * 14 - DAY);
     let (before, _) = provision(&site, &key, &device).await;
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.disable("station").await;
     let list_before = list(&site).await;
     site.replace(API_KEYS, "station", json!({})).await.is(200);
     // The metric has the end as it was last read.

@@ -91,9 +91,7 @@ async fn issuer(site: &Site) -> String {
 async fn the_list_is_signed_by_the_categorys_ca_and_openssl_verifies_it() {
     let (site, key, device) = furnished().await;
     let serial = site.serial(&key, &device).await;
-    change(&site, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    site.disable("station").await;
     let answer = site.call("GET", LIST).send().await;
     assert_eq!(
         answer.is(200).header("content-type"),
@@ -203,22 +201,19 @@ async fn a_disabled_keys_certificates_are_on_hold_until_it_is_enabled() {
     let device = device.with_new_ak();
     site.serial(&second, &device).await;
     site.clock.advance(Duration::from_secs(5));
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled.clone()).await.is(200);
+    site.disable("station").await;
     let held = vec![on_hold(&first, START + 5)];
     assert_eq!(entries(&list(&site).await), held);
     // The time of the hold does not change if the key is disabled again.
     site.clock.advance(DAY);
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     assert_eq!(entries(&list(&site).await), held);
     change(&site, "station", json!({})).await.is(200);
     assert_eq!(entries(&list(&site).await), []);
 
     // Another category's CRL does not contain it.
     site.category("other").await.is(200);
-    change(&site, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    site.disable("station").await;
     let other = LIST.replace("category/", "other/");
     let other = site.call("GET", &other).send().await;
     assert_eq!(entries(&other.is(200).body), []);
@@ -238,8 +233,7 @@ async fn a_list_is_served_until_half_its_life_or_the_next_revocation_and_its_num
     assert!(number(&second) > number(&first));
     assert_eq!(list(&site).await, second);
 
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     let third = list(&site).await;
     assert!(number(&third) > number(&second));
     // The reason in the key's spec changes nothing.
@@ -321,10 +315,9 @@ async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
 
     // What is revoked permanently is not on hold as well.
     site.clock.advance(Duration::from_secs(1));
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled.clone()).await.is(200);
+    site.disable("station").await;
     assert_eq!(entries(&list(&site).await), [superseded(since)]);
-    change(&site, "second", disabled).await.is(200);
+    site.disable("second").await;
     let both = sorted([superseded(since), on_hold(&second, since + 1)]);
     assert_eq!(entries(&list(&site).await), both);
 }
@@ -337,8 +330,7 @@ async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
     let second = site.serial(&key, &device).await;
     assert_ne!(first, second);
     assert_eq!(entries(&list(&site).await), []);
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     let since = site.now().as_secs();
     let both = sorted([on_hold(&first, since), on_hold(&second, since)]);
     assert_eq!(entries(&list(&site).await), both);
@@ -349,8 +341,7 @@ async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
 async fn an_entry_stays_beyond_the_certificates_end() {
     let (site, key, device) = furnished().await;
     let serial = site.serial(&key, &device).await;
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     site.clock.advance(YEAR * 5 + DAY);
     let held = vec![on_hold(&serial, START)];
     assert_eq!(entries(&list(&site).await), held);
@@ -371,8 +362,7 @@ async fn certificates_of_before_there_was_an_index_are_listed() {
         batch.remove(raw.key(), raw.version());
     }
     site.store.commit(batch).await.unwrap();
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     let held = vec![on_hold(&serial, START)];
     assert_eq!(entries(&list(&site).await), held);
     assert_eq!(site.records("tpm_issued_certificate").await, 1);
@@ -414,8 +404,7 @@ async fn a_long_list_is_whole() {
         }
         site.store.commit(batch).await.unwrap();
     }
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     let made = list(&site).await;
     assert_eq!(entries(&made).len(), usize::try_from(MANY).unwrap());
     assert_eq!(site.records("tpm_revocation_list_part").await, 2);

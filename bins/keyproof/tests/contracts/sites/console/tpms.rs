@@ -128,13 +128,7 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
 async fn a_device_whose_manager_was_deleted_is_forgotten_still() {
     let (site, key, machine) = furnished().await;
     site.activated(&key, &machine).await;
-    for object in [
-        format!("{API_KEYS}/station"),
-        format!("{CATEGORIES}/category"),
-        format!("{MANAGERS}/manager"),
-    ] {
-        site.admin("DELETE", &object).send().await.is(200);
-    }
+    site.strip().await;
     let (mut ops, _) = site.operator(&["tpm"]).await;
     // Without a manager the namespace is found by its devices.
     let listed = format!("href=\"{NAMESPACE}\"");
@@ -220,8 +214,7 @@ async fn a_revocation_enables_no_key_that_somebody_has_disabled() {
     let (site, _, device) = furnished().await;
     let key = site.api_key("line-2").await;
     site.post(PROVISION, &device.request(&key)).await.is(200);
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "line-2", disabled).await.is(200);
+    site.disable("line-2").await;
     let (mut ops, _) = site.operator(&["tpm"]).await;
     let page = format!("{NAMESPACE}/keys/line-2");
     ops.get(&page).await.is(200);
@@ -860,9 +853,7 @@ async fn what_is_one_of_many_is_named_and_not_chosen() {
 async fn long_lists_are_paged() {
     let (site, _, _) = furnished().await;
     for number in 0..51 {
-        let spec = json!({ "category_ref": [{ "name": "category" }] });
-        let name = format!("key-{number:02}");
-        site.create(API_KEYS, &name, spec).await.is(200);
+        site.api_key(&format!("key-{number:02}")).await;
     }
     let roots: Vec<_> = (0..51).map(|_| Manufacturer::new().root).collect();
     let roots = json!({ "ek_root_certificates": roots });
@@ -906,9 +897,7 @@ async fn long_lists_are_paged() {
 async fn what_is_below_is_paged_and_needs_what_is_above_on_each_page() {
     let (site, _, _) = furnished().await;
     for number in 0..51 {
-        let key = json!({ "category_ref": [{ "name": "category" }] });
-        let name = format!("key-{number:02}");
-        site.create(API_KEYS, &name, key).await.is(200);
+        site.api_key(&format!("key-{number:02}")).await;
         site.category(&format!("line-{number:02}")).await.is(200);
     }
     let (mut ops, _) = site.operator(&["tpm"]).await;
