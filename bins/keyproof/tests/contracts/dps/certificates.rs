@@ -192,11 +192,11 @@ async fn every_known_version_is_served_and_early_ones_leave_the_certificate_out(
         ("2026-11-01", true),
     ] {
         let target = format!("{CERTIFICATES}/c?api-version={version}");
-        let get = site.call("GET", &target).bearer(&site.admin).send().await;
+        let get = site.call("GET", &target).send_as(&site.admin).await;
         let properties = get.is(200).json["properties"].as_object().unwrap();
         assert_eq!(properties.contains_key("certificate"), shown, "{version}");
         let target = format!("{CERTIFICATES}?api-version={version}");
-        let list = site.call("GET", &target).bearer(&site.admin).send().await;
+        let list = site.call("GET", &target).send_as(&site.admin).await;
         let listed = &list.is(200).json["value"][0]["properties"];
         assert_eq!(listed.get("certificate").is_some(), shown, "{version}");
     }
@@ -260,7 +260,7 @@ async fn names_have_no_case_and_are_answered_as_first_written() {
         "{}/MY-CERT?API-VERSION={VERSION}",
         CERTIFICATES.to_uppercase()
     );
-    let get = site.call("GET", &shouted).bearer(&site.admin).send().await;
+    let get = site.call("GET", &shouted).send_as(&site.admin).await;
     assert_eq!(get.is(200).json["id"], format!("{CERTIFICATES}/My-Cert"));
     let updated = site
         .call("PUT", &shouted)
@@ -481,7 +481,7 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
     assert_eq!(refused.refuses(503, 503_003).header("retry-after"), "1");
     // No other token is refused, and nothing but lists.
     let other = site.operator_token(&["certificates"], None).await;
-    let other = site.call("GET", &target).bearer(&other).send().await;
+    let other = site.call("GET", &target).send_as(&other).await;
     other.is(200);
     site.get("c7").await.is(200);
     drop(unread);

@@ -130,7 +130,7 @@ impl Site {
 
     /// Requests the list of users with this token.
     pub(crate) async fn users(&self, token: &str) -> Answer {
-        self.get("/api/v1/user").bearer(token).send().await
+        self.get("/api/v1/user").send_as(token).await
     }
 
     /// Returns a user's number, as the user of this token sees it.
@@ -193,11 +193,7 @@ impl Site {
         let id = key.json["id"].as_u64().unwrap();
         let body = json!({ "status": { "id": 1 }, "code": phone.shows(self.now()) });
         let path = format!("/api/v1/user/mfa/{id}");
-        self.patch(&path, &body)
-            .bearer(&token)
-            .send()
-            .await
-            .is_empty(204);
+        self.patch(&path, &body).send_as(&token).await.is_empty(204);
         self.clock.advance(Duration::from_secs(30));
         Enrolled { phone, id, token }
     }

@@ -189,10 +189,10 @@ async fn failed_logins_of_applications_are_type_7() {
         texts.push(site.application_token(&token, &body).await);
         site.clock.advance(MILLISECOND);
     }
-    let listed = site.get(path).bearer(&token).send().await.json;
+    let listed = site.get(path).send_as(&token).await.json;
     let revoke = json!({ "status": { "id": 1 } });
     let revoked = site.patch(&format!("{path}/{}", listed[2]["id"]), &revoke);
-    revoked.bearer(&token).send().await.is_empty(204);
+    revoked.send_as(&token).await.is_empty(204);
     for text in texts {
         let body = json!({ "application_token": text });
         site.post(AUTHENTICATE, &body).send().await.is_empty(401);
@@ -231,7 +231,7 @@ async fn logins_of_applications_are_told() {
     let token = site.token(ADA).await;
     let path = "/api/v1/application_token";
     let text = site.application_token(&token, &json!({})).await;
-    let listed = site.get(path).bearer(&token).send().await.json;
+    let listed = site.get(path).send_as(&token).await.json;
     let login = async || {
         let body = json!({ "application_token": text });
         id(&site.post(AUTHENTICATE, &body).send().await)
@@ -321,7 +321,7 @@ async fn keys_deleted_and_devices_trusted_are_type_14() {
     let hers = site.number(ADA, &bob).await;
     site.clock.advance(MILLISECOND);
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
-    site.delete(&key).bearer(&bob).send().await.is_empty(204);
+    site.delete(&key).send_as(&bob).await.is_empty(204);
     let events = told(&site, "14").await;
     assert_eq!(
         details(&events),
@@ -346,7 +346,7 @@ async fn a_used_recovery_code_is_told() {
     let ada = site.enrol(ADA).await;
     let path = "/api/v1/user/my/mfa/recovery_codes";
     let made = site.post(path, &json!({ "password": PASSWORD }));
-    let made = made.bearer(&ada.token).send().await;
+    let made = made.send_as(&ada.token).await;
     let code = made.is(200).json["codes"][0].clone();
     let body = json!({ "mfa_token": site.challenge(ADA).await, "code": code });
     let answer = site.authenticate(body).await;

@@ -50,11 +50,11 @@ async fn every_request_that_costs_a_hash_counts_and_no_other() {
         site.users(&token).await.is(200);
     }
     let key = json!({ "type": { "id": 0 }, "password": "wrong horse" });
-    let enrol = || site.post("/api/v1/user/mfa", &key).bearer(&token).send();
+    let enrol = || site.post("/api/v1/user/mfa", &key).send_as(&token);
     enrol().await.is(422);
     let change = json!({ "old_password": "wrong horse", "new_password": "battery staple" });
     let path = "/api/v1/user/password";
-    let change = || site.patch(path, &change).bearer(&token).send();
+    let change = || site.patch(path, &change).send_as(&token);
     change().await.is(422);
     site.password("a", "b").await.is(401);
     for refused in [enrol().await, change().await, site.password("a", "b").await] {
@@ -174,7 +174,7 @@ async fn an_application_token_holds_for_an_ipv4_network_that_is_written_as_ipv6(
     let post = async |ip: &str| {
         let body = json!({ "ip": ip });
         let call = site.post("/api/v1/application_token", &body);
-        call.bearer(&token).send().await
+        call.send_as(&token).await
     };
     let made = post("::ffff:127.0.0.0/104").await;
     let body = json!({ "application_token": made.is(200).text("application_token") });
@@ -207,11 +207,7 @@ async fn no_route_takes_a_body_of_more_than_16_kib() {
     let ada = site.token(ADA).await;
     let bob = site.enrol(BOB).await.token;
     site.application_token(&ada, &json!({})).await;
-    let all = site
-        .get("/api/v1/application_token")
-        .bearer(&ada)
-        .send()
-        .await;
+    let all = site.get("/api/v1/application_token").send_as(&ada).await;
     let made = all.is(200).json[0]["id"].as_u64().unwrap();
     for (method, path, token) in [
         ("POST", AUTHENTICATE.to_owned(), &ada),

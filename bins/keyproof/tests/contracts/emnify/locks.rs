@@ -88,8 +88,7 @@ async fn a_day_of_a_strangers_guesses_shuts_out_neither_address_device_nor_sessi
             let made = site
                 .post("/api/v1/user/my/mfa/recovery_codes", &body)
                 .header("x-forwarded-for", ABROAD)
-                .bearer(&token)
-                .send()
+                .send_as(&token)
                 .await;
             made.is(200);
         }

@@ -217,7 +217,7 @@ async fn what_is_said_of_a_device_refuses_no_right_code() {
     };
     let devices = async || {
         let path = "/api/v1/user/my/mfa/trusted_device";
-        let listed = site.get(path).bearer(&ada.token).send().await;
+        let listed = site.get(path).send_as(&ada.token).await;
         listed.is(200).json.clone()
     };
     // Without a fingerprint no device becomes trusted.

@@ -40,16 +40,12 @@ async fn a_bearer_is_asked_for_before_anything_else() {
         "/api/v1/authenticate/workspace",
         &long,
     ] {
-        let answer = site.get(path).bearer(&token).send().await;
+        let answer = site.get(path).send_as(&token).await;
         answer.refuses(404, 1201, "");
         assert_eq!(answer.json["error_token"], "NotFound");
     }
     for method in ["POST", "PUT", "DELETE"] {
-        let answer = site
-            .call(method, "/api/v1/user")
-            .bearer(&token)
-            .send()
-            .await;
+        let answer = site.call(method, "/api/v1/user").send_as(&token).await;
         answer.refuses(404, 1201, "");
     }
     for other in ["Basic", "Token", "BearerX"] {
@@ -154,8 +150,7 @@ async fn a_refresh_token_gives_an_access_token_alone_until_the_password_changes(
     let change = async |old: &str, new: &str| {
         let body = json!({ "old_password": old, "new_password": new });
         site.patch("/api/v1/user/password", &body)
-            .bearer(&token)
-            .send()
+            .send_as(&token)
             .await
     };
     let wrong = change("wrong horse", "another horse").await;
@@ -211,7 +206,7 @@ async fn suspension_and_removal_end_everything_at_once() {
 async fn application_tokens_are_made_listed_used_and_revoked() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let post = async |body: Value| site.post(TOKENS, &body).bearer(&token).send().await;
+    let post = async |body: Value| site.post(TOKENS, &body).send_as(&token).await;
     let plain = post(json!({})).await.is(200).text("application_token");
     site.clock.advance(Duration::from_secs(1));
     let body = json!({
@@ -230,7 +225,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         .await
         .refuses(400, 1000, "");
 
-    let listed = site.get(TOKENS).bearer(&token).send().await;
+    let listed = site.get(TOKENS).send_as(&token).await;
     let tokens = listed.is(200).json.as_array().unwrap().clone();
     let creator = &tokens[0]["creator"];
     assert_eq!(creator["username"], ADA);
@@ -273,11 +268,11 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         site.patch("/api/v1/user/password", &json!({})),
         site.post(TOKENS, &json!({})),
     ] {
-        call.bearer(&access).send().await.refuses(403, 1104, "");
+        call.send_as(&access).await.refuses(403, 1104, "");
     }
 
     let one = format!("{TOKENS}/{}", tokens[1]["id"]);
-    let patch = async |body: Value| site.patch(&one, &body).bearer(&token).send().await;
+    let patch = async |body: Value| site.patch(&one, &body).send_as(&token).await;
     patch(json!({ "description": "new use" }))
         .await
         .is_empty(204);
@@ -309,7 +304,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     patch(json!({ "status": { "id": 5 } }))
         .await
         .refuses(422, 1400, "");
-    let listed = site.get(TOKENS).bearer(&token).send().await;
+    let listed = site.get(TOKENS).send_as(&token).await;
     assert_eq!(
         listed.json[1]["status"],
         json!({ "id": 1, "description": "Revoked" })
@@ -357,12 +352,12 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
         site.users(&access).await.refuses(401, 1102, "");
         // It is listed as revoked, and stays so.
         let bob = site.token(BOB).await;
-        let listed = site.get(TOKENS).bearer(&bob).send().await;
+        let listed = site.get(TOKENS).send_as(&bob).await;
         let revoked = json!({ "id": 1, "description": "Revoked" });
         assert_eq!(listed.is(200).json[0]["status"], revoked, "{doing}");
         let one = format!("{TOKENS}/{}", listed.json[0]["id"]);
         let lift = site.patch(&one, &json!({ "status": { "id": 0 } }));
-        lift.bearer(&bob).send().await.refuses(422, 1406, "revoked");
+        lift.send_as(&bob).await.refuses(422, 1406, "revoked");
         let action = format!("user.{}", doing.replace('-', "_"));
         let events = site.events_of(&action).await;
         let detail = events.last().unwrap().detail.as_deref().unwrap();
@@ -410,7 +405,7 @@ async fn users_see_and_revoke_their_own_application_tokens_alone() {
     };
     let (hers, _, _) = (add(&ada).await, add(&eve).await, add(&bob).await);
     let seen = async |token: &str| {
-        let listed = site.get(TOKENS).bearer(token).send().await;
+        let listed = site.get(TOKENS).send_as(token).await;
         listed.is(200).json.as_array().unwrap().clone()
     };
     assert_eq!(seen(&bob).await.len(), 3);
@@ -428,22 +423,17 @@ async fn users_see_and_revoke_their_own_application_tokens_alone() {
             json!({ "description": "mine" }),
             Value::Null,
         ] {
-            let refused = site.patch(&one, &body).bearer(token).send().await;
+            let refused = site.patch(&one, &body).send_as(token).await;
             refused.refuses(403, 1104, "permissions");
         }
     }
     let log_in = json!({ "application_token": hers });
     site.authenticate(log_in.clone()).await.is(200);
-    site.patch(&one, &revoke)
-        .bearer(&ada)
-        .send()
-        .await
-        .is_empty(204);
+    site.patch(&one, &revoke).send_as(&ada).await.is_empty(204);
     site.authenticate(log_in).await.is_empty(401);
     let others = format!("{TOKENS}/{}", seen(&eve).await[0]["id"]);
     site.patch(&others, &revoke)
-        .bearer(&bob)
-        .send()
+        .send_as(&bob)
         .await
         .is_empty(204);
 }
@@ -473,7 +463,7 @@ async fn an_application_token_may_last_to_the_end_of_9999() {
     let token = site.token(ADA).await;
     let post = async |expiry: &str| {
         let body = json!({ "expiry_date": expiry });
-        site.post(TOKENS, &body).bearer(&token).send().await
+        site.post(TOKENS, &body).send_as(&token).await
     };
     for (expiry, told) in [
         ("9999-12-31T23:59:59.000Z", "9999-12-31T23:59:59.000Z"),
@@ -484,7 +474,7 @@ async fn an_application_token_may_last_to_the_end_of_9999() {
         ("9999-12-31T23:59:59-02:00", "9999-12-31T23:59:59.999Z"),
     ] {
         let made = post(expiry).await.is(200).text("application_token");
-        let listed = site.get(TOKENS).bearer(&token).send().await;
+        let listed = site.get(TOKENS).send_as(&token).await;
         let tokens = listed.is(200).json.as_array().unwrap();
         assert_eq!(tokens.last().unwrap()["expiry_date"], told, "{expiry}");
         let log_in = json!({ "application_token": made });

@@ -221,6 +221,11 @@ impl Call {
         self.send_with(&Barrier::new(1)).await
     }
 
+    /// Sends the request with this token.
+    pub(crate) async fn send_as(self, token: &str) -> Answer {
+        self.bearer(token).send().await
+    }
+
     /// Connects, and sends once all others at the barrier have connected too.
     pub(crate) async fn send_with(self, others: &Barrier) -> Answer {
         let stream = TcpStream::connect(self.address).await.unwrap();

@@ -332,7 +332,7 @@ async fn tokens(site: &Site, phone: &Phone) -> [String; 2] {
 
 async fn have_ended(site: &Site, [access, refresh]: &[String; 2]) {
     let list = site.get("/api/v1/user/mfa/trusted_device");
-    list.bearer(access).send().await.is(401);
+    list.send_as(access).await.is(401);
     let refreshed = site.authenticate(json!({ "refresh_token": refresh }));
     refreshed.await.is(401);
 }

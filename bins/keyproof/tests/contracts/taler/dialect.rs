@@ -106,11 +106,7 @@ impl Site {
 
     /// Adds a device to the default instance.
     pub(crate) async fn add(&self, token: &str, device: Value) {
-        self.post(DEVICES, &device)
-            .bearer(token)
-            .send()
-            .await
-            .is_empty();
+        self.post(DEVICES, &device).send_as(token).await.is_empty();
     }
 }
 

@@ -30,7 +30,7 @@ async fn a_password_gives_a_token_whose_answer_says_all_of_it() {
         })
     );
     assert_eq!(answer.header("cache-control"), "no-store");
-    site.get(DEVICES).bearer(&token).send().await.is(200);
+    site.get(DEVICES).send_as(&token).await.is(200);
 }
 
 #[tokio::test]
@@ -166,8 +166,7 @@ async fn a_refreshable_token_gives_others_within_its_own_scope() {
     let readonly = site.token("readonly:refreshable").await;
     let refresh = async |token: &str, scope: &str| {
         site.post(TOKEN, &json!({ "scope": scope }))
-            .bearer(token)
-            .send()
+            .send_as(token)
             .await
     };
     let answer = refresh(&readonly, "readonly:refreshable").await;
@@ -208,18 +207,10 @@ async fn a_token_ends_when_it_says() {
         .unwrap()
         .to_owned();
     site.clock.advance(Duration::from_millis(9_999));
-    site.get(DEVICES).bearer(&token).send().await.is(200);
+    site.get(DEVICES).send_as(&token).await.is(200);
     site.clock.advance(Duration::from_millis(1));
-    site.get(DEVICES)
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 42);
-    site.delete(TOKEN)
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 42);
+    site.get(DEVICES).send_as(&token).await.refuses(401, 42);
+    site.delete(TOKEN).send_as(&token).await.refuses(401, 42);
     let refresh = site.post(TOKEN, &json!({ "scope": "all" })).bearer(&token);
     refresh.send().await.refuses(401, 42);
 }
@@ -230,20 +221,12 @@ async fn a_revoked_token_is_unknown() {
     // A token with any scope may revoke itself.
     for scope in ["all", "readonly", "order-simple"] {
         let token = site.token(scope).await;
-        site.delete(TOKEN).bearer(&token).send().await.is_empty();
-        site.delete(TOKEN)
-            .bearer(&token)
-            .send()
-            .await
-            .refuses(401, 41);
-        site.get(DEVICES)
-            .bearer(&token)
-            .send()
-            .await
-            .refuses(401, 41);
+        site.delete(TOKEN).send_as(&token).await.is_empty();
+        site.delete(TOKEN).send_as(&token).await.refuses(401, 41);
+        site.get(DEVICES).send_as(&token).await.refuses(401, 41);
     }
     let other = site.token("all").await;
-    site.get(DEVICES).bearer(&other).send().await.is(200);
+    site.get(DEVICES).send_as(&other).await.is(200);
     site.delete(TOKEN).send().await.refuses(401, 2015);
     site.delete(TOKEN)
         .basic("default", PASSWORD)
@@ -318,7 +301,7 @@ async fn scopes_reach_what_the_contract_says() {
             (site.patch(one, &patch), writes, 204),
             (site.delete("/private/otp-devices/other"), writes, 204),
         ] {
-            let answer = call.bearer(token).send().await;
+            let answer = call.send_as(token).await;
             if allowed {
                 answer.is(status);
             } else {
@@ -331,7 +314,7 @@ async fn scopes_reach_what_the_contract_says() {
     let unknown = site
         .call("PATCH", "/private/otp-devices/none")
         .body("not JSON");
-    unknown.bearer(&readonly).send().await.refuses(403, 16);
+    unknown.send_as(&readonly).await.refuses(403, 16);
 }
 
 #[tokio::test]
