@@ -14,10 +14,7 @@ use crate::taler::{
 async fn a_password_gives_a_token_whose_answer_says_all_of_it() {
     let site = Site::start().await;
     let answer = site.login(json!({ "scope": "readonly" })).await;
-    let token = answer.is(200).json["access_token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let token = answer.token();
     assert!(token.starts_with("secret-token:"), "{token}");
     assert_eq!(
         answer.json,
@@ -170,10 +167,7 @@ async fn a_refreshable_token_gives_others_within_its_own_scope() {
             .await
     };
     let answer = refresh(&readonly, "readonly:refreshable").await;
-    let next = answer.is(200).json["access_token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let next = answer.token();
     assert_ne!(next, readonly);
     refresh(&next, "readonly").await.is(200);
     for more in ["all", "write", "order-simple", "order-full"] {
@@ -202,10 +196,7 @@ async fn a_token_ends_when_it_says() {
     let answer = site
         .login(json!({ "scope": "all", "duration": { "d_us": 10_000_000 } }))
         .await;
-    let token = answer.is(200).json["access_token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let token = answer.token();
     site.clock.advance(Duration::from_millis(9_999));
     site.get(DEVICES).send_as(&token).await.is(200);
     site.clock.advance(Duration::from_millis(1));
