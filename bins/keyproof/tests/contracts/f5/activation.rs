@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use keyproof::server::Server;
-use keyproof_store::{Prefix, SystemEntropy};
+use keyproof_store::SystemEntropy;
 use keyproof_x509::crl::Crl;
 use serde_json::{Value, json};
 
@@ -263,14 +263,7 @@ async fn tickets_and_nonces_are_void_under_another_challenge_key() {
     site.activated(&key, &device).await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
     let nonce = machine.nonce(&site, SELECTION).await;
-    let all = Prefix::collection("tpm_challenge_key");
-    let rows = site.store.scan_raw(&all, None, 2, site.now()).await;
-    let [challenge_key] = &*rows.unwrap() else {
-        panic!("not one");
-    };
-    let mut batch = site.store.batch(site.now());
-    batch.remove(challenge_key.key(), challenge_key.version());
-    site.store.commit(batch).await.unwrap();
+    site.lose(&["tpm_challenge_key"]).await;
     for _ in 0..2 {
         let refused = site.post(ACTIVATE, &activation).await;
         refused.refuses(403, 7).saying("expired");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
+use keyproof_store::{Engine, Timestamp, memory::MemoryEngine};
 use keyproof_x509::Certificate;
 use serde_json::{Value, json};
 
@@ -165,9 +165,7 @@ impl Site {
 
     /// Returns the number of records in a collection.
     pub(crate) async fn records(&self, collection: &str) -> usize {
-        let all = Prefix::collection(collection);
-        let rows = self.store.scan_raw(&all, None, usize::MAX, self.now());
-        rows.await.unwrap().len()
+        self.rows(collection).await.len()
     }
 
     /// Returns the outcome and detail of each audit event of an action.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use keyproof_store::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use crate::f5::{
@@ -631,12 +630,8 @@ async fn private_keys_and_api_keys_are_shown_once_and_not_stored_in_the_clear() 
         assert!(!shown.contains(&api_key), "{shown}");
         assert!(!shown.contains("sealed"), "{shown}");
     }
-    let all = Prefix::all();
-    let rows = site
-        .store
-        .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH);
     let key_line = client_key.lines().nth(1).unwrap();
-    for row in rows.await.unwrap() {
+    for row in site.all_rows().await {
         let body = String::from_utf8_lossy(row.json()).into_owned();
         assert!(
             !body.contains("PRIVATE KEY") && !body.contains(key_line),

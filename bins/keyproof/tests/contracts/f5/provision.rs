@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64;
-use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
+use keyproof_store::{Engine, memory::MemoryEngine};
 use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
 use keyproof_x509::{Certificate, Upload};
 use rcgen::DnType;
@@ -234,9 +234,8 @@ async fn a_device_that_is_active_keeps_its_endorsement_key_and_the_key_its_devic
     let device = Device::new(&manufacturer, "SN0001");
     site.activated(&key, &device).await;
     let known = async || {
-        let all = Prefix::collection("tpm_device");
-        let rows = site.store.scan_raw(&all, None, 2, Timestamp::EPOCH).await;
-        String::from_utf8(rows.unwrap()[0].json().to_vec()).unwrap()
+        let rows = site.rows("tpm_device").await;
+        String::from_utf8(rows[0].json().to_vec()).unwrap()
     };
     let mut renamed = device.request(&key);
     renamed["device"]["name"] = json!("another name");

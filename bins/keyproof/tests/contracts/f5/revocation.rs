@@ -3,7 +3,7 @@
 use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use keyproof::server::Server;
-use keyproof_store::{Key, Prefix, Raw, Record, SystemEntropy, Timestamp};
+use keyproof_store::{Key, Record, SystemEntropy, Timestamp};
 use keyproof_x509::{
     Upload, algorithms,
     crl::{Crl, CrlReason},
@@ -353,15 +353,7 @@ async fn an_entry_stays_beyond_the_certificates_end() {
 async fn certificates_of_before_there_was_an_index_are_listed() {
     let (site, key, device) = furnished().await;
     let serial = site.serial(&key, &device).await;
-    let index = Prefix::collection("tpm_issued_certificate");
-    let all = site.store.scan_raw(&index, None, 10, site.now()).await;
-    let all: Vec<Raw> = all.unwrap();
-    assert_eq!(all.len(), 1);
-    let mut batch = site.store.batch(site.now());
-    for raw in &all {
-        batch.remove(raw.key(), raw.version());
-    }
-    site.store.commit(batch).await.unwrap();
+    site.lose(&["tpm_issued_certificate"]).await;
     site.disable("station").await;
     let held = vec![on_hold(&serial, START)];
     assert_eq!(entries(&list(&site).await), held);

@@ -17,7 +17,7 @@ use keyproof_service::{
     Clock, CommandLine, ManualClock, Origin, Principal, Requester, Service,
     access::NewOperatorToken, audit::Event, otp_devices::InstanceAdministrator,
 };
-use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+use keyproof_store::{Engine, MasterKey, MasterKeys, Prefix, Raw, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -126,6 +126,31 @@ impl Site {
         let mut events = self.events().await;
         events.retain(|event| event.action == action);
         events
+    }
+
+    /// Returns the stored records of a collection.
+    pub(crate) async fn rows(&self, collection: &str) -> Vec<Raw> {
+        let all = Prefix::collection(collection);
+        let rows = self.store.scan_raw(&all, None, usize::MAX, self.now());
+        rows.await.unwrap()
+    }
+
+    /// Returns all stored records, including those that have expired.
+    pub(crate) async fn all_rows(&self) -> Vec<Raw> {
+        let (all, epoch) = (Prefix::all(), Timestamp::EPOCH);
+        let rows = self.store.scan_raw(&all, None, usize::MAX, epoch);
+        rows.await.unwrap()
+    }
+
+    /// Removes the only record of each of these collections.
+    pub(crate) async fn lose(&self, collections: &[&str]) {
+        let mut batch = self.store.batch(self.now());
+        for collection in collections {
+            let rows = self.rows(collection).await;
+            assert_eq!(rows.len(), 1, "{collection}");
+            batch.remove(rows[0].key(), rows[0].version());
+        }
+        self.store.commit(batch).await.unwrap();
     }
 
     /// Returns a request to exactly this target, with nothing else.

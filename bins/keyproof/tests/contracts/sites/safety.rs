@@ -387,13 +387,7 @@ async fn neither_the_store_nor_the_page_has_a_session_in_the_clear() {
     let session = ada.session().unwrap().to_owned();
     ada.get("/account").await.is(200);
     ada.sees_not(&session);
-    let all = keyproof_store::Prefix::all();
-    let epoch = keyproof_store::Timestamp::EPOCH;
-    let rows = site
-        .store
-        .scan_raw(&all, None, usize::MAX, epoch)
-        .await
-        .unwrap();
+    let rows = site.all_rows().await;
     assert!(
         rows.iter()
             .any(|row| row.key().to_string().contains("user_session"))

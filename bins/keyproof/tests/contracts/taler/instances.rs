@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use keyproof_service::audit::Outcome;
-use keyproof_store::{Prefix, Timestamp};
 use serde_json::json;
 
 use crate::taler::{
@@ -173,11 +172,7 @@ async fn no_secret_is_in_the_store_in_the_clear() {
     let token = &site.token("all").await;
     site.add(token, device("till")).await;
     let bare = token.strip_prefix("secret-token:").unwrap();
-    let rows = site
-        .store
-        .scan_raw(&Prefix::all(), None, usize::MAX, Timestamp::EPOCH)
-        .await
-        .unwrap();
+    let rows = site.all_rows().await;
     assert!(rows.len() > 8);
     for row in rows {
         let text = format!("{} {}", row.key(), String::from_utf8_lossy(row.json()));

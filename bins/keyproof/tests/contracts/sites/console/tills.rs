@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use keyproof_otp::pos::{PosAlgorithm, confirm};
 use keyproof_service::{Clock as _, audit::Event};
-use keyproof_store::Prefix;
 
 use super::operator::Operator;
 use crate::taler::site::{Site, administrator, secret};
@@ -28,9 +27,7 @@ async fn with_till(site: &Site, algorithm: &str) -> Operator {
 
 /// Returns the stored devices, with their versions.
 async fn records(site: &Site) -> String {
-    let all = Prefix::collection("otp_device");
-    let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
-    let rows = rows.unwrap();
+    let rows = site.rows("otp_device").await;
     assert_eq!(rows.len(), 1);
     format!("{rows:?}")
 }
@@ -533,11 +530,7 @@ async fn hostile_names_are_text() {
 async fn a_look_at_codes_writes_over_the_session_once_a_minute_and_no_sooner() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "2").await;
-    let session = async || {
-        let all = Prefix::collection("operator_session");
-        let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
-        format!("{:?}", rows.unwrap())
-    };
+    let session = async || format!("{:?}", site.rows("operator_session").await);
     let before = session().await;
     for (seconds, is_as_before) in [(45, true), (15, false)] {
         site.clock.advance(Duration::from_secs(seconds));
