@@ -5,11 +5,15 @@ use std::time::Duration;
 use keyproof_otp::pos::{PosAlgorithm, confirm};
 use keyproof_service::{Clock as _, audit::Event};
 
-use super::operator::Operator;
+use super::operator::{Answer, Operator};
 use crate::taler::site::{Site, administrator, secret};
 
 const KEY: &[u8] = b"12345678901234567890";
 const BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+/// The pages of `with_till`'s device.
+const DEVICE: &str = "/console/tills/default/device?id=till";
+const CHECK: &str = "/console/tills/default/device/check?id=till";
 
 /// Text that would do harm if it were not treated as text.
 const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&";
@@ -23,6 +27,11 @@ async fn with_till(site: &Site, algorithm: &str) -> Operator {
         .await
         .is(200);
     ops
+}
+
+/// Submits a code for a price, to be checked.
+async fn check(ops: &mut Operator, code: &str, price: &str) -> Answer {
+    ops.post(CHECK, &[("code", code), ("of", price)]).await
 }
 
 /// Returns the stored devices, with their versions.
@@ -175,11 +184,10 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     let mut ops = with_till(&site, "2").await;
     // Authenticator apps do not know the price.
     ops.sees("<p>Scan this with the till’s device.</p>");
-    let device = "/console/tills/default/device?id=till";
     let before = records(&site).await;
-    ops.get(device).await.is(200);
+    ops.get(DEVICE).await.is(200);
     ops.sees("type that price to see the codes");
-    ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
+    ops.get(&format!("{DEVICE}&price=EUR:4.50")).await.is(200);
     // As it was typed, and not as an amount in the contract.
     ops.sees("For <bdi>EUR:4.50</bdi>:");
     assert_eq!(ops.page.matches("value=\"EUR:4.50\"").count(), 2);
@@ -187,7 +195,6 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         ops.sees(&code(&site, step, Some("EUR:4.50")));
     }
     ops.sees_not(&code(&site, 0, Some("EUR:4.51")));
-    let check = "/console/tills/default/device/check?id=till";
     for (step, price, told) in [
         (0, "EUR:4.50", "It confirms a payment now."),
         (-2, "EUR:4.50", "2 steps ago"),
@@ -199,35 +206,24 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         ),
     ] {
         let code = code(&site, step, Some("EUR:4.50"));
-        let fields = [("code", &*code), ("of", price)];
-        ops.post(check, &fields).await.is(200);
+        check(&mut ops, &code, price).await.is(200);
         ops.sees(told);
         // The page shows the checked code, because the field is empty again.
         ops.sees(&format!("role=\"status\"><code>{code}</code>: "));
     }
-    ops.post(check, &[("code", "12345678"), ("of", "")])
-        .await
-        .is(422);
-    ops.post(check, &[("code", "12345678"), ("of", "4.50")])
-        .await
-        .is(422);
-    ops.post(check, &[("code", "1234"), ("of", "EUR:1")])
-        .await
-        .is(422);
-    ops.get(&format!("{device}&price=-1")).await.is(422);
+    for (code, price) in [("12345678", ""), ("12345678", "4.50"), ("1234", "EUR:1")] {
+        check(&mut ops, code, price).await.is(422);
+    }
+    ops.get(&format!("{DEVICE}&price=-1")).await.is(422);
     ops.sees("value=\"-1\"");
     assert!(site.events_of("otp_device.check").await.len() >= 3);
     // Viewing and checking change neither the counter nor anything else of the device.
     assert_eq!(records(&site).await, before);
     // The limit per minute includes the codes that were shown.
     for _ in 0..24 {
-        ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
-            .await
-            .is(200);
+        check(&mut ops, "12345678", "EUR:1").await.is(200);
     }
-    let limited = ops
-        .post(check, &[("code", "12345678"), ("of", "EUR:1")])
-        .await;
+    let limited = check(&mut ops, "12345678", "EUR:1").await;
     assert!(limited.is(429).headers.contains_key("retry-after"));
 }
 
@@ -237,30 +233,24 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
 async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "2").await;
-    let device = "/console/tills/default/device?id=till";
-    let check = "/console/tills/default/device/check?id=till";
     let (codes, verdict) = (" id=\"now\"", " id=\"check\"");
-    ops.get(device).await.is(200);
+    ops.get(DEVICE).await.is(200);
     ops.sees("action=\"/console/tills/default/device#now\"");
-    ops.sees(&format!("action=\"{check}#check\""));
+    ops.sees(&format!("action=\"{CHECK}#check\""));
     ops.sees_not(codes);
     ops.sees_not(verdict);
-    ops.get(&format!("{device}&price=-1")).await.is(422);
+    ops.get(&format!("{DEVICE}&price=-1")).await.is(422);
     ops.sees_not(codes);
     // Repeating the request shows the codes of that time.
     ops.sees("name=\"again\"");
-    ops.get(&format!("{device}&price=EUR:1&again=on"))
+    ops.get(&format!("{DEVICE}&price=EUR:1&again=on"))
         .await
         .is(200);
     ops.sees(codes);
     ops.sees_not("name=\"again\"");
-    ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
-        .await
-        .is(200);
+    check(&mut ops, "12345678", "EUR:1").await.is(200);
     ops.sees(verdict);
-    ops.post(check, &[("code", "123"), ("of", "EUR:1")])
-        .await
-        .is(422);
+    check(&mut ops, "123", "EUR:1").await.is(422);
     ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"code-hint code-error\"");
     ops.sees_not(verdict);
 }
@@ -281,12 +271,9 @@ async fn an_instance_without_a_password_says_what_gives_it_one() {
 async fn a_code_without_a_price_differs_by_no_price() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "1").await;
-    ops.get("/console/tills/default/device?id=till")
-        .await
-        .is(200);
-    let check = "/console/tills/default/device/check?id=till";
+    ops.get(DEVICE).await.is(200);
     let code = code(&site, 3_000, None);
-    ops.post(check, &[("code", &*code)]).await.is(200);
+    ops.post(CHECK, &[("code", &*code)]).await.is(200);
     ops.sees("it is mistyped, or the key or the clock is not the same.");
 }
 
@@ -534,9 +521,7 @@ async fn a_look_at_codes_writes_over_the_session_once_a_minute_and_no_sooner() {
     let before = session().await;
     for (seconds, is_as_before) in [(45, true), (15, false)] {
         site.clock.advance(Duration::from_secs(seconds));
-        ops.get("/console/tills/default/device?id=till&price=EUR:1")
-            .await
-            .is(200);
+        ops.get(&format!("{DEVICE}&price=EUR:1")).await.is(200);
         assert_eq!(session().await == before, is_as_before, "{seconds}");
     }
 }
@@ -550,11 +535,10 @@ async fn whoever_looks_at_codes_is_told_of_and_limited() {
         shows.iter().map(Event::count).sum()
     };
     // Without a price there are no codes. The session's use is recorded meanwhile, which does no harm.
-    let device = "/console/tills/default/device?id=till";
     site.clock.advance(Duration::from_secs(60));
-    ops.get(device).await.is(200);
+    ops.get(DEVICE).await.is(200);
     assert_eq!(shown().await, 0);
-    let priced = format!("{device}&price=EUR:1");
+    let priced = format!("{DEVICE}&price=EUR:1");
     site.clock.advance(Duration::from_secs(60));
     for number in 1..=30 {
         ops.get(&priced).await.is(200);
@@ -566,9 +550,7 @@ async fn whoever_looks_at_codes_is_told_of_and_limited() {
     ops.sees_not(&code(&site, 0, Some("EUR:1")));
     assert_eq!(shown().await, 30);
     // The rest of the page is still shown.
-    ops.get(device).await.is(200);
-    let check = "/console/tills/default/device/check?id=till";
-    let fields = [("code", "12345678"), ("of", "EUR:1")];
-    ops.post(check, &fields).await.is(429);
+    ops.get(DEVICE).await.is(200);
+    check(&mut ops, "12345678", "EUR:1").await.is(429);
     ops.sees_not(&code(&site, 0, Some("EUR:1")));
 }
