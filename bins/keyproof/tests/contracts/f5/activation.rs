@@ -276,9 +276,7 @@ async fn tickets_and_nonces_are_void_under_another_challenge_key() {
 #[tokio::test]
 async fn of_two_tpms_for_one_identity_one_is_activated_however_they_race() {
     for _ in 0..4 {
-        let site = Site::start().await;
-        let manufacturer = Manufacturer::new();
-        let key = site.furnished(&manufacturer).await;
+        let (site, manufacturer, key) = Site::start_furnished().await;
         let race = async |one: &Device, other: &Device| {
             let activations = [
                 one.activation(&site.provisioned(&key, one).await),

@@ -250,9 +250,7 @@ async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() 
 /// Google Compute Engine's newer endorsement certificates do not name the TPM.
 #[tokio::test]
 async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001").endorsed_namelessly(&manufacturer);
     let refused = site.post(PROVISION, &device.request(&api_key)).await;
     refused.refuses(403, 7).saying("tpm-attributes");
@@ -271,9 +269,7 @@ async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
 
 #[tokio::test]
 async fn a_serial_that_is_no_printable_string_is_written_in_utf_8() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     let serial = "Gerät_1";
     let device = Device::new(&manufacturer, serial);
     let der = site.certificate(&api_key, &device).await;
@@ -382,8 +378,7 @@ async fn a_clock_behind_the_one_that_made_the_ca_makes_no_certificate_before_it(
 
 #[tokio::test]
 async fn a_stations_certificate_is_below_its_categorys_ca_and_for_clients() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let (sub_ca, _) = authorities(&site).await;
     let sub_ca = Certificate::from_der(&sub_ca).unwrap();
     let spec = site.get(&format!("{CATEGORIES}/category")).await;

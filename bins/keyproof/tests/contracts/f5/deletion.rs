@@ -45,8 +45,7 @@ async fn list(site: &Site) -> Vec<(Vec<u8>, Option<CrlReason>)> {
 
 #[tokio::test]
 async fn what_is_referred_to_is_not_deleted_and_the_rest_is() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     delete(&site, MANAGERS, "manager")
         .await
         .refuses(409, 9)
@@ -90,8 +89,7 @@ async fn what_is_referred_to_is_not_deleted_and_the_rest_is() {
 
 #[tokio::test]
 async fn a_deletions_body_is_about_the_object_of_the_path() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let send = async |name: &str, body: &str| {
         let object = format!("{API_KEYS}/{name}");
         site.admin("DELETE", &object)
@@ -238,8 +236,7 @@ async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid(
 /// A former category's CRL is not reused for one with the same name.
 #[tokio::test]
 async fn the_list_of_a_category_made_anew_is_its_own() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let first = site.call("GET", LIST).send().await.is(200).body.to_vec();
     delete(&site, API_KEYS, "station").await.is(200);
     delete(&site, CATEGORIES, "category").await.is(200);
@@ -254,9 +251,7 @@ async fn the_list_of_a_category_made_anew_is_its_own() {
 /// Devices that were bound below a deleted manager can still be viewed and forgotten, and are unknown to a new one with its name.
 #[tokio::test]
 async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let first = Device::new(&manufacturer, "SN0001");
     let second = Device::new(&manufacturer, "SN0002");
     for device in [&first, &second] {

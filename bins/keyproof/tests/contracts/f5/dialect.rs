@@ -39,6 +39,13 @@ impl Site {
         site
     }
 
+    /// Starts with what `furnished` creates. Returns the site, the manufacturer and the API key's text.
+    pub(crate) async fn start_furnished() -> (Self, Manufacturer, String) {
+        let (site, manufacturer) = (Self::start().await, Manufacturer::new());
+        let key = site.furnished(&manufacturer).await;
+        (site, manufacturer, key)
+    }
+
     /// Creates a manager that trusts a manufacturer, a category and an API key. Returns the key's text.
     pub(crate) async fn furnished(&self, manufacturer: &Manufacturer) -> String {
         let roots = json!({ "ek_root_certificates": [manufacturer.root] });

@@ -10,7 +10,7 @@ use keyproof_x509::crl::{Crl, CrlReason};
 use serde_json::{Value, json};
 
 use crate::f5::{
-    device::{Device, Manufacturer},
+    device::Device,
     dialect::{ACTIVATE, CATEGORIES, PROVISION},
     faults::{CommitMode, FaultyEngine},
     machine::Machine,
@@ -80,9 +80,7 @@ impl Site {
 
 #[tokio::test]
 async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets_are_void() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001");
     site.activated(&key, &device).await;
     let second = device.clone().with_new_ak();
@@ -189,9 +187,7 @@ async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
 /// A TPM has several endorsement keys, and a station may try one after the other.
 #[tokio::test]
 async fn a_device_whose_key_was_certified_under_two_endorsement_keys_is_forgotten_too() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001");
     // Nobody opens its credential, so nothing is bound yet.
     site.provisioned(&key, &device).await;
@@ -208,9 +204,7 @@ async fn a_device_whose_key_was_certified_under_two_endorsement_keys_is_forgotte
 /// All its certificates have expired, so nothing shows any more which keys were certified.
 #[tokio::test]
 async fn the_key_of_a_forgotten_device_is_free_though_its_certificate_has_ended_long_ago() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001");
     site.activated(&key, &device).await;
     // With another endorsement key it is rejected while the certificate is valid, whichever device is claimed.
@@ -277,9 +271,7 @@ async fn a_device_that_is_forgotten_while_it_is_activated_is_not() {
 
 #[tokio::test]
 async fn devices_are_listed_once_they_are_active() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let devices = &site.console.device_identity;
     assert_eq!(devices.devices(None).await.unwrap(), []);
     for serial in ["SN0001", "SN0002", "SN0003"] {

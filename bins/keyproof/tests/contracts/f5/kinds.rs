@@ -9,7 +9,7 @@ use keyproof_x509::Certificate;
 use serde_json::json;
 
 use crate::f5::{
-    device::{Device, Key, Manufacturer},
+    device::{Device, Key},
     dialect::{CATEGORIES, NONCE, PROVISION},
     provision::furnished,
     site::Site,
@@ -27,9 +27,7 @@ fn symmetric(ek: &TpmtPublic) -> SymmetricObject {
 
 #[tokio::test]
 async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     for ek in KINDS {
         let mut device = Device::of_kind(&manufacturer, ek, ek);
         let (hash, aes_bits) = match ek {
@@ -63,9 +61,7 @@ async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
 
 #[tokio::test]
 async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    site.furnished(&manufacturer).await;
+    let (site, manufacturer, _) = Site::start_furnished().await;
     let spec = json!({
         "tpm_manager_ref": [{ "name": "manager" }],
         "ak_template": { "scheme_hash": "sha384", "attributes": "0x00050472" },
@@ -90,9 +86,7 @@ async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
 /// A nonce is issued for every certified Name; otherwise its key could never attest.
 #[tokio::test]
 async fn a_key_whose_name_is_certified_can_attest() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     for (serial, hash) in [
         ("SN0256", HashAlgorithm::Sha256),
         ("SN0384", HashAlgorithm::Sha384),

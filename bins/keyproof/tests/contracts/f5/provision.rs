@@ -107,9 +107,7 @@ async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
 /// only because of the root.
 #[tokio::test]
 async fn a_device_may_carry_the_chain_of_its_certificate() {
-    let site = Site::start().await;
-    let root = Manufacturer::new();
-    let key = site.furnished(&root).await;
+    let (site, root, key) = Site::start_furnished().await;
     let intermediate = root.below();
     let device = Device::new(&intermediate, "SN0001");
     let with = |chain: &str| {
@@ -228,9 +226,7 @@ async fn a_revocation_divides_what_was_made_to_the_millisecond() {
 
 #[tokio::test]
 async fn a_device_that_is_active_keeps_its_endorsement_key_and_the_key_its_device() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001");
     site.activated(&key, &device).await;
     let known = async || {
@@ -294,9 +290,7 @@ async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
 
 #[tokio::test]
 async fn a_device_is_known_within_its_manager() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001");
     let first = site.activated(&key, &device).await;
     let first = device.opens(&first, &device.ak_public());
