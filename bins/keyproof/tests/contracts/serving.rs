@@ -10,7 +10,7 @@ use keyproof_store::{Timestamp, memory::MemoryEngine};
 use tokio::net::TcpStream;
 
 use crate::{
-    site::Site,
+    site::{Site, trusted_proxy},
     stack::{Answer, Client, Stack, within},
 };
 
@@ -93,8 +93,7 @@ async fn the_client_is_who_the_proxy_says() {
     let request = "GET /trial/client HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
     let stack = Stack::start(&[]).await;
     assert_eq!(stack.send(request).await.body, r#"{"client":"127.0.0.1"}"#);
-    let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
-    let stack = Stack::start(&[("http.trusted_proxies", proxies)]).await;
+    let stack = Stack::start(&[trusted_proxy()]).await;
     assert_eq!(stack.send(request).await.body, r#"{"client":"192.0.2.1"}"#);
     // Whatever the client has sent before it.
     let forged =

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    site::Site,
+    site::{Site, trusted_proxy},
     stack::{Client, Stack, within},
 };
 
@@ -207,10 +207,7 @@ async fn a_span_tells_method_template_status_and_dialect_and_nothing_else() {
 
 #[tokio::test]
 async fn a_trace_goes_on_where_a_trusted_proxy_says_so_and_nowhere_else() {
-    let trusted = (
-        "http.trusted_proxies",
-        toml::Value::from(vec!["127.0.0.0/8"]),
-    );
+    let trusted = trusted_proxy();
     let strangers = (
         "http.trusted_proxies",
         toml::Value::from(vec!["10.0.0.0/8"]),
@@ -326,10 +323,7 @@ async fn what_a_request_waits_for_is_told_below_it_by_its_kind_alone() {
     let url = format!("http://{}", collector.address);
     let faults = FaultyEngine::new();
     let engine = telemetry::traced(faults.clone(), "sqlite");
-    let flags = [
-        ("telemetry.otlp", url.into()),
-        ("http.trusted_proxies", vec!["127.0.0.0/8"].into()),
-    ];
+    let flags = [("telemetry.otlp", url.into()), trusted_proxy()];
     let site = Site::set_up(Timestamp::EPOCH, engine, &flags, |_, _| {}).await;
     let body = r#"{"username":"hidden-name","password":"hidden-password"}"#;
     let log_in = async |status, field: &str| {

@@ -96,7 +96,7 @@ async fn a_token_reaches_what_its_scope_says() {
     ] {
         let token = site.operator_token(&[scope], None).await;
         let target = format!("{CERTIFICATES}/c?api-version={VERSION}");
-        let delete = site.call("DELETE", &target).bearer(&token).send().await;
+        let delete = site.call("DELETE", &target).send_as(&token).await;
         if allowed {
             delete.is(204);
         } else {
@@ -126,13 +126,9 @@ async fn expired_and_revoked_tokens_are_refused() {
         .operator_token(&["certificates"], Some(Duration::from_secs(60)))
         .await;
     let target = format!("{CERTIFICATES}?api-version={VERSION}");
-    site.call("GET", &target)
-        .bearer(&token)
-        .send()
-        .await
-        .is(200);
+    site.call("GET", &target).send_as(&token).await.is(200);
     site.clock.advance(Duration::from_secs(60));
-    let refused = site.call("GET", &target).bearer(&token).send().await;
+    let refused = site.call("GET", &target).send_as(&token).await;
     refused.refuses_as_arm(401, "InvalidAuthenticationToken");
     let all = site.console.access.list().await.unwrap();
     for token in all {
@@ -142,7 +138,7 @@ async fn expired_and_revoked_tokens_are_refused() {
             .await
             .unwrap();
     }
-    let refused = site.call("GET", &target).bearer(&site.admin).send().await;
+    let refused = site.call("GET", &target).send_as(&site.admin).await;
     refused.refuses_as_arm(401, "InvalidAuthenticationToken");
 }
 
@@ -234,11 +230,7 @@ async fn a_token_of_a_configured_issuer_gets_in_and_is_named_in_the_trail() {
     // The map limits what the token may access.
     let elsewhere = CERTIFICATES.replace("Sub-1", "Sub-2");
     let target = format!("{elsewhere}?api-version={VERSION}");
-    let other = site
-        .call("GET", &target)
-        .bearer(&issuer.good())
-        .send()
-        .await;
+    let other = site.call("GET", &target).send_as(&issuer.good()).await;
     other.refuses_as_arm(403, "AuthorizationFailed");
     let header = json!({"alg": "ES256", "kid": "k1"});
     for scp in [json!("read"), json!("unmapped"), json!(null)] {

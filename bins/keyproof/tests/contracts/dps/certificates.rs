@@ -7,14 +7,10 @@ use keyproof_service::otp_devices::{Lifetime, TokenRequest};
 use rcgen::CustomExtension;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpSocket,
-};
 
 use crate::dps::{
     dialect::{CERTIFICATES, Ca, VERSION},
-    site::{Site, administrator, console_origin, secret},
+    site::{Site, administrator, begin_list, console_origin, secret},
 };
 
 const CREATED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
@@ -196,11 +192,11 @@ async fn every_known_version_is_served_and_early_ones_leave_the_certificate_out(
         ("2026-11-01", true),
     ] {
         let target = format!("{CERTIFICATES}/c?api-version={version}");
-        let get = site.call("GET", &target).bearer(&site.admin).send().await;
+        let get = site.call("GET", &target).send_as(&site.admin).await;
         let properties = get.is(200).json["properties"].as_object().unwrap();
         assert_eq!(properties.contains_key("certificate"), shown, "{version}");
         let target = format!("{CERTIFICATES}?api-version={version}");
-        let list = site.call("GET", &target).bearer(&site.admin).send().await;
+        let list = site.call("GET", &target).send_as(&site.admin).await;
         let listed = &list.is(200).json["value"][0]["properties"];
         assert_eq!(listed.get("certificate").is_some(), shown, "{version}");
     }
@@ -264,7 +260,7 @@ async fn names_have_no_case_and_are_answered_as_first_written() {
         "{}/MY-CERT?API-VERSION={VERSION}",
         CERTIFICATES.to_uppercase()
     );
-    let get = site.call("GET", &shouted).bearer(&site.admin).send().await;
+    let get = site.call("GET", &shouted).send_as(&site.admin).await;
     assert_eq!(get.is(200).json["id"], format!("{CERTIFICATES}/My-Cert"));
     let updated = site
         .call("PUT", &shouted)
@@ -475,18 +471,8 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
         site.put(&format!("c{number}"), &ca.body()).await;
     }
     let target = format!("{CERTIFICATES}?api-version={VERSION}");
-    let begun = async |target: &str| {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4_096).unwrap();
-        let mut stream = socket.connect(site.server.address()).await.unwrap();
-        let token = &site.admin;
-        let head =
-            format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The answer has begun.
-        stream.read_exact(&mut [0; 100]).await.unwrap();
-        stream
-    };
+    let (address, authorization) = (site.server.address(), format!("Bearer {}", site.admin));
+    let begun = |target| begin_list(address, target, &authorization);
     site.to("GET", "").send().await.is(200);
     // It is one service, however its name is written.
     let written_otherwise = target.replace("Sub-1", "SUB-1").replace("/Dps/", "/dPS/");
@@ -495,7 +481,7 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
     assert_eq!(refused.refuses(503, 503_003).header("retry-after"), "1");
     // No other token is refused, and nothing but lists.
     let other = site.operator_token(&["certificates"], None).await;
-    let other = site.call("GET", &target).bearer(&other).send().await;
+    let other = site.call("GET", &target).send_as(&other).await;
     other.is(200);
     site.get("c7").await.is(200);
     drop(unread);
@@ -525,26 +511,16 @@ async fn one_token_takes_not_all_places_for_lists() {
     // Concurrently, because a list that nobody reads is dropped after fifteen seconds.
     let mut lists = tokio::task::JoinSet::new();
     for certificates in &services {
-        let head = format!(
-            "GET {certificates}?api-version={VERSION} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
-            site.admin
-        );
         for _ in 0..2 {
-            let (address, head) = (site.server.address(), head.clone());
-            lists.spawn(async move {
-                let socket = TcpSocket::new_v4().unwrap();
-                socket.set_recv_buffer_size(4_096).unwrap();
-                let mut stream = socket.connect(address).await.unwrap();
-                stream.write_all(head.as_bytes()).await.unwrap();
-                // The answer or refusal has begun.
-                let mut begin = [0; 100];
-                stream.read_exact(&mut begin).await.unwrap();
-                (begin.starts_with(b"HTTP/1.1 200"), stream)
-            });
+            let target = format!("{certificates}?api-version={VERSION}");
+            let (address, authorization) =
+                (site.server.address(), format!("Bearer {}", site.admin));
+            lists.spawn(async move { begin_list(address, &target, &authorization).await });
         }
     }
     let unread = lists.join_all().await;
-    let begun = unread.iter().filter(|(is_list, _)| *is_list).count();
+    let is_list = |(_, beginning): &&(_, [u8; 100])| beginning.starts_with(b"HTTP/1.1 200");
+    let begun = unread.iter().filter(is_list).count();
     assert_eq!(begun, 2, "however many services there are");
 
     let (devices, origin) = (&site.console.otp_devices, console_origin());

@@ -84,11 +84,9 @@ impl Site {
 
     /// Returns the events about certificates, in order of time.
     pub(crate) async fn told(&self) -> Vec<Event> {
-        let events = self.console.audit.events(Timestamp::EPOCH, None).await;
-        let events = events.unwrap().into_iter().map(|(_, event)| event);
+        let mut events = self.events().await;
+        events.retain(|event| event.action.starts_with("certificate."));
         events
-            .filter(|event| event.action.starts_with("certificate."))
-            .collect()
     }
 }
 

@@ -30,19 +30,19 @@ async fn refusals_come_in_the_order_of_the_contract() {
         .call("PUT", &without_version)
         .header(name, value)
         .body("{");
-    let call = call.bearer(&elsewhere).send().await;
+    let call = call.send_as(&elsewhere).await;
     call.refuses_as_arm(400, "MissingApiVersionParameter");
     let call = site
         .call("PUT", &with_version)
         .header(name, value)
         .body("{");
-    let call = call.bearer(&elsewhere).send().await;
+    let call = call.send_as(&elsewhere).await;
     call.refuses_as_arm(403, "AuthorizationFailed");
     let call = site
         .call("PUT", &with_version)
         .header(name, value)
         .body("{");
-    let call = call.bearer(&site.admin).send().await;
+    let call = call.send_as(&site.admin).await;
     call.refuses(412, 412_001);
     let call = site
         .to("PUT", "/c")
@@ -74,7 +74,7 @@ async fn versions_are_known_or_refused_with_those_that_are() {
         ("?api-version=2023-03-01", "InvalidApiVersionParameter"),
     ] {
         let target = format!("{CERTIFICATES}{query}");
-        let answer = site.call("GET", &target).bearer(&site.admin).send().await;
+        let answer = site.call("GET", &target).send_as(&site.admin).await;
         answer.refuses_as_arm(400, code);
         let message = answer.json["error"]["message"].as_str().unwrap();
         assert!(message.contains("2022-12-12"), "{message}");
@@ -263,10 +263,10 @@ async fn other_paths_and_methods_are_told_so() {
         site.to("GET", rest).send().await.refuses(404, 404_002);
     }
     let target = format!("/subscriptions/s?api-version={VERSION}");
-    let answer = site.call("GET", &target).bearer(&site.admin).send().await;
+    let answer = site.call("GET", &target).send_as(&site.admin).await;
     answer.refuses(404, 404_002);
     let target = format!("/Subscriptions/%zz?api-version={VERSION}");
-    let answer = site.call("GET", &target).bearer(&site.admin).send().await;
+    let answer = site.call("GET", &target).send_as(&site.admin).await;
     answer.refuses(400, 400_002);
     for (method, rest, allow) in [
         ("POST", "", "GET, HEAD"),
@@ -293,14 +293,12 @@ async fn what_is_too_long_is_told_so() {
     };
     let fits = site
         .call("DELETE", &name(16 * 1024))
-        .bearer(&site.admin)
-        .send()
+        .send_as(&site.admin)
         .await;
     fits.is(204);
     let long = site
         .call("DELETE", &name(16 * 1024 + 1))
-        .bearer(&site.admin)
-        .send()
+        .send_as(&site.admin)
         .await;
     long.refuses(414, 414_001);
 }

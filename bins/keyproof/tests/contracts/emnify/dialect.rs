@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use keyproof::server::Server;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::accounts::{NewUser, Role};
+use keyproof_service::{
+    accounts::{AccountTarget, NewUser, Role, UserChange},
+    audit::Event,
+};
 use keyproof_store::{
     Engine, Store, SystemEntropy, Timestamp,
     memory::MemoryEngine,
@@ -89,6 +92,22 @@ impl Site {
         added.unwrap();
     }
 
+    /// Makes this change to a user, as a command does.
+    pub(crate) async fn change(&self, name: &str, change: UserChange) {
+        let command = command_line();
+        let target = AccountTarget::Named(&command, name);
+        let changed = self.console.accounts.change_user(target, change);
+        changed.await.unwrap();
+    }
+
+    /// Returns the events of the audit trail with the names of users, as its readers see them.
+    pub(crate) async fn named_events(&self) -> Vec<Event> {
+        let mut events = self.events().await;
+        let named = self.console.accounts.name_subjects(&mut events).await;
+        named.unwrap();
+        events
+    }
+
     pub(crate) fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }
@@ -107,6 +126,23 @@ impl Site {
 
     pub(crate) async fn authenticate(&self, body: Value) -> Answer {
         self.post(AUTHENTICATE, &body).send().await
+    }
+
+    /// Requests the list of users with this token.
+    pub(crate) async fn users(&self, token: &str) -> Answer {
+        self.get("/api/v1/user").send_as(token).await
+    }
+
+    /// Returns a user's number, as the user of this token sees it.
+    pub(crate) async fn number(&self, name: &str, token: &str) -> Value {
+        let user = self.get(&format!("/api/v1/user/{name}")).bearer(token);
+        user.send().await.is(200).json["id"].clone()
+    }
+
+    /// Creates an application token, and returns its text.
+    pub(crate) async fn application_token(&self, token: &str, body: &Value) -> String {
+        let call = self.post("/api/v1/application_token", body).bearer(token);
+        call.send().await.is(200).text("application_token")
     }
 
     /// Step one.
@@ -131,6 +167,18 @@ impl Site {
             .text("mfa_token")
     }
 
+    /// Does both steps from a device that is trusted from then on, and returns the answer to the second.
+    pub(crate) async fn trusting(&self, name: &str, phone: &Phone, fingerprint: &str) -> Answer {
+        let body = json!({
+            "mfa_token": self.challenge(name).await,
+            "code": phone.shows(self.now()),
+            "fingerprint": fingerprint,
+        });
+        let both = self.authenticate(body).await;
+        both.is(200);
+        both
+    }
+
     /// Gives a user a pending key, and returns its number.
     pub(crate) async fn pending(&self, name: &str) -> u64 {
         let token = self.token(name).await;
@@ -145,11 +193,7 @@ impl Site {
         let id = key.json["id"].as_u64().unwrap();
         let body = json!({ "status": { "id": 1 }, "code": phone.shows(self.now()) });
         let path = format!("/api/v1/user/mfa/{id}");
-        self.patch(&path, &body)
-            .bearer(&token)
-            .send()
-            .await
-            .is_empty(204);
+        self.patch(&path, &body).send_as(&token).await.is_empty(204);
         self.clock.advance(Duration::from_secs(30));
         Enrolled { phone, id, token }
     }

@@ -2,8 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use keyproof_service::audit::{Event, EventKey, Outcome, Repeats};
-use keyproof_store::Timestamp;
+use keyproof_service::audit::{Event, Outcome, Repeats};
 use serde_json::json;
 
 use crate::emnify::{
@@ -14,21 +13,12 @@ use crate::emnify::{
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 async fn told(site: &Site, kind: &str) -> Vec<Event> {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let mut events = events.unwrap();
-    named(site, &mut events).await;
-    let events = events.into_iter().map(|(_, event)| event);
-    let of_kind = |event: &Event| {
+    let mut events = site.named_events().await;
+    events.retain(|event| {
         let detail = event.detail.as_deref().unwrap_or_default();
         detail.starts_with(&format!("type {kind}: "))
-    };
-    events.filter(of_kind).collect()
-}
-
-/// Replaces users by their names, as readers of the trail see them.
-async fn named(site: &Site, events: &mut [(EventKey, Event)]) {
-    let events = events.iter_mut().map(|(_, event)| event);
-    site.console.accounts.name_subjects(events).await.unwrap();
+    });
+    events
 }
 
 fn details(events: &[Event]) -> Vec<&str> {
@@ -163,8 +153,7 @@ async fn refusals_of_a_session_say_why() {
         requests.push((Some(request), Some(reason.to_owned())));
         site.clock.advance(MILLISECOND);
     }
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let events = site.events().await.into_iter();
     let refused = events.filter(|event| event.outcome == Outcome::Refused);
     let mut told = Vec::new();
     for event in refused {
@@ -197,14 +186,13 @@ async fn failed_logins_of_applications_are_type_7() {
         json!({ "expiry_date": "2020-01-01" }),
         json!({}),
     ] {
-        let made = site.post(path, &body).bearer(&token).send().await;
-        texts.push(made.is(200).text("application_token"));
+        texts.push(site.application_token(&token, &body).await);
         site.clock.advance(MILLISECOND);
     }
-    let listed = site.get(path).bearer(&token).send().await.json;
+    let listed = site.get(path).send_as(&token).await.json;
     let revoke = json!({ "status": { "id": 1 } });
     let revoked = site.patch(&format!("{path}/{}", listed[2]["id"]), &revoke);
-    revoked.bearer(&token).send().await.is_empty(204);
+    revoked.send_as(&token).await.is_empty(204);
     for text in texts {
         let body = json!({ "application_token": text });
         site.post(AUTHENTICATE, &body).send().await.is_empty(401);
@@ -228,12 +216,9 @@ async fn failed_logins_of_applications_are_type_7() {
 }
 
 async fn done(site: &Site, action: &str) -> Vec<Event> {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let mut events = events.unwrap();
-    named(site, &mut events).await;
-    let events = events.into_iter().map(|(_, event)| event);
-    let is_done = |event: &Event| event.action == action && event.outcome == Outcome::Done;
-    events.filter(is_done).collect()
+    let mut events = site.named_events().await;
+    events.retain(|event| event.action == action && event.outcome == Outcome::Done);
+    events
 }
 
 fn id(answer: &Answer) -> Option<String> {
@@ -245,9 +230,8 @@ async fn logins_of_applications_are_told() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
     let path = "/api/v1/application_token";
-    let made = site.post(path, &json!({})).bearer(&token).send().await;
-    let text = made.is(200).text("application_token");
-    let listed = site.get(path).bearer(&token).send().await.json;
+    let text = site.application_token(&token, &json!({})).await;
+    let listed = site.get(path).send_as(&token).await.json;
     let login = async || {
         let body = json!({ "application_token": text });
         id(&site.post(AUTHENTICATE, &body).send().await)
@@ -334,11 +318,10 @@ async fn keys_deleted_and_devices_trusted_are_type_14() {
     });
     site.authenticate(body).await.is(200);
     let bob = site.token(BOB).await;
-    let hers = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob);
-    let hers = hers.send().await.is(200).json["id"].clone();
+    let hers = site.number(ADA, &bob).await;
     site.clock.advance(MILLISECOND);
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
-    site.delete(&key).bearer(&bob).send().await.is_empty(204);
+    site.delete(&key).send_as(&bob).await.is_empty(204);
     let events = told(&site, "14").await;
     assert_eq!(
         details(&events),
@@ -363,12 +346,11 @@ async fn a_used_recovery_code_is_told() {
     let ada = site.enrol(ADA).await;
     let path = "/api/v1/user/my/mfa/recovery_codes";
     let made = site.post(path, &json!({ "password": PASSWORD }));
-    let made = made.bearer(&ada.token).send().await;
+    let made = made.send_as(&ada.token).await;
     let code = made.is(200).json["codes"][0].clone();
     let body = json!({ "mfa_token": site.challenge(ADA).await, "code": code });
     let answer = site.authenticate(body).await;
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let mut events = events.unwrap().into_iter().map(|(_, event)| event);
+    let mut events = site.events().await.into_iter();
     let id = Some(answer.is(200).header("x-request-id").to_owned());
     let used = events.find(|event| event.request_id == id).unwrap();
     assert_eq!(used.action, "user.authenticate");

@@ -130,8 +130,8 @@ async fn only_es256_by_the_key_of_that_id_is_a_signature() {
         "a".repeat(4_000),
     ];
     for token in &forged {
-        let answer = site.get("/api/v1/user").bearer(token).send().await;
+        let answer = site.users(token).await;
         answer.refuses(401, 1102, "token");
     }
-    site.get("/api/v1/user").bearer(&good).send().await.is(200);
+    site.users(&good).await.is(200);
 }

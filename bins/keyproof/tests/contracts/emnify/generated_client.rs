@@ -31,7 +31,7 @@ impl<'a> Generated<'a> {
 
     async fn authenticate(&self, body: Value) -> Answer {
         let call = self.site.post(AUTHENTICATE, &body);
-        call.bearer(&self.token).send().await
+        call.send_as(&self.token).await
     }
 
     async fn send(&self, method: &str, path: &str, body: Value) -> Answer {

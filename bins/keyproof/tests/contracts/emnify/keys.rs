@@ -19,7 +19,7 @@ fn enrolment() -> Value {
 async fn a_new_key_says_all_that_the_contract_says() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let answer = site.post(KEYS, &enrolment()).bearer(&token).send().await;
+    let answer = site.post(KEYS, &enrolment()).send_as(&token).await;
     let secret = answer.is(200).text("secret_key");
     assert_eq!(secret.len(), 32);
     let id = answer.json["id"].as_u64().unwrap();
@@ -39,24 +39,22 @@ async fn a_new_key_says_all_that_the_contract_says() {
     );
     // A second pending key replaces it. Numbers may have a zero fraction.
     let body = json!({ "type": { "id": 0.0 }, "password": PASSWORD });
-    let second = site.post(KEYS, &body).bearer(&token).send().await;
+    let second = site.post(KEYS, &body).send_as(&token).await;
     assert_ne!(second.is(200).text("secret_key"), secret);
     let old = site.patch(
         &format!("{KEYS}/{id}"),
         &json!({ "status": { "id": 1 }, "code": "123456" }),
     );
-    old.bearer(&token).send().await.refuses(
-        404,
-        1401,
-        &format!("MFA Key with Id '{id}' not found."),
-    );
+    old.send_as(&token)
+        .await
+        .refuses(404, 1401, &format!("MFA Key with Id '{id}' not found."));
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_an_enrolment_is_told() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let post = async |body: Value| site.post(KEYS, &body).bearer(&token).send().await;
+    let post = async |body: Value| site.post(KEYS, &body).send_as(&token).await;
     post(json!({ "password": PASSWORD }))
         .await
         .refuses(422, 1402, "type is required");
@@ -93,12 +91,7 @@ async fn what_is_wrong_with_an_enrolment_is_told() {
     locked.refuses(429, 1105, "");
     assert_eq!(locked.header("retry-after"), "300");
     site.password(ADA, PASSWORD).await.is(200);
-    let malformed = site
-        .call("POST", KEYS)
-        .body("{")
-        .bearer(&token)
-        .send()
-        .await;
+    let malformed = site.call("POST", KEYS).body("{").send_as(&token).await;
     malformed.refuses(400, 1000, "");
     site.clock.advance(Duration::from_secs(300));
     post(enrolment()).await.is(200);
@@ -115,11 +108,11 @@ async fn a_key_is_activated_by_a_code_in_every_shape() {
         |code| json!({ "status": { "id": 1 }, "code": code.parse::<u32>().unwrap() }),
     ];
     for shape in shapes {
-        let key = site.post(KEYS, &enrolment()).bearer(&token).send().await;
+        let key = site.post(KEYS, &enrolment()).send_as(&token).await;
         let phone = Phone::of(&key.is(200).text("secret_key"));
         let id = &key.json["id"];
         let path = format!("{KEYS}/{id}");
-        let activate = async |body: Value| site.patch(&path, &body).bearer(&token).send().await;
+        let activate = async |body: Value| site.patch(&path, &body).send_as(&token).await;
         let now = site.now();
         activate(shape(&phone.never_shows(now))).await.refuses(
             422,
@@ -139,18 +132,18 @@ async fn a_key_is_activated_by_a_code_in_every_shape() {
         activate(shape(&phone.shows(now)))
             .await
             .refuses(409, 1405, "MFA already activated");
-        site.post(KEYS, &enrolment())
-            .bearer(&token)
-            .send()
-            .await
-            .refuses(409, 1405, "MFA already activated");
+        site.post(KEYS, &enrolment()).send_as(&token).await.refuses(
+            409,
+            1405,
+            "MFA already activated",
+        );
         // The code that activated the key is spent for logins too.
         let challenge = site.challenge(ADA).await;
         let spent = json!({ "mfa_token": challenge, "code": phone.shows(now) });
         site.authenticate(spent).await.is_empty(401);
         let own = format!("/api/v1/user/my/mfa/{id}.0");
-        site.delete(&own).bearer(&token).send().await.is_empty(204);
-        site.delete(&own).bearer(&token).send().await.refuses(
+        site.delete(&own).send_as(&token).await.is_empty(204);
+        site.delete(&own).send_as(&token).await.refuses(
             404,
             1401,
             &format!("MFA Key with id '{id}' not found"),
@@ -169,25 +162,12 @@ async fn existence_comes_before_the_body_and_ids_are_numbers() {
         ("/api/v1/user/mfa/None", 400, 1000),
         ("/api/v1/user/mfa/27.5", 400, 1000),
     ] {
-        let answer = site
-            .call("PATCH", path)
-            .body("{")
-            .bearer(&token)
-            .send()
-            .await;
+        let answer = site.call("PATCH", path).body("{").send_as(&token).await;
         answer.refuses(status, code, "");
     }
-    let answer = site
-        .delete("/api/v1/user/None/mfa/1")
-        .bearer(&token)
-        .send()
-        .await;
+    let answer = site.delete("/api/v1/user/None/mfa/1").send_as(&token).await;
     answer.refuses(400, 1000, "Cannot parse parameter id as Long");
-    let method = site
-        .delete("/api/v1/user/mfa/27")
-        .bearer(&token)
-        .send()
-        .await;
+    let method = site.delete("/api/v1/user/mfa/27").send_as(&token).await;
     assert_eq!(method.is(405).header("allow"), "PATCH");
 }
 
@@ -195,7 +175,7 @@ async fn existence_comes_before_the_body_and_ids_are_numbers() {
 async fn statuses_and_types_are_those_of_the_contract() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let get = async |path: &str| site.get(path).bearer(&token).send().await;
+    let get = async |path: &str| site.get(path).send_as(&token).await;
     assert_eq!(
         get("/api/v1/user/mfa/status").await.is(200).json,
         json!([
@@ -208,12 +188,11 @@ async fn statuses_and_types_are_those_of_the_contract() {
         json!([{ "id": 0, "description": "Time-Based One-Time Password" }])
     );
     // The types belong to nobody, but an application may not access anything below this path.
-    let made = site.post("/api/v1/application_token", &json!({}));
-    let made = made.bearer(&token).send().await;
-    let log_in = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&token, &json!({})).await;
+    let log_in = json!({ "application_token": made });
     let access = site.authenticate(log_in).await.is(200).text("auth_token");
     for path in ["/api/v1/user/mfa/status", "/api/v1/user/mfa/type"] {
-        let told = site.get(path).bearer(&access).send().await;
+        let told = site.get(path).send_as(&access).await;
         told.refuses(403, 1104, "");
     }
 }
@@ -234,7 +213,7 @@ async fn devices_are_listed_and_removed_one_by_one() {
     ];
     let mut id = Value::Null;
     for path in paths {
-        let listed = site.get(path).bearer(&fresh).send().await;
+        let listed = site.get(path).send_as(&fresh).await;
         id = listed.is(200).json[0]["id"].clone();
         assert_eq!(
             listed.json,
@@ -248,16 +227,14 @@ async fn devices_are_listed_and_removed_one_by_one() {
     }
     let unknown = site
         .delete(&format!("{}/9999", paths[0]))
-        .bearer(&fresh)
-        .send()
+        .send_as(&fresh)
         .await;
     unknown.refuses(404, 1401, "Trusted Device with Id '9999' not found");
     site.delete(&format!("{}/{id}", paths[1]))
-        .bearer(&fresh)
-        .send()
+        .send_as(&fresh)
         .await
         .is_empty(204);
-    let listed = site.get(paths[0]).bearer(&fresh).send().await;
+    let listed = site.get(paths[0]).send_as(&fresh).await;
     assert_eq!(listed.is(200).json, json!([]));
 }
 
@@ -265,14 +242,9 @@ async fn devices_are_listed_and_removed_one_by_one() {
 async fn a_flat_fingerprint_says_nothing_of_its_device() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "f",
-    });
-    site.authenticate(body).await.is(200);
+    site.trusting(ADA, &ada.phone, "f").await;
     let path = "/api/v1/user/my/mfa/trusted_device";
-    let listed = site.get(path).bearer(&ada.token).send().await;
+    let listed = site.get(path).send_as(&ada.token).await;
     let device = listed.is(200).json[0].as_object().unwrap();
     assert_eq!(device.keys().collect::<Vec<_>>(), ["activation_date", "id"]);
 }
@@ -301,7 +273,7 @@ async fn every_wrong_password_or_code_of_a_session_counts() {
                 ),
                 _ => site.post(recovery, &json!({ "password": "wrong horse" })),
             };
-            call.bearer(&token).send().await
+            call.send_as(&token).await
         };
         attempt().await.is(422);
         attempt().await.is(422);
@@ -319,43 +291,33 @@ async fn only_administrators_reach_others_keys_and_devices() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
     let bob = site.token(BOB).await;
-    let number = async |name: &str| {
-        let found = site
-            .get(&format!("/api/v1/user/{name}"))
-            .bearer(&bob)
-            .send()
-            .await;
-        found.is(200).json["id"].clone()
-    };
-    let (hers, his) = (number(ADA).await, number(BOB).await);
+    let (hers, his) = (site.number(ADA, &bob).await, site.number(BOB, &bob).await);
     for path in [
         format!("/api/v1/user/{his}/mfa/1"),
         format!("/api/v1/user/{his}/mfa/trusted_device/1"),
         "/api/v1/user/1/mfa/1".to_owned(),
     ] {
-        let refused = site.delete(&path).bearer(&ada.token).send().await;
+        let refused = site.delete(&path).send_as(&ada.token).await;
         refused.refuses(403, 1104, "You do not have the necessary permissions");
     }
     let devices = format!("/api/v1/user/{his}/mfa/trusted_device");
     site.get(&devices)
-        .bearer(&ada.token)
-        .send()
+        .send_as(&ada.token)
         .await
         .refuses(403, 1104, "");
     let devices = format!("/api/v1/user/{hers}/mfa/trusted_device");
     assert_eq!(
-        site.get(&devices).bearer(&bob).send().await.is(200).json,
+        site.get(&devices).send_as(&bob).await.is(200).json,
         json!([])
     );
-    site.get(&devices).bearer(&ada.token).send().await.is(200);
+    site.get(&devices).send_as(&ada.token).await.is(200);
     let nobody = site
         .get("/api/v1/user/16777216/mfa/trusted_device")
-        .bearer(&bob)
-        .send()
+        .send_as(&bob)
         .await;
     nobody.refuses(404, 1401, "User with Id '16777216' not found.");
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
-    site.delete(&key).bearer(&bob).send().await.is_empty(204);
+    site.delete(&key).send_as(&bob).await.is_empty(204);
     site.token(ADA).await;
 }
 
@@ -365,10 +327,10 @@ async fn a_recovery_code_stands_in_once() {
     let path = "/api/v1/user/my/mfa/recovery_codes";
     let body = json!({ "password": PASSWORD });
     let token = site.token(ADA).await;
-    let early = site.post(path, &body).bearer(&token).send().await;
+    let early = site.post(path, &body).send_as(&token).await;
     early.refuses(422, 1406, "no active MFA key");
     let ada = site.enrol(ADA).await;
-    let codes = site.post(path, &body).bearer(&ada.token).send().await;
+    let codes = site.post(path, &body).send_as(&ada.token).await;
     let codes = codes.is(200).json["codes"].as_array().unwrap().clone();
     assert_eq!(codes.len(), 10);
     let typed = codes[3].as_str().unwrap().to_lowercase().replace('-', " ");
@@ -380,10 +342,10 @@ async fn a_recovery_code_stands_in_once() {
     answer(&typed).await.is(200);
     answer(&typed).await.is_empty(401);
     answer(codes[4].as_str().unwrap()).await.is(200);
-    let again = site.post(path, &body).bearer(&ada.token).send().await;
+    let again = site.post(path, &body).send_as(&ada.token).await;
     again.refuses(422, 1402, "code is required");
     let body = json!({ "password": PASSWORD, "code": codes[5] });
-    let again = site.post(path, &body).bearer(&ada.token).send().await;
+    let again = site.post(path, &body).send_as(&ada.token).await;
     again.is(200);
     answer(codes[6].as_str().unwrap()).await.is_empty(401);
     let wrong = site
@@ -393,6 +355,6 @@ async fn a_recovery_code_stands_in_once() {
         )
         .bearer(&ada.token);
     wrong.send().await.refuses(422, 1400, "");
-    let empty = site.post(path, &json!({})).bearer(&ada.token).send().await;
+    let empty = site.post(path, &json!({})).send_as(&ada.token).await;
     empty.refuses(422, 1402, "password is required");
 }

@@ -3,12 +3,19 @@
 use std::time::Duration;
 
 use keyproof_service::accounts::Role;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
-    site::{Answer, Site},
+    site::{Answer, Site, trusted_proxy},
 };
+
+/// Asserts that an address has used up its requests.
+#[track_caller]
+fn is_limited(refused: &Answer) {
+    let message = "Too many authentication requests from this address";
+    refused.says(429, 1105, "TooManyRequests", message);
+}
 
 #[tokio::test]
 async fn an_address_has_so_many_posts_a_window() {
@@ -24,12 +31,7 @@ async fn an_address_has_so_many_posts_a_window() {
     }
     site.clock.advance(Duration::from_millis(100_500));
     let refused = site.password("a", "b").await;
-    refused.says(
-        429,
-        1105,
-        "TooManyRequests",
-        "Too many authentication requests from this address",
-    );
+    is_limited(&refused);
     assert_eq!(refused.header("retry-after"), "200");
     // Only this path is limited.
     site.get("/api/v1/user").send().await.is(401);
@@ -45,22 +47,21 @@ async fn every_request_that_costs_a_hash_counts_and_no_other() {
     site.add(ADA, "Example Org", Role::User).await;
     let token = site.token(ADA).await;
     for _ in 0..10 {
-        site.get("/api/v1/user").bearer(&token).send().await.is(200);
+        site.users(&token).await.is(200);
     }
     let key = json!({ "type": { "id": 0 }, "password": "wrong horse" });
-    let enrol = || site.post("/api/v1/user/mfa", &key).bearer(&token).send();
+    let enrol = || site.post("/api/v1/user/mfa", &key).send_as(&token);
     enrol().await.is(422);
     let change = json!({ "old_password": "wrong horse", "new_password": "battery staple" });
     let path = "/api/v1/user/password";
-    let change = || site.patch(path, &change).bearer(&token).send();
+    let change = || site.patch(path, &change).send_as(&token);
     change().await.is(422);
     site.password("a", "b").await.is(401);
     for refused in [enrol().await, change().await, site.password("a", "b").await] {
-        let message = "Too many authentication requests from this address";
-        refused.says(429, 1105, "TooManyRequests", message);
+        is_limited(&refused);
         assert_eq!(refused.header("retry-after"), "300");
     }
-    site.get("/api/v1/user").bearer(&token).send().await.is(200);
+    site.users(&token).await.is(200);
     site.clock.advance(Duration::from_secs(300));
     site.password("a", "b").await.is(401);
 }
@@ -79,23 +80,13 @@ async fn a_login_counts_whatever_it_shows() {
         site.authenticate(shown).await.is_empty(401);
     }
     let refused = site.authenticate(refresh).await;
-    refused.says(
-        429,
-        1105,
-        "TooManyRequests",
-        "Too many authentication requests from this address",
-    );
+    is_limited(&refused);
 }
 
 /// A stranger with a /48 does not get 65,536 separate limits, and does not use up anybody else's.
 #[tokio::test]
 async fn a_network_has_16_times_the_limit_and_others_have_their_own() {
-    let proxies = vec!["127.0.0.0/8".into()];
-    let site = Site::configured(&[
-        ("auth.address_limit", 1.into()),
-        ("http.trusted_proxies", toml::Value::Array(proxies)),
-    ])
-    .await;
+    let site = Site::configured(&[("auth.address_limit", 1.into()), trusted_proxy()]).await;
     let mut judged = 0;
     for subnet in 0..40 {
         let answer = post_from(&site, &format!("2001:db8:1:{subnet:x}00::1")).await;
@@ -118,20 +109,28 @@ async fn a_network_has_16_times_the_limit_and_others_have_their_own() {
 
 async fn post_from(site: &Site, forwarded: &str) -> Answer {
     let body = json!({ "username": "a", "password": "b" });
-    site.post(AUTHENTICATE, &body)
-        .header("x-forwarded-for", forwarded)
-        .send()
-        .await
+    body_from(site, forwarded, &body).await
+}
+
+async fn body_from(site: &Site, forwarded: &str, body: &Value) -> Answer {
+    let call = site.post(AUTHENTICATE, body);
+    call.header("x-forwarded-for", forwarded).send().await
+}
+
+/// Returns a site behind a proxy, and the body that logs in with an application token for this network.
+async fn with_application_token(network: &str) -> (Site, Value) {
+    let site = Site::configured(&[trusted_proxy()]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let token = site.token(ADA).await;
+    let made = site
+        .application_token(&token, &json!({ "ip": network }))
+        .await;
+    (site, json!({ "application_token": made }))
 }
 
 #[tokio::test]
 async fn behind_a_trusted_proxy_the_limit_is_its_clients() {
-    let proxies = vec!["127.0.0.0/8".into()];
-    let site = Site::configured(&[
-        ("auth.address_limit", 1.into()),
-        ("http.trusted_proxies", toml::Value::Array(proxies)),
-    ])
-    .await;
+    let site = Site::configured(&[("auth.address_limit", 1.into()), trusted_proxy()]).await;
     post_from(&site, "192.0.2.1").await.is(401);
     post_from(&site, "192.0.2.1").await.is(429);
     // Entries before the proxy's own, which the client may have written, are ignored.
@@ -152,20 +151,8 @@ async fn nobody_else_chooses_their_address() {
 
 #[tokio::test]
 async fn an_application_token_holds_for_the_address_that_the_proxy_names() {
-    let proxies = vec!["127.0.0.0/8".into()];
-    let site = Site::configured(&[("http.trusted_proxies", toml::Value::Array(proxies))]).await;
-    site.add(ADA, "Example Org", Role::User).await;
-    let body = json!({ "ip": "192.0.2.0/24" });
-    let made = site
-        .post("/api/v1/application_token", &body)
-        .bearer(&site.token(ADA).await)
-        .send()
-        .await;
-    let body = json!({ "application_token": made.is(200).text("application_token") });
-    let log_in = async |from: &str| {
-        let call = site.post(AUTHENTICATE, &body);
-        call.header("x-forwarded-for", from).send().await
-    };
+    let (site, body) = with_application_token("192.0.2.0/24").await;
+    let log_in = |from| body_from(&site, from, &body);
     log_in("198.51.100.1").await.is_empty(401);
     let access = log_in("192.0.2.9").await.is(200).text("auth_token");
     for (from, status) in [
@@ -187,7 +174,7 @@ async fn an_application_token_holds_for_an_ipv4_network_that_is_written_as_ipv6(
     let post = async |ip: &str| {
         let body = json!({ "ip": ip });
         let call = site.post("/api/v1/application_token", &body);
-        call.bearer(&token).send().await
+        call.send_as(&token).await
     };
     let made = post("::ffff:127.0.0.0/104").await;
     let body = json!({ "application_token": made.is(200).text("application_token") });
@@ -201,21 +188,9 @@ async fn an_application_token_holds_for_an_ipv4_network_that_is_written_as_ipv6(
 /// In the past, one byte that is not text discarded the whole line, including the proxy's entry.
 #[tokio::test]
 async fn no_byte_of_a_client_makes_it_the_proxy() {
-    let proxies = vec!["127.0.0.0/8".into()];
-    let site = Site::configured(&[("http.trusted_proxies", toml::Value::Array(proxies))]).await;
-    site.add(ADA, "Example Org", Role::User).await;
     // The network that contains the proxy.
-    let body = json!({ "ip": "127.0.0.0/8" });
-    let made = site
-        .post("/api/v1/application_token", &body)
-        .bearer(&site.token(ADA).await)
-        .send()
-        .await;
-    let body = json!({ "application_token": made.is(200).text("application_token") });
-    let log_in = async |from: &str| {
-        let call = site.post(AUTHENTICATE, &body);
-        call.header("x-forwarded-for", from).send().await
-    };
+    let (site, body) = with_application_token("127.0.0.0/8").await;
+    let log_in = |from| body_from(&site, from, &body);
     log_in("203.0.113.9").await.is_empty(401);
     log_in("é, 203.0.113.9").await.is_empty(401);
     let access = log_in("127.0.0.1").await.is(200).text("auth_token");
@@ -231,15 +206,8 @@ async fn no_route_takes_a_body_of_more_than_16_kib() {
     let pending = site.pending(ADA).await;
     let ada = site.token(ADA).await;
     let bob = site.enrol(BOB).await.token;
-    let made = site
-        .post("/api/v1/application_token", &json!({}))
-        .bearer(&ada);
-    made.send().await.is(200);
-    let all = site
-        .get("/api/v1/application_token")
-        .bearer(&ada)
-        .send()
-        .await;
+    site.application_token(&ada, &json!({})).await;
+    let all = site.get("/api/v1/application_token").send_as(&ada).await;
     let made = all.is(200).json[0]["id"].as_u64().unwrap();
     for (method, path, token) in [
         ("POST", AUTHENTICATE.to_owned(), &ada),

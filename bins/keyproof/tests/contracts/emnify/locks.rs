@@ -2,26 +2,21 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{AccountTarget, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, Enrolled, PASSWORD},
-    site::{Answer, Site, command_line},
+    site::{Answer, Site, trusted_proxy},
 };
 
 const HOME: &str = "192.0.2.1";
 const ABROAD: &str = "198.51.100.1";
 const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
 
-/// A site behind a proxy, so that a test can choose the client's address.
+/// A site behind a proxy.
 async fn site() -> Site {
-    let proxies = vec!["127.0.0.0/8".into()];
-    let site = Site::configured(&[
-        ("auth.address_limit", 0.into()),
-        ("http.trusted_proxies", toml::Value::Array(proxies)),
-    ])
-    .await;
+    let site = Site::configured(&[("auth.address_limit", 0.into()), trusted_proxy()]).await;
     site.add(ADA, "Example Org", Role::User).await;
     site
 }
@@ -93,8 +88,7 @@ async fn a_day_of_a_strangers_guesses_shuts_out_neither_address_device_nor_sessi
             let made = site
                 .post("/api/v1/user/my/mfa/recovery_codes", &body)
                 .header("x-forwarded-for", ABROAD)
-                .bearer(&token)
-                .send()
+                .send_as(&token)
                 .await;
             made.is(200);
         }
@@ -149,15 +143,7 @@ async fn wrong_codes_double_the_lock_and_wrong_passwords_do_not() {
     // A login there ends it; `user unlock` removes the lock itself.
     in_full(&site, &ada, ABROAD).await.is(200);
     assert_eq!(seconds_locked(&site, &ada, ABROAD).await, 300);
-    let unlocked = site
-        .console
-        .accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Unlock,
-        )
-        .await;
-    unlocked.unwrap();
+    site.change(ADA, UserChange::Unlock).await;
     in_full(&site, &ada, ABROAD).await.is(200);
 }
 

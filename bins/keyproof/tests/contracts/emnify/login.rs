@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{AccountTarget, UserChange};
+use keyproof_service::accounts::UserChange;
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
-    site::{Site, command_line},
+    site::Site,
 };
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn a_password_gives_both_tokens_in_every_spelling_of_it() {
             ["auth_token", "refresh_token"]
         );
         let token = answer.text("auth_token");
-        site.get("/api/v1/user").bearer(&token).send().await.is(200);
+        site.users(&token).await.is(200);
     }
     // The official client sends this with its first login.
     let body = json!({ "username": ADA, "password": PASSWORD });
@@ -153,14 +153,7 @@ async fn three_failures_lock_for_five_minutes() {
     for _ in 0..3 {
         site.password(ADA, "wrong horse").await.is(401);
     }
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Unlock,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Unlock).await;
     site.password(ADA, PASSWORD).await.is(200);
 }
 
@@ -224,7 +217,7 @@ async fn what_is_said_of_a_device_refuses_no_right_code() {
     };
     let devices = async || {
         let path = "/api/v1/user/my/mfa/trusted_device";
-        let listed = site.get(path).bearer(&ada.token).send().await;
+        let listed = site.get(path).send_as(&ada.token).await;
         listed.is(200).json.clone()
     };
     // Without a fingerprint no device becomes trusted.

@@ -14,12 +14,8 @@ async fn a_super_administrator_of_another_organisation_reaches_nothing() {
     site.add("eve", "Another Org", Role::SuperAdmin).await;
     let ada = site.enrol(ADA).await;
     let eve = site.token("eve").await;
-    let hers = site.get(&format!("/api/v1/user/{ADA}")).bearer(&ada.token);
-    let hers = hers.send().await.is(200).json["id"].clone();
-    let made = site
-        .post("/api/v1/application_token", &json!({}))
-        .bearer(&ada.token);
-    let text = made.send().await.is(200).text("application_token");
+    let hers = site.number(ADA, &ada.token).await;
+    let text = site.application_token(&ada.token, &json!({})).await;
     let listed = site.get("/api/v1/application_token").bearer(&ada.token);
     let number = listed.send().await.is(200).json[0]["id"].clone();
 
@@ -46,16 +42,12 @@ async fn a_super_administrator_of_another_organisation_reaches_nothing() {
         ),
     ] {
         let call = site.call(method, &format!("/api/v1/{path}"));
-        let answer = call.body(body.to_string()).bearer(&eve).send().await;
+        let answer = call.body(body.to_string()).send_as(&eve).await;
         answer.refuses(404, 1401, "not found");
     }
-    let listed = site
-        .get("/api/v1/application_token")
-        .bearer(&eve)
-        .send()
-        .await;
+    let listed = site.get("/api/v1/application_token").send_as(&eve).await;
     assert_eq!(listed.is(200).json, json!([]));
-    let listed = site.get("/api/v1/user").bearer(&eve).send().await;
+    let listed = site.users(&eve).await;
     assert_eq!(listed.is(200).json.as_array().unwrap().len(), 1);
     assert_eq!(listed.json[0]["username"], "eve");
 
@@ -76,18 +68,12 @@ async fn both_kinds_of_administrators_manage_and_nobody_else() {
         site.add("otto", "Example Org", role).await;
         let ada = site.enrol(ADA).await;
         let otto = site.token("otto").await;
-        let hers = site.get(&format!("/api/v1/user/{ADA}")).bearer(&otto);
-        let hers = hers.send().await.is(200).json["id"].clone();
-        let body = json!({
-            "mfa_token": site.challenge(ADA).await,
-            "code": ada.phone.shows(site.now()),
-            "fingerprint": "laptop",
-        });
-        site.authenticate(body).await.is(200);
+        let hers = site.number(ADA, &otto).await;
+        site.trusting(ADA, &ada.phone, "laptop").await;
         let devices = format!("/api/v1/user/{hers}/mfa/trusted_device");
-        let listed = site.get(&devices).bearer(&otto).send().await;
+        let listed = site.get(&devices).send_as(&otto).await;
         let own = "/api/v1/user/my/mfa/trusted_device";
-        let device = site.get(own).bearer(&ada.token).send().await;
+        let device = site.get(own).send_as(&ada.token).await;
         let device = device.is(200).json[0]["id"].clone();
         let removals = [
             format!("{devices}/{device}"),
@@ -96,23 +82,22 @@ async fn both_kinds_of_administrators_manage_and_nobody_else() {
         if may {
             assert_eq!(listed.is(200).json[0]["id"], device);
             for path in &removals {
-                site.delete(path).bearer(&otto).send().await.is_empty(204);
+                site.delete(path).send_as(&otto).await.is_empty(204);
             }
             site.token(ADA).await;
         } else {
             let words = "You do not have the necessary permissions to access this entry point. Please contact your administrator.";
             listed.says(403, 1104, "Forbidden", words);
             for path in &removals {
-                let refused = site.delete(path).bearer(&otto).send().await;
+                let refused = site.delete(path).send_as(&otto).await;
                 refused.says(403, 1104, "Forbidden", words);
             }
             site.challenge(ADA).await;
         }
         // A user's own key, by number, does not require an administrator.
-        let his = site.get("/api/v1/user/otto").bearer(&otto).send().await;
-        let his = his.is(200).json["id"].clone();
+        let his = site.number("otto", &otto).await;
         let path = format!("/api/v1/user/{his}/mfa/{}", site.pending("otto").await);
-        site.delete(&path).bearer(&otto).send().await.is_empty(204);
+        site.delete(&path).send_as(&otto).await.is_empty(204);
     }
     let site = Site::start().await;
     let token = site.token(BOB).await;

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use keyproof::server::Server;
 use keyproof_service::audit::RepeatedDetail;
-use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{sync::Barrier, task::JoinSet};
@@ -40,9 +39,8 @@ async fn challenges(site: &Site, count: usize) -> Vec<String> {
 
 /// Returns the number of checked attempts that failed for this reason in the audit trail, whose events may each contain several.
 async fn judged(site: &Site, reason: &str) -> u64 {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
     let reason = format!("Reason: {reason}");
-    let judged = events.unwrap().into_iter().map(|(_, event)| {
+    let judged = site.events().await.into_iter().map(|event| {
         let details = match &event.repeats {
             Some(repeats) => repeats.details.clone(),
             None => vec![RepeatedDetail {

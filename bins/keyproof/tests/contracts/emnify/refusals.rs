@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use http::header;
 use keyproof_service::{
-    accounts::{AccountTarget, Role, UserChange},
+    accounts::{Role, UserChange},
     audit::Outcome,
 };
-use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
-    site::{Answer, Site, command_line},
+    site::{Answer, Site},
 };
 
 const PATHS: [(&str, &str); 7] = [
@@ -49,7 +48,7 @@ async fn what_is_not_there_is_told_in_the_contracts_words() {
         ];
         for ((method, path), message) in PATHS.iter().zip(messages) {
             let call = site.call(method, &path.replace("ID", asked));
-            let answer = call.body("{").bearer(&bob).send().await;
+            let answer = call.body("{").send_as(&bob).await;
             answer.says(404, 1401, "InvalidReference", &message);
         }
         let user = site.get(&format!("/api/v1/user/{asked}")).bearer(&bob);
@@ -78,7 +77,7 @@ async fn what_is_no_number_is_no_id() {
         let message = format!("Cannot parse parameter id as Long: For input string: \"{asked}\"");
         for (method, path) in PATHS {
             let call = site.call(method, &path.replace("ID", asked));
-            let answer = call.body("{").bearer(&bob).send().await;
+            let answer = call.body("{").send_as(&bob).await;
             answer.says(400, 1000, "BadRequest", &message);
         }
     }
@@ -90,10 +89,7 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
     site.add("otto", "Example Org", Role::Observer).await;
     let otto = site.token("otto").await;
     let ada = site.enrol(ADA).await;
-    let made = site
-        .post("/api/v1/application_token", &json!({}))
-        .bearer(&ada.token);
-    let application = made.send().await.is(200).text("application_token");
+    let application = site.application_token(&ada.token, &json!({})).await;
     let application = site
         .authenticate(json!({ "application_token": application }))
         .await
@@ -137,14 +133,10 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
         (&otto, "POST", "user/mfa", 400, 1000),
     ] {
         let call = site.call(method, &format!("/api/v1/{path}")).body("{");
-        let answer = call.bearer(token).send().await;
+        let answer = call.send_as(token).await;
         if status == 403 {
             let id = answer.header("x-request-id").to_owned();
-            let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-            let mut events = events.unwrap();
-            let unnamed = events.iter_mut().map(|(_, event)| event);
-            site.console.accounts.name_subjects(unnamed).await.unwrap();
-            let events = events.into_iter().map(|(_, event)| event);
+            let events = site.named_events().await.into_iter();
             let told: Vec<_> = events
                 .filter(|event| event.request_id.as_ref() == Some(&id))
                 .map(|event| (event.outcome, event.who))
@@ -205,7 +197,7 @@ async fn hostile_json_is_refused_and_counts_for_nothing() {
         let path = format!("/api/v1/user/mfa/{}", site.pending(BOB).await);
         let call = site.call("PATCH", &path).body(body);
         let bob = site.token(BOB).await;
-        call.bearer(&bob).send().await.refuses(400, 1000, "");
+        call.send_as(&bob).await.refuses(400, 1000, "");
     }
     // Neither of them is locked.
     let right = json!({ "mfa_token": token, "code": ada.phone.shows(site.now()) });
@@ -217,7 +209,7 @@ async fn hostile_json_is_refused_and_counts_for_nothing() {
 async fn null_is_absent_everywhere() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let post = async |path: &str, body: Value| site.post(path, &body).bearer(&token).send().await;
+    let post = async |path: &str, body: Value| site.post(path, &body).send_as(&token).await;
     let keys = "/api/v1/user/mfa";
     for (body, field) in [
         (json!({ "type": null, "password": PASSWORD }), "type"),
@@ -241,7 +233,7 @@ async fn null_is_absent_everywhere() {
             "code",
         ),
     ] {
-        let answer = site.patch(&path, &body).bearer(&token).send().await;
+        let answer = site.patch(&path, &body).send_as(&token).await;
         answer.says(
             422,
             1402,
@@ -251,21 +243,13 @@ async fn null_is_absent_everywhere() {
     }
     let body = json!({ "description": null, "expiry_date": null, "ip": null });
     post("/api/v1/application_token", body).await.is(200);
-    let listed = site
-        .get("/api/v1/application_token")
-        .bearer(&token)
-        .send()
-        .await;
+    let listed = site.get("/api/v1/application_token").send_as(&token).await;
     let token_id = listed.is(200).json[0]["id"].clone();
     let names: Vec<_> = listed.json[0].as_object().unwrap().keys().collect();
     assert_eq!(names, ["created", "creator", "id", "status"]);
     let path = format!("/api/v1/application_token/{token_id}");
     let body = json!({ "description": null, "status": null });
-    site.patch(&path, &body)
-        .bearer(&token)
-        .send()
-        .await
-        .is_empty(204);
+    site.patch(&path, &body).send_as(&token).await.is_empty(204);
 }
 
 /// Returns everything of an answer except what differs with every request.
@@ -285,14 +269,7 @@ fn look(answer: &Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
 async fn nobody_looks_like_somebody_with_another_password() {
     let site = Site::start().await;
     site.enrol(ADA).await;
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(BOB, UserChange::Suspend).await;
     for attempt in 1..=4 {
         let wrong = look(&site.password(ADA, "wrong horse").await);
         assert_eq!(wrong.0, 401);

@@ -20,7 +20,7 @@ async fn successor(site: &Site, answer: &Answer) -> String {
     let names: Vec<_> = members.keys().collect();
     assert_eq!(names, ["auth_token", "refresh_token"]);
     let bearer = answer.text("auth_token");
-    let users = site.get("/api/v1/user").bearer(&bearer).send().await;
+    let users = site.users(&bearer).await;
     users.is(200);
     answer.text("refresh_token")
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use keyproof_service::audit::{Event, Outcome};
-use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -51,46 +50,29 @@ async fn a_token_of_before_an_activation_is_worth_nothing_after_it() {
     let ada = site.enrol(ADA).await;
     let token = old.is(200).text("auth_token");
     for call in deciding(&site, ada.id) {
-        call.bearer(&token).send().await.refuses(401, 1102, "");
+        call.send_as(&token).await.refuses(401, 1102, "");
     }
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     let refresh = json!({ "refresh_token": old.text("refresh_token") });
     site.authenticate(refresh).await.is_empty(401);
     // The session that did it stays valid.
-    site.get("/api/v1/user")
-        .bearer(&ada.token)
-        .send()
-        .await
-        .is(200);
+    site.users(&ada.token).await.is(200);
     site.delete(&format!("/api/v1/user/my/mfa/{}", ada.id))
-        .bearer(&ada.token)
-        .send()
+        .send_as(&ada.token)
         .await
         .is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
 }
 
 #[tokio::test]
 async fn application_tokens_outlive_an_activation() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
-    let log_in = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&token, &json!({})).await;
+    let log_in = json!({ "application_token": made });
     let access = site.authenticate(log_in.clone()).await.text("auth_token");
     site.enrol(ADA).await;
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     site.authenticate(log_in).await.is(200);
 }
 
@@ -98,33 +80,28 @@ async fn application_tokens_outlive_an_activation() {
 async fn a_session_that_has_shown_no_factor_decides_nothing() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    let both = site.authenticate(body).await;
-    let shown = both.is(200).text("auth_token");
+    let both = site.trusting(ADA, &ada.phone, "laptop").await;
+    let shown = both.text("auth_token");
     let device = from_laptop(&site).await;
     for call in deciding(&site, ada.id) {
-        let refused = call.bearer(&device).send().await;
+        let refused = call.send_as(&device).await;
         refused.refuses(403, 1104, "second factor");
     }
     // It may still read.
     let devices = "/api/v1/user/my/mfa/trusted_device";
     for path in ["/api/v1/user", TOKENS, devices] {
-        site.get(path).bearer(&device).send().await.is(200);
+        site.get(path).send_as(&device).await.is(200);
     }
     // Refreshed tokens have the same factor as the login.
     let refresh = json!({ "refresh_token": both.text("refresh_token") });
     let fresh = site.authenticate(refresh).await.text("auth_token");
     assert_ne!(fresh, shown);
     for call in deciding(&site, ada.id).into_iter().skip(9).take(2) {
-        let done = call.bearer(&fresh).send().await;
+        let done = call.send_as(&fresh).await;
         assert!(done.status.is_success(), "{done:?}");
     }
     // Without a key there is no factor. The session that had none ended with the key.
-    let add = async |token: &str| site.post(TOKENS, &json!({})).bearer(token).send().await;
+    let add = async |token: &str| site.post(TOKENS, &json!({})).send_as(token).await;
     add(&fresh).await.is(200);
     add(&device).await.refuses(401, 1102, "");
 }
@@ -133,56 +110,43 @@ async fn a_session_that_has_shown_no_factor_decides_nothing() {
 async fn a_removal_ends_every_token_but_its_own() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    let shown = site.authenticate(body).await;
-    let shown = shown.is(200).text("auth_token");
+    let shown = site.trusting(ADA, &ada.phone, "laptop").await;
+    let shown = shown.text("auth_token");
     let device = from_laptop(&site).await;
     let key = format!("/api/v1/user/my/mfa/{}", ada.id);
-    let removed = site.delete(&key).bearer(&ada.token).send().await;
+    let removed = site.delete(&key).send_as(&ada.token).await;
     removed.is_empty(204);
     for token in [&shown, &device] {
         for call in deciding(&site, ada.id) {
-            call.bearer(token).send().await.refuses(401, 1102, "");
+            call.send_as(token).await.refuses(401, 1102, "");
         }
     }
-    let users = async |token: &str| site.get("/api/v1/user").bearer(token).send().await;
-    users(&ada.token).await.is(200);
+    site.users(&ada.token).await.is(200);
     // An administrator's own token is not one of hers.
     let ada = site.enrol(ADA).await;
     let bob = site.token(BOB).await;
-    let found = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob);
-    let hers = found.send().await.is(200).json["id"].clone();
+    let hers = site.number(ADA, &bob).await;
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
-    site.delete(&key).bearer(&bob).send().await.is_empty(204);
-    users(&ada.token).await.refuses(401, 1102, "");
-    users(&bob).await.is(200);
+    site.delete(&key).send_as(&bob).await.is_empty(204);
+    site.users(&ada.token).await.refuses(401, 1102, "");
+    site.users(&bob).await.is(200);
 }
 
 #[tokio::test]
 async fn what_a_session_without_a_factor_is_refused_is_told() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    site.authenticate(body).await.is(200);
+    site.trusting(ADA, &ada.phone, "laptop").await;
     let device = from_laptop(&site).await;
     let mut refused = Vec::new();
     for call in deciding(&site, ada.id) {
-        let answer = call.bearer(&device).send().await;
+        let answer = call.send_as(&device).await;
         refused.push(answer.is(403).header("x-request-id").to_owned());
     }
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap();
+    let events = site.events().await;
     for id in refused {
-        let of_it = |(_, event): &&(_, Event)| event.request_id.as_ref() == Some(&id);
-        let (_, event) = events.iter().find(of_it).expect("its event");
+        let of_it = |event: &&Event| event.request_id.as_ref() == Some(&id);
+        let event = events.iter().find(of_it).expect("its event");
         assert_eq!(event.outcome, Outcome::Refused);
         let why = event.detail.as_deref();
         assert_eq!(why, Some("the session has shown no second factor"));
@@ -194,23 +158,17 @@ async fn an_administrator_with_a_key_shows_it_before_managing_others() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;
     let bob = site.enrol(BOB).await;
-    let found = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob.token);
-    let hers = found.send().await.is(200).json["id"].clone();
-    let body = json!({
-        "mfa_token": site.challenge(BOB).await,
-        "code": bob.phone.shows(site.now()),
-        "fingerprint": "desk",
-    });
-    let shown = site.authenticate(body).await.is(200).text("auth_token");
+    let hers = site.number(ADA, &bob.token).await;
+    let shown = site.trusting(BOB, &bob.phone, "desk").await;
+    let shown = shown.text("auth_token");
     let body = json!({ "username": BOB, "password": PASSWORD, "fingerprint": "desk" });
     let device = site.authenticate(body).await.is(200).text("auth_token");
     let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
     site.delete(&key)
-        .bearer(&device)
-        .send()
+        .send_as(&device)
         .await
         .refuses(403, 1104, "second factor");
-    site.delete(&key).bearer(&shown).send().await.is_empty(204);
+    site.delete(&key).send_as(&shown).await.is_empty(204);
 }
 
 #[tokio::test]
@@ -220,14 +178,10 @@ async fn recovery_codes_cost_a_code_but_once_the_token_that_activated() {
     let ada = site.enrol(ADA).await;
     let make = async |token: &str, code: Value| {
         let body = json!({ "password": PASSWORD, "code": code });
-        site.post(path, &body).bearer(token).send().await
+        site.post(path, &body).send_as(token).await
     };
-    let body = json!({
-        "mfa_token": site.challenge(ADA).await,
-        "code": ada.phone.shows(site.now()),
-        "fingerprint": "laptop",
-    });
-    let shown = site.authenticate(body).await.is(200).text("auth_token");
+    let shown = site.trusting(ADA, &ada.phone, "laptop").await;
+    let shown = shown.text("auth_token");
     site.clock.advance(Duration::from_secs(30));
     let required = "Recovery codes - code is required";
     make(&shown, Value::Null)
@@ -271,12 +225,8 @@ async fn the_token_that_activated_may_leave_the_code_out_for_five_minutes() {
     site.clock.advance(Duration::from_secs(5 * 60 - 30));
     let body = json!({ "password": PASSWORD });
     let path = "/api/v1/user/my/mfa/recovery_codes";
-    let late = site.post(path, &body).bearer(&ada.token).send().await;
+    let late = site.post(path, &body).send_as(&ada.token).await;
     late.refuses(422, 1402, "code is required");
     let body = json!({ "password": PASSWORD, "code": ada.phone.shows(site.now()) });
-    site.post(path, &body)
-        .bearer(&ada.token)
-        .send()
-        .await
-        .is(200);
+    site.post(path, &body).send_as(&ada.token).await.is(200);
 }

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use keyproof_service::{
-    accounts::{AccountTarget, Role, UserChange},
-    audit::Event,
-};
-use keyproof_store::Timestamp;
+use keyproof_service::accounts::{Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
@@ -44,16 +40,12 @@ async fn a_bearer_is_asked_for_before_anything_else() {
         "/api/v1/authenticate/workspace",
         &long,
     ] {
-        let answer = site.get(path).bearer(&token).send().await;
+        let answer = site.get(path).send_as(&token).await;
         answer.refuses(404, 1201, "");
         assert_eq!(answer.json["error_token"], "NotFound");
     }
     for method in ["POST", "PUT", "DELETE"] {
-        let answer = site
-            .call(method, "/api/v1/user")
-            .bearer(&token)
-            .send()
-            .await;
+        let answer = site.call(method, "/api/v1/user").send_as(&token).await;
         answer.refuses(404, 1201, "");
     }
     for other in ["Basic", "Token", "BearerX"] {
@@ -132,7 +124,7 @@ async fn access_tokens_say_whose_they_are_and_verify_with_the_published_key() {
     let lifetime = claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
     assert_eq!(lifetime, 240 * 60);
     site.clock.advance(Duration::from_secs(lifetime));
-    let expired = site.get("/api/v1/user").bearer(&token).send().await;
+    let expired = site.users(&token).await;
     expired.refuses(401, 1103, "expired");
     let post = site.post("/keyproof/v1/jwks.json", &json!({})).send().await;
     assert_eq!(post.is(405).header("allow"), "GET, HEAD");
@@ -152,18 +144,13 @@ async fn a_refresh_token_gives_an_access_token_alone_until_the_password_changes(
         let answer = site.authenticate(body.clone()).await;
         let members = answer.is(200).json.as_object().unwrap();
         assert_eq!(members.keys().collect::<Vec<_>>(), ["auth_token"]);
-        site.get("/api/v1/user")
-            .bearer(&answer.text("auth_token"))
-            .send()
-            .await
-            .is(200);
+        site.users(&answer.text("auth_token")).await.is(200);
     }
     let token = both.text("auth_token");
     let change = async |old: &str, new: &str| {
         let body = json!({ "old_password": old, "new_password": new });
         site.patch("/api/v1/user/password", &body)
-            .bearer(&token)
-            .send()
+            .send_as(&token)
             .await
     };
     let wrong = change("wrong horse", "another horse").await;
@@ -198,44 +185,16 @@ async fn suspension_and_removal_end_everything_at_once() {
     let both = site.password(ADA, PASSWORD).await;
     let token = both.text("auth_token");
     let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.change(ADA, UserChange::Suspend).await;
+    site.users(&token).await.refuses(401, 1102, "");
     site.password(ADA, PASSWORD).await.is_empty(401);
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Activate,
-        )
-        .await
-        .unwrap();
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.change(ADA, UserChange::Activate).await;
+    site.users(&token).await.refuses(401, 1102, "");
     let token = site.token(ADA).await;
     accounts.remove_user(ADA, &command_line()).await.unwrap();
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     site.add(ADA, "Example Org", Role::User).await;
-    site.get("/api/v1/user")
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&token).await.refuses(401, 1102, "");
     accounts
         .set_user_password(ADA, secret("another horse"), &command_line())
         .await
@@ -247,7 +206,7 @@ async fn suspension_and_removal_end_everything_at_once() {
 async fn application_tokens_are_made_listed_used_and_revoked() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let post = async |body: Value| site.post(TOKENS, &body).bearer(&token).send().await;
+    let post = async |body: Value| site.post(TOKENS, &body).send_as(&token).await;
     let plain = post(json!({})).await.is(200).text("application_token");
     site.clock.advance(Duration::from_secs(1));
     let body = json!({
@@ -266,7 +225,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         .await
         .refuses(400, 1000, "");
 
-    let listed = site.get(TOKENS).bearer(&token).send().await;
+    let listed = site.get(TOKENS).send_as(&token).await;
     let tokens = listed.is(200).json.as_array().unwrap().clone();
     let creator = &tokens[0]["creator"];
     assert_eq!(creator["username"], ADA);
@@ -299,11 +258,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     let members = answer.is(200).json.as_object().unwrap();
     assert_eq!(members.keys().collect::<Vec<_>>(), ["auth_token"]);
     let access = answer.text("auth_token");
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     // Only persons have second factors.
     for call in [
         site.post("/api/v1/user/mfa", &json!({})),
@@ -313,19 +268,15 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         site.patch("/api/v1/user/password", &json!({})),
         site.post(TOKENS, &json!({})),
     ] {
-        call.bearer(&access).send().await.refuses(403, 1104, "");
+        call.send_as(&access).await.refuses(403, 1104, "");
     }
 
     let one = format!("{TOKENS}/{}", tokens[1]["id"]);
-    let patch = async |body: Value| site.patch(&one, &body).bearer(&token).send().await;
+    let patch = async |body: Value| site.patch(&one, &body).send_as(&token).await;
     patch(json!({ "description": "new use" }))
         .await
         .is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     // A status object without an id is rejected.
     for unnamed in [
         json!({ "description": "Revoked" }),
@@ -336,19 +287,11 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         answer.refuses(422, 1402, "Application Token - status is required");
     }
     patch(json!({ "status": null })).await.is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     patch(json!({ "status": { "id": 1.0 } }))
         .await
         .is_empty(204);
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&access).await.refuses(401, 1102, "");
     log_in(&full).await.is_empty(401);
     patch(json!({ "status": { "id": 0 } }))
         .await
@@ -361,7 +304,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     patch(json!({ "status": { "id": 5 } }))
         .await
         .refuses(422, 1400, "");
-    let listed = site.get(TOKENS).bearer(&token).send().await;
+    let listed = site.get(TOKENS).send_as(&token).await;
     assert_eq!(
         listed.json[1]["status"],
         json!({ "id": 1, "description": "Revoked" })
@@ -377,14 +320,7 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         .refuses(404, 1401, "Application Token with Id '5' not found.");
 
     log_in(&plain).await.is(200);
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Suspend).await;
     log_in(&plain).await.is_empty(401);
 }
 
@@ -393,8 +329,8 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
     for doing in ["set-password", "suspend", "remove"] {
         let site = Site::start().await;
         let token = site.token(ADA).await;
-        let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
-        let log_in = json!({ "application_token": made.is(200).text("application_token") });
+        let made = site.application_token(&token, &json!({})).await;
+        let log_in = json!({ "application_token": made });
         let access = site.authenticate(log_in.clone()).await.text("auth_token");
         let (accounts, command) = (&site.console.accounts, command_line());
         match doing {
@@ -403,15 +339,9 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
                 set.await.unwrap();
             }
             "suspend" => {
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Suspend)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Suspend).await;
                 site.authenticate(log_in.clone()).await.is_empty(401);
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Activate)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Activate).await;
             }
             _ => {
                 accounts.remove_user(ADA, &command).await.unwrap();
@@ -419,26 +349,18 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
             }
         }
         site.authenticate(log_in.clone()).await.is_empty(401);
-        site.get("/api/v1/user")
-            .bearer(&access)
-            .send()
-            .await
-            .refuses(401, 1102, "");
+        site.users(&access).await.refuses(401, 1102, "");
         // It is listed as revoked, and stays so.
         let bob = site.token(BOB).await;
-        let listed = site.get(TOKENS).bearer(&bob).send().await;
+        let listed = site.get(TOKENS).send_as(&bob).await;
         let revoked = json!({ "id": 1, "description": "Revoked" });
         assert_eq!(listed.is(200).json[0]["status"], revoked, "{doing}");
         let one = format!("{TOKENS}/{}", listed.json[0]["id"]);
         let lift = site.patch(&one, &json!({ "status": { "id": 0 } }));
-        lift.bearer(&bob).send().await.refuses(422, 1406, "revoked");
-        let events = accounts_events(&site).await;
-        let told = |action: &str| {
-            let action = format!("user.{}", action.replace('-', "_"));
-            let mut events = events.iter().filter(|event| event.action == action);
-            events.next_back().and_then(|event| event.detail.clone())
-        };
-        let detail = told(doing).unwrap();
+        lift.send_as(&bob).await.refuses(422, 1406, "revoked");
+        let action = format!("user.{}", doing.replace('-', "_"));
+        let events = site.events_of(&action).await;
+        let detail = events.last().unwrap().detail.as_deref().unwrap();
         assert!(
             detail.ends_with("all tokens end, application tokens too"),
             "{detail}"
@@ -450,17 +372,14 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
 async fn application_tokens_outlive_a_users_own_new_password() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
-    let log_in = json!({ "application_token": made.is(200).text("application_token") });
+    let made = site.application_token(&token, &json!({})).await;
+    let log_in = json!({ "application_token": made });
     let body = json!({ "old_password": PASSWORD, "new_password": "another horse" });
     let changed = site.patch("/api/v1/user/password", &body).bearer(&token);
     changed.send().await.is_empty(204);
     site.authenticate(log_in).await.is(200);
-    let events = accounts_events(&site).await;
-    let told = events
-        .iter()
-        .find(|event| event.action == "user.set_password");
-    let detail = told.unwrap().detail.as_deref().unwrap();
+    let events = site.events_of("user.set_password").await;
+    let detail = events.first().unwrap().detail.as_deref().unwrap();
     assert!(
         detail.contains("application tokens, which stay"),
         "{detail}"
@@ -480,13 +399,13 @@ async fn users_see_and_revoke_their_own_application_tokens_alone() {
         site.token(BOB).await,
     );
     let add = async |token: &str| {
-        let made = site.post(TOKENS, &json!({})).bearer(token).send().await;
+        let made = site.application_token(token, &json!({})).await;
         site.clock.advance(Duration::from_secs(1));
-        made.is(200).text("application_token")
+        made
     };
     let (hers, _, _) = (add(&ada).await, add(&eve).await, add(&bob).await);
     let seen = async |token: &str| {
-        let listed = site.get(TOKENS).bearer(token).send().await;
+        let listed = site.get(TOKENS).send_as(token).await;
         listed.is(200).json.as_array().unwrap().clone()
     };
     assert_eq!(seen(&bob).await.len(), 3);
@@ -504,33 +423,19 @@ async fn users_see_and_revoke_their_own_application_tokens_alone() {
             json!({ "description": "mine" }),
             Value::Null,
         ] {
-            let refused = site.patch(&one, &body).bearer(token).send().await;
+            let refused = site.patch(&one, &body).send_as(token).await;
             refused.refuses(403, 1104, "permissions");
         }
     }
     let log_in = json!({ "application_token": hers });
     site.authenticate(log_in.clone()).await.is(200);
-    site.patch(&one, &revoke)
-        .bearer(&ada)
-        .send()
-        .await
-        .is_empty(204);
+    site.patch(&one, &revoke).send_as(&ada).await.is_empty(204);
     site.authenticate(log_in).await.is_empty(401);
     let others = format!("{TOKENS}/{}", seen(&eve).await[0]["id"]);
     site.patch(&others, &revoke)
-        .bearer(&bob)
-        .send()
+        .send_as(&bob)
         .await
         .is_empty(204);
-}
-
-async fn accounts_events(site: &Site) -> Vec<Event> {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    events
-        .unwrap()
-        .into_iter()
-        .map(|(_, event)| event)
-        .collect()
 }
 
 #[tokio::test]
@@ -538,26 +443,17 @@ async fn an_application_token_expires() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
     let body = json!({ "expiry_date": "2023-11-14T22:14:30.000Z" });
-    let made = site.post(TOKENS, &body).bearer(&token).send().await;
-    let text = made.is(200).text("application_token");
-    let log_in = json!({ "application_token": text });
+    let made = site.application_token(&token, &body).await;
+    let log_in = json!({ "application_token": made });
     let access = site
         .authenticate(log_in.clone())
         .await
         .is(200)
         .text("auth_token");
     site.clock.advance(Duration::from_millis(59_999));
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .is(200);
+    site.users(&access).await.is(200);
     site.clock.advance(Duration::from_millis(1));
-    site.get("/api/v1/user")
-        .bearer(&access)
-        .send()
-        .await
-        .refuses(401, 1102, "");
+    site.users(&access).await.refuses(401, 1102, "");
     site.authenticate(log_in).await.is_empty(401);
 }
 
@@ -567,7 +463,7 @@ async fn an_application_token_may_last_to_the_end_of_9999() {
     let token = site.token(ADA).await;
     let post = async |expiry: &str| {
         let body = json!({ "expiry_date": expiry });
-        site.post(TOKENS, &body).bearer(&token).send().await
+        site.post(TOKENS, &body).send_as(&token).await
     };
     for (expiry, told) in [
         ("9999-12-31T23:59:59.000Z", "9999-12-31T23:59:59.000Z"),
@@ -578,7 +474,7 @@ async fn an_application_token_may_last_to_the_end_of_9999() {
         ("9999-12-31T23:59:59-02:00", "9999-12-31T23:59:59.999Z"),
     ] {
         let made = post(expiry).await.is(200).text("application_token");
-        let listed = site.get(TOKENS).bearer(&token).send().await;
+        let listed = site.get(TOKENS).send_as(&token).await;
         let tokens = listed.is(200).json.as_array().unwrap();
         assert_eq!(tokens.last().unwrap()["expiry_date"], told, "{expiry}");
         let log_in = json!({ "application_token": made });

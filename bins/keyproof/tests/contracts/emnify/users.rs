@@ -1,11 +1,11 @@
 //! `user`: lists, pages and single ones.
 
-use keyproof_service::accounts::{AccountTarget, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, BOB},
-    site::{Site, command_line},
+    site::Site,
 };
 
 #[tokio::test]
@@ -14,8 +14,7 @@ async fn a_user_is_shown_by_number_and_by_name() {
     let ada = site.enrol(ADA).await;
     let by_name = site
         .get(&format!("/api/v1/user/{ADA}"))
-        .bearer(&ada.token)
-        .send()
+        .send_as(&ada.token)
         .await;
     let id = by_name.is(200).json["id"].as_u64().unwrap();
     let organisation = &by_name.json["organisation"];
@@ -40,15 +39,14 @@ async fn a_user_is_shown_by_number_and_by_name() {
         })
     );
     for path in [format!("/api/v1/user/{id}"), format!("/api/v1/user/{id}.0")] {
-        let by_number = site.get(&path).bearer(&ada.token).send().await;
+        let by_number = site.get(&path).send_as(&ada.token).await;
         assert_eq!(by_number.is(200).json, by_name.json);
     }
     site.add("eve", "Another Org", Role::SuperAdmin).await;
     for unknown in ["13", "nobody", "eve"] {
         let answer = site
             .get(&format!("/api/v1/user/{unknown}"))
-            .bearer(&ada.token)
-            .send()
+            .send_as(&ada.token)
             .await;
         answer.refuses(404, 1401, &format!("User with id '{unknown}' not found"));
     }
@@ -60,7 +58,7 @@ async fn keys_of_other_users_are_shown_to_administrators_alone() {
     let ada = site.enrol(ADA).await;
     site.add("carol", "Example Org", Role::User).await;
     let keys_of_ada = async |token: &str| {
-        let get = async |path: &str| site.get(path).bearer(token).send().await;
+        let get = async |path: &str| site.get(path).send_as(token).await;
         let one = get(&format!("/api/v1/user/{ADA}")).await;
         let number = one.is(200).json["id"].as_u64().unwrap();
         let same = get(&format!("/api/v1/user/{number}")).await;
@@ -81,19 +79,11 @@ async fn users_come_filtered_sorted_and_in_pages() {
     site.add("carol@example.org", "Example Org", Role::Observer)
         .await;
     site.add("eve", "Another Org", Role::User).await;
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
+    site.change(BOB, UserChange::Suspend).await;
     let token = site.token(ADA).await;
     let get = async |query: &str| {
         site.get(&format!("/api/v1/user?{query}"))
-            .bearer(&token)
-            .send()
+            .send_as(&token)
             .await
     };
     let names = async |query: &str| -> Vec<String> {
@@ -160,8 +150,7 @@ async fn a_listing_has_at_most_8_filters_4_sort_keys_and_10_000_rows() {
     let token = site.token(ADA).await;
     let get = async |query: &str| {
         site.get(&format!("/api/v1/user?{query}"))
-            .bearer(&token)
-            .send()
+            .send_as(&token)
             .await
     };
     let list = |item: &str, times: usize| vec![item; times].join(",");
@@ -191,7 +180,7 @@ async fn a_listing_has_at_most_8_filters_4_sort_keys_and_10_000_rows() {
 async fn roles_and_statuses_are_those_of_the_contract() {
     let site = Site::start().await;
     let token = site.token(ADA).await;
-    let get = async |path: &str| site.get(path).bearer(&token).send().await;
+    let get = async |path: &str| site.get(path).send_as(&token).await;
     assert_eq!(
         get("/api/v1/user/role").await.is(200).json,
         json!([

@@ -53,8 +53,7 @@ async fn every_call_needs_a_token_and_every_bad_one_is_refused() {
 
 #[tokio::test]
 async fn scopes_reach_their_namespace_and_stations_their_two_calls() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     let preauth = json!({ "api_key": key, "device": {} });
     for (scope, own, other, station) in [
         ("tpm", 200, 200, 200),
@@ -225,9 +224,7 @@ async fn every_operation_is_served_behind_the_published_prefix_too() {
 
 #[tokio::test]
 async fn a_stations_token_makes_and_changes_nothing_but_provisions() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let token = format!(
         "APIToken {}",
         site.operator_token(&["tpm-station"], None).await
@@ -256,9 +253,7 @@ async fn a_stations_token_makes_and_changes_nothing_but_provisions() {
 /// serde would accept the members in order.
 #[tokio::test]
 async fn an_array_is_no_object() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = json!(["device-0001", "SN0001", "ExampleCorp", "1"]);
     let whole = Device::new(&manufacturer, "SN0001").request(&key);
     let of =
@@ -309,8 +304,7 @@ async fn an_array_is_no_object() {
 
 #[tokio::test]
 async fn a_body_is_json_whatever_its_content_type() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     let body = json!({ "api_key": key, "device": {} });
     for kind in [
         "application/json",

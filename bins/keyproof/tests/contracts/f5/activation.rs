@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use keyproof::server::Server;
-use keyproof_store::{Prefix, SystemEntropy};
+use keyproof_store::SystemEntropy;
 use keyproof_x509::crl::Crl;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::f5::{
     dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, PROVISION},
     faults::{CommitMode, FaultyEngine},
     machine::{Machine, SELECTION},
-    provision::{furnished, furnished_on, join_all},
+    provision::{furnish, furnished, furnished_on, join_all},
     site::Site,
 };
 
@@ -263,14 +263,7 @@ async fn tickets_and_nonces_are_void_under_another_challenge_key() {
     site.activated(&key, &device).await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
     let nonce = machine.nonce(&site, SELECTION).await;
-    let all = Prefix::collection("tpm_challenge_key");
-    let rows = site.store.scan_raw(&all, None, 2, site.now()).await;
-    let [challenge_key] = &*rows.unwrap() else {
-        panic!("not one");
-    };
-    let mut batch = site.store.batch(site.now());
-    batch.remove(challenge_key.key(), challenge_key.version());
-    site.store.commit(batch).await.unwrap();
+    site.lose(&["tpm_challenge_key"]).await;
     for _ in 0..2 {
         let refused = site.post(ACTIVATE, &activation).await;
         refused.refuses(403, 7).saying("expired");
@@ -283,9 +276,7 @@ async fn tickets_and_nonces_are_void_under_another_challenge_key() {
 #[tokio::test]
 async fn of_two_tpms_for_one_identity_one_is_activated_however_they_race() {
     for _ in 0..4 {
-        let site = Site::start().await;
-        let manufacturer = Manufacturer::new();
-        let key = site.furnished(&manufacturer).await;
+        let (site, manufacturer, key) = Site::start_furnished().await;
         let race = async |one: &Device, other: &Device| {
             let activations = [
                 one.activation(&site.provisioned(&key, one).await),
@@ -351,12 +342,8 @@ async fn an_activation_is_judged_again_when_a_record_behind_it_changed_meanwhile
     let engine = FaultyEngine::new();
     let (site, key, device) = furnished_on(engine.clone()).await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
-    let disable = async {
-        let disabled = json!({ "is_disabled": true });
-        site.replace(API_KEYS, "station", disabled).await.is(200);
-    };
     let slow = site.post(ACTIVATE, &activation);
-    let answer = engine.overtake(slow, disable).await;
+    let answer = engine.overtake(slow, site.disable("station")).await;
     answer.refuses(403, 7).saying("revoked or on hold");
     assert_eq!(bound(&site).await, 0);
 }
@@ -396,10 +383,7 @@ async fn whoever_may_provision_may_show_a_proof_and_nobody_else() {
     with(station).send().await.is(204);
 
     let flags = [("f5.station_auth", "api_key_only".into())];
-    let site = Site::start_with(&flags).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, key, device) = furnish(Site::start_with(&flags).await).await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
     let anybody = site.call("POST", ACTIVATE).json(&activation);
     anybody.send().await.is(204);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use keyproof_service::device_identity::Registers;
-use keyproof_store::Timestamp;
 use keyproof_tpm::{Structure, TpmsClockInfo};
 use serde_json::{Value, json};
 
@@ -14,7 +13,7 @@ use crate::f5::{
     faults::{CommitMode, FaultyEngine},
     forgetting::{device_administrator, place},
     machine::{Machine, SELECTION},
-    provision::{furnished, furnished_on, join_all},
+    provision::{furnish, furnished, furnished_on, join_all},
     site::{Answer, Site},
 };
 
@@ -258,9 +257,7 @@ async fn what_the_key_has_not_signed_over_a_good_nonce_is_told_nothing_of_the_de
     assert_eq!(signed.json["device"]["serial"], "SN0001");
     told_nothing(&site.post(ATTEST, &body).await, "nonce");
     // The audit trail shows the operator which device it was about.
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
-    let told = events.filter(|event| event.action == "tpm.attest");
+    let told = site.events_of("tpm.attest").await.into_iter();
     let targets: Vec<String> = told.map(|event| event.target).collect();
     let of_device = "tpm_device/default/manager/ExampleCorp/SN0001";
     assert!(targets.len() > 3, "{targets:?}");
@@ -668,13 +665,10 @@ async fn what_is_withdrawn_fails() {
     machine.attested(&site).await.accepts();
     // A certificate that a thief made with an API key that is then disabled does not affect the device.
     change(json!({})).await;
-    let spec = json!({ "category_ref": [{ "name": "category" }] });
-    let stolen = site.create(API_KEYS, "stolen", spec).await;
-    let stolen = stolen.json["api_key"].as_str().unwrap().to_owned();
+    let stolen = site.api_key("stolen").await;
     site.clock.advance(DAY * 365 * 4);
     site.provisioned(&stolen, &machine.device).await;
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "stolen", disabled).await.is(200);
+    site.disable("stolen").await;
     machine.attested(&site).await.accepts();
     // The certificate's end applies.
     site.clock.advance(DAY * 365);
@@ -864,10 +858,8 @@ async fn an_operator_of_another_namespace_attests_no_device() {
 
 #[tokio::test]
 async fn an_attestation_shows_no_api_key_and_so_always_needs_a_token() {
-    let site = Site::start_with(&[("f5.station_auth", "api_key_only".into())]).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, key, device) =
+        furnish(Site::start_with(&[("f5.station_auth", "api_key_only".into())]).await).await;
     site.activated(&key, &device).await;
     let machine = Machine::new(device);
     let body = machine.attests(&machine.nonce(&site, SELECTION).await, SELECTION);

@@ -24,7 +24,7 @@ use x509_cert::{
 use crate::f5::{
     device::{Device, Manufacturer, tlv},
     dialect::{CATEGORIES, MANAGERS, PROVISION, START},
-    provision::furnished,
+    provision::{furnish, furnished},
     site::Site,
 };
 
@@ -37,12 +37,6 @@ const CONSTRAINTS: &str = "2.5.29.19";
 const LIST_POINTS: &str = "2.5.29.31";
 const AUTHORITY_KEY: &str = "2.5.29.35";
 const EXTENDED_USAGE: &str = "2.5.29.37";
-
-async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
-    let answer = site.post(PROVISION, &device.request(api_key)).await;
-    let opened = device.opens(&answer.is(200).json, &device.ak_public());
-    opened.unwrap()
-}
 
 /// Returns the sub-CA's certificate and the root's.
 async fn authorities(site: &Site) -> (Vec<u8>, Vec<u8>) {
@@ -88,7 +82,7 @@ fn value<'a>(certificate: &Certificate<'a>, id: &str) -> &'a [u8] {
 #[tokio::test]
 async fn an_attestation_keys_certificate_keeps_the_profile() {
     let (site, api_key, device) = furnished().await;
-    let der = provision(&site, &api_key, &device).await;
+    let der = site.certificate(&api_key, &device).await;
     let certificate = Certificate::from_der(&der).unwrap();
     let (sub_ca, _) = authorities(&site).await;
     let sub_ca = Certificate::from_der(&sub_ca).unwrap();
@@ -158,11 +152,9 @@ async fn an_attestation_keys_certificate_keeps_the_profile() {
 #[tokio::test]
 async fn an_attestation_keys_certificate_says_where_the_revocation_list_is_if_that_is_known() {
     let url = "http://tpm.example.com/";
-    let site = Site::start_with(&[("f5.public_url", url.into())]).await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
-    let der = provision(&site, &api_key, &device).await;
+    let (site, api_key, device) =
+        furnish(Site::start_with(&[("f5.public_url", url.into())]).await).await;
+    let der = site.certificate(&api_key, &device).await;
     let certificate = Certificate::from_der(&der).unwrap();
     let points = (LIST_POINTS.to_owned(), false);
     assert!(extensions(&certificate).contains(&points));
@@ -186,11 +178,10 @@ where
 /// As parsed by RustCrypto's x509-cert, which shares no code with ours.
 #[tokio::test]
 async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() {
-    let site = Site::start_with(&[("f5.public_url", "http://tpm.example.com".into())]).await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
-    let der = provision(&site, &api_key, &device).await;
+    let (site, api_key, device) =
+        furnish(Site::start_with(&[("f5.public_url", "http://tpm.example.com".into())]).await)
+            .await;
+    let der = site.certificate(&api_key, &device).await;
     let read = x509_cert::Certificate::from_der(&der).unwrap();
     let (sub_ca, _) = authorities(&site).await;
     let sub_ca = x509_cert::Certificate::from_der(&sub_ca).unwrap();
@@ -259,15 +250,13 @@ async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() 
 /// Google Compute Engine's newer endorsement certificates do not name the TPM.
 #[tokio::test]
 async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001").endorsed_namelessly(&manufacturer);
     let refused = site.post(PROVISION, &device.request(&api_key)).await;
     refused.refuses(403, 7).saying("tpm-attributes");
     let allowed = json!({ "tpm_allow_list": [BASE64.encode(&device.ek_certificate)] });
     site.replace(CATEGORIES, "category", allowed).await.is(200);
-    let der = provision(&site, &api_key, &device).await;
+    let der = site.certificate(&api_key, &device).await;
     let certificate = Certificate::from_der(&der).unwrap();
     // Only the device's serial.
     let serial = tlv(
@@ -280,12 +269,10 @@ async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
 
 #[tokio::test]
 async fn a_serial_that_is_no_printable_string_is_written_in_utf_8() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     let serial = "Gerät_1";
     let device = Device::new(&manufacturer, serial);
-    let der = provision(&site, &api_key, &device).await;
+    let der = site.certificate(&api_key, &device).await;
     let certificate = Certificate::from_der(&der).unwrap();
     let written = tlv(0x0c, serial.as_bytes());
     assert!(value(&certificate, ALT_NAMES).ends_with(&written));
@@ -295,7 +282,7 @@ async fn a_serial_that_is_no_printable_string_is_written_in_utf_8() {
 async fn the_chain_is_the_categorys_ca_and_the_managers_root() {
     let (site, api_key, device) = furnished().await;
     let answer = site.post(PROVISION, &device.request(&api_key)).await;
-    let opened = device.opens(&answer.is(200).json, &device.ak_public());
+    let leaf = device.certificate(&answer.is(200).json);
     let chain = answer.json["ak_cert_chain"].as_str().unwrap();
     let spec = async |path: &str| site.get(path).await.json["spec"].clone();
     let sub_ca = spec(&format!("{CATEGORIES}/category")).await;
@@ -307,7 +294,6 @@ async fn the_chain_is_the_categorys_ca_and_the_managers_root() {
     assert_eq!(chain, pem.concat());
 
     let (sub_ca, root_ca) = authorities(&site).await;
-    let leaf = opened.unwrap();
     let read = |der| Certificate::from_der(der).unwrap();
     let (leaf, sub_ca, root_ca) = (read(&leaf), read(&sub_ca), read(&root_ca));
     for (issued, issuer) in [(&leaf, &sub_ca), (&sub_ca, &root_ca), (&root_ca, &root_ca)] {
@@ -352,19 +338,19 @@ async fn no_certificate_is_valid_when_its_issuer_is_not() {
     assert_eq!(life(&root_ca), (START, START + 30 * YEAR));
     assert_eq!(life(&sub_ca), (START, START + 20 * YEAR));
     site.clock.advance(Duration::from_millis(1999));
-    let first = provision(&site, &api_key, &device).await;
+    let first = site.certificate(&api_key, &device).await;
     assert_eq!(life(&first), (START + 1, START + 1 + 5 * YEAR));
 
     site.clock.advance(Duration::from_secs(18 * YEAR));
     let device = device.with_new_ak();
-    let last = provision(&site, &api_key, &device).await;
+    let last = site.certificate(&api_key, &device).await;
     assert_eq!(life(&last), (START + 1 + 18 * YEAR, START + 20 * YEAR));
 
     // From the CA's last second on, no more certificates can be made.
     site.clock
         .advance(Duration::from_millis(2 * YEAR * 1000 - 2000));
     let device = device.with_new_ak();
-    let last = provision(&site, &api_key, &device).await;
+    let last = site.certificate(&api_key, &device).await;
     assert_eq!(life(&last), (START + 20 * YEAR - 1, START + 20 * YEAR));
     site.clock.advance(Duration::from_millis(1));
     let request = device.with_new_ak().request(&api_key);
@@ -386,14 +372,13 @@ async fn a_clock_behind_the_one_that_made_the_ca_makes_no_certificate_before_it(
     let api_key = site.furnished(&manufacturer).await;
     site.clock.set(keyproof_store::Timestamp::from_secs(START));
     let device = Device::new(&manufacturer, "SN0001");
-    let der = provision(&site, &api_key, &device).await;
+    let der = site.certificate(&api_key, &device).await;
     assert_eq!(life(&der), (START + 60, START + 5 * YEAR));
 }
 
 #[tokio::test]
 async fn a_stations_certificate_is_below_its_categorys_ca_and_for_clients() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let (sub_ca, _) = authorities(&site).await;
     let sub_ca = Certificate::from_der(&sub_ca).unwrap();
     let spec = site.get(&format!("{CATEGORIES}/category")).await;

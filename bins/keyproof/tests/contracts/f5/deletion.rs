@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyproof_store::Timestamp;
 use keyproof_x509::{
-    Certificate, Upload, algorithms,
+    Upload, algorithms,
     crl::{Crl, CrlReason},
 };
 use serde_json::{Value, json};
@@ -27,15 +27,6 @@ async fn delete(site: &Site, path: &str, name: &str) -> Answer {
     site.admin("DELETE", &format!("{path}/{name}")).send().await
 }
 
-/// Provisions a device, and returns the serial number of the new certificate.
-async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
-    let answer = site.post(PROVISION, &device.request(api_key)).await;
-    let der = device.opens(&answer.is(200).json, &device.ak_public());
-    let der = der.unwrap();
-    let certificate = Certificate::from_der(&der).unwrap();
-    certificate.serial().as_bytes().to_vec()
-}
-
 async fn preauth(site: &Site, api_key: &str) -> Value {
     let body =
         json!({ "api_key": api_key, "device": Device::new(&Manufacturer::new(), "SN0001").info() });
@@ -54,8 +45,7 @@ async fn list(site: &Site) -> Vec<(Vec<u8>, Option<CrlReason>)> {
 
 #[tokio::test]
 async fn what_is_referred_to_is_not_deleted_and_the_rest_is() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     delete(&site, MANAGERS, "manager")
         .await
         .refuses(409, 9)
@@ -99,8 +89,7 @@ async fn what_is_referred_to_is_not_deleted_and_the_rest_is() {
 
 #[tokio::test]
 async fn a_deletions_body_is_about_the_object_of_the_path() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let send = async |name: &str, body: &str| {
         let object = format!("{API_KEYS}/{name}");
         site.admin("DELETE", &object)
@@ -169,11 +158,10 @@ async fn an_object_made_below_one_that_is_deleted_meanwhile_does_not_dangle() {
 async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     let (site, key, device) = furnished().await;
     let second = site.api_key("second").await;
-    let kept = provision(&site, &second, &device).await;
+    let kept = site.serial(&second, &device).await;
     let device = device.with_new_ak();
-    let held = provision(&site, &key, &device).await;
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    let held = site.serial(&key, &device).await;
+    site.disable("station").await;
     let hold = Some(CrlReason::CertificateHold);
     assert_eq!(list(&site).await, [(held.clone(), hold)]);
     for name in ["station", "second"] {
@@ -186,14 +174,12 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     // A new key with the same name does not take over the old certificates, and they do not affect it.
     let namesake = site.api_key("station").await;
     assert_eq!(list(&site).await, revoked);
-    let again = provision(&site, &namesake, &device).await;
+    let again = site.serial(&namesake, &device).await;
     assert_ne!(
         again, revoked[0].0,
         "the one that is revoked is not given again"
     );
-    site.replace(API_KEYS, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    site.disable("station").await;
     let mut both = list(&site).await;
     both.sort_by_key(|(_, reason)| reason.is_some());
     assert_eq!(both, [revoked[0].clone(), (again, hold)]);
@@ -206,21 +192,14 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
 #[tokio::test]
 async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
+    let serial = site.serial(&key, &device).await;
     let category = site.get(&format!("{CATEGORIES}/category")).await;
     let pem = category.json["spec"]["ak_sub_ca_certificate"].as_str();
     let upload = Upload::decode(pem.unwrap().as_bytes()).unwrap();
     let ca = upload.certificate().unwrap();
     assert_eq!(list(&site).await, []);
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
-    for (path, name) in [
-        (API_KEYS, "station"),
-        (CATEGORIES, "category"),
-        (MANAGERS, "manager"),
-    ] {
-        delete(&site, path, name).await.is(200);
-    }
+    site.disable("station").await;
+    site.strip().await;
     for days in [0, 1, 1000] {
         site.clock
             .set(Timestamp::from_secs(START + days * 24 * 60 * 60));
@@ -257,8 +236,7 @@ async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid(
 /// A former category's CRL is not reused for one with the same name.
 #[tokio::test]
 async fn the_list_of_a_category_made_anew_is_its_own() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let first = site.call("GET", LIST).send().await.is(200).body.to_vec();
     delete(&site, API_KEYS, "station").await.is(200);
     delete(&site, CATEGORIES, "category").await.is(200);
@@ -273,9 +251,7 @@ async fn the_list_of_a_category_made_anew_is_its_own() {
 /// Devices that were bound below a deleted manager can still be viewed and forgotten, and are unknown to a new one with its name.
 #[tokio::test]
 async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let first = Device::new(&manufacturer, "SN0001");
     let second = Device::new(&manufacturer, "SN0002");
     for device in [&first, &second] {
@@ -284,13 +260,7 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     let mut machine = Machine::new(first.clone());
     machine.attested(&site).await.accepts();
     let ticket = second.activation(&site.provisioned(&key, &second).await);
-    for (path, name) in [
-        (API_KEYS, "station"),
-        (CATEGORIES, "category"),
-        (MANAGERS, "manager"),
-    ] {
-        delete(&site, path, name).await.is(200);
-    }
+    site.strip().await;
     let devices = &site.console.device_identity;
     let left = async || {
         let all = devices.devices(None).await.unwrap().into_iter();
@@ -303,9 +273,7 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     let roots = json!({ "ek_root_certificates": [manufacturer.root] });
     site.create(MANAGERS, "manager", roots).await.is(200);
     site.category("another").await.is(200);
-    let spec = json!({ "category_ref": [{ "name": "another" }] });
-    let made = site.create(API_KEYS, "station", spec).await;
-    let key = made.is(200).json["api_key"].as_str().unwrap().to_owned();
+    let key = site.api_key_in("another", "station").await;
     assert_eq!(left().await, both);
     // Neither the attestation key nor the learnt PCR values are taken over.
     let there = |body: &mut Value| body["category"] = json!("another");

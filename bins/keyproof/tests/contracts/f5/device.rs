@@ -433,6 +433,11 @@ impl Device {
         Some(open(&key, nonce, field(answer, "encrypted_ak_cert")))
     }
 
+    /// Returns the certificate in an answer for its own attestation key.
+    pub(crate) fn certificate(&self, answer: &Value) -> Vec<u8> {
+        self.opens(answer, &self.ak_public()).unwrap()
+    }
+
     /// Returns the activation request for an answer that its TPM has opened.
     pub(crate) fn activation(&self, answer: &Value) -> Value {
         let ak = self.ak_public();

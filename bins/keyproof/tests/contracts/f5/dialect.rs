@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
+use keyproof_store::{Engine, Timestamp, memory::MemoryEngine};
+use keyproof_x509::Certificate;
 use serde_json::{Value, json};
 
 use crate::f5::{
@@ -38,12 +39,30 @@ impl Site {
         site
     }
 
+    /// Starts with what `furnished` creates. Returns the site, the manufacturer and the API key's text.
+    pub(crate) async fn start_furnished() -> (Self, Manufacturer, String) {
+        let (site, manufacturer) = (Self::start().await, Manufacturer::new());
+        let key = site.furnished(&manufacturer).await;
+        (site, manufacturer, key)
+    }
+
     /// Creates a manager that trusts a manufacturer, a category and an API key. Returns the key's text.
     pub(crate) async fn furnished(&self, manufacturer: &Manufacturer) -> String {
         let roots = json!({ "ek_root_certificates": [manufacturer.root] });
         self.create(MANAGERS, "manager", roots).await.is(200);
         self.category("category").await.is(200);
         self.api_key("station").await
+    }
+
+    /// Deletes the key, the category and the manager again.
+    pub(crate) async fn strip(&self) {
+        for object in [
+            format!("{API_KEYS}/station"),
+            format!("{CATEGORIES}/category"),
+            format!("{MANAGERS}/manager"),
+        ] {
+            self.admin("DELETE", &object).send().await.is(200);
+        }
     }
 
     pub(crate) async fn category(&self, name: &str) -> Answer {
@@ -53,9 +72,20 @@ impl Site {
 
     /// Creates a key in the category `category`, and returns its text.
     pub(crate) async fn api_key(&self, name: &str) -> String {
-        let spec = json!({ "category_ref": [{ "name": "category" }] });
+        self.api_key_in("category", name).await
+    }
+
+    /// The same in another category.
+    pub(crate) async fn api_key_in(&self, category: &str, name: &str) -> String {
+        let spec = json!({ "category_ref": [{ "name": category }] });
         let answer = self.create(API_KEYS, name, spec).await;
         answer.is(200).json["api_key"].as_str().unwrap().to_owned()
+    }
+
+    /// Disables a key.
+    pub(crate) async fn disable(&self, api_key: &str) {
+        let disabled = json!({ "is_disabled": true });
+        self.replace(API_KEYS, api_key, disabled).await.is(200);
     }
 
     /// Creates a key with the name of a furnished site's, in another namespace, and returns its text.
@@ -100,7 +130,17 @@ impl Site {
         answer.is(200).json.clone()
     }
 
-    /// The same, and activates the key with what the TPM finds.
+    /// The same, but returns the certificate in the answer.
+    pub(crate) async fn certificate(&self, api_key: &str, device: &Device) -> Vec<u8> {
+        device.certificate(&self.provisioned(api_key, device).await)
+    }
+
+    /// The same, but returns the certificate's serial number.
+    pub(crate) async fn serial(&self, api_key: &str, device: &Device) -> Vec<u8> {
+        serial(&self.certificate(api_key, device).await)
+    }
+
+    /// Provisions a device, and activates the key with what the TPM finds.
     pub(crate) async fn activated(&self, api_key: &str, device: &Device) -> Value {
         let answer = self.provisioned(api_key, device).await;
         self.post(ACTIVATE, &device.activation(&answer))
@@ -132,19 +172,13 @@ impl Site {
 
     /// Returns the number of records in a collection.
     pub(crate) async fn records(&self, collection: &str) -> usize {
-        let all = Prefix::collection(collection);
-        let rows = self.store.scan_raw(&all, None, usize::MAX, self.now());
-        rows.await.unwrap().len()
+        self.rows(collection).await.len()
     }
 
     /// Returns the outcome and detail of each audit event of an action.
     pub(crate) async fn trail(&self, action: &str) -> Vec<(String, String)> {
-        let events = self.console.audit.events(Timestamp::EPOCH, None).await;
+        let events = self.events_of(action).await.into_iter();
         events
-            .unwrap()
-            .into_iter()
-            .map(|(_, event)| event)
-            .filter(|event| event.action == action)
             .map(|event| {
                 assert!(event.request_id.is_some(), "{event:?}");
                 (
@@ -154,6 +188,12 @@ impl Site {
             })
             .collect()
     }
+}
+
+/// Returns a certificate's serial number.
+pub(crate) fn serial(der: &[u8]) -> Vec<u8> {
+    let certificate = Certificate::from_der(der).unwrap();
+    certificate.serial().as_bytes().to_vec()
 }
 
 /// Asserts the properties of every answer.

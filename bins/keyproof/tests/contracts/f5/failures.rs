@@ -8,10 +8,11 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::f5::{
-    device::{Device, Manufacturer},
+    device::Manufacturer,
     dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, NONCE, PREAUTH, PROVISION},
     faults::{CommitMode, FaultyEngine},
     machine::{Machine, SELECTION},
+    provision::{furnish, furnished_on},
     site::Site,
 };
 
@@ -42,10 +43,7 @@ async fn certified(site: &Site) -> usize {
 #[tokio::test]
 async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
     let engine = FaultyEngine::new();
-    let site = Site::on(engine.clone(), &[]).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, key, device) = furnished_on(engine.clone()).await;
     let request = device.request(&key);
     engine.commits(CommitMode::NotApplied);
     let refused = site.post(PROVISION, &request).await;
@@ -79,10 +77,7 @@ async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
 async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second_certificate() {
     for (fate, known) in [(CommitMode::Lost, 1), (CommitMode::LostNotApplied, 0)] {
         let engine = FaultyEngine::new();
-        let site = Site::on(engine.clone(), &[]).await;
-        let manufacturer = Manufacturer::new();
-        let key = site.furnished(&manufacturer).await;
-        let device = Device::new(&manufacturer, "SN0001");
+        let (site, key, device) = furnished_on(engine.clone()).await;
         let request = device.request(&key);
         // The challenge key is created when it is first needed, and stays.
         Machine::new(device.clone()).nonce(&site, SELECTION).await;
@@ -96,8 +91,7 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
         let mut answers = Vec::new();
         for _ in 0..2 {
             let answer = site.post(PROVISION, &request).await;
-            let opened = device.opens(&answer.is(200).json, &device.ak_public());
-            certificates.push(opened.unwrap());
+            certificates.push(device.certificate(&answer.is(200).json));
             answers.push(answer.json);
         }
         assert_eq!(certificates[0], certificates[1], "{fate:?}");
@@ -134,10 +128,7 @@ async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
     let engine = FaultyEngine::new();
     // The deadline also applies to the requests before and after.
     let deadline = ("http.handler_timeout_ms", 3_000.into());
-    let site = Site::on(engine.clone(), &[deadline]).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, key, device) = furnish(Site::on(engine.clone(), &[deadline]).await).await;
     let request = device.request(&key);
     engine.stall();
     let late = site.post(PROVISION, &request).await;

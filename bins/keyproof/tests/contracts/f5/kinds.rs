@@ -9,8 +9,9 @@ use keyproof_x509::Certificate;
 use serde_json::json;
 
 use crate::f5::{
-    device::{Device, Key, Manufacturer},
-    dialect::{API_KEYS, CATEGORIES, NONCE, PROVISION},
+    device::{Device, Key},
+    dialect::{CATEGORIES, NONCE, PROVISION},
+    provision::furnished,
     site::Site,
 };
 
@@ -26,9 +27,7 @@ fn symmetric(ek: &TpmtPublic) -> SymmetricObject {
 
 #[tokio::test]
 async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     for ek in KINDS {
         let mut device = Device::of_kind(&manufacturer, ek, ek);
         let (hash, aes_bits) = match ek {
@@ -41,8 +40,7 @@ async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
         for ak in KINDS {
             device = device.with_ak(Key::another_of_kind(ak));
             let answer = site.post(PROVISION, &device.request(&api_key)).await;
-            let certificate = device.opens(&answer.is(200).json, &device.ak_public());
-            let certificate = certificate.unwrap();
+            let certificate = device.certificate(&answer.is(200).json);
             let certificate = Certificate::from_der(&certificate).unwrap();
             let certified = certificate.public_key();
             assert_eq!(certified.as_der(), device.ak_spki(), "{ek}, {ak}");
@@ -63,21 +61,17 @@ async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
 
 #[tokio::test]
 async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    site.furnished(&manufacturer).await;
+    let (site, manufacturer, _) = Site::start_furnished().await;
     let spec = json!({
         "tpm_manager_ref": [{ "name": "manager" }],
         "ak_template": { "scheme_hash": "sha384", "attributes": "0x00050472" },
     });
     site.create(CATEGORIES, "sha384", spec).await.is(200);
-    let spec = json!({ "category_ref": [{ "name": "sha384" }] });
-    let made = site.create(API_KEYS, "sha384", spec).await;
-    let api_key = made.is(200).json["api_key"].as_str().unwrap();
+    let api_key = site.api_key_in("sha384", "sha384").await;
     for kind in KINDS {
         let device =
             Device::of_kind(&manufacturer, kind, kind).with_ak(Key::another_of_kind("eccp384"));
-        let answer = site.post(PROVISION, &device.request(api_key)).await;
+        let answer = site.post(PROVISION, &device.request(&api_key)).await;
         let template = AttestationTemplate {
             scheme_hash: HashAlgorithm::Sha384,
             object_attributes: AttestationTemplate::ATTRIBUTES | ObjectAttributes::NO_DA,
@@ -92,9 +86,7 @@ async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
 /// A nonce is issued for every certified Name; otherwise its key could never attest.
 #[tokio::test]
 async fn a_key_whose_name_is_certified_can_attest() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, api_key) = Site::start_furnished().await;
     for (serial, hash) in [
         ("SN0256", HashAlgorithm::Sha256),
         ("SN0384", HashAlgorithm::Sha384),
@@ -121,10 +113,7 @@ async fn a_key_whose_name_is_certified_can_attest() {
 
 #[tokio::test]
 async fn keys_of_other_sizes_and_curves_are_refused() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let api_key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
+    let (site, api_key, device) = furnished().await;
     let request = device.request(&api_key);
     for (member, wrong, says) in [
         ("ek_pub_key", P521, "no template"),

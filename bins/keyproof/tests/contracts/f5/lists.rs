@@ -3,14 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpSocket,
-};
 
 use crate::f5::{
     dialect::MANAGERS,
-    site::{Answer, Site},
+    site::{Answer, Site, begin_list},
 };
 
 async fn site() -> Site {
@@ -120,18 +116,8 @@ async fn whoever_does_not_read_lists_has_few_of_them_in_all_namespaces_together(
             site.post(path, &body).await.is(200);
         }
     }
-    let begun = async |path: &str| {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4_096).unwrap();
-        let mut stream = socket.connect(site.server.address()).await.unwrap();
-        let token = &site.admin;
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: APIToken {token}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The answer has begun.
-        stream.read_exact(&mut [0; 100]).await.unwrap();
-        stream
-    };
+    let (address, authorization) = (site.server.address(), format!("APIToken {}", site.admin));
+    let begun = |path| begin_list(address, path, &authorization);
     let unread = [begun(MANAGERS).await, begun(OTHERS).await];
     site.get(MANAGERS).await.refuses(503, 14);
     // No other token is refused, and nothing but lists.

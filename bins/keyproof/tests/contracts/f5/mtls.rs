@@ -293,16 +293,7 @@ async fn a_categorys_certificate_lets_a_station_in_and_its_own_does_for_its_keys
     let (status, body) = secured.send(version, &own, None, provision).await.unwrap();
     assert_eq!(status, 200, "{body}");
     assert!(device.opens(&body, &device.ak_public()).is_some());
-    let events = secured
-        .site
-        .console
-        .audit
-        .events(keyproof_store::Timestamp::EPOCH, None)
-        .await;
-    let last = events.unwrap().into_iter().map(|(_, event)| event);
-    let provisions: Vec<_> = last
-        .filter(|event| event.action == "tpm.provision")
-        .collect();
+    let provisions = secured.site.events_of("tpm.provision").await;
     let mut whose: Vec<&str> = provisions.iter().map(|event| &*event.who).collect();
     // The events are of one moment, so their order is not fixed.
     whose.sort_unstable();
@@ -452,21 +443,8 @@ async fn categories_of_before_there_was_an_index_are_in_it() {
     let secured = Secured::start().await;
     let (cert, key) = secured.category("category").await;
     let bound = secured.api_key("category", "bound", true).await;
-    let site = &secured.site;
-    let mut batch = site.store.batch(site.now());
-    for collection in ["tpm_client_certificate", "tpm_client_certificates"] {
-        let all = keyproof_store::Prefix::collection(collection);
-        let raws = site
-            .store
-            .scan_raw(&all, None, 10, site.now())
-            .await
-            .unwrap();
-        assert_eq!(raws.len(), 1);
-        for raw in raws {
-            batch.remove(raw.key(), raw.version());
-        }
-    }
-    site.store.commit(batch).await.unwrap();
+    let index = ["tpm_client_certificate", "tpm_client_certificates"];
+    secured.site.lose(&index).await;
     let own = identity(&cert, &key);
     let told = secured.preauth(&version::TLS13, &own, None, &bound).await;
     assert_eq!(told.as_deref(), Some(SUCCESS));

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use keyproof_store::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use crate::f5::{
-    device::{Device, Manufacturer},
+    device::Device,
     dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
     site::Site,
 };
@@ -87,8 +86,7 @@ async fn envelopes_are_those_of_the_contract() {
 /// Covers `ListResponseItem`, `GetResponse`, `SystemObjectGetMetaType` and the references, by name.
 #[tokio::test]
 async fn each_member_of_the_contract_is_there() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let members = |value: &Value| -> Vec<String> {
         let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
         names.sort();
@@ -205,8 +203,7 @@ async fn each_member_of_the_contract_is_there() {
 
 #[tokio::test]
 async fn a_get_tells_what_its_response_format_asks_for() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let get = async |path: &str, format: &str| {
         let path = format!("{path}?response_format={format}");
         site.get(&path).await
@@ -315,13 +312,10 @@ async fn a_get_tells_what_its_response_format_asks_for() {
 /// A replacement resets what it leaves out, so one without a spec must be rejected.
 #[tokio::test]
 async fn a_replacement_names_its_object_and_has_a_spec() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let allowed = json!({ "tpm_allow_list": [manufacturer.root] });
     site.replace(CATEGORIES, "category", allowed).await.is(200);
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.disable("station").await;
     for (path, name) in [
         (MANAGERS, "manager"),
         (CATEGORIES, "category"),
@@ -365,8 +359,7 @@ async fn a_replacement_names_its_object_and_has_a_spec() {
 
 #[tokio::test]
 async fn a_key_may_be_revoked_since_before_all_time() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     let spec = json!({ "revoked_timestamp": "1969-07-20T20:17:40Z", "revoke_reason": "lost" });
     site.replace(API_KEYS, "station", spec).await.is(200);
     let answer = site.post(PREAUTH, &json!({ "api_key": key })).await;
@@ -376,8 +369,7 @@ async fn a_key_may_be_revoked_since_before_all_time() {
 /// Clients in Go send the zero of their time type for an unset time.
 #[tokio::test]
 async fn a_key_is_not_revoked_since_the_first_year() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     for zero in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000+00:00"] {
         let spec = json!({ "revoked_timestamp": zero, "is_disabled": false });
         site.replace(API_KEYS, "station", spec).await.is(200);
@@ -390,8 +382,7 @@ async fn a_key_is_not_revoked_since_the_first_year() {
 
 #[tokio::test]
 async fn a_key_may_be_revoked_as_late_as_a_year_has_four_digits() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     for (named, told) in [
         ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
         ("9999-12-31T23:59:59.5+02:00", "9999-12-31T21:59:59.5Z"),
@@ -409,8 +400,7 @@ async fn a_key_may_be_revoked_as_late_as_a_year_has_four_digits() {
 
 #[tokio::test]
 async fn names_and_references_are_checked() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     for (path, name) in [
         (MANAGERS, "manager"),
         (CATEGORIES, "category"),
@@ -467,8 +457,7 @@ async fn names_and_references_are_checked() {
 
 #[tokio::test]
 async fn every_change_is_told_to_the_audit_trail() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     for (path, name) in [
         (MANAGERS, "manager"),
         (CATEGORIES, "category"),
@@ -486,13 +475,11 @@ async fn every_change_is_told_to_the_audit_trail() {
         }
     }
     // And for a known key that is not valid any more.
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.disable("station").await;
     site.clock.advance(Duration::from_millis(1));
     let request = json!({ "api_key": key, "device": {} });
     site.post(PROVISION, &request).await.refuses(403, 7);
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let events = site.events().await.into_iter();
     let mut told: Vec<_> = events
         .filter(|event| event.action.starts_with("tpm"))
         .map(|event| (event.action, event.target))
@@ -526,8 +513,7 @@ async fn every_change_is_told_to_the_audit_trail() {
 /// A list is read in pages internally, which must not be noticeable.
 #[tokio::test]
 async fn a_long_list_is_whole() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     for number in 0..250 {
         site.api_key(&format!("key-{number}")).await;
     }
@@ -537,9 +523,7 @@ async fn a_long_list_is_whole() {
 
 #[tokio::test]
 async fn trust_lists_hold_certificates() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    site.furnished(&manufacturer).await;
+    let (site, manufacturer, _) = Site::start_furnished().await;
     for wrong in [
         "nonsense",
         "",
@@ -616,8 +600,7 @@ async fn trust_lists_hold_certificates() {
 
 #[tokio::test]
 async fn private_keys_and_api_keys_are_shown_once_and_not_stored_in_the_clear() {
-    let site = Site::start().await;
-    let api_key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, api_key) = Site::start_furnished().await;
     let second = site.category("second").await;
     let client_key = second.is(200).json["spec"]["client_key"].as_str().unwrap();
     assert!(client_key.starts_with("-----BEGIN PRIVATE KEY-----"));
@@ -634,12 +617,8 @@ async fn private_keys_and_api_keys_are_shown_once_and_not_stored_in_the_clear() 
         assert!(!shown.contains(&api_key), "{shown}");
         assert!(!shown.contains("sealed"), "{shown}");
     }
-    let all = Prefix::all();
-    let rows = site
-        .store
-        .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH);
     let key_line = client_key.lines().nth(1).unwrap();
-    for row in rows.await.unwrap() {
+    for row in site.all_rows().await {
         let body = String::from_utf8_lossy(row.json()).into_owned();
         assert!(
             !body.contains("PRIVATE KEY") && !body.contains(key_line),
@@ -651,8 +630,7 @@ async fn private_keys_and_api_keys_are_shown_once_and_not_stored_in_the_clear() 
 
 #[tokio::test]
 async fn a_key_is_disabled_and_enabled_but_a_revocation_in_force_stays() {
-    let site = Site::start().await;
-    site.furnished(&Manufacturer::new()).await;
+    let (site, ..) = Site::start_furnished().await;
     let replace = async |spec| site.replace(API_KEYS, "station", spec).await;
     let spec = async || site.get(&format!("{API_KEYS}/station")).await.json["spec"].clone();
     replace(json!({ "is_disabled": true })).await.is(200);

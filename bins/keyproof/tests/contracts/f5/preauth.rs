@@ -22,8 +22,7 @@ async fn status(site: &Site, body: &Value) -> String {
 
 #[tokio::test]
 async fn a_good_key_and_a_device_within_its_limits_are_granted() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     let of = |device: Value| json!({ "api_key": key, "device": device });
     assert_eq!(status(&site, &of(device())).await, "PREAUTH_RSP_SUCCESS");
     let long = "é".repeat(1024);
@@ -58,8 +57,7 @@ async fn a_good_key_and_a_device_within_its_limits_are_granted() {
 
 #[tokio::test]
 async fn a_key_that_is_no_good_is_told_before_the_device() {
-    let site = Site::start().await;
-    let key = site.furnished(&Manufacturer::new()).await;
+    let (site, _, key) = Site::start_furnished().await;
     let invalid = "PREAUTH_RSP_INVALID_API_KEY";
     for wrong in [
         json!(null),
@@ -87,9 +85,7 @@ async fn a_key_that_is_no_good_is_told_before_the_device() {
     );
 
     let granted = "PREAUTH_RSP_SUCCESS";
-    site.replace(API_KEYS, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    site.disable("station").await;
     assert_eq!(status(&site, &body).await, invalid);
     let in_an_hour = json!({ "revoked_timestamp": "2023-11-14T23:13:20Z" });
     site.replace(API_KEYS, "station", in_an_hour).await.is(200);
@@ -105,9 +101,7 @@ async fn a_key_that_is_no_good_is_told_before_the_device() {
 
 #[tokio::test]
 async fn a_key_is_no_better_than_what_it_is_below() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    site.furnished(&manufacturer).await;
+    let (site, ..) = Site::start_furnished().await;
     let make = async |path: &str, name: &str, of: &str, disable: bool| {
         let reference = json!([{ "name": of }]);
         let body = json!({

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64;
-use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
+use keyproof_store::{Engine, memory::MemoryEngine};
 use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
 use keyproof_x509::{Certificate, Upload};
 use rcgen::DnType;
@@ -25,7 +25,11 @@ pub(crate) async fn furnished() -> (Site, String, Device) {
 
 /// The same on this engine.
 pub(crate) async fn furnished_on(engine: Arc<dyn Engine>) -> (Site, String, Device) {
-    let site = Site::on(engine, &[]).await;
+    furnish(Site::on(engine, &[]).await).await
+}
+
+/// The same for this site.
+pub(crate) async fn furnish(site: Site) -> (Site, String, Device) {
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
     (site, key, Device::new(&manufacturer, "SN0001"))
@@ -35,9 +39,7 @@ pub(crate) async fn furnished_on(engine: Arc<dyn Engine>) -> (Site, String, Devi
 async fn only_the_devices_tpm_reads_its_certificate() {
     let (site, key, device) = furnished().await;
     let answer = site.post(PROVISION, &device.request(&key)).await;
-    let certificate = device
-        .opens(&answer.is(200).json, &device.ak_public())
-        .unwrap();
+    let certificate = device.certificate(&answer.is(200).json);
 
     let stranger = Device::new(&Manufacturer::new(), "SN0001");
     assert!(stranger.opens(&answer.json, &device.ak_public()).is_none());
@@ -88,9 +90,7 @@ async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
     let ca = Upload::decode(pem.as_bytes()).unwrap();
     let ca = ca.certificate().unwrap();
     site.clock.advance(YEAR * 18);
-    let answer = site.post(PROVISION, &device.request(&key)).await;
-    let certificate = device.opens(&answer.is(200).json, &device.ak_public());
-    let certificate = certificate.unwrap();
+    let certificate = site.certificate(&key, &device).await;
     let certificate = Certificate::from_der(&certificate).unwrap();
     assert_eq!(certificate.validity().not_after, ca.validity().not_after);
     site.clock.advance(YEAR * 2 + DAY * 10);
@@ -107,9 +107,7 @@ async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
 /// only because of the root.
 #[tokio::test]
 async fn a_device_may_carry_the_chain_of_its_certificate() {
-    let site = Site::start().await;
-    let root = Manufacturer::new();
-    let key = site.furnished(&root).await;
+    let (site, root, key) = Site::start_furnished().await;
     let intermediate = root.below();
     let device = Device::new(&intermediate, "SN0001");
     let with = |chain: &str| {
@@ -163,12 +161,8 @@ async fn the_endorsement_key_is_no_attestation_key() {
 async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_life() {
     let (site, key, device) = furnished().await;
     let provision = async |device: &Device| {
-        let answer = site.post(PROVISION, &device.request(&key)).await;
-        answer.is(200);
-        (
-            device.opens(&answer.json, &device.ak_public()).unwrap(),
-            answer.json,
-        )
+        let answer = site.provisioned(&key, device).await;
+        (device.certificate(&answer), answer)
     };
     let (first, sealed_first) = provision(&device).await;
     let (again, sealed_again) = provision(&device).await;
@@ -197,23 +191,17 @@ async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_li
 async fn what_a_disabled_key_made_is_made_anew_and_what_a_revoked_one_made_before_is_kept() {
     let (site, key, device) = furnished().await;
     let second = site.api_key("second").await;
-    let certificate = async |key: &str| {
-        let answer = site.post(PROVISION, &device.request(key)).await;
-        device
-            .opens(&answer.is(200).json, &device.ak_public())
-            .unwrap()
-    };
-    let first = certificate(&key).await;
+    let first = site.certificate(&key, &device).await;
     site.clock.advance(Duration::from_secs(60));
     let revoked = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z" });
     site.replace(API_KEYS, "station", revoked).await.is(200);
     site.post(PROVISION, &device.request(&key))
         .await
         .refuses(403, 7);
-    assert_eq!(certificate(&second).await, first);
+    assert_eq!(site.certificate(&second, &device).await, first);
     let disabled = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z", "is_disabled": true });
     site.replace(API_KEYS, "station", disabled).await.is(200);
-    assert_ne!(certificate(&second).await, first);
+    assert_ne!(site.certificate(&second, &device).await, first);
 }
 
 #[tokio::test]
@@ -227,30 +215,23 @@ async fn a_revocation_divides_what_was_made_to_the_millisecond() {
         let (site, key, device) = furnished().await;
         let second = site.api_key("second").await;
         site.clock.advance(Duration::from_millis(700));
-        let certificate = async |key: &str| {
-            let answer = site.post(PROVISION, &device.request(key)).await;
-            let opened = device.opens(&answer.is(200).json, &device.ak_public());
-            opened.unwrap()
-        };
-        let first = certificate(&key).await;
+        let first = site.certificate(&key, &device).await;
         site.clock.advance(Duration::from_secs(1));
         let revoked = json!({ "revoked_timestamp": from });
         site.replace(API_KEYS, "station", revoked).await.is(200);
-        assert_eq!(certificate(&second).await == first, kept, "{from}");
+        let second = site.certificate(&second, &device).await;
+        assert_eq!(second == first, kept, "{from}");
     }
 }
 
 #[tokio::test]
 async fn a_device_that_is_active_keeps_its_endorsement_key_and_the_key_its_device() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001");
     site.activated(&key, &device).await;
     let known = async || {
-        let all = Prefix::collection("tpm_device");
-        let rows = site.store.scan_raw(&all, None, 2, Timestamp::EPOCH).await;
-        String::from_utf8(rows.unwrap()[0].json().to_vec()).unwrap()
+        let rows = site.rows("tpm_device").await;
+        String::from_utf8(rows[0].json().to_vec()).unwrap()
     };
     let mut renamed = device.request(&key);
     renamed["device"]["name"] = json!("another name");
@@ -309,9 +290,7 @@ async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
 
 #[tokio::test]
 async fn a_device_is_known_within_its_manager() {
-    let site = Site::start().await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
+    let (site, manufacturer, key) = Site::start_furnished().await;
     let device = Device::new(&manufacturer, "SN0001");
     let first = site.activated(&key, &device).await;
     let first = device.opens(&first, &device.ak_public());
@@ -326,9 +305,7 @@ async fn a_device_is_known_within_its_manager() {
         ("other-manager", below_other),
     ] {
         site.create(CATEGORIES, name, spec).await.is(200);
-        let spec = json!({ "category_ref": [{ "name": name }] });
-        let made = site.create(API_KEYS, name, spec).await;
-        keys.push(made.is(200).json["api_key"].as_str().unwrap().to_owned());
+        keys.push(site.api_key_in(name, name).await);
     }
     let [same, other] = keys.try_into().unwrap();
     // Each category has its own CA, and therefore its own certificate.
@@ -515,9 +492,8 @@ async fn the_attestation_keys_template_is_the_default_the_categorys_or_the_reque
     let spec = json!({ "tpm_manager_ref": reference, "ak_template": template });
     let created = site.create(CATEGORIES, "b", spec).await;
     assert_eq!(created.is(200).json["spec"]["ak_template"], template);
-    let spec = json!({ "category_ref": [{ "name": "b" }] });
-    let key = site.create(API_KEYS, "b", spec).await.json["api_key"].clone();
-    let request = device.request(key.as_str().unwrap());
+    let key = site.api_key_in("b", "b").await;
+    let request = device.request(&key);
     let answer = site.post(PROVISION, &request).await;
     assert!(device.opens(&answer.is(200).json, &told).is_some());
 }
@@ -552,11 +528,7 @@ async fn racing_stations_get_one_certificate() {
     let calls = (0..8).map(|_| site.post(PROVISION, &request));
     let mut certificates = Vec::new();
     for answer in join_all(calls).await {
-        certificates.push(
-            device
-                .opens(&answer.is(200).json, &device.ak_public())
-                .unwrap(),
-        );
+        certificates.push(device.certificate(&answer.is(200).json));
     }
     assert!(certificates.windows(2).all(|pair| pair[0] == pair[1]));
     let made = site.trail("tpm.provision").await;
@@ -575,25 +547,18 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
     let (site, key, device) = furnished_on(engine.clone()).await;
     let other = site.api_key("other").await;
     let request = device.request(&key);
-    let disable = |name: &'static str| {
-        let site = &site;
-        async move {
-            let disabled = json!({ "is_disabled": true });
-            site.replace(API_KEYS, name, disabled).await.is(200);
-        }
-    };
     let first = site.post(PROVISION, &request).await;
     let first = device.opens(&first.is(200).json, &device.ak_public());
 
     // The key that the certificate was made with is disabled while a provision with another key would reuse it.
     let with_other = device.request(&other);
     let slow = site.post(PROVISION, &with_other);
-    let answer = engine.overtake(slow, disable("station")).await;
+    let answer = engine.overtake(slow, site.disable("station")).await;
     let second = device.opens(&answer.is(200).json, &device.ak_public());
     assert!(second.is_some() && second != first);
 
     let slow = site.post(PROVISION, &with_other);
-    let answer = engine.overtake(slow, disable("other")).await;
+    let answer = engine.overtake(slow, site.disable("other")).await;
     answer.refuses(403, 7).saying("disabled");
 
     let third = site.api_key("third").await;
@@ -622,10 +587,7 @@ async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
     let engine = FaultyEngine::new();
     let (site, key, device) = furnished_on(engine.clone()).await;
     let request = device.request(&key);
-    let opened = |answer: &Answer| {
-        let opened = device.opens(&answer.is(200).json, &device.ak_public());
-        opened.unwrap()
-    };
+    let opened = |answer: &Answer| device.certificate(&answer.is(200).json);
     let first = opened(&site.post(PROVISION, &request).await);
     let mut renewed = None;
     let renew = async {

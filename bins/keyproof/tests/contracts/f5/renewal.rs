@@ -34,10 +34,9 @@ async fn sub_ca(site: &Site) -> Vec<u8> {
 
 /// Returns the certificate of the device's attestation key, and its chain.
 async fn provision(site: &Site, api_key: &str, device: &Device) -> (Vec<u8>, String) {
-    let answer = site.post(PROVISION, &device.request(api_key)).await;
-    let der = device.opens(&answer.is(200).json, &device.ak_public());
-    let chain = answer.json["ak_cert_chain"].as_str().unwrap().to_owned();
-    (der.unwrap(), chain)
+    let answer = site.provisioned(api_key, device).await;
+    let chain = answer["ak_cert_chain"].as_str().unwrap().to_owned();
+    (device.certificate(&answer), chain)
 }
 
 async fn list(site: &Site) -> Vec<u8> {
@@ -46,15 +45,12 @@ async fn list(site: &Site) -> Vec<u8> {
 }
 
 async fn renewals(site: &Site) -> usize {
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter();
-    let renewals = events.filter(|(_, event)| event.action == "tpm_category.renew_ca");
-    renewals
-        .map(|(_, event)| {
-            assert_eq!(event.target, "tpm_category/default/category");
-            assert_eq!(event.who, "keyproof");
-        })
-        .count()
+    let renewals = site.events_of("tpm_category.renew_ca").await;
+    for event in &renewals {
+        assert_eq!(event.target, "tpm_category/default/category");
+        assert_eq!(event.who, "keyproof");
+    }
+    renewals.len()
 }
 
 #[tokio::test]
@@ -67,8 +63,7 @@ async fn a_ca_is_renewed_under_its_name_and_key_and_vouches_for_what_it_has_sign
     // Attestation keys' certificates are valid for five years, and this is a year earlier.
     site.clock.advance(YEAR * 14 - DAY);
     let (before, _) = provision(&site, &key, &device).await;
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.disable("station").await;
     let list_before = list(&site).await;
     site.replace(API_KEYS, "station", json!({})).await.is(200);
     // The metric has the end as it was last read.

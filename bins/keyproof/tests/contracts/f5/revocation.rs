@@ -3,19 +3,19 @@
 use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use keyproof::server::Server;
-use keyproof_store::{Key, Prefix, Raw, Record, SystemEntropy, Timestamp};
+use keyproof_store::{Key, Record, SystemEntropy, Timestamp};
 use keyproof_x509::{
-    Certificate, Upload, algorithms,
+    Upload, algorithms,
     crl::{Crl, CrlReason},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::f5::{
-    device::{Device, Manufacturer},
-    dialect::{ACTIVATE, API_KEYS, CATEGORIES, PROVISION, START},
+    device::Manufacturer,
+    dialect::{ACTIVATE, API_KEYS, CATEGORIES, START, serial},
     faults::FaultyEngine,
-    provision::furnished,
+    provision::{furnished, furnished_on},
     site::{Answer, Site},
 };
 
@@ -42,15 +42,6 @@ async fn twin(site: &Site) -> Server {
     let entropy = Arc::new(SystemEntropy::new());
     let server = Server::start(config, site.store.clone(), clock, entropy);
     server.await.unwrap()
-}
-
-/// Provisions a device, and returns the serial number of the new certificate.
-async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
-    let answer = site.post(PROVISION, &device.request(api_key)).await;
-    let der = device.opens(&answer.is(200).json, &device.ak_public());
-    let der = der.unwrap();
-    let certificate = Certificate::from_der(&der).unwrap();
-    certificate.serial().as_bytes().to_vec()
 }
 
 async fn change(site: &Site, api_key: &str, spec: Value) -> Answer {
@@ -99,10 +90,8 @@ async fn issuer(site: &Site) -> String {
 #[tokio::test]
 async fn the_list_is_signed_by_the_categorys_ca_and_openssl_verifies_it() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
-    change(&site, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    let serial = site.serial(&key, &device).await;
+    site.disable("station").await;
     let answer = site.call("GET", LIST).send().await;
     assert_eq!(
         answer.is(200).header("content-type"),
@@ -175,13 +164,13 @@ async fn anybody_may_ask_and_only_for_the_list_of_a_category_that_is_there() {
 #[tokio::test]
 async fn a_revoked_keys_certificates_are_listed_from_the_revocation_on() {
     let (site, key, device) = furnished().await;
-    let before = provision(&site, &key, &device).await;
+    let before = site.serial(&key, &device).await;
     site.clock.advance(Duration::from_secs(60));
     let device = device.with_new_ak();
-    let at = provision(&site, &key, &device).await;
+    let at = site.serial(&key, &device).await;
     site.clock.advance(Duration::from_secs(60));
     let device = device.with_new_ak();
-    let after = provision(&site, &key, &device).await;
+    let after = site.serial(&key, &device).await;
     assert_eq!(entries(&list(&site).await), []);
 
     site.clock.advance(Duration::from_secs(60));
@@ -208,26 +197,23 @@ async fn a_revoked_keys_certificates_are_listed_from_the_revocation_on() {
 async fn a_disabled_keys_certificates_are_on_hold_until_it_is_enabled() {
     let (site, key, device) = furnished().await;
     let second = site.api_key("second").await;
-    let first = provision(&site, &key, &device).await;
+    let first = site.serial(&key, &device).await;
     let device = device.with_new_ak();
-    provision(&site, &second, &device).await;
+    site.serial(&second, &device).await;
     site.clock.advance(Duration::from_secs(5));
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled.clone()).await.is(200);
+    site.disable("station").await;
     let held = vec![on_hold(&first, START + 5)];
     assert_eq!(entries(&list(&site).await), held);
     // The time of the hold does not change if the key is disabled again.
     site.clock.advance(DAY);
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     assert_eq!(entries(&list(&site).await), held);
     change(&site, "station", json!({})).await.is(200);
     assert_eq!(entries(&list(&site).await), []);
 
     // Another category's CRL does not contain it.
     site.category("other").await.is(200);
-    change(&site, "station", json!({ "is_disabled": true }))
-        .await
-        .is(200);
+    site.disable("station").await;
     let other = LIST.replace("category/", "other/");
     let other = site.call("GET", &other).send().await;
     assert_eq!(entries(&other.is(200).body), []);
@@ -247,8 +233,7 @@ async fn a_list_is_served_until_half_its_life_or_the_next_revocation_and_its_num
     assert!(number(&second) > number(&first));
     assert_eq!(list(&site).await, second);
 
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     let third = list(&site).await;
     assert!(number(&third) > number(&second));
     // The reason in the key's spec changes nothing.
@@ -283,11 +268,8 @@ async fn two_nodes_that_make_a_list_at_once_make_one() {
 #[tokio::test]
 async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
     let engine = FaultyEngine::new();
-    let site = Site::on(engine.clone(), &[]).await;
-    let manufacturer = Manufacturer::new();
-    let key = site.furnished(&manufacturer).await;
-    let device = Device::new(&manufacturer, "SN0001");
-    let serial = provision(&site, &key, &device).await;
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    let serial = site.serial(&key, &device).await;
     let other_node = twin(&site).await;
     let set = async |is_disabled: bool| {
         let spec = json!({ "is_disabled": is_disabled });
@@ -318,11 +300,7 @@ async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
 async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
     let (site, key, device) = furnished().await;
     let second_key = site.api_key("second").await;
-    let serial_of = |answer: &Value| {
-        let der = device.opens(answer, &device.ak_public()).unwrap();
-        let certificate = Certificate::from_der(&der).unwrap();
-        certificate.serial().as_bytes().to_vec()
-    };
+    let serial_of = |answer: &Value| serial(&device.certificate(answer));
     let first = serial_of(&site.activated(&key, &device).await);
     site.clock.advance(YEAR * 4);
     let answer = site.provisioned(&second_key, &device).await;
@@ -337,10 +315,9 @@ async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
 
     // What is revoked permanently is not on hold as well.
     site.clock.advance(Duration::from_secs(1));
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled.clone()).await.is(200);
+    site.disable("station").await;
     assert_eq!(entries(&list(&site).await), [superseded(since)]);
-    change(&site, "second", disabled).await.is(200);
+    site.disable("second").await;
     let both = sorted([superseded(since), on_hold(&second, since + 1)]);
     assert_eq!(entries(&list(&site).await), both);
 }
@@ -348,13 +325,12 @@ async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
 #[tokio::test]
 async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
     let (site, key, device) = furnished().await;
-    let first = provision(&site, &key, &device).await;
+    let first = site.serial(&key, &device).await;
     site.clock.advance(YEAR * 4);
-    let second = provision(&site, &key, &device).await;
+    let second = site.serial(&key, &device).await;
     assert_ne!(first, second);
     assert_eq!(entries(&list(&site).await), []);
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     let since = site.now().as_secs();
     let both = sorted([on_hold(&first, since), on_hold(&second, since)]);
     assert_eq!(entries(&list(&site).await), both);
@@ -364,9 +340,8 @@ async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
 #[tokio::test]
 async fn an_entry_stays_beyond_the_certificates_end() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    let serial = site.serial(&key, &device).await;
+    site.disable("station").await;
     site.clock.advance(YEAR * 5 + DAY);
     let held = vec![on_hold(&serial, START)];
     assert_eq!(entries(&list(&site).await), held);
@@ -377,18 +352,9 @@ async fn an_entry_stays_beyond_the_certificates_end() {
 #[tokio::test]
 async fn certificates_of_before_there_was_an_index_are_listed() {
     let (site, key, device) = furnished().await;
-    let serial = provision(&site, &key, &device).await;
-    let index = Prefix::collection("tpm_issued_certificate");
-    let all = site.store.scan_raw(&index, None, 10, site.now()).await;
-    let all: Vec<Raw> = all.unwrap();
-    assert_eq!(all.len(), 1);
-    let mut batch = site.store.batch(site.now());
-    for raw in &all {
-        batch.remove(raw.key(), raw.version());
-    }
-    site.store.commit(batch).await.unwrap();
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    let serial = site.serial(&key, &device).await;
+    site.lose(&["tpm_issued_certificate"]).await;
+    site.disable("station").await;
     let held = vec![on_hold(&serial, START)];
     assert_eq!(entries(&list(&site).await), held);
     assert_eq!(site.records("tpm_issued_certificate").await, 1);
@@ -430,8 +396,7 @@ async fn a_long_list_is_whole() {
         }
         site.store.commit(batch).await.unwrap();
     }
-    let disabled = json!({ "is_disabled": true });
-    change(&site, "station", disabled).await.is(200);
+    site.disable("station").await;
     let made = list(&site).await;
     assert_eq!(entries(&made).len(), usize::try_from(MANY).unwrap());
     assert_eq!(site.records("tpm_revocation_list_part").await, 2);

@@ -561,15 +561,7 @@ async fn files_added_at_once_are_all_there() {
     let again = devices.add_trust(&items(&makers[0]), &command_line()).await;
     let again = again.unwrap();
     assert_eq!((again.added.len(), again.known), (0, 1));
-    let events = site
-        .console
-        .audit
-        .events(keyproof_store::Timestamp::EPOCH, None)
-        .await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
-    let added: Vec<_> = events
-        .filter(|event| event.action == "tpm_trust.add")
-        .collect();
+    let added = site.events_of("tpm_trust.add").await;
     assert_eq!(added.len(), 8);
     let of_first = format!("tpm_trust/{}", fingerprint(&makers[0]));
     assert!(added.iter().any(|event| event.target == of_first));

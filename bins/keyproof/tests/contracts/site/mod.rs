@@ -15,14 +15,18 @@ use keyproof::{
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
     Clock, CommandLine, ManualClock, Origin, Principal, Requester, Service,
-    access::NewOperatorToken, otp_devices::InstanceAdministrator,
+    access::NewOperatorToken, audit::Event, otp_devices::InstanceAdministrator,
 };
-use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+use keyproof_store::{Engine, MasterKey, MasterKeys, Prefix, Raw, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
-use tokio::{net::TcpStream, sync::Barrier};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    sync::Barrier,
+};
 use zeroize::Zeroizing;
 
-use crate::late;
+use crate::{late, sites::console::operator::Operator};
 
 /// A configuration key and its value.
 pub(crate) type Flag = (&'static str, toml::Value);
@@ -103,6 +107,52 @@ impl Site {
         issued.unwrap().text.to_string()
     }
 
+    /// Returns a browser that is signed in to the console with a new token of these scopes, and the token.
+    pub(crate) async fn operator(&self, scopes: &[&str]) -> (Operator, String) {
+        let token = self.operator_token(scopes, None).await;
+        let operator = Operator::signed_in(self.server.address(), &token).await;
+        (operator, token)
+    }
+
+    /// Returns the events of the audit trail, in order of time.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let events = self.console.audit.events(Timestamp::EPOCH, None).await;
+        let events = events.unwrap().into_iter();
+        events.map(|(_, event)| event).collect()
+    }
+
+    /// Returns those of this action.
+    pub(crate) async fn events_of(&self, action: &str) -> Vec<Event> {
+        let mut events = self.events().await;
+        events.retain(|event| event.action == action);
+        events
+    }
+
+    /// Returns the stored records of a collection.
+    pub(crate) async fn rows(&self, collection: &str) -> Vec<Raw> {
+        let all = Prefix::collection(collection);
+        let rows = self.store.scan_raw(&all, None, usize::MAX, self.now());
+        rows.await.unwrap()
+    }
+
+    /// Returns all stored records, including those that have expired.
+    pub(crate) async fn all_rows(&self) -> Vec<Raw> {
+        let (all, epoch) = (Prefix::all(), Timestamp::EPOCH);
+        let rows = self.store.scan_raw(&all, None, usize::MAX, epoch);
+        rows.await.unwrap()
+    }
+
+    /// Removes the only record of each of these collections.
+    pub(crate) async fn lose(&self, collections: &[&str]) {
+        let mut batch = self.store.batch(self.now());
+        for collection in collections {
+            let rows = self.rows(collection).await;
+            assert_eq!(rows.len(), 1, "{collection}");
+            batch.remove(rows[0].key(), rows[0].version());
+        }
+        self.store.commit(batch).await.unwrap();
+    }
+
     /// Returns a request to exactly this target, with nothing else.
     pub(crate) fn call(&self, method: &str, target: &str) -> Call {
         Call {
@@ -115,6 +165,28 @@ impl Site {
             every_answer: self.every_answer,
         }
     }
+}
+
+/// Makes the server trust the proxies on this machine, so that a test can choose the client's address.
+pub(crate) fn trusted_proxy() -> Flag {
+    ("http.trusted_proxies", vec!["127.0.0.0/8"].into())
+}
+
+/// Requests a list whose answer is read no further than its beginning. Returns the connection, and the beginning.
+pub(crate) async fn begin_list(
+    address: SocketAddr,
+    target: &str,
+    authorization: &str,
+) -> (TcpStream, [u8; 100]) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let head =
+        format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut beginning = [0; 100];
+    stream.read_exact(&mut beginning).await.unwrap();
+    (stream, beginning)
 }
 
 pub(crate) fn secret(text: &str) -> Zeroizing<String> {
@@ -172,6 +244,11 @@ impl Call {
 
     pub(crate) async fn send(self) -> Answer {
         self.send_with(&Barrier::new(1)).await
+    }
+
+    /// Sends the request with this token.
+    pub(crate) async fn send_as(self, token: &str) -> Answer {
+        self.bearer(token).send().await
     }
 
     /// Connects, and sends once all others at the barrier have connected too.

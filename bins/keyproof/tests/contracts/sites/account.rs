@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use keyproof_service::accounts::{AccountTarget, UserChange};
+use keyproof_service::accounts::UserChange;
 use keyproof_store::Timestamp;
 use serde_json::json;
 
-use super::browser::Browser;
+use super::browser::{ANOTHER_PASSWORD, Browser};
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD, Phone},
-    site::{Site, command_line},
+    site::Site,
 };
 
 #[tokio::test]
@@ -98,8 +98,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     assert_ne!(ada.session().unwrap(), before);
 
     // The phone is lost: a recovery code signs in, but only once.
-    let mut elsewhere = Browser::new(&site);
-    elsewhere.sign_in(ADA).await.is(200);
+    let mut elsewhere = Browser::of_ada(&site).await;
     elsewhere
         .submit("/account/code", &[("code", &codes[3])])
         .await
@@ -123,8 +122,7 @@ async fn key_of(browser: &mut Browser<'_>) -> String {
 #[tokio::test]
 async fn what_weakens_an_account_asks_for_password_and_code_again() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account/phone").await.is(200);
     let key = ada.hidden("key").unwrap();
@@ -202,12 +200,7 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
         let confirm = format!("/account/confirm?to={page}");
         assert_eq!(refused.is(303).header("location"), confirm);
     }
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
-    let refused = ada.post("/account/password", &fields).await;
+    let refused = ada.post("/account/password", &ANOTHER_PASSWORD).await;
     assert_eq!(
         refused.is(303).header("location"),
         "/account/confirm?to=/account/password"
@@ -244,8 +237,7 @@ async fn a_browser_that_is_trusted_again_is_known_by_another_cookie() {
         thief.cookies.insert(DEVICE.to_owned(), cookie.to_owned());
         thief
     };
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account").await.is(200);
     ada.post("/account/sign-out", &[]).await.is(303);
@@ -315,12 +307,9 @@ async fn a_new_password_ends_every_session_and_is_typed_twice() {
         ada.post("/account/password", &fields).await.is(422);
         ada.sees(says);
     }
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
-    ada.submit("/account/password", &fields).await.is(200);
+    ada.submit("/account/password", &ANOTHER_PASSWORD)
+        .await
+        .is(200);
     ada.sees("Your password is changed.");
     other.get("/account").await.is(303);
     ada.submit(
@@ -343,7 +332,7 @@ async fn tokens(site: &Site, phone: &Phone) -> [String; 2] {
 
 async fn have_ended(site: &Site, [access, refresh]: &[String; 2]) {
     let list = site.get("/api/v1/user/mfa/trusted_device");
-    list.bearer(access).send().await.is(401);
+    list.send_as(access).await.is(401);
     let refreshed = site.authenticate(json!({ "refresh_token": refresh }));
     refreshed.await.is(401);
 }
@@ -366,12 +355,9 @@ async fn other_sessions_end_and_this_one_stays() {
     have_ended(&site, &tokens).await;
     // The session keeps its factor.
     ada.get("/account/password").await.is(200);
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
-    ada.submit("/account/password", &fields).await.is(200);
+    ada.submit("/account/password", &ANOTHER_PASSWORD)
+        .await
+        .is(200);
     ada.sees("Your password is changed.");
 }
 
@@ -458,8 +444,7 @@ async fn logins_of_an_address_are_limited_with_those_of_the_api() {
 #[tokio::test]
 async fn a_phone_whose_clock_is_off_is_told_of() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account").await.is(200);
     ada.sees("It is right.");
@@ -486,16 +471,8 @@ async fn a_phone_whose_clock_is_off_is_told_of() {
 #[tokio::test]
 async fn a_phone_whose_clock_is_a_minute_ahead_is_not_set_up() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
-    ada.get("/account/phone").await.is(200);
-    ada.post("/account/phone", &[("password", PASSWORD)])
-        .await
-        .is(200);
-    let (phone, key) = (
-        Phone::of(&ada.text_of("secret")),
-        ada.hidden("key").unwrap(),
-    );
+    let mut ada = Browser::of_ada(&site).await;
+    let (phone, key) = ada.draw().await;
     let ahead = phone.shows(site.now().saturating_add(Duration::from_secs(60)));
     let fields = [("key", &*key), ("code", &*ahead)];
     ada.post("/account/phone/activate", &fields).await.is(422);
@@ -507,22 +484,9 @@ async fn the_activity_is_the_users_own() {
     let site = Site::start().await;
     let (mut ada, mut bob) = (Browser::new(&site), Browser::new(&site));
     bob.sign_in(BOB).await.is(200);
-    ada.get("/account/sign-in").await.is(200);
-    ada.post(
-        "/account/sign-in",
-        &[("name", ADA), ("password", "wrong horse")],
-    )
-    .await
-    .is(422);
+    ada.mistypes(ADA).await.is(422);
     ada.sign_in(ADA).await.is(200);
-    site.console
-        .accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), ADA),
-            UserChange::Unlock,
-        )
-        .await
-        .unwrap();
+    site.change(ADA, UserChange::Unlock).await;
     ada.get("/account/activity").await.is(200);
     for seen in [
         "Sign-in",
@@ -548,8 +512,7 @@ async fn the_activity_is_the_users_own() {
 #[tokio::test]
 async fn a_phone_that_is_activated_gives_the_session_another_id() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let mut other = Browser::new(&site);
     other.cookies = ada.cookies.clone();
     let before = ada.session().unwrap().to_owned();
@@ -578,9 +541,7 @@ async fn failures_at_a_users_name_hide_no_sign_in() {
     ada.sign_in(ADA).await.is(200);
     for _ in 0..8 {
         site.clock.advance(Duration::from_secs(60));
-        other.get("/account/sign-in").await.is(200);
-        let wrong = [("name", ADA), ("password", "wrong horse")];
-        other.post("/account/sign-in", &wrong).await;
+        other.mistypes(ADA).await;
     }
     ada.get("/account").await.is(200);
     assert_eq!(ada.page.matches("<tr><td").count(), 5);
@@ -594,27 +555,14 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     let site = Site::start().await;
     for _ in 0..60 {
         site.clock.advance(Duration::from_secs(1));
-        let (accounts, command) = (&site.console.accounts, command_line());
-        accounts
-            .change_user(AccountTarget::Named(&command, ADA), UserChange::Unlock)
-            .await
-            .unwrap();
+        site.change(ADA, UserChange::Unlock).await;
     }
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     ada.get("/account/activity").await.is(200);
     assert_eq!(ada.page.matches("<tr><td").count(), 50);
     let page = ada.page.len();
-    let (_, older) = ada
-        .page
-        .split_once("href=\"/account/activity?before=")
-        .unwrap();
-    let older = format!(
-        "/account/activity?before={}",
-        older.split('"').next().unwrap()
-    );
-    let (_, style) = ada.page.split_once("href=\"/account/style.css").unwrap();
-    let style = format!("/account/style.css{}", style.split('"').next().unwrap());
+    let older = ada.link_to("/account/activity?before=");
+    let style = ada.link_to("/account/style.css");
     let style = ada.get(&style).await;
     let kept = style.is(200).header("cache-control");
     assert_eq!(kept, "public, max-age=31536000, immutable");
@@ -690,8 +638,7 @@ async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen(
 #[tokio::test]
 async fn no_sign_in_page_throws_a_live_session_away() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let session = ada.session().unwrap().to_owned();
     for query in ["changed", "out", "over"] {
         let answer = ada.get(&format!("/account/sign-in?{query}")).await;
@@ -716,8 +663,7 @@ async fn no_sign_in_page_throws_a_live_session_away() {
 #[tokio::test]
 async fn a_wrong_code_takes_no_tick_away() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.post("/account/sign-out", &[]).await.is(303);
     ada.sign_in(ADA).await.is(200);
@@ -793,8 +739,7 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
 #[tokio::test]
 async fn a_password_that_is_too_long_is_told_so() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     ada.get("/account/password").await.is(200);
     let long = "€".repeat(1024);
     let fields = [("old", PASSWORD), ("new", &*long), ("repeat", &*long)];

@@ -10,6 +10,13 @@ use crate::emnify::{
     site::Site,
 };
 
+/// The fields that change a user's password.
+pub(crate) const ANOTHER_PASSWORD: [(&str, &str); 3] = [
+    ("old", PASSWORD),
+    ("new", "another horse"),
+    ("repeat", "another horse"),
+];
+
 /// A browser at a site of emnify's contract, whose users sign in to `/account`.
 pub(crate) struct Browser<'a> {
     pub(crate) site: &'a Site,
@@ -34,6 +41,20 @@ impl<'a> Browser<'a> {
     pub(crate) fn new(site: &'a Site) -> Self {
         let operator = Operator::at(site.server.address());
         Self { site, operator }
+    }
+
+    /// Returns a browser in which Ada has signed in with her password.
+    pub(crate) async fn of_ada(site: &'a Site) -> Self {
+        let mut browser = Self::new(site);
+        browser.sign_in(ADA).await.is(200);
+        browser
+    }
+
+    /// Returns a browser in which an operator has signed in with a new token of these scopes, and the token.
+    pub(crate) async fn of_operator(site: &'a Site, scopes: &[&str]) -> (Self, String) {
+        let mut browser = Self::new(site);
+        let token = browser.sign_in_as(scopes).await;
+        (browser, token)
     }
 
     /// Returns a copy of the browser, for parallel requests.
@@ -88,15 +109,25 @@ impl<'a> Browser<'a> {
         self.submit("/account/code", &fields).await
     }
 
+    /// Submits a wrong password.
+    pub(crate) async fn mistypes(&mut self, name: &str) -> Answer {
+        self.get("/account/sign-in").await.is(200);
+        let fields = [("name", name), ("password", "wrong horse")];
+        self.post("/account/sign-in", &fields).await
+    }
+
+    /// Has a key drawn for a phone, and returns the phone with the key, and the key's number.
+    pub(crate) async fn draw(&mut self) -> (Phone, String) {
+        self.get("/account/phone").await.is(200);
+        let fields = [("password", PASSWORD)];
+        self.post("/account/phone", &fields).await.is(200);
+        let phone = Phone::of(&self.text_of("secret"));
+        (phone, self.hidden("key").unwrap())
+    }
+
     /// Sets up a phone for Ada, who is signed in, without recovery codes.
     pub(crate) async fn set_up(&mut self) -> Phone {
-        self.get("/account/phone").await.is(200);
-        self.post("/account/phone", &[("password", PASSWORD)])
-            .await
-            .is(200);
-        let (_, secret) = self.page.split_once("id=\"secret\">").unwrap();
-        let phone = Phone::of(secret.split('<').next().unwrap());
-        let key = self.hidden("key").unwrap();
+        let (phone, key) = self.draw().await;
         let code = phone.shows(self.site.now());
         let fields = [("key", &*key), ("code", &*code)];
         self.submit("/account/phone/activate", &fields)

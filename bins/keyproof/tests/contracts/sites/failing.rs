@@ -93,8 +93,7 @@ impl Scene {
         let command = command_line();
         let added = accounts.add_user(&new, secret(PASSWORD), &command);
         added.await.unwrap();
-        let token = site.operator_token(&["admin"], None).await;
-        let mut ops = Operator::signed_in(site.server.address(), &token).await;
+        let (mut ops, token) = site.operator(&["admin"]).await;
         let instance = format!("/console/tills/{DEFAULT_INSTANCE}");
         ops.get(&instance).await.is(200);
         let fields = [("id", "till"), ("algorithm", "1"), ("key", "")];

@@ -15,12 +15,7 @@ async fn a_browser_is_told_where_the_sites_are_and_nobody_else_anything() {
     let least = site.call("GET", "/");
     let least = least.header("accept", "application/json, text/html;q=0.1");
     least.of_another_dialect().send().await.is(200);
-    let style = browser
-        .page
-        .split("href=\"/front/style.css")
-        .nth(1)
-        .unwrap();
-    let style = format!("/front/style.css{}", style.split('"').next().unwrap());
+    let style = browser.link_to("/front/style.css");
     let style = browser.get(&style).await;
     assert_eq!(
         style.is(200).header("content-type"),

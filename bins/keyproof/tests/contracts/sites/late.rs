@@ -2,10 +2,10 @@
 
 use crate::{
     emnify::{
-        dialect::{ADA, PASSWORD},
+        dialect::ADA,
         site::{Site, command_line},
     },
-    sites::browser::Browser,
+    sites::browser::{ANOTHER_PASSWORD, Browser},
 };
 
 /// Signs out in another window of the same browser.
@@ -28,8 +28,7 @@ impl<'a> Browser<'a> {
 #[tokio::test]
 async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let phone = ada.set_up().await;
     ada.get("/account/phone").await.is(200);
     let key = ada.hidden("key").unwrap();
@@ -42,13 +41,10 @@ async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
     again.sign_in_with(&phone, false).await.is(200);
     again.next_step();
     again.get("/account/password").await.is(200);
-    let fields = [
-        ("old", PASSWORD),
-        ("new", "another horse"),
-        ("repeat", "another horse"),
-    ];
     let out = sign_out(again.window(), "/account/sign-out");
-    let late = again.post_late("/account/password", &fields, out).await;
+    let late = again
+        .post_late("/account/password", &ANOTHER_PASSWORD, out)
+        .await;
     assert_eq!(late.is(303).location(), "/account/sign-in?over");
     again.sign_in_with(&phone, false).await.is(200);
 }
@@ -56,8 +52,7 @@ async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
 #[tokio::test]
 async fn nothing_is_done_at_console_in_a_session_that_was_ended_meanwhile() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users", "instances"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users", "instances"]).await;
     let suspended = async || {
         let all = site.console.accounts.all_users(None).await.unwrap();
         let ada = all.into_iter().find(|user| user.name == ADA).unwrap();

@@ -2,7 +2,7 @@
 
 mod account;
 mod browser;
-mod console;
+pub(crate) mod console;
 mod failing;
 mod front;
 mod late;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 use keyproof_store::faults::FaultyEngine;
 use tokio::time::sleep;
 
@@ -11,7 +11,7 @@ use super::{browser::Browser, console::operator::Operator};
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, command_line, secret},
+        site::{Site, command_line, secret, trusted_proxy},
     },
     stack::within,
 };
@@ -56,10 +56,8 @@ async fn no_page_elsewhere_signs_anybody_out() {
 #[tokio::test]
 async fn no_page_elsewhere_has_us_say_that_something_was_done() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["admin"]).await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["admin"]).await;
     for (browser, paths) in [
         (
             &mut ada,
@@ -189,8 +187,7 @@ async fn a_form_has_the_fields_of_its_page_and_nothing_else() {
 #[tokio::test]
 async fn a_session_ends_unused_and_in_any_case_after_eight_hours() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     site.clock.advance(Duration::from_secs(15 * 60));
     assert_eq!(
         ada.get("/account").await.is(303).header("location"),
@@ -213,20 +210,13 @@ async fn a_session_ends_unused_and_in_any_case_after_eight_hours() {
 async fn a_session_ends_with_what_ends_its_user() {
     let site = Site::start().await;
     for end in ["suspend", "password", "remove"] {
-        let mut ada = Browser::new(&site);
-        ada.sign_in(ADA).await.is(200);
+        let mut ada = Browser::of_ada(&site).await;
         let (accounts, command) = (&site.console.accounts, command_line());
         match end {
             "suspend" => {
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Suspend)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Suspend).await;
                 ada.get("/account").await.is(303);
-                accounts
-                    .change_user(AccountTarget::Named(&command, ADA), UserChange::Activate)
-                    .await
-                    .unwrap();
+                site.change(ADA, UserChange::Activate).await;
             }
             "password" => {
                 let set = accounts.set_user_password(ADA, secret(PASSWORD), &command);
@@ -243,8 +233,7 @@ async fn a_session_ends_with_what_ends_its_user() {
 
 #[tokio::test]
 async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alone() {
-    let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
-    let site = Site::configured(&[("http.trusted_proxies", proxies)]).await;
+    let site = Site::configured(&[trusted_proxy()]).await;
     // On this machine: without the prefix, which needs TLS.
     let mut near = Browser::new(&site);
     let answer = near.get("/account/sign-in").await;
@@ -349,17 +338,7 @@ async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses(
 async fn names_from_outside_are_text_on_a_page() {
     let site = Site::start().await;
     let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
-    let new = NewUser {
-        name: hostile.to_owned(),
-        organisation: "<b>Org</b>".to_owned(),
-        role: Role::User,
-    };
-    let command = command_line();
-    let added = site
-        .console
-        .accounts
-        .add_user(&new, secret(PASSWORD), &command);
-    added.await.unwrap();
+    site.add(hostile, "<b>Org</b>", Role::User).await;
     let mut browser = Browser::new(&site);
     browser.sign_in(hostile).await.is(200);
     for path in [
@@ -381,14 +360,7 @@ async fn names_from_outside_are_text_on_a_page() {
     browser.sees_not("<b>Org");
     // The form contains the text as it was typed.
     let mut other = Browser::new(&site);
-    other.get("/account/sign-in").await.is(200);
-    other
-        .post(
-            "/account/sign-in",
-            &[("name", hostile), ("password", "wrong horse")],
-        )
-        .await
-        .is(422);
+    other.mistypes(hostile).await.is(422);
     other.sees_not("<script>");
     other.sees_not("value=\"<");
     let path = format!("/account/{}", "%3Cscript%3E");
@@ -400,24 +372,10 @@ async fn names_from_outside_are_text_on_a_page() {
 async fn a_name_too_long_for_a_qr_code_has_its_key_to_type() {
     let site = Site::start().await;
     let long = "é".repeat(127);
-    let new = NewUser {
-        name: long.clone(),
-        organisation: long.clone(),
-        role: Role::User,
-    };
-    let command = command_line();
-    let added = site
-        .console
-        .accounts
-        .add_user(&new, secret(PASSWORD), &command);
-    added.await.unwrap();
+    site.add(&long, &long, Role::User).await;
     let mut browser = Browser::new(&site);
     browser.sign_in(&long).await.is(200);
-    browser.get("/account/phone").await.is(200);
-    browser
-        .post("/account/phone", &[("password", PASSWORD)])
-        .await
-        .is(200);
+    browser.draw().await;
     browser.sees("id=\"secret\"");
     browser.sees_not("<svg");
 }
@@ -425,18 +383,11 @@ async fn a_name_too_long_for_a_qr_code_has_its_key_to_type() {
 #[tokio::test]
 async fn neither_the_store_nor_the_page_has_a_session_in_the_clear() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let session = ada.session().unwrap().to_owned();
     ada.get("/account").await.is(200);
     ada.sees_not(&session);
-    let all = keyproof_store::Prefix::all();
-    let epoch = keyproof_store::Timestamp::EPOCH;
-    let rows = site
-        .store
-        .scan_raw(&all, None, usize::MAX, epoch)
-        .await
-        .unwrap();
+    let rows = site.all_rows().await;
     assert!(
         rows.iter()
             .any(|row| row.key().to_string().contains("user_session"))
@@ -468,6 +419,5 @@ async fn no_page_elsewhere_uses_up_what_an_address_may_try() {
             }
         }
     }
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    Browser::of_ada(&site).await;
 }

@@ -23,7 +23,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 async fn each_member_is_what_the_contract_says_or_named() {
     let site = Site::start().await;
     let token = &site.token("all").await;
-    let post = async |body| site.post(DEVICES, &body).bearer(token).send().await;
+    let post = async |body| site.post(DEVICES, &body).send_as(token).await;
     for name in [
         "otp_device_id",
         "otp_device_description",
@@ -96,7 +96,7 @@ async fn each_member_is_what_the_contract_says_or_named() {
         .await;
     answer.refuses_field("otp_ctr");
     // None of these was stored.
-    let listed = site.get(DEVICES).bearer(token).send().await;
+    let listed = site.get(DEVICES).send_as(token).await;
     assert_eq!(listed.json, json!({ "otp_devices": [] }));
 }
 
@@ -124,11 +124,7 @@ async fn what_the_contract_allows_is_taken() {
         site.add(token, with(device(&number.to_string()), details))
             .await;
     }
-    let shown = site
-        .get("/private/otp-devices/10")
-        .bearer(token)
-        .send()
-        .await;
+    let shown = site.get("/private/otp-devices/10").send_as(token).await;
     assert_eq!(shown.json["otp_ctr"], u64::MAX);
 }
 
@@ -278,7 +274,7 @@ async fn a_body_announced_over_the_limit_is_413_before_anything_else() {
         .await
         .is_empty();
     let over = site.call("POST", DEVICES).body(format!("{exact} "));
-    over.bearer(token).send().await.refuses(413, 32);
+    over.send_as(token).await.refuses(413, 32);
     let unknown = site.call("POST", DEVICES).body(format!("{exact} "));
     unknown.send().await.refuses(413, 32);
 }
@@ -320,10 +316,6 @@ async fn a_key_is_compared_as_it_was_written() {
         with(device("till"), json!({ "otp_key": KEY.to_lowercase() })),
     )
     .await;
-    let upper = site
-        .post(DEVICES, &device("till"))
-        .bearer(token)
-        .send()
-        .await;
+    let upper = site.post(DEVICES, &device("till")).send_as(token).await;
     upper.refuses(409, 2851);
 }

@@ -2,14 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpSocket,
-};
 
 use crate::taler::{
     dialect::{DEVICES, KEY, START, device, with},
-    site::Site,
+    site::{Site, begin_list},
 };
 
 fn path(id: &str) -> String {
@@ -20,15 +16,7 @@ fn path(id: &str) -> String {
 async fn a_device_is_added_listed_shown_changed_and_removed() {
     let site = Site::start().await;
     let token = &site.token("all").await;
-    let list = async || {
-        site.get(DEVICES)
-            .bearer(token)
-            .send()
-            .await
-            .is(200)
-            .json
-            .clone()
-    };
+    let list = async || site.get(DEVICES).send_as(token).await.is(200).json.clone();
     assert_eq!(list().await, json!({ "otp_devices": [] }));
 
     site.add(token, with(device("b"), json!({ "otp_ctr": 7 })))
@@ -46,7 +34,7 @@ async fn a_device_is_added_listed_shown_changed_and_removed() {
         ] })
     );
 
-    let shown = site.get(&path("b?faketime=59")).bearer(token).send().await;
+    let shown = site.get(&path("b?faketime=59")).send_as(token).await;
     assert_eq!(
         shown.is(200).json,
         json!({
@@ -61,33 +49,22 @@ async fn a_device_is_added_listed_shown_changed_and_removed() {
 
     let changed = json!({ "otp_device_description": "Counter", "otp_algorithm": 1, "otp_ctr": 8 });
     site.patch(&path("b"), &changed)
-        .bearer(token)
-        .send()
+        .send_as(token)
         .await
         .is_empty();
-    let shown = site.get(&path("b")).bearer(token).send().await;
+    let shown = site.get(&path("b")).send_as(token).await;
     assert_eq!(shown.json["device_description"], "Counter");
     assert_eq!(shown.json["otp_ctr"], 8);
     assert_eq!(shown.json["otp_timestamp"], START);
 
+    site.delete(&path("b")).send_as(token).await.is_empty();
     site.delete(&path("b"))
-        .bearer(token)
-        .send()
-        .await
-        .is_empty();
-    site.delete(&path("b"))
-        .bearer(token)
-        .send()
+        .send_as(token)
         .await
         .refuses(404, 2021);
-    site.get(&path("b"))
-        .bearer(token)
-        .send()
-        .await
-        .refuses(404, 2021);
+    site.get(&path("b")).send_as(token).await.refuses(404, 2021);
     site.patch(&path("b"), &changed)
-        .bearer(token)
-        .send()
+        .send_as(token)
         .await
         .refuses(404, 2021);
     assert_eq!(list().await["otp_devices"].as_array().unwrap().len(), 1);
@@ -101,8 +78,7 @@ async fn absent_members_are_left_out_of_answers() {
         .await;
     let shown = site
         .get(&path("none?faketime=1&price=EUR:1"))
-        .bearer(token)
-        .send()
+        .send_as(token)
         .await;
     assert_eq!(
         shown.is(200).json,
@@ -123,29 +99,20 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
             device(&number.to_string()),
             json!({ "otp_device_description": description }),
         );
-        let added = site.post(path, &body).bearer(token).send().await;
+        let added = site.post(path, &body).send_as(token).await;
         added.is_empty();
     }
-    let list = async || site.get(path).bearer(token).send().await;
+    let list = async || site.get(path).send_as(token).await;
     list().await.is(200);
-    let begun = async || {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4_096).unwrap();
-        let mut stream = socket.connect(site.server.address()).await.unwrap();
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The answer has begun.
-        stream.read_exact(&mut [0; 100]).await.unwrap();
-        stream
-    };
+    let (address, authorization) = (site.server.address(), format!("Bearer {token}"));
+    let begun = || begin_list(address, path, &authorization);
     let unread = [begun().await, begun().await];
     let refused = list().await;
     assert_eq!(refused.refuses(503, 77).header("retry-after"), "1");
     // No other token is refused, and nothing but lists.
     let other = site.get(DEVICES).bearer(&site.token("all").await);
     other.send().await.is(200);
-    let shown = site.get(&format!("{path}/7")).bearer(token).send();
+    let shown = site.get(&format!("{path}/7")).send_as(token);
     shown.await.is(200);
     drop(unread);
     list().await.is(200);
@@ -177,7 +144,7 @@ async fn codes_are_those_of_the_published_vectors() {
         if let Some(price) = &vector.price {
             query += &format!("&price={}", price.replace(':', "%3A"));
         }
-        let shown = site.get(&path(&query)).bearer(token).send().await;
+        let shown = site.get(&path(&query)).send_as(token).await;
         if vector.price.is_some() && vector.otp_code.is_none() {
             // Taler's own code ignores a price that it cannot parse.
             assert_eq!(shown.refuses(400, 26).json["detail"], "price");
@@ -202,7 +169,7 @@ async fn queries_are_checked_whether_they_are_used_or_not() {
     site.add(token, with(device("priced"), json!({ "otp_algorithm": 2 })))
         .await;
     site.add(token, device("plain")).await;
-    let show = async |query: &str| site.get(&path(query)).bearer(token).send().await;
+    let show = async |query: &str| site.get(&path(query)).send_as(token).await;
     for (query, has_codes) in [
         ("priced", false),
         ("priced?price=EUR:1.23", true),
@@ -268,7 +235,7 @@ async fn the_same_again_is_204_and_anything_else_409() {
     let token = &site.token("all").await;
     let post = async |changes: Value| {
         let body = with(device("till"), changes);
-        site.post(DEVICES, &body).bearer(token).send().await
+        site.post(DEVICES, &body).send_as(token).await
     };
     post(json!({})).await.is_empty();
     for same in [
@@ -281,7 +248,7 @@ async fn the_same_again_is_204_and_anything_else_409() {
     }
     let null = r#"{"otp_device_id":"till","otp_device_description":"Till","otp_algorithm":1,"otp_ctr":null,"otp_key":"KEY"}"#;
     let null = site.call("POST", DEVICES).body(null.replace("KEY", KEY));
-    null.bearer(token).send().await.is_empty();
+    null.send_as(token).await.is_empty();
     for other in [
         json!({ "otp_device_description": "till" }),
         json!({ "otp_key": KEY.to_lowercase() }),
@@ -291,7 +258,7 @@ async fn the_same_again_is_204_and_anything_else_409() {
     ] {
         post(other).await.refuses(409, 2851);
     }
-    let shown = site.get(&path("till")).bearer(token).send().await;
+    let shown = site.get(&path("till")).send_as(token).await;
     assert_eq!(shown.json["device_description"], "Till");
 }
 
@@ -305,8 +272,7 @@ async fn racing_posts_of_one_device_agree() {
         racers.spawn(async move {
             let body = with(device("till"), json!({ "otp_ctr": number % 2 }));
             site.post(DEVICES, &body)
-                .bearer(&token)
-                .send()
+                .send_as(&token)
                 .await
                 .status
                 .as_u16()
@@ -326,8 +292,7 @@ async fn patch_keeps_what_it_does_not_name() {
         .await;
     let show = async || {
         site.get(&path("till?faketime=59"))
-            .bearer(token)
-            .send()
+            .send_as(token)
             .await
             .json
     };
@@ -372,7 +337,7 @@ async fn keys_never_come_back() {
             &json!({ "otp_device_description": "x", "otp_algorithm": 2 }),
         ),
     ] {
-        let answer = call.bearer(token).send().await;
+        let answer = call.send_as(token).await;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(!text.contains(KEY) && !text.contains("otp_key"), "{text}");
     }
@@ -392,23 +357,18 @@ async fn ids_are_any_text_percent_encoded() {
         ("nul\0", "nul%00"),
     ] {
         site.add(token, device(id)).await;
-        site.get(&path(encoded)).bearer(token).send().await.is(200);
-        site.delete(&path(encoded))
-            .bearer(token)
-            .send()
-            .await
-            .is_empty();
+        site.get(&path(encoded)).send_as(token).await.is(200);
+        site.delete(&path(encoded)).send_as(token).await.is_empty();
     }
     // The longest accepted id, each byte of which is encoded as three.
     let (longest, encoded) = ("/".repeat(4_096), "%2F".repeat(4_096));
     site.add(token, device(&longest)).await;
-    site.get(&path(&encoded)).bearer(token).send().await.is(200);
-    let removed = site.delete(&path(&encoded)).bearer(token).send();
+    site.get(&path(&encoded)).send_as(token).await.is(200);
+    let removed = site.delete(&path(&encoded)).send_as(token);
     removed.await.is_empty();
     for malformed in ["%", "%zz", "%4", "%FF"] {
         site.get(&path(malformed))
-            .bearer(token)
-            .send()
+            .send_as(token)
             .await
             .refuses(400, 29);
     }

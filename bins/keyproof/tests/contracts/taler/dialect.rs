@@ -80,13 +80,8 @@ impl Site {
 
     /// Returns a token of the default instance, with `secret-token:`.
     pub(crate) async fn token(&self, scope: &str) -> String {
-        let answer = self
-            .login(json!({ "scope": scope, "duration": { "d_us": "forever" } }))
-            .await;
-        answer.is(200).json["access_token"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let request = json!({ "scope": scope, "duration": { "d_us": "forever" } });
+        self.login(request).await.token()
     }
 
     /// Returns a token of another instance, created without the server.
@@ -106,11 +101,7 @@ impl Site {
 
     /// Adds a device to the default instance.
     pub(crate) async fn add(&self, token: &str, device: Value) {
-        self.post(DEVICES, &device)
-            .bearer(token)
-            .send()
-            .await
-            .is_empty();
+        self.post(DEVICES, &device).send_as(token).await.is_empty();
     }
 }
 
@@ -164,6 +155,13 @@ impl Call {
 }
 
 impl Answer {
+    /// Returns the token of a login's answer, with `secret-token:`.
+    #[track_caller]
+    pub(crate) fn token(&self) -> String {
+        let token = self.is(200).json["access_token"].as_str();
+        token.unwrap().to_owned()
+    }
+
     /// Asserts an answer with status 204.
     #[track_caller]
     pub(crate) fn is_empty(&self) {

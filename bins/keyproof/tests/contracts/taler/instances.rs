@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use keyproof_service::audit::Outcome;
-use keyproof_store::{Prefix, Timestamp};
 use serde_json::json;
 
 use crate::taler::{
@@ -18,7 +17,7 @@ async fn the_default_instance_is_at_the_root_and_under_its_name() {
     site.add(token, device("till")).await;
     for prefix in ["", "/instances/default"] {
         let path = format!("{prefix}{DEVICES}/till");
-        site.get(&path).bearer(token).send().await.is(200);
+        site.get(&path).send_as(token).await.is(200);
     }
 }
 
@@ -28,17 +27,12 @@ async fn instances_are_apart() {
     let (own, other) = (site.token("all").await, site.token_of("shop").await);
     site.add(&own, device("till")).await;
     let shop = "/instances/shop/private/otp-devices";
-    site.get(shop).bearer(&own).send().await.refuses(401, 41);
-    site.get(DEVICES)
-        .bearer(&other)
-        .send()
-        .await
-        .refuses(401, 41);
-    let listed = site.get(shop).bearer(&other).send().await;
+    site.get(shop).send_as(&own).await.refuses(401, 41);
+    site.get(DEVICES).send_as(&other).await.refuses(401, 41);
+    let listed = site.get(shop).send_as(&other).await;
     assert_eq!(listed.is(200).json, json!({ "otp_devices": [] }));
     site.get(&format!("{shop}/till"))
-        .bearer(&other)
-        .send()
+        .send_as(&other)
         .await
         .refuses(404, 2021);
 }
@@ -49,12 +43,8 @@ async fn an_unknown_instance_comes_before_the_token() {
     let token = &site.token("all").await;
     let path = "/instances/nowhere/private/otp-devices";
     site.get(path).send().await.refuses(404, 2000);
-    site.get(path).bearer(token).send().await.refuses(404, 2000);
-    site.get(path)
-        .bearer("nonsense")
-        .send()
-        .await
-        .refuses(404, 2000);
+    site.get(path).send_as(token).await.refuses(404, 2000);
+    site.get(path).send_as("nonsense").await.refuses(404, 2000);
     site.post(path, &json!({})).send().await.refuses(404, 2000);
     site.delete("/instances/nowhere/private/token")
         .send()
@@ -72,8 +62,7 @@ async fn nothing_of_a_removed_instance_comes_back_with_its_name() {
     let token = &site.token_of("shop").await;
     let shop = "/instances/shop/private/otp-devices";
     site.post(shop, &device("till"))
-        .bearer(token)
-        .send()
+        .send_as(token)
         .await
         .is_empty();
     let commands = &site.console.otp_devices;
@@ -81,20 +70,19 @@ async fn nothing_of_a_removed_instance_comes_back_with_its_name() {
         .remove_instance(&administrator("shop"))
         .await
         .unwrap();
-    site.get(shop).bearer(token).send().await.refuses(404, 2000);
+    site.get(shop).send_as(token).await.refuses(404, 2000);
 
     commands
         .add_instance(&administrator("shop"), secret(PASSWORD))
         .await
         .unwrap();
-    site.get(shop).bearer(token).send().await.refuses(401, 41);
+    site.get(shop).send_as(token).await.refuses(401, 41);
     site.post(shop, &device("till"))
-        .bearer(token)
-        .send()
+        .send_as(token)
         .await
         .refuses(401, 41);
     let fresh = site.token_of("shop").await;
-    let listed = site.get(shop).bearer(&fresh).send().await;
+    let listed = site.get(shop).send_as(&fresh).await;
     assert_eq!(listed.is(200).json, json!({ "otp_devices": [] }));
 }
 
@@ -108,11 +96,7 @@ async fn a_new_password_ends_tokens_and_keeps_devices() {
         .set_password(&administrator("default"), secret("another horse"))
         .await
         .unwrap();
-    site.get(DEVICES)
-        .bearer(token)
-        .send()
-        .await
-        .refuses(401, 41);
+    site.get(DEVICES).send_as(token).await.refuses(401, 41);
     site.login(json!({ "scope": "all" }))
         .await
         .refuses(401, 2015);
@@ -122,8 +106,7 @@ async fn a_new_password_ends_tokens_and_keeps_devices() {
     let answer = login.send().await;
     let token = answer.is(200).json["token"].as_str().unwrap().to_owned();
     site.get("/private/otp-devices/till")
-        .bearer(&token)
-        .send()
+        .send_as(&token)
         .await
         .is(200);
 }
@@ -149,28 +132,17 @@ async fn an_instance_without_a_password_gives_no_token() {
 async fn the_trail_names_the_request_that_its_answer_names() {
     let site = Site::start().await;
     let token = &site.token("all").await;
-    let added = site
-        .post(DEVICES, &device("till"))
-        .bearer(token)
-        .send()
-        .await;
+    let added = site.post(DEVICES, &device("till")).send_as(token).await;
     let refused = site.login(json!({})).await;
     let wrong = site
         .post(TOKEN, &json!({}))
         .basic("default", "wrong horse")
         .send()
         .await;
-    let events = site
-        .console
-        .audit
-        .events(Timestamp::EPOCH, None)
-        .await
-        .unwrap();
+    let events = site.events().await;
     let of = |id: &str| {
-        let found = events
-            .iter()
-            .find(|(_, event)| event.request_id.as_deref() == Some(id));
-        found.map(|(_, event)| event)
+        let mut events = events.iter();
+        events.find(|event| event.request_id.as_deref() == Some(id))
     };
     let event = of(added.header("x-request-id")).expect("the device's event");
     assert_eq!(
@@ -200,11 +172,7 @@ async fn no_secret_is_in_the_store_in_the_clear() {
     let token = &site.token("all").await;
     site.add(token, device("till")).await;
     let bare = token.strip_prefix("secret-token:").unwrap();
-    let rows = site
-        .store
-        .scan_raw(&Prefix::all(), None, usize::MAX, Timestamp::EPOCH)
-        .await
-        .unwrap();
+    let rows = site.all_rows().await;
     assert!(rows.len() > 8);
     for row in rows {
         let text = format!("{} {}", row.key(), String::from_utf8_lossy(row.json()));
@@ -224,11 +192,7 @@ async fn a_hundred_clients_at_once_are_each_answered() {
         clients.spawn(async move {
             let id = format!("till-{number}");
             site.add(&token, device(&id)).await;
-            let shown = site
-                .get(&format!("{DEVICES}/{id}"))
-                .bearer(&token)
-                .send()
-                .await;
+            let shown = site.get(&format!("{DEVICES}/{id}")).send_as(&token).await;
             shown.is(200).json["otp_code"].is_string()
         });
     }
@@ -239,6 +203,6 @@ async fn a_hundred_clients_at_once_are_each_answered() {
             .into_iter()
             .all(|answered| answered)
     );
-    let listed = site.get(DEVICES).bearer(&token).send().await;
+    let listed = site.get(DEVICES).send_as(&token).await;
     assert_eq!(listed.json["otp_devices"].as_array().unwrap().len(), 100);
 }

@@ -6,19 +6,14 @@ use serde_json::json;
 
 use crate::taler::{
     dialect::{PASSWORD, TOKEN},
-    site::{Answer, Site, administrator, secret},
+    site::{Answer, Site, administrator, secret, trusted_proxy},
 };
 
 const HOME: &str = "192.0.2.1";
 
-/// A site behind a proxy, so that a test can choose the client's address.
+/// A site behind a proxy.
 async fn site() -> Site {
-    let proxies = vec!["127.0.0.0/8".into()];
-    Site::start_with(&[
-        ("auth.address_limit", 0.into()),
-        ("http.trusted_proxies", toml::Value::Array(proxies)),
-    ])
-    .await
+    Site::start_with(&[("auth.address_limit", 0.into()), trusted_proxy()]).await
 }
 
 async fn log_in(site: &Site, address: &str, password: &str) -> Answer {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use keyproof_service::audit::Outcome;
-use keyproof_store::Timestamp;
 use serde_json::json;
 
 use crate::taler::{
@@ -15,10 +14,7 @@ use crate::taler::{
 async fn a_password_gives_a_token_whose_answer_says_all_of_it() {
     let site = Site::start().await;
     let answer = site.login(json!({ "scope": "readonly" })).await;
-    let token = answer.is(200).json["access_token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let token = answer.token();
     assert!(token.starts_with("secret-token:"), "{token}");
     assert_eq!(
         answer.json,
@@ -31,7 +27,7 @@ async fn a_password_gives_a_token_whose_answer_says_all_of_it() {
         })
     );
     assert_eq!(answer.header("cache-control"), "no-store");
-    site.get(DEVICES).bearer(&token).send().await.is(200);
+    site.get(DEVICES).send_as(&token).await.is(200);
 }
 
 #[tokio::test]
@@ -167,15 +163,11 @@ async fn a_refreshable_token_gives_others_within_its_own_scope() {
     let readonly = site.token("readonly:refreshable").await;
     let refresh = async |token: &str, scope: &str| {
         site.post(TOKEN, &json!({ "scope": scope }))
-            .bearer(token)
-            .send()
+            .send_as(token)
             .await
     };
     let answer = refresh(&readonly, "readonly:refreshable").await;
-    let next = answer.is(200).json["access_token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let next = answer.token();
     assert_ne!(next, readonly);
     refresh(&next, "readonly").await.is(200);
     for more in ["all", "write", "order-simple", "order-full"] {
@@ -204,23 +196,12 @@ async fn a_token_ends_when_it_says() {
     let answer = site
         .login(json!({ "scope": "all", "duration": { "d_us": 10_000_000 } }))
         .await;
-    let token = answer.is(200).json["access_token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let token = answer.token();
     site.clock.advance(Duration::from_millis(9_999));
-    site.get(DEVICES).bearer(&token).send().await.is(200);
+    site.get(DEVICES).send_as(&token).await.is(200);
     site.clock.advance(Duration::from_millis(1));
-    site.get(DEVICES)
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 42);
-    site.delete(TOKEN)
-        .bearer(&token)
-        .send()
-        .await
-        .refuses(401, 42);
+    site.get(DEVICES).send_as(&token).await.refuses(401, 42);
+    site.delete(TOKEN).send_as(&token).await.refuses(401, 42);
     let refresh = site.post(TOKEN, &json!({ "scope": "all" })).bearer(&token);
     refresh.send().await.refuses(401, 42);
 }
@@ -231,20 +212,12 @@ async fn a_revoked_token_is_unknown() {
     // A token with any scope may revoke itself.
     for scope in ["all", "readonly", "order-simple"] {
         let token = site.token(scope).await;
-        site.delete(TOKEN).bearer(&token).send().await.is_empty();
-        site.delete(TOKEN)
-            .bearer(&token)
-            .send()
-            .await
-            .refuses(401, 41);
-        site.get(DEVICES)
-            .bearer(&token)
-            .send()
-            .await
-            .refuses(401, 41);
+        site.delete(TOKEN).send_as(&token).await.is_empty();
+        site.delete(TOKEN).send_as(&token).await.refuses(401, 41);
+        site.get(DEVICES).send_as(&token).await.refuses(401, 41);
     }
     let other = site.token("all").await;
-    site.get(DEVICES).bearer(&other).send().await.is(200);
+    site.get(DEVICES).send_as(&other).await.is(200);
     site.delete(TOKEN).send().await.refuses(401, 2015);
     site.delete(TOKEN)
         .basic("default", PASSWORD)
@@ -319,7 +292,7 @@ async fn scopes_reach_what_the_contract_says() {
             (site.patch(one, &patch), writes, 204),
             (site.delete("/private/otp-devices/other"), writes, 204),
         ] {
-            let answer = call.bearer(token).send().await;
+            let answer = call.send_as(token).await;
             if allowed {
                 answer.is(status);
             } else {
@@ -332,7 +305,7 @@ async fn scopes_reach_what_the_contract_says() {
     let unknown = site
         .call("PATCH", "/private/otp-devices/none")
         .body("not JSON");
-    unknown.bearer(&readonly).send().await.refuses(403, 16);
+    unknown.send_as(&readonly).await.refuses(403, 16);
 }
 
 #[tokio::test]
@@ -343,10 +316,9 @@ async fn what_a_scope_does_not_allow_is_told() {
     let refused = call.send().await;
     refused.refuses(403, 16);
     let id = refused.header("x-request-id");
-    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
-    let mut of_it = events.filter(|event| event.request_id.as_deref() == Some(id));
-    let event = of_it.next().expect("its event");
+    let mut events = site.events().await.into_iter();
+    let of_it = events.find(|event| event.request_id.as_deref() == Some(id));
+    let event = of_it.expect("its event");
     assert_eq!(
         (&*event.action, event.outcome),
         ("login_token.use", Outcome::Refused)

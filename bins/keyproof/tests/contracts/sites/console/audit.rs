@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyproof_service::{
-    accounts::{AccountTarget, NewUser, Role, UserChange},
+    accounts::{Role, UserChange},
     audit::Event,
 };
 use keyproof_store::Key;
@@ -11,7 +11,7 @@ use keyproof_store::Key;
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, command_line, secret},
+        site::Site,
     },
     sites::{browser::Browser, console::operator::Operator},
 };
@@ -23,16 +23,8 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ada.sign_in(ADA).await.is(200);
     site.clock.advance(Duration::from_secs(3_600));
     bob.sign_in(BOB).await.is(200);
-    site.console
-        .accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    site.change(BOB, UserChange::Suspend).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.get("/console/audit").await.is(200);
     for all in [
         "user.authenticate",
@@ -45,11 +37,9 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     // A token with its subject beside its name in the trail, and no link to pages that the scope does not allow.
     ops.sees("<bdi>test</bdi><br><bdi class=\"hint\">operator:");
     ops.sees_not("href=\"/console/users/");
-    let mut admin = Browser::new(&site);
-    admin.sign_in_as(&["admin"]).await;
+    let (mut admin, _) = Browser::of_operator(&site, &["admin"]).await;
     admin.get("/console/audit?what=user.suspend").await.is(200);
-    let (_, link) = admin.page.split_once("<a href=\"/console/users/").unwrap();
-    let link = format!("/console/users/{}", link.split('"').next().unwrap());
+    let link = admin.link_to("/console/users/");
     admin.get(&link).await.is(200);
     admin.sees(&format!("<h1>User <bdi>{BOB}</bdi></h1>"));
     // The time in seconds, and the request's id, whatever the browser.
@@ -104,29 +94,15 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
 #[tokio::test]
 async fn long_trails_go_on_with_older_events() {
     let site = Site::start().await;
-    let accounts = &site.console.accounts;
-    for _ in 0..60 {
-        site.clock.advance(Duration::from_secs(60));
-        accounts
-            .change_user(
-                AccountTarget::Named(&command_line(), ADA),
-                UserChange::Unlock,
-            )
-            .await
-            .unwrap();
-    }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    unlocks(&site, 60).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.sees_a_light_page("/console/audit").await;
     let (mut path, mut told) = ("/console/audit?what=user.unlock".to_owned(), 0);
     for _ in 0..10 {
         ops.get(&path).await.is(200);
         told += ops.page.matches("<code>user.unlock</code>").count();
-        let Some((before, _)) = ops.page.split_once("\" rel=\"next\"") else {
-            break;
-        };
-        let next = before.rsplit("href=\"").next().unwrap();
-        path = next.replace("&#38;", "&").replace("&amp;", "&");
+        let Some(next) = ops.next_page() else { break };
+        path = next;
     }
     assert_eq!(told, 60);
 }
@@ -138,20 +114,10 @@ async fn a_page_of_fifty_refusals_of_long_names_is_light() {
     for number in 0..60 {
         site.clock.advance(Duration::from_secs(60));
         let name = format!("{number:03}.{}@example.org", "a".repeat(230));
-        let new = NewUser {
-            name: name.clone(),
-            organisation: "Example Org".to_owned(),
-            role: Role::User,
-        };
-        let (accounts, command) = (&site.console.accounts, command_line());
-        accounts
-            .add_user(&new, secret(PASSWORD), &command)
-            .await
-            .unwrap();
+        site.add(&name, "Example Org", Role::User).await;
         site.password(&name, "wrong horse").await.is(401);
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.sees_a_light_page("/console/audit?what=user.authenticate")
         .await;
     ops.sees("aaa…aaa");
@@ -165,8 +131,7 @@ async fn a_page_of_fifty_refusals_of_long_names_is_light() {
 #[tokio::test]
 async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.get("/console/audit").await.is(200);
     ops.sees("data-url=\"/console/audit/latest?");
     // The link is not shown, and the page is refused.
@@ -182,8 +147,7 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
     ops.sign_in_as(&["audit"]).await;
     ops.get("/console/audit?what=user.add").await.is(200);
     ops.sees("/console/audit/export?what=user.add");
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    Browser::of_ada(&site).await;
     let answer = ops
         .send("GET", "/console/audit/export?what=user.add", None)
         .await;
@@ -213,8 +177,7 @@ impl Browser<'_> {
     async fn sees_a_light_page(&mut self, path: &str) {
         let page = self.get(path).await.is(200).body.len();
         assert_eq!(self.page.matches("<tr><td").count(), 50);
-        let (_, style) = self.page.split_once("href=\"/console/style.css").unwrap();
-        let style = format!("/console/style.css{}", style.split('"').next().unwrap());
+        let style = self.link_to("/console/style.css");
         let style = Operator::clone(self).get(&style).await.is(200).body.len();
         assert!(page + style < 60 * 1024, "{page} bytes and {style}");
     }
@@ -244,17 +207,10 @@ impl Browser<'_> {
 async fn a_trail_of_many_users_is_taken_along_by_name() {
     let site = Site::start().await;
     for number in 0..600 {
-        let new = NewUser {
-            name: format!("user{number}"),
-            organisation: "Example Org".to_owned(),
-            role: Role::User,
-        };
-        let (accounts, command) = (&site.console.accounts, command_line());
-        let added = accounts.add_user(&new, secret(PASSWORD), &command);
-        added.await.unwrap();
+        let name = format!("user{number}");
+        site.add(&name, "Example Org", Role::User).await;
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
     let (lines, _, _) = ops.file("/console/audit/export?what=user.add").await;
     let named = lines.iter().filter(|event| {
         let detail = event["detail"].as_str().unwrap();
@@ -288,8 +244,7 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
         batch.insert(&key, &event, None);
         site.store.commit(batch).await.unwrap();
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
     ops.get("/console/audit?what=otp_device.add").await.is(200);
     ops.sees("instance/shop/device/1:0:0000000000 1:1:");
     let (lines, length, next) = ops.file("/console/audit/export?what=otp_device.add").await;
@@ -301,12 +256,7 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
 async fn unlocks(site: &Site, times: usize) {
     for _ in 0..times {
         site.clock.advance(Duration::from_secs(60));
-        let command = command_line();
-        let unlocked = site
-            .console
-            .accounts
-            .change_user(AccountTarget::Named(&command, ADA), UserChange::Unlock);
-        unlocked.await.unwrap();
+        site.change(ADA, UserChange::Unlock).await;
     }
 }
 
@@ -315,8 +265,7 @@ async fn unlocks(site: &Site, times: usize) {
 async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
     let site = Site::start().await;
     unlocks(&site, 55).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["audit-read"]).await;
     ops.get("/console/audit?what=user.unlock").await.is(200);
     unlocks(&site, 10).await;
     ops.get("/console/audit/latest?what=user.unlock")
@@ -329,9 +278,7 @@ async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
             .collect()
     };
     let shown = ops.events();
-    let (before, _) = shown.split_once("\" rel=\"next\"").unwrap();
-    let next = before.rsplit("href=\"").next().unwrap();
-    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    let next = ops.next_page().unwrap();
     ops.get(&next).await.is(200);
     let (shown, older) = (moments(&shown), moments(&ops.events()));
     assert_eq!((shown.len(), older.len()), (50, 15));
@@ -342,22 +289,14 @@ async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
 async fn a_page_that_goes_on_is_taken_along_from_there() {
     let site = Site::start().await;
     unlocks(&site, 60).await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["audit"]).await;
-    let download = |page: &str| {
-        let (before, _) = page.split_once("\">Download as JSON lines<").unwrap();
-        let link = before.rsplit("href=\"").next().unwrap();
-        link.replace("&#38;", "&").replace("&amp;", "&")
-    };
+    let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
+    let download = "Download as JSON lines";
     ops.get("/console/audit?what=user.unlock").await.is(200);
     ops.sees("A file may be a part of what is found");
-    let page = ops.page.clone();
-    let (all, _, _) = ops.file(&download(&page)).await;
-    let (before, _) = page.split_once("\" rel=\"next\"").unwrap();
-    let next = before.rsplit("href=\"").next().unwrap();
-    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    let (path, next) = (ops.link(download), ops.next_page().unwrap());
+    let (all, _, _) = ops.file(&path).await;
     ops.get(&next).await.is(200);
-    let path = download(&ops.page);
+    let path = ops.link(download);
     let (rest, _, _) = ops.file(&path).await;
     assert_eq!((all.len(), rest.len()), (60, 10));
     assert_eq!(all[50..], rest[..]);

@@ -22,16 +22,10 @@ fn of(what: &str, name: &str) -> String {
     format!("/console/certificates/certificate{what}?{query}")
 }
 
-async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
-    let token = site.operator_token(scopes, None).await;
-    let operator = Operator::signed_in(site.server.address(), &token).await;
-    (operator, token)
-}
-
 #[tokio::test]
 async fn an_operator_walks_to_possession() {
     let site = Site::start().await;
-    let (mut ops, token) = signed_in(&site, &["certificates:sub-1/group"]).await;
+    let (mut ops, token) = site.operator(&["certificates:sub-1/group"]).await;
     ops.get("/console/certificates").await.is(200);
     ops.get(SERVICE).await.is(200);
     ops.sees("The service has none yet.");
@@ -121,7 +115,7 @@ async fn a_browser_is_led_to_a_code_and_to_a_report() {
     let site = Site::start().await;
     let ca = Ca::new("Acme Root");
     site.put("root", &ca.body()).await.is(200);
-    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    let (mut ops, _) = site.operator(&["certificates"]).await;
     let (code, report) = ("id=\"code-step\"", "id=\"report\"");
     ops.get(&of("", "root")).await.is(200);
     for (what, part) in [("/code", "code-step"), ("/verify", "report")] {
@@ -148,7 +142,7 @@ async fn a_browser_is_led_to_a_code_and_to_a_report() {
 #[tokio::test]
 async fn a_file_is_taken_from_our_own_page_alone() {
     let site = Site::start().await;
-    let (mut ops, token) = signed_in(&site, &["certificates"]).await;
+    let (mut ops, token) = site.operator(&["certificates"]).await;
     ops.get(SERVICE).await.is(200);
     let ours = ops.csrf();
     let ca = Ca::new("Acme Root");
@@ -176,7 +170,7 @@ async fn a_file_is_taken_from_our_own_page_alone() {
 #[tokio::test]
 async fn what_is_no_certificate_is_said_to_be_none() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    let (mut ops, _) = site.operator(&["certificates"]).await;
     ops.get(SERVICE).await.is(200);
     for (file, told) in [
         (&b""[..], "This is not one X.509 certificate"),
@@ -235,7 +229,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         ("instances", 403, 403),
         ("tpm", 403, 403),
     ] {
-        let (mut ops, _) = signed_in(&site, &[scope]).await;
+        let (mut ops, _) = site.operator(&[scope]).await;
         let csrf = ops.csrf();
         ops.get("/console/certificates").await.is(area);
         if area == 200 {
@@ -268,16 +262,11 @@ async fn long_lists_are_paged() {
     for number in 0..51 {
         site.put(&format!("ca-{number:02}"), &ca).await;
     }
-    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    let (mut ops, _) = site.operator(&["certificates"]).await;
     ops.get(SERVICE).await.is(200);
     ops.sees(">ca-49<");
     ops.sees_not(">ca-50<");
-    let (before, _) = ops
-        .page
-        .split_once("\">Show more certificates</a>")
-        .unwrap();
-    let next = before.rsplit("href=\"").next().unwrap();
-    let next = next.replace("&#38;", "&");
+    let next = ops.link("Show more certificates");
     ops.get(&next).await.is(200);
     ops.sees(">ca-50<");
     ops.sees_not(">ca-49<");
@@ -289,7 +278,7 @@ async fn long_lists_are_paged() {
 #[tokio::test]
 async fn hostile_names_are_text() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    let (mut ops, _) = site.operator(&["certificates"]).await;
     let ca = Ca::new(HOSTILE);
     for name in [HOSTILE, "..", "a/b?c#d%2F", "*+ x", "\u{202e}gnp.exe"] {
         ops.get(SERVICE).await.is(200);
@@ -313,7 +302,7 @@ async fn the_start_tells_what_ends_within_ninety_days() {
     const END: u64 = 1_904_256_000;
     const DAY: u64 = 24 * 60 * 60;
     let site = Site::start().await;
-    let (mut ops, token) = signed_in(&site, &["admin"]).await;
+    let (mut ops, token) = site.operator(&["admin"]).await;
     ops.get(SERVICE).await.is(200);
     let ca = Ca::new("Acme Root");
     let parts = [("name", &b"root"[..]), ("file", ca.pem.as_bytes())];
@@ -347,7 +336,7 @@ async fn the_start_tells_what_ends_within_ninety_days() {
 #[tokio::test]
 async fn what_ends_soon_is_named_to_those_who_reach_it() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["certificates:sub-1/group"]).await;
+    let (mut ops, _) = site.operator(&["certificates:sub-1/group"]).await;
     ops.get(SERVICE).await.is(200);
     let ca = Ca::made("Acme Root", |params| {
         params.not_after = rcgen::date_time_ymd(2023, 12, 1);
@@ -363,7 +352,7 @@ async fn what_ends_soon_is_named_to_those_who_reach_it() {
         ("certificates:sub-2", false),
         ("tpm", false),
     ] {
-        let (mut reader, _) = signed_in(&site, &["status-read", scope]).await;
+        let (mut reader, _) = site.operator(&["status-read", scope]).await;
         reader.get("/console").await.is(200);
         reader.sees("2023-12-01");
         let (named, unnamed) = ("Sub-1", "a CA certificate");

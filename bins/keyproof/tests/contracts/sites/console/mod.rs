@@ -2,7 +2,7 @@
 
 mod audit;
 mod certificates;
-pub(super) mod operator;
+pub(crate) mod operator;
 mod session;
 mod start;
 mod tills;

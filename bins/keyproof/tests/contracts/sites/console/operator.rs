@@ -86,7 +86,7 @@ impl Operator {
         let to = self.post(form, &[]).await.is(303).location();
         assert!(to.starts_with("/console/confirm?to="), "{to}");
         self.get(&to).await.is(200);
-        let page = self.hidden("to").unwrap().replace("&#38;", "&");
+        let page = self.hidden("to").unwrap();
         let fields = [("token", token), ("to", &*page)];
         let back = self
             .post("/console/confirm", &fields)
@@ -259,15 +259,28 @@ impl Operator {
     pub(crate) fn hidden(&self, name: &str) -> Option<String> {
         let mark = format!("name=\"{name}\" value=\"");
         let (_, rest) = self.page.split_once(&mark)?;
-        Some(rest.split('"').next().unwrap().to_owned())
+        Some(attribute(rest))
+    }
+
+    /// Returns the target of the first link that starts like this.
+    #[track_caller]
+    pub(crate) fn link_to(&self, start: &str) -> String {
+        let mark = format!("href=\"{start}");
+        let (_, rest) = self.page.split_once(&mark).expect(start);
+        format!("{start}{}", attribute(rest))
+    }
+
+    /// Returns the target of the link to the next part of what is listed, if there is one.
+    pub(crate) fn next_page(&self) -> Option<String> {
+        let (before, _) = self.page.split_once("\" rel=\"next\"")?;
+        before.rsplit("href=\"").next().map(attribute)
     }
 
     /// Returns the target of the link with this text, without its fragment.
     #[track_caller]
     pub(crate) fn link(&self, text: &str) -> String {
         let (before, _) = self.page.split_once(&format!("\">{text}</a>")).expect(text);
-        let link = before.rsplit("href=\"").next().unwrap();
-        let link = link.replace("&#38;", "&");
+        let link = attribute(before.rsplit("href=\"").next().unwrap());
         link.split('#').next().unwrap().to_owned()
     }
 
@@ -291,6 +304,12 @@ impl Operator {
     pub(crate) fn sees_not(&self, text: &str) {
         assert!(!self.page.contains(text), "{text:?} is in {}", self.page);
     }
+}
+
+/// Returns the rest of the attribute in which this text begins, as a browser reads it.
+fn attribute(rest: &str) -> String {
+    let value = rest.split('"').next().unwrap();
+    value.replace("&#38;", "&").replace("&amp;", "&")
 }
 
 /// Asserts the properties of every answer of a site.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    emnify::site::{Site, command_line},
+    emnify::site::{Site, command_line, trusted_proxy},
     sites::browser::Browser,
 };
 
@@ -76,8 +76,7 @@ async fn what_is_no_valid_token_gives_nothing() {
 #[tokio::test]
 async fn a_session_ends_unused_with_its_token_and_everywhere_at_once() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["admin"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["admin"]).await;
     site.clock.advance(Duration::from_secs(15 * 60));
     ops.get("/console").await.is(303);
     ops.get("/console/sign-in?over").await.is(200);
@@ -124,8 +123,7 @@ async fn a_refusal_signs_nobody_out_and_says_so() {
 #[tokio::test]
 async fn the_token_is_shown_again_by_the_same_operator_and_leads_nowhere_else() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["admin"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["admin"]).await;
     let other = site.operator_token(&["admin"], None).await;
     let before = ops.console().unwrap().to_owned();
     ops.get("/console/confirm?to=/console/users").await.is(200);
@@ -191,12 +189,7 @@ async fn a_form_is_taken_from_our_own_page_alone() {
 
 #[tokio::test]
 async fn sign_in_is_on_a_safe_connection_alone_and_bounded() {
-    let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
-    let flags = [
-        ("http.trusted_proxies", proxies),
-        ("auth.address_limit", 3.into()),
-    ];
-    let site = Site::configured(&flags).await;
+    let site = Site::configured(&[("auth.address_limit", 3.into()), trusted_proxy()]).await;
     let proxied = |proto: &'static str| {
         let call = site.call("GET", "/console/sign-in").of_another_dialect();
         let call = call.header("x-forwarded-for", "198.51.100.7");
@@ -233,8 +226,7 @@ async fn sign_in_is_on_a_safe_connection_alone_and_bounded() {
 #[tokio::test]
 async fn whoever_shows_a_token_or_a_password_is_counted_by_their_address() {
     let site = Site::configured(&[("auth.address_limit", 4.into())]).await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users"]).await;
     let mut answers = Vec::new();
     for _ in 0..4 {
         ops.get("/console/confirm").await.is(200);
@@ -256,8 +248,7 @@ async fn whoever_shows_a_token_or_a_password_is_counted_by_their_address() {
 #[tokio::test]
 async fn the_session_of_before_the_token_was_shown_again_is_none() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["admin"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["admin"]).await;
     let before = ops.console().unwrap().to_owned();
     ops.confirms(&token).await;
     let mut stale = Browser::new(&site);
@@ -309,8 +300,7 @@ async fn the_scopes_of_the_console_give_nothing_over_an_api() {
 #[tokio::test]
 async fn no_sign_in_page_throws_a_live_session_away() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["admin"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["admin"]).await;
     let session = ops.console().unwrap().to_owned();
     for query in ["out", "everywhere", "over"] {
         let answer = ops.get(&format!("/console/sign-in?{query}")).await;
@@ -343,12 +333,12 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let sent = sent.is(303).location();
     assert!(sent.starts_with("/console/sign-in?over&to="), "{sent}");
     ops.get(&sent).await.is(200);
-    let to = ops.hidden("to").unwrap().replace("&#38;", "&");
+    let to = ops.hidden("to").unwrap();
     assert_eq!(to, PAGE);
     ops.post("/console/sign-in", &[("token", "x"), ("to", &*to)])
         .await
         .is(422);
-    let to = ops.hidden("to").unwrap().replace("&#38;", "&");
+    let to = ops.hidden("to").unwrap();
     let fields = [("token", &*token), ("to", &*to)];
     let signed_in = ops.post("/console/sign-in", &fields).await;
     assert_eq!(signed_in.is(303).location(), PAGE);
@@ -375,8 +365,7 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
 #[tokio::test]
 async fn a_token_that_signs_in_is_not_asked_for_once_more() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["instances"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["instances"]).await;
     site.clock.advance(Duration::from_secs(5 * 60));
     ops.get("/console/tills/default").await.is(200);
     let to_confirm = "/console/confirm?to=%2Fconsole%2Ftills%2Fdefault%23remove";

@@ -11,8 +11,7 @@ use crate::{
 #[tokio::test]
 async fn it_tells_how_the_server_is_to_whoever_may_know() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users-read"]).await;
     ops.sees_not("The last hour");
     ops.sees("status-read");
     // The menu has only areas that the scope allows.

@@ -3,27 +3,24 @@
 use std::time::Duration;
 
 use keyproof_otp::pos::{PosAlgorithm, confirm};
-use keyproof_service::Clock as _;
-use keyproof_store::Prefix;
+use keyproof_service::{Clock as _, audit::Event};
 
-use super::operator::Operator;
+use super::operator::{Answer, Operator};
 use crate::taler::site::{Site, administrator, secret};
 
 const KEY: &[u8] = b"12345678901234567890";
 const BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
+/// The pages of `with_till`'s device.
+const DEVICE: &str = "/console/tills/default/device?id=till";
+const CHECK: &str = "/console/tills/default/device/check?id=till";
+
 /// Text that would do harm if it were not treated as text.
 const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&";
 
-async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
-    let token = site.operator_token(scopes, None).await;
-    let operator = Operator::signed_in(site.server.address(), &token).await;
-    (operator, token)
-}
-
 /// Returns an operator who has added the device `till` with this algorithm to the default instance.
 async fn with_till(site: &Site, algorithm: &str) -> Operator {
-    let (mut ops, _) = signed_in(site, &["instances:default"]).await;
+    let (mut ops, _) = site.operator(&["instances:default"]).await;
     ops.get("/console/tills/default").await.is(200);
     let fields = [("id", "till"), ("algorithm", algorithm), ("key", BASE32)];
     ops.post("/console/tills/default/devices", &fields)
@@ -32,11 +29,14 @@ async fn with_till(site: &Site, algorithm: &str) -> Operator {
     ops
 }
 
+/// Submits a code for a price, to be checked.
+async fn check(ops: &mut Operator, code: &str, price: &str) -> Answer {
+    ops.post(CHECK, &[("code", code), ("of", price)]).await
+}
+
 /// Returns the stored devices, with their versions.
 async fn records(site: &Site) -> String {
-    let all = Prefix::collection("otp_device");
-    let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
-    let rows = rows.unwrap();
+    let rows = site.rows("otp_device").await;
     assert_eq!(rows.len(), 1);
     format!("{rows:?}")
 }
@@ -56,7 +56,7 @@ fn code(site: &Site, steps: i64, price: Option<&str>) -> String {
 #[tokio::test]
 async fn an_operator_adds_a_till_its_device_and_removes_both() {
     let site = Site::start().await;
-    let (mut ops, token) = signed_in(&site, &["instances"]).await;
+    let (mut ops, token) = site.operator(&["instances"]).await;
     ops.get("/console/tills").await.is(200);
     ops.sees("default");
     let fields = [("name", "kiosk"), ("password", "correct horse")];
@@ -111,7 +111,7 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
 #[tokio::test]
 async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
     let site = Site::start().await;
-    let (mut ops, token) = signed_in(&site, &["instances"]).await;
+    let (mut ops, token) = site.operator(&["instances"]).await;
     let csrf = ops.csrf();
     site.clock.advance(Duration::from_secs(300));
     let instance: &[_] = &[("name", "kiosk"), ("password", "correct horse")];
@@ -143,7 +143,7 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         let early = ops.post_with(form, &csrf, fields).await;
         ops.get(&early.is(303).location()).await.is(200);
         // Neither the password nor the key is in the URL.
-        let to = ops.hidden("to").unwrap().replace("&#38;", "&");
+        let to = ops.hidden("to").unwrap();
         assert_eq!(to, format!("{page}?{filled}"));
     }
     let page =
@@ -184,11 +184,10 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     let mut ops = with_till(&site, "2").await;
     // Authenticator apps do not know the price.
     ops.sees("<p>Scan this with the till’s device.</p>");
-    let device = "/console/tills/default/device?id=till";
     let before = records(&site).await;
-    ops.get(device).await.is(200);
+    ops.get(DEVICE).await.is(200);
     ops.sees("type that price to see the codes");
-    ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
+    ops.get(&format!("{DEVICE}&price=EUR:4.50")).await.is(200);
     // As it was typed, and not as an amount in the contract.
     ops.sees("For <bdi>EUR:4.50</bdi>:");
     assert_eq!(ops.page.matches("value=\"EUR:4.50\"").count(), 2);
@@ -196,7 +195,6 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         ops.sees(&code(&site, step, Some("EUR:4.50")));
     }
     ops.sees_not(&code(&site, 0, Some("EUR:4.51")));
-    let check = "/console/tills/default/device/check?id=till";
     for (step, price, told) in [
         (0, "EUR:4.50", "It confirms a payment now."),
         (-2, "EUR:4.50", "2 steps ago"),
@@ -208,44 +206,24 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         ),
     ] {
         let code = code(&site, step, Some("EUR:4.50"));
-        let fields = [("code", &*code), ("of", price)];
-        ops.post(check, &fields).await.is(200);
+        check(&mut ops, &code, price).await.is(200);
         ops.sees(told);
         // The page shows the checked code, because the field is empty again.
         ops.sees(&format!("role=\"status\"><code>{code}</code>: "));
     }
-    ops.post(check, &[("code", "12345678"), ("of", "")])
-        .await
-        .is(422);
-    ops.post(check, &[("code", "12345678"), ("of", "4.50")])
-        .await
-        .is(422);
-    ops.post(check, &[("code", "1234"), ("of", "EUR:1")])
-        .await
-        .is(422);
-    ops.get(&format!("{device}&price=-1")).await.is(422);
+    for (code, price) in [("12345678", ""), ("12345678", "4.50"), ("1234", "EUR:1")] {
+        check(&mut ops, code, price).await.is(422);
+    }
+    ops.get(&format!("{DEVICE}&price=-1")).await.is(422);
     ops.sees("value=\"-1\"");
-    let told = site
-        .console
-        .audit
-        .events(keyproof_store::Timestamp::EPOCH, None)
-        .await;
-    let told = told.unwrap();
-    let checks = told
-        .iter()
-        .filter(|(_, event)| event.action == "otp_device.check");
-    assert!(checks.count() >= 3);
+    assert!(site.events_of("otp_device.check").await.len() >= 3);
     // Viewing and checking change neither the counter nor anything else of the device.
     assert_eq!(records(&site).await, before);
     // The limit per minute includes the codes that were shown.
     for _ in 0..24 {
-        ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
-            .await
-            .is(200);
+        check(&mut ops, "12345678", "EUR:1").await.is(200);
     }
-    let limited = ops
-        .post(check, &[("code", "12345678"), ("of", "EUR:1")])
-        .await;
+    let limited = check(&mut ops, "12345678", "EUR:1").await;
     assert!(limited.is(429).headers.contains_key("retry-after"));
 }
 
@@ -255,30 +233,24 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
 async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "2").await;
-    let device = "/console/tills/default/device?id=till";
-    let check = "/console/tills/default/device/check?id=till";
     let (codes, verdict) = (" id=\"now\"", " id=\"check\"");
-    ops.get(device).await.is(200);
+    ops.get(DEVICE).await.is(200);
     ops.sees("action=\"/console/tills/default/device#now\"");
-    ops.sees(&format!("action=\"{check}#check\""));
+    ops.sees(&format!("action=\"{CHECK}#check\""));
     ops.sees_not(codes);
     ops.sees_not(verdict);
-    ops.get(&format!("{device}&price=-1")).await.is(422);
+    ops.get(&format!("{DEVICE}&price=-1")).await.is(422);
     ops.sees_not(codes);
     // Repeating the request shows the codes of that time.
     ops.sees("name=\"again\"");
-    ops.get(&format!("{device}&price=EUR:1&again=on"))
+    ops.get(&format!("{DEVICE}&price=EUR:1&again=on"))
         .await
         .is(200);
     ops.sees(codes);
     ops.sees_not("name=\"again\"");
-    ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
-        .await
-        .is(200);
+    check(&mut ops, "12345678", "EUR:1").await.is(200);
     ops.sees(verdict);
-    ops.post(check, &[("code", "123"), ("of", "EUR:1")])
-        .await
-        .is(422);
+    check(&mut ops, "123", "EUR:1").await.is(422);
     ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"code-hint code-error\"");
     ops.sees_not(verdict);
 }
@@ -286,7 +258,7 @@ async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
 #[tokio::test]
 async fn an_instance_without_a_password_says_what_gives_it_one() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     ops.get("/console/tills/default").await.is(200);
     // The default instance is recreated at once, without a password.
     ops.submit("/console/tills/default/remove", &[])
@@ -299,12 +271,9 @@ async fn an_instance_without_a_password_says_what_gives_it_one() {
 async fn a_code_without_a_price_differs_by_no_price() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "1").await;
-    ops.get("/console/tills/default/device?id=till")
-        .await
-        .is(200);
-    let check = "/console/tills/default/device/check?id=till";
+    ops.get(DEVICE).await.is(200);
     let code = code(&site, 3_000, None);
-    ops.post(check, &[("code", &*code)]).await.is(200);
+    ops.post(CHECK, &[("code", &*code)]).await.is(200);
     ops.sees("it is mistyped, or the key or the clock is not the same.");
 }
 
@@ -317,7 +286,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         let added = devices.add_instance(&administrator, password);
         added.await.unwrap();
     }
-    let (mut admin, _) = signed_in(&site, &["admin"]).await;
+    let (mut admin, _) = site.operator(&["admin"]).await;
     admin.get("/console/tills/other").await.is(200);
     let fields = [("id", "till"), ("algorithm", "1"), ("key", BASE32)];
     admin
@@ -333,7 +302,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         ("users", 403, 403, 403, false),
         ("certificates", 403, 403, 403, false),
     ] {
-        let (mut ops, _) = signed_in(&site, &[scope]).await;
+        let (mut ops, _) = site.operator(&[scope]).await;
         let csrf = ops.csrf();
         ops.get("/console/tills").await.is(area);
         if area == 200 {
@@ -383,7 +352,7 @@ async fn long_lists_are_paged() {
         let added = devices.add_instance(&administrator, secret("correct horse"));
         added.await.unwrap();
     }
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     ops.get("/console/tills/shop-00").await.is(200);
     for number in 0..51 {
         let id = format!("till-{number:02}");
@@ -425,7 +394,7 @@ async fn long_lists_are_paged() {
 #[tokio::test]
 async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     let fields = [("name", "kiosk"), ("password", "correct horse")];
     ops.post_with("/console/tills", "AAAA", &fields)
         .await
@@ -437,7 +406,7 @@ async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
 #[tokio::test]
 async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     ops.get("/console/tills").await.is(200);
     let fields = [("name", "kiosk"), ("password", "swordfi")];
     ops.post("/console/tills", &fields).await.is(422);
@@ -482,7 +451,7 @@ async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
 #[tokio::test]
 async fn hostile_names_are_text() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
     let long = "x".repeat(1000);
     for id in [
         HOSTILE,
@@ -548,17 +517,11 @@ async fn hostile_names_are_text() {
 async fn a_look_at_codes_writes_over_the_session_once_a_minute_and_no_sooner() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "2").await;
-    let session = async || {
-        let all = Prefix::collection("operator_session");
-        let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
-        format!("{:?}", rows.unwrap())
-    };
+    let session = async || format!("{:?}", site.rows("operator_session").await);
     let before = session().await;
     for (seconds, is_as_before) in [(45, true), (15, false)] {
         site.clock.advance(Duration::from_secs(seconds));
-        ops.get("/console/tills/default/device?id=till&price=EUR:1")
-            .await
-            .is(200);
+        ops.get(&format!("{DEVICE}&price=EUR:1")).await.is(200);
         assert_eq!(session().await == before, is_as_before, "{seconds}");
     }
 }
@@ -568,19 +531,14 @@ async fn whoever_looks_at_codes_is_told_of_and_limited() {
     let site = Site::start().await;
     let mut ops = with_till(&site, "2").await;
     let shown = async || -> u64 {
-        let audit = &site.console.audit;
-        let events = audit.events(keyproof_store::Timestamp::EPOCH, None).await;
-        let events = events.unwrap();
-        let shows = events.iter().map(|(_, event)| event);
-        let shows = shows.filter(|event| event.action == "otp_device.show");
-        shows.map(keyproof_service::audit::Event::count).sum()
+        let shows = site.events_of("otp_device.show").await;
+        shows.iter().map(Event::count).sum()
     };
     // Without a price there are no codes. The session's use is recorded meanwhile, which does no harm.
-    let device = "/console/tills/default/device?id=till";
     site.clock.advance(Duration::from_secs(60));
-    ops.get(device).await.is(200);
+    ops.get(DEVICE).await.is(200);
     assert_eq!(shown().await, 0);
-    let priced = format!("{device}&price=EUR:1");
+    let priced = format!("{DEVICE}&price=EUR:1");
     site.clock.advance(Duration::from_secs(60));
     for number in 1..=30 {
         ops.get(&priced).await.is(200);
@@ -592,9 +550,7 @@ async fn whoever_looks_at_codes_is_told_of_and_limited() {
     ops.sees_not(&code(&site, 0, Some("EUR:1")));
     assert_eq!(shown().await, 30);
     // The rest of the page is still shown.
-    ops.get(device).await.is(200);
-    let check = "/console/tills/default/device/check?id=till";
-    let fields = [("code", "12345678"), ("of", "EUR:1")];
-    ops.post(check, &fields).await.is(429);
+    ops.get(DEVICE).await.is(200);
+    check(&mut ops, "12345678", "EUR:1").await.is(429);
     ops.sees_not(&code(&site, 0, Some("EUR:1")));
 }

@@ -46,12 +46,6 @@ const UPLOADS: &[(&str, Parts)] = &[
     ("/categories/category/registers", &[("policy", b"any")]),
 ];
 
-async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
-    let token = site.operator_token(scopes, None).await;
-    let operator = Operator::signed_in(site.server.address(), &token).await;
-    (operator, token)
-}
-
 fn device(what: &str) -> String {
     DEVICE.replace("/device?", &format!("/device/{what}?"))
 }
@@ -77,7 +71,7 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
         .await
         .fails();
 
-    let (mut ops, token) = signed_in(&site, &["tpm:default"]).await;
+    let (mut ops, token) = site.operator(&["tpm:default"]).await;
     ops.get("/console/tpms").await.is(200);
     ops.sees("/console/tpms/default");
     ops.get(NAMESPACE).await.is(200);
@@ -134,14 +128,8 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
 async fn a_device_whose_manager_was_deleted_is_forgotten_still() {
     let (site, key, machine) = furnished().await;
     site.activated(&key, &machine).await;
-    for object in [
-        format!("{API_KEYS}/station"),
-        format!("{CATEGORIES}/category"),
-        format!("{MANAGERS}/manager"),
-    ] {
-        site.admin("DELETE", &object).send().await.is(200);
-    }
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    site.strip().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     // Without a manager the namespace is found by its devices.
     let listed = format!("href=\"{NAMESPACE}\"");
     ops.get("/console/tpms").await.is(200);
@@ -172,7 +160,7 @@ async fn registers_that_the_key_has_not_signed_are_not_shown() {
     };
     let attested = machine.attested_with(&site, SELECTION, invented);
     attested.await.fails();
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     ops.get(DEVICE).await.is(200);
     ops.sees("values not known");
     ops.sees("Their values were not shown, or are not those that the key has signed.");
@@ -182,7 +170,7 @@ async fn registers_that_the_key_has_not_signed_are_not_shown() {
 #[tokio::test]
 async fn an_api_key_is_shown_once_and_revoked_for_good() {
     let (site, _, device) = furnished().await;
-    let (mut ops, token) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, token) = site.operator(&["tpm"]).await;
     ops.get(&format!("{NAMESPACE}/keys")).await.is(200);
     let fields = [
         ("name", "Line 2"),
@@ -226,9 +214,8 @@ async fn a_revocation_enables_no_key_that_somebody_has_disabled() {
     let (site, _, device) = furnished().await;
     let key = site.api_key("line-2").await;
     site.post(PROVISION, &device.request(&key)).await.is(200);
-    let disabled = json!({ "is_disabled": true });
-    site.replace(API_KEYS, "line-2", disabled).await.is(200);
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    site.disable("line-2").await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     let page = format!("{NAMESPACE}/keys/line-2");
     ops.get(&page).await.is(200);
     ops.sees("disabled");
@@ -257,7 +244,7 @@ async fn a_key_that_was_disabled_and_then_revoked_lets_go_of_its_certificates() 
     let key = site.api_key("line-2").await;
     site.activated(&key, &device).await;
     site.clock.advance(Duration::from_secs(60));
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     let page = format!("{NAMESPACE}/keys/line-2");
     let on_hold = "data-label=\"State\"><strong class=\"refused\">on hold</strong>";
     ops.get(DEVICE).await.is(200);
@@ -310,7 +297,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         ("tpm-station", 403, 403),
         ("instances", 403, 403),
     ] {
-        let (mut ops, _) = signed_in(&site, &[scope]).await;
+        let (mut ops, _) = site.operator(&[scope]).await;
         let csrf = ops.csrf();
         ops.get("/console/tpms").await.is(area);
         if area == 200 {
@@ -355,7 +342,7 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         }
     }
     // The path of another namespace does not give access to this one's devices.
-    let (mut ops, _) = signed_in(&site, &["tpm:other"]).await;
+    let (mut ops, _) = site.operator(&["tpm:other"]).await;
     let other = DEVICE.replace("/default/", "/other/");
     ops.get(&other).await.is(404);
 }
@@ -369,7 +356,7 @@ fn fingerprint(ops: &Operator) -> String {
 async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     let site = Site::start().await;
     let maker = Manufacturer::new();
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     let opened = ops.get("/console/tpms?namespace=default").await;
     assert_eq!(opened.is(303).location(), NAMESPACE);
     ops.get(NAMESPACE).await.is(200);
@@ -539,7 +526,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
 #[tokio::test]
 async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
     let (site, _, _) = furnished().await;
-    let (mut ops, token) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, token) = site.operator(&["tpm"]).await;
     site.clock.advance(Duration::from_secs(301));
     let csrf = ops.csrf();
     // The redirect goes back to the form's page.
@@ -606,7 +593,7 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
 async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays() {
     let (site, _, _) = furnished().await;
     let maker = Manufacturer::new();
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     let manager = [("name", "x"), ("description", "for line 9")];
     let category = [
         ("name", "x"),
@@ -734,7 +721,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
 async fn values_of_registers_count_only_where_they_are_asked_for() {
     const UNUSED: &str = "Values apply only with “The values below”";
     let (site, _, _) = furnished().await;
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     let categories = format!("{NAMESPACE}/categories");
     let line = format!("sha256:7 = {}", "0a".repeat(32));
     for policy in [&b"learn"[..], b"any"] {
@@ -777,7 +764,7 @@ async fn values_of_registers_count_only_where_they_are_asked_for() {
 #[tokio::test]
 async fn more_makers_than_there_is_room_for_are_refused_whole() {
     let (site, _, _) = furnished().await;
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     // Nearly the maximum size of a record, through the contract, which accepts whole lists.
     let file = Manufacturer::new().root.repeat(40);
     let mut roots = Vec::new();
@@ -807,7 +794,7 @@ async fn of_a_file_with_several_makers_one_is_removed() {
     let (gone, stays) = (Manufacturer::new(), Manufacturer::new());
     let both = json!({ "ek_root_certificates": [format!("{}{}", gone.root, stays.root)] });
     site.replace(MANAGERS, "manager", both).await.is(200);
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     ops.get(MANAGER).await.is(200);
     let listed: Vec<String> = ops
         .page
@@ -832,7 +819,7 @@ async fn of_a_file_with_several_makers_one_is_removed() {
 #[tokio::test]
 async fn what_is_one_of_many_is_named_and_not_chosen() {
     let (site, _, _) = furnished().await;
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     for number in 1..50 {
         site.category(&format!("line-{number:02}")).await.is(200);
     }
@@ -866,14 +853,12 @@ async fn what_is_one_of_many_is_named_and_not_chosen() {
 async fn long_lists_are_paged() {
     let (site, _, _) = furnished().await;
     for number in 0..51 {
-        let spec = json!({ "category_ref": [{ "name": "category" }] });
-        let name = format!("key-{number:02}");
-        site.create(API_KEYS, &name, spec).await.is(200);
+        site.api_key(&format!("key-{number:02}")).await;
     }
     let roots: Vec<_> = (0..51).map(|_| Manufacturer::new().root).collect();
     let roots = json!({ "ek_root_certificates": roots });
     site.replace(MANAGERS, "manager", roots).await.is(200);
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     ops.get(NAMESPACE).await.is(200);
     ops.sees(">key-49<");
     ops.sees_not(">key-50<");
@@ -912,12 +897,10 @@ async fn long_lists_are_paged() {
 async fn what_is_below_is_paged_and_needs_what_is_above_on_each_page() {
     let (site, _, _) = furnished().await;
     for number in 0..51 {
-        let key = json!({ "category_ref": [{ "name": "category" }] });
-        let name = format!("key-{number:02}");
-        site.create(API_KEYS, &name, key).await.is(200);
+        site.api_key(&format!("key-{number:02}")).await;
         site.category(&format!("line-{number:02}")).await.is(200);
     }
-    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
     let category = format!("{NAMESPACE}/categories/category");
     for (page, more, last, far, deletion) in [
         (
@@ -953,7 +936,7 @@ async fn what_is_below_is_paged_and_needs_what_is_above_on_each_page() {
 #[tokio::test]
 async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
     let (site, _, _) = furnished().await;
-    let (mut ops, token) = signed_in(&site, &["tpm"]).await;
+    let (mut ops, token) = site.operator(&["tpm"]).await;
     let csrf = ops.csrf();
     let trail = async || {
         let mut told = 0;
@@ -1052,7 +1035,7 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
 async fn what_was_pasted_stays_where_something_else_is_wrong() {
     let (site, _, _) = furnished().await;
     let maker = Manufacturer::new();
-    let (mut ops, _) = signed_in(&site, &["tpm", "certificates"]).await;
+    let (mut ops, _) = site.operator(&["tpm", "certificates"]).await;
     let service = "/console/certificates/service?subscription=s&group=g&service=d";
     let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     for path in [&*format!("{NAMESPACE}/managers"), service] {

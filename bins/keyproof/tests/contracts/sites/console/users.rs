@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{AccountTarget, NewUser, Role, UserChange};
+use keyproof_service::accounts::{Role, UserChange};
 
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, command_line, secret},
+        site::Site,
     },
     sites::browser::Browser,
 };
@@ -53,28 +53,12 @@ fn names(browser: &Browser<'_>) -> Vec<String> {
     rows.map(name).collect()
 }
 
-async fn add(site: &Site, name: &str, organisation: &str) {
-    let new = NewUser {
-        name: name.to_owned(),
-        organisation: organisation.to_owned(),
-        role: Role::User,
-    };
-    let command = command_line();
-    let accounts = &site.console.accounts;
-    accounts
-        .add_user(&new, secret(PASSWORD), &command)
-        .await
-        .unwrap();
-}
-
 #[tokio::test]
 async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
     let _phone = ada.set_up().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
@@ -87,10 +71,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     // Locked after wrong passwords, and unlocked.
     for _ in 0..3 {
         ada.post("/account/sign-out", &[]).await;
-        let mut stranger = Browser::new(&site);
-        stranger.get("/account/sign-in").await.is(200);
-        let fields = [("name", ADA), ("password", "wrong horse")];
-        stranger.post("/account/sign-in", &fields).await;
+        Browser::new(&site).mistypes(ADA).await;
     }
     ops.get(&path).await.is(200);
     ops.sees("locked after wrong tries");
@@ -110,8 +91,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     let again = ops.post(&format!("{path}/remove-key"), &[]).await;
     again.is(404);
     // From then on the password alone is enough.
-    let mut elsewhere = Browser::new(&site);
-    elsewhere.sign_in(ADA).await.is(200);
+    let elsewhere = Browser::of_ada(&site).await;
     elsewhere.sees("No phone is set up.");
 }
 
@@ -121,8 +101,7 @@ async fn a_key_that_an_operator_removes_takes_every_session_with_it() {
     let enrolled = site.enrol(ADA).await;
     let mut ada = Browser::new(&site);
     ada.sign_in_with(&enrolled.phone, false).await.is(200);
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
@@ -136,8 +115,7 @@ async fn a_key_that_an_operator_removes_takes_every_session_with_it() {
 #[tokio::test]
 async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_does_not() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     site.clock.advance(Duration::from_secs(5 * 60));
@@ -169,10 +147,8 @@ async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_doe
 #[tokio::test]
 async fn sessions_and_accounts_are_ended_and_let_in_again() {
     let site = Site::start().await;
-    let mut ada = Browser::new(&site);
-    ada.sign_in(ADA).await.is(200);
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
@@ -193,15 +169,9 @@ async fn sessions_and_accounts_are_ended_and_let_in_again() {
     ops.submit(&format!("{path}/activate"), &[]).await.is(200);
     ada.sign_in(ADA).await.is(200);
     // The trail names the operator.
-    let events = site
-        .console
-        .audit
-        .events(keyproof_store::Timestamp::EPOCH, None)
-        .await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
     for action in ["user_session.end_all", "user.suspend", "user.activate"] {
-        let mut events = events.clone();
-        let told = events.find(|event| event.action == action).unwrap();
+        let told = site.events_of(action).await;
+        let told = told.first().unwrap();
         assert!(told.who.starts_with("operator:"), "{told:?}");
     }
 }
@@ -209,9 +179,8 @@ async fn sessions_and_accounts_are_ended_and_let_in_again() {
 #[tokio::test]
 async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     let site = Site::start().await;
-    add(&site, "eve", "Other Org").await;
-    let mut admin = Browser::new(&site);
-    admin.sign_in_as(&["admin"]).await;
+    site.add("eve", "Other Org", Role::User).await;
+    let (mut admin, _) = Browser::of_operator(&site, &["admin"]).await;
     list(&mut admin, "Other Org").await;
     let eve = path_of(&admin, "eve");
     list(&mut admin, "Example Org").await;
@@ -219,8 +188,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     assert_ne!(ada, bob);
 
     // A token for one organisation has no choice, and no access to others.
-    let mut other = Browser::new(&site);
-    other.sign_in_as(&["users:Other%20Org"]).await;
+    let (mut other, _) = Browser::of_operator(&site, &["users:Other%20Org"]).await;
     let own = list(&mut other, "").await;
     other.sees("Users of <bdi>Other Org</bdi>");
     other.get(&eve).await.is(200);
@@ -249,8 +217,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     other.get("/console/audit/export").await.is(403);
 
     // A token that may only read sees no buttons, and is refused.
-    let mut reader = Browser::new(&site);
-    reader.sign_in_as(&["users-read"]).await;
+    let (mut reader, _) = Browser::of_operator(&site, &["users-read"]).await;
     reader.get(&own).await.is(200);
     reader.sees_not("Add a user");
     reader.get(&eve).await.is(200);
@@ -275,8 +242,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     admin.sees("reach the organisation");
 
     // A token with scopes for other areas sees nothing of users.
-    let mut auditor = Browser::new(&site);
-    auditor.sign_in_as(&["audit-read"]).await;
+    let (mut auditor, _) = Browser::of_operator(&site, &["audit-read"]).await;
     auditor.sees_not("/console/users");
     for path in ["/console/users", "/console/users/add", &*own, &*eve] {
         auditor.get(path).await.is(403);
@@ -289,12 +255,10 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
 #[tokio::test]
 async fn a_token_of_one_organisation_learns_nothing_of_the_numbers_of_others() {
     let site = Site::start().await;
-    add(&site, "eve", "Other Org").await;
-    let mut all = Browser::new(&site);
-    all.sign_in_as(&["users"]).await;
+    site.add("eve", "Other Org", Role::User).await;
+    let (mut all, _) = Browser::of_operator(&site, &["users"]).await;
     let theirs = list(&mut all, "Example Org").await;
-    let mut other = Browser::new(&site);
-    other.sign_in_as(&["users:Other%20Org"]).await;
+    let (mut other, _) = Browser::of_operator(&site, &["users:Other%20Org"]).await;
     let own = list(&mut other, "").await;
 
     let nobody = |organisation: &str| format!("{organisation}/{NO_NUMBER}");
@@ -318,8 +282,7 @@ async fn a_token_of_one_organisation_learns_nothing_of_the_numbers_of_others() {
 #[tokio::test]
 async fn who_adds_a_user_of_the_only_organisation_is_told_so() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users:Example%20Org"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users:Example%20Org"]).await;
     let path = list(&mut ops, "").await;
     ops.get("/console/users/add").await.is(200);
     let fields = [
@@ -340,9 +303,8 @@ async fn who_adds_a_user_of_the_only_organisation_is_told_so() {
 #[tokio::test]
 async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_back_to_it() {
     let site = Site::start().await;
-    add(&site, "eve", "Other & Org").await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    site.add("eve", "Other & Org", Role::User).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     for (organisation, escaped, name) in [
         ("Example Org", "Example Org", "anna"),
         ("Other & Org", "Other &#38; Org", "otto"),
@@ -378,8 +340,7 @@ async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_ba
 #[tokio::test]
 async fn a_user_is_added_and_found_again() {
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
     ops.get("/console/users/add").await.is(200);
     for (name, password, what) in [
         ("a b", PASSWORD, "A name has 1 to 254 bytes"),
@@ -417,7 +378,8 @@ async fn a_user_is_added_and_found_again() {
 async fn long_lists_are_paged_and_searched() {
     let site = Site::start().await;
     for number in (0..53).map(|number| number * 20 % 53) {
-        add(&site, &format!("user-{number:02}"), "Many").await;
+        site.add(&format!("user-{number:02}"), "Many", Role::User)
+            .await;
     }
     let named = |numbers: std::ops::Range<u32>| -> Vec<String> {
         numbers.map(|number| format!("user-{number:02}")).collect()
@@ -430,8 +392,7 @@ async fn long_lists_are_paged_and_searched() {
         )
         .await;
     }
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users-read"]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users-read"]).await;
     let path = list(&mut ops, "Many").await;
     ops.sees("53 users, page 1 of 2");
     assert_eq!(names(&ops), named(0..50));
@@ -458,10 +419,9 @@ async fn long_lists_are_paged_and_searched() {
     ops.sees("No user is found.");
     // The list of organisations too.
     ops.get("/console/users").await.is(200);
-    let (_, next) = ops.page.split_once("href=\"/console/users?after=").unwrap();
-    let next = format!("/console/users?after={}", next.split('"').next().unwrap());
+    let next = ops.link_to("/console/users?after=");
     ops.sees_not("Org 50<");
-    ops.get(&next.replace("&#38;", "&")).await.is(200);
+    ops.get(&next).await.is(200);
     ops.sees("Org 50<");
     ops.sees_not("Org 00<");
 }
@@ -469,18 +429,10 @@ async fn long_lists_are_paged_and_searched() {
 #[tokio::test]
 async fn a_row_tells_what_there_is_of_a_user() {
     let site = Site::start().await;
-    add(&site, "eve", "Example Org").await;
+    site.add("eve", "Example Org", Role::User).await;
     site.enrol(ADA).await;
-    let accounts = &site.console.accounts;
-    accounts
-        .change_user(
-            AccountTarget::Named(&command_line(), BOB),
-            UserChange::Suspend,
-        )
-        .await
-        .unwrap();
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["users-read"]).await;
+    site.change(BOB, UserChange::Suspend).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users-read"]).await;
     list(&mut ops, "Example Org").await;
     assert_eq!(names(&ops), [ADA, BOB, "eve"]);
     let suspended = "<strong class=\"refused\">suspended</strong>";
@@ -504,9 +456,8 @@ async fn a_row_tells_what_there_is_of_a_user() {
 async fn names_from_outside_are_text_on_a_page() {
     let site = Site::start().await;
     let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
-    add(&site, hostile, "<b>Org</b>").await;
-    let mut ops = Browser::new(&site);
-    ops.sign_in_as(&["admin"]).await;
+    site.add(hostile, "<b>Org</b>", Role::User).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["admin"]).await;
     for path in [
         "/console/users",
         "/console/audit",
@@ -526,8 +477,7 @@ async fn names_from_outside_are_text_on_a_page() {
 async fn whoever_adds_a_user_shows_the_token_again() {
     const FORM: &str = "/console/users/add?from=7&organisation=Example%20Org";
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (mut ops, token) = Browser::of_operator(&site, &["users"]).await;
     let csrf = ops.csrf();
     site.clock.advance(Duration::from_secs(5 * 60));
     ops.get(FORM).await.is(200);
@@ -543,7 +493,7 @@ async fn whoever_adds_a_user_shows_the_token_again() {
     let early = ops.post_with(form, &csrf, &fields).await;
     let to = early.is(303).location();
     ops.get(&to).await.is(200);
-    let page = ops.hidden("to").unwrap().replace("&#38;", "&");
+    let page = ops.hidden("to").unwrap();
     // The form keeps what was typed, except the password.
     assert_eq!(
         page,
@@ -566,8 +516,7 @@ async fn a_page_elsewhere_fills_in_nothing() {
     const FORM: &str =
         "/console/users/add?organisation=Example%20Org&name=eve&role=Administrator&done=added";
     let site = Site::start().await;
-    let mut ops = Browser::new(&site);
-    let token = ops.sign_in_as(&["users"]).await;
+    let (ops, token) = Browser::of_operator(&site, &["users"]).await;
     let led_from = |from: &str, browser: &Browser<'_>| {
         let mut led = browser.operator();
         led.headers = vec![("sec-fetch-site", from.to_owned())];
@@ -591,7 +540,7 @@ async fn a_page_elsewhere_fills_in_nothing() {
         if answer.status == 303 {
             led.get(&answer.location()).await.is(200);
         }
-        let to = led.hidden("to").unwrap().replace("&#38;", "&");
+        let to = led.hidden("to").unwrap();
         assert!(to.ends_with("&elsewhere=on"), "{to}");
         led.headers.clear();
         let wrong = [("token", "x"), ("to", &*to)];
@@ -609,7 +558,7 @@ async fn a_page_elsewhere_fills_in_nothing() {
     led.get(FORM).await.is(200);
     led.sees("href=\"/console/confirm?to=%2Fconsole%2Fusers%2Fadd%23content\"");
     led.get(&by_confirm).await.is(200);
-    let to = led.hidden("to").unwrap().replace("&#38;", "&");
+    let to = led.hidden("to").unwrap();
     led.headers.clear();
     let shown = [("token", &*token), ("to", &*to)];
     led.submit("/console/confirm", &shown).await.is(200);
