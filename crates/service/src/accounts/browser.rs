@@ -21,7 +21,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{NewEvent, UserPart},
     session_life::{Confirmed, Found, SessionLifetime, session_for_change},
-    slot::Slot,
+    slot::{Slot, next_keys},
     storage::{Attempt, transact},
 };
 
@@ -152,14 +152,8 @@ impl Accounts {
     ) -> Result<Found<UserSession, UserSessionRecord>, Failure<SessionError>> {
         let token = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&token);
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let kept = found.get_shared::<UserSessionRecord>(&place)?;
-                let owner = kept.map(|kept| kept.record.owner);
-                Ok(owner.map(user_key).into_iter().collect())
-            }
-        });
+        let user = |kept: &UserSessionRecord| vec![user_key(kept.owner)];
+        let plan = ReadPlan::new([place.clone()]).then(next_keys(place.clone(), user));
         let reading = self.read_plan(plan).await?;
         let slot: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
         let warrant = slot.warrant();

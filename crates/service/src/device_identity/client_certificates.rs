@@ -20,7 +20,7 @@ use crate::{
     Failure, StorageError,
     audit::Warrant,
     pages::{PAGE, Page, Pages, transact_pages},
-    slot::Slot,
+    slot::{Slot, next_keys},
     storage::damaged,
 };
 
@@ -158,13 +158,8 @@ impl DeviceIdentity {
                 object_key::<Manager>(&holder.namespace, &holder.manager),
             ]
         };
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let holder = found.get::<Holder>(&place)?;
-                Ok(holder.map_or_else(Vec::new, |holder| above(&holder.record).into()))
-            }
-        });
+        let keys = move |holder: &Holder| Vec::from(above(holder));
+        let plan = ReadPlan::new([place.clone()]).then(next_keys(place.clone(), keys));
         let found = self.store.read(plan, now).await?;
         let Some(holder) = found.get::<Holder>(&place)? else {
             return Ok(None);

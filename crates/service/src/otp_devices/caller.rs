@@ -21,7 +21,7 @@ use crate::{
     clock::auth_millis,
     derived::Derived,
     keys::token_name,
-    slot::Slot,
+    slot::{Slot, next_keys},
     storage::{refuse, refused},
 };
 
@@ -309,12 +309,8 @@ impl OtpDevices {
         let asked = device.map(|device| AskedDevice::new(instance, device));
         let mut plan = ReadPlan::new([Some(&place), token].into_iter().flatten().cloned());
         if let Some(asked) = asked.clone() {
-            let place = place.clone();
-            plan = plan.then(move |found| {
-                let stored = found.get_shared::<Instance>(&place)?;
-                let device = stored.map(|stored| asked.place_in(stored.record.incarnation));
-                Ok(device.into_iter().collect())
-            });
+            let device = move |instance: &Instance| vec![asked.place_in(instance.incarnation)];
+            plan = plan.then(next_keys(place.clone(), device));
         }
         let now = self.clock.now();
         let records = self.store.read(plan, now).await?;
