@@ -53,9 +53,7 @@ pub use application_tokens::{
 };
 pub use authorized::SessionRefused;
 pub use browser::{BrowserStep, UserSession};
-pub use caller::{
-    AddUserAsError, Caller, OrganisationPage, OrganisationView, SeeUsersError, UserState,
-};
+pub use caller::{AddUserAsError, Caller, OrganisationPage, SeeUsersError, UserState};
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{DirectoryError, UserPage, UserView};
@@ -65,7 +63,7 @@ pub use overview::Overview;
 pub use own_password::{ChangePasswordError, PasswordChange};
 pub use password::PasswordRefused;
 pub use person::{Editor, Manager, NotPermitted, Person};
-pub use records::{Role, UnknownRole, UserStatus};
+pub use records::{Organisation, Role, UnknownRole, UserStatus};
 pub use recovery_codes::{RecoveryCodesError, RecoveryCodesRequest};
 pub use refresh::Refreshed;
 pub(crate) use restored::{without_steps, without_validity};
