@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
-    Object, authority::ATTESTATION_KEY_LIFE, revocation_list::LISTED_BEYOND_END,
+    Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError, Object,
+    ObjectOperation, authority::ATTESTATION_KEY_LIFE, revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -71,13 +71,15 @@ pub enum Withdrawal {
 impl Kind for ApiKey {
     const KIND: ObjectKind = ObjectKind::ApiKey;
 
-    const ACTIONS: Actions = Actions {
-        create: Action::TpmApiKeyCreate,
-        delete: Action::TpmApiKeyDelete,
-        get: Action::TpmApiKeyGet,
-        list: Action::TpmApiKeyList,
-        replace: Action::TpmApiKeyReplace,
-    };
+    fn action(operation: ObjectOperation) -> Action {
+        match operation {
+            ObjectOperation::Create => Action::TpmApiKeyCreate,
+            ObjectOperation::Delete => Action::TpmApiKeyDelete,
+            ObjectOperation::Get => Action::TpmApiKeyGet,
+            ObjectOperation::List => Action::TpmApiKeyList,
+            ObjectOperation::Replace => Action::TpmApiKeyReplace,
+        }
+    }
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Category::NAME, &self.category))
@@ -451,7 +453,7 @@ mod tests {
         super::testing::{api_key, furnish, may},
         *,
     };
-    use crate::{Clock, device_identity::ObjectOperation, testing::bench};
+    use crate::{Clock, testing::bench};
 
     #[tokio::test]
     async fn a_key_is_deleted_without_looking_through_those_of_others() {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Manager, Metadata,
-    MetadataError, Object, PcrPolicy, PcrPolicyError, TrustListError,
+    Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Manager, Metadata,
+    MetadataError, Object, ObjectOperation, PcrPolicy, PcrPolicyError, TrustListError,
     authority::{ATTESTATION_KEY_LIFE, Authority},
     endorsement::check_allow_list,
     revocation_list::LISTED_BEYOND_END,
@@ -38,13 +38,15 @@ pub struct Category {
 impl Kind for Category {
     const KIND: ObjectKind = ObjectKind::Category;
 
-    const ACTIONS: Actions = Actions {
-        create: Action::TpmCategoryCreate,
-        delete: Action::TpmCategoryDelete,
-        get: Action::TpmCategoryGet,
-        list: Action::TpmCategoryList,
-        replace: Action::TpmCategoryReplace,
-    };
+    fn action(operation: ObjectOperation) -> Action {
+        match operation {
+            ObjectOperation::Create => Action::TpmCategoryCreate,
+            ObjectOperation::Delete => Action::TpmCategoryDelete,
+            ObjectOperation::Get => Action::TpmCategoryGet,
+            ObjectOperation::List => Action::TpmCategoryList,
+            ObjectOperation::Replace => Action::TpmCategoryReplace,
+        }
+    }
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Manager::NAME, &self.manager))

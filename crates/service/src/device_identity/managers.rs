@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata,
-    MetadataError, Object, TrustListError, authority::Authority, endorsement::check_roots,
+    Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
+    Object, ObjectOperation, TrustListError, authority::Authority, endorsement::check_roots,
     identity::draw,
 };
 use crate::{
@@ -31,13 +31,15 @@ pub struct Manager {
 impl Kind for Manager {
     const KIND: ObjectKind = ObjectKind::Manager;
 
-    const ACTIONS: Actions = Actions {
-        create: Action::TpmManagerCreate,
-        delete: Action::TpmManagerDelete,
-        get: Action::TpmManagerGet,
-        list: Action::TpmManagerList,
-        replace: Action::TpmManagerReplace,
-    };
+    fn action(operation: ObjectOperation) -> Action {
+        match operation {
+            ObjectOperation::Create => Action::TpmManagerCreate,
+            ObjectOperation::Delete => Action::TpmManagerDelete,
+            ObjectOperation::Get => Action::TpmManagerGet,
+            ObjectOperation::List => Action::TpmManagerList,
+            ObjectOperation::Replace => Action::TpmManagerReplace,
+        }
+    }
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         None

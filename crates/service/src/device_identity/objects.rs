@@ -8,7 +8,9 @@ use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Builder;
 
-use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
+use super::{
+    Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager, ObjectOperation,
+};
 use crate::{
     Action, Failure, ListPage, Origin, StorageError,
     audit::{NewEvent, ObjectKind, Target},
@@ -24,8 +26,8 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The kind's name in the store, the audit trail and references, such as `tpm_manager`.
     const NAME: &'static str = Self::KIND.name();
 
-    /// The actions on objects of this kind in the audit trail.
-    const ACTIONS: Actions;
+    /// Returns the action in the audit trail for an operation on objects of this kind.
+    fn action(operation: ObjectOperation) -> Action;
 
     /// Returns the kind's name and the name of the parent object, in the same namespace.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
@@ -50,21 +52,6 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
             name: name.to_owned(),
         }
     }
-}
-
-/// The actions on objects of a kind, as in the audit trail.
-#[derive(Clone, Copy, Debug)]
-pub struct Actions {
-    /// An object is created: `tpm_manager.create`.
-    pub create: Action,
-    /// An object is deleted.
-    pub delete: Action,
-    /// An object is read.
-    pub get: Action,
-    /// The objects of a namespace are listed.
-    pub list: Action,
-    /// An object is replaced.
-    pub replace: Action,
 }
 
 /// A reference to an object.
@@ -319,7 +306,8 @@ impl DeviceIdentity {
         };
         let mut batch = self.store.batch(now);
         batch.insert(&metadata.key::<K>(), &object, None);
-        let new_event = new_event::<K>(K::ACTIONS.create, metadata, detail, origin);
+        let action = K::action(ObjectOperation::Create);
+        let new_event = new_event::<K>(action, metadata, detail, origin);
         self.audit.done(&mut batch, now, new_event);
         (object, batch)
     }
@@ -337,8 +325,8 @@ impl DeviceIdentity {
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
         batch.replace(&metadata.key::<K>(), version, &*object, None);
-        let (replace, origin) = (K::ACTIONS.replace, administrator.origin());
-        let new_event = new_event::<K>(replace, metadata, Some(detail), origin);
+        let (action, origin) = (K::action(ObjectOperation::Replace), administrator.origin());
+        let new_event = new_event::<K>(action, metadata, Some(detail), origin);
         self.audit.done(&mut batch, now, new_event);
         batch
     }
@@ -366,7 +354,8 @@ impl DeviceIdentity {
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
         batch.remove(&metadata.key::<K>(), stored.version);
-        let new_event = new_event::<K>(K::ACTIONS.delete, metadata, None, administrator.origin());
+        let action = K::action(ObjectOperation::Delete);
+        let new_event = new_event::<K>(action, metadata, None, administrator.origin());
         self.audit.done(&mut batch, now, new_event);
         Ok((object, batch))
     }
@@ -474,7 +463,7 @@ mod unit_tests {
     use super::*;
     use crate::{
         access::Prefetch,
-        device_identity::{ObjectOperation, TrustedMakers, testing::named},
+        device_identity::{TrustedMakers, testing::named},
         testing::{bench, origin, refusal},
     };
 
