@@ -52,7 +52,7 @@ pub use application_tokens::{
     ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
 pub use authorized::SessionRefused;
-pub use browser::{BrowserStep, UserSession};
+pub use browser::UserSession;
 pub use caller::{AddUserAsError, Caller, OrganisationPage, SeeUsersError, UserState};
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
