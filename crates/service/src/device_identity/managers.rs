@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
-    Object, ObjectOperation, TrustListError, authority::Authority, endorsement::check_roots,
+    Administrator, AuthorityError, DeviceIdentity, Kind, Metadata, MetadataError, Object,
+    ObjectOperation, TrustListError, authority::Authority, endorsement::check_roots,
     identity::draw,
 };
 use crate::{
@@ -31,6 +31,8 @@ pub struct Manager {
 impl Kind for Manager {
     const KIND: ObjectKind = ObjectKind::Manager;
 
+    const DELETE: &'static str = "device_identity.delete_manager";
+
     fn action(operation: ObjectOperation) -> Action {
         match operation {
             ObjectOperation::Create => Action::TpmManagerCreate,
@@ -43,21 +45,6 @@ impl Kind for Manager {
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         None
-    }
-
-    /// Deletes a manager that no category refers to, with the key of its root CA.
-    async fn delete<B: Clone + Send + Sync>(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> Result<(), Failure<DeleteError<B>>> {
-        transact("device_identity.delete_manager", &devices.store, || async {
-            let now = devices.clock.now();
-            let (_, batch) = devices.deletion(administrator, name, &body, now).await?;
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
     }
 }
 

@@ -1,7 +1,7 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and their creation and
 //! changes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::ready, sync::Arc};
 
 use keyproof_auth::operator::is_dns_label;
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
@@ -15,7 +15,7 @@ use crate::{
     Action, Failure, ListPage, Origin, StorageError,
     audit::{NewEvent, ObjectKind, Target},
     pages::{Pages, scan_page},
-    storage::{refuse, require_body},
+    storage::{Attempt, refuse, require_body, transact},
 };
 
 /// A kind of object.
@@ -26,23 +26,28 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The kind's name in the store, the audit trail and references, such as `tpm_manager`.
     const NAME: &'static str = Self::KIND.name();
 
+    /// The name of a deletion in the log and the figures.
+    const DELETE: &'static str;
+
     /// Returns the action in the audit trail for an operation on objects of this kind.
     fn action(operation: ObjectOperation) -> Action;
 
     /// Returns the kind's name and the name of the parent object, in the same namespace.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
 
-    /// Deletes an object that no other refers to. An error in `body` is returned only if the object exists.
+    /// Adds to the batch that deletes an object what must change with it. By default that is nothing.
     ///
     /// # Errors
     ///
-    /// [`DeleteError`].
-    fn delete<B: Clone + Send + Sync>(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> impl Future<Output = Result<(), Failure<DeleteError<B>>>> + Send;
+    /// [`StorageError`].
+    fn clear(
+        _devices: &DeviceIdentity,
+        _deleted: Object<Self>,
+        _batch: &mut Batch,
+        _now: Timestamp,
+    ) -> impl Future<Output = Result<(), StorageError>> + Send {
+        ready(Ok(()))
+    }
 
     /// Returns the target of an object's audit events, or that of the whole namespace if `name` is empty.
     fn target(namespace: &str, name: &str) -> Target {
@@ -331,33 +336,42 @@ impl DeviceIdentity {
         batch
     }
 
-    /// Returns an object and a batch that deletes it, with its audit event. Refuses if another object refers to it. A
-    /// child that is created concurrently rewrites its parent, so one of the two commits fails.
-    pub(super) async fn deletion<K: Kind, B: Clone>(
+    /// Deletes an object that no other refers to. An error in `body` is returned only if the object exists.
+    ///
+    /// A child that is created concurrently rewrites its parent, so one of the two commits fails.
+    ///
+    /// # Errors
+    ///
+    /// [`DeleteError`].
+    pub async fn delete<K: Kind, B: Clone>(
         &self,
         administrator: &Administrator<K>,
         name: &str,
-        body: &Result<(), B>,
-        now: Timestamp,
-    ) -> Result<(Object<K>, Batch), Failure<DeleteError<B>>> {
-        let stored = self
-            .load::<K>(administrator.namespace(), name)
-            .await?
-            .ok_or(Failure::Refused(DeleteError::Unknown))?;
-        require_body(body, DeleteError::Body)?;
-        let object = stored.record;
-        let below = self.referring(&object).await?;
-        let count = below.len();
-        if let Some(one) = below.into_iter().next() {
-            return refuse(DeleteError::Referred { one, count });
-        }
-        let metadata = &object.metadata;
-        let mut batch = self.store.batch(now);
-        batch.remove(&metadata.key::<K>(), stored.version);
-        let action = K::action(ObjectOperation::Delete);
-        let new_event = new_event::<K>(action, metadata, None, administrator.origin());
-        self.audit.done(&mut batch, now, new_event);
-        Ok((object, batch))
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        transact(K::DELETE, &self.store, || async {
+            let now = self.clock.now();
+            let stored = self
+                .load::<K>(administrator.namespace(), name)
+                .await?
+                .ok_or(Failure::Refused(DeleteError::Unknown))?;
+            require_body(&body, DeleteError::Body)?;
+            let object = stored.record;
+            let below = self.referring(&object).await?;
+            let count = below.len();
+            if let Some(one) = below.into_iter().next() {
+                return refuse(DeleteError::Referred { one, count });
+            }
+            let metadata = &object.metadata;
+            let mut batch = self.store.batch(now);
+            batch.remove(&metadata.key::<K>(), stored.version);
+            let action = K::action(ObjectOperation::Delete);
+            let new_event = new_event::<K>(action, metadata, None, administrator.origin());
+            self.audit.done(&mut batch, now, new_event);
+            K::clear(self, object, &mut batch, now).await?;
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
     /// Collects what `keep` returns for the objects of a namespace, by name. Only one page of them is in memory at a
