@@ -22,6 +22,7 @@ pub mod device_identity;
 mod expiry;
 mod figures;
 mod keys;
+mod mutex;
 pub mod otp_devices;
 mod pages;
 mod quota_semaphore;
@@ -60,13 +61,14 @@ pub use keyproof_store::{Timestamp, Version};
 
 use std::{
     fmt, io, mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use keyproof_store::{Standbys, Store, StoreError};
 use zeroize::Zeroizing;
 
 use keys::draw_token;
+use mutex::lock;
 use work_observer::WorkObserverHandle;
 
 /// The maximum number of unpaged lists in memory at once.
@@ -257,13 +259,7 @@ impl Service {
         let asked = self.now();
         let theirs = self.store.server_time().await?;
         let now = theirs.map(|theirs| ClockDifference::between(asked, theirs, self.now()));
-        let before = mem::replace(
-            &mut *self
-                .clock_difference
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-            now,
-        );
+        let before = mem::replace(&mut *lock(&self.clock_difference), now);
         let is_apart = ClockDifference::is_too_much;
         match (before.filter(is_apart), now.filter(is_apart)) {
             (None, Some(apart)) => tracing::warn!(
@@ -311,15 +307,12 @@ impl Service {
     /// Returns how far this machine's clock was from that of the store's database at the last comparison, or `None` if the store
     /// has no database on another machine or they were not compared yet.
     pub fn clock_difference(&self) -> Option<ClockDifference> {
-        *self
-            .clock_difference
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.clock_difference)
     }
 
     /// Returns the standbys of the store's database, as of the last query.
     pub fn standbys(&self) -> Standbys {
-        *self.standbys.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.standbys)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use data_encoding::BASE64;
@@ -19,6 +19,7 @@ use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object
 use crate::{
     Failure, StorageError,
     audit::Warrant,
+    mutex::lock,
     pages::{PAGE, Page, Pages, transact_pages},
     slot::{Slot, next_keys},
     storage::damaged,
@@ -118,8 +119,8 @@ impl DeviceIdentity {
             }
         };
         {
-            let known = self.authorities.0.lock();
-            if let Some((version, names)) = &*known.unwrap_or_else(PoisonError::into_inner)
+            let known = lock(&self.authorities.0);
+            if let Some((version, names)) = &*known
                 && *version == roster.version
             {
                 return Ok(Arc::clone(names));
@@ -139,8 +140,7 @@ impl DeviceIdentity {
         }
         let names: Arc<[Vec<u8>]> = names.into_iter().collect();
         // What was added meanwhile changes the version, so that the next call reads again.
-        let known = self.authorities.0.lock();
-        *known.unwrap_or_else(PoisonError::into_inner) = Some((roster.version, Arc::clone(&names)));
+        *lock(&self.authorities.0) = Some((roster.version, Arc::clone(&names)));
         Ok(names)
     }
 
