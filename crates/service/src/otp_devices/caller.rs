@@ -126,20 +126,11 @@ pub enum NotPermitted {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorNotPermitted {
     /// The token's scopes do not cover the instance. The audit trail records it.
-    #[error("it needs {needed}")]
-    Forbidden {
-        /// The missing scope.
-        needed: OperatorScope,
-    },
+    #[error(transparent)]
+    Forbidden(#[from] OutOfScope),
     /// There is no such instance.
     #[error("there is no such instance")]
     InstanceUnknown,
-}
-
-impl From<OutOfScope> for OperatorNotPermitted {
-    fn from(OutOfScope { needed }: OutOfScope) -> Self {
-        Self::Forbidden { needed }
-    }
 }
 
 /// A caller that may create, change or remove the instance of this name, which need not exist.
