@@ -56,7 +56,7 @@ pub use browser::UserSession;
 pub use caller::{AddUserAsError, Caller, OrganisationPage, SeeUsersError, UserState};
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
-pub use directory::{DirectoryError, UserPage, UserView};
+pub use directory::{UserPage, UserView};
 pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveKeyError};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use overview::Overview;

@@ -9,9 +9,9 @@ use keyproof_service::{
     Failure, HashingError, StorageError,
     accounts::{
         ActivateKeyError, AddApplicationTokenError, AnswerError, ApplicationLoginError,
-        ChangeApplicationTokenError, ChangePasswordError, DirectoryError, EnrolKeyError,
-        LoginError, NotPermitted, PasswordRefused, RecoveryCodesError, RemoveDeviceError,
-        RemoveKeyError, SessionError, SessionRefused, UserQueryError,
+        ChangeApplicationTokenError, ChangePasswordError, EnrolKeyError, LoginError, NotPermitted,
+        PasswordRefused, RecoveryCodesError, RemoveDeviceError, RemoveKeyError, SessionError,
+        SessionRefused, UnknownUser, UserQueryError,
     },
 };
 use serde::Serialize;
@@ -202,13 +202,9 @@ impl Refusal {
         }
     }
 
-    pub(super) fn user(error: DirectoryError, id: impl Display) -> Self {
-        match error {
-            DirectoryError::Unknown => Self::new(
-                Code::InvalidReference,
-                format!("User with id '{id}' not found"),
-            ),
-        }
+    pub(super) fn user(UnknownUser: UnknownUser, id: impl Display) -> Self {
+        let problem = format!("User with id '{id}' not found");
+        Self::new(Code::InvalidReference, problem)
     }
 
     pub(super) fn enrolment(error: EnrolKeyError<Self>, user: &str) -> Self {
