@@ -36,7 +36,7 @@ const LONGEST_LINE: usize = 200;
 /// The detail of the checks that would reveal what is stored about a key.
 const UNSIGNED: &str = "not judged: the key has not signed it over a nonce that is good";
 
-/// Why an attestation was not evaluated.
+/// Why no nonce was issued or an attestation was not evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttestError {
     /// The request is malformed.

@@ -67,7 +67,7 @@ pub use history::{LoggedEvent, Registers, Verdict};
 pub use identity::{DevicePlace, IdentityConflict};
 pub use label_selector::{LabelSelector, LabelSelectorError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError, TrustedMakers};
-pub use nonce::{IssuedNonce, NonceError, NonceRequest};
+pub use nonce::{IssuedNonce, NonceRequest};
 pub use objects::{
     DeleteError, FindError, Kind, Metadata, MetadataError, Object, Reference, SystemMetadata,
 };
