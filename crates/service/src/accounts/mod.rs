@@ -85,7 +85,7 @@ use crate::{
     access::{Turn, UseCase, VerifiedTokenCache},
     audit::{NewEvent, Target},
     clock::{millis, timestamp},
-    figures::{LockFigures, Locks},
+    figures::Locks,
 };
 use access_token::Claims;
 use session_id::SessionId;
@@ -135,7 +135,7 @@ pub struct Accounts {
     hashing: Arc<HashingPool>,
     cpu_queue: CpuQueue,
     listings: QuotaSemaphore,
-    locks: Arc<Locks>,
+    pub(crate) locks: Arc<Locks>,
     policy: Policy,
     rotate_refresh_tokens: bool,
     wording: Wording,
@@ -251,11 +251,6 @@ impl Accounts {
     /// [`HashingError::Limited`].
     pub fn admit(&self, origin: &Origin) -> Result<(), HashingError> {
         self.hashing.admit(origin, self.clock.now())
-    }
-
-    /// Returns how many lockouts began and how many attempts they refused.
-    pub(crate) fn lock_figures(&self) -> LockFigures {
-        self.locks.figures()
     }
 
     /// Returns the place in the hashing queue for this request.

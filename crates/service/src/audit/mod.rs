@@ -224,7 +224,8 @@ pub struct Audit {
     clock: Arc<dyn Clock>,
     settings: AuditSettings,
     allowance: Mutex<Allowance>,
-    left_out: Count,
+    /// How many refusals this process has left out so far, whether or not the trail reports them yet.
+    pub(crate) left_out: Count,
     turns: search::Turns,
     /// Receives events in addition to the store.
     sink: Option<Arc<dyn AuditSink>>,
@@ -252,11 +253,6 @@ impl Audit {
             turns: search::Turns::default(),
             sink,
         }
-    }
-
-    /// Returns how many refusals this process has left out so far, whether or not the trail reports them yet.
-    pub(crate) fn left_out(&self) -> u64 {
-        self.left_out.get()
     }
 
     /// Checks that an operator's scopes cover `needed`, and returns the origin with the operator as the caller. Otherwise records
