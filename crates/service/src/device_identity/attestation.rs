@@ -444,7 +444,7 @@ fn check_nonce(
     let found = match (nonce, subject) {
         (Some(nonce), Some(subject)) => {
             let (place, ..) = nonce.spent();
-            subject.known.found().get::<SpentNonce>(&place)?
+            subject.known.found.get::<SpentNonce>(&place)?
         }
         _ => None,
     };
