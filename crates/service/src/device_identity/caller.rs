@@ -255,7 +255,7 @@ impl<K> Administrator<K> {
 }
 
 impl DeviceAdministrator {
-    /// Returns a keeper of the devices of all namespaces.
+    /// Returns an administrator of the devices of all namespaces.
     pub fn of_command_line(command_line: &CommandLine) -> Self {
         Self {
             namespace: None,

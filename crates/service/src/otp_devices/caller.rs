@@ -142,7 +142,7 @@ pub struct InstanceAdministrator {
 }
 
 impl InstanceAdministrator {
-    /// Returns a keeper for a command, which may change any instance.
+    /// Returns the administrator for a command, which may change any instance.
     pub fn of_command_line(command_line: &CommandLine, instance: &str) -> Self {
         Self {
             instance: instance.to_owned(),
