@@ -23,10 +23,7 @@ enum Restored {
 type Change = fn(Raw, &Restoring<'_>) -> Result<Outcome, RestoreError>;
 
 /// What remains of a record, and what ended with the removed part.
-pub(crate) struct Outcome {
-    pub(crate) left: Option<Raw>,
-    pub(crate) ended: Option<Ended>,
-}
+pub(crate) type Outcome = (Option<Raw>, Option<Ended>);
 
 /// What a restore ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -320,15 +317,9 @@ impl<'e> Restoring<'e> {
             return Ok(None);
         }
         let raw = Raw::from_row(key, row);
-        let Outcome { left, ended } = match collection.restored() {
-            Restored::Kept => Outcome {
-                left: Some(raw),
-                ended: None,
-            },
-            Restored::Ended(ended) => Outcome {
-                left: None,
-                ended: Some(ended),
-            },
+        let (left, ended) = match collection.restored() {
+            Restored::Kept => (Some(raw), None),
+            Restored::Ended(ended) => (None, Some(ended)),
             Restored::Changed(change) => change(raw, self)?,
         };
         if let Some(ended) = ended {

@@ -53,7 +53,7 @@ pub struct CpuQueue {
     /// How many requests got [`TooBusy`].
     refused: Arc<Count>,
     /// The observer of the work in all queues.
-    followed: WorkObserverHandle,
+    pub(crate) followed: WorkObserverHandle,
 }
 
 impl CpuQueue {
@@ -87,11 +87,6 @@ impl CpuQueue {
             refused: Arc::default(),
             followed,
         }
-    }
-
-    /// Returns the observer of the work.
-    pub(crate) fn followed(&self) -> WorkObserverHandle {
-        self.followed.clone()
     }
 
     /// Returns how much runs and waits and how many requests were refused.

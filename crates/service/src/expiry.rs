@@ -3,12 +3,12 @@
 //! A small collection is read whenever an operator asks. The upkeep reads a larger one periodically and remembers the records that
 //! expire first. After its first run the answer is complete at any size, and states the time that it is from.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Record, Store, Timestamp};
 
-use crate::{StorageError, access::Operator, pages::Pages};
+use crate::{StorageError, access::Operator, mutex::lock, pages::Pages};
 
 /// The most records of a collection that are read on request, up to the end of a page.
 const MOST_READ: usize = 1_000;
@@ -111,14 +111,13 @@ impl EarliestExpiries {
             first,
             next,
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_scan);
+        *lock(&self.0) = Some(last_scan);
         Ok(())
     }
 
     /// Returns when the first record that had not yet expired expires, as of the last complete reading.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        let last_scan = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last_scan.as_ref()?.next
+        lock(&self.0).as_ref()?.next
     }
 
     /// Returns the records of this type that expire before `until`.
@@ -134,7 +133,7 @@ impl EarliestExpiries {
         let (mut found, mut read) = (Vec::new(), 0);
         while let Some(page) = pages.next(now).await? {
             if read >= MOST_READ && !page.is_empty() {
-                let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let seen = lock(&self.0);
                 if let Some(Scan { at, first, .. }) = &*seen {
                     return Ok(Expiries {
                         found: first.iter().filter(|one| is_soon(one)).cloned().collect(),

@@ -114,6 +114,7 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
+    /// Returns how many lockouts began and how many attempts they refused.
     pub(crate) fn figures(&self) -> LockFigures {
         LockFigures {
             begun: self.begun.get(),

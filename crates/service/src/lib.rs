@@ -22,6 +22,7 @@ pub mod device_identity;
 mod expiry;
 mod figures;
 mod keys;
+mod mutex;
 pub mod otp_devices;
 mod pages;
 mod quota_semaphore;
@@ -60,13 +61,14 @@ pub use keyproof_store::{Timestamp, Version};
 
 use std::{
     fmt, io, mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use keyproof_store::{Standbys, Store, StoreError};
 use zeroize::Zeroizing;
 
 use keys::draw_token;
+use mutex::lock;
 use work_observer::WorkObserverHandle;
 
 /// The maximum number of unpaged lists in memory at once.
@@ -215,7 +217,7 @@ impl Service {
                 device_identity,
             ),
             upkeep: Upkeep::new(store.clone(), clock.clone()),
-            followed: [hashing.followed(), cpu_queue.followed()],
+            followed: [hashing.followed.clone(), cpu_queue.followed.clone()],
             hashing,
             queues,
             standbys: Mutex::default(),
@@ -257,13 +259,7 @@ impl Service {
         let asked = self.now();
         let theirs = self.store.server_time().await?;
         let now = theirs.map(|theirs| ClockDifference::between(asked, theirs, self.now()));
-        let before = mem::replace(
-            &mut *self
-                .clock_difference
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-            now,
-        );
+        let before = mem::replace(&mut *lock(&self.clock_difference), now);
         let is_apart = ClockDifference::is_too_much;
         match (before.filter(is_apart), now.filter(is_apart)) {
             (None, Some(apart)) => tracing::warn!(
@@ -294,11 +290,11 @@ impl Service {
             hashing: self.hashing.figures(),
             queues: queues.map(|(domain, queue)| (*domain, queue.figures())),
             locks: [
-                ("accounts", self.accounts.lock_figures()),
-                ("otp_devices", self.otp_devices.lock_figures()),
+                ("accounts", self.accounts.locks.figures()),
+                ("otp_devices", self.otp_devices.locks.figures()),
             ],
             retries: storage::retries(),
-            audit_left_out: self.audit.left_out(),
+            audit_left_out: self.audit.left_out.get(),
             upkeep: self.upkeep.figures(),
             standbys: self.standbys(),
             clock_difference: self.clock_difference(),
@@ -311,15 +307,12 @@ impl Service {
     /// Returns how far this machine's clock was from that of the store's database at the last comparison, or `None` if the store
     /// has no database on another machine or they were not compared yet.
     pub fn clock_difference(&self) -> Option<ClockDifference> {
-        *self
-            .clock_difference
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.clock_difference)
     }
 
     /// Returns the standbys of the store's database, as of the last query.
     pub fn standbys(&self) -> Standbys {
-        *self.standbys.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.standbys)
     }
 }
 

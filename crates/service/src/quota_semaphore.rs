@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::TooBusy;
+use crate::{TooBusy, mutex::lock};
 
 /// How long to wait for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ impl QuotaSemaphore {
     }
 
     fn share_of(&self, party: &str) -> (User, Arc<Semaphore>) {
-        let mut parties = self.parties.lock();
+        let mut parties = lock(&self.parties.0);
         let share = parties.entry(party.to_owned()).or_insert_with(|| Share {
             places: Arc::new(Semaphore::new(self.each)),
             users: 0,
@@ -132,16 +132,10 @@ impl QuotaSemaphore {
     }
 }
 
-impl Parties {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Share>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Removes a party's share with its last user.
 impl Drop for User {
     fn drop(&mut self) {
-        let mut parties = self.parties.lock();
+        let mut parties = lock(&self.parties.0);
         let Some(share) = parties.get_mut(&self.party) else {
             return;
         };
@@ -207,6 +201,6 @@ mod tests {
             assert_eq!(places.take(&party).await.err(), Some(TooBusy));
             drop(place);
         }
-        assert!(places.parties.lock().is_empty());
+        assert!(lock(&places.parties.0).is_empty());
     }
 }

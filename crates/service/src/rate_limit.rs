@@ -1,13 +1,11 @@
 //! A rate limit per key on this server: one token bucket for each key, which refills within a minute. The key is an API key or a
 //! caller.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use keyproof_store::Timestamp;
+
+use crate::mutex::lock;
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -39,7 +37,7 @@ impl RateLimit {
         if self.limit == 0 {
             return Ok(());
         }
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = lock(&self.buckets);
         if buckets.len() >= REMEMBERED {
             buckets.retain(|_, bucket| self.left_taken(bucket, now) > 0);
         }

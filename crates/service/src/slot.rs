@@ -1,10 +1,22 @@
-//! A key in the store together with the record that was read there.
+//! A key in the store together with the record that was read there, and reads that follow from a record.
 
 use std::sync::Arc;
 
-use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp, Version};
+use keyproof_store::{Batch, Key, Record, Snapshot, Store, StoreError, Stored, Timestamp, Version};
 
 use crate::{StorageError, audit::Warrant};
+
+/// Returns a rule for [`ReadPlan::then`](keyproof_store::ReadPlan::then): once the record at `place` is read, the keys that `next`
+/// returns for it are read too.
+pub(crate) fn next_keys<R: Record>(
+    place: Key,
+    next: impl Fn(&R) -> Vec<Key> + Send + Sync + 'static,
+) -> impl Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync + 'static {
+    move |found: &Snapshot| {
+        let stored = found.get_shared::<R>(&place)?;
+        Ok(stored.map_or_else(Vec::new, |stored| next(&stored.record)))
+    }
+}
 
 /// A record's key and the record that was read there, if any.
 pub(crate) struct Slot<R> {

@@ -4,14 +4,14 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use keyproof_store::{Batch, CommitError, EngineError, NotApplied, Store, StoreError, UnsealError};
 
-use crate::{Clock, HashingError, Origin, TooBusy};
+use crate::{Clock, HashingError, Origin, TooBusy, mutex::lock};
 
 /// The error when a use case was not decided: the store did not answer, or the server was too busy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -298,14 +298,12 @@ pub(crate) const fn contended<E>() -> Failure<E> {
 static AGAIN: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
 fn count_retry(name: &'static str) {
-    let mut again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
-    *again.entry(name).or_default() += 1;
+    *lock(&AGAIN).entry(name).or_default() += 1;
 }
 
 /// Returns how often each use case of this process was retried because a record changed meanwhile. Others are absent.
 pub(crate) fn retries() -> BTreeMap<&'static str, u64> {
-    let again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
-    again.clone()
+    lock(&AGAIN).clone()
 }
 
 /// How many races may be lost before the caller gets an error.

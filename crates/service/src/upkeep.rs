@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use crate::{
     Clock, ClockDifference, Service, StorageError,
     figures::{Count, UpkeepFigures},
+    mutex::lock,
 };
 
 /// How often the upkeep runs.
@@ -256,7 +257,7 @@ impl Service {
                 continue;
             };
             let before = self.standbys();
-            *self.standbys.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            *lock(&self.standbys) = now;
             match (before.is_failover_unsafe(), now.is_failover_unsafe()) {
                 (false, true) => tracing::warn!(
                     standbys = now.following,

@@ -20,7 +20,7 @@ use keyproof_service::{
     CommandLine, CpuQueueSettings, ManualClock, Origin, Principal, Requester, Service, Settings,
     TooBusy,
     access::NewOperatorToken,
-    accounts::{BrowserStep, FirstStep, NewUser, PasswordLogin, Role},
+    accounts::{FirstStep, NewUser, PasswordLogin, Role},
     device_identity::{
         Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
         ObjectOperation, PcrPolicy, TrustedMakers,
@@ -273,7 +273,7 @@ impl Judged {
         let login = self.add_user(name).await;
         let accounts = &self.service.accounts;
         match accounts.sign_in(login, None, &origin()).await {
-            Ok(BrowserStep::LoggedIn(token)) => token.to_string(),
+            Ok(FirstStep::Authenticated(token)) => token.to_string(),
             other => panic!("there is no second factor: {other:?}"),
         }
     }

@@ -7,11 +7,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
     time::Duration,
 };
 
 use keyproof_store::Timestamp;
+
+use crate::mutex::lock;
 
 /// The most networks that are remembered, about ten megabytes. Beyond that, the least used one is evicted. So nobody shares a
 /// window with strangers, and a heavy user is never evicted in favour of one with a single request.
@@ -125,7 +127,7 @@ impl Addresses {
         if self.limit.requests == 0 {
             return Ok(());
         }
-        let mut windows = self.lock();
+        let mut windows = lock(&self.windows);
         windows.forget_ended(now);
         let networks = Network::all_around(address);
         for (network, times) in networks {
@@ -145,10 +147,6 @@ impl Addresses {
             counted = Some(network);
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Windows> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -265,14 +263,14 @@ mod tests {
         assert_eq!(taken(&addresses, one), 1);
         let others = (2..=255).map(|host| Ipv4Addr::new(192, 0, 2, host).into());
         assert_eq!(taken(&addresses, others), 15);
-        assert_eq!(addresses.lock().of.len(), 1 + 16);
+        assert_eq!(lock(&addresses.windows).of.len(), 1 + 16);
     }
 
     #[test]
     fn one_network_cannot_fill_the_table() {
         let addresses = addresses(100);
         assert_eq!(taken(&addresses, subnets("2001:db8::", u16::MAX)), 1_600);
-        assert!(addresses.lock().of.len() <= 1_600 + 256 + 1);
+        assert!(lock(&addresses.windows).of.len() <= 1_600 + 256 + 1);
     }
 
     #[test]
@@ -284,9 +282,9 @@ mod tests {
         let many = (0..70_000_u128)
             .map(|site| Ipv6Addr::from_bits(0x2001_u128 << 112 | site << 80).into());
         assert_eq!(taken(&addresses, many), 70_000);
-        assert_eq!(addresses.lock().of.len(), REMEMBERED);
-        assert_eq!(addresses.lock().by_use.len(), REMEMBERED);
-        assert_eq!(addresses.lock().by_end.len(), REMEMBERED);
+        assert_eq!(lock(&addresses.windows).of.len(), REMEMBERED);
+        assert_eq!(lock(&addresses.windows).by_use.len(), REMEMBERED);
+        assert_eq!(lock(&addresses.windows).by_end.len(), REMEMBERED);
         // A newcomer has its own window, and one that has used up its window is still remembered.
         let next = AT.saturating_add(Duration::from_millis(1));
         let new = [ip("203.0.113.1"); 3].map(|address| addresses.take(address, next).is_ok());
@@ -294,7 +292,7 @@ mod tests {
         assert_eq!(taken(&addresses, [often]), 0);
         let later = next.saturating_add(WINDOW);
         assert_eq!(addresses.take(often, later), Ok(()));
-        assert_eq!(addresses.lock().of.len(), 2);
+        assert_eq!(lock(&addresses.windows).of.len(), 2);
     }
 
     #[test]

@@ -210,22 +210,17 @@ impl Access {
             let now = self.clock.now();
             let secret = draw_token(self.store.entropy(), None);
             let digest = secret.digest();
-            let token = OperatorToken {
+            let expires_at = new.lifetime.map(|lifetime| now.saturating_add(lifetime));
+            let record = OperatorTokenRecord {
                 id: token_name(&digest),
                 subject: new.subject.clone(),
                 scopes: new.scopes.clone(),
                 created_at: now,
-                expires_at: new.lifetime.map(|lifetime| now.saturating_add(lifetime)),
-            };
-            let record = OperatorTokenRecord {
-                id: token.id.clone(),
-                subject: token.subject.clone(),
-                scopes: token.scopes.clone(),
-                created_at: now,
                 sessions: 0,
             };
             let mut batch = self.store.batch(now);
-            batch.insert(&token_place(&digest.to_string()), &record, token.expires_at);
+            batch.insert(&token_place(&digest.to_string()), &record, expires_at);
+            let token = describe(record, expires_at);
             self.audit.done(
                 &mut batch,
                 now,
@@ -303,9 +298,10 @@ impl Access {
     /// [`StorageError`].
     pub async fn list(&self) -> Result<Vec<OperatorToken>, StorageError> {
         let mut tokens = Vec::new();
-        let mut pages = Pages::of(&self.store, all_tokens());
+        let mut pages = Pages::<OperatorTokenRecord>::of(&self.store, all_tokens());
         while let Some(page) = pages.next(self.clock.now()).await? {
-            tokens.extend(page.into_iter().map(|(_, stored)| describe(stored)));
+            let page = page.into_iter();
+            tokens.extend(page.map(|(_, stored)| describe(stored.record, stored.expires_at)));
         }
         Ok(tokens)
     }
@@ -424,20 +420,13 @@ pub(super) fn operator_of(
     }
 }
 
-fn describe(stored: Stored<OperatorTokenRecord>) -> OperatorToken {
-    let OperatorTokenRecord {
-        id,
-        subject,
-        scopes,
-        created_at,
-        ..
-    } = stored.record;
+fn describe(record: OperatorTokenRecord, expires_at: Option<Timestamp>) -> OperatorToken {
     OperatorToken {
-        id,
-        subject,
-        scopes,
-        created_at,
-        expires_at: stored.expires_at,
+        id: record.id,
+        subject: record.subject,
+        scopes: record.scopes,
+        created_at: record.created_at,
+        expires_at,
     }
 }
 

@@ -1,12 +1,13 @@
 //! A presented password and the result of its last verification.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use keyproof_mfa::Password;
 use keyproof_store::Entropy;
 use zeroize::Zeroizing;
 
 use super::{HashingError, HashingPool, PasswordVerdict, Turn};
+use crate::mutex::lock;
 
 /// A presented password. Hashing is slow, so it is not repeated unless the hash to compare with has changed.
 pub(crate) struct PresentedPassword {
@@ -43,7 +44,7 @@ impl PresentedPassword {
         }
         let verdict = hashing.verify(turn, hash, self.password.clone()).await?;
         let judged = (hash.map(ToOwned::to_owned), verdict);
-        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged);
+        *lock(&self.judged) = Some(judged);
         Ok(None)
     }
 
@@ -61,8 +62,6 @@ impl PresentedPassword {
     }
 
     fn judged(&self) -> Option<Judged> {
-        // No code that can panic runs under this lock.
-        let judged = self.judged.lock();
-        judged.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.judged).clone()
     }
 }

@@ -3,13 +3,12 @@
 //! Only immutable facts are cached: that these exact bytes were signed, and their content. Everything else that a token's validity
 //! depends on is checked at each use.
 
-use std::{
-    collections::hash_map::RandomState,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::hash_map::RandomState, sync::Mutex};
 
 use hashlink::LruCache;
 use ring::digest::{SHA256, digest};
+
+use crate::mutex::lock;
 
 /// The SHA-256 of a token's whole text.
 pub(crate) type TokenText = [u8; 32];
@@ -23,26 +22,21 @@ impl<T: Clone> VerifiedTokenCache<T> {
     }
 
     pub(crate) fn get(&self, token: &TokenText) -> Option<T> {
-        self.tokens().get(token).cloned()
+        lock(&self.0).get(token).cloned()
     }
 
     /// Must be called only for a verified token.
     pub(crate) fn remember(&self, token: TokenText, what: T) {
-        self.tokens().insert(token, what);
+        lock(&self.0).insert(token, what);
     }
 
     pub(crate) fn forget(&self, token: &TokenText) {
-        self.tokens().remove(token);
-    }
-
-    fn tokens(&self) -> MutexGuard<'_, LruCache<TokenText, T, RandomState>> {
-        // No code that can panic runs under this lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).remove(token);
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.tokens().len()
+        lock(&self.0).len()
     }
 }
 

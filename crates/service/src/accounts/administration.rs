@@ -140,7 +140,7 @@ impl From<SeeUsersError> for ChangeUserError {
     }
 }
 
-/// The error when there is no user with this name.
+/// The error when there is no user with this name or number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no such user")]
 pub struct UnknownUser;

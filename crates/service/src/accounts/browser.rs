@@ -1,14 +1,12 @@
 //! Browser sessions: a login whose token is in a cookie and which the store finds by the token's digest. Each step has its own
 //! token: the first step has that of the challenge, and each new authentication starts a session that replaces the one before.
 
-use std::fmt;
-
 use keyproof_auth::Token;
 use keyproof_store::{Batch, ReadPlan, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, AnswerError, LoginError, PasswordLogin, Person, Session, SessionError,
+    Accounts, AnswerError, FirstStep, LoginError, PasswordLogin, Person, Session, SessionError,
     SessionRefused, TrustRequest,
     access_token::Login,
     events::{new_event, of_user},
@@ -21,17 +19,9 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{NewEvent, UserPart},
     session_life::{Confirmed, Found, SessionLifetime, session_for_change},
-    slot::Slot,
+    slot::{Slot, next_keys},
     storage::{Attempt, transact},
 };
-
-/// The result of a correct password in a browser.
-pub enum BrowserStep {
-    /// The user is logged in. Contains the session's token.
-    LoggedIn(Zeroizing<String>),
-    /// A code is needed with this token, within ten minutes.
-    Challenged(Zeroizing<String>),
-}
 
 /// A user's browser session.
 #[derive(Debug)]
@@ -53,15 +43,6 @@ impl UserSession {
     }
 }
 
-impl fmt::Debug for BrowserStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LoggedIn(_) => f.write_str("LoggedIn(..)"),
-            Self::Challenged(_) => f.write_str("Challenged(..)"),
-        }
-    }
-}
-
 impl Accounts {
     /// Verifies a name and password like [`Accounts::login`], for a browser. The new session replaces `before`.
     ///
@@ -73,13 +54,13 @@ impl Accounts {
         login: PasswordLogin,
         before: Option<&str>,
         origin: &Origin,
-    ) -> Result<BrowserStep, Failure<LoginError>> {
+    ) -> Result<FirstStep<Zeroizing<String>>, Failure<LoginError>> {
         let before = before.and_then(|text| Token::parse(text).ok());
         let login_kind = LoginKind::Browser(before.as_ref());
         let (_, granted) = self.judge_password(login, login_kind, origin).await?;
         Ok(match granted {
-            Granted::Challenge(token) => BrowserStep::Challenged(token.text()),
-            Granted::Login(_, token) => BrowserStep::LoggedIn(token.text()),
+            Granted::Challenge(token) => FirstStep::Challenged(token.text()),
+            Granted::Login(_, token) => FirstStep::Authenticated(token.text()),
         })
     }
 
@@ -152,14 +133,8 @@ impl Accounts {
     ) -> Result<Found<UserSession, UserSessionRecord>, Failure<SessionError>> {
         let token = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&token);
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let kept = found.get_shared::<UserSessionRecord>(&place)?;
-                let owner = kept.map(|kept| kept.record.owner);
-                Ok(owner.map(user_key).into_iter().collect())
-            }
-        });
+        let user = |kept: &UserSessionRecord| vec![user_key(kept.owner)];
+        let plan = ReadPlan::new([place.clone()]).then(next_keys(place.clone(), user));
         let reading = self.read_plan(plan).await?;
         let slot: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
         let warrant = slot.warrant();

@@ -67,7 +67,7 @@ impl Caller {
         reach: AccessLevel,
         organisation: u32,
         reading: &Snapshot,
-    ) -> Result<OrganisationView, Failure<SeeUsersError>> {
+    ) -> Result<Organisation, Failure<SeeUsersError>> {
         // An organisation's name never changes.
         let found: Slot<Organisation> = Slot::of(reading, organisation_key(organisation))?;
         let found = found.into_record();
@@ -76,7 +76,7 @@ impl Caller {
             None => self.operator.may(&OperatorScope::Users(reach, None)),
         };
         match found {
-            Some(found) if reaches => Ok(OrganisationView::of(found)),
+            Some(found) if reaches => Ok(found),
             None if reaches => refuse(SeeUsersError::Unknown),
             _ => refuse(SeeUsersError::OutOfReach),
         }
@@ -104,20 +104,11 @@ impl Caller {
     }
 }
 
-/// An organisation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrganisationView {
-    /// Its number.
-    pub id: u32,
-    /// Its name.
-    pub name: String,
-}
-
 /// A page of organisations, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrganisationPage {
     /// The organisations of the page.
-    pub organisations: Vec<OrganisationView>,
+    pub organisations: Vec<Organisation>,
     /// The name after which the next page starts, if there may be one.
     pub after: Option<String>,
 }
@@ -222,13 +213,13 @@ impl Accounts {
     }
 
     /// Returns those of the organisations with these numbers that exist.
-    async fn organisations_of(&self, ids: Vec<u32>) -> Result<Vec<OrganisationView>, StorageError> {
+    async fn organisations_of(&self, ids: Vec<u32>) -> Result<Vec<Organisation>, StorageError> {
         let places = ids.iter().map(|id| organisation_key(*id));
         let reading = self.read(places).await?;
         let mut organisations = Vec::new();
         for id in ids {
             let organisation: Slot<Organisation> = Slot::of(&reading, organisation_key(id))?;
-            organisations.extend(organisation.into_record().map(OrganisationView::of));
+            organisations.extend(organisation.into_record());
         }
         Ok(organisations)
     }
@@ -243,7 +234,7 @@ impl Accounts {
         caller: &Caller,
         organisation: u32,
         query: &UserQuery,
-    ) -> Result<(OrganisationView, UserPage), Failure<SeeUsersError>> {
+    ) -> Result<(Organisation, UserPage), Failure<SeeUsersError>> {
         let reading = self.read([organisation_key(organisation)]).await?;
         let reached = caller.reached(AccessLevel::Read, organisation, &reading)?;
         let party = caller.origin.who.party();
@@ -326,14 +317,5 @@ impl Accounts {
         added
             .await
             .map_err(|failure| failure.map(AddUserAsError::Add))
-    }
-}
-
-impl OrganisationView {
-    fn of(organisation: Organisation) -> Self {
-        Self {
-            id: organisation.id,
-            name: organisation.name,
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyproof_store::{Raw, Snapshot, Timestamp};
 
 use super::{
-    Accounts, KeySummary, Session, TargetUser,
+    Accounts, KeySummary, Session, TargetUser, UnknownUser,
     records::{Owner, Role, SecondFactor, User, UserStatus, second_factor_key, user_key, users_of},
     user_query::{Listing, UserQuery},
 };
@@ -57,14 +57,6 @@ pub struct UserPage {
     pub users: Vec<UserView>,
     /// The number of users on all pages.
     pub total: usize,
-}
-
-/// The error when a user cannot be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DirectoryError {
-    /// There is no such user in the session's organisation.
-    #[error("there is no such user")]
-    Unknown,
 }
 
 impl Accounts {
@@ -142,36 +134,32 @@ impl Accounts {
         views.collect()
     }
 
-    /// Returns the user with this number.
+    /// Returns the user of the session's organisation with this number.
     ///
     /// # Errors
     ///
-    /// [`DirectoryError`].
-    pub async fn user(
-        &self,
-        session: &Session,
-        id: u32,
-    ) -> Result<UserView, Failure<DirectoryError>> {
+    /// [`UnknownUser`].
+    pub async fn user(&self, session: &Session, id: u32) -> Result<UserView, Failure<UnknownUser>> {
         let owner = session.owner_of(TargetUser::Of(id));
         let reading = self.read([user_key(owner), second_factor_key(owner)]);
         Ok(view_of(owner, &reading.await?)?.visible_to(session))
     }
 
-    /// Returns the user with this name.
+    /// Returns the user of the session's organisation with this name.
     ///
     /// # Errors
     ///
-    /// [`DirectoryError`].
+    /// [`UnknownUser`].
     pub async fn user_named(
         &self,
         session: &Session,
         name: &str,
-    ) -> Result<UserView, Failure<DirectoryError>> {
+    ) -> Result<UserView, Failure<UnknownUser>> {
         let beside = |owner| Some(second_factor_key(owner));
         let (reading, user) = self.read_named(name, beside).await?;
         let owner = user.as_ref().and_then(Slot::record).map(User::owner);
         let owner = owner.filter(|owner| owner.organisation == session.owner.organisation);
-        let owner = owner.ok_or(Failure::Refused(DirectoryError::Unknown))?;
+        let owner = owner.ok_or(Failure::Refused(UnknownUser))?;
         Ok(view_of(owner, &reading)?.visible_to(session))
     }
 
@@ -186,11 +174,11 @@ impl Accounts {
     }
 }
 
-fn view_of(owner: Owner, reading: &Snapshot) -> Result<UserView, Failure<DirectoryError>> {
+fn view_of(owner: Owner, reading: &Snapshot) -> Result<UserView, Failure<UnknownUser>> {
     let user: Slot<User> = Slot::of(reading, user_key(owner))?;
     let key: Slot<SecondFactor> = Slot::of(reading, second_factor_key(owner))?;
     let user = user.record();
-    let user = user.ok_or(Failure::Refused(DirectoryError::Unknown))?;
+    let user = user.ok_or(Failure::Refused(UnknownUser))?;
     Ok(view(user, key.record().map(KeySummary::of)))
 }
 

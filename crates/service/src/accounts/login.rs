@@ -62,10 +62,10 @@ pub struct Tokens {
     pub refresh: Zeroizing<String>,
 }
 
-/// The result of a correct password.
-pub enum FirstStep {
+/// The result of a correct password. `T` keeps the login: tokens, or the token of a browser session.
+pub enum FirstStep<T = Tokens> {
     /// The user is logged in.
-    Authenticated(Tokens),
+    Authenticated(T),
     /// A code is needed with this token, within ten minutes.
     Challenged(Zeroizing<String>),
 }
@@ -110,7 +110,7 @@ impl fmt::Debug for Tokens {
     }
 }
 
-impl fmt::Debug for FirstStep {
+impl<T> fmt::Debug for FirstStep<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Authenticated(_) => f.write_str("Authenticated(..)"),

@@ -52,20 +52,18 @@ pub use application_tokens::{
     ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
 pub use authorized::SessionRefused;
-pub use browser::{BrowserStep, UserSession};
-pub use caller::{
-    AddUserAsError, Caller, OrganisationPage, OrganisationView, SeeUsersError, UserState,
-};
+pub use browser::UserSession;
+pub use caller::{AddUserAsError, Caller, OrganisationPage, SeeUsersError, UserState};
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
-pub use directory::{DirectoryError, UserPage, UserView};
+pub use directory::{UserPage, UserView};
 pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveKeyError};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use overview::Overview;
 pub use own_password::{ChangePasswordError, PasswordChange};
 pub use password::PasswordRefused;
 pub use person::{Editor, Manager, NotPermitted, Person};
-pub use records::{Role, UnknownRole, UserStatus};
+pub use records::{Organisation, Role, UnknownRole, UserStatus};
 pub use recovery_codes::{RecoveryCodesError, RecoveryCodesRequest};
 pub use refresh::Refreshed;
 pub(crate) use restored::{without_steps, without_validity};
@@ -87,7 +85,7 @@ use crate::{
     access::{Turn, UseCase, VerifiedTokenCache},
     audit::{NewEvent, Target},
     clock::{millis, timestamp},
-    figures::{LockFigures, Locks},
+    figures::Locks,
 };
 use access_token::Claims;
 use session_id::SessionId;
@@ -137,7 +135,7 @@ pub struct Accounts {
     hashing: Arc<HashingPool>,
     cpu_queue: CpuQueue,
     listings: QuotaSemaphore,
-    locks: Arc<Locks>,
+    pub(crate) locks: Arc<Locks>,
     policy: Policy,
     rotate_refresh_tokens: bool,
     wording: Wording,
@@ -253,11 +251,6 @@ impl Accounts {
     /// [`HashingError::Limited`].
     pub fn admit(&self, origin: &Origin) -> Result<(), HashingError> {
         self.hashing.admit(origin, self.clock.now())
-    }
-
-    /// Returns how many lockouts began and how many attempts they refused.
-    pub(crate) fn lock_figures(&self) -> LockFigures {
-        self.locks.figures()
     }
 
     /// Returns the place in the hashing queue for this request.

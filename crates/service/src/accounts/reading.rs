@@ -6,7 +6,10 @@ use super::{
     Accounts,
     records::{Owner, User, UserName, user_key, user_name_key},
 };
-use crate::{StorageError, slot::Slot};
+use crate::{
+    StorageError,
+    slot::{Slot, next_keys},
+};
 
 impl Accounts {
     /// Reads the records at these keys.
@@ -29,15 +32,11 @@ impl Accounts {
         beside: impl Fn(Owner) -> Option<Key> + Send + Sync + 'static,
     ) -> Result<(Snapshot, Option<Slot<User>>), StorageError> {
         let place = user_name_key(name);
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let named = found.get_shared::<UserName>(&place)?;
-                let owner = named.map(|named| named.record.owner);
-                let places = owner.map(|owner| [Some(user_key(owner)), beside(owner)]);
-                Ok(places.into_iter().flatten().flatten().collect())
-            }
-        });
+        let keys = move |named: &UserName| {
+            let keys = [Some(user_key(named.owner)), beside(named.owner)];
+            keys.into_iter().flatten().collect()
+        };
+        let plan = ReadPlan::new([place.clone()]).then(next_keys(place.clone(), keys));
         let reading = self.read_plan(plan).await?;
         let named = reading.get_shared::<UserName>(&place)?;
         let user = named.map(|named| user_key(named.record.owner));

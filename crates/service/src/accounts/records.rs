@@ -94,11 +94,13 @@ pub enum UserStatus {
     Suspended,
 }
 
-/// Stored at `organisation/<number>`. The name never changes.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Organisation {
-    pub(super) id: u32,
-    pub(super) name: String,
+/// An organisation, stored at `organisation/<number>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organisation {
+    /// Its number.
+    pub id: u32,
+    /// Its name, which never changes.
+    pub name: String,
 }
 
 record!(Organisation, "organisation");

@@ -34,7 +34,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::UserPart,
     clock::{APART_AT_MOST, auth_millis},
-    slot::Slot,
+    slot::{Slot, next_keys},
     storage::{Attempt, refuse, transact},
 };
 
@@ -195,14 +195,11 @@ impl Accounts {
     async fn shown(&self, token: &Token) -> Result<Option<PresentedToken>, StorageError> {
         let now = self.clock.now();
         let place = refresh_token_key(token);
-        let plan = ReadPlan::new([place.clone()]).then({
-            let (place, token) = (place.clone(), token.clone());
-            move |found| {
-                let held = found.get_shared::<RefreshToken>(&place)?;
-                let rests_on = held.map(|held| RefreshKeys::of(&token, &held.record, now));
-                Ok(rests_on.map(RefreshKeys::places).unwrap_or_default())
-            }
-        });
+        let keys = {
+            let token = token.clone();
+            move |held: &RefreshToken| RefreshKeys::of(&token, held, now).places()
+        };
+        let plan = ReadPlan::new([place.clone()]).then(next_keys(place.clone(), keys));
         let reading = self.store.read(plan, now).await?;
         let held: Slot<RefreshToken> = Slot::of(&reading, place)?;
         let Some(record) = held.record() else {

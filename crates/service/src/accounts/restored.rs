@@ -16,15 +16,10 @@ pub(crate) fn without_steps(raw: Raw, restoring: &Restoring<'_>) -> Result<Outco
         match factor.key.spent_until(millis(restoring.codes_until)) {
             Some(key) => {
                 factor.key = key;
-                Outcome {
-                    left: Some(raw.rewritten(&factor, restoring.entropy)?),
-                    ended: Some(Ended::Steps),
-                }
+                let left = raw.rewritten(&factor, restoring.entropy)?;
+                (Some(left), Some(Ended::Steps))
             }
-            None => Outcome {
-                left: None,
-                ended: Some(Ended::PendingKeys),
-            },
+            None => (None, Some(Ended::PendingKeys)),
         },
     )
 }
@@ -36,15 +31,10 @@ pub(crate) fn without_validity(
 ) -> Result<Outcome, RestoreError> {
     let mut token = raw.decode::<ApplicationToken>()?.record;
     if token.is_revoked {
-        return Ok(Outcome {
-            left: Some(raw),
-            ended: None,
-        });
+        return Ok((Some(raw), None));
     }
     token.is_revoked = true;
-    Ok(Outcome {
-        left: Some(raw.rewritten(&token, restoring.entropy)?),
-        // Counted with their texts.
-        ended: None,
-    })
+    let left = raw.rewritten(&token, restoring.entropy)?;
+    // Counted with their texts.
+    Ok((Some(left), None))
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::ACCESS_TOKEN_LIFETIME;
 use crate::{
     ClockDifference, Failure, StorageError,
+    mutex::lock,
     pages::Pages,
     slot::Slot,
     storage::{Attempt, damaged, refuse, transact},
@@ -183,7 +184,7 @@ impl SigningKeys {
             Ok(Attempt::Commit(batch, Ok(replaced)))
         });
         let replaced = replaced.await.map_err(Failure::without_refusal)?;
-        self.opened().signer = None;
+        lock(&self.opened).signer = None;
         Ok(replaced)
     }
 
@@ -221,7 +222,7 @@ impl SigningKeys {
 
     /// Drops a key that is no longer valid from the cache, so that it signs nothing.
     pub(super) fn evict(&self, id: &str) {
-        let mut opened = self.opened();
+        let mut opened = lock(&self.opened);
         opened.verifiers.remove(id);
         if opened.signer.as_ref().is_some_and(|signer| signer.id == id) {
             opened.signer = None;
@@ -235,8 +236,8 @@ impl SigningKeys {
             return Ok(false);
         };
         let is_opened = |signer: &Arc<Signer>| signer.id == id;
-        if !self.opened().signer.as_ref().is_some_and(is_opened) {
-            self.opened().signer = None;
+        if !lock(&self.opened).signer.as_ref().is_some_and(is_opened) {
+            lock(&self.opened).signer = None;
         }
         if is_young(since, now) {
             if self.key(&id, now).await?.record().is_some() {
@@ -253,7 +254,7 @@ impl SigningKeys {
     /// use.
     pub(super) async fn signer(&self, now: Timestamp) -> Result<Arc<Signer>, StorageError> {
         let is_young = |since: Timestamp| is_young(since, now);
-        let opened = self.opened().signer.clone();
+        let opened = lock(&self.opened).signer.clone();
         if let Some(signer) = opened.filter(|signer| is_young(signer.since)) {
             return Ok(signer);
         }
@@ -285,7 +286,7 @@ impl SigningKeys {
         });
         let (id, record) = signs.await.map_err(Failure::without_refusal)?;
         let signer = Arc::new(self.open(id, &record)?);
-        self.opened().signer = Some(Arc::clone(&signer));
+        lock(&self.opened).signer = Some(Arc::clone(&signer));
         Ok(signer)
     }
 
@@ -306,7 +307,7 @@ impl SigningKeys {
         now: Timestamp,
     ) -> Result<Option<Arc<DecodingKey>>, StorageError> {
         let in_force = |known: &Verifier| (now < known.ends).then(|| Arc::clone(&known.key));
-        if let Some(known) = self.opened().verifiers.get(id).and_then(in_force) {
+        if let Some(known) = lock(&self.opened).verifiers.get(id).and_then(in_force) {
             return Ok(Some(known));
         }
         let Some(SigningKeyRecord {
@@ -322,7 +323,7 @@ impl SigningKeys {
             ends: created_at.saturating_add(PUBLISHED),
         };
         let key = in_force(&known);
-        self.opened().verifiers.insert(id.to_owned(), known);
+        lock(&self.opened).verifiers.insert(id.to_owned(), known);
         Ok(key)
     }
 
@@ -439,11 +440,6 @@ impl SigningKeys {
             key: EncodingKey::from_ec_der(&private),
             since: record.created_at,
         })
-    }
-
-    fn opened(&self) -> MutexGuard<'_, Opened> {
-        // No code that can panic runs under this lock.
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -170,16 +170,9 @@ impl Party {
 /// Returns the caller's text without its token, so that several tokens do not raise the limit.
 fn one(who: &Principal) -> String {
     match who {
-        Principal::Instance { name, .. } => {
-            let (name, token) = (name.clone(), None);
-            Principal::Instance { name, token }.to_string()
-        }
+        Principal::Instance { .. } => who.party(),
         Principal::Operator { subject, .. } => format!("{OPERATOR_SUBJECT}:{subject}"),
-        Principal::User { subject, .. } => Principal::User {
-            subject: *subject,
-            application_token: None,
-        }
-        .to_string(),
+        Principal::User { subject, .. } => Principal::user_named(&subject.to_string()),
         Principal::Anonymous
         | Principal::CommandLine(_)
         | Principal::External { .. }

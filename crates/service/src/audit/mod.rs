@@ -38,7 +38,7 @@ pub use target::{LoginName, ObjectKind, ParseTargetError, Target, UserPart};
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -51,6 +51,7 @@ use crate::{
     access::{Operator, OutOfScope, Requester},
     figures::Count,
     keys::moment,
+    mutex::lock,
     pages::Pages,
 };
 use allowance::{Allowance, LeftOut};
@@ -223,7 +224,8 @@ pub struct Audit {
     clock: Arc<dyn Clock>,
     settings: AuditSettings,
     allowance: Mutex<Allowance>,
-    left_out: Count,
+    /// How many refusals this process has left out so far, whether or not the trail reports them yet.
+    pub(crate) left_out: Count,
     turns: search::Turns,
     /// Receives events in addition to the store.
     sink: Option<Arc<dyn AuditSink>>,
@@ -251,11 +253,6 @@ impl Audit {
             turns: search::Turns::default(),
             sink,
         }
-    }
-
-    /// Returns how many refusals this process has left out so far, whether or not the trail reports them yet.
-    pub(crate) fn left_out(&self) -> u64 {
-        self.left_out.get()
     }
 
     /// Checks that an operator's scopes cover `needed`, and returns the origin with the operator as the caller. Otherwise records
@@ -366,7 +363,7 @@ impl Audit {
         let event_of =
             |raw: &Option<Raw>| raw.as_ref().map(|raw| raw.decode::<Event>()).transpose();
         match event_of(told)? {
-            None if self.allowance().take_room(&who, at).is_err() => {
+            None if lock(&self.allowance).take_room(&who, at).is_err() => {
                 self.put_repeated(batch, rest_key, rest, event_of(told_rest)?);
             }
             stored => self.put_repeated(batch, own_key, own, stored),
@@ -453,10 +450,7 @@ impl Audit {
     async fn write_refusal(&self, new_event: NewEvent<'_>) {
         self.record_left_out().await;
         let at = self.clock.now();
-        if !self
-            .allowance()
-            .take(&new_event.origin.who, new_event.action, at)
-        {
+        if !lock(&self.allowance).take(&new_event.origin.who, new_event.action, at) {
             self.left_out.add(1);
             return;
         }
@@ -473,13 +467,13 @@ impl Audit {
     /// trigger it may never come.
     pub(crate) async fn record_left_out(&self) {
         let now = self.clock.now();
-        let left_out = self.allowance().take_left_out(now);
+        let left_out = lock(&self.allowance).take_left_out(now);
         self.write_left_out(now, left_out).await;
     }
 
     /// Records how many refusals were left out, including those of this minute. To be called when the process ends.
     pub async fn finish(&self) {
-        let left_out = self.allowance().take_all_left_out();
+        let left_out = lock(&self.allowance).take_all_left_out();
         self.write_left_out(self.clock.now(), left_out).await;
     }
 
@@ -506,15 +500,9 @@ impl Audit {
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, "what was left out of the audit trail could not be written to it");
             if !matches!(error, CommitError::Unknown(_)) {
-                self.allowance().restore(left_out);
+                lock(&self.allowance).restore(left_out);
             }
         }
-    }
-
-    fn allowance(&self) -> MutexGuard<'_, Allowance> {
-        self.allowance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns at most one page of the events from `since` on, oldest first. `after` is the last key of the page before.

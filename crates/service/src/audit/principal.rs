@@ -79,7 +79,7 @@ impl Principal {
         text.strip_prefix(USER)
     }
 
-    /// Returns a user's text in events of earlier releases.
+    /// Returns the text of a user, given their subject or, for events of earlier releases, their name.
     pub(crate) fn user_named(name: &str) -> String {
         format!("{USER}{name}")
     }

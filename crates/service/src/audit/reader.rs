@@ -10,7 +10,7 @@ use crate::access::{Operator, OutOfScope};
 /// A caller who may read the trail: an operator with the scope for it reads all of it, a user their own events.
 #[derive(Clone, Debug)]
 pub struct AuditReader {
-    searcher: Searcher,
+    pub(super) searcher: Searcher,
     /// For a user: the `by`, `of` and `named` to which every search is limited.
     own: Option<Search>,
 }
@@ -53,10 +53,6 @@ impl AuditReader {
             searcher: Searcher::Operator(subject),
             own: None,
         }
-    }
-
-    pub(super) const fn searcher(&self) -> &Searcher {
-        &self.searcher
     }
 
     /// Returns the search, limited to what this reader may read.

@@ -1,7 +1,7 @@
 //! CA certificates of Azure's provisioning services, and the proof that the uploader possesses the private key.
 //!
 //! A certificate belongs to a provisioning service and is found by subscription, resource group, service and name, ignoring letter
-//! case. The number of a service's certificates is in a record of its own (`records::Holder`), which every change of the number
+//! case. The number of a service's certificates is in a record of its own ([`HoldingService`]), which every change of the number
 //! replaces, so that no race exceeds the limit. The version of a certificate's record is its entity tag: every change creates a new
 //! version, and no version is ever reused.
 
@@ -17,12 +17,11 @@ mod services;
 pub use caller::Caller;
 pub use possession::{GenerateCodeError, IssuedCode, Verified, VerifyError, findings};
 pub use precondition::Precondition;
-pub use records::Verification;
+pub use records::{HoldingService, Verification};
 pub use resources::{
     CertificateView, DeleteError, Deletion, GetError, PutError, Upload, UploadError,
 };
 pub(crate) use restored::without_code;
-pub use services::HoldingService;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 

@@ -6,16 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProvisioningService, fold};
 
-/// Stored at `dps_service/<subscription>/<group>/<service>` while the service has a certificate. Every change of the number of
-/// certificates replaces it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Holder {
+/// A provisioning service that has certificates, stored at `dps_service/<subscription>/<group>/<service>`. Every change of the
+/// number of certificates replaces it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HoldingService {
     /// The service, as first spelled.
-    pub(super) place: ProvisioningService,
-    pub(super) certificates: u32,
+    #[serde(rename = "place")]
+    pub service: ProvisioningService,
+    /// The number of its certificates.
+    pub certificates: u32,
 }
 
-record!(Holder, "dps_service");
+record!(HoldingService, "dps_service");
 
 pub(super) fn holder_key(service: &ProvisioningService) -> Key {
     Key::new("dps_service", service.folded())

@@ -7,7 +7,9 @@ use keyproof_x509::{self as x509, X509Error};
 
 use super::{
     Caller, Certificates, Precondition, Verification,
-    records::{Certificate, Description, Holder, all_certificates, certificate_key, holder_key},
+    records::{
+        Certificate, Description, HoldingService, all_certificates, certificate_key, holder_key,
+    },
 };
 use crate::{
     Action, Failure, StorageError,
@@ -234,7 +236,7 @@ impl Certificates {
             let record = Certificate {
                 place: match (before, &holder) {
                     (Some(before), _) => before.place.clone(),
-                    (None, Some(holder)) => holder.record.place.clone(),
+                    (None, Some(holder)) => holder.record.service.clone(),
                     (None, None) => caller.service().clone(),
                 },
                 name: before.map_or_else(|| name.to_owned(), |before| before.name.clone()),
@@ -327,14 +329,14 @@ impl Certificates {
         &self,
         batch: &mut Batch,
         caller: &Caller,
-        holder: Option<Stored<Holder>>,
+        holder: Option<Stored<HoldingService>>,
     ) -> Result<(), PutError<B>> {
         let limit = self.settings.max_certificates.get();
         let key = holder_key(caller.service());
         match holder {
             None => {
-                let first = Holder {
-                    place: caller.service().clone(),
+                let first = HoldingService {
+                    service: caller.service().clone(),
                     certificates: 1,
                 };
                 batch.insert(&key, &first, None);
@@ -343,7 +345,7 @@ impl Certificates {
                 return Err(PutError::Full { limit });
             }
             Some(holder) => {
-                let next = Holder {
+                let next = HoldingService {
                     certificates: holder.record.certificates.saturating_add(1),
                     ..holder.record
                 };
@@ -375,7 +377,7 @@ impl Certificates {
         &self,
         caller: &Caller,
         name: &str,
-    ) -> Result<(Option<Stored<Holder>>, Option<Stored<Certificate>>), StorageError> {
+    ) -> Result<(Option<Stored<HoldingService>>, Option<Stored<Certificate>>), StorageError> {
         let holder = holder_key(caller.service());
         let certificate = certificate_key(caller.service(), name);
         let plan = ReadPlan::new([holder.clone(), certificate.clone()]);
@@ -385,12 +387,12 @@ impl Certificates {
 }
 
 /// Counts one certificate less in the batch that deletes it.
-fn leave_room(batch: &mut Batch, caller: &Caller, holder: Stored<Holder>) {
+fn leave_room(batch: &mut Batch, caller: &Caller, holder: Stored<HoldingService>) {
     let key = holder_key(caller.service());
     match holder.record.certificates.saturating_sub(1) {
         0 => batch.remove(&key, holder.version),
         certificates => {
-            let next = Holder {
+            let next = HoldingService {
                 certificates,
                 ..holder.record
             };

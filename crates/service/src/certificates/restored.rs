@@ -9,13 +9,8 @@ use crate::collections::{Ended, Outcome, RestoreError, Restoring};
 pub(crate) fn without_code(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
     let mut certificate = raw.decode::<Certificate>()?.record;
     if certificate.code.take().is_none() {
-        return Ok(Outcome {
-            left: Some(raw),
-            ended: None,
-        });
+        return Ok((Some(raw), None));
     }
-    Ok(Outcome {
-        left: Some(raw.rewritten(&certificate, restoring.entropy)?),
-        ended: Some(Ended::VerificationCodes),
-    })
+    let left = raw.rewritten(&certificate, restoring.entropy)?;
+    Ok((Some(left), Some(Ended::VerificationCodes)))
 }

@@ -4,22 +4,13 @@ use keyproof_store::{Prefix, Record};
 
 use super::{
     Certificates, ProvisioningService,
-    records::{Holder, holder_key},
+    records::{HoldingService, holder_key},
 };
 use crate::{
     StorageError,
     access::Operator,
     pages::{ListPage, reached},
 };
-
-/// A provisioning service that has certificates.
-#[derive(Clone, Debug)]
-pub struct HoldingService {
-    /// The service.
-    pub service: ProvisioningService,
-    /// The number of its certificates.
-    pub certificates: u32,
-}
 
 impl Certificates {
     /// Returns at most `most` provisioning services after `after`, by name, that have certificates and that the operator has access
@@ -35,15 +26,10 @@ impl Certificates {
         most: usize,
     ) -> Result<ListPage<HoldingService, ProvisioningService>, StorageError> {
         let after = after.map(holder_key);
-        let all = Prefix::collection(Holder::TYPE);
-        let row = |holder: Holder| {
-            let service = holder.place;
-            let is_reached = operator.may(&service.scope());
-            let holding = is_reached.then(|| HoldingService {
-                service: service.clone(),
-                certificates: holder.certificates,
-            });
-            (service, holding)
+        let all = Prefix::collection(HoldingService::TYPE);
+        let row = |holder: HoldingService| {
+            let is_reached = operator.may(&holder.service.scope());
+            (holder.service.clone(), is_reached.then_some(holder))
         };
         let now = self.clock.now();
         reached(&self.store, &all, after.as_ref(), most, now, row).await

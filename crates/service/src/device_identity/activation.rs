@@ -135,13 +135,13 @@ impl Proven {
         let Self(ticket) = self;
         // A restore replaces the challenge key, which voids earlier tickets.
         let key = known
-            .found()
+            .found
             .get::<ChallengeKeyRecord>(&ChallengeKeyRecord::place())?;
         if key.is_none_or(|key| key.record.id != ticket.under) {
             return refuse(ActivateError::Expired);
         }
         let (place, ..) = ticket.spent();
-        if known.found().get::<Spent>(&place)?.is_some() {
+        if known.found.get::<Spent>(&place)?.is_some() {
             return refuse(ActivateError::Spent);
         }
         if known.is_disabled() {

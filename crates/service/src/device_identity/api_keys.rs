@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 
 use keyproof_auth::{Token, TokenDigest};
-use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
-    Object, authority::ATTESTATION_KEY_LIFE, revocation_list::LISTED_BEYOND_END,
+    Administrator, Category, DeviceIdentity, Kind, Metadata, MetadataError, Object,
+    ObjectOperation, authority::ATTESTATION_KEY_LIFE, revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -71,44 +71,43 @@ pub enum Withdrawal {
 impl Kind for ApiKey {
     const KIND: ObjectKind = ObjectKind::ApiKey;
 
-    const ACTIONS: Actions = Actions {
-        create: Action::TpmApiKeyCreate,
-        delete: Action::TpmApiKeyDelete,
-        get: Action::TpmApiKeyGet,
-        list: Action::TpmApiKeyList,
-        replace: Action::TpmApiKeyReplace,
-    };
+    const DELETE: &'static str = "device_identity.delete_api_key";
+
+    fn action(operation: ObjectOperation) -> Action {
+        match operation {
+            ObjectOperation::Create => Action::TpmApiKeyCreate,
+            ObjectOperation::Delete => Action::TpmApiKeyDelete,
+            ObjectOperation::Get => Action::TpmApiKeyGet,
+            ObjectOperation::List => Action::TpmApiKeyList,
+            ObjectOperation::Replace => Action::TpmApiKeyReplace,
+        }
+    }
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Category::NAME, &self.category))
     }
 
-    /// Deletes a key. Certificates that it upholds stay valid. Those on hold are permanently revoked, since the key can
-    /// no longer be enabled.
-    async fn delete<B: Clone + Send + Sync>(
+    /// Certificates that a deleted key upholds stay valid. Those on hold are permanently revoked, since the key can no
+    /// longer be enabled.
+    async fn clear(
         devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> Result<(), Failure<DeleteError<B>>> {
-        transact("device_identity.delete_api_key", &devices.store, || async {
-            let now = devices.clock.now();
-            let (key, mut batch) = devices.deletion(administrator, name, &body, now).await?;
-            if let Some((place, location)) = devices.location(&key).await? {
-                batch.remove(&place, location.version);
-            }
-            if key.spec.withdraws_from().is_some() {
-                let (namespace, category) = (&key.metadata.namespace, &key.spec.category);
-                devices
-                    .outdate_revocation_list(&mut batch, namespace, category, now)
-                    .await?;
-                let place = DeletedApiKey::key(namespace, category, &key.system.uid);
-                let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
-                batch.insert(&place, &DeletedApiKey { key }, Some(gone));
-            }
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
+        key: Object<Self>,
+        batch: &mut Batch,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        if let Some((place, location)) = devices.location(&key).await? {
+            batch.remove(&place, location.version);
+        }
+        if key.spec.withdraws_from().is_some() {
+            let (namespace, category) = (&key.metadata.namespace, &key.spec.category);
+            devices
+                .outdate_revocation_list(batch, namespace, category, now)
+                .await?;
+            let place = DeletedApiKey::key(namespace, category, &key.system.uid);
+            let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
+            batch.insert(&place, &DeletedApiKey { key }, Some(gone));
+        }
+        Ok(())
     }
 }
 
@@ -451,7 +450,7 @@ mod tests {
         super::testing::{api_key, furnish, may},
         *,
     };
-    use crate::{Clock, device_identity::ObjectOperation, testing::bench};
+    use crate::{Clock, testing::bench};
 
     #[tokio::test]
     async fn a_key_is_deleted_without_looking_through_those_of_others() {
@@ -486,7 +485,7 @@ mod tests {
         assert_eq!(found.map(|(place, _)| place), Some(place.clone()));
 
         let deleting = may::<ApiKey>(&bench, ObjectOperation::Delete, "k").await;
-        let deleted = ApiKey::delete(devices, &deleting, "k", Ok::<_, Infallible>(()));
+        let deleted = devices.delete(&deleting, "k", Ok::<_, Infallible>(()));
         deleted.await.unwrap();
         let now = bench.clock.now();
         let left = bench.store.get::<KeyLocation>(&place, now).await;

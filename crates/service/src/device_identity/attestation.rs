@@ -36,7 +36,7 @@ const LONGEST_LINE: usize = 200;
 /// The detail of the checks that would reveal what is stored about a key.
 const UNSIGNED: &str = "not judged: the key has not signed it over a nonce that is good";
 
-/// Why an attestation was not evaluated.
+/// Why no nonce was issued or an attestation was not evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttestError {
     /// The request is malformed.
@@ -444,7 +444,7 @@ fn check_nonce(
     let found = match (nonce, subject) {
         (Some(nonce), Some(subject)) => {
             let (place, ..) = nonce.spent();
-            subject.known.found().get::<SpentNonce>(&place)?
+            subject.known.found.get::<SpentNonce>(&place)?
         }
         _ => None,
     };

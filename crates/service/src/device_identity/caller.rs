@@ -107,19 +107,14 @@ impl DeviceIdentity {
         name: &str,
         origin: &Origin,
     ) -> Result<Administrator<K>, OutOfScope> {
-        let action = match act {
-            ObjectOperation::Create => K::ACTIONS.create,
-            ObjectOperation::Delete => K::ACTIONS.delete,
-            ObjectOperation::Get => K::ACTIONS.get,
-            ObjectOperation::List => K::ACTIONS.list,
-            ObjectOperation::Replace => K::ACTIONS.replace,
-        };
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
         let target = || K::target(namespace, name);
-        let origin = self.audit.permit(operator, needed, action, target, origin);
+        let permitted = self
+            .audit
+            .permit(operator, needed, K::action(act), target, origin);
         Ok(Administrator {
             namespace: namespace.to_owned(),
-            origin: origin.await?,
+            origin: permitted.await?,
             prefetch: operator.prefetch.clone(),
             kind: PhantomData,
         })
@@ -260,7 +255,7 @@ impl<K> Administrator<K> {
 }
 
 impl DeviceAdministrator {
-    /// Returns a keeper of the devices of all namespaces.
+    /// Returns an administrator of the devices of all namespaces.
     pub fn of_command_line(command_line: &CommandLine) -> Self {
         Self {
             namespace: None,

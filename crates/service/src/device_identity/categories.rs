@@ -1,13 +1,13 @@
 //! Categories: each has a CA below its manager's root, and an allow-list of EK certificates.
 
-use keyproof_store::{Key, Record, Timestamp};
+use keyproof_store::{Batch, Key, Record, Timestamp};
 use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Manager, Metadata,
-    MetadataError, Object, PcrPolicy, PcrPolicyError, TrustListError,
+    Administrator, AuthorityError, DeviceIdentity, Kind, Manager, Metadata, MetadataError, Object,
+    ObjectOperation, PcrPolicy, PcrPolicyError, TrustListError,
     authority::{ATTESTATION_KEY_LIFE, Authority},
     endorsement::check_allow_list,
     revocation_list::LISTED_BEYOND_END,
@@ -38,50 +38,41 @@ pub struct Category {
 impl Kind for Category {
     const KIND: ObjectKind = ObjectKind::Category;
 
-    const ACTIONS: Actions = Actions {
-        create: Action::TpmCategoryCreate,
-        delete: Action::TpmCategoryDelete,
-        get: Action::TpmCategoryGet,
-        list: Action::TpmCategoryList,
-        replace: Action::TpmCategoryReplace,
-    };
+    const DELETE: &'static str = "device_identity.delete_category";
+
+    fn action(operation: ObjectOperation) -> Action {
+        match operation {
+            ObjectOperation::Create => Action::TpmCategoryCreate,
+            ObjectOperation::Delete => Action::TpmCategoryDelete,
+            ObjectOperation::Get => Action::TpmCategoryGet,
+            ObjectOperation::List => Action::TpmCategoryList,
+            ObjectOperation::Replace => Action::TpmCategoryReplace,
+        }
+    }
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Manager::NAME, &self.manager))
     }
 
-    /// Deletes a category that no API key refers to. While certificates of its CA may be valid, its CRL is still served
-    /// and its name cannot be reused. Otherwise the CA's key is deleted too.
-    async fn delete<B: Clone + Send + Sync>(
+    /// While certificates of a deleted category's CA may be valid, its CRL is still served and its name cannot be
+    /// reused. Otherwise the CA's key is deleted too.
+    async fn clear(
         devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> Result<(), Failure<DeleteError<B>>> {
-        transact(
-            "device_identity.delete_category",
-            &devices.store,
-            || async {
-                let now = devices.clock.now();
-                let (mut category, mut batch) =
-                    devices.deletion(administrator, name, &body, now).await?;
-                let metadata = category.metadata.clone();
-                let place = metadata.key::<Self>();
-                devices.strike_client(&mut batch, &category, now).await?;
-                if devices.has_certificates(&metadata).await? {
-                    let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
-                    let authority = category.spec.authority;
-                    category.spec.authority = authority.moved(&devices.store, &place, &next)?;
-                    let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
-                    batch.insert(&next, &DeletedCategory { category }, Some(gone));
-                }
-                devices
-                    .retire_revocation_list(&mut batch, &metadata, now)
-                    .await?;
-                Ok(Attempt::Commit(batch, Ok(())))
-            },
-        )
-        .await
+        mut category: Object<Self>,
+        batch: &mut Batch,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let metadata = category.metadata.clone();
+        let place = metadata.key::<Self>();
+        devices.strike_client(batch, &category, now).await?;
+        if devices.has_certificates(&metadata).await? {
+            let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
+            let authority = category.spec.authority;
+            category.spec.authority = authority.moved(&devices.store, &place, &next)?;
+            let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
+            batch.insert(&next, &DeletedCategory { category }, Some(gone));
+        }
+        devices.retire_revocation_list(batch, &metadata, now).await
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use data_encoding::BASE64;
@@ -19,8 +19,9 @@ use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object
 use crate::{
     Failure, StorageError,
     audit::Warrant,
+    mutex::lock,
     pages::{PAGE, Page, Pages, transact_pages},
-    slot::Slot,
+    slot::{Slot, next_keys},
     storage::damaged,
 };
 
@@ -118,8 +119,8 @@ impl DeviceIdentity {
             }
         };
         {
-            let known = self.authorities.0.lock();
-            if let Some((version, names)) = &*known.unwrap_or_else(PoisonError::into_inner)
+            let known = lock(&self.authorities.0);
+            if let Some((version, names)) = &*known
                 && *version == roster.version
             {
                 return Ok(Arc::clone(names));
@@ -139,8 +140,7 @@ impl DeviceIdentity {
         }
         let names: Arc<[Vec<u8>]> = names.into_iter().collect();
         // What was added meanwhile changes the version, so that the next call reads again.
-        let known = self.authorities.0.lock();
-        *known.unwrap_or_else(PoisonError::into_inner) = Some((roster.version, Arc::clone(&names)));
+        *lock(&self.authorities.0) = Some((roster.version, Arc::clone(&names)));
         Ok(names)
     }
 
@@ -158,13 +158,8 @@ impl DeviceIdentity {
                 object_key::<Manager>(&holder.namespace, &holder.manager),
             ]
         };
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let holder = found.get::<Holder>(&place)?;
-                Ok(holder.map_or_else(Vec::new, |holder| above(&holder.record).into()))
-            }
-        });
+        let keys = move |holder: &Holder| Vec::from(above(holder));
+        let plan = ReadPlan::new([place.clone()]).then(next_keys(place.clone(), keys));
         let found = self.store.read(plan, now).await?;
         let Some(holder) = found.get::<Holder>(&place)? else {
             return Ok(None);

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Failure, Principal,
     audit::Target,
+    slot::next_keys,
     storage::{damaged, refuse},
 };
 
@@ -64,13 +65,9 @@ impl DeviceIdentity {
             return unknown(ApiKeyRefusal::Unknown);
         };
         let location = location_key(&digest);
-        let plan = ReadPlan::new([location.clone(), trust::place()]).then({
-            let location = location.clone();
-            move |found| {
-                let located = found.get::<KeyLocation>(&location)?;
-                Ok(located.map_or_else(Vec::new, |located| located.record.places().into()))
-            }
-        });
+        let keys = |at: &KeyLocation| Vec::from(at.places());
+        let plan = ReadPlan::new([location.clone(), trust::place()])
+            .then(next_keys(location.clone(), keys));
         let found = self.store.read(plan, now).await?;
         let Some(Stored { record: at, .. }) = found.get::<KeyLocation>(&location)? else {
             return unknown(ApiKeyRefusal::Unknown);

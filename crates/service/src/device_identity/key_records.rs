@@ -34,7 +34,8 @@ pub(super) struct KeyRecords {
     /// Whether the active key is valid for the device that it was activated for, which may be another one.
     is_in_use: bool,
     certified: Slot<Certified>,
-    found: Snapshot,
+    /// The snapshot, which also contains `more`.
+    pub(super) found: Snapshot,
 }
 
 /// An active AK, its device, and its certificates from the category, if any.
@@ -185,11 +186,6 @@ impl KeyRecords {
             let key = deleted.record.key.spec;
             key.withdrawal_for_good(issued.made_at).is_none()
         }))
-    }
-
-    /// Returns the snapshot, which also contains `more`.
-    pub(super) const fn found(&self) -> &Snapshot {
-        &self.found
     }
 
     /// Adds the AK's new state to a batch, which commits only if all that was read is unchanged.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata,
-    MetadataError, Object, TrustListError, authority::Authority, endorsement::check_roots,
+    Administrator, AuthorityError, DeviceIdentity, Kind, Metadata, MetadataError, Object,
+    ObjectOperation, TrustListError, authority::Authority, endorsement::check_roots,
     identity::draw,
 };
 use crate::{
@@ -31,31 +31,20 @@ pub struct Manager {
 impl Kind for Manager {
     const KIND: ObjectKind = ObjectKind::Manager;
 
-    const ACTIONS: Actions = Actions {
-        create: Action::TpmManagerCreate,
-        delete: Action::TpmManagerDelete,
-        get: Action::TpmManagerGet,
-        list: Action::TpmManagerList,
-        replace: Action::TpmManagerReplace,
-    };
+    const DELETE: &'static str = "device_identity.delete_manager";
+
+    fn action(operation: ObjectOperation) -> Action {
+        match operation {
+            ObjectOperation::Create => Action::TpmManagerCreate,
+            ObjectOperation::Delete => Action::TpmManagerDelete,
+            ObjectOperation::Get => Action::TpmManagerGet,
+            ObjectOperation::List => Action::TpmManagerList,
+            ObjectOperation::Replace => Action::TpmManagerReplace,
+        }
+    }
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         None
-    }
-
-    /// Deletes a manager that no category refers to, with the key of its root CA.
-    async fn delete<B: Clone + Send + Sync>(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> Result<(), Failure<DeleteError<B>>> {
-        transact("device_identity.delete_manager", &devices.store, || async {
-            let now = devices.clock.now();
-            let (_, batch) = devices.deletion(administrator, name, &body, now).await?;
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
     }
 }
 

@@ -67,10 +67,9 @@ pub use history::{LoggedEvent, Registers, Verdict};
 pub use identity::{DevicePlace, IdentityConflict};
 pub use label_selector::{LabelSelector, LabelSelectorError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError, TrustedMakers};
-pub use nonce::{IssuedNonce, NonceError, NonceRequest};
+pub use nonce::{IssuedNonce, NonceRequest};
 pub use objects::{
-    Actions, DeleteError, FindError, Kind, Metadata, MetadataError, Object, Reference,
-    SystemMetadata,
+    DeleteError, FindError, Kind, Metadata, MetadataError, Object, Reference, SystemMetadata,
 };
 pub use pcr_policy::{ExpectedRegister, LearntRegister, PcrPolicy, PcrPolicyError};
 pub use preauth::{PreauthError, PreauthVerdict};

@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, StationOperation,
+    AttestError, Category, DeviceIdentity, Field, FieldProblem, Sent, Station, StationOperation,
     identity::draw, objects::object_key, ticket::APART,
 };
 use crate::{
@@ -70,17 +70,6 @@ pub struct IssuedNonce {
     pub nonce: [u8; SIZE],
     /// When it expires, five minutes after its issue.
     pub expires_at: Timestamp,
-}
-
-/// Why no nonce was issued.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NonceError {
-    /// The request is malformed.
-    #[error(transparent)]
-    Request(#[from] FieldError),
-    /// The category does not exist, or the station has no access to it.
-    #[error("there is no such tpm_category")]
-    UnknownCategory,
 }
 
 /// A nonce with its decoded contents.
@@ -248,12 +237,12 @@ impl DeviceIdentity {
     ///
     /// # Errors
     ///
-    /// [`NonceError`].
+    /// [`AttestError`].
     pub async fn attestation_nonce(
         &self,
         station: &Station,
         request: &NonceRequest,
-    ) -> Result<IssuedNonce, Failure<NonceError>> {
+    ) -> Result<IssuedNonce, Failure<AttestError>> {
         let NonceRequest {
             namespace,
             category,
@@ -261,12 +250,12 @@ impl DeviceIdentity {
         } = request;
         let act = StationOperation::AttestNonce;
         if !self.may_show(station, act, namespace).await {
-            return refuse(NonceError::UnknownCategory);
+            return refuse(AttestError::UnknownCategory);
         }
         let place = object_key::<Category>(namespace, category);
         let known = self.store.get_many(&[place], self.clock.now()).await?;
         if !matches!(known.as_slice(), [Some(_)]) {
-            return refuse(NonceError::UnknownCategory);
+            return refuse(AttestError::UnknownCategory);
         }
         let name = Field::AttestationKeyName.read(&request.ak_name);
         let name = name.map_err(refused)?;

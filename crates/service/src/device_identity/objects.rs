@@ -1,19 +1,21 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and their creation and
 //! changes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::ready, sync::Arc};
 
 use keyproof_auth::operator::is_dns_label;
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Builder;
 
-use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
+use super::{
+    Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager, ObjectOperation,
+};
 use crate::{
     Action, Failure, ListPage, Origin, StorageError,
     audit::{NewEvent, ObjectKind, Target},
     pages::{Pages, scan_page},
-    storage::{refuse, require_body},
+    storage::{Attempt, refuse, require_body, transact},
 };
 
 /// A kind of object.
@@ -24,23 +26,28 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The kind's name in the store, the audit trail and references, such as `tpm_manager`.
     const NAME: &'static str = Self::KIND.name();
 
-    /// The actions on objects of this kind in the audit trail.
-    const ACTIONS: Actions;
+    /// The name of a deletion in the log and the figures.
+    const DELETE: &'static str;
+
+    /// Returns the action in the audit trail for an operation on objects of this kind.
+    fn action(operation: ObjectOperation) -> Action;
 
     /// Returns the kind's name and the name of the parent object, in the same namespace.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
 
-    /// Deletes an object that no other refers to. An error in `body` is returned only if the object exists.
+    /// Adds to the batch that deletes an object what must change with it. By default that is nothing.
     ///
     /// # Errors
     ///
-    /// [`DeleteError`].
-    fn delete<B: Clone + Send + Sync>(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> impl Future<Output = Result<(), Failure<DeleteError<B>>>> + Send;
+    /// [`StorageError`].
+    fn clear(
+        _devices: &DeviceIdentity,
+        _deleted: Object<Self>,
+        _batch: &mut Batch,
+        _now: Timestamp,
+    ) -> impl Future<Output = Result<(), StorageError>> + Send {
+        ready(Ok(()))
+    }
 
     /// Returns the target of an object's audit events, or that of the whole namespace if `name` is empty.
     fn target(namespace: &str, name: &str) -> Target {
@@ -50,21 +57,6 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
             name: name.to_owned(),
         }
     }
-}
-
-/// The actions on objects of a kind, as in the audit trail.
-#[derive(Clone, Copy, Debug)]
-pub struct Actions {
-    /// An object is created: `tpm_manager.create`.
-    pub create: Action,
-    /// An object is deleted.
-    pub delete: Action,
-    /// An object is read.
-    pub get: Action,
-    /// The objects of a namespace are listed.
-    pub list: Action,
-    /// An object is replaced.
-    pub replace: Action,
 }
 
 /// A reference to an object.
@@ -319,7 +311,8 @@ impl DeviceIdentity {
         };
         let mut batch = self.store.batch(now);
         batch.insert(&metadata.key::<K>(), &object, None);
-        let new_event = new_event::<K>(K::ACTIONS.create, metadata, detail, origin);
+        let action = K::action(ObjectOperation::Create);
+        let new_event = new_event::<K>(action, metadata, detail, origin);
         self.audit.done(&mut batch, now, new_event);
         (object, batch)
     }
@@ -337,38 +330,48 @@ impl DeviceIdentity {
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
         batch.replace(&metadata.key::<K>(), version, &*object, None);
-        let (replace, origin) = (K::ACTIONS.replace, administrator.origin());
-        let new_event = new_event::<K>(replace, metadata, Some(detail), origin);
+        let (action, origin) = (K::action(ObjectOperation::Replace), administrator.origin());
+        let new_event = new_event::<K>(action, metadata, Some(detail), origin);
         self.audit.done(&mut batch, now, new_event);
         batch
     }
 
-    /// Returns an object and a batch that deletes it, with its audit event. Refuses if another object refers to it. A
-    /// child that is created concurrently rewrites its parent, so one of the two commits fails.
-    pub(super) async fn deletion<K: Kind, B: Clone>(
+    /// Deletes an object that no other refers to. An error in `body` is returned only if the object exists.
+    ///
+    /// A child that is created concurrently rewrites its parent, so one of the two commits fails.
+    ///
+    /// # Errors
+    ///
+    /// [`DeleteError`].
+    pub async fn delete<K: Kind, B: Clone>(
         &self,
         administrator: &Administrator<K>,
         name: &str,
-        body: &Result<(), B>,
-        now: Timestamp,
-    ) -> Result<(Object<K>, Batch), Failure<DeleteError<B>>> {
-        let stored = self
-            .load::<K>(administrator.namespace(), name)
-            .await?
-            .ok_or(Failure::Refused(DeleteError::Unknown))?;
-        require_body(body, DeleteError::Body)?;
-        let object = stored.record;
-        let below = self.referring(&object).await?;
-        let count = below.len();
-        if let Some(one) = below.into_iter().next() {
-            return refuse(DeleteError::Referred { one, count });
-        }
-        let metadata = &object.metadata;
-        let mut batch = self.store.batch(now);
-        batch.remove(&metadata.key::<K>(), stored.version);
-        let new_event = new_event::<K>(K::ACTIONS.delete, metadata, None, administrator.origin());
-        self.audit.done(&mut batch, now, new_event);
-        Ok((object, batch))
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        transact(K::DELETE, &self.store, || async {
+            let now = self.clock.now();
+            let stored = self
+                .load::<K>(administrator.namespace(), name)
+                .await?
+                .ok_or(Failure::Refused(DeleteError::Unknown))?;
+            require_body(&body, DeleteError::Body)?;
+            let object = stored.record;
+            let below = self.referring(&object).await?;
+            let count = below.len();
+            if let Some(one) = below.into_iter().next() {
+                return refuse(DeleteError::Referred { one, count });
+            }
+            let metadata = &object.metadata;
+            let mut batch = self.store.batch(now);
+            batch.remove(&metadata.key::<K>(), stored.version);
+            let action = K::action(ObjectOperation::Delete);
+            let new_event = new_event::<K>(action, metadata, None, administrator.origin());
+            self.audit.done(&mut batch, now, new_event);
+            K::clear(self, object, &mut batch, now).await?;
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
     /// Collects what `keep` returns for the objects of a namespace, by name. Only one page of them is in memory at a
@@ -474,7 +477,7 @@ mod unit_tests {
     use super::*;
     use crate::{
         access::Prefetch,
-        device_identity::{ObjectOperation, TrustedMakers, testing::named},
+        device_identity::{TrustedMakers, testing::named},
         testing::{bench, origin, refusal},
     };
 

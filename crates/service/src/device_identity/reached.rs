@@ -82,7 +82,7 @@ impl DeviceIdentity {
 
     /// Lists at most `most` devices of a manager after this vendor and serial number, and the start of the next page,
     /// if there may be one. A page may be empty although there is a next one, as devices that are no longer bound are
-    /// skipped. Empty if the keeper has no access to the namespace.
+    /// skipped. Empty if the administrator has no access to the namespace.
     ///
     /// # Errors
     ///
@@ -113,8 +113,8 @@ impl DeviceIdentity {
 
     /// Lists at most `most` bound devices of the namespace whose managers were deleted, after `after`, and the start of
     /// the next page, if there may be one. A page may be empty although there is a next one. If a manager of the same
-    /// name was created since, the devices are listed with it ([`devices_of`](Self::devices_of)). Empty if the keeper
-    /// has no access to the namespace.
+    /// name was created since, the devices are listed with it ([`devices_of`](Self::devices_of)). Empty if the
+    /// administrator has no access to the namespace.
     ///
     /// # Errors
     ///

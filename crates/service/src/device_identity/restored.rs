@@ -8,10 +8,8 @@ use crate::collections::{Outcome, RestoreError, Restoring};
 /// Marks the CRL as outdated. A new one gets a higher number, as the backup does not show which CRLs were served since.
 pub(crate) fn without_list(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
     let list = raw.decode::<Latest>()?.record.outdated();
-    Ok(Outcome {
-        left: Some(raw.rewritten(&list, restoring.entropy)?),
-        ended: None,
-    })
+    let left = raw.rewritten(&list, restoring.entropy)?;
+    Ok((Some(left), None))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::{
     clock::auth_millis,
     derived::Derived,
     keys::token_name,
-    slot::Slot,
+    slot::{Slot, next_keys},
     storage::{refuse, refused},
 };
 
@@ -126,20 +126,11 @@ pub enum NotPermitted {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorNotPermitted {
     /// The token's scopes do not cover the instance. The audit trail records it.
-    #[error("it needs {needed}")]
-    Forbidden {
-        /// The missing scope.
-        needed: OperatorScope,
-    },
+    #[error(transparent)]
+    Forbidden(#[from] OutOfScope),
     /// There is no such instance.
     #[error("there is no such instance")]
     InstanceUnknown,
-}
-
-impl From<OutOfScope> for OperatorNotPermitted {
-    fn from(OutOfScope { needed }: OutOfScope) -> Self {
-        Self::Forbidden { needed }
-    }
 }
 
 /// A caller that may create, change or remove the instance of this name, which need not exist.
@@ -151,7 +142,7 @@ pub struct InstanceAdministrator {
 }
 
 impl InstanceAdministrator {
-    /// Returns a keeper for a command, which may change any instance.
+    /// Returns the administrator for a command, which may change any instance.
     pub fn of_command_line(command_line: &CommandLine, instance: &str) -> Self {
         Self {
             instance: instance.to_owned(),
@@ -309,12 +300,8 @@ impl OtpDevices {
         let asked = device.map(|device| AskedDevice::new(instance, device));
         let mut plan = ReadPlan::new([Some(&place), token].into_iter().flatten().cloned());
         if let Some(asked) = asked.clone() {
-            let place = place.clone();
-            plan = plan.then(move |found| {
-                let stored = found.get_shared::<Instance>(&place)?;
-                let device = stored.map(|stored| asked.place_in(stored.record.incarnation));
-                Ok(device.into_iter().collect())
-            });
+            let device = move |instance: &Instance| vec![asked.place_in(instance.incarnation)];
+            plan = plan.then(next_keys(place.clone(), device));
         }
         let now = self.clock.now();
         let records = self.store.read(plan, now).await?;

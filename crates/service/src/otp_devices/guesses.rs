@@ -33,7 +33,8 @@ record!(AddressesRecord, "otp_addresses");
 pub(super) struct Guesses {
     lockout: Slot<LockoutRecord>,
     addresses: Slot<AddressesRecord>,
-    now: Timestamp,
+    /// When they were read.
+    pub(super) now: Timestamp,
 }
 
 impl OtpDevices {
@@ -73,11 +74,6 @@ impl Guesses {
     /// Returns when the counters were read.
     pub(super) const fn at(&self) -> UnixMillis {
         millis(self.now)
-    }
-
-    /// Returns when the counters were read, in the store's type.
-    pub(super) const fn read_at(&self) -> Timestamp {
-        self.now
     }
 
     /// Returns the time left until then.

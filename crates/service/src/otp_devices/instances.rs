@@ -103,26 +103,10 @@ impl OtpDevices {
     ///
     /// [`StorageError`].
     pub(crate) async fn ensure_default(&self) -> Result<(), StorageError> {
-        let key = instance_key(DEFAULT_INSTANCE);
-        transact("otp_devices.ensure_default", &self.store, || async {
-            let now = self.clock.now();
-            if self.store.get::<Instance>(&key, now).await?.is_some() {
-                return Ok(Attempt::Done(()));
-            }
-            let mut batch = self.store.batch(now);
-            batch.insert(&key, &self.new_instance(DEFAULT_INSTANCE, None, now), None);
-            let keyproof = Origin::keyproof();
-            self.record_event(
-                &mut batch,
-                now,
-                Action::InstanceAdd,
-                DEFAULT_INSTANCE,
-                &keyproof,
-            );
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
-        .map_err(Failure::without_refusal)
+        let (use_case, origin) = ("otp_devices.ensure_default", Origin::keyproof());
+        self.insert_instance(use_case, DEFAULT_INSTANCE, None, &origin)
+            .await?;
+        Ok(())
     }
 
     /// Creates an instance.
@@ -139,28 +123,16 @@ impl OtpDevices {
         if !is_instance_name(name) {
             return refuse(AddInstanceError::Name);
         }
-        let password = self
-            .hashed::<AddInstanceError>(password, administrator.origin())
-            .await?;
-        let key = instance_key(name);
-        transact("otp_devices.add_instance", &self.store, || async {
-            let now = self.clock.now();
-            if self.store.get::<Instance>(&key, now).await?.is_some() {
-                return refuse(AddInstanceError::Exists);
-            }
-            let mut batch = self.store.batch(now);
-            let instance = self.new_instance(name, Some(password.clone()), now);
-            batch.insert(&key, &instance, None);
-            self.record_event(
-                &mut batch,
-                now,
-                Action::InstanceAdd,
-                name,
-                administrator.origin(),
-            );
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
+        let (use_case, origin) = ("otp_devices.add_instance", administrator.origin());
+        let password = self.hashed::<AddInstanceError>(password, origin).await?;
+        if self
+            .insert_instance(use_case, name, Some(&password), origin)
+            .await?
+        {
+            Ok(())
+        } else {
+            refuse(AddInstanceError::Exists)
+        }
     }
 
     /// Returns a page of the instances by name: those after `after`, the last of the page before. Empty at the end.
@@ -271,6 +243,29 @@ impl OtpDevices {
         Ok(hash.await?)
     }
 
+    /// Creates an instance. Returns `false` if one of this name exists.
+    async fn insert_instance(
+        &self,
+        use_case: &'static str,
+        name: &str,
+        password: Option<&str>,
+        origin: &Origin,
+    ) -> Result<bool, StorageError> {
+        let key = instance_key(name);
+        transact(use_case, &self.store, || async {
+            let now = self.clock.now();
+            if self.store.get::<Instance>(&key, now).await?.is_some() {
+                return Ok(Attempt::Done(false));
+            }
+            let mut batch = self.store.batch(now);
+            batch.insert(&key, &self.new_instance(name, password, now), None);
+            self.record_event(&mut batch, now, Action::InstanceAdd, name, origin);
+            Ok(Attempt::Commit(batch, Ok(true)))
+        })
+        .await
+        .map_err(Failure::without_refusal)
+    }
+
     /// Replaces an instance with `next`, or removes it if that is `None`. Then deletes the tokens of the old generation
     /// and, if the incarnation changes, the devices. A new password ends lockouts; a new incarnation resets all
     /// counters. Returns `false` if there is no such instance.
@@ -317,12 +312,12 @@ impl OtpDevices {
         Ok(is_changed)
     }
 
-    fn new_instance(&self, name: &str, password: Option<String>, now: Timestamp) -> Instance {
+    fn new_instance(&self, name: &str, password: Option<&str>, now: Timestamp) -> Instance {
         Instance {
             name: name.to_owned(),
             incarnation: self.draw_generation(),
             generation: self.draw_generation(),
-            password,
+            password: password.map(str::to_owned),
             created_at: now,
         }
     }

@@ -38,7 +38,7 @@ use keyproof_store::Store;
 use crate::{
     Audit, Clock, HashingPool, Origin,
     access::{Turn, UseCase},
-    figures::{LockFigures, Locks},
+    figures::Locks,
     rate_limit::RateLimit,
 };
 use devices::CHECKS_PER_MINUTE;
@@ -49,7 +49,7 @@ pub struct OtpDevices {
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
-    locks: Arc<Locks>,
+    pub(crate) locks: Arc<Locks>,
     policy: Policy,
     /// The rate limit for operators who view or check codes.
     checks: RateLimit,
@@ -73,11 +73,6 @@ impl OtpDevices {
             policy,
             checks: RateLimit::per_minute(CHECKS_PER_MINUTE),
         }
-    }
-
-    /// Returns how many lockouts began, and how many logins they refused.
-    pub(crate) fn lock_figures(&self) -> LockFigures {
-        self.locks.figures()
     }
 
     /// Returns the context for a password hash by this request.

@@ -87,7 +87,7 @@ impl OtpDevices {
         let name = &*instance.record.name;
         let records = guesses.records(name);
         let decision = records.begin_login(judged, client(origin), guesses.at(), &self.policy);
-        let mut batch = self.store.batch(guesses.read_at());
+        let mut batch = self.store.batch(guesses.now);
         batch.require(&instance_key(name), instance.version);
         guesses.save(&mut batch, &decision.next);
         let (why, until) = match decision.verdict {
@@ -105,7 +105,7 @@ impl OtpDevices {
         };
         let new_event = failed(name, why, origin);
         self.audit
-            .counted(&mut batch, guesses.read_at(), new_event)
+            .counted(&mut batch, guesses.now, new_event)
             .await?;
         let refusal = match until {
             Some(until) => LoginError::Locked {

@@ -8,9 +8,9 @@ use keyproof_service::{
     Failure, HashingError, StorageError,
     accounts::{
         ActivateKeyError, AddApplicationTokenError, AnswerError, ApplicationLoginError,
-        ChangeApplicationTokenError, ChangePasswordError, DirectoryError, EnrolKeyError,
-        LoginError, NotPermitted, PasswordRefused, RecoveryCodesError, RemoveDeviceError,
-        RemoveKeyError, SessionError, SessionRefused, UserQueryError,
+        ChangeApplicationTokenError, ChangePasswordError, EnrolKeyError, LoginError, NotPermitted,
+        PasswordRefused, RecoveryCodesError, RemoveDeviceError, RemoveKeyError, SessionError,
+        SessionRefused, UnknownUser, UserQueryError,
     },
 };
 use serde::Serialize;
@@ -191,7 +191,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn user(DirectoryError::Unknown: DirectoryError, id: impl Display) -> Self {
+    pub(super) fn user(UnknownUser: UnknownUser, id: impl Display) -> Self {
         Self::unknown(format!("User with id '{id}' not found"))
     }
 

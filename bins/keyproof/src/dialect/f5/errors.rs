@@ -10,9 +10,9 @@ use keyproof_service::{
     device_identity::{
         ActivateError, AttestError, AuthorityError, CreateApiKeyError, CreateCategoryError,
         CreateManagerError, DeleteError, EndorsementError, Field, FieldError, FieldProblem,
-        FindError, Metadata, MetadataError, NonceError, PcrPolicyError, PreauthError,
-        ProvisionError, ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError,
-        RevocationListError, TrustListError,
+        FindError, Metadata, MetadataError, PcrPolicyError, PreauthError, ProvisionError,
+        ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError, RevocationListError,
+        TrustListError,
     },
 };
 use serde_json::json;
@@ -446,15 +446,6 @@ impl From<ActivateError> for Refusal {
             ActivateError::ProofUnread(_) | ActivateError::Ticket => {
                 Self::invalid(error.to_string())
             }
-        }
-    }
-}
-
-impl From<NonceError> for Refusal {
-    fn from(error: NonceError) -> Self {
-        match error {
-            NonceError::Request(error) => error.into(),
-            NonceError::UnknownCategory => Self::not_found(error.to_string()),
         }
     }
 }

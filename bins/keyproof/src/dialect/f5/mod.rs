@@ -324,7 +324,9 @@ impl<K: Offered> Call<K> {
     async fn delete(mut self) -> HandlerResult {
         let body = body::deletion(&mut self.exchange, &self.at).await;
         let devices = self.devices();
-        K::delete(devices, &self.administrator, &self.at.name, body).await?;
+        devices
+            .delete(&self.administrator, &self.at.name, body)
+            .await?;
         Ok(wire::empty())
     }
 }

@@ -5,8 +5,9 @@ use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
     Action, Failure,
-    accounts::{AnswerError, BrowserStep, LoginError, PasswordLogin, TrustRequest},
+    accounts::{AnswerError, FirstStep, LoginError, PasswordLogin, TrustRequest},
 };
+use zeroize::Zeroizing;
 
 use super::{
     HandlerResult, Known, Signed, Visit, Visitor,
@@ -242,15 +243,15 @@ impl<W> Visit<W> {
     }
 
     /// Redirects to the next step, with its token.
-    fn stepped(&self, step: BrowserStep, to: &'static str) -> Response {
+    fn stepped(&self, step: FirstStep<Zeroizing<String>>, to: &'static str) -> Response {
         match step {
-            BrowserStep::LoggedIn(token) => {
+            FirstStep::Authenticated(token) => {
                 let mut response = see_other(to);
                 self.keep(&mut response, Cookie::Account, &token, None);
                 self.forget(&mut response, Cookie::Visit);
                 response
             }
-            BrowserStep::Challenged(token) => {
+            FirstStep::Challenged(token) => {
                 let mut response = see_other(&with_return_to("/account/code", to));
                 self.keep(&mut response, Cookie::Visit, &token, None);
                 response

@@ -176,7 +176,8 @@ mod tests {
         };
         let well_shown = shown(well());
         assert!(!well_shown.contains("class=\"refused\""), "{well_shown}");
-        let cases: [(fn(&mut Status), &str); 7] = [
+        type Spoil = fn(&mut Status);
+        let cases: [(Spoil, &str); 7] = [
             (
                 |status| status.trouble = Some("it is locked"),
                 "does not work</strong>: it is locked",

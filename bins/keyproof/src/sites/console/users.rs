@@ -5,7 +5,7 @@ use keyproof_service::{
     Accounts,
     accounts::{
         AccountTarget, AddUserAsError, AddUserError, Caller, ChangeUserError, Filter, NewUser,
-        OrganisationView, Role, SeeUsersError, Sort, SortKey, Unlocking, UserChange, UserQuery,
+        Organisation, Role, SeeUsersError, Sort, SortKey, Unlocking, UserChange, UserQuery,
         UserState, UserStatus, UserView,
     },
 };
@@ -34,13 +34,13 @@ pages! {
     Frame;
 
     Organisations("console/organisations.html") {
-        organisations: Vec<OrganisationView>,
+        organisations: Vec<Organisation>,
         /// The address of the next page.
         next: Option<String>,
         may_add: bool,
     }
     Users("console/users.html") {
-        organisation: OrganisationView,
+        organisation: Organisation,
         users: Vec<Row<'a>>,
         total: usize,
         page: usize,
@@ -330,8 +330,8 @@ fn list_of(organisation: Option<u32>) -> String {
 }
 
 /// Returns the address of the form that adds a user to an organisation and returns to its list.
-fn addition_to(organisation: &OrganisationView) -> String {
-    let OrganisationView { id, name } = organisation;
+fn addition_to(organisation: &Organisation) -> String {
+    let Organisation { id, name } = organisation;
     with_query(ADD, &[("from", &id.to_string()), ("organisation", name)])
 }
 

@@ -94,7 +94,7 @@ pub struct HashingPool {
     shared: Arc<Shared>,
     addresses: Addresses,
     cost: Cost,
-    followed: WorkObserverHandle,
+    pub(crate) followed: WorkObserverHandle,
 }
 
 /// Hashes in a thread's memory, or passes on the error.
@@ -245,11 +245,6 @@ impl HashingPool {
             PasswordMatch::Correct => PasswordVerdict::Accepted { needs_rehash },
             PasswordMatch::Wrong => PasswordVerdict::Refused,
         })
-    }
-
-    /// Returns the observer of the work.
-    pub(crate) fn followed(&self) -> WorkObserverHandle {
-        self.followed.clone()
     }
 
     /// Returns how much runs and waits and how many requests were refused.

@@ -4,13 +4,14 @@ use std::{
     fs::Metadata,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
 use keyproof_store::file;
 
 use super::KeySet;
+use crate::mutex::lock;
 
 /// The maximum size of the file in bytes, enough for hundreds of keys.
 const MAX_LENGTH: usize = 256 * 1024;
@@ -96,17 +97,17 @@ impl KeyFile {
     pub(super) async fn current(this: &Arc<Self>) -> Keys {
         let file = Arc::clone(this);
         let reloaded = tokio::task::spawn_blocking(move || file.reload_if_changed()).await;
-        reloaded.unwrap_or_else(|_| this.last().keys.clone())
+        reloaded.unwrap_or_else(|_| lock(&this.last).keys.clone())
     }
 
     /// Checks the file and reads it only if it changed. Blocks on the file system.
     fn reload_if_changed(&self) -> Keys {
         let stamp = stamp_of(&self.path);
-        if stamp == self.last().stamp {
-            return self.last().keys.clone();
+        if stamp == lock(&self.last).stamp {
+            return lock(&self.last).keys.clone();
         }
         let read = read(&self.path);
-        let mut last = self.last();
+        let mut last = lock(&self.last);
         // `stamp` was taken before the read, so that a write in between counts as another change.
         last.stamp = stamp;
         match read {
@@ -122,10 +123,6 @@ impl KeyFile {
             }
         }
         last.keys.clone()
-    }
-
-    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     audit::{NewEvent, Target, Warrant},
     keys::{draw_token, token_key},
     session_life::{Confirmed, Found, SessionLifetime, SessionRecord, session_for_change},
+    slot::next_keys,
     storage::{Attempt, refuse, transact},
 };
 
@@ -331,16 +332,8 @@ impl Access {
         place: &Key,
         now: Timestamp,
     ) -> Result<(Snapshot, Stored<Arc<OperatorSessionRecord>>), Failure<NoSession>> {
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let kept = found.get_shared::<OperatorSessionRecord>(&place)?;
-                Ok(kept
-                    .iter()
-                    .map(|kept| token_place(&kept.record.token))
-                    .collect())
-            }
-        });
+        let token = |session: &OperatorSessionRecord| vec![token_place(&session.token)];
+        let plan = ReadPlan::new([place.clone()]).then(next_keys(place.clone(), token));
         let read = self.store.read(plan, now).await?;
         let kept = read.get_shared(place)?.ok_or(NONE)?;
         Ok((read, kept))

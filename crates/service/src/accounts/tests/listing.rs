@@ -45,7 +45,7 @@ async fn organisations_are_seen_behind_however_many_that_are_not_there() {
         add_organisation(&bench, &format!("org{number:03}")).await;
     }
     let accounts = &bench.service.accounts;
-    let names = |organisations: Vec<crate::accounts::OrganisationView>| -> Vec<String> {
+    let names = |organisations: Vec<crate::accounts::Organisation>| -> Vec<String> {
         organisations.into_iter().map(|found| found.name).collect()
     };
     let scopes = |numbers: std::ops::Range<u32>| {

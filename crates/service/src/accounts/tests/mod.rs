@@ -27,8 +27,8 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::Timestamp;
 
 use super::{
-    AccountTarget, AnswerError, ApplicationTokenChange, BrowserStep, FirstStep, LoginError,
-    NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking, UserChange,
+    AccountTarget, AnswerError, ApplicationTokenChange, FirstStep, LoginError, NewUser,
+    PasswordLogin, Role, Session, Tokens, TrustRequest, Unlocking, UserChange,
 };
 use crate::{
     Clock, Failure, Origin,
@@ -130,7 +130,7 @@ pub(super) async fn in_browser(bench: &Bench, name: &str) -> String {
     let login = password_login(name, PASSWORD, None);
     let step = bench.service.accounts.sign_in(login, None, &origin()).await;
     match step.unwrap() {
-        BrowserStep::LoggedIn(token) => token.to_string(),
+        FirstStep::Authenticated(token) => token.to_string(),
         other => panic!("{other:?}"),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     Action, Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, BrowserStep, RemoveDeviceError, RemoveKeyError, Role, Session, SessionError,
+        AnswerError, FirstStep, RemoveDeviceError, RemoveKeyError, Role, Session, SessionError,
         SessionId, SessionRefused, TargetUser, Tokens,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
@@ -362,7 +362,7 @@ async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
 
     let login = password_login(ADA, PASSWORD, None);
     let signed_in = accounts.sign_in(login, None, origin).await.unwrap();
-    let BrowserStep::Challenged(token) = signed_in else {
+    let FirstStep::Challenged(token) = signed_in else {
         panic!("no code is asked for");
     };
     let code = phone.shows(bench.clock.now());

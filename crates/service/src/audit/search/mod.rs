@@ -54,7 +54,7 @@ impl Audit {
         since: Timestamp,
         most: usize,
     ) -> Result<Found, StorageError> {
-        let _turn = self.turns.take(reader.searcher()).await?;
+        let _turn = self.turns.take(&reader.searcher).await?;
         let search = reader.narrow(search);
         let mut state = SearchState {
             search: &search,

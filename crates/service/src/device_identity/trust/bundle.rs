@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use data_encoding::BASE64;
@@ -18,7 +18,7 @@ use keyproof_x509::{
 use serde::{Deserialize, Serialize};
 
 use super::super::DeviceIdentity;
-use crate::{Principal, StorageError, pages::Pages, slot::Slot, storage::damaged};
+use crate::{Principal, StorageError, mutex::lock, pages::Pages, slot::Slot, storage::damaged};
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -380,7 +380,7 @@ impl DeviceIdentity {
     }
 
     fn known_bundle(&self) -> Arc<TrustBundle> {
-        Arc::clone(&self.trust.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.trust.0))
     }
 
     /// Returns the present bundle. After a change, one caller reads it for all that wait.
@@ -403,7 +403,7 @@ impl DeviceIdentity {
             // Nothing changed while it was read.
             if after == version {
                 let read = Arc::new(TrustBundle { version, members });
-                *self.trust.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
+                *lock(&self.trust.0) = Arc::clone(&read);
                 return Ok(read);
             }
             version = after;

@@ -363,7 +363,7 @@ fn parse_price(text: &str) -> Result<Option<Price>, String> {
 impl From<OperatorNotPermitted> for Refusal {
     fn from(error: OperatorNotPermitted) -> Self {
         match error {
-            OperatorNotPermitted::Forbidden { .. } => Self::OutOfReach,
+            OperatorNotPermitted::Forbidden(_) => Self::OutOfReach,
             OperatorNotPermitted::InstanceUnknown => Self::NotFound,
         }
     }

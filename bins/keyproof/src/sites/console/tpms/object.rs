@@ -75,7 +75,7 @@ impl Visit<Signed> {
     pub(in crate::sites::console) async fn delete<K: Paged>(self) -> HandlerResult {
         let (administrator, name) = self.weakening::<K>(ObjectOperation::Delete).await?;
         let devices = &self.service().device_identity;
-        match kept(K::delete(devices, &administrator, name, Ok(())).await)? {
+        match kept(devices.delete(&administrator, name, Ok(())).await)? {
             None => {
                 let done = format!("{}-deleted", K::VARIABLE);
                 Ok(see_other(&with_notice(&self.namespace_link(), &done)))

@@ -385,12 +385,8 @@ async fn long_lists_are_paged_and_searched() {
         numbers.map(|number| format!("user-{number:02}")).collect()
     };
     for number in 0..51 {
-        add(
-            &site,
-            &format!("of-{number:02}"),
-            &format!("Org {number:02}"),
-        )
-        .await;
+        let (name, organisation) = (format!("of-{number:02}"), format!("Org {number:02}"));
+        site.add(&name, &organisation, Role::User).await;
     }
     let (mut ops, _) = Browser::of_operator(&site, &["users-read"]).await;
     let path = list(&mut ops, "Many").await;
