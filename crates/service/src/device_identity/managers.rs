@@ -1,5 +1,6 @@
 //! Managers: each has a root CA, and a list of TPM manufacturers' roots that it trusts.
 
+use keyproof_store::{Batch, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -45,6 +46,16 @@ impl Kind for Manager {
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         None
+    }
+
+    /// Nothing: the key of its root CA is in its own record.
+    async fn clear(
+        _: &DeviceIdentity,
+        _: Object<Self>,
+        _: &mut Batch,
+        _: Timestamp,
+    ) -> Result<(), StorageError> {
+        Ok(())
     }
 }
 

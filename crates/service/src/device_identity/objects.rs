@@ -1,7 +1,7 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and their creation and
 //! changes.
 
-use std::{collections::BTreeMap, future::ready, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use keyproof_auth::operator::is_dns_label;
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
@@ -35,19 +35,17 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Returns the kind's name and the name of the parent object, in the same namespace.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
 
-    /// Adds to the batch that deletes an object what must change with it. By default that is nothing.
+    /// Adds to the batch that deletes an object what must change with it.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
     fn clear(
-        _devices: &DeviceIdentity,
-        _deleted: Object<Self>,
-        _batch: &mut Batch,
-        _now: Timestamp,
-    ) -> impl Future<Output = Result<(), StorageError>> + Send {
-        ready(Ok(()))
-    }
+        devices: &DeviceIdentity,
+        deleted: Object<Self>,
+        batch: &mut Batch,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StorageError>> + Send;
 
     /// Returns the target of an object's audit events, or that of the whole namespace if `name` is empty.
     fn target(namespace: &str, name: &str) -> Target {

@@ -151,7 +151,7 @@ impl Visit<Signed> {
     }
 }
 
-/// Each use case's errors are mapped where it is called. Only lists of certificates may be too large to be stored.
+/// Each use case's errors are mapped where it is called. A record is too large only if it has a list of certificates.
 impl<E: Into<Self>> From<Failure<E>> for Unfilled {
     fn from(failure: Failure<E>) -> Self {
         match failure {
