@@ -120,7 +120,9 @@ impl Finding for DeviceFinding {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Activated | Self::Active(_) | Self::RegistersLearnt(_) => "nothing: all is well",
+            Self::Activated | Self::Active(_) | Self::RegistersLearnt(_) => {
+                "nothing: no problem found"
+            }
             Self::ActivationUnneeded(_) => "leave the activation out once the key is active",
             Self::CertificateEnded | Self::CertificateMissing | Self::NotActivated(_) => {
                 "provision the key in this category, and show that its credential was opened"

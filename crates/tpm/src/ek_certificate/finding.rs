@@ -311,7 +311,7 @@ impl Finding for EkCertificateFinding {
             | Self::Specification(_)
             | Self::TpmAttributes(_)
             | Self::NoExpiration
-            | Self::Vendor(_) => "nothing: all is well",
+            | Self::Vendor(_) => "nothing: no problem found",
             Self::ChainRefused {
                 reason: Reason::Revoked { .. },
                 ..

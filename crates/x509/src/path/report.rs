@@ -515,7 +515,7 @@ impl PathReport {
     }
 
     /// Returns the checks and their findings, from which the verdict is derived. If the search failed, one check contains the
-    /// reason and the others were not judged.
+    /// reason and the others were not evaluated.
     pub fn checks(&self) -> &Report<PathFinding> {
         &self.checks
     }
