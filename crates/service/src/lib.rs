@@ -144,7 +144,7 @@ impl From<HashingSettings> for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The hashing threads could not be started.
-    #[error("no thread for hashing passwords: {0}")]
+    #[error("cannot start the threads for hashing passwords: {0}")]
     Hashing(#[from] io::Error),
     /// The store did not accept its initial records.
     #[error(transparent)]

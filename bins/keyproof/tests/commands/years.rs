@@ -1345,7 +1345,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
         assert!(!published.contains(signing) && published.contains(next));
         assert!(is_logged_in(node, &logged_in(node)));
     }
-    let unknown = "no key of this id signs or is published: `keyproof keys signing list`";
+    let unknown = "no signing key in use or published has this id: `keyproof keys signing list`";
     home.fails(&ended, b"", 1, unknown);
     // An id may start with a hyphen.
     let hyphen = end_key("-j1UgnIz3yHFPjxWoW19LFC5BqshBXT3Md9luCMbGSU", &url);

@@ -42,7 +42,7 @@ pub enum AddTrustError {
     #[error("{0}: it cannot be determined which revocation lists are in force")]
     ClockApart(ClockDifference),
     /// The certificates of a CRL's issuer are there, and none of them verifies its signature.
-    #[error("{}the certificates of its issuer that are there have not signed it", place_in_file(*.block))]
+    #[error("{}none of its issuer's certificates verifies its signature", place_in_file(*.block))]
     NotSigned {
         /// Its block or element in the file, from 1.
         block: Option<usize>,

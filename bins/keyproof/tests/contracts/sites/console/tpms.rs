@@ -621,7 +621,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             "managers",
             &manager,
             ("text", &*list),
-            "a revocation list, which is the trust bundle",
+            "a CRL, which belongs in the trust bundle",
         ),
         (
             "categories",
