@@ -55,7 +55,7 @@ pub enum ActivateError {
     #[error("proof: {0}")]
     ProofUnread(DerTextError),
     /// The certificate is revoked, on hold or expired.
-    #[error("the certificate is revoked or on hold, or has ended")]
+    #[error("the certificate is revoked or on hold, or has expired")]
     Revoked,
     /// The ticket was used before.
     #[error("ticket: it was used before")]

@@ -154,7 +154,7 @@ impl fmt::Display for DeviceFinding {
             Self::ActivationUnneeded(why) => {
                 write!(f, "already active; the activation sent is not valid: {why}")
             }
-            Self::CertificateEnded => f.write_str("the key's certificate has ended"),
+            Self::CertificateEnded => f.write_str("the key's certificate has expired"),
             Self::CertificateMissing => f.write_str(
                 "the category has no certificate for this key whose credential was opened",
             ),
