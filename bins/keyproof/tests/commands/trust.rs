@@ -105,7 +105,7 @@ fn a_bundle_is_added_listed_checked_and_removed() {
     let (code, text) = check(&[]);
     assert_eq!(code, Some(1), "{text}");
     for says in [
-        "maker: Chips and Sons\n",
+        "manufacturer: Chips and Sons\n",
         "missing: the certificate of CN=Intermediate,O=Chips and Sons\n",
     ] {
         assert!(text.contains(says), "{text}");
