@@ -93,10 +93,7 @@ impl<'s, 'a> Search<'s, 'a> {
                         checks.add(finding);
                     }
                 } else {
-                    checks.not_requested(
-                        PathCheck::Revocation,
-                        "no revocation list of an issuer was given",
-                    );
+                    checks.not_requested(PathCheck::Revocation, "no CRL of an issuer was given");
                 }
                 (chain, policies)
             }

@@ -102,7 +102,7 @@ fn add(arguments: &AddArguments) -> Outcome {
             })?;
         for fingerprint in &added.without_issuer {
             output::warn(&format!(
-                "the issuer's certificate of the revocation list {fingerprint} is not in the bundle, so the list replaces no older \
+                "the issuer's certificate of the CRL {fingerprint} is not in the bundle, so this CRL replaces no older \
                  one; add that certificate, too"
             ));
         }
