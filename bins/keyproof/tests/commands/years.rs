@@ -1393,7 +1393,7 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
         assert_eq!(ids(&export(&cursor)), ids(comes));
     }
     let wrong = ["audit", "export", "--after", "nil", "--store", &url];
-    home.fails(&wrong, b"", 2, "a cursor is what");
+    home.fails(&wrong, b"", 2, "not a cursor that");
 }
 
 /// An id that contains many texts that look like users, in a store in use.
