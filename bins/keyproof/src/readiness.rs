@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The warning about clocks, which does not affect readiness. The service logs the difference.
 pub(crate) const APART: &str = "this server's clock and the database's are more than a minute apart: synchronise both (NTP); until \
-     then what has ended is not removed here, and no key or CA is renewed";
+     then expired records are not deleted here, and no key or CA is renewed";
 
 /// The warning about failovers, which does not affect readiness.
 const UNSAFE: &str = "a failover of the database may lose what was acknowledged: standbys follow it, and no commit waits for one \

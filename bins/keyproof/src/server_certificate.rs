@@ -183,7 +183,7 @@ pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'s
     let validity = own.validity();
     if now > validity.not_after {
         Some(
-            "the certificate has ended: clients refuse it (install another one, and send SIGHUP to a running server)",
+            "the certificate has expired: clients refuse it (install another one, and send SIGHUP to a running server)",
         )
     } else if now < validity.not_before {
         Some(

@@ -79,7 +79,7 @@ enum Stage {
     Upgrade,
     /// Each example, a whole small program, runs to its end
     Examples,
-    /// Certificates of real makers get the right verdicts, if their folder exists
+    /// Certificates of real manufacturers get the right verdicts, if their folder exists
     Field,
 }
 
@@ -323,7 +323,7 @@ fn run_over_field_data() -> Result<Ran, Failure> {
     let found = folder.canonicalize().ok();
     let Some(found) = found.filter(|folder| folder.join("vendor").is_dir()) else {
         println!(
-            "the certificates of real makers are not in {} ({FIELD_DATA}): nothing was run over them",
+            "the certificates of real manufacturers are not in {} ({FIELD_DATA}): nothing was run over them",
             folder.display()
         );
         return Ok(Ran::NotRun);

@@ -38,7 +38,7 @@ impl Default for CpuQueueSettings {
 
 /// The queue is full, or the caller's party has its share of it. Nothing was done or changed; retry in a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too much is waiting to be judged")]
+#[error("too many requests are waiting for a processor")]
 pub struct TooBusy;
 
 /// A queue for CPU-bound work. Clones share the queue.

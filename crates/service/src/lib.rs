@@ -144,7 +144,7 @@ impl From<HashingSettings> for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The hashing threads could not be started.
-    #[error("no thread for hashing passwords: {0}")]
+    #[error("cannot start the threads for hashing passwords: {0}")]
     Hashing(#[from] io::Error),
     /// The store did not accept its initial records.
     #[error(transparent)]
@@ -263,7 +263,7 @@ impl Service {
         let is_apart = ClockDifference::is_too_much;
         match (before.filter(is_apart), now.filter(is_apart)) {
             (None, Some(apart)) => tracing::warn!(
-                "{apart}: until both are right, what has ended is not removed here, and no key or CA is renewed"
+                "{apart}: until both are right, expired records are not deleted here, and no key or CA is renewed"
             ),
             (Some(_), None) => {
                 tracing::info!("this machine's clock and the database's agree again");

@@ -115,7 +115,7 @@ impl<S, R: SessionRecord> Found<S, R> {
         let mut batch = store.batch(self.read_at);
         batch.replace(&self.place, self.kept.version, &next, Some(life.ends_at()));
         if let Err(error) = store.commit(batch).await {
-            tracing::debug!(%error, "that a session is used was not noted");
+            tracing::debug!(%error, "cannot record that a session was used");
         }
         true
     }

@@ -20,7 +20,7 @@ pub enum StorageError {
     #[error(transparent)]
     Busy(#[from] TooBusy),
     /// The race for a record was lost too often. Nothing was changed.
-    #[error("the record changed during each of {tries} tries: try again")]
+    #[error("the record was changed by others during each of {tries} attempts: try again")]
     Contended {
         /// How many attempts were made.
         tries: u32,
@@ -32,7 +32,7 @@ pub enum StorageError {
     #[error("nothing was stored: {0}")]
     NotApplied(String),
     /// It is unknown whether the change was made.
-    #[error("the outcome of a change is unknown, so look what is there before another try: {0}")]
+    #[error("it is unknown whether the change was made; check before trying again: {0}")]
     OutcomeUnknown(String),
     /// The client's data does not fit into a record. Nothing was changed.
     #[error("the record would have {found} bytes, more than the {limit} allowed")]
@@ -253,7 +253,7 @@ where
             return verdict.map_err(Failure::Refused);
         }
         count_retry(name);
-        tracing::debug!(name, lost = race.lost, "a record changed meanwhile");
+        tracing::debug!(name, lost = race.lost, "a record was changed concurrently");
     }
 }
 

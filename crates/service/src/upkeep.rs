@@ -173,7 +173,7 @@ impl Service {
             );
             for outcome in [looks.0, looks.1] {
                 if let Err(error) = outcome {
-                    tracing::warn!(%error, "cannot look for what ends soon");
+                    tracing::warn!(%error, "cannot look for certificates that expire soon");
                 }
             }
         }
@@ -197,13 +197,13 @@ impl Service {
                 // A switch to another signing key must be noticed all the same. No key is renewed by age while the clocks are
                 // apart.
                 if let Err(error) = self.accounts.renew_signing_key().await {
-                    tracing::warn!(%error, "it is not known whether another key signs");
+                    tracing::warn!(%error, "cannot check whether the signing key has changed");
                 }
                 self.upkeep.count(true);
                 return false;
             }
             Err(error) => {
-                tracing::warn!(%error, "no upkeep: it is not known whether this machine's clock is right");
+                tracing::warn!(%error, "no upkeep: cannot check whether this machine's clock is right");
                 self.upkeep.count(true);
                 return false;
             }
@@ -262,7 +262,7 @@ impl Service {
                 (false, true) => tracing::warn!(
                     standbys = now.following,
                     "the store is not safe against a failover: no commit waits for a standby (synchronous_standby_names is \
-                     empty), so that one which takes over may lack what was acknowledged"
+                     empty), so a standby that takes over may lack acknowledged changes"
                 ),
                 (true, false) => tracing::info!(
                     standbys = now.following,

@@ -188,7 +188,7 @@ impl Finding for DevIdKeyFinding {
                 "make the key in the TPM as sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without restricted and decrypt"
             }
             Self::Common(finding) => finding.remedy(),
-            Self::SchemeUnspecified => "nothing: all is well",
+            Self::SchemeUnspecified => "nothing: no problem found",
         }
     }
 }

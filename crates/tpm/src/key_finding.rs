@@ -166,7 +166,7 @@ impl Finding for AttestationKeyFinding {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Key(_) | Self::NameHash(_) | Self::Scheme { .. } => "nothing: all is well",
+            Self::Key(_) | Self::NameHash(_) | Self::Scheme { .. } => "nothing: no problem found",
             Self::NotFixedParent
             | Self::NotFixedTpm
             | Self::Decrypts

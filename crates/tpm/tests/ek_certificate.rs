@@ -1208,7 +1208,7 @@ fn a_revoked_certificate_has_no_chain() {
     let report = maker.judge_with(&certificate, &[&none]);
     accepted(&report, &[C::Chain]);
     let detail = report.detail(C::Chain);
-    let missing = "the intermediate CN=ca: no revocation list of its issuer was given";
+    let missing = "the intermediate CN=ca: no CRL of its issuer was given";
     assert!(detail.ends_with(missing), "{detail}");
 
     let report = maker.judge_with(&certificate, &[&maker.ca.revoke(&[serial], |_| ())]);

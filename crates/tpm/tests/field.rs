@@ -51,7 +51,7 @@ fn day_within(validity: Validity) -> u64 {
 }
 
 #[test]
-#[ignore = "needs the makers' certificates: cargo xtask test field"]
+#[ignore = "needs the manufacturers' certificates: cargo xtask test field"]
 fn every_intermediate_of_the_makers_leads_to_a_root() {
     let (intermediates, roots) = (bundle("intermediates.pem"), bundle("roots.pem"));
     let (all, anchors) = (slices(&intermediates), slices(&roots));
@@ -77,7 +77,7 @@ fn every_intermediate_of_the_makers_leads_to_a_root() {
 /// Certificates by manufacturers in the bundle are accepted. Others are rejected for a missing
 /// issuer, and accepted from the allow-list.
 #[test]
-#[ignore = "needs the makers' certificates: cargo xtask test field"]
+#[ignore = "needs the manufacturers' certificates: cargo xtask test field"]
 fn real_endorsement_certificates_are_accepted_or_refused_as_their_makers_are_known() {
     let (intermediates, roots) = (bundle("intermediates.pem"), bundle("roots.pem"));
     let (intermediates, roots) = (slices(&intermediates), slices(&roots));

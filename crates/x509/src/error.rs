@@ -56,13 +56,13 @@ pub enum X509Error {
         at: usize,
     },
     /// An unsupported critical extension of a certificate revocation list (CRL) or of one of its entries.
-    #[error("the revocation list has the critical extension {oid}, which is unknown here")]
+    #[error("the CRL has the critical extension {oid}, which is unknown here")]
     CriticalExtensionUnknown {
         /// Its OID.
         oid: String,
     },
     /// A CRL of an unsupported kind, whose missing entries must not be taken for *not revoked*.
-    #[error("a revocation list of this kind is not supported: {what}")]
+    #[error("a CRL of this kind is not supported: {what}")]
     CrlUnsupported {
         /// The kind, such as `delta` or `indirect`.
         what: &'static str,

@@ -108,7 +108,7 @@ impl fmt::Display for PemKind {
         f.write_str(match self {
             Self::Certificate => "certificate",
             Self::CertificationRequest => "certification request",
-            Self::Crl => "revocation list",
+            Self::Crl => "CRL",
             Self::PublicKey => "public key",
         })
     }
@@ -567,7 +567,7 @@ mod tests {
         assert!(refused.problem.contains("ends as"), "{refused}");
         let key = labelled("PUBLIC KEY");
         let refused = certificates_and_crls(key.as_bytes()).unwrap_err();
-        assert!(refused.problem.contains("certificate or a revocation list"));
+        assert!(refused.problem.contains("certificate or a CRL"));
     }
 
     #[test]
@@ -604,7 +604,7 @@ mod tests {
         ];
         assert_eq!(certificates_and_crls(both.as_bytes()), Ok(expected));
         for (text, says) in [
-            (both, "it has a revocation list"),
+            (both, "it has a CRL"),
             (pem("PKCS7", &signed_data(&[], &[])), "no certificate"),
             (pem("PKCS7", &one), "contentType"),
             (pem("PKCS7", &[]), "ContentInfo"),

@@ -457,7 +457,7 @@ impl Finding for ProofFinding {
             Self::IssuerEmpty => "give the CA a subject",
             Self::FurtherCertificates { .. } => "upload the first certificate alone",
             Self::IssuerFolded | Self::LeafRead { .. } | Self::SignatureVerified { .. } => {
-                "nothing: all is well"
+                "nothing: no problem found"
             }
         }
     }

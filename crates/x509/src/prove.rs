@@ -70,7 +70,7 @@ pub fn prove(
         Ok((upload, leaf)) => check_leaf(&mut report, ca, upload, &leaf, code, now, policy),
         Err(error) => {
             report.judged(ProofCheck::Leaf, ProofFinding::LeafUnreadable(error));
-            report.remaining_not_evaluated("not judged: the leaf cannot be read");
+            report.remaining_not_evaluated("not checked: the leaf cannot be read");
         }
     }
     report
@@ -177,7 +177,7 @@ fn check_signature(
     if is_weak(ProofCheck::KeyStrength) || is_weak(ProofCheck::HashStrength) {
         report.not_evaluated(
             ProofCheck::Signature,
-            "not judged: a key or hash too weak for it to mean anything",
+            "not checked: a key or hash too weak for it to mean anything",
         );
         return;
     }

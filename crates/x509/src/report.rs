@@ -187,17 +187,17 @@ impl<F: Finding> Report<F> {
         self.done(check);
     }
 
-    /// Marks a check as not asked for, and states what the caller did not ask for.
+    /// Marks a check as not requested, and states what the caller did not request.
     pub fn not_requested(&mut self, check: F::Check, why: &'static str) {
         self.set(check, Progress::NotRequested(why));
     }
 
-    /// Marks a check as not judged, and states what it lacks because that was refused.
+    /// Marks a check as not evaluated, and states what it lacks because that was refused.
     pub fn not_evaluated(&mut self, check: F::Check, why: &'static str) {
         self.set(check, Progress::NotEvaluated(why));
     }
 
-    /// Marks each check without a result so far as not judged, and states what it lacks.
+    /// Marks each check without a result so far as not evaluated, and states what it lacks.
     pub fn remaining_not_evaluated(&mut self, why: &'static str) {
         for check in F::Check::ALL {
             if self.progress_of(*check).is_none() {
@@ -240,7 +240,7 @@ impl<F: Finding> Report<F> {
             _ if !found.is_empty() => found.join("; "),
             Some(Progress::Done) => check.passed_text(self.is_now).into(),
             Some(Progress::NotRequested(why) | Progress::NotEvaluated(why)) => why.into(),
-            None => "not judged".into(),
+            None => "not checked".into(),
         }
     }
 

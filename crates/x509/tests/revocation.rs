@@ -151,13 +151,13 @@ fn a_certificate_on_hold_is_told_as_such() {
 fn an_issuer_without_a_list_is_not_asked() {
     let chain = Chain::new();
     let detail = assert_accepted(&chain.judge(&[]), Outcome::NotRequested);
-    assert_eq!(detail, "no revocation list of an issuer was given");
+    assert_eq!(detail, "no CRL of an issuer was given");
     let stranger = Authority::new("Stranger").revoke(&[&chain.leaf], unchanged);
     assert_accepted(&chain.judge(&[&stranger]), Outcome::NotRequested);
     // A CRL of only one of two issuers is a warning.
     let report = chain.judge(&[&chain.top.revoke(&[], unchanged)]);
     let detail = assert_accepted(&report, Outcome::Warn);
-    assert_eq!(detail, "no revocation list of its issuer was given");
+    assert_eq!(detail, "no CRL of its issuer was given");
     let both = [
         chain.top.revoke(&[], unchanged),
         chain.sub.revoke(&[], unchanged),
@@ -261,8 +261,7 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
     ] {
         let report = chain.judge(lists);
         assert_refused(&report, CertificateSource::Leaf, is_revoked_ahead);
-        let says =
-            "by a revocation list of its issuer that is valid only from 2027-06-01T00:00:00Z";
+        let says = "by a CRL of its issuer that is valid only from 2027-06-01T00:00:00Z";
         assert!(report.to_string().ends_with(says), "{report}");
     }
 }
@@ -527,7 +526,7 @@ fn lists_that_are_said_to_be_of_other_keys_are_tried_within_the_budget() {
     crls.push(Crl::from_der(&own).unwrap());
     let report = chain.judge_by(&crls);
     let detail = assert_accepted(&report, Outcome::Warn);
-    assert_eq!(detail, "no revocation list of its issuer was given");
+    assert_eq!(detail, "no CRL of its issuer was given");
     assert_eq!(report.signatures_checked(), 3);
 }
 

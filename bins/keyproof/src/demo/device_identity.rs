@@ -248,7 +248,7 @@ impl Station {
 
         let list = stage.client().get(REVOCATION_LIST).await?;
         expect("GET crl", StatusCode::OK, list.status)?;
-        let list = CertificateList::from_der(&list.body).map_err(otherwise("a revocation list"))?;
+        let list = CertificateList::from_der(&list.body).map_err(otherwise("a CRL"))?;
         let certificate = self.opened(answer)?;
         let certificate = x509_cert::Certificate::from_der(&certificate);
         let certificate = certificate.map_err(otherwise("a certificate"))?;
@@ -259,7 +259,7 @@ impl Station {
 
         let failed = self.asked_to_attest(&UNTOUCHED).await?;
         same("failed checks", &vec!["activation".to_owned()], &failed)?;
-        Ok("the device is forgotten: its certificate is on the category's revocation list, and it can no longer attest".to_owned())
+        Ok("the device is forgotten: its certificate is on the category's CRL, and it can no longer attest".to_owned())
     }
 
     /// Attests the device with the server's nonce and these values of its registers. Returns the names of the checks

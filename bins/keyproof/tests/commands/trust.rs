@@ -105,7 +105,7 @@ fn a_bundle_is_added_listed_checked_and_removed() {
     let (code, text) = check(&[]);
     assert_eq!(code, Some(1), "{text}");
     for says in [
-        "maker: Chips and Sons\n",
+        "manufacturer: Chips and Sons\n",
         "missing: the certificate of CN=Intermediate,O=Chips and Sons\n",
     ] {
         assert!(text.contains(says), "{text}");
@@ -245,7 +245,7 @@ fn what_is_no_ca_or_no_certificate_is_refused_by_its_number_and_nothing_is_added
         "forged.pem",
         [&root.pem, &*other.list(2026)].concat(),
     );
-    let says = "block 2: the certificates of its issuer that are there have not signed it";
+    let says = "block 2: none of its issuer's certificates verifies its signature";
     home.fails(&["tpm", "trust", "add", &forged], "", 1, says);
     assert!(entries(&home).is_empty());
 

@@ -1345,7 +1345,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
         assert!(!published.contains(signing) && published.contains(next));
         assert!(is_logged_in(node, &logged_in(node)));
     }
-    let unknown = "no key of this id signs or is published: `keyproof keys signing list`";
+    let unknown = "no signing key in use or published has this id: `keyproof keys signing list`";
     home.fails(&ended, b"", 1, unknown);
     // An id may start with a hyphen.
     let hyphen = end_key("-j1UgnIz3yHFPjxWoW19LFC5BqshBXT3Md9luCMbGSU", &url);
@@ -1393,7 +1393,7 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
         assert_eq!(ids(&export(&cursor)), ids(comes));
     }
     let wrong = ["audit", "export", "--after", "nil", "--store", &url];
-    home.fails(&wrong, b"", 2, "a cursor is what");
+    home.fails(&wrong, b"", 2, "not a cursor that");
 }
 
 /// An id that contains many texts that look like users, in a store in use.

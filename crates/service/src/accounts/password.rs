@@ -81,7 +81,7 @@ impl Accounts {
     /// Stores the password's hash at the current cost, if needed. The login does not depend on it.
     pub(super) async fn rehash(&self, password: PresentedPassword, user: &User, origin: &Origin) {
         if let Err(error) = self.hash_anew(password, user, origin).await {
-            tracing::info!(user = user.id, %error, "the password keeps its older hash for now");
+            tracing::info!(user = user.id, %error, "the password keeps its old hash for now");
         }
     }
 

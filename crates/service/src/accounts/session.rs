@@ -65,7 +65,7 @@ pub enum SessionError {
     #[error("the token has expired")]
     Expired,
     /// The token is not one of ours, or what it depends on has ended.
-    #[error("the token is not valid, or no longer")]
+    #[error("the token is not valid, or is no longer valid")]
     Invalid,
     /// No token was given.
     #[error("a token is needed")]

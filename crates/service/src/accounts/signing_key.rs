@@ -118,7 +118,7 @@ pub struct EndedKey {
 
 /// The error when no valid key has this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no key of this id signs or is published")]
+#[error("no signing key in use or published has this id")]
 pub struct UnknownSigningKey;
 
 /// The key that signs.
@@ -278,7 +278,7 @@ impl SigningKeys {
             if let Some(InUse { id, since }) = used.record()
                 && (is_young(*since) || *since > now)
             {
-                tracing::warn!(%id, "the signing key in use is gone or of a time to come: another takes its place");
+                tracing::warn!(%id, "the signing key in use is missing or dated in the future: another key replaces it");
             }
             let mut batch = self.store.batch(now);
             let made = self.install(&mut batch, &used, now)?;

@@ -116,7 +116,7 @@ impl fmt::Display for EventKey {
 
 /// The error for a text that is not an event's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a cursor is what `audit export` has printed as one")]
+#[error("not a cursor that `audit export` has printed")]
 pub struct ParseEventKeyError;
 
 impl FromStr for EventKey {

@@ -185,7 +185,7 @@ impl Audit {
         match self.store.commit(batch).await {
             Ok(()) | Err(CommitError::Conflict { .. }) => {}
             Err(error) => {
-                tracing::warn!(%error, "the audit trail is read through for users' own events");
+                tracing::warn!(%error, "no index of users' own events: the whole audit trail is searched for them");
             }
         }
         Ok(())

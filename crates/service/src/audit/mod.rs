@@ -498,7 +498,7 @@ impl Audit {
             self.put(&mut batch, self.key(at), None, event, kept);
         }
         if let Err(error) = self.store.commit(batch).await {
-            tracing::error!(%error, "what was left out of the audit trail could not be written to it");
+            tracing::error!(%error, "the number of refusals left out of the audit trail could not be written to it");
             if !matches!(error, CommitError::Unknown(_)) {
                 lock(&self.allowance).restore(left_out);
             }

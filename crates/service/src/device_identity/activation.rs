@@ -43,19 +43,19 @@ pub enum ActivateError {
     #[error("{0}")]
     Conflict(IdentityConflict),
     /// The category or its manager is disabled or was deleted.
-    #[error("the tpm_category or its tpm_manager is disabled, or is not there")]
+    #[error("the tpm_category or its tpm_manager is disabled or does not exist")]
     Disabled,
     /// The ticket has expired, or was issued before the store was restored from a backup.
     #[error("ticket: it has expired")]
     Expired,
     /// The device was forgotten after the ticket was issued.
-    #[error("ticket: the device was forgotten since")]
+    #[error("ticket: the device was forgotten after it was issued")]
     Forgotten,
     /// The proof cannot be decoded.
     #[error("proof: {0}")]
     ProofUnread(DerTextError),
     /// The certificate is revoked, on hold or expired.
-    #[error("the certificate is revoked or on hold, or has ended")]
+    #[error("the certificate is revoked or on hold, or has expired")]
     Revoked,
     /// The ticket was used before.
     #[error("ticket: it was used before")]
@@ -64,7 +64,7 @@ pub enum ActivateError {
     #[error("ticket: it is not one of this server's")]
     Ticket,
     /// The proof does not match the ticket, or the ticket is for another key.
-    #[error("proof: it is not that of this ticket")]
+    #[error("proof: it does not match this ticket")]
     Unproven,
 }
 

@@ -34,7 +34,7 @@ use crate::{
 const LONGEST_LINE: usize = 200;
 
 /// The detail of the checks that would reveal what is stored about a key.
-const UNSIGNED: &str = "not judged: the key has not signed it over a nonce that is good";
+const UNSIGNED: &str = "not checked: the key has not signed it over a valid nonce";
 
 /// Why no nonce was issued or an attestation was not evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -419,7 +419,7 @@ fn check_certificate(
         let state = subject.state.as_ref()?;
         Some((&subject.known, state))
     }) else {
-        report.not_evaluated(check, "not judged: the key is not active");
+        report.not_evaluated(check, "not checked: the key is not active");
         return Ok(());
     };
     let certified = state.certified.as_ref();
@@ -486,7 +486,7 @@ fn check_registers(
         return None;
     }
     let Some(state) = state else {
-        report.not_evaluated(check, "not judged: the key is not active");
+        report.not_evaluated(check, "not checked: the key is not active");
         return None;
     };
     if evidence.pcr_values.is_none() {
@@ -494,7 +494,7 @@ fn check_registers(
         return None;
     }
     let Some(quoted) = quoted else {
-        report.not_evaluated(check, "not judged: the values are not those of the quote");
+        report.not_evaluated(check, "not checked: the values are not those of the quote");
         return None;
     };
     let (compared, is_learnt) = match (policy, &state.device.learnt) {

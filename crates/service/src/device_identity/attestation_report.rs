@@ -120,24 +120,26 @@ impl Finding for DeviceFinding {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Activated | Self::Active(_) | Self::RegistersLearnt(_) => "nothing: all is well",
+            Self::Activated | Self::Active(_) | Self::RegistersLearnt(_) => {
+                "nothing: no problem found"
+            }
             Self::ActivationUnneeded(_) => "leave the activation out once the key is active",
             Self::CertificateEnded | Self::CertificateMissing | Self::NotActivated(_) => {
                 "provision the key in this category, and show that its credential was opened"
             }
             Self::CertificateRevoked => "enable the API key, or provision the key with another one",
             Self::Disabled => {
-                "provision the key in another category, below a manager in use: what is disabled stays so"
+                "provision the key in another category, below an enabled manager: what is disabled stays disabled"
             }
             Self::Inactive => "send provision's ticket and the proof as activation",
             Self::NonceExpired | Self::NonceForeign | Self::NonceSpent => {
-                "ask for a nonce for this key, and attest with it once"
+                "request a nonce for this key, and attest with it once"
             }
             Self::RegistersBeside(_) | Self::RegistersMissing(_) => {
-                "quote the registers that are compared, no less and no more"
+                "quote exactly the registers that are compared"
             }
             Self::RegistersDiffer { .. } => {
-                "find out what has changed on the device; if it is to be so, relearn the device or change what the category asks of registers"
+                "find out what has changed on the device; if the change is intended, relearn the device or change the category's PCR policy"
             }
             Self::ValuesMissing => "send the registers' values with the quote",
         }
@@ -150,21 +152,18 @@ impl fmt::Display for DeviceFinding {
             Self::Activated => f.write_str("its TPM opened the credential: active from now on"),
             Self::Active(_) => f.write_str("its TPM opened the credential before"),
             Self::ActivationUnneeded(why) => {
-                write!(
-                    f,
-                    "active already; the activation that came is no good: {why}"
-                )
+                write!(f, "already active; the activation sent is not valid: {why}")
             }
-            Self::CertificateEnded => f.write_str("the key's certificate has ended"),
-            Self::CertificateMissing => {
-                f.write_str("the category has none for this key whose credential was opened")
-            }
+            Self::CertificateEnded => f.write_str("the key's certificate has expired"),
+            Self::CertificateMissing => f.write_str(
+                "the category has no certificate for this key whose credential was opened",
+            ),
             Self::CertificateRevoked => f.write_str("the key's certificate is revoked or on hold"),
             Self::Disabled => f.write_str("the category or its manager is disabled"),
-            Self::Inactive => f.write_str("nobody has shown that its TPM opened the credential"),
+            Self::Inactive => f.write_str("it is not proven that its TPM opened the credential"),
             Self::NotActivated(why) => why.fmt(f),
             Self::NonceExpired => f.write_str("it has expired"),
-            Self::NonceForeign => f.write_str("it was not given for this key in this category"),
+            Self::NonceForeign => f.write_str("it was not issued for this key in this category"),
             Self::NonceSpent => f.write_str("it was used before"),
             Self::RegistersBeside(registers) => {
                 write!(f, "as learnt; not compared: {}", registers.join(", "))

@@ -376,7 +376,7 @@ fn params(
             Some(issuer) => AuthorityError::Expired {
                 name: issuer.name.clone(),
             },
-            None => AuthorityError::Making("the calendar has ended".to_owned()),
+            None => AuthorityError::Making("the validity period would be empty".to_owned()),
         });
     }
     let mut serial = [0; 16];

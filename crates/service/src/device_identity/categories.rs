@@ -209,7 +209,7 @@ pub enum CreateCategoryError {
     Authority(#[from] AuthorityError),
     /// A deleted category of this name has certificates that have not expired.
     #[error(
-        "a tpm_category of this name was deleted, and its revocation list is served for its certificates: take another name"
+        "a tpm_category of this name was deleted, and its CRL is served for its certificates: take another name"
     )]
     Deleted,
     /// A category of this name exists.

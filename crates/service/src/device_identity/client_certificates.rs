@@ -84,7 +84,7 @@ pub(super) struct KnownAuthorities(Mutex<Option<(Version, Names)>>);
 
 /// No category has this certificate, it is not valid, or its category or manager is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client certificate is no category's, not valid, or of one that is disabled")]
+#[error("the client certificate belongs to no category or to a disabled one, or is not valid")]
 pub struct CertificateNotAccepted;
 
 impl Category {

@@ -168,7 +168,7 @@ pub(super) fn verify(
             tracing::warn!(
                 check = check.name(),
                 detail = report.detail(*check),
-                "an endorsement certificate is taken with a warning"
+                "an endorsement certificate is accepted with a warning"
             );
         }
     }

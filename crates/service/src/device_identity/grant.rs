@@ -30,7 +30,7 @@ pub enum ApiKeyRefusal {
     #[error("an API key has 1 to {LONGEST_KEY} characters")]
     Length,
     /// The key requires its category's client certificate, which was not sent or is not valid.
-    #[error("the API key is taken only with a client certificate of its category")]
+    #[error("the API key requires the client certificate of its category")]
     NeedsClientCertificate,
     /// The key is revoked.
     #[error("the API key is revoked")]

@@ -39,7 +39,7 @@ impl DeviceIdentity {
                         namespace = record.metadata.namespace,
                         category = record.metadata.name,
                         %error,
-                        "the CA of a category is not renewed"
+                        "the CA of a category cannot be renewed"
                     ),
                 }
                 let ends = record.spec.authority.ends_at();

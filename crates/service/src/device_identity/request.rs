@@ -143,7 +143,7 @@ fn endorsement_chain(pem: &[u8]) -> Result<Option<EkChain>, TpmError> {
             Err(error) => tracing::warn!(
                 block = block.block,
                 %error,
-                "a certificate of an endorsement certificate's chain cannot be read, and is left out"
+                "a certificate of an endorsement certificate's chain cannot be read and is ignored"
             ),
         }
     }

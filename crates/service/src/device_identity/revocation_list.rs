@@ -207,7 +207,7 @@ impl DeviceIdentity {
         }
         let entries = self.entries(&namespace, &name).await?;
         let next = latest.number.checked_add(1);
-        let next = next.ok_or_else(|| damaged("a revocation list has the last number"))?;
+        let next = next.ok_or_else(|| damaged("a CRL has the last number"))?;
         // A restored backup does not show which numbers were used since, so the number also follows the clock.
         let number = next.max(now.as_millis());
         let made = {
@@ -325,7 +325,7 @@ impl DeviceIdentity {
             .collect();
         // Read as of the CRL's creation, when no part has expired. Parts are deleted only after their expiry.
         let found = self.store.get_many(&keys, latest.made_at).await?;
-        let lacks = || damaged(format!("revocation list {number} lacks a part"));
+        let lacks = || damaged(format!("CRL {number} lacks a part"));
         let mut list = Vec::new();
         for part in found {
             let part = part.ok_or_else(lacks)?.decode::<Part>()?.record;

@@ -247,7 +247,7 @@ fn makers(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
     let texts = items.map(|TrustItem { block, kind, der }| match kind {
         TrustKind::RevocationList => Err(TrustFileError {
             block,
-            problem: "a revocation list, which is the trust bundle's".to_owned(),
+            problem: "a CRL, which belongs in the trust bundle".to_owned(),
         }),
         TrustKind::Root | TrustKind::Intermediate => pem(block, &der),
     });

@@ -46,7 +46,7 @@ impl OtpDevices {
                 Ok(round) if !round.goes_on => return,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "what is left of an instance is not cleared away yet");
+                    tracing::warn!(%error, "the remaining records of a removed instance cannot be deleted yet");
                     return;
                 }
             }

@@ -145,7 +145,7 @@ impl OtpDevices {
     async fn rehash(&self, stored: Stored<Instance>, password: PresentedPassword, origin: &Origin) {
         let instance = stored.record.name.clone();
         if let Err(error) = self.hash_anew(stored, password, origin).await {
-            tracing::info!(instance, %error, "the password keeps its older hash for now");
+            tracing::info!(instance, %error, "the password keeps its old hash for now");
         }
     }
 

@@ -150,7 +150,7 @@ pub fn check_creation(
                 CreationCheck::OutsideInfo,
                 CreationCheck::Ticket,
             ] {
-                report.not_evaluated(check, "not judged: there is no creation data to read");
+                report.not_evaluated(check, "not checked: there is no creation data to read");
             }
         }
     }

@@ -296,7 +296,7 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::Restarted { .. }
             | R::Selection(_)
             | R::SignatureVerified(_)
-            | R::Time { .. } => "nothing: all is well",
+            | R::Time { .. } => "nothing: no problem found",
             R::ClockDecreased { .. }
             | R::ResetCountDecreased { .. }
             | R::RestartCountDecreased { .. } => {

@@ -252,7 +252,7 @@ fn check_frame<C: AttestationCheck>(
 }
 
 /// The reason given for body checks when there is no body.
-const NOTHING_TO_READ: &str = "not judged: there is no attestation of this type to read";
+const NOTHING_TO_READ: &str = "not checked: there is no attestation of this type to read";
 
 fn check_key<C: AttestationCheck>(
     report: &mut AttestationReport<C>,

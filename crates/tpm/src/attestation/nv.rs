@@ -117,7 +117,7 @@ fn check_digest(
         return report.not_requested(check, "none were expected");
     };
     let Some(hash) = signed_hash else {
-        return report.not_evaluated(check, "not judged: the signature's hash is unknown");
+        return report.not_evaluated(check, "not checked: the signature's hash is unknown");
     };
     if policy.offset != 0 {
         return report.found(check, AttestationReason::ContentsOffset);

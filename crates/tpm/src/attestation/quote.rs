@@ -190,7 +190,7 @@ fn check_digest(
 ) {
     let check = QuoteCheck::PcrDigest;
     let Some(hash) = signed_hash else {
-        return report.not_evaluated(check, "not judged: the signature's hash is unknown");
+        return report.not_evaluated(check, "not checked: the signature's hash is unknown");
     };
     let expected = quote.pcr_select.values_size();
     match values {

@@ -311,7 +311,7 @@ impl Finding for EkCertificateFinding {
             | Self::Specification(_)
             | Self::TpmAttributes(_)
             | Self::NoExpiration
-            | Self::Vendor(_) => "nothing: all is well",
+            | Self::Vendor(_) => "nothing: no problem found",
             Self::ChainRefused {
                 reason: Reason::Revoked { .. },
                 ..
@@ -319,9 +319,7 @@ impl Finding for EkCertificateFinding {
             Self::ChainRefused { .. } | Self::ChainWithoutRoots => {
                 "add the manufacturer's root, and the CAs between it and the certificate"
             }
-            Self::ChainWarning { .. } => {
-                "fetch the issuers' newest revocation lists, and check the clock"
-            }
+            Self::ChainWarning { .. } => "fetch the issuers' newest CRLs, and check the clock",
             Self::EncodingMalformed(_) | Self::KeyUnreadable(_) => {
                 "send the endorsement certificate as stored in the TPM's NV memory or published by its manufacturer"
             }
@@ -414,7 +412,7 @@ impl fmt::Display for EkCertificateFinding {
             Self::KeyUsageMismatch { found, fitting } => {
                 write!(f, "{found}, but a key of its type should have {fitting}")
             }
-            Self::KeyUsageSigning => f.write_str("it may sign certificates or revocation lists"),
+            Self::KeyUsageSigning => f.write_str("it may sign certificates or CRLs"),
             Self::KeyWithoutTemplate(key) => {
                 write!(f, "{key}, for which no credential can be made")
             }

@@ -231,7 +231,7 @@ pub fn check_ek_certificate(
                 EkCertificateCheck::Encoding,
                 EkCertificateFinding::EncodingMalformed(error),
             );
-            report.remaining_not_evaluated("not judged: there is no certificate to read");
+            report.remaining_not_evaluated("not checked: there is no certificate to read");
             return report;
         }
     };
@@ -406,7 +406,7 @@ fn check_tpm(judgement: &mut Judgement, certificate: &Certificate<'_>) {
             } else {
                 judgement
                     .report
-                    .not_evaluated(Check::Vendor, "not judged: no TPM attributes to trust");
+                    .not_evaluated(Check::Vendor, "not checked: no TPM attributes to trust");
             }
         }
     }
@@ -449,7 +449,7 @@ fn check_key(judgement: &mut Judgement, certificate: &Certificate<'_>, ek: Optio
             judgement.judged(Check::Key, Found::KeyUnreadable(error));
             judgement
                 .report
-                .not_evaluated(Check::PublicKey, "not judged: no key to compare");
+                .not_evaluated(Check::PublicKey, "not checked: no key to compare");
             return;
         }
     };

@@ -125,7 +125,7 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
                 EventLogCheck::EventLog,
                 EventLogFinding::LogMalformed(error),
             );
-            report.remaining_not_evaluated("not judged: there is no log to read");
+            report.remaining_not_evaluated("not checked: there is no log to read");
             return ReplayedLog {
                 report,
                 log: None,
@@ -220,7 +220,7 @@ fn check_locality(
     } else {
         report.not_evaluated(
             check,
-            "not judged: PCR 0 does not match the log with any locality",
+            "not checked: PCR 0 does not match the log with any locality",
         );
     }
     supposed

@@ -287,7 +287,7 @@ impl Finding for EventLogFinding {
             | Self::SecureBoot {
                 state: SecureBootState::On,
                 ..
-            } => "nothing: all is well",
+            } => "nothing: no problem found",
             Self::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
             Self::BootOrderAmbiguous => "compare PCR 0 as well",
             Self::DataMismatch { .. } | Self::LocalityMismatch { .. } | Self::Separators { .. } => {

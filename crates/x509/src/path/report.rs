@@ -210,36 +210,35 @@ impl fmt::Display for Reason {
             Self::BudgetExhausted => {
                 f.write_str("the search for its issuers took too much work and was given up")
             }
-            Self::CrlMissing => f.write_str("no revocation list of its issuer was given"),
+            Self::CrlMissing => f.write_str("no CRL of its issuer was given"),
             Self::CrlNotYetValid { this_update } => write!(
                 f,
-                "the revocation list of its issuer is valid only from {}",
+                "the CRL of its issuer is valid only from {}",
                 Moment(*this_update)
             ),
             Self::CrlIssuerKeyMismatch => f.write_str(
-                "the given revocation lists with its issuer's name are of other keys than the issuer's",
+                "the given CRLs with its issuer's name are of other keys than the issuer's",
             ),
-            Self::CrlScopeUnclear => f.write_str(
-                "it is unclear whether the given revocation lists of its issuer cover it",
-            ),
+            Self::CrlScopeUnclear => {
+                f.write_str("it is unclear whether the given CRLs of its issuer cover it")
+            }
             Self::CrlSignMissing => f.write_str(
-                "the revocation list of its issuer is not valid: the issuer's keyUsage leaves cRLSign out",
+                "the CRL of its issuer is not valid: the issuer's keyUsage lacks cRLSign",
             ),
             Self::CrlSignatureRefused(X509Error::SignatureInvalid { .. }) => {
-                f.write_str("the revocation list of its issuer's name is not signed by that issuer")
+                f.write_str("the CRL with its issuer's name is not signed by that issuer")
             }
-            Self::CrlSignatureRefused(error) => write!(
-                f,
-                "the revocation list of its issuer cannot be verified: {error}"
-            ),
+            Self::CrlSignatureRefused(error) => {
+                write!(f, "the CRL of its issuer cannot be verified: {error}")
+            }
             Self::CrlExpired { next_update } => write!(
                 f,
-                "the revocation list of its issuer is stale: the next one was due at {}",
+                "the CRL of its issuer has expired: the next one was due at {}",
                 Moment(*next_update)
             ),
-            Self::CrlNextUpdateMissing => f.write_str(
-                "the revocation list of its issuer does not say when the next one is due",
-            ),
+            Self::CrlNextUpdateMissing => {
+                f.write_str("the CRL of its issuer does not say when the next one is due")
+            }
             Self::CriticalExtensionUnknown { oid } => {
                 write!(f, "its critical extension {oid} is unknown here")
             }
@@ -304,7 +303,7 @@ impl fmt::Display for Reason {
                 match ahead {
                     Some(made) => write!(
                         f,
-                        ", by a revocation list of its issuer that is valid only from {}",
+                        ", by a CRL of its issuer that is valid only from {}",
                         Moment(*made)
                     ),
                     None => Ok(()),
@@ -468,21 +467,19 @@ impl Finding for PathFinding {
             | Reason::PathLength { .. } => {
                 "have the certificates below it issued by a CA that may issue them"
             }
-            Reason::CrlMissing => "give the revocation list of its issuer as well",
+            Reason::CrlMissing => "give the CRL of its issuer as well",
             Reason::CrlNotYetValid { .. } => {
-                "give the revocation list of its issuer that is in force as well, and check the clock"
+                "give the current CRL of its issuer as well, and check the clock"
             }
             Reason::CrlIssuerKeyMismatch => {
-                "give the revocation list that the issuer's own key has signed as well"
+                "give the CRL that the issuer's own key has signed as well"
             }
-            Reason::CrlScopeUnclear => {
-                "also give a revocation list that covers all certificates of its issuer"
-            }
+            Reason::CrlScopeUnclear => "also give a CRL that covers all certificates of its issuer",
             Reason::CrlSignMissing | Reason::CrlSignatureRefused(_) => {
-                "fetch the issuer's revocation list anew, or leave it out if it is of another key"
+                "fetch the issuer's CRL again, or leave it out if it is of another key"
             }
             Reason::CrlExpired { .. } | Reason::CrlNextUpdateMissing => {
-                "fetch the issuer's newest revocation list"
+                "fetch the issuer's newest CRL"
             }
             Reason::Revoked { .. } => "do not trust it; have another one issued for a new key",
             Reason::ExtendedKeyUsage => "use a certificate that was issued for this purpose",
@@ -515,7 +512,7 @@ impl PathReport {
     }
 
     /// Returns the checks and their findings, from which the verdict is derived. If the search failed, one check contains the
-    /// reason and the others were not judged.
+    /// reason and the others were not evaluated.
     pub fn checks(&self) -> &Report<PathFinding> {
         &self.checks
     }

@@ -86,17 +86,14 @@ impl<'s, 'a> Search<'s, 'a> {
                     checks.done(*check);
                 }
                 if self.options.purpose.is_none() {
-                    checks.not_requested(PathCheck::Purpose, "no purpose was asked for");
+                    checks.not_requested(PathCheck::Purpose, "no purpose was requested");
                 }
                 if revocations.is_asked {
                     for finding in revocations.findings {
                         checks.add(finding);
                     }
                 } else {
-                    checks.not_requested(
-                        PathCheck::Revocation,
-                        "no revocation list of an issuer was given",
-                    );
+                    checks.not_requested(PathCheck::Revocation, "no CRL of an issuer was given");
                 }
                 (chain, policies)
             }
@@ -111,7 +108,7 @@ impl<'s, 'a> Search<'s, 'a> {
                     },
                 });
                 checks.judged(best.refusal.check(), best.refusal);
-                checks.remaining_not_evaluated("not judged: there is no path");
+                checks.remaining_not_evaluated("not checked: there is no path");
                 (best.chain, PolicySets::default())
             }
         };

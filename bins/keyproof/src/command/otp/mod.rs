@@ -79,7 +79,7 @@ impl Finding for CodeFinding {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::NextCounter(_) | Self::Step(_) => "nothing: all is well",
+            Self::NextCounter(_) | Self::Step(_) => "nothing: no problem found",
             Self::NoCounter { .. } => "check secret and counter, or widen the window",
             Self::NoStep(_) => "check secret and clock, or widen the window",
             Self::WeakSecret => STRENGTHEN,

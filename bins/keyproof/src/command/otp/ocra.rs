@@ -256,7 +256,7 @@ impl Finding for ResponseFinding {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Refused(_) => "check secret, challenge, counter and clock, or widen the window",
-            Self::Right(_) => "nothing: all is well",
+            Self::Right(_) => "nothing: no problem found",
             Self::WeakSecret => STRENGTHEN,
         }
     }

@@ -1,5 +1,5 @@
 //! `keyproof tpm`: checks what TPMs write and sign, offline; provisions and attests devices; and manages the TPM
-//! makers' CAs in the store.
+//! manufacturers' CAs in the store.
 
 mod attestations;
 mod event_log;
@@ -60,7 +60,7 @@ pub(super) enum Command {
     /// Provision a device and have it attest, on a machine with a TPM and tpm2-tools
     #[command(subcommand)]
     Station(station::Command),
-    /// Manage the TPM makers' CAs in the store
+    /// Manage the TPM manufacturers' CAs in the store
     #[command(subcommand)]
     Trust(trust::Command),
 }

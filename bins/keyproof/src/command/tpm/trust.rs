@@ -1,4 +1,4 @@
-//! `keyproof tpm trust`: the TPM makers' CAs in the store, for all managers.
+//! `keyproof tpm trust`: the TPM manufacturers' CAs in the store, for all managers.
 
 use std::path::PathBuf;
 
@@ -24,11 +24,11 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
-    /// Add TPM makers' CA certificates and certificate revocation lists (CRLs)
+    /// Add TPM manufacturers' CA certificates and certificate revocation lists (CRLs)
     Add(AddArguments),
-    /// Check whether the bundle covers the maker of a TPM, and what is missing
+    /// Check whether the bundle covers the manufacturer of a TPM, and what is missing
     Check(CheckArguments),
-    /// List the CA certificates and CRLs by maker
+    /// List the CA certificates and CRLs by manufacturer
     List(StoreArguments),
     /// Remove a certificate or CRL
     Remove(RemoveArguments),
@@ -102,7 +102,7 @@ fn add(arguments: &AddArguments) -> Outcome {
             })?;
         for fingerprint in &added.without_issuer {
             output::warn(&format!(
-                "the issuer's certificate of the revocation list {fingerprint} is not in the bundle, so the list replaces no older \
+                "the issuer's certificate of the CRL {fingerprint} is not in the bundle, so this CRL replaces no older \
                  one; add that certificate, too"
             ));
         }
@@ -138,7 +138,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
         let facts = json!({ "maker": checked.maker, "missing": checked.missing });
         if !arguments.on.json {
             let maker = checked.maker.as_deref().unwrap_or("unknown");
-            output::print(&format!("maker: {}", printable(maker)))?;
+            output::print(&format!("manufacturer: {}", printable(maker)))?;
             if let Some(missing) = &checked.missing {
                 let missing = printable(missing);
                 output::print(&format!("missing: the certificate of {missing}"))?;

@@ -197,14 +197,14 @@ mod tests {
             ),
             (
                 |status| status.certificate_ends = Some(end()),
-                "ends <time datetime=\"2023-11-14T22:13Z\">",
+                "expires <time datetime=\"2023-11-14T22:13Z\">",
             ),
             (
                 |status| {
                     status.endings = vec![(end(), "root".to_owned(), true)];
                     status.more_endings = true;
                 },
-                "<strong class=\"refused\">has ended</strong>",
+                "<strong class=\"refused\">has expired</strong>",
             ),
         ];
         for (spoil, told) in cases {

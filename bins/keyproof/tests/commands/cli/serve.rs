@@ -528,7 +528,7 @@ fn sighup_reads_the_tls_files_again() {
 #[test]
 fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
     for (from, to, says) in [
-        (2001, 2002, "the certificate has ended"),
+        (2001, 2002, "the certificate has expired"),
         (2998, 2999, "the certificate is not valid yet"),
     ] {
         let home = TempDir::new().unwrap();

@@ -195,7 +195,7 @@ fn check_ek_asks_revocation_lists() {
     let output = check(&write(&folder, "claimed.pem", claimed.pem().unwrap()));
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stdout);
-    assert!(told.contains("keyUsage leaves cRLSign out"), "{told}");
+    assert!(told.contains("keyUsage lacks cRLSign"), "{told}");
     // A file that is not a CRL revokes nothing, and must not be accepted as one.
     fails(&check(&roots), 1, "block 1: it is a certificate");
     fails(&check(&write(&folder, "no.pem", "no")), 1, "no.pem");

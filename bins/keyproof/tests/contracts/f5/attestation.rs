@@ -161,7 +161,7 @@ async fn a_nonce_is_good_for_one_key_category_namespace_and_selection() {
         let nonce = BASE64.decode(nonce.as_bytes()).unwrap();
         let refused = site.post(ATTEST, &machine.attests(&nonce, SELECTION)).await;
         assert_eq!(refused.fails(), ["nonce"], "{asked}");
-        assert!(refused.check("nonce").1.contains("not given for this key"));
+        assert!(refused.check("nonce").1.contains("not issued for this key"));
     }
     for other in ["sha256:0,1", "sha256:0,1,7,8", "sha384:0,1,7"] {
         let nonce = machine.nonce(&site, other).await;

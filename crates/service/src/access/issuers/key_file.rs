@@ -20,7 +20,7 @@ const MAX_LENGTH: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file contains no key that can verify signatures.
-    #[error("{}: no key in it that verifies signatures", path.display())]
+    #[error("{}: it contains no key that verifies signatures", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -119,7 +119,7 @@ impl KeyFile {
                 };
             }
             Err(error) => {
-                tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay");
+                tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay in use");
             }
         }
         last.keys.clone()

@@ -82,10 +82,10 @@ pub enum ExternalTokenError {
     #[error("the token has expired")]
     Expired,
     /// The issuer is not configured.
-    #[error("the token's issuer is not known here")]
+    #[error("the token's issuer is unknown")]
     Issuer,
     /// No key of the issuer fits the token's `kid` and algorithm, or several do.
-    #[error("the token names no key of its issuer that goes with its algorithm")]
+    #[error("the token names no key of its issuer that fits its algorithm")]
     Key,
     /// The token is not a JWT, lacks a claim, or has a critical parameter that is not supported.
     #[error("the token is not a signed JWT with issuer, audience and expiry")]

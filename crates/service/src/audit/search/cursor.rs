@@ -35,7 +35,7 @@ impl fmt::Display for Cursor {
 
 /// The error for a text that is not the position of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no page goes on here")]
+#[error("the cursor is not the position of a page")]
 pub struct ParseCursorError;
 
 impl FromStr for Cursor {

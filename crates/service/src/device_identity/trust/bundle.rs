@@ -175,7 +175,7 @@ impl Member {
                         tracing::error!(
                             %error,
                             %fingerprint,
-                            "a certificate of the trust bundle cannot be read, and is left out"
+                            "a certificate of the trust bundle cannot be read and is ignored"
                         );
                         return Ok(None);
                     }

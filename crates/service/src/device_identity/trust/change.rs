@@ -39,17 +39,17 @@ pub struct TrustAdded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddTrustError {
     /// This machine's clock, which decides which CRLs are in force, differs too much from the database's.
-    #[error("{0}: it cannot be determined which revocation lists are in force")]
+    #[error("{0}: it cannot be determined which CRLs are in force")]
     ClockApart(ClockDifference),
     /// The certificates of a CRL's issuer are there, and none of them verifies its signature.
-    #[error("{}the certificates of its issuer that are there have not signed it", place_in_file(*.block))]
+    #[error("{}none of its issuer's certificates verifies its signature", place_in_file(*.block))]
     NotSigned {
         /// Its block or element in the file, from 1.
         block: Option<usize>,
     },
     /// A CRL would replace nothing: a newer one of its issuer's key is there, which is in force, has the same or a
     /// later `nextUpdate`, and includes its scope.
-    #[error("{}a newer revocation list of its issuer is there", place_in_file(*.block))]
+    #[error("{}the bundle has a newer CRL of its issuer", place_in_file(*.block))]
     Older {
         /// Its block or element in the file, from 1.
         block: Option<usize>,

@@ -75,7 +75,7 @@ impl TrustItem {
             if all.clone().next().is_none() {
                 return Err(TrustFileError {
                     block: None,
-                    problem: "it has no certificate and no revocation list".to_owned(),
+                    problem: "it has no certificate and no CRL".to_owned(),
                 });
             }
             let all = all.zip(1..).map(|((is_certificate, der), block)| {
@@ -128,9 +128,7 @@ fn is_self_signed(certificate: &Certificate<'_>) -> bool {
 fn revocation_list(der: &[u8]) -> Result<TrustKind, String> {
     if der.len() > LONGEST {
         let found = der.len();
-        return Err(format!(
-            "a revocation list of {found} bytes, more than {LONGEST}"
-        ));
+        return Err(format!("a CRL of {found} bytes, more than {LONGEST}"));
     }
     Crl::from_der(der).map_err(|error| error.to_string())?;
     Ok(TrustKind::RevocationList)

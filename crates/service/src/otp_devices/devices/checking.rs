@@ -53,10 +53,10 @@ pub enum CheckCodeError {
         wait: Duration,
     },
     /// The device makes no codes.
-    #[error("the device makes no codes")]
+    #[error("the device generates no codes")]
     NoCodes,
     /// The device's codes depend on the price, and none was given.
-    #[error("the price is needed")]
+    #[error("the price is required")]
     PriceNeeded,
     /// There is no device of this id.
     #[error("there is no such device")]

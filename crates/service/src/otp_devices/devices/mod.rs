@@ -99,13 +99,13 @@ pub struct DeviceView {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddDeviceError {
     /// There is a device of this id with other values.
-    #[error("there is a device of this id, with other details")]
+    #[error("a device with this id and other details exists")]
     Conflict,
     /// Its description is too long.
     #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
     Description,
     /// The caller's token or the instance has ended since the permission was checked.
-    #[error("the token or its instance has ended")]
+    #[error("the token is no longer valid, or its instance was removed")]
     Ended,
     /// The id is empty or too long for a URL, or one that clients remove from URLs.
     #[error(
@@ -130,7 +130,7 @@ pub struct Moment {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShowDeviceError<Q> {
     /// The time or the price was rejected.
-    #[error("the moment or the price was refused")]
+    #[error("the time or the price was refused")]
     Moment(Q),
     /// There is no device of this id.
     #[error("there is no such device")]
@@ -150,7 +150,7 @@ pub enum ChangeDeviceError<B> {
     #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
     Description,
     /// The caller's token or the instance has ended since the permission was checked.
-    #[error("the token or its instance has ended")]
+    #[error("the token is no longer valid, or its instance was removed")]
     Ended,
     /// The new key is not valid Base32.
     #[error(transparent)]
@@ -164,7 +164,7 @@ pub enum ChangeDeviceError<B> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
     /// The caller's token or the instance has ended since the permission was checked.
-    #[error("the token or its instance has ended")]
+    #[error("the token is no longer valid, or its instance was removed")]
     Ended,
     /// There is no device of this id.
     #[error("there is no such device")]

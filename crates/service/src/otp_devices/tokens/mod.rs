@@ -78,10 +78,10 @@ pub struct IssuedToken {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssueError {
     /// The token was revoked, the password changed, or the instance was removed since the permission was checked.
-    #[error("the token or password has ended")]
+    #[error("the token or password is no longer valid")]
     Ended,
     /// The requested scope exceeds that of the issuer's token.
-    #[error("the scope asked for is more than the token's own")]
+    #[error("the requested scope exceeds the token's own")]
     ScopeExceeded,
 }
 
@@ -89,7 +89,7 @@ pub enum IssueError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeError {
     /// The token was revoked or has ended already.
-    #[error("the token has ended already")]
+    #[error("the token is already revoked or expired")]
     Ended,
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Kind {
     pub(super) template: &'static str,
     /// The NV index of its certificate (same profile, section 2.2.1.4).
     pub(super) certificate_at: u32,
-    /// The NV indices of the maker's own nonce and template, from which the key is created if it is not the default
+    /// The NV indices of the manufacturer's own nonce and template, from which the key is created if it is not the default
     /// one.
     pub(super) own_template_at: Option<[u32; 2]>,
     /// The algorithm of the key and of the attestation key below it, by its name in tpm2-tools.

@@ -49,7 +49,7 @@ struct KeyArguments {
     /// The NV index of the endorsement certificate, such as 0x01c0000a; if absent, the first that the TPM has
     #[arg(long, value_name = "INDEX", value_parser = nv_index)]
     ek_index: Option<u32>,
-    /// The endorsement certificate, if the TPM has none: its maker's server may offer it
+    /// The endorsement certificate, if the TPM has none: its manufacturer's server may offer it
     #[arg(long, value_name = "FILE", conflicts_with = "ek_index")]
     ek_cert: Option<PathBuf>,
     /// The signature scheme of a new attestation key; if absent, rsassa or ecdsa, by the endorsement key's type

@@ -170,7 +170,7 @@ impl Tpm {
     }
 
     /// Creates the endorsement key of a certificate, which is the same each time: from the default template for its
-    /// kind or, if that results in another key, from the TPM maker's template.
+    /// kind or, if that results in another key, from the TPM manufacturer's template.
     pub(super) async fn endorsement_key(
         &self,
         kind: &'static Kind,
@@ -228,7 +228,7 @@ impl Tpm {
         Ok(EndorsementKey { kind, public })
     }
 
-    /// Creates the key of a kind from the maker's nonce and template in the TPM; the default applies to a missing one.
+    /// Creates the key of a kind from the manufacturer's nonce and template in the TPM; the default applies to a missing one.
     /// `tpm2_createek --template` of version 5.4 creates another key each time.
     async fn by_the_makers_template(
         &self,

@@ -1,4 +1,4 @@
-//! Managers: adding and deleting them, and the makers that each of them trusts.
+//! Managers: adding and deleting them, and the manufacturers that each of them trusts.
 
 use http::StatusCode;
 use keyproof_http::Response;
@@ -27,7 +27,7 @@ pub(in crate::sites::console) const MANAGER: [Part; 5] = [
     TEXT,
 ];
 
-/// The parts of the form that adds makers' CAs.
+/// The parts of the form that adds manufacturers' CAs.
 pub(in crate::sites::console) const MAKERS: [Part; 2] = [FILE, TEXT];
 
 impl Paged for Manager {

@@ -1,4 +1,4 @@
-//! *TPMs*: managers with their trusted makers, categories, API keys, and devices with their attestations.
+//! *TPMs*: managers with their trusted manufacturers, categories, API keys, and devices with their attestations.
 
 mod categories;
 mod keys;

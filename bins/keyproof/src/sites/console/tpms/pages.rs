@@ -280,15 +280,15 @@ impl ManagerRow {
     pub(super) fn of(manager: Object<Manager>) -> Self {
         let own = match manager.spec.ek_roots.len() {
             0 => None,
-            1 => Some("1 entry of makers’ CAs".to_owned()),
-            own => Some(format!("{own} entries of makers’ CAs")),
+            1 => Some("1 entry of manufacturers’ CAs".to_owned()),
+            own => Some(format!("{own} entries of manufacturers’ CAs")),
         };
         Self {
             trusts: match (own, manager.spec.ek_trust_bundle) {
                 (Some(own), true) => format!("{own}, and the trust bundle"),
                 (Some(own), false) => own,
                 (None, true) => "the trust bundle".to_owned(),
-                (None, false) => "no maker".to_owned(),
+                (None, false) => "no manufacturer".to_owned(),
             },
             name: manager.metadata.name,
             is_disabled: manager.metadata.disable,

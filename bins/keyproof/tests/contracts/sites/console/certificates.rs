@@ -319,7 +319,7 @@ async fn the_start_tells_what_ends_within_ninety_days() {
             ("certificate/Sub-1/Group/Dps/root", is_told),
             ("2030-05-06 00:00 UTC", is_told),
             ("<time datetime=\"2030-05-06T00:00Z\">", is_told),
-            ("has ended", has_ended),
+            ("has expired", has_ended),
             ("No CA certificate", !is_told),
         ] {
             assert_eq!(

@@ -76,7 +76,7 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
     ops.sees("/console/tpms/default");
     ops.get(NAMESPACE).await.is(200);
     for seen in [
-        "data-label=\"Trusts\">1 entry of makers’ CAs</td>",
+        "data-label=\"Trusts\">1 entry of manufacturers’ CAs</td>",
         "data-label=\"Manager\"><a href=\"/console/tpms/default/managers/manager\">",
         "data-label=\"Category\"><a href=\"/console/tpms/default/categories/category\">category",
         "station",
@@ -85,7 +85,7 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
         ops.sees(seen);
     }
     ops.get(MANAGER).await.is(200);
-    ops.sees("Makers that are covered");
+    ops.sees("Covered manufacturers");
     ops.sees("SN0001");
     ops.sees("<strong class=\"refused\">refused</strong>, <time datetime=\"");
     ops.get(DEVICE).await.is(200);
@@ -365,7 +365,9 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
 
     // A manager that trusts a manufacturer is enough to provision its devices.
     ops.get(&format!("{NAMESPACE}/managers")).await.is(200);
-    ops.sees("The makers that <code>keyproof tpm trust add</code> has put into this server</p>");
+    ops.sees(
+        "The manufacturers that <code>keyproof tpm trust add</code> has put into this server</p>",
+    );
     let parts = [
         ("name", &b"manager"[..]),
         ("description", "of <b>line</b> 1".as_bytes()),
@@ -450,7 +452,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     // A single certificate is also allowed, and then disallowed.
     for page in [&*format!("{NAMESPACE}/categories"), &category] {
         ops.get(page).await.is(200);
-        ops.sees("whoever made them, in addition to those of the manager’s makers.");
+        ops.sees("whoever made them, in addition to those of the manager’s manufacturers.");
     }
     let allow = format!("{category}/allow");
     ops.upload(&allow, &[("file", &strange.ek_certificate)])
@@ -621,7 +623,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             "managers",
             &manager,
             ("text", &*list),
-            "a revocation list, which is the trust bundle",
+            "a CRL, which belongs in the trust bundle",
         ),
         (
             "categories",
@@ -883,7 +885,7 @@ async fn long_lists_are_paged() {
         ops.sees_not("Show more CAs");
     }
     // It is not shown as an empty list either.
-    ops.sees_not("No maker is covered");
+    ops.sees_not("No manufacturer is covered");
     ops.sees("There are none on this page.");
     for kind in ["managers", "categories", "keys"] {
         ops.get(&format!("{NAMESPACE}?{kind}=zzz")).await.is(200);
