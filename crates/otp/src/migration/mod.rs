@@ -214,7 +214,7 @@ impl Migration {
     /// [`Migration::ACCOUNTS_PER_CODE`] accounts and fits a QR code. `id` distinguishes the codes of
     /// this batch from others: any number, preferably a random one.
     ///
-    /// The format cannot contain other parameters ([`OtpauthUri::others`]); they are left out.
+    /// The format cannot contain other parameters ([`OtpauthUri::other_parameters`]); they are left out.
     ///
     /// # Errors
     ///
