@@ -60,7 +60,7 @@ pub enum Severity {
 pub enum Outcome {
     /// The check failed.
     Fail,
-    /// The caller did not ask for what this check covers. The report is not refused for it.
+    /// The caller did not request what this check covers. The report is not refused for it.
     NotRequested,
     /// The check could not be run, because something that it needs was refused. The report is refused.
     NotEvaluated,
@@ -187,17 +187,17 @@ impl<F: Finding> Report<F> {
         self.done(check);
     }
 
-    /// Marks a check as not asked for, and states what the caller did not ask for.
+    /// Marks a check as not requested, and states what the caller did not request.
     pub fn not_requested(&mut self, check: F::Check, why: &'static str) {
         self.set(check, Progress::NotRequested(why));
     }
 
-    /// Marks a check as not judged, and states what it lacks because that was refused.
+    /// Marks a check as not evaluated, and states what it lacks because that was refused.
     pub fn not_evaluated(&mut self, check: F::Check, why: &'static str) {
         self.set(check, Progress::NotEvaluated(why));
     }
 
-    /// Marks each check without a result so far as not judged, and states what it lacks.
+    /// Marks each check without a result so far as not evaluated, and states what it lacks.
     pub fn remaining_not_evaluated(&mut self, why: &'static str) {
         for check in F::Check::ALL {
             if self.progress_of(*check).is_none() {
@@ -206,7 +206,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// Returns whether every check passed, with or without a warning, or was not asked for.
+    /// Returns whether every check passed, with or without a warning, or was not requested.
     pub fn accepted(&self) -> bool {
         let mut checks = F::Check::ALL.iter();
         !checks.any(|check| self.outcome(*check).refuses())
