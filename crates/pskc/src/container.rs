@@ -94,7 +94,7 @@ pub(crate) struct SealedKey {
 pub enum DecryptionKey<'a> {
     /// The pre-shared key.
     Key(&'a [u8]),
-    /// Nothing: the container has no encrypted value and names no encryption key.
+    /// No key: the container has no encrypted value and names no encryption key.
     None,
     /// The password.
     Password(&'a str),

@@ -51,7 +51,7 @@ pub struct Expiries {
 }
 
 impl Expiries {
-    /// Merges the endings of two collections.
+    /// Merges the expiries of two collections.
     pub(crate) fn and(self, other: Self) -> Self {
         let mut found = self.found;
         found.extend(other.found);

@@ -139,8 +139,8 @@ pub(crate) struct Page<R> {
     pub(crate) now: Timestamp,
 }
 
-/// Settles the records under a prefix page by page. Each page's batch is committed before the next page is read, and a page that
-/// lost its race is read again. `attempt` returns the batch and a number; the result is the sum of these numbers.
+/// Runs an attempt on the records under a prefix, page by page. Each page's batch is committed before the next page is read, and
+/// a page that lost its race is read again. `attempt` returns the batch and a number; the result is the sum of these numbers.
 ///
 /// # Errors
 ///

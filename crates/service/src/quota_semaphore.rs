@@ -17,7 +17,8 @@ use crate::{TooBusy, mutex::lock};
 /// How long to wait for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Places, each taken by a party: the caller as [`Principal::party`](crate::Principal::party) names it, never the object of the request.
+/// A semaphore whose places are each taken by a party: the caller as [`Principal::party`](crate::Principal::party) names it, never
+/// the object of the request.
 #[derive(Debug)]
 pub struct QuotaSemaphore {
     all: Arc<Semaphore>,
@@ -44,7 +45,7 @@ struct User {
     party: String,
 }
 
-/// A place, released on drop.
+/// A place in a [`QuotaSemaphore`], released on drop.
 #[must_use = "dropping it gives the place to another"]
 pub struct QuotaPermit {
     _of_all: OwnedSemaphorePermit,

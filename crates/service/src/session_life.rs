@@ -79,7 +79,7 @@ impl Confirmed {
 pub(crate) trait SessionRecord: Record {
     fn life(&self) -> SessionLifetime;
 
-    /// Returns the session with this life.
+    /// Returns the session with this lifetime.
     fn with_life(self, life: SessionLifetime) -> Self;
 }
 

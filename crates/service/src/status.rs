@@ -20,7 +20,7 @@ pub struct ServiceStatus {
     pub at: Timestamp,
 }
 
-/// The endings of a store that does not answer.
+/// The expiries of a store that does not answer.
 const UNSEEN: Expiries = Expiries {
     found: Vec::new(),
     seen: Coverage::Part,

@@ -17,7 +17,7 @@ use crate::{Entropy, hex::hexadecimal};
 pub struct Version([u8; 16]);
 
 impl Version {
-    /// Draws the version of a new state.
+    /// Returns a random version for a new state.
     pub fn random(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes);

@@ -60,7 +60,7 @@ pub enum Severity {
 pub enum Outcome {
     /// The check failed.
     Fail,
-    /// The caller did not ask for what this check covers. The report is not refused for it.
+    /// The caller did not request what this check covers. The report is not refused for it.
     NotRequested,
     /// The check could not be run, because something that it needs was refused. The report is refused.
     NotEvaluated,
@@ -206,7 +206,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// Returns whether every check passed, with or without a warning, or was not asked for.
+    /// Returns whether every check passed, with or without a warning, or was not requested.
     pub fn accepted(&self) -> bool {
         let mut checks = F::Check::ALL.iter();
         !checks.any(|check| self.outcome(*check).refuses())

@@ -1,4 +1,4 @@
-//! Path search: which path is found, and to which certificate of the walk a refusal refers.
+//! Path search: which path is found, and to which certificate of the chain a refusal refers.
 #![cfg(feature = "ring")]
 #![allow(
     clippy::indexing_slicing,
@@ -168,7 +168,7 @@ fn of_several_issuers_of_one_name_the_one_that_leads_to_an_anchor_is_taken() {
         &RULES,
     );
     assert_path(&report, &[Leaf, Intermediate(4), Anchor(0)]);
-    // Without it, the walk that came furthest is reported: it reached the anchor and failed on the way down.
+    // Without it, the chain that came furthest is reported: it reached the anchor and failed on the way down.
     let report = search(
         &leaf,
         &[&old, &constrained, &elsewhere, &other_key],
@@ -282,7 +282,7 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
     assert_eq!(report.signatures_checked(), 2);
 }
 
-/// Two certificates of each CA of a long chain result in thousands of walks, but few signatures.
+/// Two certificates of each CA of a long chain result in thousands of chains, but few signatures.
 #[test]
 fn no_number_of_walks_costs_more_than_the_budget() {
     let all: Vec<_> = (0..MAX_PATH_LEN)

@@ -1,7 +1,7 @@
 //! Compares path search with `openssl verify` over random, mostly broken sets of certificates.
 //!
 //! OpenSSL builds only one chain where the search tries all. So there are two requirements: what OpenSSL verifies with a whole set
-//! is accepted here, and OpenSSL verifies what is accepted here if it gets only the certificates of that walk.
+//! is accepted here, and OpenSSL verifies what is accepted here if it gets only the certificates of that chain.
 #![cfg(feature = "ring")]
 #![allow(
     clippy::indexing_slicing,
@@ -44,7 +44,7 @@ impl World {
     }
 }
 
-/// A set of certificates, with the rules to validate it.
+/// A set of certificates, with the options to validate it.
 struct Set {
     leaf: Vec<u8>,
     intermediates: Vec<Vec<u8>>,

@@ -686,7 +686,7 @@ fn a_list_has_the_scope_of_another_if_it_tells_of_all_that_the_other_tells_of() 
     }
 }
 
-/// A CRL of doubtful scope can revoke a certificate, but cannot clear it.
+/// A CRL of unclear scope can revoke a certificate, but cannot clear it.
 #[test]
 fn a_list_that_may_be_about_a_certificate_frees_it_from_no_other() {
     let mut chain = Chain::new();

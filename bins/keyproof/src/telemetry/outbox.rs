@@ -212,7 +212,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A carrier that sends only what it has permits for.
+    /// An exporter that sends only what it has permits for.
     #[derive(Clone)]
     struct Gate(Arc<(Semaphore, Mutex<Vec<Vec<u32>>>)>);
 

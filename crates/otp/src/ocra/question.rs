@@ -27,7 +27,7 @@ impl Question {
 }
 
 impl Suite {
-    /// Draws a challenge question of the suite's full length. `fill` is the caller's cryptographic
+    /// Returns a random challenge question of the suite's full length. `fill` is the caller's cryptographic
     /// random source and fills the bytes that it is given. RFC 6287 section 8.2 asks for new,
     /// unpredictable questions each time.
     ///

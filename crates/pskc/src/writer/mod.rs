@@ -43,7 +43,7 @@ pub enum KeyProtection<'a> {
         /// The name that both sides use for it.
         name: &'a str,
     },
-    /// Nothing: anybody who has the document has the secrets.
+    /// No protection: anybody who has the document has the secrets.
     None,
     /// A password.
     Password {

@@ -105,7 +105,7 @@ pub enum AddApplicationTokenError<B> {
         "a user has at most {MOST} application tokens, those that ended in the last 30 days among them"
     )]
     TooMany,
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
 }
@@ -125,7 +125,7 @@ pub enum ChangeApplicationTokenError<B> {
     /// The description is too long.
     #[error("a description has at most {MAX_DESCRIPTION} bytes")]
     TooLong,
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
     /// There is no such token.
@@ -155,7 +155,7 @@ pub(super) fn is_valid(
 
 impl Accounts {
     /// Creates a token and returns its text, which is shown only once. An unreadable body is reported only to a session that may
-    /// decide.
+    /// manage tokens.
     ///
     /// # Errors
     ///

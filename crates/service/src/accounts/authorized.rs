@@ -19,7 +19,7 @@ use crate::{
     storage::{Attempt, transact_permitted},
 };
 
-/// The reason why a session may not decide over keys, devices, recovery codes, passwords and application tokens.
+/// Why a session may not manage keys, devices, recovery codes, passwords and application tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionRefused {
     /// The session has ended meanwhile.
@@ -48,7 +48,7 @@ impl Managed {
 }
 
 impl Accounts {
-    /// Settles races over a person's change, as [`transact_permitted`] does: if the record that permits the session is gone, the
+    /// Commits a person's change as [`transact_permitted`] does: if the record that permits the session is gone, the
     /// session has ended. The result is the same if that record has moved: a browser session gets a new token when a key is
     /// activated, other sessions are ended or a login is confirmed in another window. A replacement of the signing key only
     /// rewrites the former key's record, to shorten its validity. A change under the former key at that moment requires its old
@@ -138,7 +138,7 @@ impl Accounts {
         })
     }
 
-    /// Checks that the person's session may decide at all. A refusal is recorded in the audit trail.
+    /// Checks that the person's session has shown a second factor, if a key is active. A refusal is recorded in the audit trail.
     async fn require_factor<E: From<SessionRefused>>(
         &self,
         person: &Person,

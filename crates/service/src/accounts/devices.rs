@@ -27,7 +27,7 @@ pub struct DeviceView {
 /// The error when devices are not listed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
     /// The user has no such trusted device.

@@ -82,7 +82,7 @@ pub enum EnrolKeyError<B> {
     /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
     /// The password was not accepted.
@@ -105,7 +105,7 @@ pub enum ActivateKeyError<B> {
         /// How long until the next attempt is checked.
         wait: Duration,
     },
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
     /// The user has no such key.
@@ -119,7 +119,7 @@ pub enum ActivateKeyError<B> {
 /// The error when a key is not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveKeyError {
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
     /// The user has no such key.

@@ -467,7 +467,7 @@ pub(super) enum Granted {
     Login(Login, Token),
 }
 
-/// What keeps a login.
+/// How a login is kept.
 #[derive(Clone, Copy)]
 pub(super) enum LoginKind<'a> {
     /// A browser session, which replaces this one.

@@ -20,7 +20,7 @@ pub struct Overview {
     pub clock_ahead: i64,
     /// The number of unused recovery codes; `None` if none were created.
     pub recovery_codes: Option<usize>,
-    /// Whether the session may decide over the second factor.
+    /// Whether the session may manage the second factor.
     pub may_decide: bool,
     /// Whether the session may create recovery codes without a code.
     pub may_leave_code_out: bool,

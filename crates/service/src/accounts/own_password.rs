@@ -34,7 +34,7 @@ pub enum ChangePasswordError<B> {
     /// The new password is not allowed.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
     /// The current password was not accepted.
@@ -44,7 +44,8 @@ pub enum ChangePasswordError<B> {
 
 impl Accounts {
     /// Sets a person's own password and ends all their tokens, challenges and trusted devices. Application tokens stay valid, so
-    /// that programs continue when people change their passwords. An unreadable body is reported only to a session that may decide.
+    /// that programs continue when people change their passwords. An unreadable body is reported only to a session that may
+    /// change it.
     ///
     /// # Errors
     ///

@@ -32,7 +32,7 @@ pub enum RecoveryCodesError<B> {
     /// No key is active that recovery codes could replace.
     #[error("no key is active")]
     NoActiveKey,
-    /// The session may not decide this.
+    /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),
     /// The password was not accepted.

@@ -87,7 +87,7 @@ impl Kind for ApiKey {
         Some((Category::NAME, &self.category))
     }
 
-    /// Certificates that a deleted key upholds stay valid. Those on hold are permanently revoked, since the key can no
+    /// Certificates that a deleted key kept valid stay so. Those on hold are permanently revoked, since the key can no
     /// longer be enabled.
     async fn clear(
         devices: &DeviceIdentity,
@@ -131,7 +131,8 @@ impl ApiKey {
         }
     }
 
-    /// Returns whether the key upholds a certificate made with it at `made_at`: it neither revokes it nor puts it on hold.
+    /// Returns whether the key keeps a certificate valid that was made with it at `made_at`: it neither revokes it nor puts
+    /// it on hold.
     pub(super) fn keeps_valid(&self, made_at: Timestamp) -> bool {
         self.withdrawal(made_at).is_none()
     }
@@ -146,7 +147,7 @@ impl ApiKey {
         })
     }
 
-    /// Returns a lower bound for `made_at` of the certificates that the key does not uphold; `None` if it upholds all.
+    /// Returns a lower bound for `made_at` of the certificates that the key does not keep valid; `None` if it keeps all valid.
     pub(super) fn withdraws_from(&self) -> Option<Timestamp> {
         if self.is_disabled {
             return Some(Timestamp::EPOCH);
@@ -155,7 +156,7 @@ impl ApiKey {
     }
 }
 
-/// At `tpm_deleted_api_key/<namespace>/<category>/<uid>`: a deleted key that did not uphold all of its certificates.
+/// At `tpm_deleted_api_key/<namespace>/<category>/<uid>`: a deleted key that did not keep all of its certificates valid.
 /// The category's CRL is made from it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct DeletedApiKey {

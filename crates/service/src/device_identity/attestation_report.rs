@@ -20,7 +20,7 @@ keyproof_x509::checks! {
         /// activation in the request is only a warning.
         Activation = "activation", "its TPM opened the credential of this key";
         /// `ak-certificate`: the category has issued a certificate for the key, and its credential was opened. It has
-        /// not expired, its API key upholds it, and neither the category nor its manager is disabled.
+        /// not expired, its API key keeps it valid, and neither the category nor its manager is disabled.
         Certificate = "ak-certificate", "it is in force";
         /// `nonce`: it was issued for this key in this category, has not expired, and is unused.
         Nonce = "nonce", "given for this key, and not used before";

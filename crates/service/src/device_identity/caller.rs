@@ -45,7 +45,7 @@ pub struct Station {
     scopes: Vec<OperatorScope>,
 }
 
-/// An action on objects.
+/// An operation on objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectOperation {
     /// Create an object.
@@ -60,7 +60,7 @@ pub enum ObjectOperation {
     Replace,
 }
 
-/// An action of a station for a device.
+/// An operation of a station for a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StationOperation {
     /// Prove that its TPM opened a credential.
@@ -89,7 +89,7 @@ impl StationOperation {
 }
 
 impl DeviceIdentity {
-    /// Returns what to read along with the token of a request for this object.
+    /// Returns the keys to prefetch with the token of a request for this object.
     pub fn prefetch<K: Kind>(namespace: &str, name: &str) -> Prefetch {
         Prefetch(vec![object_key::<K>(namespace, name)])
     }

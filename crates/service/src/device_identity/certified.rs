@@ -81,7 +81,7 @@ impl Issued {
         self.api_key == key.metadata.name && is_this
     }
 
-    /// Returns whether it was made with this API key, and the key upholds it.
+    /// Returns whether it was made with this API key, and the key keeps it valid.
     fn is_still_valid_under(&self, key: &Object<ApiKey>) -> bool {
         self.is_of(key) && key.spec.keeps_valid(self.made_at)
     }
@@ -225,7 +225,7 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// Returns whether the API key that a certificate was made with upholds it. If so, the batch commits only if that
+    /// Returns whether the API key that a certificate was made with keeps it valid. If so, the batch commits only if that
     /// key is unchanged.
     pub(super) async fn is_still_valid(
         &self,

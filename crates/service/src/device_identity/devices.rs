@@ -55,7 +55,7 @@ pub struct DeviceKey {
     pub certificate: String,
     /// When that certificate expires.
     pub not_after: Timestamp,
-    /// Why the API key that the certificate was made with does not uphold it; `None` if it does.
+    /// Why the API key that the certificate was made with does not keep it valid; `None` if it does.
     pub withdrawal: Option<Withdrawal>,
 }
 
@@ -367,7 +367,7 @@ impl DeviceIdentity {
     }
 }
 
-/// Returns why the API key that a certificate was made with does not uphold it. `found` contains the key, or its record
+/// Returns why the API key that a certificate was made with does not keep it valid. `found` contains the key, or its record
 /// if it was deleted.
 fn withdrawal(
     found: &Snapshot,

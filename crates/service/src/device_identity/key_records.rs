@@ -168,7 +168,7 @@ impl KeyRecords {
         })
     }
 
-    /// Returns whether a certificate's API key upholds it, or upheld it when the key was deleted.
+    /// Returns whether a certificate's API key keeps it valid, or did so when the key was deleted.
     pub(super) fn is_still_valid(&self, issued: &Issued) -> Result<bool, StorageError> {
         let mut places =
             issuing_api_keys(&self.place.device.namespace, &self.place.category, issued);

@@ -507,7 +507,7 @@ mod unit_tests {
             (found.system.uid.as_str(), bench.faults.steps()),
             (&*uid, 1)
         );
-        // An object that was not read along is read from the store. One that was read and not found is not read again.
+        // An object that was not prefetched is read from the store. One that was read and not found is not read again.
         assert!(devices.find(&creating, "made").await.is_ok());
         assert_eq!(bench.faults.steps(), 1);
         let asking = administrator(ObjectOperation::Get, prefetch("other")).await;

@@ -207,7 +207,7 @@ impl DeviceIdentity {
         Ok(Attempt::Commit(batch, Ok(provisioned)))
     }
 
-    /// Returns the present certificate if it can be returned again: it is fresh, and its API key upholds it.
+    /// Returns the present certificate if it can be returned again: it is fresh, and its API key keeps it valid.
     async fn kept(
         &self,
         known: &Known,

@@ -1,4 +1,4 @@
-//! The CRL of a category, signed by its CA: the certificates that their API keys no longer uphold, and individual
+//! The CRL of a category, signed by its CA: the certificates that their API keys no longer keep valid, and individual
 //! revocations.
 //!
 //! A CRL is made on request if none is current, and stored. Every batch that changes which certificates are revoked or
@@ -335,7 +335,7 @@ impl DeviceIdentity {
         Ok(list)
     }
 
-    /// Collects the CRL's entries. Only the certificates of API keys that do not uphold all of theirs are read.
+    /// Collects the CRL's entries. Only the certificates of API keys that do not keep all of theirs valid are read.
     async fn entries(
         &self,
         namespace: &str,
@@ -363,7 +363,7 @@ impl DeviceIdentity {
         Ok(entries)
     }
 
-    /// Adds the certificates that an API key does not uphold.
+    /// Adds the certificates that an API key does not keep valid.
     async fn withdrawn(
         &self,
         category: &str,

@@ -171,7 +171,7 @@ impl OtpDevices {
     }
 
     /// Permits an operator with a scope for `R` in this instance. `device` is the device of the request, if any, and is
-    /// read along. Must be called for every request.
+    /// prefetched. Must be called for every request.
     ///
     /// # Errors
     ///
@@ -222,7 +222,7 @@ impl OtpDevices {
     }
 
     /// Permits the bearer of a token of this instance whose scope allows `R`. `token` is its text without any prefix.
-    /// `device` is the device of the request, if any, and is read along. Must be called for every request.
+    /// `device` is the device of the request, if any, and is prefetched. Must be called for every request.
     ///
     /// # Errors
     ///

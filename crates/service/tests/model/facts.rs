@@ -19,7 +19,7 @@ pub(crate) enum Broken {
     AcceptedTwice,
     /// A key became active, or a login succeeded, without a required code.
     CodeNotNeeded,
-    /// A guess was judged after the third failure, or something else was counted as a failure.
+    /// A guess was checked after the third failure, or something else was counted as a failure.
     Miscounted,
     /// Something was accepted while the user was locked.
     NotLocked,

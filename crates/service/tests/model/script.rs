@@ -134,7 +134,7 @@ impl Engine for Script {
             if keys.iter().all(is_fixed) {
                 return self.fixed.get_many(keys, now).await;
             }
-            // Events are never merged here: each is judged with its own batch.
+            // Events are never merged here: each is checked with its own batch.
             if keys.iter().all(|key| collection(key) == AUDIT) {
                 return Ok(vec![None; keys.len()]);
             }

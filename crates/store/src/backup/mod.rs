@@ -3,9 +3,9 @@
 //! ```text
 //! "keyproof-backup\n"  16 bytes
 //! format               1 byte: 1
-//! length of the head   4 bytes, the highest first; at most 4,096
-//! head                 JSON: when it was made, a salt, the id of the master key, and optionally that key itself
-//! tag of the head      32 bytes: HMAC-SHA-256 over all bytes before it
+//! length of the header 4 bytes, the highest first; at most 4,096
+//! header               JSON: when it was made, a salt, the id of the master key, and optionally that key itself
+//! tag of the header    32 bytes: HMAC-SHA-256 over all bytes before it
 //! frames               index (8 bytes), last-frame mark (1), length (4), then AES-256-GCM over at most 64 KiB,
 //!                      with those 13 bytes as associated data and the index as nonce
 //! ```
@@ -13,7 +13,7 @@
 //! The concatenated frames are a raw deflate stream (RFC 1951) of records in key order. Each is `01`, length of the key
 //! (2), the key, version (16), expiry in milliseconds since 1970 or 2^64-1 for none (8), length of the body (4), the
 //! body. At the end come `00`, the number of records (8) and the SHA-256 of their [`Tally`]. The HMAC and AES keys are
-//! derived from the master key by HKDF-SHA-256 with the head's salt. The salt is drawn anew for each backup, so no two
+//! derived from the master key by HKDF-SHA-256 with the header's salt. The salt is drawn anew for each backup, so no two
 //! backups share a key, and a nonce is used once.
 //!
 //! [`BackupError`] distinguishes a backup that was cut, reordered or altered from one made under another master key.
@@ -103,7 +103,7 @@ pub enum BackupError {
         /// Its length.
         at: u64,
     },
-    /// The head was altered.
+    /// The header was altered.
     #[error("the backup's head was altered")]
     Header,
     /// The file cannot be read or written.
@@ -201,7 +201,7 @@ impl From<BackupError> for io::Error {
     }
 }
 
-/// The head of a backup.
+/// The header of a backup.
 #[derive(Clone, Debug)]
 pub struct BackupHeader {
     head: Header,
@@ -222,7 +222,7 @@ struct Header {
 }
 
 impl BackupHeader {
-    /// Reads the head. It is unauthenticated until [`BackupReader::new`] verifies it with the master key.
+    /// Reads the header. It is unauthenticated until [`BackupReader::new`] verifies it with the master key.
     ///
     /// # Errors
     ///
@@ -309,7 +309,7 @@ pub struct BackupWriter<W: Write> {
 }
 
 impl<W: Write> BackupWriter<W> {
-    /// Writes the head. With a passphrase, the backup contains `master_key`.
+    /// Writes the header. With a passphrase, the backup contains `master_key`.
     ///
     /// # Errors
     ///
@@ -335,7 +335,7 @@ impl<W: Write> BackupWriter<W> {
         let head = serde_json::to_vec(&head).map_err(|_| BackupError::Header)?;
         let mut bytes = MAGIC.to_vec();
         bytes.push(FORMAT);
-        // A head has a few hundred bytes.
+        // A header has a few hundred bytes.
         bytes.extend((head.len() as u32).to_be_bytes());
         bytes.extend(&head);
         let keys = Keys::derive(master_key, &salt)?;
@@ -397,7 +397,7 @@ pub struct BackupReader<R: Read> {
 }
 
 impl<R: Read> BackupReader<R> {
-    /// Creates a reader for the backup whose head was read from `input`.
+    /// Creates a reader for the backup whose header was read from `input`.
     ///
     /// # Errors
     ///

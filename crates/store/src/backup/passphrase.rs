@@ -108,7 +108,7 @@ impl WrappedKey {
     }
 }
 
-/// Binds the encrypted key to the key id in the head.
+/// Binds the encrypted key to the key id in the header.
 fn associated(id: KeyId) -> Aad<String> {
     Aad::from(format!("keyproof backup 1: master key {id}"))
 }

@@ -42,7 +42,7 @@ pub(super) fn build(
         (None, Some(root)) if report.accepted() => {
             let chain = EkCertificateFinding::Chain {
                 root: root.subject.clone(),
-                // The walk also contains the certificate itself and the root.
+                // The chain also contains the certificate itself and the root.
                 intermediates: report.chain().len().saturating_sub(2),
             };
             let warnings = report
@@ -91,7 +91,7 @@ pub(super) fn revocation(
     })
 }
 
-/// Describes a certificate of the walk. The subject of an endorsement certificate is usually empty.
+/// Describes a certificate of the chain. The subject of an endorsement certificate is usually empty.
 fn whose(report: &PathReport, at: usize) -> String {
     match report.chain().get(at) {
         Some(step) => match step.place {

@@ -41,7 +41,7 @@ pub struct EventLog<'a> {
     pub unread: usize,
 }
 
-/// The form of a log.
+/// The format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventLogFormat {
     /// `TCG_PCR_EVENT2` after a `TCG_EfiSpecIDEvent`: one digest per bank.

@@ -242,7 +242,7 @@ impl<'a> Crl<'a> {
 
     /// Returns whether it covers a certificate of its issuer, according to its issuingDistributionPoint (RFC 5280 section 6.3.3
     /// (b)). If that excludes the certificate but there is an entry for its serial number, which is unique per issuer, the coverage
-    /// is doubtful.
+    /// is unclear.
     pub(crate) fn coverage(&self, certificate: &Certificate<'_>) -> Coverage {
         match self.extensions.scope.coverage(certificate) {
             Coverage::None if self.find(certificate.serial()).is_some() => Coverage::Doubtful,

@@ -9,7 +9,7 @@ use super::{
 };
 
 impl Search<'_, '_> {
-    /// Returns whether the walk ends at its last certificate.
+    /// Returns whether the chain ends at its last certificate.
     pub(super) fn ends_at_anchor(&mut self, chain: &[CertificateSource]) -> Result<bool, Reason> {
         let Some((&place, below)) = chain.split_last() else {
             return Ok(false);
@@ -29,7 +29,7 @@ impl Search<'_, '_> {
         Ok(false)
     }
 
-    /// Returns whether an anchor of a CA that is not in the walk issued the certificate at `place`.
+    /// Returns whether an anchor of a CA that is not in the chain issued the certificate at `place`.
     fn is_of_another(
         &mut self,
         place: CertificateSource,
@@ -63,8 +63,8 @@ impl Search<'_, '_> {
         Ok(equals.len() < above.len())
     }
 
-    /// Climbs depth-first from `ca` to the CAs that issued its certificates, and returns whether it found one that no other anchor
-    /// issued. Records each CA visited in `above`, with its issuers.
+    /// Searches depth-first from `ca` for the CAs that issued its certificates, and returns whether it found one that no other
+    /// anchor issued. Records each CA visited in `above`, with its issuers.
     fn is_below_one_that_nobody_has_issued(
         &mut self,
         ca: CertificateSource,

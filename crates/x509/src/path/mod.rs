@@ -147,7 +147,7 @@ pub struct PathOptions<'a> {
 }
 
 impl<'a> PathOptions<'a> {
-    /// Creates rules from a table of algorithms and the current time in seconds since the Unix epoch. Any purpose and any policy
+    /// Creates options from a table of algorithms and the current time in seconds since the Unix epoch. Any purpose and any policy
     /// are accepted, and no CRLs are set.
     pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
         Self {

@@ -33,12 +33,12 @@ crate::checks! {
         /// `policies`: the path is valid under a certificate policy, if one is required.
         Policies = "policies", "the certificate policies are in order";
         /// `revocation`: no certificate is on a given CRL of its issuer. The check passes if each certificate below the anchor was
-        /// looked up in a current CRL. It is reported as not asked if no CRL belongs to an issuer in the path.
+        /// looked up in a current CRL. It is reported as not requested if no CRL belongs to an issuer in the path.
         Revocation = "revocation", "no certificate is revoked";
     }
 }
 
-/// The list from which a certificate of the walk was taken.
+/// Where a certificate of the chain was given.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum CertificateSource {
     /// The anchors, with the index there. With [`PathOptions::validate_anchors`](super::PathOptions::validate_anchors) an anchor may also act as an
@@ -60,7 +60,7 @@ impl fmt::Display for CertificateSource {
     }
 }
 
-/// A certificate in a walk from the leaf upwards.
+/// A certificate in a chain from the leaf upwards.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PathCertificate {
@@ -80,7 +80,7 @@ impl fmt::Display for PathCertificate {
     }
 }
 
-/// Why a path fails at a certificate of the walk. The messages describe that certificate.
+/// Why a path fails at a certificate of the chain. The messages describe that certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -133,7 +133,7 @@ pub enum Reason {
     },
     /// An extension that must be parsed is malformed.
     ExtensionMalformed(X509Error),
-    /// All its possible issuers are already in the walk, so the path would loop.
+    /// All its possible issuers are already in the chain, so the path would loop.
     IssuerLoop {
         /// The issuer's name as RFC 4514 text.
         issuer: String,
@@ -325,7 +325,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The result of a path search: the path found, or the walk that came furthest and why it failed.
+/// The result of a path search: the path found, or the chain that came furthest and why it failed.
 ///
 /// `Display` writes one line for each certificate from the leaf upwards, then the verdict.
 ///
@@ -341,7 +341,7 @@ impl fmt::Display for Reason {
 /// assert!(found.accepted() && found.chain().len() == 2, "{found}");
 ///
 /// let lost = find(&leaf, &none, &none, &PathOptions::new(RING, 1_800_000_000));
-/// assert!(lost.refusal().is_some(), "{lost}"); // the text shows where the walk ended
+/// assert!(lost.refusal().is_some(), "{lost}"); // the text shows where the chain ended
 /// # }
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
@@ -354,11 +354,11 @@ pub struct PathReport {
     pub(super) signatures_checked: usize,
 }
 
-/// A finding about one certificate of the walk. `Display` does not name the certificate.
+/// A finding about one certificate of the chain. `Display` does not name the certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PathFinding {
-    /// The index in the walk of the certificate concerned; the leaf is 0.
+    /// The index in the chain of the certificate concerned; the leaf is 0.
     pub at: usize,
     /// The finding.
     pub reason: Reason,
@@ -505,7 +505,7 @@ impl PathReport {
         self.checks.accepted()
     }
 
-    /// Returns the walk from the leaf upwards, which ends at the anchor if there is a path. Each certificate signed the one before
+    /// Returns the chain from the leaf upwards, which ends at the anchor if there is a path. Each certificate signed the one before
     /// it.
     pub fn chain(&self) -> &[PathCertificate] {
         &self.chain

@@ -256,7 +256,7 @@ struct Listed<'s> {
 
 impl Listed<'_> {
     /// Returns whether this CRL supersedes `other`, which is by the same key: it must be newer, and current unless `other` is not.
-    /// A CRL that is not yet valid or has a doubtful scope can revoke a certificate, but cannot clear one.
+    /// A CRL that is not yet valid or has an unclear scope can revoke a certificate, but cannot clear one.
     fn supersedes(&self, other: &Self) -> bool {
         let may_free = self.time != Time::Ahead && !self.is_doubtful;
         may_free && self.time <= other.time && self.crl.is_newer_than(other.crl)

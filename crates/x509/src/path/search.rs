@@ -1,4 +1,5 @@
-//! The search: climbs from the leaf by names and signatures, then descends to apply the constraints of the certificates above.
+//! The search: extends the path from the leaf by names and signatures, then descends to apply the constraints of the certificates
+//! above.
 
 use alloc::{string::ToString, vec, vec::Vec};
 
@@ -29,7 +30,7 @@ pub(super) struct Search<'s, 'a> {
     checked: Vec<(CertificateSource, CertificateSource, Result<(), X509Error>)>,
     /// Verified CRL signatures: the CRL's index, the signer, and the result.
     pub(super) checked_crls: Vec<(usize, CertificateSource, Result<(), X509Error>)>,
-    /// The walk that reached an anchor or, failing that, the longest one.
+    /// The chain that reached an anchor or, failing that, the longest one.
     best: Option<Failure>,
 }
 
@@ -137,7 +138,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    /// Continues from the last certificate of the walk to an anchor.
+    /// Continues from the last certificate of the chain to an anchor.
     fn extend_path(
         &mut self,
         chain: &mut Vec<CertificateSource>,
@@ -196,14 +197,14 @@ impl<'s, 'a> Search<'s, 'a> {
                 return Err(stop);
             }
         }
-        // If a candidate signed it, the longer walk is reported instead.
+        // If a candidate signed it, the longer chain is reported instead.
         Err(match refused {
             Some(error) => self.stop(chain, last, Reason::SignatureRefused(error)),
             None => Stop::Failed,
         })
     }
 
-    /// Continues from an issuer that was just added: climbs on, or validates the walk if it ends there.
+    /// Continues from an issuer that was just added: extends the path further, or validates the chain if it ends there.
     fn try_issuers(
         &mut self,
         chain: &mut Vec<CertificateSource>,
@@ -222,7 +223,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Err(self.stop(chain, refusal.at, refusal.reason))
     }
 
-    /// Records why a walk failed, unless an earlier one came further, and returns how the search goes on.
+    /// Records why a chain failed, unless an earlier one came further, and returns how the search goes on.
     fn stop(&mut self, chain: &[CertificateSource], at: usize, reason: Reason) -> Stop {
         let is_spent = reason == Reason::BudgetExhausted;
         let reached_anchor = matches!(chain.last(), Some(CertificateSource::Anchor(_)));
@@ -239,7 +240,7 @@ impl<'s, 'a> Search<'s, 'a> {
         if is_spent { Stop::Spent } else { Stop::Failed }
     }
 
-    /// Returns the possible issuers of the walk's last certificate, matched by name, the most promising first.
+    /// Returns the possible issuers of the chain's last certificate, matched by name, the most promising first.
     fn candidates(&self, top: &Member<'a>, chain: &[CertificateSource]) -> Vec<Candidate> {
         let issuers = self.issuers_by_name(top).into_iter();
         let mut candidates: Vec<Candidate> = issuers
@@ -283,8 +284,8 @@ impl<'s, 'a> Search<'s, 'a> {
         issuers.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// Returns whether the walk already contains this name and key, so that it would loop. An anchor is compared only with the
-    /// anchors in the walk, so that it may end a walk that contains the same CA as an intermediate.
+    /// Returns whether the chain already contains this name and key, so that it would loop. An anchor is compared only with the
+    /// anchors in the chain, so that it may end a chain that contains the same CA as an intermediate.
     pub(super) fn is_on(
         &self,
         chain: &[CertificateSource],
@@ -380,7 +381,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Checks that a certificate may be the issuer of the walk's last one. Does not check the signature.
+    /// Checks that a certificate may be the issuer of the chain's last one. Does not check the signature.
     pub(super) fn check_issuer(
         &self,
         member: &Member<'a>,
@@ -418,7 +419,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Counts the intermediates of a walk that a path length limits: not the leaf, and not self-issued ones.
+    /// Counts the intermediates of a chain that a path length limits: not the leaf, and not self-issued ones.
     fn counted_intermediates(&self, chain: &[CertificateSource]) -> u32 {
         let counted = chain
             .iter()
@@ -429,7 +430,7 @@ impl<'s, 'a> Search<'s, 'a> {
         u32::try_from(counted).unwrap_or(u32::MAX)
     }
 
-    /// Validates a walk that has reached an anchor and whose signatures are verified.
+    /// Validates a chain that has reached an anchor and whose signatures are verified.
     fn validate_chain(
         &mut self,
         chain: &[CertificateSource],

@@ -229,7 +229,7 @@ pub(crate) fn assert_path(report: &PathReport, places: &[CertificateSource]) {
     assert_eq!(walked, places, "{report}");
 }
 
-/// Asserts a refusal that refers to this certificate of the walk.
+/// Asserts a refusal that refers to this certificate of the chain.
 #[track_caller]
 pub(crate) fn assert_refused(
     report: &PathReport,

@@ -56,7 +56,7 @@ impl Dps {
         };
         // Empty for the list of certificates.
         let name = variable("name");
-        // A certificate that is only read is read along with the token. The token is checked before the path.
+        // A certificate that is only read is prefetched with the token. The token is checked before the path.
         let prefetch = match named.and_then(|resource| resource.route(exchange.method())) {
             Some(route) if route.operation.shows_certificate() => {
                 Certificates::prefetch(&service, &name)

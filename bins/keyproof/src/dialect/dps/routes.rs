@@ -18,7 +18,7 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    /// Returns whether it only returns the certificate of the path, which is then read along with the token.
+    /// Returns whether it only returns the certificate of the path, which is then prefetched with the token.
     pub(super) fn shows_certificate(&self) -> bool {
         matches!(self.act, Action::CertificateGet)
     }

@@ -26,7 +26,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Returns whose second factor is read along with the session, if it is only read.
+    /// Returns whose second factor is prefetched with the session, if it is only read.
     pub(super) fn prefetch(&self, variables: &Variables) -> Option<TargetUser> {
         let shows = matches!(self, ByManager(Action::TrustedDeviceList, _));
         shows.then(|| variables.path_user.target_user())

@@ -64,7 +64,7 @@ impl F5 {
         let segments = routes::segments(exchange.path());
         let known = segments.as_deref().ok();
         let resource = known.and_then(|segments| ROUTES.resource(segments));
-        // An object that is only read is read along with the token. The token is checked before the path.
+        // An object that is only read is prefetched with the token. The token is checked before the path.
         let prefetch = resource.as_ref().and_then(|resource| {
             let route = resource.route(exchange.method())?;
             Some(route.operation.prefetch(resource))

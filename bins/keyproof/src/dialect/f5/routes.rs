@@ -43,7 +43,7 @@ const fn objects<K: Offered>(act: ObjectOperation) -> Operation {
 }
 
 impl Operation {
-    /// Returns the object that is read along with the token, if it is only read.
+    /// Returns the object that is prefetched with the token, if it is only read.
     pub(super) fn prefetch(&self, resource: &Resource<'_, Self>) -> Prefetch {
         let variable = |name| resource.variable(name).unwrap_or_default();
         match self {
