@@ -681,7 +681,7 @@ fn weak_hashes_are_refused() {
             .case
             .check()
             .detail(QuoteCheck::WeakHashes)
-            .contains("a quoted bank is of sha1")
+            .contains("a quoted bank uses sha1")
     );
 
     // A bank without a selected register is harmless.
