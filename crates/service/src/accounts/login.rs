@@ -180,7 +180,6 @@ impl Accounts {
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            let records_were_locked = records.are_fingerprints_locked(account.at());
             let decision = records.begin_login(judged, client, account.at(), &self.policy);
             let mut batch = self.store.batch(account.now);
             let mut change = Change::default();
@@ -188,8 +187,7 @@ impl Accounts {
                 (Ok(FirstFactor::Challenged), Some(user)) => {
                     let token = self.draw_token(account.now);
                     change.challenge = Some(challenge_key(&token));
-                    let (now, next) = (account.at(), &decision.next);
-                    if next.are_fingerprints_locked(now) && !records_were_locked {
+                    if account.locks_fingerprints(&decision.next) {
                         self.locks.begins(&mut batch);
                     }
                     self.record_challenge(&mut batch, &account, user, origin)

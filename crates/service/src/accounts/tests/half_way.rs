@@ -87,6 +87,27 @@ async fn fingerprints_that_are_guessed_with_the_password_are_counted_over_all_se
     }
 }
 
+/// Whoever has the password could lock the name with wrong ones first.
+#[tokio::test]
+async fn fingerprints_that_are_guessed_while_the_name_is_locked_are_counted() {
+    let (bench, [one, other]) = two_servers().await;
+    let locked = Some(Failure::Refused(LoginError::Locked { wait: LOCK }));
+    for _ in 0..3 {
+        let wrong = password_login(ADA, "wrong horse", None);
+        assert!(one.accounts.login(wrong, &origin()).await.is_err());
+    }
+    tokens(shows(&one, "laptop").await);
+    for (number, server) in [&one, &other, &one].into_iter().enumerate() {
+        let guess = shows(server, &format!("guess {number}")).await;
+        assert_eq!(guess.err(), locked);
+    }
+    for server in [&one, &other] {
+        assert_eq!(shows(server, "laptop").await.err(), locked);
+    }
+    bench.clock.advance(LOCK);
+    tokens(shows(&one, "laptop").await);
+}
+
 /// A guess that loses the race is counted as well.
 #[tokio::test]
 async fn fingerprints_that_are_guessed_at_once_are_all_counted() {
