@@ -76,7 +76,7 @@ pub enum LoginError {
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// Too many failures: this attempt started the lockout or was not checked because of it.
+    /// Too many failures: this attempt started the lockout or came during one.
     #[error("too many failures")]
     Locked {
         /// How long until the next attempt is checked.
@@ -219,6 +219,14 @@ impl Accounts {
                             account.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
+                    // Where other fingerprints are locked out, the answer does not tell that this one is trusted.
+                    let stranger = Client {
+                        fingerprint: None,
+                        ..client
+                    };
+                    let elsewhere = account.records().check_lockout(stranger, account.at());
+                    let error =
+                        elsewhere.map_or_else(|lock| locked(account.wait(lock.until)), |()| error);
                     let new_event = self.failed(whose, why, origin);
                     let refused = (why, new_event);
                     return self.refuse(&account, decision.next, refused, error).await;

@@ -108,6 +108,26 @@ async fn fingerprints_that_are_guessed_while_the_name_is_locked_are_counted() {
     tokens(shows(&one, "laptop").await);
 }
 
+/// Otherwise whoever has the password could find a fingerprint with wrong ones, which count no guess.
+#[tokio::test]
+async fn a_wrong_password_does_not_tell_a_trusted_fingerprint_while_the_name_is_locked() {
+    let (bench, [one, _]) = two_servers().await;
+    let wrong = async |fingerprint| {
+        let login = password_login(ADA, "wrong horse", fingerprint);
+        one.accounts.login(login, &origin()).await.err()
+    };
+    for _ in 0..3 {
+        wrong(None).await;
+    }
+    bench.clock.advance(STEP);
+    let locked = Some(Failure::Refused(LoginError::Locked { wait: LOCK - STEP }));
+    for _ in 0..4 {
+        for fingerprint in ["laptop", "guess"] {
+            assert_eq!(wrong(Some(fingerprint)).await, locked, "{fingerprint}");
+        }
+    }
+}
+
 /// A guess that loses the race is counted as well.
 #[tokio::test]
 async fn fingerprints_that_are_guessed_at_once_are_all_counted() {
