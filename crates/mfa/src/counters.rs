@@ -35,7 +35,8 @@ impl Client<'_> {
 
 impl UserRecords {
     /// Returns an error if a password sent now would be refused unchecked. Call this before hashing
-    /// the password.
+    /// the password. One that comes with a fingerprint is always checked, because
+    /// [`begin_login`](Self::begin_login) counts guesses at fingerprints even while locked.
     ///
     /// ```
     /// use keyproof_mfa::{Client, Counter, Password, Policy, UnixMillis, User, UserId, UserRecords};
@@ -56,6 +57,9 @@ impl UserRecords {
     ///
     /// [`Locked`].
     pub fn check_lockout(&self, client: Client<'_>, now: UnixMillis) -> Result<(), Locked> {
+        if client.fingerprint.is_some() {
+            return Ok(());
+        }
         self.unlocked(self.counter(client, now), now)
     }
 

@@ -66,7 +66,7 @@ pub enum Factor {
 /// to answer a new one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum PasswordRefusal {
-    /// Locked: nothing was checked or counted.
+    /// Locked: the password was neither judged nor counted.
     #[error(transparent)]
     Locked(Locked),
     /// The password was wrong. The failure was counted.
@@ -119,7 +119,7 @@ impl UserRecords {
     /// Failures from a trusted device, or from a known address, are counted only there. So both can
     /// log in while the user is locked elsewhere. A right password that leads to a challenge resets
     /// no count. If it comes with an unknown fingerprint, that is counted as a guess at a device's
-    /// fingerprint ([`Fingerprint`](crate::Fingerprint)).
+    /// fingerprint ([`Fingerprint`](crate::Fingerprint)), even while the name or address is locked.
     pub fn begin_login(
         mut self,
         password: Password,
@@ -128,6 +128,10 @@ impl UserRecords {
         policy: &Policy,
     ) -> Decision<FirstFactor, PasswordRefusal> {
         let counter = self.counter(client, now);
+        let is_guess = client.fingerprint.is_some() && !matches!(counter, Counter::Device(_));
+        if is_guess && password == Password::Correct {
+            self.count_guess(now, policy);
+        }
         if let Err(refusal) = self.check_password(password, counter, now, policy) {
             return self.decided(Err(refusal));
         }
@@ -143,9 +147,6 @@ impl UserRecords {
                 FirstFactor::Authenticated
             }
             (_, Some(key)) => {
-                if client.fingerprint.is_some() {
-                    self.count_guess(now, policy);
-                }
                 let expires_at = now.saturating_add(policy.challenge_lifetime);
                 self.outlive(counter, expires_at, now, policy);
                 self.challenge = Some(Challenge {

@@ -212,11 +212,12 @@ impl Model {
                 refused => refused,
             };
         }
+        let can_be_guessed = self.devices.iter().any(|device| now < device.expires_at);
+        if right && shown.is_some() && can_be_guessed {
+            self.guesses.attempt(now, false, Guess::Code);
+        }
         match self.count.attempt(now, right, Guess::Password) {
             Said::Ok if self.active() => {
-                if shown.is_some() && self.devices.iter().any(|device| now < device.expires_at) {
-                    self.guesses.attempt(now, false, Guess::Code);
-                }
                 let expires_at = now + 10 * MINUTE;
                 let count = &mut self.count;
                 count.kept_until = count.kept_until.max(expires_at);

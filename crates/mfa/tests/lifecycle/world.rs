@@ -486,20 +486,21 @@ impl World {
         let whose = self.whose(fingerprint, place);
         let count = *self.count(whose).unwrap();
         let admitted = self.records.check_lockout(client, now);
-        assert_eq!(admitted.is_err(), count.is_locked(self.now));
+        let is_refused = count.is_locked(self.now) && fingerprint.is_none();
+        assert_eq!(admitted.is_err(), is_refused);
 
         let read = self.records.clone();
         let decision = read.clone().begin_login(password, client, now, &policy);
         assert!(self.commit(&read, &decision.next, None));
+        let is_unknown = fingerprint.is_some() && !matches!(whose, Whose::Device(_));
+        let is_guess = is_unknown && self.live_devices().next().is_some();
+        if is_guess && password == Password::Correct && !self.guesses.is_locked(self.now) {
+            self.guesses.counted(Guess::Code, self.now);
+        }
         match decision.verdict {
             Ok(outcome) => {
                 assert_eq!(password, Password::Correct);
                 assert!(!count.is_locked(self.now), "right, and judged while locked");
-                let can_be_guessed = self.live_devices().next().is_some();
-                let is_guess = outcome == FirstFactor::Challenged && fingerprint.is_some();
-                if is_guess && can_be_guessed && !self.guesses.is_locked(self.now) {
-                    self.guesses.counted(Guess::Code, self.now);
-                }
                 self.begun(outcome, whose, place, &decision.next);
             }
             Err(PasswordRefusal::Locked(locked)) => count.refused(locked, self.now),

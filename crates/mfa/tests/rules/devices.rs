@@ -1,6 +1,6 @@
 use keyproof_mfa::{
-    Client, Counter, DeviceId, Fingerprint, FirstFactor, MfaError, NewDevice, NoDevice, Password,
-    PasswordRefusal, Trusted, UnixMillis, User, UserId, UserRecords,
+    Client, Counter, DeviceId, Fingerprint, FirstFactor, Locked, MfaError, NewDevice, NoDevice,
+    Password, PasswordRefusal, Trusted, UnixMillis, User, UserId, UserRecords,
 };
 
 use crate::ada::{
@@ -143,6 +143,30 @@ fn fingerprints_cannot_be_guessed_with_the_password() {
     assert_eq!(guess(&bare, NOW).devices, None);
 }
 
+/// Whoever has the password could lock the name with wrong ones first.
+#[test]
+fn fingerprints_cannot_be_guessed_while_the_name_is_locked() {
+    let (ada, _) = ada_with_laptop();
+    let locked = (0..3).fold(ada, |ada, _| mistyped(ada, NOW));
+    let refused = locked.check_lockout(Client::UNKNOWN, NOW).unwrap_err();
+    let guess = |ada: &UserRecords, password| {
+        let fingerprint = Fingerprint::new("guess").unwrap();
+        let admitted = ada.check_lockout(on_laptop(&fingerprint), NOW);
+        assert_eq!(admitted, Ok(()), "the password is not checked");
+        let login = begin(ada, password, &fingerprint, NOW);
+        assert_eq!(login.verdict, Err(PasswordRefusal::Locked(refused)));
+        login.next
+    };
+    assert_eq!(guess(&locked, Password::Wrong), locked);
+    let guessed = (0..3).fold(locked, |ada, _| guess(&ada, Password::Correct));
+    assert!(guessed.are_fingerprints_locked(NOW));
+    let ignored = begin(&guessed, Password::Correct, &laptop(), NOW);
+    assert_eq!(ignored.verdict, Err(PasswordRefusal::Locked(refused)));
+    assert_eq!(ignored.next, guessed);
+    let later = begin(&guessed, Password::Correct, &laptop(), refused.until);
+    assert_eq!(later.verdict, BY_LAPTOP);
+}
+
 #[test]
 fn a_device_finds_itself_among_those_that_are_trusted() {
     let (ada, _) = ada_with_laptop();
@@ -200,20 +224,14 @@ fn a_device_has_a_count_of_its_own() {
     }
     assert_eq!(failures(&worn), 0);
     assert_eq!(worn.check_lockout(Client::UNKNOWN, NOW), Ok(()));
-    let locked = worn.check_lockout(on_laptop(&laptop()), NOW).unwrap_err();
-    assert_eq!(
-        (locked.counter, locked.until),
-        (counter, after(NOW, 5 * MINUTE))
-    );
+    let until = after(NOW, 5 * MINUTE);
     let refused = begin(&worn, Password::Correct, &laptop(), NOW);
+    let locked = Locked { counter, until };
     assert_eq!(refused.verdict, Err(PasswordRefusal::Locked(locked)));
     assert_eq!(refused.next, worn);
-    let later = begin(&worn, Password::Correct, &laptop(), locked.until);
+    let later = begin(&worn, Password::Correct, &laptop(), until);
     assert_eq!(later.verdict, BY_LAPTOP);
-    assert_eq!(
-        (worn.is_locked(NOW), worn.is_locked(locked.until)),
-        (true, false)
-    );
+    assert_eq!((worn.is_locked(NOW), worn.is_locked(until)), (true, false));
     let unlocked = worn.unlock();
     assert!(!unlocked.is_locked(NOW));
     assert_eq!(

@@ -229,6 +229,12 @@ impl Account {
         millis(self.now)
     }
 
+    /// Whether fingerprints are locked in these records, but not in the account's own.
+    pub(super) fn locks_fingerprints(&self, next: &UserRecords) -> bool {
+        let is_locked = |records: &UserRecords| records.are_fingerprints_locked(self.at());
+        is_locked(next) && !is_locked(&self.records())
+    }
+
     /// Returns how long it is until then.
     pub(super) fn wait(&self, until: UnixMillis) -> Duration {
         timestamp(until).saturating_since(self.now)

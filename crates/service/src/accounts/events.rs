@@ -145,7 +145,7 @@ impl Accounts {
                 counted.await?;
             }
         }
-        if why.locks() {
+        if why.locks() || account.locks_fingerprints(&next) {
             self.locks.begins(&mut batch);
         }
         account.save(&mut batch, next, Change::default());

@@ -76,7 +76,7 @@ pub enum LoginError {
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// Too many failures: this attempt started the lockout or was not checked because of it.
+    /// Too many failures: this attempt started the lockout or came during one.
     #[error("too many failures")]
     Locked {
         /// How long until the next attempt is checked.
@@ -180,7 +180,6 @@ impl Accounts {
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            let records_were_locked = records.are_fingerprints_locked(account.at());
             let decision = records.begin_login(judged, client, account.at(), &self.policy);
             let mut batch = self.store.batch(account.now);
             let mut change = Change::default();
@@ -188,8 +187,7 @@ impl Accounts {
                 (Ok(FirstFactor::Challenged), Some(user)) => {
                     let token = self.draw_token(account.now);
                     change.challenge = Some(challenge_key(&token));
-                    let (now, next) = (account.at(), &decision.next);
-                    if next.are_fingerprints_locked(now) && !records_were_locked {
+                    if account.locks_fingerprints(&decision.next) {
                         self.locks.begins(&mut batch);
                     }
                     self.record_challenge(&mut batch, &account, user, origin)
@@ -221,6 +219,14 @@ impl Accounts {
                             account.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
+                    // Where other fingerprints are locked out, the answer does not tell that this one is trusted.
+                    let stranger = Client {
+                        fingerprint: None,
+                        ..client
+                    };
+                    let elsewhere = account.records().check_lockout(stranger, account.at());
+                    let error =
+                        elsewhere.map_or_else(|lock| locked(account.wait(lock.until)), |()| error);
                     let new_event = self.failed(whose, why, origin);
                     let refused = (why, new_event);
                     return self.refuse(&account, decision.next, refused, error).await;

@@ -87,6 +87,47 @@ async fn fingerprints_that_are_guessed_with_the_password_are_counted_over_all_se
     }
 }
 
+/// Whoever has the password could lock the name with wrong ones first.
+#[tokio::test]
+async fn fingerprints_that_are_guessed_while_the_name_is_locked_are_counted() {
+    let (bench, [one, other]) = two_servers().await;
+    let locked = Some(Failure::Refused(LoginError::Locked { wait: LOCK }));
+    for _ in 0..3 {
+        let wrong = password_login(ADA, "wrong horse", None);
+        assert!(one.accounts.login(wrong, &origin()).await.is_err());
+    }
+    tokens(shows(&one, "laptop").await);
+    for (number, server) in [&one, &other, &one].into_iter().enumerate() {
+        let guess = shows(server, &format!("guess {number}")).await;
+        assert_eq!(guess.err(), locked);
+    }
+    for server in [&one, &other] {
+        assert_eq!(shows(server, "laptop").await.err(), locked);
+    }
+    bench.clock.advance(LOCK);
+    tokens(shows(&one, "laptop").await);
+}
+
+/// Otherwise whoever has the password could find a fingerprint with wrong ones, which count no guess.
+#[tokio::test]
+async fn a_wrong_password_does_not_tell_a_trusted_fingerprint_while_the_name_is_locked() {
+    let (bench, [one, _]) = two_servers().await;
+    let wrong = async |fingerprint| {
+        let login = password_login(ADA, "wrong horse", fingerprint);
+        one.accounts.login(login, &origin()).await.err()
+    };
+    for _ in 0..3 {
+        wrong(None).await;
+    }
+    bench.clock.advance(STEP);
+    let locked = Some(Failure::Refused(LoginError::Locked { wait: LOCK - STEP }));
+    for _ in 0..4 {
+        for fingerprint in ["laptop", "guess"] {
+            assert_eq!(wrong(Some(fingerprint)).await, locked, "{fingerprint}");
+        }
+    }
+}
+
 /// A guess that loses the race is counted as well.
 #[tokio::test]
 async fn fingerprints_that_are_guessed_at_once_are_all_counted() {
