@@ -242,6 +242,7 @@ impl TpmError {
     fn position_mut(&mut self) -> Option<&mut usize> {
         match self {
             Self::BadMagic { at, .. }
+            | Self::NameText { at }
             | Self::PcrSelectionText { at }
             | Self::ReservedBits { at, .. }
             | Self::TrailingBytes { at, .. }
