@@ -75,26 +75,37 @@ pub fn make_credential<E>(
         }
     };
     Ok(Credential {
-        id_object: make_credential_with_seed(provider, ek, &seed, name, secret)?,
+        id_object: make_credential_with_seed(provider, ek, name, secret, &seed)?,
         encrypted_secret: EncryptedSecret(Buffer::new(encrypted_secret)?),
     })
 }
 
 /// Performs the steps of [`make_credential`] after the seed: encrypts `secret` and binds it to
-/// `name` (Part 1, "Credential Protection").
+/// `name` (Part 1, "Credential Protection"). Use it to reproduce credentials, such as test vectors.
+///
+/// `seed` has the size of a digest of the endorsement key's name algorithm. Whoever knows it can
+/// open the credential.
 ///
 /// # Errors
 ///
-/// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::SecretSize`] and [`TpmError::Provider`].
+/// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::SecretSize`], [`TpmError::WrongSize`] for
+/// a seed of another size, and [`TpmError::Provider`].
 pub fn make_credential_with_seed(
     provider: &dyn CredentialProvider,
     ek: &TpmtPublic,
-    seed: &[u8],
     name: &Name,
     secret: &[u8],
+    seed: &[u8],
 ) -> Result<TpmsIdObject, TpmError> {
     let key = EndorsementKey::of(ek)?;
     check_secret(&key, secret)?;
+    if seed.len() != key.hash.digest_size() {
+        return Err(TpmError::WrongSize {
+            at: 0,
+            found: seed.len(),
+            what: "credential seed",
+        });
+    }
     let mut identity = Zeroizing::new(Vec::new());
     put_sized(&mut identity, secret);
     provider.aes_cfb_encrypt(&storage_key(&key, seed, name)?, &mut identity)?;
