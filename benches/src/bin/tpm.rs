@@ -137,8 +137,7 @@ fn compare_quote(
             signature: black_box(quote.signature),
             pcr_values: Some(quote.values),
         };
-        let mut policy = QuotePolicy::new(quote.nonce, algorithms::RING);
-        policy.selection = Some(&selection);
+        let mut policy = QuotePolicy::new(quote.nonce, &selection, algorithms::RING);
         policy.ek = Some(&ek);
         Ok::<_, TpmError>(check_quote(&ak, &evidence, &policy).accepted())
     };

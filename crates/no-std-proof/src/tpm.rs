@@ -31,7 +31,7 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
         signature,
         pcr_values: None,
     };
-    let mut policy = QuotePolicy::new(nonce, RING);
+    let mut policy = QuotePolicy::without_selection(nonce, RING);
     policy.ek = Some(&ek);
     let [stored, root] = certificates;
     let roots: [&[u8]; 1] = [root];

@@ -121,8 +121,7 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
     let selection: TpmlPcrSelection = SELECTION.parse()?;
     let nonce = own("quote.nonce.bin")?;
     let values = file("quote.pcrs.values.bin")?;
-    let mut policy = QuotePolicy::new(&nonce, RING);
-    policy.selection = Some(&selection);
+    let mut policy = QuotePolicy::new(&nonce, &selection, RING);
     policy.ek = Some(&ek);
     let quote = check_quote(
         &ak,

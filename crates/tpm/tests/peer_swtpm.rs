@@ -168,8 +168,7 @@ fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &Tpmt
             signature: &signature,
             pcr_values: Some(&values),
         };
-        let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
-        policy.selection = Some(&selection);
+        let mut policy = QuotePolicy::new(&nonce, &selection, algorithms::RING);
         policy.ek = Some(ek);
         policy.last_seen = last_seen;
         let report = check_quote(ak, &evidence, &policy);
@@ -358,8 +357,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
                 signature: &signature,
                 pcr_values: Some(&values),
             };
-            let mut policy = QuotePolicy::new(&NONCE, algorithms::ALL);
-            policy.selection = Some(&selection);
+            let mut policy = QuotePolicy::new(&NONCE, &selection, algorithms::ALL);
             policy.ek = Some(&ek);
             policy.last_seen = last_seen;
             check_quote(&ak, &evidence, &policy)

@@ -56,8 +56,7 @@ impl Case {
     }
 
     fn policy(&self) -> QuotePolicy<'_> {
-        let mut policy = QuotePolicy::new(&self.nonce, algorithms::RING);
-        policy.selection = Some(&self.selection);
+        let mut policy = QuotePolicy::new(&self.nonce, &self.selection, algorithms::RING);
         policy.ek = Some(&self.ek);
         policy.last_seen = Some(self.last_seen);
         policy
@@ -319,8 +318,7 @@ fn a_forged_attestation_is_refused_for_its_key() {
     let nonce = [9; 32];
     let selection: TpmlPcrSelection = "sha256:0,1".parse().unwrap();
     let attest = quote(&nonce, &selection).to_bytes();
-    let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
-    policy.selection = Some(&selection);
+    let policy = QuotePolicy::new(&nonce, &selection, algorithms::RING);
     let signature = key.signature(&attest);
     let evidence = QuoteEvidence {
         attest: &attest,

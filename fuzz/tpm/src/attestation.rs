@@ -178,8 +178,11 @@ pub fn quote(data: &[u8]) {
         signature: &parts[1],
         pcr_values: Some(&parts[2]),
     };
-    let mut policy = QuotePolicy::new(vector!("eccp256/quote.nonce.bin"), algorithms::RING);
-    policy.selection = Some(&selection);
+    let mut policy = QuotePolicy::new(
+        vector!("eccp256/quote.nonce.bin"),
+        &selection,
+        algorithms::RING,
+    );
     policy.ek = Some(&ek);
     let report = check_quote(&ak, &evidence, &policy);
     sound_report(&report);
@@ -225,7 +228,7 @@ pub fn quote_of_key(data: &[u8]) {
         signature: &parts[1],
         pcr_values: Some(&parts[2]),
     };
-    let policy = QuotePolicy::new(quoted.nonce, algorithms::RING);
+    let policy = QuotePolicy::without_selection(quoted.nonce, algorithms::RING);
     let report = check_quote(&ak, &evidence, &policy);
     sound_report(&report);
     // A quote does not contain the key's Name, so other attributes of the same key do not change what it signs.

@@ -270,7 +270,8 @@ fn quote(data: &[u8]) {
     let text = str::from_utf8(asked.rest).ok();
     let selection = text.and_then(|text| text.parse().ok());
     let ek = key(vector!("eccp256/ek.pub.tpm2b"));
-    let mut policy = QuotePolicy::new(asked.nonce.unwrap_or_default(), algorithms::RING);
+    let mut policy =
+        QuotePolicy::without_selection(asked.nonce.unwrap_or_default(), algorithms::RING);
     policy.selection = selection.as_ref();
     policy.ek = asked.is_below_object.then_some(&ek);
     policy.last_seen = asked

@@ -358,8 +358,7 @@ impl Station {
             signature: &quote.signature,
             pcr_values: Some(values),
         };
-        let mut policy = QuotePolicy::new(nonce.as_bytes(), algorithms::ALL);
-        policy.selection = Some(selection);
+        let mut policy = QuotePolicy::new(nonce.as_bytes(), selection, algorithms::ALL);
         policy.ek = Some(&ek);
         let report = check_quote(ak, &evidence, &policy);
         let failed = QuoteCheck::ALL

@@ -97,7 +97,7 @@ impl Evidence {
             pcr_values: self.pcr_values.as_deref(),
         };
         // The credential was opened in the TPM that has the EK, so the AK may be in any hierarchy.
-        let mut policy = QuotePolicy::new(&self.nonce, algorithms::ALL);
+        let mut policy = QuotePolicy::without_selection(&self.nonce, algorithms::ALL);
         policy.selection = selection;
         policy.last_seen = last_seen.map(Seen::clock_info);
         let mut quote = check_quote(&self.ak, &evidence, &policy);

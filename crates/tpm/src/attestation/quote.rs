@@ -47,7 +47,8 @@ pub struct QuoteEvidence<'a> {
 pub struct QuotePolicy<'a> {
     /// The nonce that was sent to the device for this quote.
     pub nonce: &'a [u8],
-    /// The registers that must be quoted; `None` accepts any, with a warning.
+    /// The registers that must be quoted; `None` accepts any, with a warning
+    /// ([`QuotePolicy::without_selection`]).
     pub selection: Option<&'a TpmlPcrSelection>,
     /// The attestation key's parent, a primary key of the endorsement hierarchy. `None` leaves
     /// `qualifiedSigner` unchecked.
@@ -62,8 +63,9 @@ pub struct QuotePolicy<'a> {
 }
 
 impl<'a> QuotePolicy<'a> {
-    /// Creates a policy with the default key policy, which accepts any registers and leaves the
-    /// key's qualified name and earlier clock values unchecked. Set the other fields afterwards:
+    /// Creates a policy from the nonce that was sent to the device, the registers that must be
+    /// quoted, and the signature algorithms. It has the default key policy, and leaves the key's
+    /// qualified name and earlier clock values unchecked. Set the other fields afterwards:
     ///
     /// ```
     /// # fn asked(nonce: &[u8], ek: &keyproof_tpm::TpmtPublic) -> Result<(), keyproof_tpm::TpmError> {
@@ -71,14 +73,29 @@ impl<'a> QuotePolicy<'a> {
     /// use keyproof_tpm::{QuotePolicy, algorithms::RING};
     ///
     /// let selection = "sha256:0,1,2,3,4,5,6,7".parse()?;
-    /// let mut policy = QuotePolicy::new(nonce, RING);
-    /// policy.selection = Some(&selection);
+    /// let mut policy = QuotePolicy::new(nonce, &selection, RING);
     /// policy.ek = Some(ek);
     /// # }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
+    pub fn new(
+        nonce: &'a [u8],
+        selection: &'a TpmlPcrSelection,
+        algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    ) -> Self {
+        Self {
+            selection: Some(selection),
+            ..Self::without_selection(nonce, algorithms)
+        }
+    }
+
+    /// Creates a policy that accepts any registers, with a warning. The device chooses them, so a
+    /// quote may leave out every register that matters.
+    pub fn without_selection(
+        nonce: &'a [u8],
+        algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    ) -> Self {
         Self {
             nonce,
             selection: None,
@@ -116,7 +133,8 @@ attestation_checks! {
 ///     signature: include_bytes!("../../tests/vectors/rsa2048/quote.tpmt_signature.bin"),
 ///     pcr_values: None,
 /// };
-/// let report = check_quote(&ak, &evidence, &QuotePolicy::new(b"another one", RING));
+/// let selection = "sha256:0,1,2,3,4,5,6,7,16".parse()?;
+/// let report = check_quote(&ak, &evidence, &QuotePolicy::new(b"another one", &selection, RING));
 /// assert!(!report.accepted());
 /// assert_eq!(report.outcome(QuoteCheck::ExtraData), Outcome::Fail); // genuine, and made for another request
 /// assert_eq!(report.outcome(QuoteCheck::Signature), Outcome::Pass);

@@ -92,8 +92,7 @@ impl Vector {
         let (nonce, selection) = (self.bytes("nonce").unwrap(), self.selection());
         let ek = self.public("ek");
         let values = self.bytes("pcr_values");
-        let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
-        policy.selection = Some(&selection);
+        let mut policy = QuotePolicy::new(&nonce, &selection, algorithms::RING);
         policy.ek = Some(&ek);
         policy.last_seen = self.last_seen();
         let evidence = QuoteEvidence {
