@@ -66,7 +66,7 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
         return false;
     };
     let mut registers = EventLogPolicy::new(&selection, values);
-    registers.secure_boot = true;
+    registers.require_secure_boot = true;
     check_certify(&ak, evidence, &policy).accepted()
         && check_event_log(log, &registers).report.accepted()
 }

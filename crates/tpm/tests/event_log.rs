@@ -368,7 +368,7 @@ fn required(log: &LogMaker, text: &str) -> Vec<&'static str> {
     let selection = selection(text);
     let values = log.values(&selection);
     let mut policy = EventLogPolicy::new(&selection, &values);
-    policy.secure_boot = true;
+    policy.require_secure_boot = true;
     failed(&check_event_log(&log.bytes, &policy))
 }
 
@@ -783,7 +783,7 @@ proptest! {
         let selection = selection("sha256:0,7+sha1:0");
         let values = vec![0; selection.values_size()];
         let mut policy = EventLogPolicy::new(&selection, &values);
-        policy.secure_boot = true;
+        policy.require_secure_boot = true;
         let replayed = check_event_log(&bytes, &policy);
         prop_assert!(!replayed.report.accepted());
         if let Err(error) = EventLog::parse(&bytes) {

@@ -196,7 +196,7 @@ fn a_real_log_leads_to_the_registers_that_came_with_it() {
     let bank = TpmsPcrSelection::new(HashAlgorithm::Sha1, 0..24).unwrap();
     let selection: TpmlPcrSelection = [bank].into_iter().collect();
     let mut policy = EventLogPolicy::new(&selection, &values);
-    policy.secure_boot = true;
+    policy.require_secure_boot = true;
     let report = check_event_log(&log, &policy).report;
     println!("{report}");
     for check in [EventLogCheck::Registers, EventLogCheck::SecureBoot] {

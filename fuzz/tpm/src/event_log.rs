@@ -33,7 +33,7 @@ pub fn event_log(data: &[u8]) {
     }
     let check = |values: &[u8]| {
         let mut policy = EventLogPolicy::new(&selection, values);
-        policy.secure_boot = true;
+        policy.require_secure_boot = true;
         let replayed = check_event_log(data, &policy);
         sound(&replayed.report);
         let outcome = replayed.report.outcome(EventLogCheck::Registers);

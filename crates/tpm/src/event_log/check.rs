@@ -22,8 +22,8 @@ pub struct EventLogPolicy<'a> {
     /// operating system extends without a log. `None` compares no register, and then no event can
     /// be trusted ([`EventLogPolicy::without_registers`]).
     pub registers: Option<(&'a TpmlPcrSelection, &'a [u8])>,
-    /// Whether Secure Boot must be on.
-    pub secure_boot: bool,
+    /// Requires that Secure Boot is on.
+    pub require_secure_boot: bool,
 }
 
 impl<'a> EventLogPolicy<'a> {
@@ -32,7 +32,7 @@ impl<'a> EventLogPolicy<'a> {
     pub const fn new(selection: &'a TpmlPcrSelection, values: &'a [u8]) -> Self {
         Self {
             registers: Some((selection, values)),
-            secure_boot: false,
+            require_secure_boot: false,
         }
     }
 
@@ -41,7 +41,7 @@ impl<'a> EventLogPolicy<'a> {
     pub const fn without_registers() -> Self {
         Self {
             registers: None,
-            secure_boot: false,
+            require_secure_boot: false,
         }
     }
 }
@@ -158,7 +158,12 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
     check_data(&mut report, &log.events, &trust);
     let hash = strongest(&registers, SECURE_BOOT_PCR).unwrap_or(HashAlgorithm::Sha256);
     let secure_boot = SecureBoot::of(&log.events, &trust, hash);
-    check_secure_boot(&mut report, &secure_boot, &registers, policy.secure_boot);
+    check_secure_boot(
+        &mut report,
+        &secure_boot,
+        &registers,
+        policy.require_secure_boot,
+    );
     check_hashes(&mut report, &registers);
     ReplayedLog {
         report,

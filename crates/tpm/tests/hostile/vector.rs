@@ -176,7 +176,7 @@ impl Vector {
     fn check_event_log(&self) -> Vec<&'static str> {
         let (selection, values) = (self.selection(), self.bytes("pcr_values").unwrap());
         let mut policy = EventLogPolicy::new(&selection, &values);
-        policy.secure_boot = true;
+        policy.require_secure_boot = true;
         failed(&check_event_log(&self.bytes("event_log").unwrap(), &policy).report)
     }
 

@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         Some((selection, values)) => EventLogPolicy::new(selection, values),
         None => EventLogPolicy::without_registers(),
     };
-    policy.secure_boot = arguments.secure_boot;
+    policy.require_secure_boot = arguments.secure_boot;
     let replayed = check_event_log(&bytes, &policy);
     let registers = match registers {
         Some(_) => compared(&replayed),
