@@ -173,7 +173,7 @@ fn tpm_quote_check(selection: TpmlPcrSelection) {
     };
     let mut policy = QuotePolicy::new(tpm!("quote.nonce.bin"), &selection, algorithms::RING);
     policy.ek = Some(&ek);
-    let report = check_quote(&ak, &evidence, &policy);
+    let report = check_quote(&ak, &evidence, &policy).report;
     assert!(report.accepted(), "a sound quote");
 }
 

@@ -139,7 +139,7 @@ fn compare_quote(
         };
         let mut policy = QuotePolicy::new(quote.nonce, &selection, algorithms::RING);
         policy.ek = Some(&ek);
-        Ok::<_, TpmError>(check_quote(&ak, &evidence, &policy).accepted())
+        Ok::<_, TpmError>(check_quote(&ak, &evidence, &policy).report.accepted())
     };
     assert!(bare(), "a sound signature");
     assert_eq!(whole(), Ok(true), "a sound quote");

@@ -36,7 +36,7 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
     let [stored, root] = certificates;
     let roots: [&[u8]; 1] = [root];
     let manufacturer = EkCertificatePolicy::new(&ek, &roots, now, RING);
-    check_quote(&ak, &evidence, &policy).accepted()
+    check_quote(&ak, &evidence, &policy).report.accepted()
         && check_ek_certificate(stored, &manufacturer).accepted()
 }
 
@@ -65,7 +65,7 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
     let Ok(selection) = "sha256:0,7".parse() else {
         return false;
     };
-    let mut registers = EventLogPolicy::new(&selection, values);
+    let mut registers = EventLogPolicy::with_unverified_registers(&selection, values);
     registers.require_secure_boot = true;
     check_certify(&ak, evidence, &policy).accepted()
         && check_event_log(log, &registers).report.accepted()

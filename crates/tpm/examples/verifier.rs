@@ -132,14 +132,17 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
         },
         &policy,
     );
-    println!("The quote:\n{quote}\n");
+    println!("The quote:\n{}\n", quote.report);
 
-    // The log leads to the quoted registers. The operator must decide which values and events are acceptable.
+    // The log leads to the registers of the accepted quote. The operator must decide which values and events are acceptable.
+    let Some(registers) = quote.accepted.and_then(|quote| quote.registers) else {
+        return Ok(false);
+    };
     let log = file("quote.eventlog.bin")?;
-    let replayed = check_event_log(&log, &EventLogPolicy::new(&selection, &values));
+    let replayed = check_event_log(&log, &EventLogPolicy::new(&registers));
     println!("The event log:\n{}", replayed.report);
 
-    Ok(endorsement.accepted() && is_activated && quote.accepted() && replayed.report.accepted())
+    Ok(endorsement.accepted() && is_activated && replayed.report.accepted())
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ pub use attest::{
     TpmsQuoteInfo, TpmsSessionAuditInfo, TpmsTimeAttestInfo,
 };
 pub use attestation::{
-    AttestationEvidence, AttestationFinding, AttestationPolicy, AttestationReason,
-    AttestationReport, CertifyCheck, CertifyPolicy, CreationCheck, CreationEvidence,
+    AcceptedQuote, AttestationEvidence, AttestationFinding, AttestationPolicy, AttestationReason,
+    AttestationReport, CertifyCheck, CertifyPolicy, CheckedQuote, CreationCheck, CreationEvidence,
     CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent, QuoteCheck, QuoteEvidence,
     QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation, check_nv_certify,
     check_quote, check_time,
@@ -77,7 +77,7 @@ pub use key_finding::{AttestationKeyCheck, AttestationKeyFinding, KeyDescription
 pub use key_policy::AttestationKeyPolicy;
 pub use name::{Hierarchy, Name, QualifiedName};
 pub use nv_public::TpmsNvPublic;
-pub use pcr::{TpmlPcrSelection, TpmsPcrSelection};
+pub use pcr::{QuotedRegisters, TpmlPcrSelection, TpmsPcrSelection};
 #[cfg(feature = "provision")]
 pub use provision::check_certification_request;
 #[cfg(feature = "aws-lc-rs")]

@@ -51,6 +51,17 @@ pub struct TpmsPcrSelection {
     registers: u32,
 }
 
+/// Registers with their values, as an accepted quote confirms them.
+///
+/// Only [`check_quote`](crate::check_quote) creates them. With them, an event log is compared with
+/// what a TPM has signed ([`EventLogPolicy::new`](crate::EventLogPolicy::new)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuotedRegisters {
+    selection: TpmlPcrSelection,
+    /// As many bytes as the selection requires.
+    values: Vec<u8>,
+}
+
 /// The number of hash algorithms, with room for duplicates.
 const MAX_BANKS: u32 = 16;
 
@@ -149,6 +160,43 @@ impl TpmsPcrSelection {
     pub fn registers(&self) -> impl Iterator<Item = u8> + use<> {
         let bits = self.registers;
         (0..32).filter(move |index| bits >> index & 1 == 1)
+    }
+}
+
+impl QuotedRegisters {
+    /// Creates the registers of an accepted quote whose digest matches `values`.
+    pub(crate) fn new(selection: TpmlPcrSelection, values: &[u8]) -> Self {
+        Self {
+            selection,
+            values: values.to_vec(),
+        }
+    }
+
+    /// Returns the quoted registers.
+    pub fn selection(&self) -> &TpmlPcrSelection {
+        &self.selection
+    }
+
+    /// Returns their values, concatenated in the order of the selection;
+    /// [`TpmlPcrSelection::split`] splits them.
+    pub fn values(&self) -> &[u8] {
+        &self.values
+    }
+
+    /// Keeps only the registers for whose bank and number `keep` returns `true`. Drop those that
+    /// the operating system extends without a log before comparing them with the firmware's.
+    pub fn retain(&mut self, keep: impl Fn(HashAlgorithm, u8) -> bool) {
+        let split = self.selection.split(&self.values).unwrap_or_default();
+        let kept = split
+            .into_iter()
+            .filter(|(hash, index, _)| keep(*hash, *index))
+            .flat_map(|(.., value)| value.iter().copied());
+        self.values = kept.collect();
+        for bank in &mut self.selection.banks {
+            let hash = bank.hash;
+            let kept = bank.registers().filter(|index| keep(hash, *index));
+            bank.registers = kept.fold(0_u32, |bits, index| bits | 1_u32 << index);
+        }
     }
 }
 

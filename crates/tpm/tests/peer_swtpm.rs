@@ -171,7 +171,7 @@ fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &Tpmt
         let mut policy = QuotePolicy::new(&nonce, &selection, algorithms::RING);
         policy.ek = Some(ek);
         policy.last_seen = last_seen;
-        let report = check_quote(ak, &evidence, &policy);
+        let report = check_quote(ak, &evidence, &policy).report;
         assert_eq!(report.accepted(), accepted, "{report}");
         if selection == weak {
             assert_eq!(
@@ -360,7 +360,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
             let mut policy = QuotePolicy::new(&NONCE, &selection, algorithms::ALL);
             policy.ek = Some(&ek);
             policy.last_seen = last_seen;
-            check_quote(&ak, &evidence, &policy)
+            check_quote(&ak, &evidence, &policy).report
         };
         accepted(&check(last), &["clock"]);
         let now = TpmsAttest::parse(&attest).unwrap().clock_info;

@@ -184,7 +184,7 @@ pub fn quote(data: &[u8]) {
         algorithms::RING,
     );
     policy.ek = Some(&ek);
-    let report = check_quote(&ak, &evidence, &policy);
+    let report = check_quote(&ak, &evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -229,7 +229,7 @@ pub fn quote_of_key(data: &[u8]) {
         pcr_values: Some(&parts[2]),
     };
     let policy = QuotePolicy::without_selection(quoted.nonce, algorithms::RING);
-    let report = check_quote(&ak, &evidence, &policy);
+    let report = check_quote(&ak, &evidence, &policy).report;
     sound_report(&report);
     // A quote does not contain the key's Name, so other attributes of the same key do not change what it signs.
     let is_sound = parts[..3] == sound[..3] && ak.is_same_key(&key(quoted.ak));

@@ -279,7 +279,7 @@ fn quote(data: &[u8]) {
         .as_ref()
         .map(|seen| TpmsClockInfo { ..*seen });
     policy.key_policy = asked.keys.clone();
-    let report = check_quote(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy);
+    let report = check_quote(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         assert!(

@@ -360,7 +360,7 @@ impl Station {
         };
         let mut policy = QuotePolicy::new(nonce.as_bytes(), selection, algorithms::ALL);
         policy.ek = Some(&ek);
-        let report = check_quote(ak, &evidence, &policy);
+        let report = check_quote(ak, &evidence, &policy).report;
         let failed = QuoteCheck::ALL
             .iter()
             .filter(|check| report.outcome(**check).refuses());

@@ -30,7 +30,7 @@ pub use certify::{CertifyCheck, CertifyPolicy, check_certify};
 pub use creation::{CreationCheck, CreationEvidence, CreationPolicy, check_creation};
 pub use finding::{AttestationFinding, AttestationReason, AttestationReport};
 pub use nv::{NvCertifyCheck, NvCertifyPolicy, check_nv_certify};
-pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
+pub use quote::{AcceptedQuote, CheckedQuote, QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
 pub use time::{TimeCheck, TimePolicy, check_time};
 
 /// An attestation and its signature, as a device sends them.

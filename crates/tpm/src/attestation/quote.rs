@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     algorithm::HashAlgorithm,
-    attest::{Attested, TpmsClockInfo, TpmsQuoteInfo},
+    attest::{Attested, TpmsAttest, TpmsClockInfo, TpmsQuoteInfo},
     key_policy::AttestationKeyPolicy,
     name::{Hierarchy, QualifiedName},
-    pcr::TpmlPcrSelection,
+    pcr::{QuotedRegisters, TpmlPcrSelection},
     public::TpmtPublic,
 };
 
@@ -117,6 +117,27 @@ attestation_checks! {
     }
 }
 
+/// The result of checking a quote.
+#[derive(Clone, Debug)]
+#[must_use = "its report has the verdict on the quote"]
+#[non_exhaustive]
+pub struct CheckedQuote {
+    /// The checks.
+    pub report: AttestationReport<QuoteCheck>,
+    /// The contents of the quote, if the report accepts it.
+    pub accepted: Option<AcceptedQuote>,
+}
+
+/// The contents of a quote that was accepted. Only [`check_quote`] creates it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AcceptedQuote {
+    /// The attestation. Store its `clock_info` as [`QuotePolicy::last_seen`] of the next check.
+    pub attest: TpmsAttest,
+    /// The quoted registers with their values; `None` if the evidence contained no values.
+    pub registers: Option<QuotedRegisters>,
+}
+
 /// Checks a quote signed by the key with the public area `ak`.
 ///
 /// The check needs the whole public area, not just the key: a key that is not restricted signs
@@ -134,8 +155,9 @@ attestation_checks! {
 ///     pcr_values: None,
 /// };
 /// let selection = "sha256:0,1,2,3,4,5,6,7,16".parse()?;
-/// let report = check_quote(&ak, &evidence, &QuotePolicy::new(b"another one", &selection, RING));
-/// assert!(!report.accepted());
+/// let quote = check_quote(&ak, &evidence, &QuotePolicy::new(b"another one", &selection, RING));
+/// assert!(quote.accepted.is_none());
+/// let report = quote.report;
 /// assert_eq!(report.outcome(QuoteCheck::ExtraData), Outcome::Fail); // genuine, and made for another request
 /// assert_eq!(report.outcome(QuoteCheck::Signature), Outcome::Pass);
 /// # }
@@ -145,7 +167,7 @@ pub fn check_quote(
     ak: &TpmtPublic,
     evidence: &QuoteEvidence<'_>,
     policy: &QuotePolicy<'_>,
-) -> AttestationReport<QuoteCheck> {
+) -> CheckedQuote {
     let mut report = AttestationReport::new();
     let asked = Asked {
         nonce: Some(policy.nonce),
@@ -162,12 +184,15 @@ pub fn check_quote(
         attest: evidence.attest,
         signature: evidence.signature,
     };
-    let read = read(&mut report, ak, evidence_read, &asked);
+    let found = read(&mut report, ak, evidence_read, &asked);
     let Some((read, Attested::Quote(quote))) =
-        read.as_ref().map(|read| (read, &read.attest.attested))
+        found.as_ref().map(|read| (read, &read.attest.attested))
     else {
         report.remaining_not_evaluated(NOTHING_TO_READ);
-        return report;
+        return CheckedQuote {
+            report,
+            accepted: None,
+        };
     };
     check_selection(&mut report, quote, policy.selection);
     check_digest(&mut report, quote, evidence.pcr_values, read.signed_hash);
@@ -179,7 +204,15 @@ pub fn check_quote(
         .map(|bank| ("a quoted bank", Some(bank.hash())))
         .collect();
     check_frame(&mut report, ak, read, &asked, &banks);
-    report
+    // If the values were given, an accepted report has compared them with the digest.
+    let values = evidence.pcr_values;
+    let registers = values.map(|values| QuotedRegisters::new(quote.pcr_select.clone(), values));
+    let attest = found.map(|read| read.attest);
+    let accepted = attest.filter(|_| report.accepted());
+    CheckedQuote {
+        accepted: accepted.map(|attest| AcceptedQuote { attest, registers }),
+        report,
+    }
 }
 
 fn check_selection(

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let bytes = read(&arguments.log)?;
     let registers = registers(arguments)?;
     let mut policy = match &registers {
-        Some((selection, values)) => EventLogPolicy::new(selection, values),
+        Some((selection, values)) => EventLogPolicy::with_unverified_registers(selection, values),
         None => EventLogPolicy::without_registers(),
     };
     policy.require_secure_boot = arguments.secure_boot;
