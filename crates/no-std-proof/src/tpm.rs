@@ -6,8 +6,8 @@ use core::convert::Infallible;
 use keyproof_tpm::{
     Agreement, AttestationEvidence, AttestationPolicy, CertifyPolicy, Credential,
     CredentialProvider, DevIdKeyPolicy, DeviceInfo, DeviceProperties, EccCurve,
-    EkCertificatePolicy, EventLogPolicy, HashAlgorithm, KeyProfile, Name, QuoteEvidence,
-    QuotePolicy, Structure, TpmError, TpmtPublic, algorithms::RING, check_certify,
+    EkCertificatePolicy, EventLogPolicy, HashAlgorithm, KeyProfile, Name, ProviderError,
+    QuoteEvidence, QuotePolicy, Structure, TpmtPublic, algorithms::RING, check_certify,
     check_ek_certificate, check_event_log, check_quote, make_credential,
 };
 
@@ -113,15 +113,15 @@ impl CredentialProvider for Embedders {
         _: HashAlgorithm,
         _: &[u8],
         _: &[u8],
-    ) -> Result<Vec<u8>, TpmError> {
-        Err(TpmError::Provider)
+    ) -> Result<Vec<u8>, ProviderError> {
+        Err(ProviderError)
     }
 
-    fn ecdh(&self, _: EccCurve, _: &[u8], _: &[u8]) -> Result<Agreement, TpmError> {
-        Err(TpmError::Provider)
+    fn ecdh(&self, _: EccCurve, _: &[u8], _: &[u8]) -> Result<Agreement, ProviderError> {
+        Err(ProviderError)
     }
 
-    fn aes_cfb_encrypt(&self, _: &[u8], _: &mut [u8]) -> Result<(), TpmError> {
-        Err(TpmError::Provider)
+    fn aes_cfb_encrypt(&self, _: &[u8], _: &mut [u8]) -> Result<(), ProviderError> {
+        Err(ProviderError)
     }
 }

@@ -204,6 +204,18 @@ pub enum TpmError {
     },
 }
 
+/// The failure of a [`CredentialProvider`](crate::CredentialProvider): it rejected the key or its
+/// input. It has no reason, which may depend on a secret.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the cryptographic provider refused")]
+pub struct ProviderError;
+
+impl From<ProviderError> for TpmError {
+    fn from(_: ProviderError) -> Self {
+        Self::Provider
+    }
+}
+
 /// The reason why no credential was made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CredentialError<E> {

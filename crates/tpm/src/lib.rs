@@ -67,7 +67,7 @@ pub use ek_certificate::{
     EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkChain, EkKey,
     TpmAttributes, TpmSpecification, check_ek_certificate,
 };
-pub use error::{CredentialError, TpmError};
+pub use error::{CredentialError, ProviderError, TpmError};
 pub use event_log::{
     BackedData, BootVariable, EventLog, EventLogCheck, EventLogFinding, EventLogFormat,
     EventLogPolicy, EventTrust, EventType, LogEvent, Replay, ReplayedLog, ReplayedRegister,

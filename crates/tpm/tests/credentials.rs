@@ -8,8 +8,8 @@ use std::convert::Infallible;
 
 use keyproof_tpm::{
     ActivationProvider, AwsLcRs, Buffer, Credential, CredentialError, EccCurve, EncryptedSecret,
-    HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure, SymmetricAlgorithm, SymmetricMode,
-    SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential,
+    HashAlgorithm, Name, ObjectAttributes, ProviderError, PublicKey, Structure, SymmetricAlgorithm,
+    SymmetricMode, SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential,
     make_credential_with_seed,
 };
 use proptest::prelude::*;
@@ -460,7 +460,7 @@ fn aes_cfb_agrees_with_its_inverse_for_every_key_size() {
     }
     assert_eq!(
         AwsLcRs.aes_cfb_encrypt(&[5; 17], &mut [0; 4]),
-        Err(TpmError::Provider)
+        Err(ProviderError)
     );
 }
 

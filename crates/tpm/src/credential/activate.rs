@@ -35,9 +35,9 @@ pub fn activate(
     let sealed = &credential.encrypted_secret.0;
     let seed = match key.transport {
         Transport::Ecdh(point) => agree(provider, &key, point, ek_pkcs8, sealed),
-        Transport::Oaep => {
-            provider.rsa_oaep_decrypt(ek_pkcs8, key.hash, IDENTITY_WITH_ZERO, sealed)
-        }
+        Transport::Oaep => provider
+            .rsa_oaep_decrypt(ek_pkcs8, key.hash, IDENTITY_WITH_ZERO, sealed)
+            .map_err(TpmError::from),
     };
     let seed = seed.map_err(|_| TpmError::CredentialRefused)?;
 

@@ -9,7 +9,7 @@ use super::{
     endorsement::{EndorsementKey, Transport},
 };
 use crate::{
-    CredentialError, TpmError,
+    CredentialError, ProviderError, TpmError,
     kdf::{hmac, kdfa, kdfe},
     name::Name,
     public::{EccPublic, TpmtPublic},
@@ -70,8 +70,8 @@ pub fn make_credential<E>(
             let mut seed = Zeroizing::new(vec![0; key.hash.digest_size()]);
             random(&mut seed).map_err(CredentialError::Random)?;
             let spki = ek.to_spki()?;
-            let sealed = provider.rsa_oaep_encrypt(&spki, key.hash, IDENTITY_WITH_ZERO, &seed)?;
-            (seed, sealed)
+            let sealed = provider.rsa_oaep_encrypt(&spki, key.hash, IDENTITY_WITH_ZERO, &seed);
+            (seed, sealed.map_err(TpmError::from)?)
         }
     };
     Ok(Credential {
@@ -166,7 +166,7 @@ fn agree<E>(
     let size = point.curve.coordinate_size();
     let peer = uncompressed(&padded(&point.x, size), &padded(&point.y, size));
     let mut scalar = Zeroizing::new(vec![0; size]);
-    let mut agreed = Err(TpmError::Provider);
+    let mut agreed = Err(ProviderError);
     for _ in 0..SCALAR_DRAWS {
         random(&mut scalar).map_err(CredentialError::Random)?;
         agreed = provider.ecdh(point.curve, &scalar, &peer);
@@ -174,7 +174,7 @@ fn agree<E>(
             break;
         }
     }
-    let agreement = agreed?;
+    let agreement = agreed.map_err(TpmError::from)?;
     let (x, y) = agreement
         .public_key
         .split_first()
