@@ -5,7 +5,7 @@ use core::convert::Infallible;
 
 use thiserror::Error;
 
-use crate::{algorithm::HashAlgorithm, device::DeviceField};
+use crate::algorithm::HashAlgorithm;
 
 /// The reason why an input was rejected.
 ///
@@ -40,39 +40,10 @@ pub enum TpmError {
     /// A certificate that was modified, or encrypted under another key.
     #[error("the certificate cannot be decrypted with this key")]
     CertificateSealed,
-    /// A certification request that cannot be parsed, or is not signed with its own key.
-    #[error("{0}")]
-    CertificationRequest(keyproof_x509::X509Error),
-    /// A certification request whose subject does not match the device.
-    #[error("{what}")]
-    CertificationRequestSubject {
-        /// The part of the subject that does not match.
-        what: &'static str,
-    },
     /// A credential that was modified, or made for another endorsement key or Name. The error does
     /// not distinguish these cases.
     #[error("the credential does not open with this key for this Name")]
     CredentialRefused,
-    /// A device property whose length is outside its limits, in Unicode code points.
-    #[error("the device's {field} has {found} characters, not {minimum} to {maximum}")]
-    DeviceInfo {
-        /// The property.
-        field: DeviceField,
-        /// Its length; 0 if it is absent.
-        found: usize,
-        /// The minimum length.
-        minimum: usize,
-        /// The maximum length.
-        maximum: usize,
-    },
-    /// A device property that contains a character not allowed there.
-    #[error("the device's {field} {what}")]
-    DeviceInfoText {
-        /// The property.
-        field: DeviceField,
-        /// A description of the violation.
-        what: &'static str,
-    },
     /// A chain of CA certificates from a device that cannot be parsed, or is too long.
     #[error("the endorsement certificate's chain: {what}")]
     EkChain {

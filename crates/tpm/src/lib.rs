@@ -61,7 +61,7 @@ pub use credential::{
     Agreement, Credential, CredentialProvider, EncryptedSecret, TpmsIdObject, make_credential,
     make_credential_with_seed,
 };
-pub use device::{DeviceField, DeviceInfo, DeviceProperties};
+pub use device::{DeviceField, DeviceInfo, DeviceInfoError, DeviceProperties};
 pub use device_key::{DevIdKeyCheck, DevIdKeyFinding, DevIdKeyPolicy, KeyProfile};
 pub use ek_certificate::{
     EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkChain, EkKey,
@@ -78,11 +78,11 @@ pub use key_policy::AttestationKeyPolicy;
 pub use name::{Hierarchy, Name, QualifiedName};
 pub use nv_public::TpmsNvPublic;
 pub use pcr::{QuotedRegisters, TpmlPcrSelection, TpmsPcrSelection};
-#[cfg(feature = "provision")]
-pub use provision::check_certification_request;
 #[cfg(feature = "aws-lc-rs")]
 pub use provision::{ActivationKey, SealedCertificate, seal_certificate};
 pub use provision::{AkCertificateExtension, ak_certificate_extensions};
+#[cfg(feature = "provision")]
+pub use provision::{CertificationRequestError, check_certification_request};
 pub use public::{
     EccPublic, EccScheme, KdfAlgorithm, KdfScheme, PublicKey, RsaPublic, RsaScheme,
     SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,
