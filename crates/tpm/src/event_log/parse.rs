@@ -43,6 +43,7 @@ pub struct EventLog<'a> {
 
 /// The format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventLogFormat {
     /// `TCG_PCR_EVENT2` after a `TCG_EfiSpecIDEvent`: one digest per bank.
     CryptoAgile,
