@@ -67,7 +67,7 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
     };
     let mut registers = EventLogPolicy::with_unverified_registers(&selection, values);
     registers.require_secure_boot = true;
-    check_certify(&ak, evidence, &policy).accepted()
+    check_certify(&ak, evidence, &policy).report.accepted()
         && check_event_log(log, &registers).report.accepted()
 }
 

@@ -16,6 +16,9 @@ pub const TPM_GENERATED: u32 = 0xff54_4347;
 
 /// `TPMS_ATTEST` (Part 2, 10.12.12).
 ///
+/// Parsing verifies nothing: anyone can write these bytes. The checks, such as
+/// [`check_quote`](crate::check_quote), return the attestation only if they accept it.
+///
 /// ```
 /// use keyproof_tpm::{AttestType, Attested, Structure, TpmsAttest};
 ///

@@ -46,10 +46,10 @@ pub use attest::{
 };
 pub use attestation::{
     AcceptedQuote, AttestationEvidence, AttestationFinding, AttestationPolicy, AttestationReason,
-    AttestationReport, CertifyCheck, CertifyPolicy, CheckedQuote, CreationCheck, CreationEvidence,
-    CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent, QuoteCheck, QuoteEvidence,
-    QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation, check_nv_certify,
-    check_quote, check_time,
+    AttestationReport, CertifyCheck, CertifyPolicy, CheckedAttestation, CheckedQuote,
+    CreationCheck, CreationEvidence, CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent,
+    QuoteCheck, QuoteEvidence, QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation,
+    check_nv_certify, check_quote, check_time,
 };
 pub use attributes::ObjectAttributes;
 pub use creation::{TpmsCreationData, TpmtTkCreation};

@@ -284,7 +284,10 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
     };
     let mut certify = CertifyPolicy::new(policy(None), &dev, profile());
     certify.parent = parent;
-    accepted(&check_certify(&ak, evidence, &certify), &["extra-data"]);
+    accepted(
+        &check_certify(&ak, evidence, &certify).report,
+        &["extra-data"],
+    );
 
     run("tpm2_certifycreation -C ak.ctx -c dev.ctx -d creation.hash -t ticket");
     let (attest, signature) = signed();
@@ -300,7 +303,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
     let mut creation = CreationPolicy::new(policy(Some(&NONCE)), &dev, profile());
     creation.parent = parent;
     creation.outside_info = Some(&[0x00, 0x11]);
-    accepted(&check_creation(&ak, &evidence, &creation), &[]);
+    accepted(&check_creation(&ak, &evidence, &creation).report, &[]);
 
     run("tpm2_gettime -c ak.ctx");
     let (attest, signature) = signed();
@@ -309,7 +312,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
         signature: &signature,
     };
     let time = TimePolicy::new(policy(Some(&NONCE)));
-    accepted(&check_time(&ak, evidence, &time), &[]);
+    accepted(&check_time(&ak, evidence, &time).report, &[]);
 
     tpm.write("contents", b"what it holds");
     let attributes = "ownerread|authread|ownerwrite|authwrite";
@@ -333,7 +336,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
     let mut nv = NvCertifyPolicy::new(policy(Some(&NONCE)), &index);
     nv.contents = Some(b"it ho");
     nv.offset = 5;
-    accepted(&check_nv_certify(&ak, evidence, &nv), &[]);
+    accepted(&check_nv_certify(&ak, evidence, &nv).report, &[]);
 
     tpm.run("tpm2_evictcontrol -C o -c ak.ctx 0x81010002");
     let mut last: Option<TpmsClockInfo> = None;

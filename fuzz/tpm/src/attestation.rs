@@ -60,7 +60,7 @@ pub fn certify(data: &[u8]) {
         KeyProfile::DevId(DevIdKeyPolicy::default()),
     );
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_certify(&ak, evidence, &policy);
+    let report = check_certify(&ak, evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -92,7 +92,7 @@ pub fn creation(data: &[u8]) {
         KeyProfile::DevId(DevIdKeyPolicy::default()),
     );
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_creation(&ak, &evidence, &policy);
+    let report = check_creation(&ak, &evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -110,7 +110,7 @@ pub fn time(data: &[u8]) {
     };
     let policy = TimePolicy::new(attestation_policy());
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_time(&ak, evidence, &policy);
+    let report = check_time(&ak, evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -145,7 +145,7 @@ pub fn nv_certify(data: &[u8]) {
     let mut policy = NvCertifyPolicy::new(attestation_policy(), &index);
     policy.contents = Some(contents);
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_nv_certify(&ak, evidence, &policy);
+    let report = check_nv_certify(&ak, evidence, &policy).report;
     sound_report(&report);
     assert!(!report.accepted());
     if report.outcome(NvCertifyCheck::Contents) == Outcome::Pass {

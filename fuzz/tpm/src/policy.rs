@@ -161,7 +161,7 @@ fn certify(data: &[u8]) {
     } else {
         asked.parent.map(ObjectParent::Hierarchy)
     };
-    let report = check_certify(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy);
+    let report = check_certify(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         asked.is_answered(&attest);
@@ -212,7 +212,7 @@ fn creation(data: &[u8]) {
         asked.parent.map(ObjectParent::Hierarchy)
     };
     policy.outside_info = asked.rest.get(32..);
-    let report = check_creation(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy);
+    let report = check_creation(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         asked.is_answered(&attest);
@@ -240,7 +240,7 @@ fn time(data: &[u8]) {
     };
     let mut policy = TimePolicy::new(asked.attestation());
     policy.firmware_version = firmware_version;
-    let report = check_time(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy);
+    let report = check_time(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         asked.is_answered(&attest);

@@ -89,6 +89,28 @@ impl<'a> AttestationPolicy<'a> {
     }
 }
 
+/// The result of checking an attestation. That of a quote is a [`CheckedQuote`].
+#[derive(Clone, Debug)]
+#[must_use = "its report has the verdict on the attestation"]
+#[non_exhaustive]
+pub struct CheckedAttestation<C: Check> {
+    /// The checks.
+    pub report: AttestationReport<C>,
+    /// The attestation, if the report accepts it. Store its `clock_info` as
+    /// [`AttestationPolicy::last_seen`] of the next check.
+    pub accepted: Option<TpmsAttest>,
+}
+
+impl<C: Check> CheckedAttestation<C> {
+    fn new(report: AttestationReport<C>, read: Option<ReadAttestation>) -> Self {
+        let attest = read.map(|read| read.attest);
+        Self {
+            accepted: attest.filter(|_| report.accepted()),
+            report,
+        }
+    }
+}
+
 /// The parent of an object.
 #[derive(Clone, Copy, Debug)]
 pub enum ObjectParent<'a> {

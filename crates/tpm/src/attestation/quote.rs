@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use keyproof_x509::SignatureVerificationAlgorithm;
 
 use super::{
-    Asked, AttestationEvidence, AttestationReason, AttestationReport, Found, NOTHING_TO_READ,
-    attestation_checks, check_frame, read,
+    Asked, AttestationEvidence, AttestationReason, AttestationReport, CheckedAttestation, Found,
+    NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
 use crate::{
     algorithm::HashAlgorithm,
@@ -132,7 +132,7 @@ pub struct CheckedQuote {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AcceptedQuote {
-    /// The attestation. Store its `clock_info` as [`QuotePolicy::last_seen`] of the next check.
+    /// The quote. Store its `clock_info` as [`QuotePolicy::last_seen`] of the next check.
     pub attest: TpmsAttest,
     /// The quoted registers with their values; `None` if the evidence contained no values.
     pub registers: Option<QuotedRegisters>,
@@ -207,8 +207,7 @@ pub fn check_quote(
     // If the values were given, an accepted report has compared them with the digest.
     let values = evidence.pcr_values;
     let registers = values.map(|values| QuotedRegisters::new(quote.pcr_select.clone(), values));
-    let attest = found.map(|read| read.attest);
-    let accepted = attest.filter(|_| report.accepted());
+    let CheckedAttestation { report, accepted } = CheckedAttestation::new(report, found);
     CheckedQuote {
         accepted: accepted.map(|attest| AcceptedQuote { attest, registers }),
         report,

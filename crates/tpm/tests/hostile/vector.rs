@@ -131,7 +131,7 @@ impl Vector {
             let object = self.public("object");
             let mut policy = CertifyPolicy::new(attestation, &object, self.profile());
             policy.parent = Some(ObjectParent::Hierarchy(Hierarchy::Owner));
-            failed(&check_certify(ak, evidence, &policy))
+            failed(&check_certify(ak, evidence, &policy).report)
         })
     }
 
@@ -148,7 +148,7 @@ impl Vector {
                 creation_data: &data,
                 ticket: ticket.as_deref(),
             };
-            failed(&check_creation(ak, &evidence, &policy))
+            failed(&check_creation(ak, &evidence, &policy).report)
         })
     }
 
@@ -157,7 +157,7 @@ impl Vector {
             let firmware: [u8; 8] = self.bytes("firmware_version").unwrap().try_into().unwrap();
             let mut policy = TimePolicy::new(attestation);
             policy.firmware_version = Some(u64::from_be_bytes(firmware));
-            failed(&check_time(ak, evidence, &policy))
+            failed(&check_time(ak, evidence, &policy).report)
         })
     }
 
@@ -169,7 +169,7 @@ impl Vector {
             let mut policy = NvCertifyPolicy::new(attestation, &index);
             policy.contents = Some(&contents);
             policy.offset = u16::from_be_bytes(offset);
-            failed(&check_nv_certify(ak, evidence, &policy))
+            failed(&check_nv_certify(ak, evidence, &policy).report)
         })
     }
 
