@@ -89,7 +89,7 @@ fn the_proof_of_activation_is_of_key_and_name() {
     let name = Name::parse(&[&[0, 0x0b][..], &[2; 32]].concat()).unwrap();
     let other = Name::parse(&[&[0, 0x0b][..], &[3; 32]].concat()).unwrap();
     let key = ActivationKey::from_bytes(&[1; 32]).unwrap();
-    let proof = key.proof(&name).unwrap();
+    let proof = key.proof(&name);
     assert_eq!(hex(&proof), PROOF);
     assert_eq!(key.verify(&name, &proof), Ok(()));
     let refused = Err(TpmError::ActivationProof);
