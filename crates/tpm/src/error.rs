@@ -9,6 +9,11 @@ use crate::algorithm::HashAlgorithm;
 
 /// The reason why an input was rejected.
 ///
+/// The parsers of structures return only the *parsing variants*: [`BadMagic`](Self::BadMagic),
+/// [`ReservedBits`](Self::ReservedBits), [`TrailingBytes`](Self::TrailingBytes),
+/// [`UnexpectedEnd`](Self::UnexpectedEnd), [`UnknownSelector`](Self::UnknownSelector) and
+/// [`WrongSize`](Self::WrongSize). Every other function documents the variants that it returns.
+///
 /// Positions (`at`) are byte offsets into the input that was parsed. No variant contains a secret.
 ///
 /// ```

@@ -82,8 +82,8 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// [`TpmError::UnknownSelector`] for an unknown algorithm, [`TpmError::WrongSize`] for a digest
-    /// of the wrong size.
+    /// [`TpmError::UnexpectedEnd`] for fewer than two bytes, [`TpmError::UnknownSelector`] for an
+    /// unknown algorithm, [`TpmError::WrongSize`] for a digest of the wrong size.
     pub fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
         check_digest_name(bytes, 0)?;
         Ok(Self(bytes.to_vec()))
@@ -209,6 +209,10 @@ impl FromStr for Name {
 
     /// Parses hexadecimal digits of either case. [`Display`](fmt::Display) and tpm2-tools write
     /// this form.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::NameText`] for text that is not hexadecimal, and those of [`Name::parse`].
     fn from_str(text: &str) -> Result<Self, TpmError> {
         let digit = |at: usize| {
             let byte = text.as_bytes().get(at).copied().map(char::from);

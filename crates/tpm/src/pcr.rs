@@ -291,6 +291,10 @@ impl FromStr for TpmlPcrSelection {
     /// Parses banks joined by `+`. Each is a hash, a colon and decimal register numbers joined by
     /// commas. Rejects duplicate banks or registers, an empty register list, and signs such as
     /// `-1`.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::PcrSelectionText`], and [`TpmError::PcrIndex`] for a register above 31.
     fn from_str(text: &str) -> Result<Self, TpmError> {
         let mut banks: Vec<TpmsPcrSelection> = Vec::new();
         let mut at = 0_usize;

@@ -23,7 +23,8 @@ use crate::{
 /// # Errors
 ///
 /// [`TpmError::UnsupportedEndorsementKey`]; [`TpmError::CredentialRefused`] for a credential that
-/// was modified, or made for another key or Name.
+/// was modified, or made for another key or Name; [`TpmError::Provider`] if the provider cannot
+/// decrypt the secret.
 pub fn activate(
     provider: &dyn ActivationProvider,
     ek: &TpmtPublic,
