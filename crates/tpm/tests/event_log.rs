@@ -162,6 +162,10 @@ fn a_sha1_log_is_replayed_and_its_bank_is_weak() {
     let policy = EventLogPolicy::with_unverified_registers(&selection, &[0; 32]);
     let replayed = check_event_log(&bare.bytes, &policy);
     refused(&replayed, &["digests", "registers"]);
+    let log = replayed.log.unwrap();
+    let replay = log.replay(HashAlgorithm::Sha256, 0).unwrap();
+    assert_eq!((replay.value(0), replay.missing_digest(0)), (None, Some(0)));
+    assert_eq!(replay.value(23), Some(&[0; 32][..]));
 }
 
 /// The initial value of PCR 0 for each kind of start, and what the log may state.

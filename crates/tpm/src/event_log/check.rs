@@ -258,8 +258,7 @@ fn replayed(log: &EventLog<'_>, locality: u8, values: &[Value<'_>]) -> Vec<Repla
         .iter()
         .map(|(hash, index, value)| {
             let replay = replays.iter().find(|replay| replay.hash() == *hash);
-            let known = replay.filter(|replay| replay.missing_digest(*index).is_none());
-            let replayed = known.and_then(|replay| replay.value(*index));
+            let replayed = replay.and_then(|replay| replay.value(*index));
             ReplayedRegister {
                 hash: *hash,
                 index: *index,
