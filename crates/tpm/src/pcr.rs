@@ -269,10 +269,11 @@ impl TpmsPcrSelection {
     }
 }
 
+/// Writes the banks with a selected register, so that the text can be parsed.
 impl fmt::Display for TpmlPcrSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut before_bank = "";
-        for bank in &self.banks {
+        for bank in self.banks.iter().filter(|bank| bank.registers != 0) {
             write!(f, "{before_bank}{}", bank.hash)?;
             before_bank = "+";
             let mut before_register = ":";
@@ -378,6 +379,9 @@ mod tests {
             TpmlPcrSelection::parse(b"\0\0\0\x02\0\x04\x03\0\0\0\0\x0b\x03\x03\0\0").unwrap();
         assert!(narrow.selects_same(&wide));
         assert_ne!(narrow, wide);
+        assert_eq!(wide.to_string(), "sha256:0,1");
+        let read: TpmlPcrSelection = wide.to_string().parse().unwrap();
+        assert!(read.selects_same(&wide));
         let one: TpmlPcrSelection = "sha256:0+sha384:0".parse().unwrap();
         let other: TpmlPcrSelection = "sha384:0+sha256:0".parse().unwrap();
         assert!(!one.selects_same(&other));
