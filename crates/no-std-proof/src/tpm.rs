@@ -54,10 +54,8 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
         return false;
     };
     let [attest, signature] = certification;
-    let mut attestation = AttestationPolicy::new(&[], RING);
-    attestation.nonce = None;
     let policy = CertifyPolicy::new(
-        attestation,
+        AttestationPolicy::without_nonce(RING),
         &object,
         KeyProfile::DevId(DevIdKeyPolicy::default()),
     );

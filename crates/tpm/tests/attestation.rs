@@ -37,7 +37,7 @@ fn policy<'a>(
     nonce: Option<&'a [u8]>,
     qualified_signer: Option<&'a QualifiedName>,
 ) -> AttestationPolicy<'a> {
-    let mut policy = AttestationPolicy::new(&[], algorithms::RING);
+    let mut policy = AttestationPolicy::without_nonce(algorithms::RING);
     policy.nonce = nonce;
     policy.qualified_signer = qualified_signer;
     policy

@@ -262,7 +262,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
         qualified_name: &srk_qualified,
     });
     let policy = |nonce: Option<&'static [u8]>| {
-        let mut policy = AttestationPolicy::new(&[], algorithms::ALL);
+        let mut policy = AttestationPolicy::without_nonce(algorithms::ALL);
         policy.nonce = nonce;
         policy.qualified_signer = Some(&ak_qualified);
         policy

@@ -34,9 +34,7 @@ fn key(sized: &[u8]) -> TpmtPublic {
 }
 
 fn attestation_policy() -> AttestationPolicy<'static> {
-    let mut policy = AttestationPolicy::new(&[], algorithms::RING);
-    policy.nonce = None;
-    policy
+    AttestationPolicy::without_nonce(algorithms::RING)
 }
 
 /// A TPM's key certification, with changes to the attestation, the signature and the object. Only the unchanged one is accepted.

@@ -85,7 +85,7 @@ impl<'a> Asked<'a> {
     }
 
     fn attestation(&self) -> AttestationPolicy<'_> {
-        let mut policy = AttestationPolicy::new(&[], algorithms::RING);
+        let mut policy = AttestationPolicy::without_nonce(algorithms::RING);
         policy.nonce = self.nonce;
         policy.qualified_signer = self.signer.as_ref();
         policy.last_seen = self

@@ -62,7 +62,7 @@ pub struct AttestationEvidence<'a> {
 #[non_exhaustive]
 pub struct AttestationPolicy<'a> {
     /// The nonce that was sent to the device for this attestation. `None` accepts any nonce, with a
-    /// warning: the attestation may be old.
+    /// warning ([`AttestationPolicy::without_nonce`]).
     pub nonce: Option<&'a [u8]>,
     /// The attestation key's qualified name; `None` leaves `qualifiedSigner` unchecked.
     pub qualified_signer: Option<&'a QualifiedName>,
@@ -81,6 +81,14 @@ impl<'a> AttestationPolicy<'a> {
     pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
         Self {
             nonce: Some(nonce),
+            ..Self::without_nonce(algorithms)
+        }
+    }
+
+    /// Creates a policy that accepts any nonce, with a warning: the attestation may be old.
+    pub fn without_nonce(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
+        Self {
+            nonce: None,
             qualified_signer: None,
             last_seen: None,
             key_policy: AttestationKeyPolicy::default(),

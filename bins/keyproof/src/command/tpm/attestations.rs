@@ -168,7 +168,7 @@ impl Common {
     }
 
     fn policy<'a>(&'a self, evidence: &'a Evidence) -> AttestationPolicy<'a> {
-        let mut policy = AttestationPolicy::new(&[], algorithms::ALL);
+        let mut policy = AttestationPolicy::without_nonce(algorithms::ALL);
         policy.nonce = self.nonce.as_ref().map(|nonce| &*nonce.0);
         policy.qualified_signer = evidence.signer.as_ref();
         policy
