@@ -241,3 +241,18 @@ impl TpmError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Callers box errors, and send them to other threads.
+    #[test]
+    fn errors_can_be_boxed_and_sent() {
+        fn is_error<E: core::error::Error + Send + Sync + 'static>() {}
+        is_error::<TpmError>();
+        is_error::<ProviderError>();
+        is_error::<CredentialError<core::fmt::Error>>();
+        is_error::<crate::DeviceInfoError>();
+    }
+}
