@@ -171,10 +171,9 @@ fn tpm_quote_check(selection: TpmlPcrSelection) {
         signature: black_box(tpm!("quote.tpmt_signature.bin")),
         pcr_values: Some(tpm!("quote.pcrs.values.bin")),
     };
-    let mut policy = QuotePolicy::new(tpm!("quote.nonce.bin"), algorithms::RING);
-    policy.selection = Some(&selection);
+    let mut policy = QuotePolicy::new(tpm!("quote.nonce.bin"), &selection, algorithms::RING);
     policy.ek = Some(&ek);
-    let report = check_quote(&ak, &evidence, &policy);
+    let report = check_quote(&ak, &evidence, &policy).report;
     assert!(report.accepted(), "a sound quote");
 }
 

@@ -137,10 +137,9 @@ fn compare_quote(
             signature: black_box(quote.signature),
             pcr_values: Some(quote.values),
         };
-        let mut policy = QuotePolicy::new(quote.nonce, algorithms::RING);
-        policy.selection = Some(&selection);
+        let mut policy = QuotePolicy::new(quote.nonce, &selection, algorithms::RING);
         policy.ek = Some(&ek);
-        Ok::<_, TpmError>(check_quote(&ak, &evidence, &policy).accepted())
+        Ok::<_, TpmError>(check_quote(&ak, &evidence, &policy).report.accepted())
     };
     assert!(bare(), "a sound signature");
     assert_eq!(whole(), Ok(true), "a sound quote");

@@ -6,8 +6,8 @@ use core::convert::Infallible;
 use keyproof_tpm::{
     Agreement, AttestationEvidence, AttestationPolicy, CertifyPolicy, Credential,
     CredentialProvider, DevIdKeyPolicy, DeviceInfo, DeviceProperties, EccCurve,
-    EkCertificatePolicy, EventLogPolicy, HashAlgorithm, KeyProfile, Name, QuoteEvidence,
-    QuotePolicy, Structure, TpmError, TpmtPublic, algorithms::RING, check_certify,
+    EkCertificatePolicy, EventLogPolicy, HashAlgorithm, KeyProfile, Name, ProviderError,
+    QuoteEvidence, QuotePolicy, Structure, TpmtPublic, algorithms::RING, check_certify,
     check_ek_certificate, check_event_log, check_quote, make_credential,
 };
 
@@ -31,12 +31,12 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
         signature,
         pcr_values: None,
     };
-    let mut policy = QuotePolicy::new(nonce, RING);
+    let mut policy = QuotePolicy::without_selection(nonce, RING);
     policy.ek = Some(&ek);
     let [stored, root] = certificates;
     let roots: [&[u8]; 1] = [root];
     let manufacturer = EkCertificatePolicy::new(&ek, &roots, now, RING);
-    check_quote(&ak, &evidence, &policy).accepted()
+    check_quote(&ak, &evidence, &policy).report.accepted()
         && check_ek_certificate(stored, &manufacturer).accepted()
 }
 
@@ -54,10 +54,8 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
         return false;
     };
     let [attest, signature] = certification;
-    let mut attestation = AttestationPolicy::new(&[], RING);
-    attestation.nonce = None;
     let policy = CertifyPolicy::new(
-        attestation,
+        AttestationPolicy::without_nonce(RING),
         &object,
         KeyProfile::DevId(DevIdKeyPolicy::default()),
     );
@@ -65,9 +63,9 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
     let Ok(selection) = "sha256:0,7".parse() else {
         return false;
     };
-    let mut registers = EventLogPolicy::new(&selection, values);
-    registers.secure_boot = true;
-    check_certify(&ak, evidence, &policy).accepted()
+    let mut registers = EventLogPolicy::with_unverified_registers(&selection, values);
+    registers.require_secure_boot = true;
+    check_certify(&ak, evidence, &policy).report.accepted()
         && check_event_log(log, &registers).report.accepted()
 }
 
@@ -113,15 +111,15 @@ impl CredentialProvider for Embedders {
         _: HashAlgorithm,
         _: &[u8],
         _: &[u8],
-    ) -> Result<Vec<u8>, TpmError> {
-        Err(TpmError::Provider)
+    ) -> Result<Vec<u8>, ProviderError> {
+        Err(ProviderError)
     }
 
-    fn ecdh(&self, _: EccCurve, _: &[u8], _: &[u8]) -> Result<Agreement, TpmError> {
-        Err(TpmError::Provider)
+    fn ecdh(&self, _: EccCurve, _: &[u8], _: &[u8]) -> Result<Agreement, ProviderError> {
+        Err(ProviderError)
     }
 
-    fn aes_cfb_encrypt(&self, _: &[u8], _: &mut [u8]) -> Result<(), TpmError> {
-        Err(TpmError::Provider)
+    fn aes_cfb_encrypt(&self, _: &[u8], _: &mut [u8]) -> Result<(), ProviderError> {
+        Err(ProviderError)
     }
 }

@@ -113,7 +113,7 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
     let is_activated = *Name::of(&ek)?.as_bytes() == *challenged.0
         && *name.as_bytes() == *challenged.1
         && ActivationKey::from_bytes(&file("refcred.activated.bin")?)
-            .and_then(|opened| secret.verify(&name, &opened.proof(&name)?))
+            .and_then(|opened| secret.verify(&name, &opened.proof(&name)))
             .is_ok();
     println!("The credential was opened: {is_activated}\n");
 
@@ -121,8 +121,7 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
     let selection: TpmlPcrSelection = SELECTION.parse()?;
     let nonce = own("quote.nonce.bin")?;
     let values = file("quote.pcrs.values.bin")?;
-    let mut policy = QuotePolicy::new(&nonce, RING);
-    policy.selection = Some(&selection);
+    let mut policy = QuotePolicy::new(&nonce, &selection, RING);
     policy.ek = Some(&ek);
     let quote = check_quote(
         &ak,
@@ -133,14 +132,17 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
         },
         &policy,
     );
-    println!("The quote:\n{quote}\n");
+    println!("The quote:\n{}\n", quote.report);
 
-    // The log leads to the quoted registers. The operator must decide which values and events are acceptable.
+    // The log leads to the registers of the accepted quote. The operator must decide which values and events are acceptable.
+    let Some(registers) = quote.accepted.and_then(|quote| quote.registers) else {
+        return Ok(false);
+    };
     let log = file("quote.eventlog.bin")?;
-    let replayed = check_event_log(&log, &EventLogPolicy::new(&selection, &values));
+    let replayed = check_event_log(&log, &EventLogPolicy::new(&registers));
     println!("The event log:\n{}", replayed.report);
 
-    Ok(endorsement.accepted() && is_activated && quote.accepted() && replayed.report.accepted())
+    Ok(endorsement.accepted() && is_activated && replayed.report.accepted())
 }
 
 #[cfg(test)]

@@ -70,6 +70,10 @@ macro_rules! numbers {
             type Err = $crate::TpmError;
 
             /// Parses a [`name`](Self::name). Letter case matters.
+            ///
+            /// # Errors
+            ///
+            /// [`TpmError::UnknownName`](crate::TpmError::UnknownName).
             fn from_str(name: &str) -> Result<$name, $crate::TpmError> {
                 $name::from_name(name).ok_or($crate::TpmError::UnknownName { what: $what })
             }

@@ -16,6 +16,9 @@ pub const TPM_GENERATED: u32 = 0xff54_4347;
 
 /// `TPMS_ATTEST` (Part 2, 10.12.12).
 ///
+/// Parsing verifies nothing: anyone can write these bytes. The checks, such as
+/// [`check_quote`](crate::check_quote), return the attestation only if they accept it.
+///
 /// ```
 /// use keyproof_tpm::{AttestType, Attested, Structure, TpmsAttest};
 ///
@@ -27,7 +30,7 @@ pub const TPM_GENERATED: u32 = 0xff54_4347;
 /// println!("on for {} ms, reset {} times", attest.clock_info.clock, attest.clock_info.reset_count);
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsAttest {
     /// The qualified name of the signing key.
     pub qualified_signer: Buffer,
@@ -42,7 +45,7 @@ pub struct TpmsAttest {
 }
 
 /// `TPMU_ATTEST` (Part 2, 10.12.11).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Attested {
     /// `TPMS_CERTIFY_INFO`.
@@ -64,7 +67,7 @@ pub enum Attested {
 }
 
 /// `TPMS_CERTIFY_INFO` (Part 2, 10.12.3): an object loaded in the TPM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsCertifyInfo {
     /// The object's Name.
     pub name: Buffer,
@@ -73,7 +76,7 @@ pub struct TpmsCertifyInfo {
 }
 
 /// `TPMS_COMMAND_AUDIT_INFO` (Part 2, 10.12.5).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsCommandAuditInfo {
     /// The number of times that the audit digest was extended.
     pub audit_counter: u64,
@@ -86,7 +89,7 @@ pub struct TpmsCommandAuditInfo {
 }
 
 /// `TPMS_CREATION_INFO` (Part 2, 10.12.7): an object created by the TPM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsCreationInfo {
     /// The object's Name.
     pub object_name: Buffer,
@@ -96,7 +99,7 @@ pub struct TpmsCreationInfo {
 }
 
 /// `TPMS_NV_CERTIFY_INFO` (Part 2, 10.12.8): the contents of an NV index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsNvCertifyInfo {
     /// The index's Name.
     pub index_name: Buffer,
@@ -108,7 +111,7 @@ pub struct TpmsNvCertifyInfo {
 
 /// `TPMS_NV_DIGEST_CERTIFY_INFO` (Part 2, 10.12.9): the digest of the whole contents of an NV
 /// index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsNvDigestCertifyInfo {
     /// The index's Name.
     pub index_name: Buffer,
@@ -117,7 +120,7 @@ pub struct TpmsNvDigestCertifyInfo {
 }
 
 /// `TPMS_QUOTE_INFO` (Part 2, 10.12.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsQuoteInfo {
     /// The quoted registers.
     pub pcr_select: TpmlPcrSelection,
@@ -126,7 +129,7 @@ pub struct TpmsQuoteInfo {
 }
 
 /// `TPMS_SESSION_AUDIT_INFO` (Part 2, 10.12.6).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsSessionAuditInfo {
     /// Whether no other command ran since the audit began.
     pub exclusive_session: bool,
@@ -135,7 +138,7 @@ pub struct TpmsSessionAuditInfo {
 }
 
 /// `TPMS_TIME_ATTEST_INFO` (Part 2, 10.12.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsTimeAttestInfo {
     /// Milliseconds since the TPM was last started (`TPMS_TIME_INFO`, 10.11.6).
     pub time: u64,

@@ -14,7 +14,7 @@ use crate::{
 ///
 /// [`Structure::parse_sized`](crate::Structure::parse_sized) parses its `TPM2B_CREATION_DATA` form
 /// (15.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsCreationData {
     /// The PCRs recorded at creation.
     pub pcr_select: TpmlPcrSelection,
@@ -34,7 +34,7 @@ pub struct TpmsCreationData {
 
 /// `TPMT_TK_CREATION` (Part 2, 10.7.3): a ticket that proves to the TPM that it created an object.
 /// Only the TPM can verify it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmtTkCreation {
     /// The hierarchy of the object.
     pub hierarchy: Hierarchy,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::TpmError;
+use thiserror::Error;
 
 /// A device's own properties, each within its limits.
 ///
@@ -18,7 +18,7 @@ use crate::TpmError;
 /// collapsed, so software that identifies devices by certificates must compare the texts exactly.
 ///
 /// ```
-/// use keyproof_tpm::{DeviceField, DeviceInfo, DeviceProperties, TpmError};
+/// use keyproof_tpm::{DeviceField, DeviceInfo, DeviceInfoError, DeviceProperties};
 ///
 /// let said = DeviceProperties { name: "device-0001", serial: "SN0001", vendor: "ExampleCorp", version: "1" };
 /// let device = DeviceInfo::new(said)?;
@@ -27,9 +27,9 @@ use crate::TpmError;
 /// let refused = DeviceProperties { name: "short", ..said };
 /// assert_eq!(
 ///     DeviceInfo::new(refused),
-///     Err(TpmError::DeviceInfo { field: DeviceField::Name, found: 5, minimum: 6, maximum: 1024 })
+///     Err(DeviceInfoError::Length { field: DeviceField::Name, found: 5, minimum: 6, maximum: 1024 })
 /// );
-/// # Ok::<(), TpmError>(())
+/// # Ok::<(), DeviceInfoError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceInfo<'a>(DeviceProperties<'a>);
@@ -61,6 +61,32 @@ pub enum DeviceField {
     Version,
 }
 
+/// The reason why a device's property was rejected.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceInfoError {
+    /// Its length is outside its limits, in Unicode code points.
+    #[error("the device's {field} has {found} characters, not {minimum} to {maximum}")]
+    Length {
+        /// The property.
+        field: DeviceField,
+        /// Its length; 0 if it is absent.
+        found: usize,
+        /// The minimum length.
+        minimum: usize,
+        /// The maximum length.
+        maximum: usize,
+    },
+    /// It contains a character not allowed there.
+    #[error("the device's {field} {what}")]
+    Text {
+        /// The property.
+        field: DeviceField,
+        /// A description of the violation.
+        what: &'static str,
+    },
+}
+
 const MAXIMUM: usize = 1024;
 
 impl<'a> DeviceInfo<'a> {
@@ -68,9 +94,8 @@ impl<'a> DeviceInfo<'a> {
     ///
     /// # Errors
     ///
-    /// [`TpmError::DeviceInfo`] or [`TpmError::DeviceInfoText`] for the first property that is
-    /// absent or outside its limits.
-    pub fn new(properties: DeviceProperties<'a>) -> Result<Self, TpmError> {
+    /// [`DeviceInfoError`] for the first property that is absent or outside its limits.
+    pub fn new(properties: DeviceProperties<'a>) -> Result<Self, DeviceInfoError> {
         for (field, value) in [
             (DeviceField::Name, properties.name),
             (DeviceField::Serial, properties.serial),
@@ -103,14 +128,14 @@ impl<'a> DeviceInfo<'a> {
     }
 }
 
-fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
+fn check(field: DeviceField, value: &str) -> Result<(), DeviceInfoError> {
     let minimum = match field {
         DeviceField::Name => 6,
         DeviceField::Serial | DeviceField::Vendor | DeviceField::Version => 1,
     };
     let found = value.chars().count();
     if !(minimum..=MAXIMUM).contains(&found) {
-        return Err(TpmError::DeviceInfo {
+        return Err(DeviceInfoError::Length {
             field,
             found,
             minimum,
@@ -127,7 +152,7 @@ fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
     } else {
         return Ok(());
     };
-    Err(TpmError::DeviceInfoText { field, what })
+    Err(DeviceInfoError::Text { field, what })
 }
 
 /// Returns whether a character is invisible. These are Unicode's `Default_Ignorable_Code_Point`
@@ -189,7 +214,7 @@ mod tests {
     };
 
     /// Creates a device of which one property is `text`.
-    fn with(field: DeviceField, text: &str) -> Result<DeviceInfo<'_>, TpmError> {
+    fn with(field: DeviceField, text: &str) -> Result<DeviceInfo<'_>, DeviceInfoError> {
         let mut properties = SOUND;
         let property = match field {
             DeviceField::Name => &mut properties.name,
@@ -209,7 +234,7 @@ mod tests {
             let minimum = if field == DeviceField::Name { 6 } else { 1 };
             let device = |text: &str| with(field, text).map(|_| ());
             let refused = |found| {
-                Err(TpmError::DeviceInfo {
+                Err(DeviceInfoError::Length {
                     field,
                     found,
                     minimum,
@@ -228,7 +253,7 @@ mod tests {
     /// displayed are rejected.
     #[test]
     fn no_device_reads_as_another() {
-        let refused = |field, what| Some(TpmError::DeviceInfoText { field, what });
+        let refused = |field, what| Some(DeviceInfoError::Text { field, what });
         assert!(DeviceInfo::new(SOUND).is_ok());
         for (before, after) in [
             ("", "\0x"),

@@ -5,9 +5,14 @@ use core::convert::Infallible;
 
 use thiserror::Error;
 
-use crate::{algorithm::HashAlgorithm, device::DeviceField};
+use crate::algorithm::HashAlgorithm;
 
 /// The reason why an input was rejected.
+///
+/// The parsers of structures return only the *parsing variants*: [`BadMagic`](Self::BadMagic),
+/// [`ReservedBits`](Self::ReservedBits), [`TrailingBytes`](Self::TrailingBytes),
+/// [`UnexpectedEnd`](Self::UnexpectedEnd), [`UnknownSelector`](Self::UnknownSelector) and
+/// [`WrongSize`](Self::WrongSize). Every other function documents the variants that it returns.
 ///
 /// Positions (`at`) are byte offsets into the input that was parsed. No variant contains a secret.
 ///
@@ -40,39 +45,10 @@ pub enum TpmError {
     /// A certificate that was modified, or encrypted under another key.
     #[error("the certificate cannot be decrypted with this key")]
     CertificateSealed,
-    /// A certification request that cannot be parsed, or is not signed with its own key.
-    #[error("{0}")]
-    CertificationRequest(keyproof_x509::X509Error),
-    /// A certification request whose subject does not match the device.
-    #[error("{what}")]
-    CertificationRequestSubject {
-        /// The part of the subject that does not match.
-        what: &'static str,
-    },
     /// A credential that was modified, or made for another endorsement key or Name. The error does
     /// not distinguish these cases.
     #[error("the credential does not open with this key for this Name")]
     CredentialRefused,
-    /// A device property whose length is outside its limits, in Unicode code points.
-    #[error("the device's {field} has {found} characters, not {minimum} to {maximum}")]
-    DeviceInfo {
-        /// The property.
-        field: DeviceField,
-        /// Its length; 0 if it is absent.
-        found: usize,
-        /// The minimum length.
-        minimum: usize,
-        /// The maximum length.
-        maximum: usize,
-    },
-    /// A device property that contains a character not allowed there.
-    #[error("the device's {field} {what}")]
-    DeviceInfoText {
-        /// The property.
-        field: DeviceField,
-        /// A description of the violation.
-        what: &'static str,
-    },
     /// A chain of CA certificates from a device that cannot be parsed, or is too long.
     #[error("the endorsement certificate's chain: {what}")]
     EkChain {
@@ -204,6 +180,18 @@ pub enum TpmError {
     },
 }
 
+/// The failure of a [`CredentialProvider`](crate::CredentialProvider): it rejected the key or its
+/// input. It has no reason, which may depend on a secret.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the cryptographic provider refused")]
+pub struct ProviderError;
+
+impl From<ProviderError> for TpmError {
+    fn from(_: ProviderError) -> Self {
+        Self::Provider
+    }
+}
+
 /// The reason why no credential was made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CredentialError<E> {
@@ -242,6 +230,7 @@ impl TpmError {
     fn position_mut(&mut self) -> Option<&mut usize> {
         match self {
             Self::BadMagic { at, .. }
+            | Self::NameText { at }
             | Self::PcrSelectionText { at }
             | Self::ReservedBits { at, .. }
             | Self::TrailingBytes { at, .. }
@@ -250,5 +239,20 @@ impl TpmError {
             | Self::WrongSize { at, .. } => Some(at),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Callers box errors, and send them to other threads.
+    #[test]
+    fn errors_can_be_boxed_and_sent() {
+        fn is_error<E: core::error::Error + Send + Sync + 'static>() {}
+        is_error::<TpmError>();
+        is_error::<ProviderError>();
+        is_error::<CredentialError<core::fmt::Error>>();
+        is_error::<crate::DeviceInfoError>();
     }
 }

@@ -41,7 +41,8 @@ checks! {
 }
 
 /// The type and size of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum KeyDescription {
     /// An EC key on this curve.
     Ecc(EccCurve),

@@ -45,11 +45,11 @@ pub use attest::{
     TpmsQuoteInfo, TpmsSessionAuditInfo, TpmsTimeAttestInfo,
 };
 pub use attestation::{
-    AttestationEvidence, AttestationFinding, AttestationPolicy, AttestationReason,
-    AttestationReport, CertifyCheck, CertifyPolicy, CreationCheck, CreationEvidence,
-    CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent, QuoteCheck, QuoteEvidence,
-    QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation, check_nv_certify,
-    check_quote, check_time,
+    AcceptedQuote, AttestationEvidence, AttestationFinding, AttestationPolicy, AttestationReason,
+    AttestationReport, CertifyCheck, CertifyPolicy, CheckedAttestation, CheckedQuote,
+    CreationCheck, CreationEvidence, CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent,
+    QuoteCheck, QuoteEvidence, QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation,
+    check_nv_certify, check_quote, check_time,
 };
 pub use attributes::ObjectAttributes;
 pub use creation::{TpmsCreationData, TpmtTkCreation};
@@ -61,13 +61,13 @@ pub use credential::{
     Agreement, Credential, CredentialProvider, EncryptedSecret, TpmsIdObject, make_credential,
     make_credential_with_seed,
 };
-pub use device::{DeviceField, DeviceInfo, DeviceProperties};
+pub use device::{DeviceField, DeviceInfo, DeviceInfoError, DeviceProperties};
 pub use device_key::{DevIdKeyCheck, DevIdKeyFinding, DevIdKeyPolicy, KeyProfile};
 pub use ek_certificate::{
     EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkChain, EkKey,
     TpmAttributes, TpmSpecification, check_ek_certificate,
 };
-pub use error::{CredentialError, TpmError};
+pub use error::{CredentialError, ProviderError, TpmError};
 pub use event_log::{
     BackedData, BootVariable, EventLog, EventLogCheck, EventLogFinding, EventLogFormat,
     EventLogPolicy, EventTrust, EventType, LogEvent, Replay, ReplayedLog, ReplayedRegister,
@@ -77,12 +77,12 @@ pub use key_finding::{AttestationKeyCheck, AttestationKeyFinding, KeyDescription
 pub use key_policy::AttestationKeyPolicy;
 pub use name::{Hierarchy, Name, QualifiedName};
 pub use nv_public::TpmsNvPublic;
-pub use pcr::{TpmlPcrSelection, TpmsPcrSelection};
-#[cfg(feature = "provision")]
-pub use provision::check_certification_request;
+pub use pcr::{QuotedRegisters, TpmlPcrSelection, TpmsPcrSelection};
 #[cfg(feature = "aws-lc-rs")]
 pub use provision::{ActivationKey, SealedCertificate, seal_certificate};
 pub use provision::{AkCertificateExtension, ak_certificate_extensions};
+#[cfg(feature = "provision")]
+pub use provision::{CertificationRequestError, check_certification_request};
 pub use public::{
     EccPublic, EccScheme, KdfAlgorithm, KdfScheme, PublicKey, RsaPublic, RsaScheme,
     SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,

@@ -82,8 +82,8 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// [`TpmError::UnknownSelector`] for an unknown algorithm, [`TpmError::WrongSize`] for a digest
-    /// of the wrong size.
+    /// [`TpmError::UnexpectedEnd`] for fewer than two bytes, [`TpmError::UnknownSelector`] for an
+    /// unknown algorithm, [`TpmError::WrongSize`] for a digest of the wrong size.
     pub fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
         check_digest_name(bytes, 0)?;
         Ok(Self(bytes.to_vec()))
@@ -185,6 +185,18 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
+impl AsRef<[u8]> for Name {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for QualifiedName {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Writes lower-case hexadecimal.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -197,6 +209,10 @@ impl FromStr for Name {
 
     /// Parses hexadecimal digits of either case. [`Display`](fmt::Display) and tpm2-tools write
     /// this form.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::NameText`] for text that is not hexadecimal, and those of [`Name::parse`].
     fn from_str(text: &str) -> Result<Self, TpmError> {
         let digit = |at: usize| {
             let byte = text.as_bytes().get(at).copied().map(char::from);

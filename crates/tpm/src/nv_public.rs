@@ -12,7 +12,7 @@ use crate::{
 ///
 /// [`Structure::parse_sized`](crate::Structure::parse_sized) parses its `TPM2B_NV_PUBLIC` form
 /// (13.6).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsNvPublic {
     /// The handle of the index.
     pub nv_index: u32,

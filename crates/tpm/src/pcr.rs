@@ -51,6 +51,17 @@ pub struct TpmsPcrSelection {
     registers: u32,
 }
 
+/// Registers with their values, as an accepted quote confirms them.
+///
+/// Only [`check_quote`](crate::check_quote) creates them. With them, an event log is compared with
+/// what a TPM has signed ([`EventLogPolicy::new`](crate::EventLogPolicy::new)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuotedRegisters {
+    selection: TpmlPcrSelection,
+    /// As many bytes as the selection requires.
+    values: Vec<u8>,
+}
+
 /// The number of hash algorithms, with room for duplicates.
 const MAX_BANKS: u32 = 16;
 
@@ -152,6 +163,43 @@ impl TpmsPcrSelection {
     }
 }
 
+impl QuotedRegisters {
+    /// Creates the registers of an accepted quote whose digest matches `values`.
+    pub(crate) fn new(selection: TpmlPcrSelection, values: &[u8]) -> Self {
+        Self {
+            selection,
+            values: values.to_vec(),
+        }
+    }
+
+    /// Returns the quoted registers.
+    pub fn selection(&self) -> &TpmlPcrSelection {
+        &self.selection
+    }
+
+    /// Returns their values, concatenated in the order of the selection;
+    /// [`TpmlPcrSelection::split`] splits them.
+    pub fn values(&self) -> &[u8] {
+        &self.values
+    }
+
+    /// Keeps only the registers for whose bank and number `keep` returns `true`. Drop those that
+    /// the operating system extends without a log before comparing them with the firmware's.
+    pub fn retain(&mut self, keep: impl Fn(HashAlgorithm, u8) -> bool) {
+        let split = self.selection.split(&self.values).unwrap_or_default();
+        let kept = split
+            .into_iter()
+            .filter(|(hash, index, _)| keep(*hash, *index))
+            .flat_map(|(.., value)| value.iter().copied());
+        self.values = kept.collect();
+        for bank in &mut self.selection.banks {
+            let hash = bank.hash;
+            let kept = bank.registers().filter(|index| keep(hash, *index));
+            bank.registers = kept.fold(0_u32, |bits, index| bits | 1_u32 << index);
+        }
+    }
+}
+
 impl FromIterator<TpmsPcrSelection> for TpmlPcrSelection {
     fn from_iter<I: IntoIterator<Item = TpmsPcrSelection>>(banks: I) -> Self {
         Self {
@@ -221,10 +269,11 @@ impl TpmsPcrSelection {
     }
 }
 
+/// Writes the banks with a selected register, so that the text can be parsed.
 impl fmt::Display for TpmlPcrSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut before_bank = "";
-        for bank in &self.banks {
+        for bank in self.banks.iter().filter(|bank| bank.registers != 0) {
             write!(f, "{before_bank}{}", bank.hash)?;
             before_bank = "+";
             let mut before_register = ":";
@@ -243,6 +292,10 @@ impl FromStr for TpmlPcrSelection {
     /// Parses banks joined by `+`. Each is a hash, a colon and decimal register numbers joined by
     /// commas. Rejects duplicate banks or registers, an empty register list, and signs such as
     /// `-1`.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::PcrSelectionText`], and [`TpmError::PcrIndex`] for a register above 31.
     fn from_str(text: &str) -> Result<Self, TpmError> {
         let mut banks: Vec<TpmsPcrSelection> = Vec::new();
         let mut at = 0_usize;
@@ -326,6 +379,9 @@ mod tests {
             TpmlPcrSelection::parse(b"\0\0\0\x02\0\x04\x03\0\0\0\0\x0b\x03\x03\0\0").unwrap();
         assert!(narrow.selects_same(&wide));
         assert_ne!(narrow, wide);
+        assert_eq!(wide.to_string(), "sha256:0,1");
+        let read: TpmlPcrSelection = wide.to_string().parse().unwrap();
+        assert!(read.selects_same(&wide));
         let one: TpmlPcrSelection = "sha256:0+sha384:0".parse().unwrap();
         let other: TpmlPcrSelection = "sha384:0+sha256:0".parse().unwrap();
         assert!(!one.selects_same(&other));

@@ -25,7 +25,7 @@ use crate::{
 /// assert_eq!(TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?, ak);
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmtPublic {
     /// The algorithm of the object's Name. `None` is `TPM_ALG_NULL`: the object has no Name.
     pub name_alg: Option<HashAlgorithm>,
@@ -38,7 +38,7 @@ pub struct TpmtPublic {
 }
 
 /// `TPMU_PUBLIC_PARMS` and `TPMU_PUBLIC_ID` (Part 2, 12.2.3.7 and 12.2.3.2) of an asymmetric key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PublicKey {
     /// `TPM_ALG_ECC`.
     Ecc(EccPublic),
@@ -47,7 +47,7 @@ pub enum PublicKey {
 }
 
 /// `TPMS_RSA_PARMS` (Part 2, 12.2.3.5) and the modulus.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RsaPublic {
     /// The cipher that protects child objects. Only restricted decryption keys have one.
     pub symmetric: Option<SymmetricObject>,
@@ -62,7 +62,7 @@ pub struct RsaPublic {
 }
 
 /// `TPMS_ECC_PARMS` (Part 2, 12.2.3.6) and the point.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EccPublic {
     /// The cipher that protects child objects. Only restricted decryption keys have one.
     pub symmetric: Option<SymmetricObject>,
@@ -79,7 +79,7 @@ pub struct EccPublic {
 }
 
 /// `TPMT_SYM_DEF_OBJECT` (Part 2, 11.1.7) without its NULL form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SymmetricObject {
     /// The block cipher.
     pub algorithm: SymmetricAlgorithm,
@@ -90,7 +90,7 @@ pub struct SymmetricObject {
 }
 
 /// `TPMT_RSA_SCHEME` (Part 2, 11.2.4.2) without its NULL form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RsaScheme {
     /// RSAES-OAEP.
@@ -104,7 +104,7 @@ pub enum RsaScheme {
 }
 
 /// `TPMT_ECC_SCHEME` (Part 2, 11.2.5.6) without its NULL form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EccScheme {
     /// ECDAA, direct anonymous attestation, with its commit counter.
@@ -122,7 +122,7 @@ pub enum EccScheme {
 }
 
 /// `TPMT_KDF_SCHEME` (Part 2, 11.2.3.3) without its NULL form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KdfScheme {
     /// The derivation.
     pub algorithm: KdfAlgorithm,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// `TPMT_SIGNATURE` (Part 2, 11.3.4) of an asymmetric key, for the schemes that can be verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TpmtSignature {
     /// ECDSA (`TPMS_SIGNATURE_ECC`, 11.3.2). `r` and `s` may lack leading zeros.

@@ -37,7 +37,7 @@ fn policy<'a>(
     nonce: Option<&'a [u8]>,
     qualified_signer: Option<&'a QualifiedName>,
 ) -> AttestationPolicy<'a> {
-    let mut policy = AttestationPolicy::new(&[], algorithms::RING);
+    let mut policy = AttestationPolicy::without_nonce(algorithms::RING);
     policy.nonce = nonce;
     policy.qualified_signer = qualified_signer;
     policy
@@ -134,7 +134,7 @@ fn a_tpms_certification_passes_every_check_with_its_nonce_and_warns_without() {
             let mut policy =
                 CertifyPolicy::new(policy(nonce, Some(&keys.ak_qualified)), &keys.dev, dev_id());
             policy.parent = Some(keys.srk());
-            check_certify(&keys.ak, made.evidence(), &policy)
+            check_certify(&keys.ak, made.evidence(), &policy).report
         };
         let report = check(None);
         refused(&report, &[]);
@@ -180,7 +180,7 @@ fn a_tpms_certified_creation_passes_every_check() {
         );
         policy.parent = Some(keys.srk());
         policy.outside_info = Some(b"\x00\x11\x22\x33\x44\x55\x66\x77");
-        let report = check_creation(&keys.ak, &evidence, &policy);
+        let report = check_creation(&keys.ak, &evidence, &policy).report;
         for check in CreationCheck::ALL {
             let asked = !matches!(check, CreationCheck::ResetCounters | CreationCheck::Clock);
             let outcome = if asked {
@@ -202,13 +202,17 @@ fn a_tpms_time_passes_every_check() {
         policy.firmware_version = Some(0x2019_1023_0016_3636);
         let certified = TpmsAttest::parse(&read(kind, "certify.tpms_attest.bin")).unwrap();
         policy.attestation.last_seen = Some(certified.clock_info);
-        let report = check_time(&keys.ak, made.evidence(), &policy);
+        let checked = check_time(&keys.ak, made.evidence(), &policy);
+        let report = &checked.report;
         for check in TimeCheck::ALL {
             assert_eq!(report.outcome(*check), Outcome::Pass, "{report}");
         }
+        assert_eq!(checked.accepted.unwrap().to_bytes(), made.attest);
         policy.firmware_version = Some(1);
-        let report = check_time(&keys.ak, made.evidence(), &policy);
-        refused(&report, &["firmware-version"]);
+        let checked = check_time(&keys.ak, made.evidence(), &policy);
+        refused(&checked.report, &["firmware-version"]);
+        // Nobody reads the clock of an attestation that was refused.
+        assert!(checked.accepted.is_none());
     }
 }
 
@@ -222,7 +226,7 @@ fn another_type_is_refused() {
         let attestation = policy(Some(&made.nonce), None);
         let certify = CertifyPolicy::new(attestation.clone(), &keys.dev, dev_id());
         let by = |own: &str| if own == what { vec![] } else { vec!["type"] };
-        let report = check_certify(&keys.ak, made.evidence(), &certify);
+        let report = check_certify(&keys.ak, made.evidence(), &certify).report;
         refused(&report, &by("certify"));
         let creation = CreationPolicy::new(attestation.clone(), &keys.dev, dev_id());
         let creation_data = read("eccp256", "dev.creation_data.tpm2b");
@@ -231,14 +235,14 @@ fn another_type_is_refused() {
             creation_data: &creation_data[2..],
             ticket: None,
         };
-        let report = check_creation(&keys.ak, &evidence, &creation);
+        let report = check_creation(&keys.ak, &evidence, &creation).report;
         refused(&report, &by("certifycreation"));
         let time = TimePolicy::new(attestation.clone());
-        let report = check_time(&keys.ak, made.evidence(), &time);
+        let report = check_time(&keys.ak, made.evidence(), &time).report;
         refused(&report, &by("gettime"));
         let index = nv_index();
         let nv = NvCertifyPolicy::new(attestation, &index);
-        let report = check_nv_certify(&keys.ak, made.evidence(), &nv);
+        let report = check_nv_certify(&keys.ak, made.evidence(), &nv).report;
         refused(&report, &["type"]);
     }
 }
@@ -278,7 +282,7 @@ impl Forger {
             qualified_name: Buffer::default(),
         }));
         let policy = CertifyPolicy::new(policy(Some(NONCE), None), object, profile);
-        check_certify(&self.ak.public, made.evidence(), &policy)
+        check_certify(&self.ak.public, made.evidence(), &policy).report
     }
 }
 
@@ -304,7 +308,7 @@ fn a_certification_is_of_the_object_in_its_place() {
             name: &parent,
             qualified_name: &parent_qualified,
         });
-        let report = check_certify(&forger.ak.public, made.evidence(), &policy);
+        let report = check_certify(&forger.ak.public, made.evidence(), &policy).report;
         refused(&report, by);
     }
 }
@@ -446,7 +450,7 @@ impl Creation {
         let mut policy = CreationPolicy::new(policy(Some(NONCE), None), &forger.dev, dev_id());
         policy.parent = Some(parent);
         policy.outside_info = Some(self.outside_info);
-        check_creation(&forger.ak.public, &evidence, &policy)
+        check_creation(&forger.ak.public, &evidence, &policy).report
     }
 }
 
@@ -595,7 +599,7 @@ fn a_time_whose_parts_disagree_warns() {
         }));
         let mut policy = TimePolicy::new(policy(Some(NONCE), None));
         policy.firmware_version = Some(9);
-        let report = check_time(&forger.ak.public, made.evidence(), &policy);
+        let report = check_time(&forger.ak.public, made.evidence(), &policy).report;
         assert!(report.accepted(), "{report}");
         report.outcome(TimeCheck::TimeInfo)
     };
@@ -638,7 +642,7 @@ fn an_nv_index_is_the_one_asked_for_and_holds_what_it_should() {
         let mut policy = NvCertifyPolicy::new(policy(Some(NONCE), None), index);
         policy.contents = Some(contents);
         policy.offset = offset;
-        check_nv_certify(&forger.ak.public, made.evidence(), &policy)
+        check_nv_certify(&forger.ak.public, made.evidence(), &policy).report
     };
     let part = |index: &TpmsNvPublic, offset, contents: &[u8]| {
         Attested::Nv(TpmsNvCertifyInfo {
@@ -693,7 +697,7 @@ fn the_frame_is_judged_for_every_type() {
         let mut attestation = policy(Some(NONCE), Some(&elsewhere));
         attestation.last_seen = last_seen;
         let policy = CertifyPolicy::new(attestation, &forger.dev, dev_id());
-        check_certify(ak, made.evidence(), &policy)
+        check_certify(ak, made.evidence(), &policy).report
     };
     let mut signed = attest(NONCE, body);
     let made = forger.sign_attest(&signed);

@@ -8,8 +8,8 @@ use std::convert::Infallible;
 
 use keyproof_tpm::{
     ActivationProvider, AwsLcRs, Buffer, Credential, CredentialError, EccCurve, EncryptedSecret,
-    HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure, SymmetricAlgorithm, SymmetricMode,
-    SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential,
+    HashAlgorithm, Name, ObjectAttributes, ProviderError, PublicKey, Structure, SymmetricAlgorithm,
+    SymmetricMode, SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential,
     make_credential_with_seed,
 };
 use proptest::prelude::*;
@@ -60,7 +60,7 @@ fn from_the_seed_on_it_is_what_the_tpm_activated() {
         let name = Name::parse(&read(kind, "ak.name.bin")).unwrap();
         let seed = read(kind, "refcred.seed.bin");
         let secret = read(kind, "refcred.activated.bin");
-        let id_object = make_credential_with_seed(&AwsLcRs, &ek, &seed, &name, &secret).unwrap();
+        let id_object = make_credential_with_seed(&AwsLcRs, &ek, &name, &secret, &seed).unwrap();
         assert_eq!(
             id_object.to_sized_bytes(),
             read(kind, "refcred.id_object.tpm2b")
@@ -245,11 +245,16 @@ fn the_secret_is_no_longer_than_the_name_algorithms_digest() {
             let refused = Err(TpmError::SecretSize { found, limit });
             let made = make_credential(&AwsLcRs, &ek, &name, &secret, &mut counting());
             assert_eq!(made.map(|_| ()).map_err(TpmError::from), refused);
-            let seed = [1; 32];
+            let seed = vec![1; limit];
             assert_eq!(
-                make_credential_with_seed(&AwsLcRs, &ek, &seed, &name, &secret).map(|_| ()),
+                make_credential_with_seed(&AwsLcRs, &ek, &name, &secret, &seed).map(|_| ()),
                 refused
             );
+        }
+        for found in [0, 16, limit - 1, limit + 1] {
+            let made = make_credential_with_seed(&AwsLcRs, &ek, &name, b"s", &vec![1; found]);
+            let what = "credential seed";
+            assert_eq!(made, Err(TpmError::WrongSize { at: 0, found, what }));
         }
     }
 }
@@ -289,7 +294,7 @@ fn randomness_is_the_callers() {
     let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(3)).unwrap();
     assert_eq!(
         made.id_object,
-        make_credential_with_seed(&AwsLcRs, &ek, &[3; 32], &name, b"secret").unwrap()
+        make_credential_with_seed(&AwsLcRs, &ek, &name, b"secret", &[3; 32]).unwrap()
     );
 }
 
@@ -455,7 +460,7 @@ fn aes_cfb_agrees_with_its_inverse_for_every_key_size() {
     }
     assert_eq!(
         AwsLcRs.aes_cfb_encrypt(&[5; 17], &mut [0; 4]),
-        Err(TpmError::Provider)
+        Err(ProviderError)
     );
 }
 

@@ -30,7 +30,7 @@ fn selection(text: &str) -> TpmlPcrSelection {
 fn check<'a>(log: &'a LogMaker, text: &str) -> ReplayedLog<'a> {
     let selection = selection(text);
     let values = log.values(&selection);
-    let policy = EventLogPolicy::new(&selection, &values);
+    let policy = EventLogPolicy::with_unverified_registers(&selection, &values);
     check_event_log(&log.bytes, &policy)
 }
 
@@ -115,11 +115,11 @@ fn values_are_as_many_as_the_selection_says() {
     let selection = selection("sha256:0,7");
     let values = log.values(&selection);
     for wrong in [&values[..63], &[&values[..], b"\0"].concat(), b""] {
-        let policy = EventLogPolicy::new(&selection, wrong);
+        let policy = EventLogPolicy::with_unverified_registers(&selection, wrong);
         refused(&check_event_log(&log.bytes, &policy), &["registers"]);
     }
     let nothing = TpmlPcrSelection::default();
-    let policy = EventLogPolicy::new(&nothing, b"");
+    let policy = EventLogPolicy::with_unverified_registers(&nothing, b"");
     refused(&check_event_log(&log.bytes, &policy), &["registers"]);
 }
 
@@ -159,9 +159,13 @@ fn a_sha1_log_is_replayed_and_its_bank_is_weak() {
     }
     // A bank that the log does not have.
     let selection = selection("sha256:0");
-    let policy = EventLogPolicy::new(&selection, &[0; 32]);
+    let policy = EventLogPolicy::with_unverified_registers(&selection, &[0; 32]);
     let replayed = check_event_log(&bare.bytes, &policy);
     refused(&replayed, &["digests", "registers"]);
+    let log = replayed.log.unwrap();
+    let replay = log.replay(HashAlgorithm::Sha256, 0).unwrap();
+    assert_eq!((replay.value(0), replay.missing_digest(0)), (None, Some(0)));
+    assert_eq!(replay.value(23), Some(&[0; 32][..]));
 }
 
 /// The initial value of PCR 0 for each kind of start, and what the log may state.
@@ -350,7 +354,7 @@ fn a_bank_that_is_not_matched_takes_the_others_trust_away() {
     for at in [0, 32] {
         let mut wrong = values.clone();
         wrong[at] ^= 1;
-        let policy = EventLogPolicy::new(&selection, &wrong);
+        let policy = EventLogPolicy::with_unverified_registers(&selection, &wrong);
         let replayed = check_event_log(&log.bytes, &policy);
         refused(&replayed, &["registers"]);
         assert_eq!(replayed.secure_boot.enabled, None);
@@ -367,8 +371,8 @@ fn a_bank_that_is_not_matched_takes_the_others_trust_away() {
 fn required(log: &LogMaker, text: &str) -> Vec<&'static str> {
     let selection = selection(text);
     let values = log.values(&selection);
-    let mut policy = EventLogPolicy::new(&selection, &values);
-    policy.secure_boot = true;
+    let mut policy = EventLogPolicy::with_unverified_registers(&selection, &values);
+    policy.require_secure_boot = true;
     failed(&check_event_log(&log.bytes, &policy))
 }
 
@@ -577,7 +581,7 @@ fn a_log_that_is_cut_is_refused() {
     let log = booted();
     let selection = selection("sha256:0,1,2,3,4,5,6,7,8");
     let values = log.values(&selection);
-    let policy = EventLogPolicy::new(&selection, &values);
+    let policy = EventLogPolicy::with_unverified_registers(&selection, &values);
     for length in 0..log.bytes.len() {
         let replayed = check_event_log(&log.bytes[..length], &policy);
         assert!(!replayed.report.accepted(), "{length}: {}", replayed.report);
@@ -716,7 +720,7 @@ fn digests_are_as_many_as_there_are() {
             .collect();
         let bytes = headed(&spec_id(&[(SHA256.0, 32)], b"\0"), &digests);
         let value = digest(&ring::digest::SHA256, &[&[0; 32][..], &[5; 32]].concat());
-        let policy = EventLogPolicy::new(&selection, value.as_ref());
+        let policy = EventLogPolicy::with_unverified_registers(&selection, value.as_ref());
         failed(&check_event_log(&bytes, &policy))
     };
     assert_eq!(outcome(&[SHA256]), [""; 0]);
@@ -782,8 +786,8 @@ proptest! {
         }
         let selection = selection("sha256:0,7+sha1:0");
         let values = vec![0; selection.values_size()];
-        let mut policy = EventLogPolicy::new(&selection, &values);
-        policy.secure_boot = true;
+        let mut policy = EventLogPolicy::with_unverified_registers(&selection, &values);
+        policy.require_secure_boot = true;
         let replayed = check_event_log(&bytes, &policy);
         prop_assert!(!replayed.report.accepted());
         if let Err(error) = EventLog::parse(&bytes) {

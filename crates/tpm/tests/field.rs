@@ -159,7 +159,7 @@ fn replays_to_itself(bytes: &[u8], log: &EventLog<'_>, bank: HashAlgorithm) -> S
     for index in registers {
         values.extend_from_slice(replay.value(index).unwrap());
     }
-    let policy = EventLogPolicy::new(&selection, &values);
+    let policy = EventLogPolicy::with_unverified_registers(&selection, &values);
     let report = check_event_log(bytes, &policy).report;
     for check in [
         EventLogCheck::Registers,
@@ -195,8 +195,8 @@ fn a_real_log_leads_to_the_registers_that_came_with_it() {
     let values: Vec<u8> = registers.into_iter().flat_map(|(_, value)| value).collect();
     let bank = TpmsPcrSelection::new(HashAlgorithm::Sha1, 0..24).unwrap();
     let selection: TpmlPcrSelection = [bank].into_iter().collect();
-    let mut policy = EventLogPolicy::new(&selection, &values);
-    policy.secure_boot = true;
+    let mut policy = EventLogPolicy::with_unverified_registers(&selection, &values);
+    policy.require_secure_boot = true;
     let report = check_event_log(&log, &policy).report;
     println!("{report}");
     for check in [EventLogCheck::Registers, EventLogCheck::SecureBoot] {

@@ -168,11 +168,10 @@ fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &Tpmt
             signature: &signature,
             pcr_values: Some(&values),
         };
-        let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
-        policy.selection = Some(&selection);
+        let mut policy = QuotePolicy::new(&nonce, &selection, algorithms::RING);
         policy.ek = Some(ek);
         policy.last_seen = last_seen;
-        let report = check_quote(ak, &evidence, &policy);
+        let report = check_quote(ak, &evidence, &policy).report;
         assert_eq!(report.accepted(), accepted, "{report}");
         if selection == weak {
             assert_eq!(
@@ -263,7 +262,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
         qualified_name: &srk_qualified,
     });
     let policy = |nonce: Option<&'static [u8]>| {
-        let mut policy = AttestationPolicy::new(&[], algorithms::ALL);
+        let mut policy = AttestationPolicy::without_nonce(algorithms::ALL);
         policy.nonce = nonce;
         policy.qualified_signer = Some(&ak_qualified);
         policy
@@ -285,7 +284,10 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
     };
     let mut certify = CertifyPolicy::new(policy(None), &dev, profile());
     certify.parent = parent;
-    accepted(&check_certify(&ak, evidence, &certify), &["extra-data"]);
+    accepted(
+        &check_certify(&ak, evidence, &certify).report,
+        &["extra-data"],
+    );
 
     run("tpm2_certifycreation -C ak.ctx -c dev.ctx -d creation.hash -t ticket");
     let (attest, signature) = signed();
@@ -301,7 +303,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
     let mut creation = CreationPolicy::new(policy(Some(&NONCE)), &dev, profile());
     creation.parent = parent;
     creation.outside_info = Some(&[0x00, 0x11]);
-    accepted(&check_creation(&ak, &evidence, &creation), &[]);
+    accepted(&check_creation(&ak, &evidence, &creation).report, &[]);
 
     run("tpm2_gettime -c ak.ctx");
     let (attest, signature) = signed();
@@ -310,7 +312,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
         signature: &signature,
     };
     let time = TimePolicy::new(policy(Some(&NONCE)));
-    accepted(&check_time(&ak, evidence, &time), &[]);
+    accepted(&check_time(&ak, evidence, &time).report, &[]);
 
     tpm.write("contents", b"what it holds");
     let attributes = "ownerread|authread|ownerwrite|authwrite";
@@ -334,7 +336,7 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
     let mut nv = NvCertifyPolicy::new(policy(Some(&NONCE)), &index);
     nv.contents = Some(b"it ho");
     nv.offset = 5;
-    accepted(&check_nv_certify(&ak, evidence, &nv), &[]);
+    accepted(&check_nv_certify(&ak, evidence, &nv).report, &[]);
 
     tpm.run("tpm2_evictcontrol -C o -c ak.ctx 0x81010002");
     let mut last: Option<TpmsClockInfo> = None;
@@ -358,11 +360,10 @@ fn attests(kind: &str, hash: &str, scheme: &str) {
                 signature: &signature,
                 pcr_values: Some(&values),
             };
-            let mut policy = QuotePolicy::new(&NONCE, algorithms::ALL);
-            policy.selection = Some(&selection);
+            let mut policy = QuotePolicy::new(&NONCE, &selection, algorithms::ALL);
             policy.ek = Some(&ek);
             policy.last_seen = last_seen;
-            check_quote(&ak, &evidence, &policy)
+            check_quote(&ak, &evidence, &policy).report
         };
         accepted(&check(last), &["clock"]);
         let now = TpmsAttest::parse(&attest).unwrap().clock_info;

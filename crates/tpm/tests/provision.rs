@@ -6,9 +6,10 @@ mod vectors;
 use std::convert::Infallible;
 
 use keyproof_tpm::{
-    ActivationKey, AttestationTemplate, AwsLcRs, Credential, CredentialError, DeviceInfo,
-    DeviceProperties, EccCurve, HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure,
-    TpmError, TpmtPublic, activate, algorithms, check_certification_request, seal_certificate,
+    ActivationKey, AttestationTemplate, AwsLcRs, CertificationRequestError, Credential,
+    CredentialError, DeviceInfo, DeviceProperties, EccCurve, HashAlgorithm, Name, ObjectAttributes,
+    PublicKey, Structure, TpmError, TpmtPublic, activate, algorithms, check_certification_request,
+    seal_certificate,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
@@ -88,7 +89,7 @@ fn the_proof_of_activation_is_of_key_and_name() {
     let name = Name::parse(&[&[0, 0x0b][..], &[2; 32]].concat()).unwrap();
     let other = Name::parse(&[&[0, 0x0b][..], &[3; 32]].concat()).unwrap();
     let key = ActivationKey::from_bytes(&[1; 32]).unwrap();
-    let proof = key.proof(&name).unwrap();
+    let proof = key.proof(&name);
     assert_eq!(hex(&proof), PROOF);
     assert_eq!(key.verify(&name, &proof), Ok(()));
     let refused = Err(TpmError::ActivationProof);
@@ -133,7 +134,7 @@ fn a_certification_request_names_its_device() {
     // The same attribute types as rcgen's own, which it writes at most once each.
     let common_name = || DnType::CustomDnType(vec![2, 5, 4, 3]);
     let organization = || DnType::CustomDnType(vec![2, 5, 4, 10]);
-    let refused = |what| Err(TpmError::CertificationRequestSubject { what });
+    let refused = |what| Err(CertificationRequestError::Subject { what });
     let no_name = "its subject names neither the device's serial nor its name";
     for (subject, expected) in [
         (vec![(serial(), "SN1")], Ok(())),
@@ -178,7 +179,7 @@ fn a_certification_request_names_its_device() {
         assert_eq!(check(&subject), expected, "{subject:?}");
     }
     let found = check_certification_request(b"\x30\x00", &device, algorithms::ALL);
-    assert!(matches!(found, Err(TpmError::CertificationRequest(_))));
+    assert!(matches!(found, Err(CertificationRequestError::Request(_))));
 }
 
 #[test]

@@ -56,8 +56,7 @@ impl Case {
     }
 
     fn policy(&self) -> QuotePolicy<'_> {
-        let mut policy = QuotePolicy::new(&self.nonce, algorithms::RING);
-        policy.selection = Some(&self.selection);
+        let mut policy = QuotePolicy::new(&self.nonce, &self.selection, algorithms::RING);
         policy.ek = Some(&self.ek);
         policy.last_seen = Some(self.last_seen);
         policy
@@ -81,7 +80,7 @@ impl Case {
     ) -> AttestationReport<QuoteCheck> {
         let mut policy = self.policy();
         change(&mut policy);
-        check_quote(&self.ak, &self.evidence(), &policy)
+        check_quote(&self.ak, &self.evidence(), &policy).report
     }
 }
 
@@ -293,7 +292,7 @@ fn the_longest_salt_needs_its_algorithm() {
         let mut policy = case.policy();
         policy.ek = None;
         policy.algorithms = algorithms;
-        check_quote(&case.ak, &case.evidence(), &policy)
+        check_quote(&case.ak, &case.evidence(), &policy).report
     };
     refused(&judge(&case, algorithms::RING), &[QuoteCheck::Signature]);
     for table in [algorithms::AWS_LC_RS, algorithms::ALL] {
@@ -319,15 +318,14 @@ fn a_forged_attestation_is_refused_for_its_key() {
     let nonce = [9; 32];
     let selection: TpmlPcrSelection = "sha256:0,1".parse().unwrap();
     let attest = quote(&nonce, &selection).to_bytes();
-    let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
-    policy.selection = Some(&selection);
+    let policy = QuotePolicy::new(&nonce, &selection, algorithms::RING);
     let signature = key.signature(&attest);
     let evidence = QuoteEvidence {
         attest: &attest,
         signature: &signature,
         pcr_values: Some(&[0; 64]),
     };
-    let report = check_quote(&key.public, &evidence, &policy);
+    let report = check_quote(&key.public, &evidence, &policy).report;
     refused(&report, &[QuoteCheck::AttestingKey]);
     assert_eq!(
         report.detail(QuoteCheck::AttestingKey),
@@ -651,7 +649,7 @@ fn without_values_the_digest_is_not_judged_but_must_be_one() {
             pcr_values: None,
             ..case.evidence()
         };
-        check_quote(&case.ak, &evidence, &case.policy())
+        check_quote(&case.ak, &evidence, &case.policy()).report
     };
     ends(
         &without(&forger.case),
@@ -664,6 +662,46 @@ fn without_values_the_digest_is_not_judged_but_must_be_one() {
         }
     });
     refused(&without(&forger.case), &[QuoteCheck::PcrDigest]);
+}
+
+/// An event log is compared with what an accepted quote returned, so a refused one returns nothing.
+#[test]
+fn only_an_accepted_quote_has_contents() {
+    for quoted in QUOTED {
+        let case = Case::of(quoted);
+        let of = |case: &Case, evidence: &QuoteEvidence<'_>| {
+            check_quote(&case.ak, evidence, &case.policy()).accepted
+        };
+        let accepted = of(&case, &case.evidence()).unwrap();
+        assert_eq!(accepted.attest.to_bytes(), case.attest);
+        let mut registers = accepted.registers.unwrap();
+        assert!(registers.selection().selects_same(&case.selection));
+        assert_eq!(registers.values(), case.values);
+        registers.retain(|hash, index| hash == HashAlgorithm::Sha256 && index != 1);
+        let kept: Vec<u8> = case
+            .selection
+            .split(&case.values)
+            .unwrap()
+            .into_iter()
+            .filter(|(hash, index, _)| *hash == HashAlgorithm::Sha256 && *index != 1)
+            .flat_map(|(.., value)| value.to_vec())
+            .collect();
+        assert_eq!(registers.values(), kept);
+        assert_eq!(registers.selection().values_size(), kept.len());
+        assert!(registers.selection().split(&kept).is_some());
+
+        let without = QuoteEvidence {
+            pcr_values: None,
+            ..case.evidence()
+        };
+        assert_eq!(of(&case, &without).unwrap().registers, None);
+        let mut other = case.clone();
+        other.nonce[0] ^= 1;
+        assert!(of(&other, &other.evidence()).is_none());
+        let mut other = case.clone();
+        other.values[0] ^= 1;
+        assert!(of(&other, &other.evidence()).is_none());
+    }
 }
 
 #[test]

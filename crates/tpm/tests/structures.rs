@@ -102,11 +102,9 @@ fn a_name_is_read_as_it_is_printed() {
         (format!("0x{printed}"), 1),
         ("0".repeat(134), 132),
     ] {
-        assert_eq!(
-            wrong.parse::<Name>(),
-            Err(TpmError::NameText { at }),
-            "{wrong}"
-        );
+        let error = wrong.parse::<Name>().unwrap_err();
+        assert_eq!(error, TpmError::NameText { at }, "{wrong}");
+        assert_eq!(error.position(), Some(at));
     }
     // Hexadecimal digits, but not of a digest's length.
     assert!(matches!(

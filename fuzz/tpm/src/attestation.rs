@@ -34,9 +34,7 @@ fn key(sized: &[u8]) -> TpmtPublic {
 }
 
 fn attestation_policy() -> AttestationPolicy<'static> {
-    let mut policy = AttestationPolicy::new(&[], algorithms::RING);
-    policy.nonce = None;
-    policy
+    AttestationPolicy::without_nonce(algorithms::RING)
 }
 
 /// A TPM's key certification, with changes to the attestation, the signature and the object. Only the unchanged one is accepted.
@@ -60,7 +58,7 @@ pub fn certify(data: &[u8]) {
         KeyProfile::DevId(DevIdKeyPolicy::default()),
     );
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_certify(&ak, evidence, &policy);
+    let report = check_certify(&ak, evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -92,7 +90,7 @@ pub fn creation(data: &[u8]) {
         KeyProfile::DevId(DevIdKeyPolicy::default()),
     );
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_creation(&ak, &evidence, &policy);
+    let report = check_creation(&ak, &evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -110,7 +108,7 @@ pub fn time(data: &[u8]) {
     };
     let policy = TimePolicy::new(attestation_policy());
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_time(&ak, evidence, &policy);
+    let report = check_time(&ak, evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -145,7 +143,7 @@ pub fn nv_certify(data: &[u8]) {
     let mut policy = NvCertifyPolicy::new(attestation_policy(), &index);
     policy.contents = Some(contents);
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    let report = check_nv_certify(&ak, evidence, &policy);
+    let report = check_nv_certify(&ak, evidence, &policy).report;
     sound_report(&report);
     assert!(!report.accepted());
     if report.outcome(NvCertifyCheck::Contents) == Outcome::Pass {
@@ -178,10 +176,13 @@ pub fn quote(data: &[u8]) {
         signature: &parts[1],
         pcr_values: Some(&parts[2]),
     };
-    let mut policy = QuotePolicy::new(vector!("eccp256/quote.nonce.bin"), algorithms::RING);
-    policy.selection = Some(&selection);
+    let mut policy = QuotePolicy::new(
+        vector!("eccp256/quote.nonce.bin"),
+        &selection,
+        algorithms::RING,
+    );
     policy.ek = Some(&ek);
-    let report = check_quote(&ak, &evidence, &policy);
+    let report = check_quote(&ak, &evidence, &policy).report;
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
@@ -225,8 +226,8 @@ pub fn quote_of_key(data: &[u8]) {
         signature: &parts[1],
         pcr_values: Some(&parts[2]),
     };
-    let policy = QuotePolicy::new(quoted.nonce, algorithms::RING);
-    let report = check_quote(&ak, &evidence, &policy);
+    let policy = QuotePolicy::without_selection(quoted.nonce, algorithms::RING);
+    let report = check_quote(&ak, &evidence, &policy).report;
     sound_report(&report);
     // A quote does not contain the key's Name, so other attributes of the same key do not change what it signs.
     let is_sound = parts[..3] == sound[..3] && ak.is_same_key(&key(quoted.ak));

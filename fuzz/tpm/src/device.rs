@@ -1,9 +1,9 @@
 //! What a device sends: its properties, its certification request, and the keys that a template completes.
 
 use keyproof_tpm::{
-    AttestationTemplate, DeviceField, DeviceInfo, DeviceProperties, EkCertificate,
-    EndorsementTemplate, Name, Structure, TpmError, TpmtPublic, ak_certificate_extensions,
-    algorithms, check_certification_request,
+    AttestationTemplate, DeviceField, DeviceInfo, DeviceInfoError, DeviceProperties, EkCertificate,
+    EndorsementTemplate, Name, Structure, TpmtPublic, ak_certificate_extensions, algorithms,
+    check_certification_request,
 };
 
 use crate::vectors::vector;
@@ -27,7 +27,7 @@ pub fn device(data: &[u8]) {
         Ok(device) => device,
         Err(error) => {
             match error {
-                TpmError::DeviceInfo {
+                DeviceInfoError::Length {
                     field,
                     found,
                     minimum,
@@ -36,7 +36,7 @@ pub fn device(data: &[u8]) {
                     assert!(found < minimum || found > maximum, "{error}");
                     assert_eq!(minimum == 6, field == DeviceField::Name);
                 }
-                TpmError::DeviceInfoText { field, .. } => {
+                DeviceInfoError::Text { field, .. } => {
                     let is_identity = matches!(field, DeviceField::Serial | DeviceField::Vendor);
                     assert!(is_identity || line.contains(char::is_control), "{error}");
                 }

@@ -85,7 +85,7 @@ impl<'a> Asked<'a> {
     }
 
     fn attestation(&self) -> AttestationPolicy<'_> {
-        let mut policy = AttestationPolicy::new(&[], algorithms::RING);
+        let mut policy = AttestationPolicy::without_nonce(algorithms::RING);
         policy.nonce = self.nonce;
         policy.qualified_signer = self.signer.as_ref();
         policy.last_seen = self
@@ -161,7 +161,7 @@ fn certify(data: &[u8]) {
     } else {
         asked.parent.map(ObjectParent::Hierarchy)
     };
-    let report = check_certify(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy);
+    let report = check_certify(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         asked.is_answered(&attest);
@@ -212,7 +212,7 @@ fn creation(data: &[u8]) {
         asked.parent.map(ObjectParent::Hierarchy)
     };
     policy.outside_info = asked.rest.get(32..);
-    let report = check_creation(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy);
+    let report = check_creation(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         asked.is_answered(&attest);
@@ -240,7 +240,7 @@ fn time(data: &[u8]) {
     };
     let mut policy = TimePolicy::new(asked.attestation());
     policy.firmware_version = firmware_version;
-    let report = check_time(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy);
+    let report = check_time(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         asked.is_answered(&attest);
@@ -270,7 +270,8 @@ fn quote(data: &[u8]) {
     let text = str::from_utf8(asked.rest).ok();
     let selection = text.and_then(|text| text.parse().ok());
     let ek = key(vector!("eccp256/ek.pub.tpm2b"));
-    let mut policy = QuotePolicy::new(asked.nonce.unwrap_or_default(), algorithms::RING);
+    let mut policy =
+        QuotePolicy::without_selection(asked.nonce.unwrap_or_default(), algorithms::RING);
     policy.selection = selection.as_ref();
     policy.ek = asked.is_below_object.then_some(&ek);
     policy.last_seen = asked
@@ -278,7 +279,7 @@ fn quote(data: &[u8]) {
         .as_ref()
         .map(|seen| TpmsClockInfo { ..*seen });
     policy.key_policy = asked.keys.clone();
-    let report = check_quote(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy);
+    let report = check_quote(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy).report;
     sound(&report);
     if report.accepted() {
         assert!(

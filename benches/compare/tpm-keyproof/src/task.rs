@@ -23,9 +23,8 @@ pub fn task() -> Result<(), Box<dyn Error>> {
         pcr_values: Some(vector!("quote.pcrs.values.bin")),
     };
     let selection = "sha256:0,1,2,3,4,5,6,7,16".parse()?;
-    let mut policy = QuotePolicy::new(vector!("quote.nonce.bin"), RING);
-    policy.selection = Some(&selection);
-    let report = check_quote(&ak, &evidence, &policy);
+    let mut policy = QuotePolicy::new(vector!("quote.nonce.bin"), &selection, RING);
+    let report = check_quote(&ak, &evidence, &policy).report;
     assert!(report.accepted(), "{report}");
     Ok(())
 }

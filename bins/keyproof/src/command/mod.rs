@@ -165,6 +165,7 @@ refusals! {
     keyproof_service::StorageError,
     keyproof_store::EngineError,
     keyproof_store::StoreError,
+    keyproof_tpm::DeviceInfoError,
     keyproof_tpm::TpmError,
     keyproof_x509::X509Error,
 }

@@ -196,7 +196,7 @@ impl Station {
     async fn shows_its_proof(&self, answer: &Value) -> Result<String, StepError> {
         let key = self.tpm.activate(&bytes(answer, "credential_bundle"))?;
         let name = Name::of(&self.tpm.ak_public()?)?;
-        let proof = ActivationKey::from_bytes(&key)?.proof(&name)?;
+        let proof = ActivationKey::from_bytes(&key)?.proof(&name);
         let body = json!({
             "ticket": text(answer, "activation_ticket"),
             "proof": BASE64.encode(&proof),
@@ -358,10 +358,9 @@ impl Station {
             signature: &quote.signature,
             pcr_values: Some(values),
         };
-        let mut policy = QuotePolicy::new(nonce.as_bytes(), algorithms::ALL);
-        policy.selection = Some(selection);
+        let mut policy = QuotePolicy::new(nonce.as_bytes(), selection, algorithms::ALL);
         policy.ek = Some(&ek);
-        let report = check_quote(ak, &evidence, &policy);
+        let report = check_quote(ak, &evidence, &policy).report;
         let failed = QuoteCheck::ALL
             .iter()
             .filter(|check| report.outcome(**check).refuses());

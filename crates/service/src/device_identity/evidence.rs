@@ -97,13 +97,13 @@ impl Evidence {
             pcr_values: self.pcr_values.as_deref(),
         };
         // The credential was opened in the TPM that has the EK, so the AK may be in any hierarchy.
-        let mut policy = QuotePolicy::new(&self.nonce, algorithms::ALL);
+        let mut policy = QuotePolicy::without_selection(&self.nonce, algorithms::ALL);
         policy.selection = selection;
         policy.last_seen = last_seen.map(Seen::clock_info);
-        let mut quote = check_quote(&self.ak, &evidence, &policy);
+        let mut quote = check_quote(&self.ak, &evidence, &policy).report;
         if last_seen.is_some() && !is_signed(&quote) {
             policy.last_seen = None;
-            quote = check_quote(&self.ak, &evidence, &policy);
+            quote = check_quote(&self.ak, &evidence, &policy).report;
         }
         let log = self.replayed(selection).map(|replayed| replayed.report);
         (quote, log)
@@ -123,7 +123,8 @@ impl Evidence {
         let log = self.event_log.as_ref()?;
         let values = self.pcr_values.as_deref().unwrap_or_default();
         let empty = TpmlPcrSelection::default();
-        let policy = EventLogPolicy::new(selection.unwrap_or(&empty), values);
+        // A rejected quote gets a report on its log as well; both must accept.
+        let policy = EventLogPolicy::with_unverified_registers(selection.unwrap_or(&empty), values);
         Some(check_event_log(log, &policy))
     }
 }

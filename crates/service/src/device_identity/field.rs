@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use keyproof_tpm::{AttestationKeyCheck, Check, TpmError};
+use keyproof_tpm::{
+    AttestationKeyCheck, CertificationRequestError, Check, DeviceInfoError, TpmError,
+};
 
 use super::DerTextError;
 
@@ -63,6 +65,9 @@ pub enum FieldProblem {
         /// What fails.
         detail: String,
     },
+    /// A property of the device exceeds its limits.
+    #[error(transparent)]
+    Device(DeviceInfoError),
     /// The AK is the EK, but must be another key.
     #[error("it is the endorsement key")]
     EndorsementKey,
@@ -89,6 +94,9 @@ pub enum FieldProblem {
     /// The point or modulus is not that of any key.
     #[error("no key has this point or modulus")]
     NoSuchKey,
+    /// The certification request is malformed, or for another device.
+    #[error(transparent)]
+    Request(CertificationRequestError),
     /// It is malformed.
     #[error(transparent)]
     Tpm(TpmError),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyproof_tpm::TpmError;
+use keyproof_tpm::DeviceInfoError;
 
 use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, StationOperation};
 use crate::{Failure, storage::refuse};
@@ -15,7 +15,7 @@ pub enum PreauthVerdict {
     /// The API key is rejected.
     InvalidApiKey(ApiKeyRefusal),
     /// A property of the device exceeds its limits.
-    InvalidDevice(TpmError),
+    InvalidDevice(DeviceInfoError),
 }
 
 /// Why a preauth has no result.

@@ -423,7 +423,6 @@ impl Evidence {
             _ => ProvisionError::Sealing,
         })?;
         let proof = sealed.key.proof(&self.ak_name);
-        let proof = proof.map_err(|_| ProvisionError::Sealing)?;
         let ticket = Ticket {
             id: draw(store),
             device: self.device.clone(),

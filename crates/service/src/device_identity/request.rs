@@ -3,8 +3,8 @@
 
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo,
-    DeviceProperties, EccCurve, EkCertificate, EkChain, Structure, TpmAttributes, TpmError,
-    TpmtPublic, algorithms, check_certification_request,
+    DeviceInfoError, DeviceProperties, EccCurve, EkCertificate, EkChain, Structure, TpmAttributes,
+    TpmError, TpmtPublic, algorithms, check_certification_request,
 };
 use keyproof_x509::{Certificate, pem_bundle};
 use zeroize::Zeroizing;
@@ -70,7 +70,7 @@ pub struct DecodedRequest<'a> {
 }
 
 impl DeviceClaim {
-    pub(super) fn check(&self) -> Result<DeviceInfo<'_>, TpmError> {
+    pub(super) fn check(&self) -> Result<DeviceInfo<'_>, DeviceInfoError> {
         DeviceInfo::new(DeviceProperties {
             name: self.name.as_deref().unwrap_or_default(),
             serial: self.serial.as_deref().unwrap_or_default(),
@@ -88,7 +88,8 @@ impl ProvisionRequest {
     /// [`FieldError`] for the first invalid field, in this order: device, EK certificate, its chain, EK, AK and
     /// certification request.
     pub fn decode(&self) -> Result<DecodedRequest<'_>, FieldError> {
-        let device = self.device.check().map_err(Field::Device.malformed())?;
+        let wrong = |error| Field::Device.wrong(FieldProblem::Device(error));
+        let device = self.device.check().map_err(wrong)?;
         let field = Field::EndorsementCertificate;
         let ek_certificate = field.read(&self.ek_certificate)?;
         let tpm = EkCertificate::parse(ek_certificate).map_err(field.malformed())?;
@@ -115,7 +116,8 @@ impl ProvisionRequest {
         };
         let field = Field::CertificationRequest;
         let csr = field.read(&self.certification_request)?;
-        check_certification_request(csr, &device, algorithms::ALL).map_err(field.malformed())?;
+        check_certification_request(csr, &device, algorithms::ALL)
+            .map_err(|error| field.wrong(FieldProblem::Request(error)))?;
         Ok(DecodedRequest {
             device,
             ek_certificate,

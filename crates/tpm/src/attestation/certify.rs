@@ -5,7 +5,8 @@ use keyproof_x509::Check;
 
 use super::{
     Asked, AttestationCheck, AttestationEvidence, AttestationPolicy, AttestationReason,
-    AttestationReport, Found, NOTHING_TO_READ, ObjectParent, attestation_checks, check_frame, read,
+    AttestationReport, CheckedAttestation, Found, NOTHING_TO_READ, ObjectParent,
+    attestation_checks, check_frame, read,
 };
 use crate::{
     attest::{Attested, TpmsCertifyInfo},
@@ -75,7 +76,7 @@ attestation_checks! {
 /// # let made = TpmsAttest::parse(evidence.attest)?;
 /// # let nonce = &made.extra_data;
 /// let policy = CertifyPolicy::new(AttestationPolicy::new(nonce, RING), &key, KeyProfile::DevId(DevIdKeyPolicy::default()));
-/// assert!(check_certify(&ak, evidence, &policy).accepted()); // the key is in the attestation key's TPM, and stays there
+/// assert!(check_certify(&ak, evidence, &policy).report.accepted()); // the key is in the attestation key's TPM, and stays there
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
@@ -83,15 +84,15 @@ pub fn check_certify(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     policy: &CertifyPolicy<'_>,
-) -> AttestationReport<CertifyCheck> {
+) -> CheckedAttestation<CertifyCheck> {
     let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
-    let read = read(&mut report, ak, evidence, &asked);
+    let found = read(&mut report, ak, evidence, &asked);
     let Some((read, Attested::Certify(body))) =
-        read.as_ref().map(|read| (read, &read.attest.attested))
+        found.as_ref().map(|read| (read, &read.attest.attested))
     else {
         report.remaining_not_evaluated(NOTHING_TO_READ);
-        return report;
+        return CheckedAttestation::new(report, None);
     };
     check_name(
         &mut report,
@@ -108,7 +109,7 @@ pub fn check_certify(
     );
     let hashes = [("the object's Name", policy.object.name_alg)];
     check_frame(&mut report, ak, read, &asked, &hashes);
-    report
+    CheckedAttestation::new(report, found)
 }
 
 /// Checks that the attested Name is that of the public area.

@@ -2,8 +2,8 @@
 //! and how.
 
 use super::{
-    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
-    NOTHING_TO_READ, ObjectParent, attestation_checks,
+    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport,
+    CheckedAttestation, Found, NOTHING_TO_READ, ObjectParent, attestation_checks,
     certify::{check_name, check_profile},
     check_frame, read,
 };
@@ -104,7 +104,7 @@ attestation_checks! {
 /// # let made = TpmsAttest::parse(attest)?;
 /// # let nonce = &made.extra_data;
 /// let policy = CreationPolicy::new(AttestationPolicy::new(nonce, RING), &key, KeyProfile::DevId(DevIdKeyPolicy::default()));
-/// assert!(check_creation(&ak, &evidence, &policy).accepted());
+/// assert!(check_creation(&ak, &evidence, &policy).report.accepted());
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
@@ -112,15 +112,15 @@ pub fn check_creation(
     ak: &TpmtPublic,
     evidence: &CreationEvidence<'_>,
     policy: &CreationPolicy<'_>,
-) -> AttestationReport<CreationCheck> {
+) -> CheckedAttestation<CreationCheck> {
     let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
-    let read = read(&mut report, ak, evidence.attestation, &asked);
+    let found = read(&mut report, ak, evidence.attestation, &asked);
     let Some((read, Attested::Creation(body))) =
-        read.as_ref().map(|read| (read, &read.attest.attested))
+        found.as_ref().map(|read| (read, &read.attest.attested))
     else {
         report.remaining_not_evaluated(NOTHING_TO_READ);
-        return report;
+        return CheckedAttestation::new(report, None);
     };
     let object = policy.object;
     check_name(
@@ -156,7 +156,7 @@ pub fn check_creation(
     }
     let hashes = [("the object's Name", object.name_alg)];
     check_frame(&mut report, ak, read, &asked, &hashes);
-    report
+    CheckedAttestation::new(report, found)
 }
 
 fn check_hash(

@@ -30,7 +30,7 @@ pub use certify::{CertifyCheck, CertifyPolicy, check_certify};
 pub use creation::{CreationCheck, CreationEvidence, CreationPolicy, check_creation};
 pub use finding::{AttestationFinding, AttestationReason, AttestationReport};
 pub use nv::{NvCertifyCheck, NvCertifyPolicy, check_nv_certify};
-pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
+pub use quote::{AcceptedQuote, CheckedQuote, QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
 pub use time::{TimeCheck, TimePolicy, check_time};
 
 /// An attestation and its signature, as a device sends them.
@@ -62,7 +62,7 @@ pub struct AttestationEvidence<'a> {
 #[non_exhaustive]
 pub struct AttestationPolicy<'a> {
     /// The nonce that was sent to the device for this attestation. `None` accepts any nonce, with a
-    /// warning: the attestation may be old.
+    /// warning ([`AttestationPolicy::without_nonce`]).
     pub nonce: Option<&'a [u8]>,
     /// The attestation key's qualified name; `None` leaves `qualifiedSigner` unchecked.
     pub qualified_signer: Option<&'a QualifiedName>,
@@ -81,10 +81,40 @@ impl<'a> AttestationPolicy<'a> {
     pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
         Self {
             nonce: Some(nonce),
+            ..Self::without_nonce(algorithms)
+        }
+    }
+
+    /// Creates a policy that accepts any nonce, with a warning: the attestation may be old.
+    pub fn without_nonce(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
+        Self {
+            nonce: None,
             qualified_signer: None,
             last_seen: None,
             key_policy: AttestationKeyPolicy::default(),
             algorithms,
+        }
+    }
+}
+
+/// The result of checking an attestation. That of a quote is a [`CheckedQuote`].
+#[derive(Clone, Debug)]
+#[must_use = "its report has the verdict on the attestation"]
+#[non_exhaustive]
+pub struct CheckedAttestation<C: Check> {
+    /// The checks.
+    pub report: AttestationReport<C>,
+    /// The attestation, if the report accepts it. Store its `clock_info` as
+    /// [`AttestationPolicy::last_seen`] of the next check.
+    pub accepted: Option<TpmsAttest>,
+}
+
+impl<C: Check> CheckedAttestation<C> {
+    fn new(report: AttestationReport<C>, read: Option<ReadAttestation>) -> Self {
+        let attest = read.map(|read| read.attest);
+        Self {
+            accepted: attest.filter(|_| report.accepted()),
+            report,
         }
     }
 }

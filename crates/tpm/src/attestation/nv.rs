@@ -2,8 +2,8 @@
 //! contents.
 
 use super::{
-    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
-    NOTHING_TO_READ, attestation_checks, check_frame, read,
+    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport,
+    CheckedAttestation, Found, NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
 use crate::{
     algorithm::HashAlgorithm, attest::Attested, name::Name, nv_public::TpmsNvPublic,
@@ -55,12 +55,12 @@ pub fn check_nv_certify(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     policy: &NvCertifyPolicy<'_>,
-) -> AttestationReport<NvCertifyCheck> {
+) -> CheckedAttestation<NvCertifyCheck> {
     let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
     let Some(read) = read(&mut report, ak, evidence, &asked) else {
         report.remaining_not_evaluated(NOTHING_TO_READ);
-        return report;
+        return CheckedAttestation::new(report, None);
     };
     let contents = NvCertifyCheck::Contents;
     match &read.attest.attested {
@@ -81,12 +81,12 @@ pub fn check_nv_certify(
         }
         _ => {
             report.remaining_not_evaluated(NOTHING_TO_READ);
-            return report;
+            return CheckedAttestation::new(report, None);
         }
     }
     let hashes = [("the index's Name", Some(policy.index.name_alg))];
     check_frame(&mut report, ak, &read, &asked, &hashes);
-    report
+    CheckedAttestation::new(report, Some(read))
 }
 
 fn check_index(

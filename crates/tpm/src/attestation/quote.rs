@@ -6,15 +6,15 @@ use alloc::vec::Vec;
 use keyproof_x509::SignatureVerificationAlgorithm;
 
 use super::{
-    Asked, AttestationEvidence, AttestationReason, AttestationReport, Found, NOTHING_TO_READ,
-    attestation_checks, check_frame, read,
+    Asked, AttestationEvidence, AttestationReason, AttestationReport, CheckedAttestation, Found,
+    NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
 use crate::{
     algorithm::HashAlgorithm,
-    attest::{Attested, TpmsClockInfo, TpmsQuoteInfo},
+    attest::{Attested, TpmsAttest, TpmsClockInfo, TpmsQuoteInfo},
     key_policy::AttestationKeyPolicy,
     name::{Hierarchy, QualifiedName},
-    pcr::TpmlPcrSelection,
+    pcr::{QuotedRegisters, TpmlPcrSelection},
     public::TpmtPublic,
 };
 
@@ -47,7 +47,8 @@ pub struct QuoteEvidence<'a> {
 pub struct QuotePolicy<'a> {
     /// The nonce that was sent to the device for this quote.
     pub nonce: &'a [u8],
-    /// The registers that must be quoted; `None` accepts any, with a warning.
+    /// The registers that must be quoted; `None` accepts any, with a warning
+    /// ([`QuotePolicy::without_selection`]).
     pub selection: Option<&'a TpmlPcrSelection>,
     /// The attestation key's parent, a primary key of the endorsement hierarchy. `None` leaves
     /// `qualifiedSigner` unchecked.
@@ -62,8 +63,9 @@ pub struct QuotePolicy<'a> {
 }
 
 impl<'a> QuotePolicy<'a> {
-    /// Creates a policy with the default key policy, which accepts any registers and leaves the
-    /// key's qualified name and earlier clock values unchecked. Set the other fields afterwards:
+    /// Creates a policy from the nonce that was sent to the device, the registers that must be
+    /// quoted, and the signature algorithms. It has the default key policy, and leaves the key's
+    /// qualified name and earlier clock values unchecked. Set the other fields afterwards:
     ///
     /// ```
     /// # fn asked(nonce: &[u8], ek: &keyproof_tpm::TpmtPublic) -> Result<(), keyproof_tpm::TpmError> {
@@ -71,14 +73,29 @@ impl<'a> QuotePolicy<'a> {
     /// use keyproof_tpm::{QuotePolicy, algorithms::RING};
     ///
     /// let selection = "sha256:0,1,2,3,4,5,6,7".parse()?;
-    /// let mut policy = QuotePolicy::new(nonce, RING);
-    /// policy.selection = Some(&selection);
+    /// let mut policy = QuotePolicy::new(nonce, &selection, RING);
     /// policy.ek = Some(ek);
     /// # }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
+    pub fn new(
+        nonce: &'a [u8],
+        selection: &'a TpmlPcrSelection,
+        algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    ) -> Self {
+        Self {
+            selection: Some(selection),
+            ..Self::without_selection(nonce, algorithms)
+        }
+    }
+
+    /// Creates a policy that accepts any registers, with a warning. The device chooses them, so a
+    /// quote may leave out every register that matters.
+    pub fn without_selection(
+        nonce: &'a [u8],
+        algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    ) -> Self {
         Self {
             nonce,
             selection: None,
@@ -100,6 +117,27 @@ attestation_checks! {
     }
 }
 
+/// The result of checking a quote.
+#[derive(Clone, Debug)]
+#[must_use = "its report has the verdict on the quote"]
+#[non_exhaustive]
+pub struct CheckedQuote {
+    /// The checks.
+    pub report: AttestationReport<QuoteCheck>,
+    /// The contents of the quote, if the report accepts it.
+    pub accepted: Option<AcceptedQuote>,
+}
+
+/// The contents of a quote that was accepted. Only [`check_quote`] creates it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AcceptedQuote {
+    /// The quote. Store its `clock_info` as [`QuotePolicy::last_seen`] of the next check.
+    pub attest: TpmsAttest,
+    /// The quoted registers with their values; `None` if the evidence contained no values.
+    pub registers: Option<QuotedRegisters>,
+}
+
 /// Checks a quote signed by the key with the public area `ak`.
 ///
 /// The check needs the whole public area, not just the key: a key that is not restricted signs
@@ -116,8 +154,10 @@ attestation_checks! {
 ///     signature: include_bytes!("../../tests/vectors/rsa2048/quote.tpmt_signature.bin"),
 ///     pcr_values: None,
 /// };
-/// let report = check_quote(&ak, &evidence, &QuotePolicy::new(b"another one", RING));
-/// assert!(!report.accepted());
+/// let selection = "sha256:0,1,2,3,4,5,6,7,16".parse()?;
+/// let quote = check_quote(&ak, &evidence, &QuotePolicy::new(b"another one", &selection, RING));
+/// assert!(quote.accepted.is_none());
+/// let report = quote.report;
 /// assert_eq!(report.outcome(QuoteCheck::ExtraData), Outcome::Fail); // genuine, and made for another request
 /// assert_eq!(report.outcome(QuoteCheck::Signature), Outcome::Pass);
 /// # }
@@ -127,7 +167,7 @@ pub fn check_quote(
     ak: &TpmtPublic,
     evidence: &QuoteEvidence<'_>,
     policy: &QuotePolicy<'_>,
-) -> AttestationReport<QuoteCheck> {
+) -> CheckedQuote {
     let mut report = AttestationReport::new();
     let asked = Asked {
         nonce: Some(policy.nonce),
@@ -144,12 +184,15 @@ pub fn check_quote(
         attest: evidence.attest,
         signature: evidence.signature,
     };
-    let read = read(&mut report, ak, evidence_read, &asked);
+    let found = read(&mut report, ak, evidence_read, &asked);
     let Some((read, Attested::Quote(quote))) =
-        read.as_ref().map(|read| (read, &read.attest.attested))
+        found.as_ref().map(|read| (read, &read.attest.attested))
     else {
         report.remaining_not_evaluated(NOTHING_TO_READ);
-        return report;
+        return CheckedQuote {
+            report,
+            accepted: None,
+        };
     };
     check_selection(&mut report, quote, policy.selection);
     check_digest(&mut report, quote, evidence.pcr_values, read.signed_hash);
@@ -161,7 +204,14 @@ pub fn check_quote(
         .map(|bank| ("a quoted bank", Some(bank.hash())))
         .collect();
     check_frame(&mut report, ak, read, &asked, &banks);
-    report
+    // If the values were given, an accepted report has compared them with the digest.
+    let values = evidence.pcr_values;
+    let registers = values.map(|values| QuotedRegisters::new(quote.pcr_select.clone(), values));
+    let CheckedAttestation { report, accepted } = CheckedAttestation::new(report, found);
+    CheckedQuote {
+        accepted: accepted.map(|attest| AcceptedQuote { attest, registers }),
+        report,
+    }
 }
 
 fn check_selection(

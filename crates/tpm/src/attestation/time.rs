@@ -2,8 +2,8 @@
 //! TPM.
 
 use super::{
-    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
-    NOTHING_TO_READ, attestation_checks, check_frame, read,
+    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport,
+    CheckedAttestation, Found, NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
 use crate::{
     attest::{Attested, TpmsAttest, TpmsTimeAttestInfo},
@@ -53,13 +53,14 @@ attestation_checks! {
 ///     attest: include_bytes!("../../tests/vectors/rsa2048/gettime.tpms_attest.bin"),
 ///     signature: include_bytes!("../../tests/vectors/rsa2048/gettime.tpmt_signature.bin"),
 /// };
-/// let made = TpmsAttest::parse(evidence.attest)?;
+/// # let made = TpmsAttest::parse(evidence.attest)?;
 /// # let nonce = &made.extra_data;
 /// let policy = TimePolicy::new(AttestationPolicy::new(nonce, RING));
-/// assert!(check_time(&ak, evidence, &policy).accepted());
+/// let time = check_time(&ak, evidence, &policy);
+/// assert!(time.report.accepted(), "{}", time.report);
 /// // Store the clock and pass it to the next check, which rejects a clock that went backwards.
-/// let last_seen = made.clock_info;
-/// assert!(last_seen.clock > 0);
+/// let last_seen = time.accepted.map(|attest| attest.clock_info);
+/// assert!(last_seen.is_some_and(|seen| seen.clock > 0));
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
@@ -67,20 +68,20 @@ pub fn check_time(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     policy: &TimePolicy<'_>,
-) -> AttestationReport<TimeCheck> {
+) -> CheckedAttestation<TimeCheck> {
     let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
-    let read = read(&mut report, ak, evidence, &asked);
+    let found = read(&mut report, ak, evidence, &asked);
     let Some((read, Attested::Time(body))) =
-        read.as_ref().map(|read| (read, &read.attest.attested))
+        found.as_ref().map(|read| (read, &read.attest.attested))
     else {
         report.remaining_not_evaluated(NOTHING_TO_READ);
-        return report;
+        return CheckedAttestation::new(report, None);
     };
     check_time_info(&mut report, &read.attest, body);
     check_firmware(&mut report, body, policy.firmware_version);
     check_frame(&mut report, ak, read, &asked, &[]);
-    report
+    CheckedAttestation::new(report, found)
 }
 
 /// Compares only the clock: counters and firmware version in the head may be obfuscated.

@@ -23,7 +23,8 @@ use crate::{
 /// # Errors
 ///
 /// [`TpmError::UnsupportedEndorsementKey`]; [`TpmError::CredentialRefused`] for a credential that
-/// was modified, or made for another key or Name.
+/// was modified, or made for another key or Name; [`TpmError::Provider`] if the provider cannot
+/// decrypt the secret.
 pub fn activate(
     provider: &dyn ActivationProvider,
     ek: &TpmtPublic,
@@ -35,9 +36,9 @@ pub fn activate(
     let sealed = &credential.encrypted_secret.0;
     let seed = match key.transport {
         Transport::Ecdh(point) => agree(provider, &key, point, ek_pkcs8, sealed),
-        Transport::Oaep => {
-            provider.rsa_oaep_decrypt(ek_pkcs8, key.hash, IDENTITY_WITH_ZERO, sealed)
-        }
+        Transport::Oaep => provider
+            .rsa_oaep_decrypt(ek_pkcs8, key.hash, IDENTITY_WITH_ZERO, sealed)
+            .map_err(TpmError::from),
     };
     let seed = seed.map_err(|_| TpmError::CredentialRefused)?;
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Agreement, CredentialProvider};
 use crate::{
-    TpmError,
+    ProviderError,
     algorithm::{EccCurve, HashAlgorithm},
 };
 
@@ -31,7 +31,7 @@ impl CredentialProvider for AwsLcRs {
         hash: HashAlgorithm,
         label: &[u8],
         plaintext: &[u8],
-    ) -> Result<Vec<u8>, TpmError> {
+    ) -> Result<Vec<u8>, ProviderError> {
         let key = PublicEncryptingKey::from_der(spki).map_err(refused)?;
         let key = OaepPublicEncryptingKey::new(key).map_err(refused)?;
         let mut ciphertext = vec![0; key.ciphertext_size()];
@@ -48,7 +48,7 @@ impl CredentialProvider for AwsLcRs {
         curve: EccCurve,
         private_key: &[u8],
         peer: &[u8],
-    ) -> Result<Agreement, TpmError> {
+    ) -> Result<Agreement, ProviderError> {
         let key = PrivateKey::from_private_key(ecdh(curve)?, private_key).map_err(refused)?;
         Ok(Agreement {
             public_key: key.compute_public_key().map_err(refused)?.as_ref().to_vec(),
@@ -56,7 +56,7 @@ impl CredentialProvider for AwsLcRs {
         })
     }
 
-    fn aes_cfb_encrypt(&self, key: &[u8], data: &mut [u8]) -> Result<(), TpmError> {
+    fn aes_cfb_encrypt(&self, key: &[u8], data: &mut [u8]) -> Result<(), ProviderError> {
         let key = EncryptingKey::cfb128(aes(key)?).map_err(refused)?;
         key.less_safe_encrypt(data, EncryptionContext::Iv128(FixedLength::from([0; 16])))
             .map_err(refused)?;
@@ -72,7 +72,7 @@ impl super::ActivationProvider for AwsLcRs {
         hash: HashAlgorithm,
         label: &[u8],
         ciphertext: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         use aws_lc_rs::rsa::{OaepPrivateDecryptingKey, PrivateDecryptingKey};
 
         let key = PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(refused)?;
@@ -91,12 +91,12 @@ impl super::ActivationProvider for AwsLcRs {
         curve: EccCurve,
         pkcs8: &[u8],
         peer: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let key = PrivateKey::from_private_key_der(ecdh(curve)?, pkcs8).map_err(refused)?;
         agree(&key, peer)
     }
 
-    fn aes_cfb_decrypt(&self, key: &[u8], data: &mut [u8]) -> Result<(), TpmError> {
+    fn aes_cfb_decrypt(&self, key: &[u8], data: &mut [u8]) -> Result<(), ProviderError> {
         use aws_lc_rs::cipher::{DecryptingKey, DecryptionContext};
 
         let key = DecryptingKey::cfb128(aes(key)?).map_err(refused)?;
@@ -106,40 +106,40 @@ impl super::ActivationProvider for AwsLcRs {
     }
 }
 
-fn agree(key: &PrivateKey, peer: &[u8]) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+fn agree(key: &PrivateKey, peer: &[u8]) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
     let peer = UnparsedPublicKey::new(key.algorithm(), peer);
-    agreement::agree(key, peer, TpmError::Provider, |shared_x| {
+    agreement::agree(key, peer, ProviderError, |shared_x| {
         Ok(Zeroizing::new(shared_x.to_vec()))
     })
 }
 
-fn oaep(hash: HashAlgorithm) -> Result<&'static OaepAlgorithm, TpmError> {
+fn oaep(hash: HashAlgorithm) -> Result<&'static OaepAlgorithm, ProviderError> {
     match hash {
         HashAlgorithm::Sha256 => Ok(&OAEP_SHA256_MGF1SHA256),
         HashAlgorithm::Sha384 => Ok(&OAEP_SHA384_MGF1SHA384),
-        _ => Err(TpmError::Provider),
+        _ => Err(ProviderError),
     }
 }
 
-fn ecdh(curve: EccCurve) -> Result<&'static agreement::Algorithm, TpmError> {
+fn ecdh(curve: EccCurve) -> Result<&'static agreement::Algorithm, ProviderError> {
     match curve {
         EccCurve::NistP256 => Ok(&ECDH_P256),
         EccCurve::NistP384 => Ok(&ECDH_P384),
-        _ => Err(TpmError::Provider),
+        _ => Err(ProviderError),
     }
 }
 
-fn aes(key: &[u8]) -> Result<UnboundCipherKey, TpmError> {
+fn aes(key: &[u8]) -> Result<UnboundCipherKey, ProviderError> {
     let algorithm = match key.len() {
         16 => &AES_128,
         24 => &AES_192,
         32 => &AES_256,
-        _ => return Err(TpmError::Provider),
+        _ => return Err(ProviderError),
     };
     UnboundCipherKey::new(algorithm, key).map_err(refused)
 }
 
 /// Discards the reason, which may depend on a secret.
-fn refused<E>(_: E) -> TpmError {
-    TpmError::Provider
+fn refused<E>(_: E) -> ProviderError {
+    ProviderError
 }

@@ -9,7 +9,7 @@ use super::{
     endorsement::{EndorsementKey, Transport},
 };
 use crate::{
-    CredentialError, TpmError,
+    CredentialError, ProviderError, TpmError,
     kdf::{hmac, kdfa, kdfe},
     name::Name,
     public::{EccPublic, TpmtPublic},
@@ -70,31 +70,42 @@ pub fn make_credential<E>(
             let mut seed = Zeroizing::new(vec![0; key.hash.digest_size()]);
             random(&mut seed).map_err(CredentialError::Random)?;
             let spki = ek.to_spki()?;
-            let sealed = provider.rsa_oaep_encrypt(&spki, key.hash, IDENTITY_WITH_ZERO, &seed)?;
-            (seed, sealed)
+            let sealed = provider.rsa_oaep_encrypt(&spki, key.hash, IDENTITY_WITH_ZERO, &seed);
+            (seed, sealed.map_err(TpmError::from)?)
         }
     };
     Ok(Credential {
-        id_object: make_credential_with_seed(provider, ek, &seed, name, secret)?,
+        id_object: make_credential_with_seed(provider, ek, name, secret, &seed)?,
         encrypted_secret: EncryptedSecret(Buffer::new(encrypted_secret)?),
     })
 }
 
 /// Performs the steps of [`make_credential`] after the seed: encrypts `secret` and binds it to
-/// `name` (Part 1, "Credential Protection").
+/// `name` (Part 1, "Credential Protection"). Use it to reproduce credentials, such as test vectors.
+///
+/// `seed` has the size of a digest of the endorsement key's name algorithm. Whoever knows it can
+/// open the credential.
 ///
 /// # Errors
 ///
-/// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::SecretSize`] and [`TpmError::Provider`].
+/// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::SecretSize`], [`TpmError::WrongSize`] for
+/// a seed of another size, and [`TpmError::Provider`].
 pub fn make_credential_with_seed(
     provider: &dyn CredentialProvider,
     ek: &TpmtPublic,
-    seed: &[u8],
     name: &Name,
     secret: &[u8],
+    seed: &[u8],
 ) -> Result<TpmsIdObject, TpmError> {
     let key = EndorsementKey::of(ek)?;
     check_secret(&key, secret)?;
+    if seed.len() != key.hash.digest_size() {
+        return Err(TpmError::WrongSize {
+            at: 0,
+            found: seed.len(),
+            what: "credential seed",
+        });
+    }
     let mut identity = Zeroizing::new(Vec::new());
     put_sized(&mut identity, secret);
     provider.aes_cfb_encrypt(&storage_key(&key, seed, name)?, &mut identity)?;
@@ -155,7 +166,7 @@ fn agree<E>(
     let size = point.curve.coordinate_size();
     let peer = uncompressed(&padded(&point.x, size), &padded(&point.y, size));
     let mut scalar = Zeroizing::new(vec![0; size]);
-    let mut agreed = Err(TpmError::Provider);
+    let mut agreed = Err(ProviderError);
     for _ in 0..SCALAR_DRAWS {
         random(&mut scalar).map_err(CredentialError::Random)?;
         agreed = provider.ecdh(point.curve, &scalar, &peer);
@@ -163,7 +174,7 @@ fn agree<E>(
             break;
         }
     }
-    let agreement = agreed?;
+    let agreement = agreed.map_err(TpmError::from)?;
     let (x, y) = agreement
         .public_key
         .split_first()

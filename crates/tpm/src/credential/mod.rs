@@ -29,7 +29,7 @@ pub use provider::{Agreement, CredentialProvider};
 ///
 /// Its [`Structure`] encoding is a credential file of tpm2-tools: `badcc0de 00000001`, then
 /// `TPM2B_ID_OBJECT`, then `TPM2B_ENCRYPTED_SECRET`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Credential {
     /// The encrypted secret, and the HMAC that binds it to a Name.
     pub id_object: TpmsIdObject,
@@ -40,7 +40,7 @@ pub struct Credential {
 /// `TPMS_ID_OBJECT` (Part 2, 12.4.2).
 ///
 /// [`Structure::parse_sized`] parses its `TPM2B_ID_OBJECT` form (12.4.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsIdObject {
     /// HMAC over the encrypted secret and the Name.
     pub integrity_hmac: Buffer,
@@ -50,7 +50,7 @@ pub struct TpmsIdObject {
 
 /// The content of a `TPM2B_ENCRYPTED_SECRET` (Part 2, 11.4.33), which [`Structure::parse_sized`]
 /// parses: an RSA ciphertext, or an ephemeral point (`TPMS_ECC_POINT`). At most 512 bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EncryptedSecret(pub Buffer);
 
 /// The header of tpm2-tools' credential files.

@@ -182,7 +182,8 @@ pub enum EkCertificateFinding {
 }
 
 /// The type and size of an endorsement key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EkKey {
     /// An EC key on this curve.
     Ecc(EccCurve),

@@ -24,6 +24,8 @@ pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 
 /// An endorsement certificate, alone or in the form stored in a TPM.
 ///
+/// Parsing verifies nothing: anyone can issue a certificate. [`check_ek_certificate`] verifies it.
+///
 /// ```
 /// use keyproof_tpm::EkCertificate;
 ///

@@ -13,7 +13,7 @@ use super::vendor;
 
 /// The `tpmManufacturer`, `tpmModel` and `tpmVersion` of a certificate's subjectAltName (TCG EK
 /// Credential Profile for TPM Family 2.0, 3.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TpmAttributes {
     /// The vendor's identifier as in the certificate: `id:` and eight hexadecimal digits.
@@ -28,7 +28,7 @@ pub struct TpmAttributes {
 
 /// The `tpmSpecification` attribute of a certificate's subjectDirectoryAttributes (TCG EK Credential
 /// Profile for TPM Family 2.0, 3.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TpmSpecification {
     /// The family, such as `2.0`.

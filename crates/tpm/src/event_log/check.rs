@@ -11,28 +11,43 @@ use super::{
     replay::Replay,
     uefi::{GLOBAL_VARIABLE, SECURE_BOOT_PCR, SecureBoot, read_variable},
 };
-use crate::{algorithm::HashAlgorithm, pcr::TpmlPcrSelection};
+use crate::{
+    algorithm::HashAlgorithm,
+    pcr::{QuotedRegisters, TpmlPcrSelection},
+};
 
 /// The requirements for an event log.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct EventLogPolicy<'a> {
-    /// The registers that the log must explain, and their concatenated values in selection order,
-    /// from an accepted quote. Every register must follow from the log, so omit any that the
-    /// operating system extends without a log. `None` compares no register, and then no event can
-    /// be trusted ([`EventLogPolicy::without_registers`]).
-    pub registers: Option<(&'a TpmlPcrSelection, &'a [u8])>,
-    /// Whether Secure Boot must be on.
-    pub secure_boot: bool,
+    /// The registers to compare and their values, concatenated in selection order; `None` compares
+    /// no register.
+    registers: Option<(&'a TpmlPcrSelection, &'a [u8])>,
+    /// Requires that Secure Boot is on.
+    pub require_secure_boot: bool,
 }
 
 impl<'a> EventLogPolicy<'a> {
-    /// Creates a policy from the registers that the log must explain and their concatenated values
-    /// in selection order. Secure Boot may be on or off. Set the other fields afterwards.
-    pub const fn new(selection: &'a TpmlPcrSelection, values: &'a [u8]) -> Self {
+    /// Creates a policy from the registers of an accepted quote. Every register must follow from
+    /// the log, so drop those that the operating system extends without a log
+    /// ([`QuotedRegisters::retain`]). Secure Boot may be on or off. Set the other fields
+    /// afterwards.
+    pub fn new(registers: &'a QuotedRegisters) -> Self {
+        Self::with_unverified_registers(registers.selection(), registers.values())
+    }
+
+    /// Creates a policy from registers and their concatenated values in selection order, of which
+    /// the caller knows that a TPM has them.
+    ///
+    /// If they come from the device without an accepted quote, the device may have computed them
+    /// from a forged log.
+    pub const fn with_unverified_registers(
+        selection: &'a TpmlPcrSelection,
+        values: &'a [u8],
+    ) -> Self {
         Self {
             registers: Some((selection, values)),
-            secure_boot: false,
+            require_secure_boot: false,
         }
     }
 
@@ -41,7 +56,7 @@ impl<'a> EventLogPolicy<'a> {
     pub const fn without_registers() -> Self {
         Self {
             registers: None,
-            secure_boot: false,
+            require_secure_boot: false,
         }
     }
 }
@@ -109,10 +124,11 @@ pub struct ReplayedLog<'a> {
 ///
 /// let value = HashAlgorithm::Sha256.digest(&[&[0; 32], &digest])?;
 /// let selection = "sha256:0".parse()?;
-/// let policy = EventLogPolicy::new(&selection, &value);
-/// assert!(check_event_log(&log, &policy).report.accepted()); // the quoted register is what this log leads to
+/// // Here, not from a quote. A verifier uses `EventLogPolicy::new`.
+/// let policy = EventLogPolicy::with_unverified_registers(&selection, &value);
+/// assert!(check_event_log(&log, &policy).report.accepted()); // the register has the value that this log leads to
 ///
-/// let policy = EventLogPolicy::new(&selection, &[7; 32]);
+/// let policy = EventLogPolicy::with_unverified_registers(&selection, &[7; 32]);
 /// assert!(!check_event_log(&log, &policy).report.accepted());
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
@@ -158,7 +174,12 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
     check_data(&mut report, &log.events, &trust);
     let hash = strongest(&registers, SECURE_BOOT_PCR).unwrap_or(HashAlgorithm::Sha256);
     let secure_boot = SecureBoot::of(&log.events, &trust, hash);
-    check_secure_boot(&mut report, &secure_boot, &registers, policy.secure_boot);
+    check_secure_boot(
+        &mut report,
+        &secure_boot,
+        &registers,
+        policy.require_secure_boot,
+    );
     check_hashes(&mut report, &registers);
     ReplayedLog {
         report,
@@ -237,8 +258,7 @@ fn replayed(log: &EventLog<'_>, locality: u8, values: &[Value<'_>]) -> Vec<Repla
         .iter()
         .map(|(hash, index, value)| {
             let replay = replays.iter().find(|replay| replay.hash() == *hash);
-            let known = replay.filter(|replay| replay.missing_digest(*index).is_none());
-            let replayed = known.and_then(|replay| replay.value(*index));
+            let replayed = replay.and_then(|replay| replay.value(*index));
             ReplayedRegister {
                 hash: *hash,
                 index: *index,

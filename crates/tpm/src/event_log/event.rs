@@ -67,6 +67,7 @@ impl<'a> LogEvent<'a> {
 
 /// The part of an event that the quoted registers confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventTrust {
     /// Nothing: the event was not extended.
     NotExtended,

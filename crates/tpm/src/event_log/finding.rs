@@ -188,6 +188,7 @@ impl fmt::Display for BackedData {
 
 /// The state of Secure Boot, according to a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SecureBootState {
     /// The firmware allowed a debugger, so Secure Boot gives no protection.
     DebugMode,

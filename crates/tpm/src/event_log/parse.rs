@@ -12,6 +12,10 @@ use crate::{
 
 /// A parsed event log.
 ///
+/// Parsing and replaying verify nothing: anyone can write a log, and [`EventLog::replay`] returns
+/// the values to which it leads. [`check_event_log`](super::check_event_log) compares them with
+/// quoted registers.
+///
 /// ```
 /// use keyproof_tpm::{EventLog, EventLogFormat, HashAlgorithm};
 ///
@@ -43,6 +47,7 @@ pub struct EventLog<'a> {
 
 /// The format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventLogFormat {
     /// `TCG_PCR_EVENT2` after a `TCG_EfiSpecIDEvent`: one digest per bank.
     CryptoAgile,

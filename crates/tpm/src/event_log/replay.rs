@@ -126,9 +126,12 @@ impl Replay {
         self.hash
     }
 
-    /// Returns the value of a register, if its index is below 32.
+    /// Returns the value of a register. `None` if its index is above 31, or if the log lacks a
+    /// digest of it ([`missing_digest`](Self::missing_digest)): then its value is unknown.
     pub fn value(&self, index: u8) -> Option<&[u8]> {
-        self.register(index).map(|register| &*register.value)
+        self.register(index)
+            .filter(|register| register.missing_digest.is_none())
+            .map(|register| &*register.value)
     }
 
     /// Returns the number of events extended into a register.
@@ -137,7 +140,7 @@ impl Replay {
     }
 
     /// Returns the index in [`EventLog::events`] of a register's first event without exactly one
-    /// digest of this bank. If there is one, the register's value is unknown.
+    /// digest of this bank.
     pub fn missing_digest(&self, index: u8) -> Option<usize> {
         self.register(index)?.missing_digest
     }

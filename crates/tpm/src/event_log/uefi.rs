@@ -7,6 +7,7 @@ use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 
 /// A UEFI variable that was measured (`UEFI_VARIABLE_DATA`).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BootVariable<'a> {
     /// The index of the event in [`EventLog::events`](super::EventLog::events).
     pub event: usize,

@@ -52,7 +52,7 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 /// let opened = ActivationKey::from_bytes(&activate(&AwsLcRs, &ek, private, &ak, &sealed.credential)?)?;
 /// assert_eq!(opened.open(&sealed.nonce, &sealed.encrypted_certificate)?, b"the certificate");
 /// // The CA: this proves that the attestation key is in that TPM.
-/// sealed.key.verify(&ak, &opened.proof(&ak)?)?;
+/// sealed.key.verify(&ak, &opened.proof(&ak))?;
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
@@ -137,12 +137,8 @@ impl ActivationKey {
 
     /// Proves that the credential was opened: HMAC-SHA-256 of the attestation key's Name under this
     /// key.
-    ///
-    /// # Errors
-    ///
-    /// [`TpmError::Provider`]; this never occurs for a key of this size.
-    pub fn proof(&self, ak: &Name) -> Result<[u8; 32], TpmError> {
-        Ok(self.mac(ak)?.finalize().into_bytes().into())
+    pub fn proof(&self, ak: &Name) -> [u8; 32] {
+        self.mac(ak).finalize().into_bytes().into()
     }
 
     /// Verifies in constant time that `proof` matches this key and Name.
@@ -151,16 +147,17 @@ impl ActivationKey {
     ///
     /// [`TpmError::ActivationProof`] if it does not match or has another length.
     pub fn verify(&self, ak: &Name, proof: &[u8]) -> Result<(), TpmError> {
-        self.mac(ak)?
+        self.mac(ak)
             .verify_slice(proof)
             .map_err(|_| TpmError::ActivationProof)
     }
 
-    fn mac(&self, ak: &Name) -> Result<Hmac<Sha256>, TpmError> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    fn mac(&self, ak: &Name) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice());
-        let mut mac = mac.map_err(|_| TpmError::Provider)?;
+        let mut mac = mac.expect("HMAC takes keys of any length");
         mac.update(ak.as_bytes());
-        Ok(mac)
+        mac
     }
 
     fn cipher(&self) -> Result<LessSafeKey, TpmError> {

@@ -11,4 +11,4 @@ pub use ak_certificate::{AkCertificateExtension, ak_certificate_extensions};
 #[cfg(feature = "aws-lc-rs")]
 pub use envelope::{ActivationKey, SealedCertificate, seal_certificate};
 #[cfg(feature = "provision")]
-pub use request::check_certification_request;
+pub use request::{CertificationRequestError, check_certification_request};

@@ -1,8 +1,24 @@
 //! The certification request that a device sends with its keys.
 
-use keyproof_x509::{SignatureVerificationAlgorithm, prover::CertificationRequest};
+use keyproof_x509::{SignatureVerificationAlgorithm, X509Error, prover::CertificationRequest};
+use thiserror::Error;
 
-use crate::{TpmError, device::DeviceInfo};
+use crate::device::DeviceInfo;
+
+/// The reason why a device's certification request was rejected.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificationRequestError {
+    /// It cannot be parsed, or is not signed with its own key.
+    #[error(transparent)]
+    Request(#[from] X509Error),
+    /// Its subject does not match the device.
+    #[error("{what}")]
+    Subject {
+        /// The part of the subject that does not match.
+        what: &'static str,
+    },
+}
 
 // The contents octets of the OIDs 2.5.4.3, 2.5.4.5 and 2.5.4.10.
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
@@ -19,16 +35,14 @@ const ORGANIZATION: &[u8] = &[0x55, 4, 10];
 ///
 /// # Errors
 ///
-/// [`TpmError::CertificationRequest`] and [`TpmError::CertificationRequestSubject`].
+/// [`CertificationRequestError`].
 pub fn check_certification_request(
     der: &[u8],
     device: &DeviceInfo<'_>,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
-) -> Result<(), TpmError> {
-    let request = CertificationRequest::from_der(der).map_err(TpmError::CertificationRequest)?;
-    request
-        .verify(algorithms)
-        .map_err(TpmError::CertificationRequest)?;
+) -> Result<(), CertificationRequestError> {
+    let request = CertificationRequest::from_der(der)?;
+    request.verify(algorithms)?;
     // A value that is not text becomes empty, which matches no property.
     let all = |kind: &[u8], is_own: &dyn Fn(&str) -> bool| {
         let attributes = request.subject().attributes();
@@ -37,7 +51,7 @@ pub fn check_certification_request(
             .map(|attribute| is_own(&attribute.value.text().unwrap_or_default()))
             .reduce(|others, own| others && own)
     };
-    let refused = |what| Err(TpmError::CertificationRequestSubject { what });
+    let refused = |what| Err(CertificationRequestError::Subject { what });
     let is_serial = |text: &str| text == device.serial();
     let is_name = |text: &str| is_serial(text) || text == device.name();
     match (all(SERIAL_NUMBER, &is_serial), all(COMMON_NAME, &is_name)) {

@@ -168,7 +168,7 @@ impl Common {
     }
 
     fn policy<'a>(&'a self, evidence: &'a Evidence) -> AttestationPolicy<'a> {
-        let mut policy = AttestationPolicy::new(&[], algorithms::ALL);
+        let mut policy = AttestationPolicy::without_nonce(algorithms::ALL);
         policy.nonce = self.nonce.as_ref().map(|nonce| &*nonce.0);
         policy.qualified_signer = evidence.signer.as_ref();
         policy
@@ -249,7 +249,7 @@ pub(super) fn certify(arguments: &CertifyArguments) -> Outcome {
         arguments.object.profile.into(),
     );
     policy.parent = arguments.object.place(parent.as_ref());
-    let report = check_certify(&evidence.ak, evidence.attestation(), &policy);
+    let report = check_certify(&evidence.ak, evidence.attestation(), &policy).report;
     report::finish(
         &report,
         arguments.common.json,
@@ -275,7 +275,7 @@ pub(super) fn creation(arguments: &CreationArguments) -> Outcome {
         creation_data: unsized_content(&creation_data),
         ticket: ticket.as_deref(),
     };
-    let report = check_creation(&evidence.ak, &creation, &policy);
+    let report = check_creation(&evidence.ak, &creation, &policy).report;
     report::finish(
         &report,
         arguments.common.json,
@@ -293,7 +293,7 @@ pub(super) fn time(arguments: &TimeArguments) -> Outcome {
     });
     let mut policy = TimePolicy::new(arguments.common.policy(&evidence));
     policy.firmware_version = firmware.transpose()?;
-    let report = check_time(&evidence.ak, evidence.attestation(), &policy);
+    let report = check_time(&evidence.ak, evidence.attestation(), &policy).report;
     report::finish(&report, arguments.common.json, &names(&evidence, None))
 }
 
@@ -304,7 +304,7 @@ pub(super) fn nv(arguments: &NvArguments) -> Outcome {
     let mut policy = NvCertifyPolicy::new(arguments.common.policy(&evidence), &index);
     policy.contents = contents.as_deref();
     policy.offset = arguments.offset;
-    let report = check_nv_certify(&evidence.ak, evidence.attestation(), &policy);
+    let report = check_nv_certify(&evidence.ak, evidence.attestation(), &policy).report;
     report::finish(
         &report,
         arguments.common.json,

@@ -36,10 +36,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let bytes = read(&arguments.log)?;
     let registers = registers(arguments)?;
     let mut policy = match &registers {
-        Some((selection, values)) => EventLogPolicy::new(selection, values),
+        Some((selection, values)) => EventLogPolicy::with_unverified_registers(selection, values),
         None => EventLogPolicy::without_registers(),
     };
-    policy.secure_boot = arguments.secure_boot;
+    policy.require_secure_boot = arguments.secure_boot;
     let replayed = check_event_log(&bytes, &policy);
     let registers = match registers {
         Some(_) => compared(&replayed),
@@ -134,13 +134,10 @@ fn led_to(replayed: &ReplayedLog<'_>) -> Vec<Value> {
             continue;
         };
         for index in (0..32).filter(|index| replay.events(*index) > 0) {
-            let known = replay
-                .value(index)
-                .filter(|_| replay.missing_digest(index).is_none());
             registers.push(json!({
                 "bank": hash.name(),
                 "pcr": index,
-                "replayed": known.map(hex),
+                "replayed": replay.value(index).map(hex),
                 "events": replay.events(index),
             }));
         }

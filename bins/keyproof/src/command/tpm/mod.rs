@@ -191,10 +191,10 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
         signature: &signature,
         pcr_values: pcrs.as_ref().map(|pcrs| &*pcrs.values),
     };
-    let mut policy = QuotePolicy::new(&arguments.nonce.0, algorithms::ALL);
+    let mut policy = QuotePolicy::without_selection(&arguments.nonce.0, algorithms::ALL);
     policy.selection = arguments.selection.as_ref();
     policy.ek = ek.as_ref();
-    let mut report = check_quote(&ak, &evidence, &policy);
+    let mut report = check_quote(&ak, &evidence, &policy).report;
     if let Some(named) = pcrs.as_ref().and_then(|pcrs| pcrs.selection.as_ref()) {
         check_named(&mut report, &attest, named);
     }

@@ -204,7 +204,7 @@ impl Station {
         self.must_be_here(&certificate)?;
         self.report("the TPM has opened the attestation key's certificate")?;
 
-        let proof = key.proof(&Name::of(&ak.public)?)?;
+        let proof = key.proof(&Name::of(&ak.public)?);
         let record = Record {
             namespace: self.namespace.clone(),
             category: self.category.clone(),
