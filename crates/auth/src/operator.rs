@@ -118,6 +118,7 @@ impl OperatorScope {
     }
 
     /// Whether a token with this scope may do what needs `needed`.
+    #[must_use]
     pub fn covers(&self, needed: &Self) -> bool {
         match (self, needed) {
             (Self::Admin, _) | (Self::Tpm(_) | Self::TpmStation, Self::TpmStation) => true,
@@ -326,11 +327,13 @@ impl OperatorScopes {
     }
 
     /// Whether one of the scopes covers `needed`.
+    #[must_use]
     pub fn cover(&self, needed: &OperatorScope) -> bool {
         self.0.iter().any(|scope| scope.covers(needed))
     }
 
     /// Whether `other` covers each of these scopes.
+    #[must_use]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|scope| other.cover(scope))
     }

@@ -409,6 +409,7 @@ impl PasswordHash {
     }
 
     /// Whether the hash has another cost than `cost`, the current one.
+    #[must_use]
     pub fn needs_rehash(&self, cost: Cost) -> bool {
         self.cost != cost
     }

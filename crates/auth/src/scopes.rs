@@ -62,11 +62,13 @@ impl Scopes {
     }
 
     /// Whether the set contains this scope.
+    #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
     /// Whether `other` contains all of these scopes.
+    #[must_use]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
     }

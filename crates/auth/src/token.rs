@@ -152,12 +152,17 @@ impl fmt::Debug for Token {
 /// let issued: HashMap<TokenDigest, &str> = HashMap::from([(token.digest(), "ada")]);
 /// assert_eq!(issued.get(&token.digest()), Some(&"ada"));
 /// assert_eq!(token.digest().to_string().parse(), Ok(token.digest())); // a column of text
-/// assert_eq!(token.digest().as_bytes().len(), 32); // or of bytes
+/// assert_eq!(TokenDigest::from_bytes(*token.digest().as_bytes()), token.digest()); // or of bytes
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
+    /// Creates a digest from its stored bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -267,7 +267,7 @@ pub struct Failure {
 
 /// The attempt was neither checked nor counted, because of earlier failures.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-#[error("locked after too many failures, until {} ms after 1970", .until.as_millis())]
+#[error("locked after too many failures, until {until} ms after 1970")]
 pub struct Locked {
     /// The counter that is locked.
     pub counter: Counter,
