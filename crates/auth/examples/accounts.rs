@@ -66,7 +66,7 @@ impl Service {
         if !answer.is_correct() {
             return Ok(None);
         }
-        let token = Token::made_at(now, random()?);
+        let token = Token::from_random_at(random()?, now);
         let issued = Issued {
             user: user.to_owned(),
             validity: Validity {
