@@ -11,7 +11,7 @@ use crate::{
 /// use keyproof_mfa::{Client, Fingerprint, Network};
 ///
 /// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // from a cookie of the browser
-/// let network = Network::of("192.0.2.7".parse()?); // of the connection, or as reported by a trusted proxy
+/// let network = Network::containing("192.0.2.7".parse()?); // of the connection, or as reported by a trusted proxy
 /// let client = Client { fingerprint: Some(&fingerprint), network: Some(network) };
 /// assert!(Client::UNKNOWN.network.is_none());
 /// # drop(client);
@@ -70,6 +70,7 @@ impl UserRecords {
 
     /// Whether fingerprints are ignored now, because too many unknown ones came with the right
     /// password. Every login then takes a code.
+    #[must_use]
     pub fn are_fingerprints_locked(&self, now: UnixMillis) -> bool {
         let devices = self.bound_devices();
         devices.is_some_and(|devices| devices.are_guessed(now))
@@ -77,6 +78,7 @@ impl UserRecords {
 
     /// Whether anything is locked now: the name, a known address, a trusted device, a session, or
     /// the fingerprints of devices.
+    #[must_use]
     pub fn is_locked(&self, now: UnixMillis) -> bool {
         let addresses = self.addresses.iter();
         let addresses = addresses.flat_map(|addresses| addresses.live_lockouts(now));

@@ -402,6 +402,7 @@ impl Devices {
 
 /// The result of trusting a device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Trusted {
     /// Its number.
     pub id: DeviceId,

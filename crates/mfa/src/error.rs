@@ -25,6 +25,9 @@ pub enum MfaError {
         /// The maximum length in bytes.
         limit: usize,
     },
+    /// A text is neither an IPv4 address nor an IPv6 /64.
+    #[error("not a network: it must be an IPv4 address or an IPv6 /64")]
+    Network,
     /// A stored record has another type, or a version newer than this release reads.
     #[error("the record is not {newest} or an older version of it: it may need a later release")]
     RecordForm {

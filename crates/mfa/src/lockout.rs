@@ -256,6 +256,7 @@ pub enum Counter {
 
 /// A failure that has just been counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Failure {
     /// How many there have been in a row, including this one.
     pub consecutive: u32,

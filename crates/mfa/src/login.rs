@@ -42,6 +42,7 @@ pub enum FirstFactor {
 
 /// The user is logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Authenticated {
     /// The second factor that was accepted.
     pub factor: Factor,

@@ -118,7 +118,8 @@ impl UserRecords {
         self.bound_devices()?.recognise(fingerprint, now)
     }
 
-    /// Ends the trust in one device.
+    /// Ends the trust in one device. It checks nothing; for the user, call
+    /// [`require_factor`](Self::require_factor) first.
     pub fn revoke_device(mut self, id: DeviceId, now: UnixMillis) -> Decision<(), NoDevice> {
         let Some(mut devices) = self.bound_devices().cloned() else {
             return self.decided(Err(NoDevice));
