@@ -19,6 +19,7 @@ use crate::{
 
 /// How commits end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CommitMode {
     /// The next commit waits while others overtake it; see [`FaultyEngine::overtake`].
     HoldNext,
