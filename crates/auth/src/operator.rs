@@ -82,9 +82,9 @@ impl AccessLevel {
     }
 }
 
-/// Up to three names: subscription, resource group, service. Azure compares them case-insensitively, so they are stored
-/// in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Up to three names: subscription, resource group, service. Without any it is the path of all certificates, so it has
+/// no default. Azure compares the names case-insensitively, so they are stored in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificatePath(Vec<String>);
 
 impl CertificatePath {

@@ -33,7 +33,7 @@ use crate::{
 /// # drop(device);
 /// # Ok::<(), keyproof_mfa::MfaError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
@@ -64,6 +64,15 @@ impl Fingerprint {
         )
     }
 }
+
+impl PartialEq for Fingerprint {
+    /// Compares in constant time, except for the length.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Fingerprint {}
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -104,7 +104,9 @@ impl UserRecords {
         devices.flat_map(|devices| devices.live(now)).collect()
     }
 
-    /// Returns the trusted device with this fingerprint, if there is one.
+    /// Returns the trusted device with this fingerprint, if there is one, to mark it in a list.
+    /// It counts no guess: whether a login may leave the code out is decided by
+    /// [`begin_login`](Self::begin_login) alone.
     ///
     /// ```
     /// use keyproof_mfa::{Fingerprint, UnixMillis, User, UserId, UserRecords};
