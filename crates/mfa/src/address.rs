@@ -32,8 +32,8 @@ enum Place {
 }
 
 impl Network {
-    /// Returns the network that contains an address. An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2)
-    /// is treated as an IPv4 address.
+    /// Returns the network that contains an address. An IPv4-mapped IPv6 address (RFC 4291, section
+    /// 2.5.5.2) is treated as an IPv4 address.
     pub fn containing(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => Place::V4(address),

@@ -260,6 +260,19 @@ fn a_device_with_another_fingerprint_takes_the_place_of_its_former_one() {
         assert_eq!(login.verdict, expected);
     }
 
+    // In place of one device, with the fingerprint of another.
+    let both = trusting(
+        ada.clone(),
+        &phone,
+        NewDevice::new(Fingerprint::new("tablet").unwrap(), [1; 4]),
+        later,
+    );
+    let tablet = both.verdict.unwrap().trusted.unwrap().id;
+    let device = NewDevice::new(Fingerprint::new("tablet").unwrap(), [2; 4]).replacing(laptop());
+    let again = trusting(both.next, &phone, device, after(later, MINUTE));
+    let trusted = again.verdict.unwrap().trusted.unwrap();
+    assert_eq!((trusted.replaced, trusted.ended), (Some(tablet), vec![one]));
+
     // In place of one that is no longer trusted, it is an ordinary new device.
     let revoked = ada.revoke_device(one, later).next;
     let tablet = Fingerprint::new("tablet").unwrap();
