@@ -29,7 +29,7 @@ pub enum Password {
     Wrong,
 }
 
-/// The outcome of an accepted password.
+/// The outcome of an accepted password. It is exhaustive, since only some outcomes log the user in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FirstFactor {
     /// The user is logged in: no key is active.
