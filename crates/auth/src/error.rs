@@ -28,16 +28,20 @@ pub enum AuthError {
         /// The highest allowed value.
         maximum: u32,
     },
+    /// The text is not that of a token's digest.
+    #[error("not the digest of a token: it has 64 lower-case hexadecimal digits")]
+    MalformedDigest,
+    /// The text is not that of a generation.
+    #[error("not a generation: it has 32 lower-case hexadecimal digits")]
+    MalformedGeneration,
     /// A stored password is not an Argon2id PHC string of the form that this crate writes.
     #[error("not an Argon2id password hash: {reason}")]
     MalformedPasswordHash {
         /// The part that is wrong.
         reason: &'static str,
     },
-    /// The text is not that of a token, a digest or a generation.
-    #[error(
-        "not a token (43 or 52 characters of base64url), nor a digest or generation in hexadecimal"
-    )]
+    /// The text is not that of a token.
+    #[error("not a token: it has 43 or 52 characters of base64url")]
     MalformedToken,
     /// The memory for one hash could not be allocated.
     #[error("no memory for a password hash of {kib} KiB: hash fewer at once, or at a lower cost")]

@@ -48,7 +48,7 @@ impl FromStr for Generation {
             .ok()
             .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
             .map(Self)
-            .ok_or(AuthError::MalformedToken)
+            .ok_or(AuthError::MalformedGeneration)
     }
 }
 
@@ -139,7 +139,10 @@ mod tests {
             "0202020202020202020202020202020202",
             "020202020202020202020202020202ZZ",
         ] {
-            assert_eq!(wrong.parse::<Generation>(), Err(AuthError::MalformedToken));
+            assert_eq!(
+                wrong.parse::<Generation>(),
+                Err(AuthError::MalformedGeneration)
+            );
         }
     }
 }

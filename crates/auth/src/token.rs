@@ -186,9 +186,9 @@ impl FromStr for TokenDigest {
         let mut digest = [0; 32];
         match HEXLOWER.decode_len(text.len()) {
             Ok(32) => HEXLOWER.decode_mut(text.as_bytes(), &mut digest),
-            _ => return Err(AuthError::MalformedToken),
+            _ => return Err(AuthError::MalformedDigest),
         }
-        .map_err(|_| AuthError::MalformedToken)?;
+        .map_err(|_| AuthError::MalformedDigest)?;
         Ok(Self(digest))
     }
 }
@@ -256,6 +256,15 @@ mod tests {
         );
         let longer = format!("{}A", *text);
         malformed([&text[..51], &text[1..], &text.replace('_', "/"), &longer]);
+    }
+
+    #[test]
+    fn only_lower_case_digits_are_a_digest() {
+        let text = Token::from_random([0xff; 32]).digest().to_string();
+        for wrong in ["", &text[1..], &text[2..], &text.to_uppercase()] {
+            let refused = wrong.parse::<TokenDigest>();
+            assert_eq!(refused, Err(AuthError::MalformedDigest), "{wrong}");
+        }
     }
 
     #[test]
