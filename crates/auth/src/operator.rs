@@ -118,7 +118,7 @@ impl OperatorScope {
     }
 
     /// Whether a token with this scope may do what needs `needed`.
-    #[must_use]
+    #[must_use = "otherwise the permission is not checked"]
     pub fn covers(&self, needed: &Self) -> bool {
         match (self, needed) {
             (Self::Admin, _) | (Self::Tpm(_) | Self::TpmStation, Self::TpmStation) => true,
@@ -327,13 +327,13 @@ impl OperatorScopes {
     }
 
     /// Whether one of the scopes covers `needed`.
-    #[must_use]
+    #[must_use = "otherwise the permission is not checked"]
     pub fn cover(&self, needed: &OperatorScope) -> bool {
         self.0.iter().any(|scope| scope.covers(needed))
     }
 
     /// Whether `other` covers each of these scopes.
-    #[must_use]
+    #[must_use = "otherwise a wider scope is not noticed"]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|scope| other.cover(scope))
     }

@@ -409,7 +409,7 @@ impl PasswordHash {
     }
 
     /// Whether the hash has another cost than `cost`, the current one.
-    #[must_use]
+    #[must_use = "otherwise the password keeps its former cost"]
     pub fn needs_rehash(&self, cost: Cost) -> bool {
         self.cost != cost
     }

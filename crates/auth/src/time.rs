@@ -52,7 +52,7 @@ impl UnixMillis {
     }
 
     /// Returns the time `duration` later, or the last representable one if that is earlier.
-    #[must_use]
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))

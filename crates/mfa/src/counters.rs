@@ -70,7 +70,6 @@ impl UserRecords {
 
     /// Whether fingerprints are ignored now, because too many unknown ones came with the right
     /// password. Every login then takes a code.
-    #[must_use]
     pub fn are_fingerprints_locked(&self, now: UnixMillis) -> bool {
         let devices = self.bound_devices();
         devices.is_some_and(|devices| devices.are_guessed(now))
@@ -78,7 +77,6 @@ impl UserRecords {
 
     /// Whether anything is locked now: the name, a known address, a trusted device, a session, or
     /// the fingerprints of devices.
-    #[must_use]
     pub fn is_locked(&self, now: UnixMillis) -> bool {
         let addresses = self.addresses.iter();
         let addresses = addresses.flat_map(|addresses| addresses.live_lockouts(now));

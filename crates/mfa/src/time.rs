@@ -54,7 +54,7 @@ impl UnixMillis {
     }
 
     /// Returns a later moment; the last representable one if there is none.
-    #[must_use]
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))

@@ -64,13 +64,13 @@ impl Timestamp {
     }
 
     /// Returns this moment plus `duration` (its whole milliseconds), at most [`Timestamp::MAX`].
-    #[must_use]
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(millis(duration)))
     }
 
     /// Returns this moment minus `duration` (its whole milliseconds), at least [`Timestamp::EPOCH`].
-    #[must_use]
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }
