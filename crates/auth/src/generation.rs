@@ -76,7 +76,9 @@ impl From<Generation> for String {
 pub struct Validity {
     /// The generation in which the credential was issued.
     pub generation: Generation,
-    /// The first moment at which it is no longer valid; `None` if it never expires.
+    /// The first moment at which it is no longer valid; `None` if it never expires. With serde that is `null`: a
+    /// missing member is an error.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::required"))]
     pub expires_at: Option<UnixMillis>,
 }
 
