@@ -62,7 +62,8 @@ impl Cost {
         lanes: 16,
     };
 
-    /// Creates a cost. Each parameter must be between those of [`Cost::MINIMUM`] and [`Cost::MAXIMUM`].
+    /// Creates a cost, with the parameters in the order of a PHC string: `m`, `t`, `p`. Each must be between those of
+    /// [`Cost::MINIMUM`] and [`Cost::MAXIMUM`].
     ///
     /// # Errors
     ///
@@ -305,7 +306,8 @@ impl PasswordMatch {
 }
 
 impl PasswordHash {
-    /// Hashes a password. `salt` must come from a cryptographic random source.
+    /// Hashes a password of any length; [`check_new_password`] has the rules for a new one. `salt` must come from a
+    /// cryptographic random source.
     ///
     /// # Errors
     ///
