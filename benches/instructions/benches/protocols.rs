@@ -242,7 +242,7 @@ fn issued() -> (Issued, Generation, String) {
         generation,
         expires_at: Some(AuthMillis::from_millis(NOW * 1_000 + 1)),
     };
-    let token = |seed: u8| Token::made_at(AuthMillis::from_secs(NOW), [seed; 32]);
+    let token = |seed: u8| Token::from_random_at([seed; 32], AuthMillis::from_secs(NOW));
     let all = (0..=u8::MAX).map(|seed| (token(seed).digest(), validity));
     (all.collect(), generation, token(7).text().to_string())
 }

@@ -12,7 +12,7 @@ use std::{
 
 use keyproof_auth::{
     AuthError, Cost, Generation, HashingMemory, PasswordHash, Token, TokenDigest, UnixMillis,
-    Validity, check_new_password,
+    Validity, ValidityError, check_new_password,
 };
 
 /// What a database would store for a user: neither the password nor anything that logs in.
@@ -66,7 +66,7 @@ impl Service {
         if !answer.is_correct() {
             return Ok(None);
         }
-        let token = Token::made_at(now, random()?);
+        let token = Token::from_random_at(random()?, now);
         let issued = Issued {
             user: user.to_owned(),
             validity: Validity {
@@ -79,13 +79,13 @@ impl Service {
     }
 
     /// Returns the user whose request has this token.
-    fn authenticate(&self, token: &str, now: UnixMillis) -> Result<&str, AuthError> {
+    fn authenticate(&self, token: &str, now: UnixMillis) -> Outcome<&str> {
         let digest = Token::parse(token)?.digest();
         let issued = self.tokens.get(&digest).ok_or(AuthError::MalformedToken)?;
         let account = self
             .accounts
             .get(&issued.user)
-            .ok_or(AuthError::Superseded)?;
+            .ok_or(ValidityError::Superseded)?;
         issued.validity.check(&account.generation, now)?;
         Ok(&issued.user)
     }

@@ -5,7 +5,7 @@ use core::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 
-use crate::{AuthError, UnixMillis};
+use crate::{AuthError, UnixMillis, ValidityError};
 
 /// The generation of an account, instance or key that a credential belongs to: 128 random bits. A new one is drawn
 /// whenever every older credential must end: at a new password, a suspension, or a removal and creation under the same
@@ -48,7 +48,7 @@ impl FromStr for Generation {
             .ok()
             .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
             .map(Self)
-            .ok_or(AuthError::MalformedToken)
+            .ok_or(AuthError::MalformedGeneration)
     }
 }
 
@@ -61,22 +61,24 @@ impl From<Generation> for String {
 /// The validity of a credential: within one generation, and until a time.
 ///
 /// ```
-/// use keyproof_auth::{AuthError, Generation, UnixMillis, Validity};
+/// use keyproof_auth::{Generation, UnixMillis, Validity, ValidityError};
 ///
 /// let before = Generation::from_random([1; 16]); // stored with the account
 /// let (now, at) = (UnixMillis::from_secs(1_799_999_999), UnixMillis::from_secs(1_800_000_000));
 /// let token = Validity { generation: before, expires_at: Some(at) };
 /// assert!(token.check(&before, now).is_ok());
-/// assert_eq!(token.check(&before, at), Err(AuthError::Expired { at }));
+/// assert_eq!(token.check(&before, at), Err(ValidityError::Expired { at }));
 /// // A new password starts a new generation, which ends every earlier token.
-/// assert_eq!(token.check(&Generation::from_random([2; 16]), now), Err(AuthError::Superseded));
+/// assert_eq!(token.check(&Generation::from_random([2; 16]), now), Err(ValidityError::Superseded));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Validity {
     /// The generation in which the credential was issued.
     pub generation: Generation,
-    /// The first moment at which it is no longer valid; `None` if it never expires.
+    /// The first moment at which it is no longer valid; `None` if it never expires. With serde that is `null`: a
+    /// missing member is an error.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::required"))]
     pub expires_at: Option<UnixMillis>,
 }
 
@@ -85,14 +87,14 @@ impl Validity {
     ///
     /// # Errors
     ///
-    /// [`AuthError::Superseded`] if the generations differ, otherwise [`AuthError::Expired`]. A superseded credential
-    /// is never reported as expired.
-    pub fn check(&self, current: &Generation, now: UnixMillis) -> Result<(), AuthError> {
+    /// [`ValidityError::Superseded`] if the generations differ, otherwise [`ValidityError::Expired`]. A superseded
+    /// credential is never reported as expired.
+    pub fn check(&self, current: &Generation, now: UnixMillis) -> Result<(), ValidityError> {
         if self.generation != *current {
-            return Err(AuthError::Superseded);
+            return Err(ValidityError::Superseded);
         }
         match self.expires_at {
-            Some(at) if now >= at => Err(AuthError::Expired { at }),
+            Some(at) if now >= at => Err(ValidityError::Expired { at }),
             _ => Ok(()),
         }
     }
@@ -115,7 +117,7 @@ mod tests {
         };
         let last = UnixMillis::from_millis(999);
         assert_eq!(validity.check(&OLD, last), Ok(()));
-        assert_eq!(validity.check(&OLD, at), Err(AuthError::Expired { at }));
+        assert_eq!(validity.check(&OLD, at), Err(ValidityError::Expired { at }));
     }
 
     #[test]
@@ -126,7 +128,7 @@ mod tests {
         };
         let (first, last) = (UnixMillis::default(), UnixMillis::from_millis(u64::MAX));
         assert_eq!(validity.check(&OLD, last), Ok(()));
-        assert_eq!(validity.check(&NEW, first), Err(AuthError::Superseded));
+        assert_eq!(validity.check(&NEW, first), Err(ValidityError::Superseded));
     }
 
     #[test]
@@ -139,7 +141,10 @@ mod tests {
             "0202020202020202020202020202020202",
             "020202020202020202020202020202ZZ",
         ] {
-            assert_eq!(wrong.parse::<Generation>(), Err(AuthError::MalformedToken));
+            assert_eq!(
+                wrong.parse::<Generation>(),
+                Err(AuthError::MalformedGeneration)
+            );
         }
     }
 }

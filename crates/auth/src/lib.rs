@@ -20,7 +20,7 @@ pub mod taler;
 mod time;
 mod token;
 
-pub use error::AuthError;
+pub use error::{AuthError, NewPasswordError, ValidityError};
 pub use generation::{Generation, Validity};
 pub use password::{
     Cost, HashingMemory, PasswordHash, PasswordMatch, SALT_BYTES, check_new_password,

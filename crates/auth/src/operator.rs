@@ -5,7 +5,7 @@
 
 use alloc::{
     borrow::{Cow, ToOwned},
-    string::String,
+    string::{String, ToString},
     vec::Vec,
 };
 use core::{fmt, str::FromStr};
@@ -82,9 +82,9 @@ impl AccessLevel {
     }
 }
 
-/// Up to three names: subscription, resource group, service. Azure compares them case-insensitively, so they are stored
-/// in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Up to three names: subscription, resource group, service. Without any it is the path of all certificates, so it has
+/// no default. Azure compares the names case-insensitively, so they are stored in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificatePath(Vec<String>);
 
 impl CertificatePath {
@@ -118,6 +118,7 @@ impl OperatorScope {
     }
 
     /// Whether a token with this scope may do what needs `needed`.
+    #[must_use = "otherwise the permission is not checked"]
     pub fn covers(&self, needed: &Self) -> bool {
         match (self, needed) {
             (Self::Admin, _) | (Self::Tpm(_) | Self::TpmStation, Self::TpmStation) => true,
@@ -283,9 +284,22 @@ impl OperatorScopes {
     ///
     /// # Errors
     ///
-    /// [`AuthError::UnknownScope`] if there are no scopes: a token that allows nothing is a mistake.
+    /// [`AuthError::UnknownScope`] if there are no scopes, since a token that allows nothing is a mistake, and if a
+    /// scope has a name that cannot be parsed again.
     pub fn new(scopes: impl IntoIterator<Item = OperatorScope>) -> Result<Self, AuthError> {
-        let mut scopes: Vec<_> = scopes.into_iter().collect();
+        let scopes: Vec<_> = scopes.into_iter().collect();
+        for scope in &scopes {
+            let text = scope.to_string();
+            // The text of a name with a blank would be that of two scopes: `tpm:a admin`.
+            if text.parse::<OperatorScope>().as_ref() != Ok(scope) {
+                return Err(AuthError::unknown_scope(&text, KNOWN));
+            }
+        }
+        Self::normalised(scopes)
+    }
+
+    /// Sorts valid scopes, and drops those that another one covers.
+    fn normalised(mut scopes: Vec<OperatorScope>) -> Result<Self, AuthError> {
         if scopes.is_empty() {
             return Err(AuthError::unknown_scope("", KNOWN));
         }
@@ -309,15 +323,17 @@ impl OperatorScopes {
             .into_iter()
             .map(str::parse)
             .collect::<Result<Vec<_>, _>>()?;
-        Self::new(scopes)
+        Self::normalised(scopes)
     }
 
     /// Whether one of the scopes covers `needed`.
+    #[must_use = "otherwise the permission is not checked"]
     pub fn cover(&self, needed: &OperatorScope) -> bool {
         self.0.iter().any(|scope| scope.covers(needed))
     }
 
     /// Whether `other` covers each of these scopes.
+    #[must_use = "otherwise a wider scope is not noticed"]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|scope| other.cover(scope))
     }
@@ -351,7 +367,7 @@ impl fmt::Display for OperatorScopes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{string::ToString, vec};
+    use alloc::vec;
     use proptest::{collection::vec as vec_of, prelude::*, sample::select};
 
     fn scope() -> impl Strategy<Value = OperatorScope> {
@@ -559,6 +575,22 @@ mod tests {
             assert!(wrong.parse::<OperatorScope>().is_err(), "{wrong:?}");
         }
         assert!(OperatorScopes::parse([]).is_err());
+    }
+
+    #[test]
+    fn a_name_that_no_text_has_is_refused() {
+        for wrong in [
+            OperatorScope::Tpm(Some("a admin".to_owned())),
+            OperatorScope::Tpm(Some("Upper".to_owned())),
+            OperatorScope::certificates(["a admin"]),
+            OperatorScope::certificates(["a/b"]),
+            OperatorScope::certificates([""]),
+            OperatorScope::Users(AccessLevel::Change, Some("a:b".to_owned())),
+            OperatorScope::Instances(AccessLevel::Read, Some(String::new())),
+        ] {
+            let refused = AuthError::unknown_scope(&wrong.to_string(), KNOWN);
+            assert_eq!(OperatorScopes::new([wrong]), Err(refused));
+        }
     }
 
     #[test]

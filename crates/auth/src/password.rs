@@ -13,7 +13,7 @@ use argon2::{
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::AuthError;
+use crate::{AuthError, NewPasswordError};
 
 /// The length of a password's salt, in bytes (RFC 9106, section 3.1).
 pub const SALT_BYTES: usize = 16;
@@ -62,7 +62,8 @@ impl Cost {
         lanes: 16,
     };
 
-    /// Creates a cost. Each parameter must be between those of [`Cost::MINIMUM`] and [`Cost::MAXIMUM`].
+    /// Creates a cost, with the parameters in the order of a PHC string: `m`, `t`, `p`. Each must be between those of
+    /// [`Cost::MINIMUM`] and [`Cost::MAXIMUM`].
     ///
     /// # Errors
     ///
@@ -305,7 +306,8 @@ impl PasswordMatch {
 }
 
 impl PasswordHash {
-    /// Hashes a password. `salt` must come from a cryptographic random source.
+    /// Hashes a password of any length; [`check_new_password`] has the rules for a new one. `salt` must come from a
+    /// cryptographic random source.
     ///
     /// # Errors
     ///
@@ -409,6 +411,7 @@ impl PasswordHash {
     }
 
     /// Whether the hash has another cost than `cost`, the current one.
+    #[must_use = "otherwise the password keeps its former cost"]
     pub fn needs_rehash(&self, cost: Cost) -> bool {
         self.cost != cost
     }
@@ -457,26 +460,26 @@ impl fmt::Debug for PasswordHash {
 /// Validates a new password: at least 8 characters (Unicode scalar values) and at most 1024 bytes.
 ///
 /// ```
-/// use keyproof_auth::{AuthError, check_new_password};
+/// use keyproof_auth::{NewPasswordError, check_new_password};
 ///
 /// assert!(check_new_password("correct horse").is_ok());
-/// assert!(matches!(check_new_password("horse"), Err(AuthError::PasswordTooShort { .. })));
+/// assert!(matches!(check_new_password("horse"), Err(NewPasswordError::TooShort { .. })));
 /// ```
 ///
 /// # Errors
 ///
-/// [`AuthError::PasswordTooShort`], [`AuthError::PasswordTooLong`].
-pub fn check_new_password(password: &str) -> Result<(), AuthError> {
+/// [`NewPasswordError::TooShort`], [`NewPasswordError::TooLong`].
+pub fn check_new_password(password: &str) -> Result<(), NewPasswordError> {
     const MINIMUM: usize = 8;
     const MAXIMUM: usize = 1024;
     if password.len() > MAXIMUM {
-        return Err(AuthError::PasswordTooLong {
+        return Err(NewPasswordError::TooLong {
             found: password.len(),
             maximum: MAXIMUM,
         });
     }
     match password.chars().count() {
-        found if found < MINIMUM => Err(AuthError::PasswordTooShort {
+        found if found < MINIMUM => Err(NewPasswordError::TooShort {
             found,
             minimum: MINIMUM,
         }),
@@ -670,7 +673,7 @@ mod tests {
         assert_eq!(check_new_password("pässwörd"), Ok(()));
         assert_eq!(
             check_new_password("pässwör"),
-            Err(AuthError::PasswordTooShort {
+            Err(NewPasswordError::TooShort {
                 found: 7,
                 minimum: 8
             })

@@ -62,11 +62,13 @@ impl Scopes {
     }
 
     /// Whether the set contains this scope.
+    #[must_use = "otherwise the permission is not checked"]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
     /// Whether `other` contains all of these scopes.
+    #[must_use = "otherwise a wider scope is not noticed"]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
     }

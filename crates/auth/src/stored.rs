@@ -41,6 +41,13 @@ impl TryFrom<CostFields> for Cost {
     }
 }
 
+/// Deserialises a member that may be `null` but not missing, which derived code would read as `None` too.
+pub(crate) fn required<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
 macro_rules! as_text {
     ($($name:ty: $expecting:literal)*) => {$(
         impl Serialize for $name {

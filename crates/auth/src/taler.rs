@@ -11,6 +11,7 @@ const KNOWN: &str = "the scopes are all, order-full, order-mgmt, order-pos, orde
 
 /// A permission of a login token, with Taler's own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Permission {
     /// `inventory-lock`
     InventoryLock,
@@ -36,6 +37,7 @@ impl Permission {
 
 /// A named set of permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LoginGrant {
     /// `all`
     All,
@@ -91,6 +93,7 @@ impl LoginGrant {
     }
 
     /// Whether `other` allows everything that `self` allows.
+    #[must_use = "otherwise a wider scope is not noticed"]
     pub const fn is_subset_of(self, other: Self) -> bool {
         self.permissions() & !other.permissions() == 0
     }
@@ -119,6 +122,7 @@ pub struct LoginScope {
 
 impl LoginScope {
     /// Whether the scope allows `permission`.
+    #[must_use = "otherwise the permission is not checked"]
     pub const fn allows(self, permission: Permission) -> bool {
         match permission {
             Permission::TokenRefresh => self.refreshable,
@@ -128,6 +132,7 @@ impl LoginScope {
 
     /// Whether the bearer of `self` may be issued a token of `requested`: only if `self` is refreshable, and only
     /// within what it already allows.
+    #[must_use = "otherwise a wider scope is not noticed"]
     pub const fn may_issue(self, requested: Self) -> bool {
         self.allows(Permission::TokenRefresh) && requested.grant.is_subset_of(self.grant)
     }

@@ -46,7 +46,13 @@ impl UnixMillis {
         self.0
     }
 
+    /// The whole seconds since the Unix epoch.
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1000
+    }
+
     /// Returns the time `duration` later, or the last representable one if that is earlier.
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
@@ -106,6 +112,7 @@ mod tests {
             UnixMillis::from_secs(1_800_000_000).as_millis(),
             1_800_000_000_000
         );
+        assert_eq!(UnixMillis::from_millis(1_999).as_secs(), 1);
         let last = UnixMillis::from_millis(u64::MAX);
         assert_eq!(UnixMillis::from_secs(u64::MAX), last);
         assert_eq!(UnixMillis::from(Duration::MAX), last);

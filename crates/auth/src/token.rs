@@ -30,11 +30,11 @@ const TIME_BYTES: usize = 7;
 /// use keyproof_auth::{Token, TokenDigest, UnixMillis};
 ///
 /// let now = UnixMillis::from_secs(1_800_000_000);
-/// let token = Token::made_at(now, [9; 32]); // 32 bytes from a random source
+/// let token = Token::from_random_at([9; 32], now); // 32 bytes from a random source
 /// let (shown, stored) = (token.text(), token.digest().to_string());
 ///
 /// let sent: Token = shown.parse()?;
-/// assert_eq!((sent.digest(), sent.time()), (stored.parse::<TokenDigest>()?, Some(now)));
+/// assert_eq!((sent.digest(), sent.created_at()), (stored.parse::<TokenDigest>()?, Some(now)));
 /// assert!(Token::parse("secret").is_err());
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
@@ -55,8 +55,8 @@ impl Token {
 
     /// Creates a token with a creation time, from bytes of a cryptographic random source. The time is capped at the
     /// last millisecond below 2^56 since the Unix epoch.
-    pub fn made_at(now: UnixMillis, bytes: [u8; TOKEN_BYTES]) -> Self {
-        let [first, time @ ..] = now.as_millis().to_be_bytes();
+    pub fn from_random_at(bytes: [u8; TOKEN_BYTES], created_at: UnixMillis) -> Self {
+        let [first, time @ ..] = created_at.as_millis().to_be_bytes();
         Self {
             made_at: Some(if first == 0 {
                 time
@@ -95,7 +95,7 @@ impl Token {
     }
 
     /// The creation time, if the token has one.
-    pub fn time(&self) -> Option<UnixMillis> {
+    pub fn created_at(&self) -> Option<UnixMillis> {
         let [a, b, c, d, e, f, g] = self.made_at?;
         Some(UnixMillis::from_millis(u64::from_be_bytes([
             0, a, b, c, d, e, f, g,
@@ -152,12 +152,17 @@ impl fmt::Debug for Token {
 /// let issued: HashMap<TokenDigest, &str> = HashMap::from([(token.digest(), "ada")]);
 /// assert_eq!(issued.get(&token.digest()), Some(&"ada"));
 /// assert_eq!(token.digest().to_string().parse(), Ok(token.digest())); // a column of text
-/// assert_eq!(token.digest().as_bytes().len(), 32); // or of bytes
+/// assert_eq!(TokenDigest::from_bytes(*token.digest().as_bytes()), token.digest()); // or of bytes
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
+    /// Creates a digest from its stored bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -181,9 +186,9 @@ impl FromStr for TokenDigest {
         let mut digest = [0; 32];
         match HEXLOWER.decode_len(text.len()) {
             Ok(32) => HEXLOWER.decode_mut(text.as_bytes(), &mut digest),
-            _ => return Err(AuthError::MalformedToken),
+            _ => return Err(AuthError::MalformedDigest),
         }
-        .map_err(|_| AuthError::MalformedToken)?;
+        .map_err(|_| AuthError::MalformedDigest)?;
         Ok(Self(digest))
     }
 }
@@ -230,24 +235,36 @@ mod tests {
 
     #[test]
     fn a_token_says_when_it_was_made_and_is_another_with_another_time() {
-        let made_at = |millis| Token::made_at(UnixMillis::from_millis(millis), [0xff; 32]);
+        let made_at = |millis| Token::from_random_at([0xff; 32], UnixMillis::from_millis(millis));
         let token = made_at(0x018b_cfe5_6800);
         let text = token.text();
         assert_eq!(text.len(), 52);
         let read = Token::parse(&text).unwrap();
-        assert_eq!(read.time(), Some(UnixMillis::from_millis(0x018b_cfe5_6800)));
+        assert_eq!(
+            read.created_at(),
+            Some(UnixMillis::from_millis(0x018b_cfe5_6800))
+        );
         assert_eq!(read.digest(), token.digest());
         for other in [made_at(0x018b_cfe5_6801), Token::from_random([0xff; 32])] {
             assert_ne!(other.digest(), token.digest());
         }
-        assert_eq!(Token::from_random([0xff; 32]).time(), None);
+        assert_eq!(Token::from_random([0xff; 32]).created_at(), None);
         // A time that is too late becomes the last one.
         assert_eq!(
-            made_at(u64::MAX).time(),
+            made_at(u64::MAX).created_at(),
             Some(UnixMillis::from_millis((1 << 56) - 1))
         );
         let longer = format!("{}A", *text);
         malformed([&text[..51], &text[1..], &text.replace('_', "/"), &longer]);
+    }
+
+    #[test]
+    fn only_lower_case_digits_are_a_digest() {
+        let text = Token::from_random([0xff; 32]).digest().to_string();
+        for wrong in ["", &text[1..], &text[2..], &text.to_uppercase()] {
+            let refused = wrong.parse::<TokenDigest>();
+            assert_eq!(refused, Err(AuthError::MalformedDigest), "{wrong}");
+        }
     }
 
     #[test]
@@ -269,16 +286,16 @@ mod tests {
     proptest! {
         #[test]
         fn text_round_trips(bytes: [u8; 32], time: u64) {
-            for token in [Token::from_random(bytes), Token::made_at(UnixMillis::from_millis(time), bytes)] {
+            for token in [Token::from_random(bytes), Token::from_random_at(bytes, UnixMillis::from_millis(time))] {
                 let again = Token::parse(&token.text()).unwrap();
                 prop_assert_eq!(again.digest(), token.digest());
-                prop_assert_eq!(again.time(), token.time());
+                prop_assert_eq!(again.created_at(), token.created_at());
             }
         }
 
         #[test]
         fn texts_of_one_length_sort_by_time_as_bytes(a: u32, b: u32) {
-            let time = |at: u32| Token::made_at(UnixMillis::from_millis(at.into()), [7; 32]).bytes();
+            let time = |at: u32| Token::from_random_at([7; 32], UnixMillis::from_millis(at.into())).bytes();
             prop_assert_eq!(time(a).cmp(&time(b)), a.cmp(&b));
         }
 

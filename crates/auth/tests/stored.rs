@@ -76,6 +76,9 @@ fn a_validity_counts_milliseconds() {
         );
         assert_eq!(serde_json::from_str::<Validity>(&json).ok(), Some(value));
     }
+    // It would never expire.
+    let endless = format!(r#"{{"generation":"{text}"}}"#);
+    assert!(serde_json::from_str::<Validity>(&endless).is_err());
 }
 
 #[test]

@@ -17,8 +17,8 @@ use crate::{Lockout, MfaError, Policy, UnixMillis};
 /// use keyproof_mfa::Network;
 ///
 /// let (one, other): (IpAddr, IpAddr) = ("2001:db8::1".parse()?, "2001:db8::ffff".parse()?);
-/// assert_eq!(Network::of(one), Network::of(other)); // the same subscriber
-/// assert_ne!(Network::of("192.0.2.1".parse()?), Network::of("192.0.2.2".parse()?));
+/// assert_eq!(Network::containing(one), Network::containing(other)); // the same subscriber
+/// assert_ne!(Network::containing("192.0.2.1".parse()?), Network::containing("192.0.2.2".parse()?));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +32,9 @@ enum Place {
 }
 
 impl Network {
-    /// Returns the network of an address. An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2)
-    /// is treated as an IPv4 address.
-    pub fn of(address: IpAddr) -> Self {
+    /// Returns the network that contains an address. An IPv4-mapped IPv6 address (RFC 4291, section
+    /// 2.5.5.2) is treated as an IPv4 address.
+    pub fn containing(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => Place::V4(address),
             IpAddr::V6(address) => {
@@ -58,7 +58,8 @@ impl fmt::Display for Network {
 impl FromStr for Network {
     type Err = MfaError;
 
-    /// Parses the output of [`Display`](fmt::Display), and nothing else.
+    /// Parses the output of [`Display`](fmt::Display). [`Network`](MfaError::Network) for anything
+    /// else.
     fn from_str(text: &str) -> Result<Self, MfaError> {
         let place = match text.strip_suffix("/64") {
             None => text.parse().ok().map(Place::V4),
@@ -66,9 +67,9 @@ impl FromStr for Network {
         };
         let network = place.map(Self).filter(|network| match network.0 {
             Place::V4(_) => true,
-            Place::V6(prefix) => Self::of(IpAddr::V6(prefix)) == *network,
+            Place::V6(prefix) => Self::containing(IpAddr::V6(prefix)) == *network,
         });
-        network.ok_or(MfaError::RecordValue { field: "network" })
+        network.ok_or(MfaError::Network)
     }
 }
 
@@ -194,7 +195,7 @@ mod tests {
     use alloc::string::ToString;
 
     fn of(address: &str) -> Network {
-        Network::of(address.parse().unwrap())
+        Network::containing(address.parse().unwrap())
     }
 
     #[test]
@@ -221,7 +222,11 @@ mod tests {
             "2001:db8::/48",
             "::ffff:192.0.2.1/64",
         ] {
-            assert!(other.parse::<Network>().is_err(), "{other:?}");
+            assert_eq!(
+                other.parse::<Network>(),
+                Err(MfaError::Network),
+                "{other:?}"
+            );
         }
     }
 }

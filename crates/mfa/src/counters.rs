@@ -11,7 +11,7 @@ use crate::{
 /// use keyproof_mfa::{Client, Fingerprint, Network};
 ///
 /// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // from a cookie of the browser
-/// let network = Network::of("192.0.2.7".parse()?); // of the connection, or as reported by a trusted proxy
+/// let network = Network::containing("192.0.2.7".parse()?); // of the connection, or as reported by a trusted proxy
 /// let client = Client { fingerprint: Some(&fingerprint), network: Some(network) };
 /// assert!(Client::UNKNOWN.network.is_none());
 /// # drop(client);

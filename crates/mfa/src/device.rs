@@ -33,7 +33,7 @@ use crate::{
 /// # drop(device);
 /// # Ok::<(), keyproof_mfa::MfaError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
@@ -64,6 +64,15 @@ impl Fingerprint {
         )
     }
 }
+
+impl PartialEq for Fingerprint {
+    /// Compares in constant time, except for the length.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Fingerprint {}
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -353,10 +362,10 @@ impl Devices {
         };
         let keep = usize::from(policy.devices.get()) - 1;
         let surplus = self.devices.len().saturating_sub(keep);
-        let ended = self
-            .devices
-            .drain(..surplus)
-            .map(|device| device.id)
+        let replaced = same.or(former);
+        let surplus = self.devices.drain(..surplus).map(|device| device.id);
+        let ended = surplus
+            .chain(former.filter(|former| replaced != Some(*former)))
             .collect();
 
         let mut id = DeviceId::random(new.random);
@@ -380,7 +389,7 @@ impl Devices {
         Trusted {
             id,
             ended,
-            replaced: same.or(former),
+            replaced,
         }
     }
 
@@ -402,11 +411,13 @@ impl Devices {
 
 /// The result of trusting a device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Trusted {
     /// Its number.
     pub id: DeviceId,
-    /// Devices no longer trusted because there were too many: the oldest one, or more if the
-    /// policy's limit was lowered.
+    /// Other devices that are no longer trusted: the oldest one if there were too many, or more if
+    /// the policy's limit was lowered, and the one given to [`NewDevice::replacing`] if another had
+    /// the same fingerprint.
     pub ended: Vec<DeviceId>,
     /// The device that it replaces: the one with the same fingerprint, otherwise the one given to
     /// [`NewDevice::replacing`].

@@ -12,6 +12,7 @@ use crate::{
 
 /// A key was enrolled, and is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Enrolled {
     /// Whether it replaced another pending key.
     pub replaced: bool,
@@ -54,6 +55,7 @@ pub enum ActivateRefusal {
 
 /// A key was removed, with everything that depended on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct KeyRemoved {
     /// How many trusted devices were removed.
     pub devices: usize,
@@ -187,6 +189,10 @@ impl UserRecords {
 
     /// Removes the key, pending or active, and every challenge, trusted device and recovery code.
     /// The caller removes the secret in the same batch.
+    ///
+    /// It checks nothing. If it is the user who asks, call
+    /// [`require_factor`](Self::require_factor) and [`confirm_password`](Self::confirm_password)
+    /// first: otherwise a stolen session is enough to end the second factor.
     pub fn remove_key(mut self, now: UnixMillis) -> Decision<KeyRemoved, NoKey> {
         let Some(key) = self.key else {
             return self.decided(Err(NoKey));

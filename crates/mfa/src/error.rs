@@ -25,13 +25,18 @@ pub enum MfaError {
         /// The maximum length in bytes.
         limit: usize,
     },
-    /// A stored record has another type, or a version newer than this release reads.
+    /// A text is neither an IPv4 address nor an IPv6 /64.
+    #[error("not a network: it must be an IPv4 address or an IPv6 /64")]
+    Network,
+    /// A stored record has another type, or a version newer than this release reads. Only serde's
+    /// errors contain it, as their text.
     #[error("the record is not {newest} or an older version of it: it may need a later release")]
     RecordForm {
         /// The type and the newest version that this release reads.
         newest: &'static str,
     },
-    /// A stored record contains a value that this crate never writes.
+    /// A stored record contains a value that this crate never writes. Only serde's errors contain
+    /// it, as their text.
     #[error("the record has an invalid {field}")]
     RecordValue {
         /// Which field.

@@ -256,6 +256,7 @@ pub enum Counter {
 
 /// A failure that has just been counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Failure {
     /// How many there have been in a row, including this one.
     pub consecutive: u32,
@@ -267,7 +268,7 @@ pub struct Failure {
 
 /// The attempt was neither checked nor counted, because of earlier failures.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-#[error("locked after too many failures, until {} ms after 1970", .until.as_millis())]
+#[error("locked after too many failures, until {until} ms after 1970")]
 pub struct Locked {
     /// The counter that is locked.
     pub counter: Counter,

@@ -29,7 +29,7 @@ pub enum Password {
     Wrong,
 }
 
-/// The outcome of an accepted password.
+/// The outcome of an accepted password. It is exhaustive, since only some outcomes log the user in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FirstFactor {
     /// The user is logged in: no key is active.
@@ -42,6 +42,7 @@ pub enum FirstFactor {
 
 /// The user is logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Authenticated {
     /// The second factor that was accepted.
     pub factor: Factor,

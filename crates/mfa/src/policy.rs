@@ -18,7 +18,8 @@ use core::{
 pub struct Policy {
     /// How many consecutive failures, passwords and codes together, cause a lock: 3.
     pub lockout_failures: NonZeroU32,
-    /// How long a lock lasts that is not doubled: 5 minutes.
+    /// How long a lock lasts that is not doubled: 5 minutes. Zero would lock nothing, so that codes
+    /// could be guessed without limit.
     pub lockout: Duration,
     /// The maximum length of a doubled lock: a day. It is never less than `lockout`.
     pub lockout_longest: Duration,

@@ -104,7 +104,9 @@ impl UserRecords {
         devices.flat_map(|devices| devices.live(now)).collect()
     }
 
-    /// Returns the trusted device with this fingerprint, if there is one.
+    /// Returns the trusted device with this fingerprint, if there is one, to mark it in a list.
+    /// It counts no guess: whether a login may leave the code out is decided by
+    /// [`begin_login`](Self::begin_login) alone.
     ///
     /// ```
     /// use keyproof_mfa::{Fingerprint, UnixMillis, User, UserId, UserRecords};
@@ -118,7 +120,8 @@ impl UserRecords {
         self.bound_devices()?.recognise(fingerprint, now)
     }
 
-    /// Ends the trust in one device.
+    /// Ends the trust in one device. It checks nothing; for the user, call
+    /// [`require_factor`](Self::require_factor) first.
     pub fn revoke_device(mut self, id: DeviceId, now: UnixMillis) -> Decision<(), NoDevice> {
         let Some(mut devices) = self.bound_devices().cloned() else {
             return self.decided(Err(NoDevice));

@@ -1,6 +1,6 @@
 //! Recovery codes, for users who have lost their phone.
 
-use core::fmt;
+use core::{fmt, str::FromStr};
 
 use data_encoding::BASE32_NOPAD_VISUAL;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -56,6 +56,15 @@ impl RecoveryCode {
 
     fn digest(&self, key: Generation) -> Digest {
         Digest::new("recovery code", &[key.as_bytes(), &self.0])
+    }
+}
+
+impl FromStr for RecoveryCode {
+    type Err = MfaError;
+
+    /// The same as [`RecoveryCode::parse`].
+    fn from_str(text: &str) -> Result<Self, MfaError> {
+        Self::parse(text)
     }
 }
 
@@ -140,6 +149,7 @@ pub(crate) struct StoredCode {
 impl RecoveryCodes {
     /// How many codes are made at a time.
     pub const COUNT: usize = 10;
+
     /// When they were made.
     pub const fn made_at(&self) -> UnixMillis {
         self.made_at

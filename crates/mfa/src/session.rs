@@ -21,6 +21,7 @@ pub struct VerifiedFactor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum FactorKind {
     /// A code of the key.
     Code,
@@ -86,6 +87,7 @@ impl UserRecords {
 
     /// Whether recovery codes may be made without a code: only by the session that has just
     /// activated the key, and only while there are none. So it is possible once.
+    #[must_use = "otherwise a missing code is not noticed"]
     pub fn may_leave_code_out(&self, session: AuthMethod, now: UnixMillis) -> bool {
         /// In both directions: the clocks of two nodes differ a little, and setting one back
         /// extends nothing.

@@ -1,6 +1,6 @@
 //! Moments, and conversions from other representations of time.
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
 #[cfg(feature = "std")]
 use crate::MfaError;
@@ -18,6 +18,7 @@ use crate::MfaError;
 /// // Other representations of time convert through a duration since the epoch, as keyproof_store's
 /// // `Timestamp` does.
 /// assert_eq!(UnixMillis::from(Duration::from_millis(1_800_000_000_000)), login);
+/// assert_eq!(login.to_string(), "1800000000000");
 /// assert_eq!(Duration::from(login).as_secs(), 1_800_000_000); // as keyproof_otp and keyproof_x509 take it
 /// # #[cfg(feature = "std")] {
 /// let now = UnixMillis::try_from(std::time::SystemTime::now())?;
@@ -53,9 +54,17 @@ impl UnixMillis {
     }
 
     /// Returns a later moment; the last representable one if there is none.
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    /// Writes the milliseconds since the Unix epoch in decimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -168,7 +168,7 @@ fn counters_of_later_releases_are_written_and_read_as_ever() {
     let totp = Totp::new(secret, Default::default(), Default::default());
     let client = |address: &str| Client {
         fingerprint: None,
-        network: Some(Network::of(address.parse().unwrap())),
+        network: Some(Network::containing(address.parse().unwrap())),
     };
     for (at, address) in [(1, "192.0.2.1"), (2, "2001:db8:1:2:3::4")] {
         let now = UnixMillis::from_secs(NOW.as_secs() + 60 * at);

@@ -21,7 +21,8 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        SystemTime::now().into()
+        // By a clock before 1970 no lock has ended.
+        Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)
     }
 }
 

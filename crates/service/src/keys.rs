@@ -13,7 +13,7 @@ pub(crate) fn draw_token(entropy: &dyn Entropy, made_at: Option<Timestamp>) -> T
     let mut random = Zeroizing::new([0; TOKEN_BYTES]);
     entropy.fill(&mut *random);
     match made_at {
-        Some(at) => Token::made_at(auth_millis(at), *random),
+        Some(at) => Token::from_random_at(*random, auth_millis(at)),
         None => Token::from_random(*random),
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn moment(at: Timestamp) -> String {
 
 /// Returns the time of creation that a token contains.
 pub(crate) fn made_at(token: &Token) -> Option<Timestamp> {
-    Some(Timestamp::from_millis(token.time()?.as_millis()))
+    Some(Timestamp::from_millis(token.created_at()?.as_millis()))
 }
 
 /// Returns the key of a token's record: its time and digest. The digest covers the time as well, so the time that a client sends
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn keys_of_tokens_sort_by_time_and_those_of_earlier_releases_stay_where_they_were() {
-        let made_at = |millis| Token::made_at(UnixMillis::from_millis(millis), [7; 32]);
+        let made_at = |millis| Token::from_random_at([7; 32], UnixMillis::from_millis(millis));
         let at = |millis| token_key("c", "_", &made_at(millis));
         let keys = [
             0,

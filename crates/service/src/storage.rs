@@ -98,8 +98,6 @@ impl From<CommitError> for StorageError {
             // This commit is not retried after a lost race.
             error @ CommitError::Conflict { .. } => Self::NotApplied(error.to_string()),
             CommitError::Unknown(error) => Self::OutcomeUnknown(error.to_string()),
-            // An error of a later store version: it is not known to mean that nothing was stored.
-            other => Self::OutcomeUnknown(other.to_string()),
         }
     }
 }

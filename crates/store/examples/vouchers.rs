@@ -88,7 +88,7 @@ async fn open(file: &Path, now: Timestamp) -> Outcome<Store> {
 }
 
 async fn run(file: &Path) -> Outcome<()> {
-    let now = Timestamp::from(SystemTime::now());
+    let now = Timestamp::try_from(SystemTime::now())?;
     let store = open(file, now).await?;
     let (old, new) = (
         voucher_key("corner shop", "1"),

@@ -179,7 +179,7 @@ impl Row {
     }
 }
 
-/// A change to one record, and the state that it requires.
+/// A change to one record, and the state that it requires. It is exhaustive, since an engine must apply every kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Requires the record to be absent, or expired at the batch's time; stores this row.

@@ -89,7 +89,8 @@ pub enum StoreError {
     },
 }
 
-/// Why a commit failed, or is not known to have succeeded.
+/// Why a commit failed, or is not known to have succeeded. It is exhaustive, since a caller must tell the three apart:
+/// a batch whose outcome is unknown may have been applied.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -111,13 +112,12 @@ pub enum StoreError {
 ///     Ok(()) => println!("done, and it stays so"),
 ///     Err(CommitError::Conflict { .. }) => println!("somebody else was faster: read, decide and commit again"),
 ///     Err(CommitError::Unknown(_)) => println!("say neither that it was done nor that it was not"),
-///     Err(refused) => return Err(refused.into()), // nothing was applied
+///     Err(CommitError::NotApplied(why)) => return Err(why.into()), // nothing was applied
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum CommitError {
     /// A record was not in the state that an entry requires. Nothing was applied.
     ///

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::pin,
+    slice,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,12 +14,13 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    BoxFuture, Changes, CommitError, Engine, EngineError, Key, Prefix, Reading, Row, Timestamp,
-    Version, memory::MemoryEngine,
+    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
+    Prefix, Reading, Row, Timestamp, Version, memory::MemoryEngine, observer::Observed,
 };
 
 /// How commits end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CommitMode {
     /// The next commit waits while others overtake it; see [`FaultyEngine::overtake`].
     HoldNext,
@@ -63,6 +65,7 @@ pub enum CommitMode {
 #[derive(Debug)]
 pub struct FaultyEngine {
     inner: MemoryEngine,
+    observed: Observed,
     commits: Mutex<CommitMode>,
     reads_fail: AtomicBool,
     steps: AtomicUsize,
@@ -84,6 +87,7 @@ impl FaultyEngine {
     pub fn over(inner: MemoryEngine) -> Arc<Self> {
         Arc::new(Self {
             inner,
+            observed: Observed::default(),
             commits: Mutex::new(CommitMode::Made),
             reads_fail: AtomicBool::new(false),
             steps: AtomicUsize::new(0),
@@ -161,6 +165,33 @@ impl FaultyEngine {
             Err(failure())
         } else {
             Ok(())
+        }
+    }
+
+    /// Commits, or fails as requested.
+    async fn end(&self, changes: Changes) -> Result<(), CommitError> {
+        let fate = *lock(&self.commits);
+        match fate {
+            CommitMode::HoldNext => {
+                self.commits(CommitMode::Made);
+                self.held.add_permits(1);
+                take(&self.released).await;
+                self.inner.commit(changes).await
+            }
+            CommitMode::Lost => {
+                self.inner.commit(changes).await?;
+                Err(CommitError::Unknown(failure()))
+            }
+            CommitMode::LostNotApplied => Err(CommitError::Unknown(failure())),
+            CommitMode::Made => self.inner.commit(changes).await,
+            CommitMode::MadeOnly(more) => match more.checked_sub(1) {
+                Some(more) => {
+                    self.commits(CommitMode::MadeOnly(more));
+                    self.inner.commit(changes).await
+                }
+                None => Err(CommitError::NotApplied(failure().into())),
+            },
+            CommitMode::NotApplied => Err(CommitError::NotApplied(failure().into())),
         }
     }
 
@@ -244,29 +275,16 @@ impl Engine for FaultyEngine {
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move {
             self.step().await;
-            let fate = *lock(&self.commits);
-            match fate {
-                CommitMode::HoldNext => {
-                    self.commits(CommitMode::Made);
-                    self.held.add_permits(1);
-                    take(&self.released).await;
-                    self.inner.commit(changes).await
-                }
-                CommitMode::Lost => {
-                    self.inner.commit(changes).await?;
-                    Err(CommitError::Unknown(failure()))
-                }
-                CommitMode::LostNotApplied => Err(CommitError::Unknown(failure())),
-                CommitMode::Made => self.inner.commit(changes).await,
-                CommitMode::MadeOnly(more) => match more.checked_sub(1) {
-                    Some(more) => {
-                        self.commits(CommitMode::MadeOnly(more));
-                        self.inner.commit(changes).await
-                    }
-                    None => Err(CommitError::NotApplied(failure().into())),
-                },
-                CommitMode::NotApplied => Err(CommitError::NotApplied(failure().into())),
-            }
+            let outcome = self.end(changes).await;
+            self.observed.committed(slice::from_ref(&outcome));
+            outcome
+        })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn EngineSnapshot>, EngineError>> {
+        Box::pin(async {
+            self.before_reading().await?;
+            self.inner.snapshot().await
         })
     }
 
@@ -279,6 +297,14 @@ impl Engine for FaultyEngine {
         Box::pin(async move { Ok(shown) })
     }
 
+    fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.inner.fence()
+    }
+
+    fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.observed.by(observer);
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
     }
@@ -287,7 +313,47 @@ impl Engine for FaultyEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SystemEntropy;
     use tokio::task::{JoinHandle, yield_now};
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Result<(), CommitError>>>);
+
+    impl CommitObserver for Told {
+        fn committed(&self, group: &[Result<(), CommitError>]) {
+            lock(&self.0).extend_from_slice(group);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_observer_is_told_what_the_caller_is() {
+        let engine = FaultyEngine::new();
+        let told = Arc::new(Told::default());
+        engine.observe(told.clone());
+        let mut answers = Vec::new();
+        for mode in [
+            CommitMode::Made,
+            CommitMode::Lost,
+            CommitMode::LostNotApplied,
+            CommitMode::NotApplied,
+        ] {
+            engine.commits(mode);
+            let nothing = Changes::new([], Timestamp::EPOCH, &SystemEntropy::new()).unwrap();
+            answers.push(engine.commit(nothing).await);
+        }
+        assert_eq!(*lock(&told.0), answers);
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn its_records_are_copied_and_fenced_as_those_of_other_engines() {
+        let engine = FaultyEngine::new();
+        let mut snapshot = engine.snapshot().await.unwrap();
+        assert_eq!(snapshot.page(None, 1).await, Ok(Vec::new()));
+        assert_eq!(engine.fence().await, Ok(()));
+        let fenced = engine.get_many(&[], Timestamp::EPOCH).await;
+        assert_eq!(fenced, Err(EngineError::Relocated));
+    }
 
     /// Starts a read in its own task, and lets it run as far as it can.
     async fn read(engine: &Arc<FaultyEngine>) -> JoinHandle<()> {

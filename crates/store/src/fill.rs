@@ -83,7 +83,7 @@ pub enum FillError {
 /// # let store = Store::open(engine, keys, entropy.clone(), now).await?;
 /// let to = MemoryEngine::new();
 /// let fill = Fill::begin(&to, &*entropy, "the store at the old place").await?;
-/// let mut records = Records::of(store.snapshot().await?);
+/// let mut records = Records::new(store.snapshot().await?);
 /// let next = async || records.next().await.map_err(FillError::from);
 /// let filled = fill.put(next, |_| ()).await?;
 /// let there = fill.finish(filled).await?; // from here on it is a store, under the same master key
@@ -274,7 +274,7 @@ impl<'e> Fill<'e> {
     }
 
     async fn records(&self) -> Result<Records, FillError> {
-        Ok(Records::of(self.engine.snapshot().await?))
+        Ok(Records::new(self.engine.snapshot().await?))
     }
 }
 

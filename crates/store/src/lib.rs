@@ -67,5 +67,5 @@ pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
 pub use serde_json;
 pub use standbys::Standbys;
 pub use store::Store;
-pub use time::{NoSystemTime, Timestamp};
+pub use time::{TimeOutOfRange, Timestamp};
 pub use version::{ParseVersionError, Version};

@@ -35,7 +35,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryEngine {
     /// `None` once closed. Shared with snapshots: a commit during a snapshot copies the map.
     records: Mutex<Option<Arc<Records>>>,
@@ -74,6 +74,12 @@ impl MemoryEngine {
         } else {
             Ok(())
         }
+    }
+}
+
+impl Default for MemoryEngine {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -78,6 +78,7 @@ impl ReadPlan {
     /// on the thread that reads, and may be called with several states before one of them counts. So it must depend
     /// only on what was found, be quick, and not call the store. Its error ends the reading and is returned by
     /// [`Store::read`](crate::Store::read); a panic in it is raised in the reading task.
+    #[must_use = "without it the keys that follow are not read"]
     pub fn then(
         self,
         then: impl Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync + 'static,

@@ -37,6 +37,7 @@ pub(crate) const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// The number of records and their digest. Two stores with the same tally have the same records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tally {
     /// How many records.
     pub records: u64,
@@ -152,7 +153,7 @@ fn size(key: &[u8], row: &Row) -> u64 {
 /// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
 /// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
 /// # let store = Store::open(engine, keys, entropy, now).await?;
-/// let mut records = Records::of(store.snapshot().await?);
+/// let mut records = Records::new(store.snapshot().await?);
 /// let mut counting = TallyBuilder::new();
 /// while let Some((key, row)) = records.next().await? {
 ///     counting.add(&key, &row);
@@ -169,7 +170,7 @@ pub struct Records {
 
 impl Records {
     /// Starts at the first record.
-    pub fn of(snapshot: Box<dyn EngineSnapshot>) -> Self {
+    pub fn new(snapshot: Box<dyn EngineSnapshot>) -> Self {
         Self {
             snapshot: Some(snapshot),
             page: Vec::new().into_iter(),

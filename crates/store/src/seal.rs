@@ -127,6 +127,7 @@ impl MasterKeys {
     }
 
     /// Adds another key, unless it is there already.
+    #[must_use = "only what it returns contains the key"]
     pub fn with(mut self, other: &MasterKey) -> Self {
         if !self.has(other.id()) {
             self.others.push(Prepared::new(other));

@@ -15,14 +15,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// use keyproof_store::Timestamp;
 ///
-/// let now = Timestamp::from(SystemTime::now());
+/// let now = Timestamp::try_from(SystemTime::now())?;
 /// // Other representations of time convert through a duration since the epoch, as keyproof_mfa's `UnixMillis` does.
 /// assert_eq!(Timestamp::from(Duration::from(now)), now);
 /// assert_eq!(Duration::from(now).as_secs(), now.as_secs()); // as keyproof_otp and keyproof_x509 take it
 /// assert!(SystemTime::try_from(now)? <= SystemTime::now());
 /// let in_an_hour = now.saturating_add(Duration::from_secs(3_600)); // for a record's expiry
 /// assert_eq!(in_an_hour.saturating_since(now).as_secs(), 3_600);
-/// # Ok::<(), keyproof_store::NoSystemTime>(())
+/// # Ok::<(), keyproof_store::TimeOutOfRange>(())
 /// ```
 ///
 /// No bare number converts to it, since it might be in seconds:
@@ -64,11 +64,13 @@ impl Timestamp {
     }
 
     /// Returns this moment plus `duration` (its whole milliseconds), at most [`Timestamp::MAX`].
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(millis(duration)))
     }
 
     /// Returns this moment minus `duration` (its whole milliseconds), at least [`Timestamp::EPOCH`].
+    #[must_use = "the moment itself does not change"]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }
@@ -116,29 +118,32 @@ impl From<Timestamp> for Duration {
     }
 }
 
-/// Truncated to milliseconds; at most [`Timestamp::MAX`]. A clock set before 1970 reads as 1970, when no record has
-/// expired; the `UnixMillis` of keyproof-auth and keyproof-mfa rejects such a clock.
-impl From<SystemTime> for Timestamp {
-    fn from(time: SystemTime) -> Self {
-        time.duration_since(UNIX_EPOCH).unwrap_or_default().into()
+/// Truncated to milliseconds; at most [`Timestamp::MAX`]. Fails before the epoch, as on a clock that was never set: by
+/// such a clock no record would have expired.
+impl TryFrom<SystemTime> for Timestamp {
+    type Error = TimeOutOfRange;
+
+    fn try_from(time: SystemTime) -> Result<Self, TimeOutOfRange> {
+        let since_epoch = time.duration_since(UNIX_EPOCH);
+        since_epoch.map(Self::from).map_err(|_| TimeOutOfRange)
     }
 }
 
 /// Never fails on Unix; the clock of Windows ends some 29,000 years after the epoch.
 impl TryFrom<Timestamp> for SystemTime {
-    type Error = NoSystemTime;
+    type Error = TimeOutOfRange;
 
-    fn try_from(timestamp: Timestamp) -> Result<Self, NoSystemTime> {
+    fn try_from(timestamp: Timestamp) -> Result<Self, TimeOutOfRange> {
         UNIX_EPOCH
             .checked_add(timestamp.into())
-            .ok_or(NoSystemTime(timestamp))
+            .ok_or(TimeOutOfRange)
     }
 }
 
-/// A moment that the system's clock cannot represent.
+/// A time before 1970, or one that the system's clock cannot represent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system's clock cannot represent {0} ms after 1970")]
-pub struct NoSystemTime(Timestamp);
+#[error("the time is before 1970 or beyond what can be represented")]
+pub struct TimeOutOfRange;
 
 impl fmt::Display for Timestamp {
     /// Prints milliseconds since the epoch, in decimal.
@@ -171,11 +176,11 @@ mod tests {
         let since_epoch = Duration::new(1, 999_999_999);
         let expected = Timestamp::from_millis(1_999);
         assert_eq!(Timestamp::from(since_epoch), expected);
-        assert_eq!(Timestamp::from(UNIX_EPOCH + since_epoch), expected);
+        assert_eq!(Timestamp::try_from(UNIX_EPOCH + since_epoch), Ok(expected));
         assert_eq!(Duration::from(expected), Duration::from_millis(1_999));
         assert_eq!(
-            Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)),
-            Timestamp::EPOCH
+            Timestamp::try_from(UNIX_EPOCH - Duration::from_millis(1)),
+            Err(TimeOutOfRange)
         );
         assert_eq!(Timestamp::from(Duration::MAX), Timestamp::MAX);
         let too_late = Duration::from_secs(u64::MAX / 1_000 + 1);
@@ -187,7 +192,7 @@ mod tests {
         assert_eq!(SystemTime::try_from(Timestamp::EPOCH), Ok(UNIX_EPOCH));
         #[cfg(unix)]
         assert_eq!(
-            SystemTime::try_from(Timestamp::MAX).map(Timestamp::from),
+            SystemTime::try_from(Timestamp::MAX).and_then(Timestamp::try_from),
             Ok(Timestamp::MAX)
         );
     }

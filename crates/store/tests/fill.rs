@@ -36,7 +36,7 @@ async fn source(records: usize) -> (Arc<MemoryEngine>, Store) {
 async fn put(from: &dyn Engine, to: &dyn Engine, stop: usize) -> Result<u64, FillError> {
     let entropy = SystemEntropy::new();
     let fill = Fill::begin(to, &entropy, FROM).await?;
-    let mut records = Records::of(from.snapshot().await?);
+    let mut records = Records::new(from.snapshot().await?);
     let mut given = 0;
     let next = async || {
         given += 1;
@@ -53,12 +53,12 @@ async fn put(from: &dyn Engine, to: &dyn Engine, stop: usize) -> Result<u64, Fil
 
 /// All records of an engine, one by one.
 async fn all_of(engine: &dyn Engine) -> impl AsyncFnMut() -> Result<Option<(Key, Row)>, FillError> {
-    let mut records = Records::of(engine.snapshot().await.expect("a snapshot"));
+    let mut records = Records::new(engine.snapshot().await.expect("a snapshot"));
     async move || Ok(records.next().await?)
 }
 
 async fn dump(engine: &dyn Engine) -> Vec<(Key, Row)> {
-    let mut records = Records::of(engine.snapshot().await.expect("a snapshot"));
+    let mut records = Records::new(engine.snapshot().await.expect("a snapshot"));
     let mut all = Vec::new();
     while let Some(record) = records.next().await.expect("a record") {
         all.push(record);
@@ -207,7 +207,7 @@ async fn somebody_else_who_writes_is_noticed_before_it_is_a_store() {
     let to = MemoryEngine::new();
     let entropy = SystemEntropy::new();
     let fill = Fill::begin(&to, &entropy, FROM).await.expect("it is empty");
-    let mut records = Records::of(from.snapshot().await.expect("a snapshot"));
+    let mut records = Records::new(from.snapshot().await.expect("a snapshot"));
     let next = async || Ok::<_, FillError>(records.next().await?);
     let filled = fill.put(next, |_| ()).await.expect("they fit");
     plant(&to, &Key::new("stranger", [""]), "").await;

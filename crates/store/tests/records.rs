@@ -10,8 +10,8 @@ use std::{
 };
 
 use keyproof_store::{
-    Batch, Changes, CommitError, CommitOutcome, Key, NotApplied, Prefix, Record, Store, StoreError,
-    SystemEntropy, Timestamp,
+    Batch, Changes, CommitError, CommitOutcome, Engine, Key, NotApplied, Prefix, Record, Store,
+    StoreError, SystemEntropy, Timestamp,
     faults::{CommitMode, FaultyEngine},
     memory::MemoryEngine,
 };
@@ -26,6 +26,11 @@ struct Other {}
 impl Record for Other {
     const TYPE: &'static str = "other";
     const VERSION: u32 = 1;
+}
+
+#[tokio::test]
+async fn the_default_engine_is_open() {
+    assert_eq!(MemoryEngine::default().ready().await, Ok(()));
 }
 
 #[tokio::test]

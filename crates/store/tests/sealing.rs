@@ -346,13 +346,9 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     assert_eq!(store.finish_rotation(|_| ()).await, under_way(one, two));
     for _ in 0..2 {
         assert_eq!(store.switch_key().await, Ok(()));
-        let opening = vec![one];
-        let switched = Rotation {
-            sealing: two,
-            opening,
-            next: None,
-        };
-        assert_eq!(store.rotation().await, Ok(switched));
+        let switched = store.rotation().await.expect("a fingerprint");
+        assert_eq!((switched.sealing, switched.next), (two, None));
+        assert_eq!(switched.opening, [one]);
     }
     assert_eq!(store.sealing_key(), two);
     assert_eq!(store.prepare_rotation(three).await, under_way(one, two));
@@ -405,12 +401,12 @@ async fn a_snapshot_says_which_keys_were_named_at_its_moment() {
     let mut snapshot = store.snapshot().await.expect("a snapshot");
     switched(&store).await;
     assert_ne!(store.rotation().await, before);
-    assert_eq!(Rotation::at(&mut *snapshot).await, before);
+    assert_eq!(Rotation::from_snapshot(&mut *snapshot).await, before);
     let none = MemoryEngine::new();
     plant(&none, &Key::new("other", [""]), "{}").await;
     let mut snapshot = none.snapshot().await.expect("a snapshot");
     let unnamed = Err(RotateError::NoFingerprint);
-    assert_eq!(Rotation::at(&mut *snapshot).await, unnamed);
+    assert_eq!(Rotation::from_snapshot(&mut *snapshot).await, unnamed);
 }
 
 /// Prepares and switches to the second key.

@@ -611,7 +611,7 @@ fn network(number: u8) -> Option<Network> {
         4 => IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped()),
         low => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, low.into(), 0, 0, 0, 1)),
     };
-    let network = Network::of(address);
+    let network = Network::containing(address);
     assert_eq!(network.to_string().parse(), Ok(network));
     Some(network)
 }

@@ -251,7 +251,7 @@ impl<'p> Making<'p> {
         keys: Option<&GivenKeys>,
         passphrase: Option<&'p [u8]>,
     ) -> Result<Self, Failure> {
-        let rotation = Rotation::at(&mut *snapshot).await?;
+        let rotation = Rotation::from_snapshot(&mut *snapshot).await?;
         let key = keys.and_then(|keys| keys.get(rotation.sealing));
         let key = key.cloned().ok_or_else(|| {
             Failure::Refused(format!(
@@ -274,7 +274,7 @@ impl<'p> Making<'p> {
     }
 
     async fn write<W: Write>(self, output: W) -> Result<(W, Tally), Failure> {
-        let mut records = Records::of(self.snapshot);
+        let mut records = Records::new(self.snapshot);
         let entropy = SystemEntropy::new();
         let made_at = self.summary.made_at;
         let writer = BackupWriter::new(output, &self.key, self.passphrase, made_at, &entropy);

@@ -245,7 +245,7 @@ async fn put(
     fill: &Fill<'_>,
     snapshot: Box<dyn EngineSnapshot>,
 ) -> Result<keyproof_store::Filled, Failure> {
-    let mut records = Records::of(snapshot);
+    let mut records = Records::new(snapshot);
     let next = async || records.next().await.map_err(Failure::from);
     fill.put(next, |_| ()).await
 }
@@ -303,7 +303,7 @@ async fn missing_keys(
     to: &Config,
 ) -> Result<Option<GivenKeys>, Failure> {
     // Some records may still be under an older key.
-    let needed = Rotation::at(snapshot).await?.needed();
+    let needed = Rotation::from_snapshot(snapshot).await?.needed();
     match to.store.find_keys()? {
         None => {
             let keys = from.store.find_keys()?.ok_or_else(|| {

@@ -303,8 +303,7 @@ impl CommitObserver for Metrics {
                 Ok(()) => "applied",
                 Err(CommitError::Conflict { .. }) => "conflict",
                 Err(CommitError::NotApplied(_)) => "not_applied",
-                // `Unknown`, and outcomes of later versions of the store.
-                Err(_) => "unknown",
+                Err(CommitError::Unknown(_)) => "unknown",
             };
             self.commits.with_label_values(&[outcome]).inc();
         }

@@ -753,5 +753,5 @@ fn session_id(session: u8) -> SessionId {
 }
 
 fn network(place: u8) -> Network {
-    Network::of([192, 0, 2, place].into())
+    Network::containing([192, 0, 2, place].into())
 }

@@ -13,7 +13,7 @@ use crate::ada::{
 };
 
 fn network(address: &str) -> Network {
-    Network::of(address.parse().unwrap())
+    Network::containing(address.parse().unwrap())
 }
 
 fn home() -> Network {

@@ -1,6 +1,6 @@
 use keyproof_mfa::{
     Client, Counter, DeviceId, Fingerprint, FirstFactor, Locked, MfaError, NewDevice, NoDevice,
-    Password, PasswordRefusal, Trusted, UnixMillis, User, UserId, UserRecords,
+    Password, PasswordRefusal, UnixMillis, User, UserId, UserRecords,
 };
 
 use crate::ada::{
@@ -17,12 +17,8 @@ fn ada_with_laptop() -> (UserRecords, Phone) {
     let (ada, phone) = ada_with_key();
     let login = trusting(ada, &phone, NewDevice::new(laptop(), [0; 4]), NOW);
     let trusted = login.verdict.unwrap().trusted.unwrap();
-    let expected = Trusted {
-        id: DeviceId::new(1),
-        ended: vec![],
-        replaced: None,
-    };
-    assert_eq!(trusted, expected);
+    assert_eq!((trusted.id, trusted.replaced), (DeviceId::new(1), None));
+    assert!(trusted.ended.is_empty());
     (login.next, phone)
 }
 
@@ -281,6 +277,19 @@ fn a_device_with_another_fingerprint_takes_the_place_of_its_former_one() {
         let login = begin(&again.next, Password::Correct, &fingerprint, later);
         assert_eq!(login.verdict, expected);
     }
+
+    // In place of one device, with the fingerprint of another.
+    let both = trusting(
+        ada.clone(),
+        &phone,
+        NewDevice::new(Fingerprint::new("tablet").unwrap(), [1; 4]),
+        later,
+    );
+    let tablet = both.verdict.unwrap().trusted.unwrap().id;
+    let device = NewDevice::new(Fingerprint::new("tablet").unwrap(), [2; 4]).replacing(laptop());
+    let again = trusting(both.next, &phone, device, after(later, MINUTE));
+    let trusted = again.verdict.unwrap().trusted.unwrap();
+    assert_eq!((trusted.replaced, trusted.ended), (Some(tablet), vec![one]));
 
     // In place of one that is no longer trusted, it is an ordinary new device.
     let revoked = ada.revoke_device(one, later).next;

@@ -1,7 +1,7 @@
 //! Creating, changing and removing accounts at run time: from the command line or, within an operator's scopes (`caller.rs`), in a
 //! browser.
 
-use keyproof_auth::{AuthError, check_new_password, operator::AccessLevel};
+use keyproof_auth::{NewPasswordError, check_new_password, operator::AccessLevel};
 use keyproof_mfa::NoKey;
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
@@ -85,7 +85,7 @@ pub enum AddUserError {
     OrganisationName,
     /// The password is not allowed.
     #[error(transparent)]
-    Password(#[from] AuthError),
+    Password(#[from] NewPasswordError),
 }
 
 /// A change to a user's account.
@@ -187,7 +187,7 @@ pub enum SetUserPasswordError {
     Hashing(#[from] HashingError),
     /// The password is not allowed.
     #[error(transparent)]
-    Password(#[from] AuthError),
+    Password(#[from] NewPasswordError),
     /// There is no user with this name.
     #[error("there is no such user")]
     Unknown,

@@ -159,7 +159,7 @@ impl Accounts {
         let fingerprint = fingerprint.and_then(|text| Fingerprint::new(&text).ok());
         let client = Client {
             fingerprint: fingerprint.as_ref(),
-            network: origin.address.map(Network::of),
+            network: origin.address.map(Network::containing),
         };
         let granted = transact("accounts.login", &self.store, || async {
             let account = self.account(&name).await?;
@@ -291,7 +291,7 @@ impl Accounts {
             let decision = account.records().answer_challenge(
                 &proof,
                 trust.clone(),
-                origin.address.map(Network::of),
+                origin.address.map(Network::containing),
                 account.at(),
                 &self.policy,
             );

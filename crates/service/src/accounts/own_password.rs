@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use keyproof_auth::{AuthError, check_new_password};
+use keyproof_auth::{NewPasswordError, check_new_password};
 use zeroize::Zeroizing;
 
 use super::{
@@ -33,7 +33,7 @@ pub enum ChangePasswordError<B> {
     Body(B),
     /// The new password is not allowed.
     #[error(transparent)]
-    Password(#[from] AuthError),
+    Password(#[from] NewPasswordError),
     /// The session may not manage this.
     #[error(transparent)]
     SessionRefused(#[from] SessionRefused),

@@ -365,7 +365,7 @@ pub(super) fn successor_of(token: &Token, spent: &Spent) -> Token {
         *byte = *tagged;
     }
     if spent.is_timed {
-        Token::made_at(auth_millis(spent.at), *bytes)
+        Token::from_random_at(*bytes, auth_millis(spent.at))
     } else {
         Token::from_random(*bytes)
     }

@@ -4,7 +4,7 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use keyproof_auth::{
-    AuthError, Generation, Token, Validity,
+    Generation, Token, Validity, ValidityError,
     operator::{AccessLevel, OperatorScope},
     taler::{LoginScope, Permission},
 };
@@ -259,8 +259,8 @@ impl OtpDevices {
         };
         match validity.check(&instance.generation, auth_millis(found.now)) {
             Ok(()) => {}
-            Err(AuthError::Expired { .. }) => return refuse(NotPermitted::Expired),
-            Err(_) => return refuse(NotPermitted::TokenUnknown),
+            Err(ValidityError::Expired { .. }) => return refuse(NotPermitted::Expired),
+            Err(ValidityError::Superseded) => return refuse(NotPermitted::TokenUnknown),
         }
         let (scope, id, version) = (stored.record.scope, token_name(&digest), stored.version);
         let place = token.clone();

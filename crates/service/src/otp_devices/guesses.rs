@@ -103,6 +103,6 @@ impl Guesses {
 pub(super) fn client(origin: &Origin) -> Client<'static> {
     Client {
         fingerprint: None,
-        network: origin.address.map(Network::of),
+        network: origin.address.map(Network::containing),
     }
 }

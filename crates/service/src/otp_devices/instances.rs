@@ -1,7 +1,7 @@
 //! Instances. They are created and removed at the command line and in the console, and given passwords at the command
 //! line, all while servers run.
 
-use keyproof_auth::{AuthError, check_new_password, operator::AccessLevel};
+use keyproof_auth::{NewPasswordError, check_new_password, operator::AccessLevel};
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
@@ -58,7 +58,7 @@ pub enum AddInstanceError {
     Name,
     /// The password does not meet the rules.
     #[error(transparent)]
-    Password(#[from] AuthError),
+    Password(#[from] NewPasswordError),
 }
 
 /// Why an instance was not removed.
@@ -77,7 +77,7 @@ pub enum SetPasswordError {
     Hashing(#[from] HashingError),
     /// The password does not meet the rules.
     #[error(transparent)]
-    Password(#[from] AuthError),
+    Password(#[from] NewPasswordError),
     /// There is no instance of this name.
     #[error("there is no such instance")]
     Unknown,
@@ -232,7 +232,7 @@ impl OtpDevices {
     }
 
     /// Validates and hashes a new password.
-    async fn hashed<E: From<AuthError> + From<HashingError>>(
+    async fn hashed<E: From<NewPasswordError> + From<HashingError>>(
         &self,
         password: Zeroizing<String>,
         origin: &Origin,

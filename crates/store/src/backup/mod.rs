@@ -32,7 +32,7 @@
 //! # let store = Store::open(engine, MasterKeys::new(&master_key), entropy.clone(), now).await?;
 //! // Write to a file here, and sync it after `finish`.
 //! let mut backup = BackupWriter::new(Vec::new(), &master_key, None, now, &*entropy)?;
-//! let mut records = Records::of(store.snapshot().await?);
+//! let mut records = Records::new(store.snapshot().await?);
 //! while let Some((key, row)) = records.next().await? {
 //!     backup.record(&key, &row)?;
 //! }

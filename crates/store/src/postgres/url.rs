@@ -236,7 +236,13 @@ impl PostgresUrl {
             #[cfg(unix)]
             Host::Unix(_) => false,
         };
-        !is_checked && self.config.get_hosts().iter().any(is_beyond)
+        // The engine connects to the addresses, if there are any; the hosts are then only names.
+        let mut addresses = self.config.get_hostaddrs().iter();
+        let is_any_beyond = match addresses.len() {
+            0 => self.config.get_hosts().iter().any(is_beyond),
+            _ => addresses.any(|address| !address.is_loopback()),
+        };
+        !is_checked && is_any_beyond
     }
 }
 
@@ -331,6 +337,10 @@ mod tests {
             ("postgres://u@localhost/k", false),
             ("postgres://u@[::1]/k", false),
             ("postgres://u@%2Frun%2Fpg/k", false),
+            ("postgres://u@localhost/k?hostaddr=192.0.2.1", true),
+            ("postgres://u@%2Frun%2Fpg/k?hostaddr=192.0.2.1", true),
+            ("postgres://u@db,db/k?hostaddr=127.0.0.1,192.0.2.1", true),
+            ("postgres://u@db/k?hostaddr=127.0.0.1", false),
         ] {
             assert_eq!(parse(text).unwrap().is_exposed(), is_exposed, "{text}");
         }

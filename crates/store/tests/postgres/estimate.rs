@@ -27,7 +27,7 @@ async fn an_estimate_is_of_the_servers_last_look_at_the_table() {
 async fn the_time_is_that_of_the_servers_clock() {
     let database = Database::new();
     let engine = database.open().await;
-    let ours = || Timestamp::from(SystemTime::now());
+    let ours = || Timestamp::try_from(SystemTime::now()).unwrap();
     // Whole milliseconds, rounded: one more either way.
     let one = Duration::from_millis(1);
     let before = ours().saturating_sub(one);

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use http::StatusCode;
-use keyproof_auth::AuthError;
+use keyproof_auth::NewPasswordError;
 use keyproof_service::{
     Action,
     accounts::{ChangePasswordError, PasswordChange, PasswordRefused},
@@ -51,7 +51,7 @@ impl Visit<Signed> {
         };
         match why {
             ChangePasswordError::Body(never) => match never {},
-            ChangePasswordError::Password(AuthError::PasswordTooShort { .. }) => {
+            ChangePasswordError::Password(NewPasswordError::TooShort { .. }) => {
                 wrong("new", t.password_short.to_owned())
             }
             ChangePasswordError::Password(_) => wrong("new", t.password_long.to_owned()),

@@ -158,8 +158,7 @@ impl Engine for TracedEngine {
                     span.set_attribute(KeyValue::new("error.type", "conflict"));
                 }
                 Err(CommitError::NotApplied(_)) => fail(&mut span, "not_applied"),
-                // `Unknown`, and outcomes of later versions of the store.
-                Err(_) => fail(&mut span, "unknown"),
+                Err(CommitError::Unknown(_)) => fail(&mut span, "unknown"),
             }
             done
         })
