@@ -1,11 +1,11 @@
 //! The certificates of AKs: the latest of each, earlier ones that are not yet replaced, and individual revocations.
 
-use keyproof_store::{Batch, Key, Record, Timestamp};
+use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiKey, DeviceIdentity, Object, authority::AkCertificate, grant::Grant, identity::DevicePlace,
-    revocation_list::LISTED_BEYOND_END,
+    ApiKey, DeviceIdentity, Object, api_keys::DeletedApiKey, authority::AkCertificate,
+    grant::Grant, identity::DevicePlace, revocation_list::LISTED_BEYOND_END,
 };
 use crate::{StorageError, keys::moment};
 
@@ -81,9 +81,12 @@ impl Issued {
         self.api_key == key.metadata.name && is_this
     }
 
-    /// Returns whether it was made with this API key, and the key keeps it valid.
-    fn is_still_valid_under(&self, key: &Object<ApiKey>) -> bool {
-        self.is_of(key) && key.spec.keeps_valid(self.made_at)
+    /// Returns whether its API key kept it valid when the key was deleted. Keys that kept all valid have no record.
+    pub(super) fn is_valid_after(&self, deleted: Option<Stored<DeletedApiKey>>) -> bool {
+        deleted.is_none_or(|deleted| {
+            let key = deleted.record.key.spec;
+            key.withdrawal_for_good(self.made_at).is_none()
+        })
     }
 }
 
@@ -225,8 +228,8 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// Returns whether the API key that a certificate was made with keeps it valid. If so, the batch commits only if that
-    /// key is unchanged.
+    /// Returns whether the API key that a certificate was made with keeps it valid, or did so when the key was deleted. The
+    /// batch commits only if that key is unchanged.
     pub(super) async fn is_still_valid(
         &self,
         certified: &Issued,
@@ -234,16 +237,24 @@ impl DeviceIdentity {
         batch: &mut Batch,
     ) -> Result<bool, StorageError> {
         let shown = &grant.key.record;
-        if certified.api_key == shown.metadata.name {
-            return Ok(certified.is_still_valid_under(shown));
+        if certified.is_of(shown) {
+            return Ok(shown.spec.keeps_valid(certified.made_at));
         }
         let namespace = &shown.metadata.namespace;
-        let made_with = self.load::<ApiKey>(namespace, &certified.api_key).await?;
-        let Some(key) = made_with.filter(|key| certified.is_still_valid_under(&key.record)) else {
+        if certified.api_key != shown.metadata.name {
+            let named = self.load::<ApiKey>(namespace, &certified.api_key).await?;
+            if let Some(key) = named.filter(|key| certified.is_of(&key.record)) {
+                Object::require(batch, &key);
+                return Ok(key.record.spec.keeps_valid(certified.made_at));
+            }
+        }
+        // Earlier releases stored no UUID, and deleted no keys.
+        let Some(uid) = &certified.api_key_uid else {
             return Ok(false);
         };
-        Object::require(batch, &key);
-        Ok(true)
+        let place = DeletedApiKey::key(namespace, &shown.spec.category, uid);
+        let deleted = self.store.get::<DeletedApiKey>(&place, self.clock.now());
+        Ok(certified.is_valid_after(deleted.await?))
     }
 }
 

@@ -182,10 +182,7 @@ impl KeyRecords {
             return Ok(false);
         };
         let deleted = self.found.get::<DeletedApiKey>(&place)?;
-        Ok(deleted.is_none_or(|deleted| {
-            let key = deleted.record.key.spec;
-            key.withdrawal_for_good(issued.made_at).is_none()
-        }))
+        Ok(issued.is_valid_after(deleted))
     }
 
     /// Adds the AK's new state to a batch, which commits only if all that was read is unchanged.

@@ -19,7 +19,7 @@ use super::{
     LONGEST, PostgresOptions,
     commit::{Binary, Outcome, Parameter, Patience},
     connection::{Connector, not_durable, took_too_long},
-    error::{engine_error, is_lost},
+    error::{engine_error, is_lost, is_read_only},
     names::{Name, Names},
     pooler,
 };
@@ -226,7 +226,7 @@ impl Node {
         let answer = patience.wait(asked).await;
         connection.is_busy = match &answer {
             Ok(Ok(_)) => false,
-            Ok(Err(error)) => is_lost(error),
+            Ok(Err(error)) => is_lost(error) || is_read_only(error),
             Err(_) => true,
         };
         let is_doubtful = connection.session.take_warning();

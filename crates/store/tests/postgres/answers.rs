@@ -146,6 +146,20 @@ async fn a_single_statement_that_was_cancelled_is_asked_about() {
     assert_eq!(number(&back_door, asked).await, 1);
 }
 
+/// As if its server was demoted meanwhile: another may accept writes.
+#[tokio::test]
+async fn a_question_that_a_connection_refuses_as_a_write_is_asked_on_another() {
+    let database = Database::new();
+    let (proxy, engine, back_door) = behind_a_proxy(&database, &one()).await;
+    let demote = "CREATE FUNCTION demote() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM set_config(''default_transaction_read_only'', ''on'', false); RETURN NULL; END';
+        CREATE TRIGGER demote AFTER INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION demote()";
+    back_door.batch_execute(demote).await.unwrap();
+    proxy.answer_cancelled();
+    assert_eq!(commit(&engine, [insert("late", "a")]).await, Ok(()));
+    assert_eq!(written(&back_door).await, 1, "once");
+}
+
 /// Everything else is sent along with `BEGIN`, and must not take effect without it.
 #[tokio::test]
 async fn a_transaction_that_was_not_begun_applies_nothing() {

@@ -158,7 +158,8 @@ async fn an_object_made_below_one_that_is_deleted_meanwhile_does_not_dangle() {
 async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
     let (site, key, device) = furnished().await;
     let second = site.api_key("second").await;
-    let kept = site.serial(&second, &device).await;
+    let first = device.clone();
+    let kept = site.serial(&second, &first).await;
     let device = device.with_new_ak();
     let held = site.serial(&key, &device).await;
     site.disable("station").await;
@@ -179,6 +180,11 @@ async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
         again, revoked[0].0,
         "the one that is revoked is not given again"
     );
+    // One that is still valid is given again.
+    let another = site.api_key("second").await;
+    for api_key in [&namesake, &another] {
+        assert_eq!(site.serial(api_key, &first).await, kept);
+    }
     site.disable("station").await;
     let mut both = list(&site).await;
     both.sort_by_key(|(_, reason)| reason.is_some());

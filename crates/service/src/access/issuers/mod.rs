@@ -139,18 +139,21 @@ impl Issuers {
         let mut refusal = ExternalTokenError::Issuer;
         let mut asked = Vec::new();
         let issuers = self.issuers.iter().enumerate();
-        // One issuer may be configured for several audiences.
+        // One issuer may be configured for several audiences, each with its own keys.
         for (number, issuer) in issuers.filter(|(_, own)| own.settings.issuer == named) {
             let Keys { generation, set } = KeyFile::current(&issuer.keys).await;
             asked.push((number, generation));
-            let mut claims =
-                match set.verify(token, &issuer.settings.issuer, &issuer.settings.audience) {
-                    Err(error @ ExternalTokenError::Audience) => {
+            let verified = set.verify(token, &issuer.settings.issuer, &issuer.settings.audience);
+            let mut claims = match verified {
+                Ok(claims) => claims,
+                Err(error) => {
+                    // The audience is only checked once the signature is verified, so this says most.
+                    if refusal != ExternalTokenError::Audience {
                         refusal = error;
-                        continue;
                     }
-                    verdict => verdict?,
-                };
+                    continue;
+                }
+            };
             let operator = issuer.operator(&claims, now)?;
             if token.len() <= MAX_REMEMBERED {
                 claims.retain(|name, _| issuer.reads_claim(name));

@@ -515,6 +515,45 @@ async fn one_issuer_may_be_configured_for_two_audiences() {
     assert_eq!(refused, Err(ExternalTokenError::Audience));
 }
 
+/// As an identity provider that signs an application's tokens with keys of the application's own.
+#[tokio::test]
+async fn each_audience_of_an_issuer_may_have_its_own_keys() {
+    // A key of another audience has the same id.
+    let namesake = Signer::p256("p256");
+    let (first, _) = issuers(&set_of([&KEYS.p256]), "scp");
+    let (second, _) = issuers(&set_of([&KEYS.ed, &namesake]), "scp");
+    let [first, second] = [&first, &second].map(|folder| folder.path().join("jwks.json"));
+    let other = IssuerSettings {
+        audience: "https://other.example".to_owned(),
+        ..settings(&first, "scp")
+    };
+    let both = Issuers::load(vec![other, settings(&second, "scp")]).unwrap();
+    let third = with(json!({"aud": "https://third.example"}));
+    for (token, verdict) in [
+        (KEYS.ed.token("EdDSA", &claims()), Ok(())),
+        (namesake.token("ES256", &claims()), Ok(())),
+        // The other audience's key.
+        (
+            KEYS.p256.token("ES256", &claims()),
+            Err(ExternalTokenError::Audience),
+        ),
+        (
+            KEYS.p256.token("ES256", &third),
+            Err(ExternalTokenError::Audience),
+        ),
+        (
+            KEYS.rsa.token("RS256", &claims()),
+            Err(ExternalTokenError::Key),
+        ),
+    ] {
+        // The second time it is cached, if it is accepted.
+        for _ in 0..2 {
+            let judged = both.authenticate(&token, START).await.map(drop);
+            assert_eq!(judged, verdict);
+        }
+    }
+}
+
 #[tokio::test]
 async fn keys_are_read_again_when_the_file_changes_and_kept_when_it_breaks() {
     let (old, new) = (Signer::p256("old"), Signer::p256("new"));
