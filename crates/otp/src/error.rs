@@ -218,6 +218,9 @@ pub enum OtpError {
         /// The number of pairs, each of which is one accepted response.
         found: u32,
     },
+    /// A secret without bytes: anybody could compute its codes.
+    #[error("the secret is empty")]
+    SecretEmpty,
     /// A secret longer than [`Secret::MAX_LEN`], or than the buffer it is decoded into.
     #[error(
         "the secret is too long: it has more than {} bytes, or more than its buffer",

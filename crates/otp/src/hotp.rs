@@ -37,7 +37,8 @@ impl Hotp {
         Self::from_key(secret.as_bytes(), algorithm, digits)
     }
 
-    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`].
+    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`]. Nothing is checked:
+    /// anybody can compute the codes of an empty key.
     ///
     /// ```
     /// use keyproof_otp::{Algorithm, Digits, Hotp, Secret};

@@ -54,6 +54,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 
 const SCHEME: &str = "otpauth://";
 
+const MISSING_SECRET: OtpError = OtpError::UriMissingParameter { name: "secret" };
+
 /// An `otpauth` URI, parsed or built.
 ///
 /// `Display` writes the URI *with the secret*; `Debug` hides the secret. Parsing what `Display`
@@ -126,8 +128,7 @@ impl OtpauthUri {
     /// # Errors
     ///
     /// [`UriLabel`](OtpError::UriLabel) if issuer or account is empty, begins with a space or
-    /// contains a colon. [`UriMissingParameter`](OtpError::UriMissingParameter) if the secret is
-    /// empty.
+    /// contains a colon.
     pub fn new(
         kind: Kind,
         issuer: Option<&str>,
@@ -140,9 +141,6 @@ impl OtpauthUri {
             .any(is_ambiguous)
         {
             return Err(OtpError::UriLabel);
-        }
-        if secret.as_bytes().is_empty() {
-            return Err(OtpError::UriMissingParameter { name: "secret" });
         }
         Ok(Self {
             kind,
@@ -157,7 +155,7 @@ impl OtpauthUri {
     }
 
     /// Creates the URI of an exported account. Its label is not escaped, and its issuer is
-    /// optional. The secret must not be empty.
+    /// optional.
     pub(crate) fn labelled(kind: Kind, label: &str, issuer: Option<&str>, secret: Secret) -> Self {
         let (label_issuer, account) = Self::split_label(label);
         Self {
@@ -227,11 +225,7 @@ impl OtpauthUri {
         let (label_issuer, account) = parse_label(label, SCHEME.len() + kind.len() + 1)?;
 
         let mut parameters = Parameters::parse(query, SCHEME.len() + path.len() + 1)?;
-        let secret = parameters.take("secret").map(Parameter::secret);
-        let secret = secret
-            .transpose()?
-            .filter(|secret| !secret.as_bytes().is_empty());
-        let secret = secret.ok_or(OtpError::UriMissingParameter { name: "secret" })?;
+        let secret = parameters.take("secret").ok_or(MISSING_SECRET)?.secret()?;
         let issuer = parameters
             .take("issuer")
             .map(|issuer| issuer.value.into_owned());
@@ -492,6 +486,7 @@ impl Parameter<'_> {
     fn secret(self) -> Result<Secret, OtpError> {
         let text = Zeroizing::new(self.value.into_owned());
         Secret::from_base32(&text, Base32Profile::Lenient).map_err(|error| match error {
+            OtpError::SecretEmpty => MISSING_SECRET,
             OtpError::SecretTooLong => error,
             _ => OtpError::UriSecret { at: self.at },
         })

@@ -8,7 +8,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{Base32Profile, OtpError};
 
-/// A shared secret of at most [`Secret::MAX_LEN`] bytes, stored inline. It may be empty.
+/// A shared secret of 1 to [`Secret::MAX_LEN`] bytes, stored inline. It is never empty, because
+/// anybody could compute the codes of an empty key.
 ///
 /// The bytes are wiped on drop. Moving a value may leave a copy on the stack, which no type can
 /// wipe. `Debug` shows only the length, and two secrets of one length are compared in constant
@@ -44,8 +45,12 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// [`SecretTooLong`](OtpError::SecretTooLong) if there are more than [`Secret::MAX_LEN`] bytes.
+    /// [`SecretEmpty`](OtpError::SecretEmpty) if there are no bytes, and
+    /// [`SecretTooLong`](OtpError::SecretTooLong) if there are more than [`Secret::MAX_LEN`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OtpError> {
+        if bytes.is_empty() {
+            return Err(OtpError::SecretEmpty);
+        }
         let mut secret = Self {
             bytes: [0; Self::MAX_LEN],
             len: bytes.len(),
@@ -88,11 +93,14 @@ impl Secret {
     /// # Errors
     ///
     /// The `Base32…` variants if the text does not match the profile.
-    /// [`SecretTooLong`](OtpError::SecretTooLong) if it decodes to more than [`Secret::MAX_LEN`]
-    /// bytes.
+    /// [`SecretEmpty`](OtpError::SecretEmpty) if it decodes to no bytes, and
+    /// [`SecretTooLong`](OtpError::SecretTooLong) if to more than [`Secret::MAX_LEN`].
     pub fn from_base32(text: &str, profile: Base32Profile) -> Result<Self, OtpError> {
         let mut bytes = Zeroizing::new([0; Self::MAX_LEN]);
         let len = profile.decode_to(text, bytes.as_mut_slice())?;
+        if len == 0 {
+            return Err(OtpError::SecretEmpty);
+        }
         Ok(Self { bytes: *bytes, len })
     }
 
@@ -157,7 +165,8 @@ impl fmt::Display for Base32Text<'_> {
 impl FromStr for Secret {
     type Err = OtpError;
 
-    /// Parses Base32 as people type and paste it: [`Base32Profile::Lenient`].
+    /// Parses Base32 as people type and paste it: [`Base32Profile::Lenient`]. Fails as
+    /// [`Secret::from_base32`] does.
     fn from_str(text: &str) -> Result<Self, OtpError> {
         Self::from_base32(text, Base32Profile::Lenient)
     }

@@ -392,7 +392,13 @@ fn read_account(message: &[u8], at: usize) -> Result<OtpauthUri, OtpError> {
         let wrong = OtpError::MigrationValue { at: field.at };
         let text = || str::from_utf8(field.bytes()?).map_err(|_| wrong);
         match number {
-            account::SECRET => secret = Some(Secret::from_bytes(field.bytes()?)?),
+            account::SECRET => {
+                let bytes = field.bytes()?;
+                // An empty field is the same as none.
+                if !bytes.is_empty() {
+                    secret = Some(Secret::from_bytes(bytes)?);
+                }
+            }
             account::NAME => name = text()?,
             account::ISSUER => issuer = text()?,
             account::ALGORITHM => {
@@ -426,7 +432,6 @@ fn read_account(message: &[u8], at: usize) -> Result<OtpauthUri, OtpError> {
         }
         seen.once(number, &field)?;
     }
-    let secret = secret.filter(|secret| !secret.as_bytes().is_empty());
     let secret = secret.ok_or(OtpError::MigrationSecret { at })?;
     let kind = if is_hotp {
         Kind::Hotp { counter }

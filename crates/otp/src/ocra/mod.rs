@@ -97,7 +97,8 @@ impl Ocra {
         Self::from_key(secret.as_bytes(), suite)
     }
 
-    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`].
+    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`]. Nothing is checked:
+    /// anybody can compute the responses of an empty key.
     pub fn from_key(key: &[u8], suite: Suite) -> Self {
         Self {
             mac: KeyedMac::new(suite.algorithm(), key),

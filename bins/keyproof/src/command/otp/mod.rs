@@ -330,12 +330,7 @@ fn read_secret(path: &Path) -> Result<Secret, Failure> {
         |reason: &dyn fmt::Display| Failure::Refused(format!("{}: {reason}", path.display()));
     let text = read_text(path)?;
     let read = Secret::from_base32(text.trim(), Base32Profile::Lenient);
-    let secret = read.map_err(|error| named(&error))?;
-    // HMAC accepts an empty key, but anybody could compute its codes.
-    if secret.as_bytes().is_empty() {
-        return Err(named(&"the secret is empty"));
-    }
-    Ok(secret)
+    read.map_err(|error| named(&error))
 }
 
 fn is_weak(secret: &Secret) -> bool {
