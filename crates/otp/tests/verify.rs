@@ -5,7 +5,7 @@
 use std::num::NonZeroU64;
 
 use keyproof_otp::{
-    Accepted, Algorithm, Code, Digits, Hotp, LookAhead, OtpError, Refused, Secret, Totp, Window,
+    Algorithm, Code, Digits, Hotp, LookAhead, OtpError, Refused, Secret, Totp, Window,
 };
 use proptest::prelude::*;
 
@@ -18,8 +18,16 @@ fn look_ahead(counters: u16) -> LookAhead {
     LookAhead::new(counters).unwrap()
 }
 
-const REPLAY: Result<Accepted, Refused> = Err(Refused { replay: true });
-const MISS: Result<Accepted, Refused> = Err(Refused { replay: false });
+/// The step and drift of an accepted code.
+type Verified = Result<(u64, i64), Refused>;
+
+const REPLAY: Verified = Err(Refused::Replay);
+const MISS: Verified = Err(Refused::Wrong);
+
+fn verified(totp: &Totp, code: &Code, now: u64, last_step: Option<u64>) -> Verified {
+    let accepted = totp.verify(code, now, last_step);
+    accepted.map(|accepted| (accepted.step, accepted.drift))
+}
 
 #[test]
 fn hotp_looks_ahead_from_the_expected_counter_and_no_further() {
@@ -57,21 +65,9 @@ fn two_steps_with_one_code_cannot_be_told_apart_but_are_ordered() {
     let totp = Totp::from(hotp)
         .with_period(NonZeroU64::MIN)
         .with_window(Window::symmetric(10));
-    assert_eq!(
-        totp.verify(&code, low, None),
-        Ok(Accepted {
-            step: high,
-            drift: 8
-        })
-    );
-    assert_eq!(
-        totp.verify(&code, low, Some(low)),
-        Ok(Accepted {
-            step: high,
-            drift: 8
-        })
-    );
-    assert_eq!(totp.verify(&code, low, Some(high)), REPLAY);
+    assert_eq!(verified(&totp, &code, low, None), Ok((high, 8)));
+    assert_eq!(verified(&totp, &code, low, Some(low)), Ok((high, 8)));
+    assert_eq!(verified(&totp, &code, low, Some(high)), REPLAY);
 }
 
 #[test]
@@ -148,14 +144,11 @@ fn totp_windows_may_be_lopsided() {
     for distance in -5_i64..=3 {
         let step = current.checked_add_signed(distance).unwrap();
         let expected = match distance {
-            -3..=1 => Ok(Accepted {
-                step,
-                drift: distance,
-            }),
+            -3..=1 => Ok((step, distance)),
             _ => MISS,
         };
         assert_eq!(
-            totp.verify(&totp.code_at_step(step), now, None),
+            verified(&totp, &totp.code_at_step(step), now, None),
             expected,
             "{distance}"
         );
@@ -167,27 +160,15 @@ fn totp_tells_a_replay_from_a_wrong_code() {
     let totp = Totp::from(hotp(b"12345678901234567890"));
     let current = totp.step_at(1_700_000_000);
     let [before, now, after] = [current - 1, current, current + 1].map(|s| totp.code_at_step(s));
-    let verify = |code: &Code, last| totp.verify(code, 1_700_000_000, Some(last));
-    assert_eq!(
-        verify(&now, current - 1),
-        Ok(Accepted {
-            step: current,
-            drift: 0
-        })
-    );
+    let verify = |code: &Code, last| verified(&totp, code, 1_700_000_000, Some(last));
+    assert_eq!(verify(&now, current - 1), Ok((current, 0)));
     assert_eq!(verify(&now, current), REPLAY);
     assert_eq!(
         verify(&before, current),
         REPLAY,
         "an older step after a newer one"
     );
-    assert_eq!(
-        verify(&after, current),
-        Ok(Accepted {
-            step: current + 1,
-            drift: 1
-        })
-    );
+    assert_eq!(verify(&after, current), Ok((current + 1, 1)));
     assert_eq!(
         verify(&now, current + 7),
         REPLAY,
@@ -201,9 +182,9 @@ fn totp_tells_a_replay_from_a_wrong_code() {
 #[test]
 fn totp_is_cut_off_at_both_ends_of_time() {
     let totp = Totp::from(hotp(b"12345678901234567890"));
-    let at_start = totp.verify(&totp.code_at_step(0), 0, None);
-    assert_eq!(at_start, Ok(Accepted { step: 0, drift: 0 }));
-    assert_eq!(totp.verify(&totp.code_at_step(0), 0, Some(0)), REPLAY);
+    let at_start = verified(&totp, &totp.code_at_step(0), 0, None);
+    assert_eq!(at_start, Ok((0, 0)));
+    assert_eq!(verified(&totp, &totp.code_at_step(0), 0, Some(0)), REPLAY);
 
     // A time before t0 belongs to step 0.
     let late = totp.clone().with_t0(1_000);
@@ -217,24 +198,17 @@ fn totp_is_cut_off_at_both_ends_of_time() {
         .with_period(NonZeroU64::MIN)
         .with_window(Window::symmetric(255));
     assert_eq!(fast.step_at(u64::MAX), u64::MAX);
-    let at_end = fast.verify(&fast.code_at_step(u64::MAX), u64::MAX, None);
+    let at_end = verified(&fast, &fast.code_at_step(u64::MAX), u64::MAX, None);
+    assert_eq!(at_end, Ok((u64::MAX, 0)));
+    let below = verified(&fast, &fast.code_at_step(u64::MAX - 255), u64::MAX, None);
+    assert_eq!(below, Ok((u64::MAX - 255, -255)));
     assert_eq!(
-        at_end,
-        Ok(Accepted {
-            step: u64::MAX,
-            drift: 0
-        })
-    );
-    let below = fast.verify(&fast.code_at_step(u64::MAX - 255), u64::MAX, None);
-    assert_eq!(
-        below,
-        Ok(Accepted {
-            step: u64::MAX - 255,
-            drift: -255
-        })
-    );
-    assert_eq!(
-        fast.verify(&fast.code_at_step(u64::MAX), u64::MAX, Some(u64::MAX)),
+        verified(
+            &fast,
+            &fast.code_at_step(u64::MAX),
+            u64::MAX,
+            Some(u64::MAX)
+        ),
         REPLAY
     );
 }
@@ -367,7 +341,7 @@ proptest! {
                     last = Some(step);
                 }
                 Err(refused) => {
-                    prop_assert_eq!(refused.replay, in_window);
+                    prop_assert_eq!(refused == Refused::Replay, in_window);
                     prop_assert!(!in_window || last.is_some_and(|last| step <= last));
                 }
             }

@@ -241,8 +241,9 @@ impl fmt::Debug for Ocra {
 }
 
 /// An accepted response.
+#[must_use = "the next counter and the accepted step must be stored, or the response can be used again"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Accepted {
     /// The next expected counter, if the suite has one. Every lower one is spent.

@@ -100,7 +100,7 @@ impl fmt::Display for CodeFinding {
                 write!(f, "no counter from {first} to {last} has this code")
             }
             Self::NoStep(refused) => refused.fmt(f),
-            Self::Step(Accepted { step, drift }) => {
+            Self::Step(Accepted { step, drift, .. }) => {
                 write!(f, "the code of step {step}, drift {drift}")
             }
             Self::WeakSecret => f.write_str(WEAK),
@@ -402,7 +402,7 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
         Kind::Totp { period } => {
             let totp = Totp::from(hotp).with_period(period).with_window(window);
             match totp.verify(&code, arguments.moment.seconds(), None) {
-                Ok(accepted @ Accepted { step, drift }) => (
+                Ok(accepted @ Accepted { step, drift, .. }) => (
                     CodeFinding::Step(accepted),
                     json!({ "step": step, "drift": drift }),
                 ),
