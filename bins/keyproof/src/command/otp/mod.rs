@@ -389,8 +389,8 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
             let look_ahead = LookAhead::new(window.after.into())?;
             match hotp.verify(&code, counter, look_ahead) {
                 Some(next) => (
-                    CodeFinding::NextCounter(next),
-                    json!({ "next_counter": next }),
+                    CodeFinding::NextCounter(next.get()),
+                    json!({ "next_counter": next.get() }),
                 ),
                 None => {
                     let last = counter.saturating_add(window.after.into());
