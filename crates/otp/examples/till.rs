@@ -17,7 +17,7 @@ use std::{
 use keyproof_otp::{
     Code, Digits, Secret,
     otpauth::{Kind, OtpauthUri},
-    pos::{Amount, PosAlgorithm, confirm},
+    pos::{Amount, PosAlgorithm, confirmation_codes},
 };
 
 struct Till {
@@ -32,7 +32,7 @@ impl Till {
         let Ok(code) = Code::parse(shown.trim(), Digits::EIGHT) else {
             return false;
         };
-        let codes = confirm(
+        let codes = confirmation_codes(
             self.key.as_bytes(),
             PosAlgorithm::TotpWithPrice,
             Some(price),
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let price: Amount = "EUR:4.20".parse()?;
     // The backend shows the buyer five codes, in case clocks differ. The third is the current one.
-    let paid = confirm(
+    let paid = confirmation_codes(
         key.as_bytes(),
         PosAlgorithm::TotpWithPrice,
         Some(&price),

@@ -8,12 +8,12 @@
 //! HMAC-SHA-1.
 //!
 //! ```
-//! use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
+//! use keyproof_otp::pos::{Amount, PosAlgorithm, confirmation_codes};
 //! use keyproof_otp::{Base32Profile, Secret};
 //!
 //! let key = Secret::from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", Base32Profile::Taler)?;
 //! let price: Amount = "EUR:1.23".parse()?;
-//! let codes = confirm(key.as_bytes(), PosAlgorithm::TotpWithPrice, Some(&price), 1_700_000_000);
+//! let codes = confirmation_codes(key.as_bytes(), PosAlgorithm::TotpWithPrice, Some(&price), 1_700_000_000);
 //! assert_eq!(codes.unwrap().to_string(), "11189900\n65266997\n89090266\n62934818\n61670786");
 //! # Ok::<(), keyproof_otp::OtpError>(())
 //! ```
@@ -94,14 +94,17 @@ impl FromStr for PosAlgorithm {
     }
 }
 
-/// Returns the codes that confirm a payment made at `now`, in seconds since the Unix epoch.
+/// Returns the codes that confirm a payment made at `now`, in seconds since the Unix epoch. A
+/// payment is confirmed if the code that is shown for it is one of them.
 ///
 /// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it. Only
-/// [`PosAlgorithm::TotpWithPrice`] uses `price`. Returns `None` if the algorithm is
-/// [`None`](PosAlgorithm::None), or if it needs a price and there is none.
+/// [`PosAlgorithm::TotpWithPrice`] uses `price`: the codes of the other algorithm are the same for
+/// every price. Returns `None` if the algorithm is [`None`](PosAlgorithm::None), or if it needs a
+/// price and there is none.
 ///
 /// [`Base32Profile::Taler`]: crate::Base32Profile::Taler
-pub fn confirm(
+#[must_use = "a payment is confirmed only by one of the codes"]
+pub fn confirmation_codes(
     key: &[u8],
     algorithm: PosAlgorithm,
     price: Option<&Amount>,
@@ -150,9 +153,9 @@ fn price_key(key: &[u8], price: &Amount) -> Zeroizing<[u8; 64]> {
 /// Five codes, oldest first. `Display` writes one code a line, without a trailing newline.
 ///
 /// ```
-/// use keyproof_otp::pos::{PosAlgorithm, confirm};
+/// use keyproof_otp::pos::{PosAlgorithm, confirmation_codes};
 ///
-/// let shown = confirm(b"12345678901234567890", PosAlgorithm::TotpWithoutPrice, None, 59).unwrap();
+/// let shown = confirmation_codes(b"12345678901234567890", PosAlgorithm::TotpWithoutPrice, None, 59).unwrap();
 /// assert_eq!(shown.codes()[2].to_string(), "94287082"); // of the current step
 /// assert_eq!(shown.to_string().lines().count(), 5);
 /// ```

@@ -10,7 +10,7 @@ use std::fmt;
 
 use keyproof_otp::{
     Base32Profile, OtpError, Secret, Strength,
-    pos::{Amount, PosAlgorithm, confirm},
+    pos::{Amount, PosAlgorithm, confirmation_codes},
 };
 use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
 use subtle::ConstantTimeEq;
@@ -293,7 +293,7 @@ impl OtpDevices {
             moment.map_err(|refused| Failure::Refused(ShowDeviceError::Moment(refused)))?;
         let at = at.unwrap_or_else(|| self.clock.now().as_secs());
         let secret = self.key_of(place, record)?;
-        let codes = confirm(&secret, record.algorithm, price.as_ref(), at);
+        let codes = confirmation_codes(&secret, record.algorithm, price.as_ref(), at);
         Ok(DeviceView {
             description: record.description.clone(),
             algorithm: record.algorithm,
