@@ -119,7 +119,7 @@ impl Secret {
     /// Rates the length by RFC 4226 requirement R6. This is advice only: short secrets are not
     /// rejected, because 80-bit ones are in wide use.
     pub fn strength(&self) -> Strength {
-        Strength::of_bytes(self.len)
+        Strength::of_len(self.len)
     }
 }
 
@@ -130,7 +130,7 @@ impl Secret {
 ///
 /// let of_80_bits = Secret::from_bytes(b"1234567890")?;
 /// assert_eq!(of_80_bits.strength(), Strength::BelowRequired); // warn, but accept it
-/// assert!(Strength::of_bytes(20) >= Strength::Required);
+/// assert!(Strength::of_len(20) >= Strength::Required);
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,7 +145,7 @@ pub enum Strength {
 
 impl Strength {
     /// Rates a secret of `len` bytes.
-    pub const fn of_bytes(len: usize) -> Self {
+    pub const fn of_len(len: usize) -> Self {
         match len {
             0..16 => Self::BelowRequired,
             16..20 => Self::Required,

@@ -480,7 +480,7 @@ fn decode_key(text: &str) -> Result<Zeroizing<Vec<u8>>, OtpError> {
 
 /// Returns how the length of a key compares with RFC 4226, or an error if it is not a key.
 fn strength(key: &str) -> Result<Strength, OtpError> {
-    Ok(Strength::of_bytes(decode_key(key)?.len()))
+    Ok(Strength::of_len(decode_key(key)?.len()))
 }
 
 /// Only warns, as short keys are in use and must work.
