@@ -189,11 +189,13 @@ impl OtpauthUri {
     }
 
     /// Sets the algorithm.
+    #[must_use]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
     }
 
     /// Sets the number of digits.
+    #[must_use]
     pub fn with_digits(self, digits: Digits) -> Self {
         Self { digits, ..self }
     }
@@ -308,6 +310,7 @@ impl OtpauthUri {
     /// assert_eq!(uri.issuer(), Some("Other"));
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
+    #[must_use]
     pub fn issuer_mismatch(&self) -> bool {
         let both = self.label_issuer().zip(self.issuer_parameter());
         both.is_some_and(|(label, parameter)| label != parameter)

@@ -48,6 +48,7 @@ impl Policy {
     /// Whether the policy permits this use of the key. The caller must also check the dates, the transactions, the PIN
     /// and the device's dates ([`DeviceInfo`](crate::DeviceInfo)): outside the dates the key must not be used. If the
     /// PIN is [part of the code](PinUsage::is_part_of_code), the key alone does not produce a valid code.
+    #[must_use = "the key must not be used for what its policy does not permit"]
     pub fn permits(&self, usage: KeyUsage) -> bool {
         !self.has_unknown && (self.usages.is_empty() || self.usages.contains(&usage))
     }
