@@ -79,6 +79,7 @@ impl FromStr for Digits {
 impl TryFrom<u8> for Digits {
     type Error = OtpError;
 
+    /// The same as [`Digits::new`].
     fn try_from(digits: u8) -> Result<Self, OtpError> {
         Self::new(digits)
     }

@@ -6,8 +6,8 @@ use crate::{Digits, Secret};
 
 /// Why an input was rejected.
 ///
-/// Positions (`at`) are byte offsets into the text that was parsed. No variant contains any part of
-/// a secret or a code.
+/// Each function names the variants that it returns. Positions (`at`) are byte offsets into the
+/// text that was parsed. No variant contains any part of a secret or a code.
 ///
 /// ```
 /// use keyproof_otp::{Code, Digits, OtpError};

@@ -205,6 +205,7 @@ impl LookAhead {
 impl TryFrom<u16> for LookAhead {
     type Error = OtpError;
 
+    /// The same as [`LookAhead::new`].
     fn try_from(counters: u16) -> Result<Self, OtpError> {
         Self::new(counters)
     }

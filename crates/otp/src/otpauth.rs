@@ -205,7 +205,8 @@ impl OtpauthUri {
     ///
     /// # Errors
     ///
-    /// The `Uri…` variants of [`OtpError`], with the byte of the URI where that helps,
+    /// The `Uri…` variants of [`OtpError`], with the byte of the URI where that helps, but neither
+    /// [`UriIssuerMismatch`](OtpError::UriIssuerMismatch) nor [`UriLabel`](OtpError::UriLabel);
     /// [`Digits`](OtpError::Digits), [`SecretTooLong`](OtpError::SecretTooLong) and
     /// [`UnknownAlgorithm`](OtpError::UnknownAlgorithm).
     pub fn parse(uri: &str) -> Result<Self, OtpError> {

@@ -76,6 +76,8 @@ impl fmt::Display for PosAlgorithm {
 impl TryFrom<u8> for PosAlgorithm {
     type Error = OtpError;
 
+    /// Reads [`PosAlgorithm::number`]. Fails by
+    /// [`UnknownPosAlgorithm`](OtpError::UnknownPosAlgorithm).
     fn try_from(number: u8) -> Result<Self, OtpError> {
         let mut all = Self::ALL.into_iter();
         all.find(|algorithm| algorithm.number() == number)
@@ -86,7 +88,8 @@ impl TryFrom<u8> for PosAlgorithm {
 impl FromStr for PosAlgorithm {
     type Err = OtpError;
 
-    /// Parses [`PosAlgorithm::name`], ignoring ASCII case.
+    /// Parses [`PosAlgorithm::name`], ignoring ASCII case. Fails by
+    /// [`UnknownPosAlgorithm`](OtpError::UnknownPosAlgorithm).
     fn from_str(name: &str) -> Result<Self, OtpError> {
         let mut all = Self::ALL.into_iter();
         all.find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))

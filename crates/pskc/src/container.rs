@@ -118,7 +118,10 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// [`PskcError`], with the position in the document. Nothing has been decrypted yet.
+    /// [`PskcError`], with the position in the document. Nothing has been decrypted yet, so it is neither
+    /// [`Authentication`](PskcError::Authentication), [`KeyLength`](PskcError::KeyLength),
+    /// [`KeyNeeded`](PskcError::KeyNeeded), [`PasswordNeeded`](PskcError::PasswordNeeded) nor
+    /// [`PlainSecret`](PskcError::PlainSecret).
     pub fn parse(document: &str) -> Result<Self, PskcError> {
         if document.len() > Self::MAX_LEN {
             return Err(PskcError::TooLong);

@@ -8,7 +8,9 @@ use crate::{Cipher, KeyDerivation};
 
 /// Why a container was rejected, or could not be opened.
 ///
-/// Positions (`at`) are byte offsets into the document. No variant contains any part of a key.
+/// [`Container::parse`](crate::Container::parse) returns the variants about the document, and
+/// [`Container::open`](crate::Container::open) those that its documentation names. Positions (`at`) are byte offsets
+/// into the document. No variant contains any part of a key.
 ///
 /// ```
 /// use keyproof_pskc::{Container, PskcError};

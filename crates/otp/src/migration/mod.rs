@@ -122,8 +122,10 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The `Migration…` variants of [`OtpError`], [`SecretTooLong`](OtpError::SecretTooLong) and
-    /// [`UriEscape`](OtpError::UriEscape).
+    /// The `Migration…` variants of [`OtpError`], but neither
+    /// [`MigrationIncomplete`](OtpError::MigrationIncomplete) nor
+    /// [`MigrationUnsupported`](OtpError::MigrationUnsupported);
+    /// [`SecretTooLong`](OtpError::SecretTooLong) and [`UriEscape`](OtpError::UriEscape).
     pub fn parse(uri: &str) -> Result<Self, OtpError> {
         if uri.len() > Self::MAX_URI_LEN {
             return Err(OtpError::MigrationTooLong);
@@ -159,7 +161,7 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The same as [`Migration::parse`]; positions are those in the message.
+    /// The same as [`Migration::parse`], without what concerns the URI.
     pub fn from_message(message: &[u8]) -> Result<Self, OtpError> {
         if message.len() > Self::MAX_MESSAGE_LEN {
             return Err(OtpError::MigrationTooLong);
