@@ -96,7 +96,7 @@ pub enum DecryptionKey<'a> {
     Key(&'a [u8]),
     /// No key: the container has no encrypted value and names no encryption key.
     None,
-    /// The password.
+    /// The password. An empty one opens nothing.
     Password(&'a str),
 }
 

@@ -131,7 +131,7 @@ pub enum PskcError {
         /// The element.
         at: usize,
     },
-    /// The container is encrypted with a password.
+    /// The container is encrypted with a password, and none or an empty one was given.
     #[error("the container is encrypted with a password, and none was given")]
     PasswordNeeded,
     /// A secret that is not encrypted, in a container that was to be opened with a key or a password.

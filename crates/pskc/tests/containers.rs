@@ -289,10 +289,9 @@ fn a_password_opens() {
         container.open(DecryptionKey::Key(&PRE_SHARED)),
         Err(PskcError::PasswordNeeded)
     );
-    assert_eq!(
-        container.open(DecryptionKey::None),
-        Err(PskcError::PasswordNeeded)
-    );
+    for none in [DecryptionKey::None, DecryptionKey::Password("")] {
+        assert_eq!(container.open(none), Err(PskcError::PasswordNeeded));
+    }
 }
 
 #[test]

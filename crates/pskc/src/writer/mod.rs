@@ -51,7 +51,7 @@ pub enum KeyProtection<'a> {
         cipher: Cipher,
         /// The derivation of the key from the password, for keys of this cipher.
         derivation: &'a KeyDerivation,
-        /// The password.
+        /// The password, which must not be empty.
         password: &'a str,
     },
 }
@@ -272,6 +272,9 @@ impl<'a> Sealer<'a> {
             KeyProtection::None => None,
             KeyProtection::Key { cipher, key, .. } => {
                 Some((cipher, Zeroizing::new(Vec::from(key))))
+            }
+            KeyProtection::Password { password: "", .. } => {
+                return Err(WriteError::EmptyPassword);
             }
             KeyProtection::Password {
                 cipher,

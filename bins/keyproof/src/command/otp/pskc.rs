@@ -184,9 +184,6 @@ fn write(arguments: &WriteArguments) -> Outcome {
             key,
             name: &arguments.name,
         },
-        Given::Password(password) if password.is_empty() => {
-            return Err(Failure::Refused("the password is empty".to_owned()));
-        }
         Given::Password(password) => {
             let mut salt = [0; 16];
             random(&mut salt);
