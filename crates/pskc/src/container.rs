@@ -198,13 +198,14 @@ impl Container {
         }
     }
 
-    /// The algorithm that authenticates the values, if there is one.
+    /// The algorithm that authenticates the encrypted values, if the container names one. Anybody who can change the
+    /// document controls this: values are authentic only if [`Container::open`] opens them with a key or a password.
     pub fn mac_algorithm(&self) -> Option<MacAlgorithm> {
         self.mac.as_ref().map(|mac| mac.algorithm)
     }
 
-    /// Whether there is an XML signature. It is *not* verified, so it proves nothing.
-    pub const fn is_signed(&self) -> bool {
+    /// Whether there is an XML signature. This crate verifies none, so it proves nothing.
+    pub const fn has_unverified_signature(&self) -> bool {
         self.signed
     }
 

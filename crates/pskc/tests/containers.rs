@@ -107,7 +107,7 @@ fn plain_keys() {
 </KeyContainer>"#;
     let container = Container::parse(document).unwrap();
     assert_eq!(container.id(), Some("exampleID1"));
-    assert!(!container.is_encrypted() && !container.is_signed());
+    assert!(!container.is_encrypted() && !container.has_unverified_signature());
     let key = only(container.open(DecryptionKey::None).unwrap());
     assert_eq!(key.info.issuer.as_deref(), Some("Issuer-A"));
     assert_eq!((secret_of(&key), key.data.counter), (&b"1234"[..], None));
@@ -620,7 +620,11 @@ fn namespaces_decide_and_not_prefixes() {
     );
     assert!(Container::parse(&extended).is_ok());
     let signed = document.replace("<KeyPackage>", "<ds:Signature/><KeyPackage>");
-    assert!(Container::parse(&signed).unwrap().is_signed());
+    assert!(
+        Container::parse(&signed)
+            .unwrap()
+            .has_unverified_signature()
+    );
 }
 
 /// Documents that other parsers might read differently.
