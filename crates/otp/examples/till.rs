@@ -38,11 +38,7 @@ impl Till {
             Some(price),
             now,
         );
-        // All five are compared, each in constant time.
-        let mut paid = false;
-        for expected in codes.iter().flat_map(|codes| codes.codes()) {
-            paid |= *expected == code;
-        }
+        let paid = codes.is_some_and(|codes| codes.contains(&code));
         paid && self.used.insert(format!("{price} {code}"))
     }
 }

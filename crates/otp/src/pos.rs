@@ -22,6 +22,7 @@ use core::{fmt, str::FromStr};
 
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha512};
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp, totp::DEFAULT_PERIOD};
@@ -98,7 +99,8 @@ impl FromStr for PosAlgorithm {
 }
 
 /// Returns the codes that confirm a payment made at `now`, in seconds since the Unix epoch. A
-/// payment is confirmed if the code that is shown for it is one of them.
+/// payment is confirmed if the code that is shown for it is one of them
+/// ([`Confirmation::contains`]).
 ///
 /// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it. Only
 /// [`PosAlgorithm::TotpWithPrice`] uses `price`: the codes of the other algorithm are the same for
@@ -161,6 +163,7 @@ fn price_key(key: &[u8], price: &Amount) -> Zeroizing<[u8; 64]> {
 /// let shown = confirmation_codes(b"12345678901234567890", PosAlgorithm::TotpWithoutPrice, None, 59).unwrap();
 /// assert_eq!(shown.codes()[2].to_string(), "94287082"); // of the current step
 /// assert_eq!(shown.to_string().lines().count(), 5);
+/// assert!(shown.contains(&shown.codes()[4]));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation([Code; 5]);
@@ -169,6 +172,18 @@ impl Confirmation {
     /// The codes, from two steps before the current one to two steps after it.
     pub const fn codes(&self) -> &[Code; 5] {
         &self.0
+    }
+
+    /// Whether `code` is one of the codes, so that it confirms the payment. All five are compared,
+    /// each in constant time. A code can be shown again: accept each one once.
+    #[must_use = "only one of the codes confirms the payment"]
+    pub fn contains(&self, code: &Code) -> bool {
+        let nothing = Choice::from(0);
+        let found = self
+            .0
+            .iter()
+            .fold(nothing, |found, own| found | own.ct_eq(code));
+        found.into()
     }
 }
 

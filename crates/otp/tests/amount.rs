@@ -121,6 +121,18 @@ fn the_price_is_only_asked_for_where_it_counts() {
 }
 
 #[test]
+fn each_of_the_five_codes_confirms_and_no_other() {
+    let codes =
+        |now| confirmation_codes(b"key", PosAlgorithm::TotpWithoutPrice, None, now).unwrap();
+    let now = codes(1_000_000);
+    for code in now.codes() {
+        assert!(now.contains(code));
+    }
+    assert!(!now.contains(&codes(999_970).codes()[0]));
+    assert!(!now.contains(&codes(1_000_030).codes()[4]));
+}
+
+#[test]
 fn confirmations_stop_at_the_ends_of_time() {
     let lines = |now| {
         let codes = confirmation_codes(b"key", PosAlgorithm::TotpWithoutPrice, None, now).unwrap();
