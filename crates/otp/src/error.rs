@@ -156,6 +156,9 @@ pub enum OtpError {
         /// `counter`, `PIN hash`, `session` or `time`.
         name: &'static str,
     },
+    /// A PIN without characters: it would add nothing to the key.
+    #[error("the PIN is empty, so anybody knows it")]
+    OcraPinEmpty,
     /// A PIN hash whose length is not that of the suite's hash function.
     #[error("the PIN hash has {found} bytes, not {expected}")]
     OcraPinHash {

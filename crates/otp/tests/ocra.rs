@@ -70,14 +70,18 @@ fn rfc6287_appendix_c() {
 #[test]
 fn the_pin_of_the_tables_is_1234() {
     let ocra = ocra("OCRA-1:HOTP-SHA256-8:QN08-PSHA1");
-    let pin = PinHash::new(Algorithm::Sha1, "1234");
+    let pin = PinHash::new(Algorithm::Sha1, "1234").unwrap();
     let response = ocra
         .response(&Input::new("00000000").with_pin_hash(&pin))
         .unwrap();
     assert_eq!(response.to_string(), "83238735");
-    let pin = PinHash::new(Algorithm::Sha1, "1235");
+    let pin = PinHash::new(Algorithm::Sha1, "1235").unwrap();
     let refused = ocra.verify(&response, &Input::new("00000000").with_pin_hash(&pin), None);
     assert_eq!(refused, Err(Refused::Wrong));
+    for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+        let empty = PinHash::new(algorithm, "").map(|_| ());
+        assert_eq!(empty, Err(OtpError::OcraPinEmpty));
+    }
 }
 
 #[test]
@@ -150,8 +154,8 @@ fn suites_are_read_to_the_letter() {
 
 #[test]
 fn an_input_has_what_the_suite_names_and_nothing_else() {
-    let pin = PinHash::new(Algorithm::Sha1, "1234");
-    let long = PinHash::new(Algorithm::Sha256, "1234");
+    let pin = PinHash::new(Algorithm::Sha1, "1234").unwrap();
+    let long = PinHash::new(Algorithm::Sha256, "1234").unwrap();
     let bare = Input::new("1234");
     let missing = |name| Err(OtpError::OcraInputMissing { name });
     let unexpected = |name| Err(OtpError::OcraInputUnexpected { name });
@@ -248,8 +252,8 @@ fn questions_are_drawn_from_all_of_their_format_and_fail_as_the_source_does() {
 fn every_input_goes_in() {
     let ocra = ocra("OCRA-1:HOTP-SHA1-0:C-QA08-PSHA1-S002-T1M");
     let (pin, other_pin) = (
-        PinHash::new(Algorithm::Sha1, "1234"),
-        PinHash::new(Algorithm::Sha1, "4321"),
+        PinHash::new(Algorithm::Sha1, "1234").unwrap(),
+        PinHash::new(Algorithm::Sha1, "4321").unwrap(),
     );
     let input = |question, counter, pin, session, time| {
         let input = Input::new(question)

@@ -41,7 +41,7 @@ pub fn ocra(data: &[u8]) {
     let (counter, time) = (number() << 56 | number(), number() << 40 | number());
     let pin_hash = suite
         .pin_hash()
-        .map(|algorithm| PinHash::new(algorithm, question));
+        .map(|algorithm| PinHash::new(algorithm, &format!("1{question}")).expect("a PIN"));
     let session = vec![1; suite.session_len().unwrap_or_default().into()];
     let mut input = Input::new(question);
     if let Some((first, second)) = question.split_once(' ') {

@@ -19,7 +19,7 @@ use crate::{Algorithm, OtpError};
 /// // RFC 6287, appendix C.1: a counter, the question and a PIN.
 /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1".parse()?;
 /// let ocra = Ocra::new(&Secret::from_bytes(b"12345678901234567890123456789012")?, suite);
-/// let pin = PinHash::new(Algorithm::Sha1, "1234");
+/// let pin = PinHash::new(Algorithm::Sha1, "1234")?;
 /// let input = Input::new("12345678").with_counter(0).with_pin_hash(&pin);
 /// assert_eq!(ocra.response(&input)?.to_string(), "65347737");
 /// assert!(ocra.response(&Input::new("12345678")).is_err()); // counter and PIN are missing
@@ -288,9 +288,11 @@ fn number(digits: impl Iterator<Item = u8>) -> [u8; NUMBER] {
 /// use keyproof_otp::Algorithm;
 /// use keyproof_otp::ocra::PinHash;
 ///
-/// let pin = PinHash::new(Algorithm::Sha1, "1234");
+/// let pin = PinHash::new(Algorithm::Sha1, "1234")?;
 /// assert_eq!(format!("{pin:?}"), "PinHash([redacted; 20])");
+/// assert!(PinHash::new(Algorithm::Sha1, "").is_err()); // everybody knows it
 /// assert!(PinHash::from_bytes(&[0; 65]).is_err()); // longer than any suite's hash
+/// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone)]
 pub struct PinHash {
@@ -302,12 +304,19 @@ impl PinHash {
     const MAX_LEN: usize = 64;
 
     /// Hashes a PIN, encoded as UTF-8. The suite names the hash function ([`Suite::pin_hash`]).
-    pub fn new(algorithm: Algorithm, pin: &str) -> Self {
-        match algorithm {
+    ///
+    /// # Errors
+    ///
+    /// [`OcraPinEmpty`](OtpError::OcraPinEmpty) if the PIN is empty.
+    pub fn new(algorithm: Algorithm, pin: &str) -> Result<Self, OtpError> {
+        if pin.is_empty() {
+            return Err(OtpError::OcraPinEmpty);
+        }
+        Ok(match algorithm {
             Algorithm::Sha1 => Self::of(&Sha1::digest(pin)),
             Algorithm::Sha256 => Self::of(&Sha256::digest(pin)),
             Algorithm::Sha512 => Self::of(&Sha512::digest(pin)),
-        }
+        })
     }
 
     /// Creates a PIN hash from its bytes.

@@ -120,11 +120,8 @@ impl Challenge {
         let algorithm = self.suite.pin_hash().ok_or(missing)?;
         let pin = read_text(file)?;
         let pin = pin.trim_end_matches(['\r', '\n']);
-        if pin.is_empty() {
-            let message = format!("{}: the PIN is empty, so anybody knows it", file.display());
-            return Err(Failure::Refused(message));
-        }
-        Ok(Some(PinHash::new(algorithm, pin)))
+        let named = |error: OtpError| Failure::Refused(format!("{}: {error}", file.display()));
+        PinHash::new(algorithm, pin).map(Some).map_err(named)
     }
 
     /// Collects the inputs. The time is included if the suite has one, or if a moment is given, which the suite must
