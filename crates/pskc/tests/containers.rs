@@ -191,12 +191,17 @@ fn policies_and_references() {
         (Some(4), Some(4), Some(Encoding::Decimal))
     );
 
-    // An unknown usage permits nothing (RFC 6030 section 5).
+    // A policy that is not understood in all its parts permits nothing (RFC 6030 section 5).
     for unknown in [
-        "<KeyUsage>OTP</KeyUsage><KeyUsage>Tea</KeyUsage>",
-        r#"<x:Only xmlns:x="urn:x"/>"#,
+        "><KeyUsage>OTP</KeyUsage><KeyUsage>Tea</KeyUsage>",
+        r#"><x:Only xmlns:x="urn:x"/>"#,
+        r#" Only="Mondays"><KeyUsage>OTP</KeyUsage>"#,
+        r#"><KeyUsage Only="Mondays">OTP</KeyUsage>"#,
+        r#"><PINPolicy PINUsageMode="Local" Only="Mondays"/>"#,
+        r#"><PINPolicy xmlns:x="urn:x" x:PINUsageMode="Local"/>"#,
+        r#"><PINPolicy PINUsageMode="Local"><x:Only xmlns:x="urn:x"/></PINPolicy>"#,
     ] {
-        let data = format!("<Policy>{unknown}</Policy>");
+        let data = format!("<Policy{unknown}</Policy>");
         let policy = open(&container("", &data), DecryptionKey::None)
             .unwrap()
             .info
