@@ -102,10 +102,10 @@ impl FromStr for PosAlgorithm {
 /// payment is confirmed if the code that is shown for it is one of them
 /// ([`Confirmation::contains`]).
 ///
-/// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it. Only
-/// [`PosAlgorithm::TotpWithPrice`] uses `price`: the codes of the other algorithm are the same for
-/// every price. Returns `None` if the algorithm is [`None`](PosAlgorithm::None), or if it needs a
-/// price and there is none.
+/// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it; anybody can
+/// compute the codes of an empty one. Only [`PosAlgorithm::TotpWithPrice`] uses `price`: the codes
+/// of the other algorithm are the same for every price. Returns `None` if the algorithm is
+/// [`None`](PosAlgorithm::None), or if it needs a price and there is none.
 ///
 /// [`Base32Profile::Taler`]: crate::Base32Profile::Taler
 #[must_use = "a payment is confirmed only by one of the codes"]
