@@ -9,6 +9,7 @@
 //! - Escapes are those of RFC 3986, so `+` is a plus sign. Characters that should have been escaped
 //!   are accepted, except `#`, which would begin a fragment.
 //! - The secret is lenient Base32 ([`Base32Profile::Lenient`]). It may be short, but not empty.
+//! - An empty issuer parameter counts as none.
 //! - Any parameter given twice is rejected. Parameters unknown to the type are kept
 //!   ([`OtpauthUri::other_parameters`]).
 //! - Parameters are written in the order secret, issuer, algorithm, digits, period or counter, then
@@ -179,10 +180,9 @@ impl OtpauthUri {
         (issuer, account.trim_start_matches(' '))
     }
 
-    /// Removes what an export cannot contain: the other parameters, and an empty issuer.
+    /// Removes what an export cannot contain: the other parameters.
     pub(crate) fn for_export(self) -> Self {
         Self {
-            issuer: self.issuer.filter(|issuer| !issuer.is_empty()),
             other_parameters: BTreeMap::new(),
             ..self
         }
@@ -231,7 +231,8 @@ impl OtpauthUri {
         let secret = parameters.take("secret").ok_or(MISSING_SECRET)?.secret()?;
         let issuer = parameters
             .take("issuer")
-            .map(|issuer| issuer.value.into_owned());
+            .map(|issuer| issuer.value.into_owned())
+            .filter(|issuer| !issuer.is_empty());
         let algorithm = parameters
             .take("algorithm")
             .map(|algorithm| algorithm.value.parse());

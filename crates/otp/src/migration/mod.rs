@@ -469,10 +469,7 @@ fn write_account(account: &OtpauthUri) -> Result<Zeroizing<Vec<u8>>, OtpError> {
     let mut writer = Writer::with_capacity(account_len(account));
     writer.bytes(account::SECRET, account.secret().as_bytes());
     writer.bytes(account::NAME, name.as_bytes());
-    if let Some(issuer) = account
-        .issuer_parameter()
-        .filter(|issuer| !issuer.is_empty())
-    {
+    if let Some(issuer) = account.issuer_parameter() {
         writer.bytes(account::ISSUER, issuer.as_bytes());
     }
     writer.varint(account::ALGORITHM, algorithm);
