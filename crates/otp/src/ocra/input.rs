@@ -35,6 +35,16 @@ pub struct Input<'a> {
     time: Option<u64>,
 }
 
+/// The questions of both parties in the mutual modes (RFC 6287 section 7.2), each of 1 to
+/// [`Suite::question_len`] characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Questions<'a> {
+    /// The client's question to the server.
+    pub client: &'a str,
+    /// The server's question to the client.
+    pub server: &'a str,
+}
+
 impl<'a> Input<'a> {
     /// An input with one question, of 1 to [`Suite::question_len`] characters.
     pub const fn new(question: &'a str) -> Self {
@@ -48,28 +58,40 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// An input with two questions, for the mutual modes (RFC 6287 section 7.2). `theirs` is the
-    /// other party's question, which the response answers; `own` is that of the party that
-    /// responds. They are concatenated as text, and numeric ones are then parsed as one number.
+    /// The input of the server's response, which answers the client's question in the mutual modes
+    /// (RFC 6287 section 7.2). The questions are concatenated as text, the answered one first, and
+    /// numeric ones are then parsed as one number.
     ///
     /// ```
     /// use keyproof_otp::Secret;
-    /// use keyproof_otp::ocra::{Input, Ocra, Suite};
+    /// use keyproof_otp::ocra::{Input, Ocra, Questions, Suite};
     ///
     /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:QA08".parse()?;
     /// let secret = Secret::from_bytes(b"12345678901234567890123456789012")?;
     /// let (client, server) = (Ocra::new(&secret, suite), Ocra::new(&secret, suite));
-    /// // The client asks first, and verifies the server's response before it shows its own.
-    /// let (of_client, of_server) = ("CLI22220", "SRV11110");
-    /// let shown = server.response(&Input::mutual(of_client, of_server))?;
-    /// assert_eq!(shown.to_string(), "28247970"); // RFC 6287, appendix C.2
-    /// assert!(client.verify(&shown, &Input::mutual(of_client, of_server), None).is_ok());
-    /// assert_eq!(client.response(&Input::mutual(of_server, of_client))?.to_string(), "15510767");
+    /// let questions = Questions { client: "CLI22220", server: "SRV11110" };
+    /// // The client verifies the server's response before it shows its own.
+    /// let first = server.response(&Input::for_server_response(questions))?;
+    /// assert_eq!(first.to_string(), "28247970"); // RFC 6287, appendix C.2
+    /// assert!(client.verify(&first, &Input::for_server_response(questions), None).is_ok());
+    /// let second = client.response(&Input::for_client_response(questions))?;
+    /// assert_eq!(second.to_string(), "15510767");
+    /// assert!(server.verify(&second, &Input::for_client_response(questions), None).is_ok());
+    /// // Whoever sends the server its own response back is not the client.
+    /// assert!(server.verify(&first, &Input::for_client_response(questions), None).is_err());
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
-    pub const fn mutual(theirs: &'a str, own: &'a str) -> Self {
-        let mut input = Self::new(theirs);
-        input.second = Some(own);
+    pub const fn for_server_response(questions: Questions<'a>) -> Self {
+        let mut input = Self::new(questions.client);
+        input.second = Some(questions.server);
+        input
+    }
+
+    /// The input of the client's response, which answers the server's question in the mutual modes,
+    /// as in [`Input::for_server_response`].
+    pub const fn for_client_response(questions: Questions<'a>) -> Self {
+        let mut input = Self::new(questions.server);
+        input.second = Some(questions.client);
         input
     }
 

@@ -7,8 +7,8 @@
 //! | mode (RFC 6287 section 7) | who computes | the [`Input`] |
 //! |---|---|---|
 //! | one-way challenge-response | client | [`Input::new`] of the server's question |
-//! | mutual challenge-response | server first | [`Input::mutual`] of the client's question, then the server's; without a PIN |
-//! | | then client | [`Input::mutual`] of the server's question, then the client's |
+//! | mutual challenge-response | server first | [`Input::for_server_response`] of both [`Questions`], without a PIN |
+//! | | then client | [`Input::for_client_response`] of the same |
 //! | plain signature | client | [`Input::new`] of what is signed, or of its hash in hexadecimal |
 //! | signature with server authentication | both | as mutual challenge-response, without a session |
 //!
@@ -52,7 +52,7 @@ use self::{input::Checked, suite::SuiteText};
 use crate::{LookAhead, OtpError, Secret, Window, hotp::Found, mac::KeyedMac};
 
 pub use self::{
-    input::{Input, PinHash},
+    input::{Input, PinHash, Questions},
     question::Question,
     response::Response,
     suite::{QuestionFormat, ResponseLength, Suite},

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use keyproof_otp::{
     LookAhead, OtpError, Secret,
-    ocra::{Accepted, Input, Ocra, PinHash, Refused, Response, Suite},
+    ocra::{Accepted, Input, Ocra, PinHash, Questions, Refused, Response, Suite},
 };
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{Finding, Report, Severity, checks};
@@ -128,7 +128,11 @@ impl Challenge {
     /// then accept.
     fn input<'a>(&'a self, pin_hash: Option<&'a PinHash>) -> Input<'a> {
         let mut input = match &self.own_question {
-            Some(own) => Input::mutual(&self.question, own),
+            // The server's response is computed alike, with the parties exchanged.
+            Some(own) => Input::for_client_response(Questions {
+                client: own,
+                server: &self.question,
+            }),
             None => Input::new(&self.question),
         };
         if let Some(counter) = self.counter {
