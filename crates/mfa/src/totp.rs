@@ -2,7 +2,9 @@
 
 use core::num::NonZeroU64;
 
-use keyproof_otp::{Accepted, Algorithm, Code, DEFAULT_PERIOD, Digits, Secret, Totp, Window};
+use keyproof_otp::{
+    Accepted, Algorithm, Code, DEFAULT_PERIOD, Digits, Refused, Secret, Totp, Window,
+};
 
 use crate::UnixMillis;
 
@@ -86,7 +88,7 @@ impl TotpKey {
             .with_window(window(self.spent.map_or(0, |spent| spent.drift)));
         let last_step = self.spent.map(|spent| spent.step);
         match totp.verify(code, now.as_secs(), last_step) {
-            Ok(Accepted { step, drift }) => {
+            Ok(Accepted { step, drift, .. }) => {
                 let bound = i64::from(MAX_DRIFT);
                 // It is clamped, so it fits; zero would only lose what was learned.
                 let drift = i8::try_from(drift.clamp(-bound, bound)).unwrap_or_default();
@@ -96,7 +98,8 @@ impl TotpKey {
             // The window moves with the drift just learned, so a duplicate request's code may be
             // outside it.
             Err(refused)
-                if refused.replay || last_step.is_some_and(|s| totp.code_at_step(s) == *code) =>
+                if refused == Refused::Replay
+                    || last_step.is_some_and(|s| totp.code_at_step(s) == *code) =>
             {
                 Err(Wrong::Replayed)
             }

@@ -56,7 +56,7 @@ pub extern "C" fn keyproof_totp_verify(secret: &[u8; 32], code: &[u8; 6], now: u
 #[unsafe(no_mangle)]
 pub extern "C" fn keyproof_pos_confirms(key: &[u8; 32], price: &[u8; 16], now: u64) -> bool {
     let price = core::str::from_utf8(price).unwrap_or_default().parse().ok();
-    pos::confirm(key, PosAlgorithm::TotpWithPrice, price.as_ref(), now).is_some()
+    pos::confirmation_codes(key, PosAlgorithm::TotpWithPrice, price.as_ref(), now).is_some()
 }
 
 /// Verifies the response to a question: suites, inputs and truncation.

@@ -17,7 +17,7 @@ use std::{
 use keyproof_otp::{
     Code, Digits, Secret,
     otpauth::{Kind, OtpauthUri},
-    pos::{Amount, PosAlgorithm, confirm},
+    pos::{Amount, PosAlgorithm, confirmation_codes},
 };
 
 struct Till {
@@ -32,17 +32,13 @@ impl Till {
         let Ok(code) = Code::parse(shown.trim(), Digits::EIGHT) else {
             return false;
         };
-        let codes = confirm(
+        let codes = confirmation_codes(
             self.key.as_bytes(),
             PosAlgorithm::TotpWithPrice,
             Some(price),
             now,
         );
-        // All five are compared, each in constant time.
-        let mut paid = false;
-        for expected in codes.iter().flat_map(|codes| codes.codes()) {
-            paid |= *expected == code;
-        }
+        let paid = codes.is_some_and(|codes| codes.contains(&code));
         paid && self.used.insert(format!("{price} {code}"))
     }
 }
@@ -63,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let price: Amount = "EUR:4.20".parse()?;
     // The backend shows the buyer five codes, in case clocks differ. The third is the current one.
-    let paid = confirm(
+    let paid = confirmation_codes(
         key.as_bytes(),
         PosAlgorithm::TotpWithPrice,
         Some(&price),

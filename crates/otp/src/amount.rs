@@ -77,6 +77,8 @@ impl Amount {
 impl FromStr for Amount {
     type Err = OtpError;
 
+    /// Fails by [`AmountCurrency`](OtpError::AmountCurrency),
+    /// [`AmountFraction`](OtpError::AmountFraction) or [`AmountValue`](OtpError::AmountValue).
     fn from_str(text: &str) -> Result<Self, OtpError> {
         let letters = text
             .bytes()

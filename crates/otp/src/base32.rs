@@ -20,6 +20,7 @@ use crate::OtpError;
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Base32Profile {
     /// Exactly RFC 4648 section 6: upper case, full padding, unused bits zero.
     Strict,

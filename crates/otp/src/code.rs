@@ -68,15 +68,18 @@ impl fmt::Display for Digits {
 impl FromStr for Digits {
     type Err = OtpError;
 
-    /// Parses a decimal number. Any other text is rejected like 0 digits.
+    /// Parses a decimal number without a sign. Any other text is rejected like 0 digits, by
+    /// [`Digits`](OtpError::Digits).
     fn from_str(text: &str) -> Result<Self, OtpError> {
-        Self::new(text.parse().unwrap_or_default())
+        let number = text.parse::<u8>().ok().filter(|_| !text.starts_with('+'));
+        Self::new(number.unwrap_or_default())
     }
 }
 
 impl TryFrom<u8> for Digits {
     type Error = OtpError;
 
+    /// The same as [`Digits::new`].
     fn try_from(digits: u8) -> Result<Self, OtpError> {
         Self::new(digits)
     }

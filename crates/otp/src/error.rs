@@ -6,8 +6,8 @@ use crate::{Digits, Secret};
 
 /// Why an input was rejected.
 ///
-/// Positions (`at`) are byte offsets into the text that was parsed. No variant contains any part of
-/// a secret or a code.
+/// Each function names the variants that it returns. Positions (`at`) are byte offsets into the
+/// text that was parsed. No variant contains any part of a secret or a code.
 ///
 /// ```
 /// use keyproof_otp::{Code, Digits, OtpError};
@@ -156,6 +156,9 @@ pub enum OtpError {
         /// `counter`, `PIN hash`, `session` or `time`.
         name: &'static str,
     },
+    /// A PIN without characters: it would add nothing to the key.
+    #[error("the PIN is empty, so anybody knows it")]
+    OcraPinEmpty,
     /// A PIN hash whose length is not that of the suite's hash function.
     #[error("the PIN hash has {found} bytes, not {expected}")]
     OcraPinHash {
@@ -218,6 +221,9 @@ pub enum OtpError {
         /// The number of pairs, each of which is one accepted response.
         found: u32,
     },
+    /// A secret without bytes: anybody could compute its codes.
+    #[error("the secret is empty")]
+    SecretEmpty,
     /// A secret longer than [`Secret::MAX_LEN`], or than the buffer it is decoded into.
     #[error(
         "the secret is too long: it has more than {} bytes, or more than its buffer",

@@ -21,8 +21,9 @@ use crate::{Algorithm, Code, Digits, OtpError, Secret, mac::KeyedMac};
 /// assert_eq!(code.to_string(), "969429");
 ///
 /// // The token is two presses ahead of the server: the next counter to store is 4.
-/// assert_eq!(hotp.verify(&code, 1, LookAhead::new(5)?), Some(4));
-/// assert_eq!(hotp.verify(&code, 4, LookAhead::new(5)?), None);
+/// let next = hotp.verify(&code, 1, LookAhead::new(5)?).unwrap();
+/// assert_eq!(next.get(), 4);
+/// assert_eq!(hotp.verify(&code, next.get(), LookAhead::new(5)?), None);
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone)]
@@ -37,7 +38,8 @@ impl Hotp {
         Self::from_key(secret.as_bytes(), algorithm, digits)
     }
 
-    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`].
+    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`]. Nothing is checked:
+    /// anybody can compute the codes of an empty key.
     ///
     /// ```
     /// use keyproof_otp::{Algorithm, Digits, Hotp, Secret};
@@ -76,7 +78,7 @@ impl Hotp {
     /// that timing reveals nothing about the token's counter. `u64::MAX` is never accepted, because
     /// no counter follows it.
     #[must_use = "the next counter must be stored, or the code can be used again"]
-    pub fn verify(&self, code: &Code, counter: u64, look_ahead: LookAhead) -> Option<u64> {
+    pub fn verify(&self, code: &Code, counter: u64, look_ahead: LookAhead) -> Option<NextCounter> {
         let mut next = Found::nothing();
         for offset in 0..=u64::from(look_ahead.0) {
             let Some(after) = counter.checked_add(offset + 1) else {
@@ -84,7 +86,7 @@ impl Hotp {
             };
             next.first(after, self.code(after - 1).ct_eq(code));
         }
-        next.into_option()
+        next.into_option().map(NextCounter)
     }
 
     /// Finds a token whose counter is beyond the usual look-ahead, by two consecutive codes. The
@@ -102,7 +104,7 @@ impl Hotp {
     /// // The token was pressed 200 times in a pocket. Two consecutive codes resynchronise it.
     /// let (first, second) = (hotp.code(200), hotp.code(201));
     /// let next = hotp.resynchronise(&first, &second, 0, LookAhead::new(500)?);
-    /// assert_eq!(next, Some(202));
+    /// assert_eq!(next.unwrap().get(), 202);
     /// assert_eq!(hotp.resynchronise(&second, &first, 0, LookAhead::new(500)?), None);
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
@@ -113,7 +115,7 @@ impl Hotp {
         second: &Code,
         counter: u64,
         look_ahead: LookAhead,
-    ) -> Option<u64> {
+    ) -> Option<NextCounter> {
         let mut next = Found::nothing();
         let mut code = self.code(counter);
         for offset in 0..=u64::from(look_ahead.0) {
@@ -124,7 +126,7 @@ impl Hotp {
             next.first(after, code.ct_eq(first) & following.ct_eq(second));
             code = following;
         }
-        next.into_option()
+        next.into_option().map(NextCounter)
     }
 }
 
@@ -134,6 +136,29 @@ impl fmt::Debug for Hotp {
             .field("algorithm", &self.algorithm())
             .field("digits", &self.digits)
             .finish_non_exhaustive()
+    }
+}
+
+/// The next expected counter of a token whose code was accepted. All lower counters are spent.
+///
+/// ```
+/// use keyproof_otp::{Algorithm, Digits, Hotp, LookAhead, Secret};
+///
+/// let hotp = Hotp::new(&Secret::from_bytes(b"12345678901234567890")?, Algorithm::Sha1, Digits::SIX);
+/// let mut stored = 7;
+/// let next = hotp.verify(&hotp.code(7), stored, LookAhead::default()).ok_or("a wrong code")?;
+/// stored = next.get(); // before anything is granted
+/// assert_eq!(stored, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "it must be stored, or the code can be used again"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextCounter(u64);
+
+impl NextCounter {
+    /// The counter: 1 to `u64::MAX`.
+    pub const fn get(self) -> u64 {
+        self.0
     }
 }
 
@@ -180,6 +205,7 @@ impl LookAhead {
 impl TryFrom<u16> for LookAhead {
     type Error = OtpError;
 
+    /// The same as [`LookAhead::new`].
     fn try_from(counters: u16) -> Result<Self, OtpError> {
         Self::new(counters)
     }

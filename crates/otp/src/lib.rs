@@ -26,7 +26,7 @@ mod totp;
 pub use base32::Base32Profile;
 pub use code::{Code, Digits};
 pub use error::OtpError;
-pub use hotp::{Hotp, LookAhead};
+pub use hotp::{Hotp, LookAhead, NextCounter};
 pub use mac::Algorithm;
 pub use secret::{Secret, Strength};
 pub use totp::{Accepted, DEFAULT_PERIOD, Refused, Totp, Window};

@@ -71,7 +71,8 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = OtpError;
 
-    /// Parses [`Algorithm::name`], ignoring ASCII case.
+    /// Parses [`Algorithm::name`], ignoring ASCII case. Fails by
+    /// [`UnknownAlgorithm`](OtpError::UnknownAlgorithm).
     fn from_str(name: &str) -> Result<Self, OtpError> {
         Self::ALL
             .into_iter()

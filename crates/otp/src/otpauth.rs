@@ -9,6 +9,7 @@
 //! - Escapes are those of RFC 3986, so `+` is a plus sign. Characters that should have been escaped
 //!   are accepted, except `#`, which would begin a fragment.
 //! - The secret is lenient Base32 ([`Base32Profile::Lenient`]). It may be short, but not empty.
+//! - An empty issuer parameter counts as none.
 //! - Any parameter given twice is rejected. Parameters unknown to the type are kept
 //!   ([`OtpauthUri::other_parameters`]).
 //! - Parameters are written in the order secret, issuer, algorithm, digits, period or counter, then
@@ -53,6 +54,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@');
 
 const SCHEME: &str = "otpauth://";
+
+const MISSING_SECRET: OtpError = OtpError::UriMissingParameter { name: "secret" };
 
 /// An `otpauth` URI, parsed or built.
 ///
@@ -126,8 +129,7 @@ impl OtpauthUri {
     /// # Errors
     ///
     /// [`UriLabel`](OtpError::UriLabel) if issuer or account is empty, begins with a space or
-    /// contains a colon. [`UriMissingParameter`](OtpError::UriMissingParameter) if the secret is
-    /// empty.
+    /// contains a colon.
     pub fn new(
         kind: Kind,
         issuer: Option<&str>,
@@ -140,9 +142,6 @@ impl OtpauthUri {
             .any(is_ambiguous)
         {
             return Err(OtpError::UriLabel);
-        }
-        if secret.as_bytes().is_empty() {
-            return Err(OtpError::UriMissingParameter { name: "secret" });
         }
         Ok(Self {
             kind,
@@ -157,7 +156,7 @@ impl OtpauthUri {
     }
 
     /// Creates the URI of an exported account. Its label is not escaped, and its issuer is
-    /// optional. The secret must not be empty.
+    /// optional.
     pub(crate) fn labelled(kind: Kind, label: &str, issuer: Option<&str>, secret: Secret) -> Self {
         let (label_issuer, account) = Self::split_label(label);
         Self {
@@ -181,21 +180,22 @@ impl OtpauthUri {
         (issuer, account.trim_start_matches(' '))
     }
 
-    /// Removes what an export cannot contain: the other parameters, and an empty issuer.
+    /// Removes what an export cannot contain: the other parameters.
     pub(crate) fn for_export(self) -> Self {
         Self {
-            issuer: self.issuer.filter(|issuer| !issuer.is_empty()),
             other_parameters: BTreeMap::new(),
             ..self
         }
     }
 
     /// Sets the algorithm.
+    #[must_use]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
     }
 
     /// Sets the number of digits.
+    #[must_use]
     pub fn with_digits(self, digits: Digits) -> Self {
         Self { digits, ..self }
     }
@@ -205,7 +205,8 @@ impl OtpauthUri {
     ///
     /// # Errors
     ///
-    /// The `Uri…` variants of [`OtpError`], with the byte of the URI where that helps,
+    /// The `Uri…` variants of [`OtpError`], with the byte of the URI where that helps, but neither
+    /// [`UriIssuerMismatch`](OtpError::UriIssuerMismatch) nor [`UriLabel`](OtpError::UriLabel);
     /// [`Digits`](OtpError::Digits), [`SecretTooLong`](OtpError::SecretTooLong) and
     /// [`UnknownAlgorithm`](OtpError::UnknownAlgorithm).
     pub fn parse(uri: &str) -> Result<Self, OtpError> {
@@ -227,14 +228,11 @@ impl OtpauthUri {
         let (label_issuer, account) = parse_label(label, SCHEME.len() + kind.len() + 1)?;
 
         let mut parameters = Parameters::parse(query, SCHEME.len() + path.len() + 1)?;
-        let secret = parameters.take("secret").map(Parameter::secret);
-        let secret = secret
-            .transpose()?
-            .filter(|secret| !secret.as_bytes().is_empty());
-        let secret = secret.ok_or(OtpError::UriMissingParameter { name: "secret" })?;
+        let secret = parameters.take("secret").ok_or(MISSING_SECRET)?.secret()?;
         let issuer = parameters
             .take("issuer")
-            .map(|issuer| issuer.value.into_owned());
+            .map(|issuer| issuer.value.into_owned())
+            .filter(|issuer| !issuer.is_empty());
         let algorithm = parameters
             .take("algorithm")
             .map(|algorithm| algorithm.value.parse());
@@ -314,6 +312,7 @@ impl OtpauthUri {
     /// assert_eq!(uri.issuer(), Some("Other"));
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
+    #[must_use]
     pub fn issuer_mismatch(&self) -> bool {
         let both = self.label_issuer().zip(self.issuer_parameter());
         both.is_some_and(|(label, parameter)| label != parameter)
@@ -492,6 +491,7 @@ impl Parameter<'_> {
     fn secret(self) -> Result<Secret, OtpError> {
         let text = Zeroizing::new(self.value.into_owned());
         Secret::from_base32(&text, Base32Profile::Lenient).map_err(|error| match error {
+            OtpError::SecretEmpty => MISSING_SECRET,
             OtpError::SecretTooLong => error,
             _ => OtpError::UriSecret { at: self.at },
         })

@@ -8,12 +8,12 @@
 //! HMAC-SHA-1.
 //!
 //! ```
-//! use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
+//! use keyproof_otp::pos::{Amount, PosAlgorithm, confirmation_codes};
 //! use keyproof_otp::{Base32Profile, Secret};
 //!
 //! let key = Secret::from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", Base32Profile::Taler)?;
 //! let price: Amount = "EUR:1.23".parse()?;
-//! let codes = confirm(key.as_bytes(), PosAlgorithm::TotpWithPrice, Some(&price), 1_700_000_000);
+//! let codes = confirmation_codes(key.as_bytes(), PosAlgorithm::TotpWithPrice, Some(&price), 1_700_000_000);
 //! assert_eq!(codes.unwrap().to_string(), "11189900\n65266997\n89090266\n62934818\n61670786");
 //! # Ok::<(), keyproof_otp::OtpError>(())
 //! ```
@@ -22,6 +22,7 @@ use core::{fmt, str::FromStr};
 
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha512};
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp, totp::DEFAULT_PERIOD};
@@ -76,6 +77,8 @@ impl fmt::Display for PosAlgorithm {
 impl TryFrom<u8> for PosAlgorithm {
     type Error = OtpError;
 
+    /// Reads [`PosAlgorithm::number`]. Fails by
+    /// [`UnknownPosAlgorithm`](OtpError::UnknownPosAlgorithm).
     fn try_from(number: u8) -> Result<Self, OtpError> {
         let mut all = Self::ALL.into_iter();
         all.find(|algorithm| algorithm.number() == number)
@@ -86,7 +89,8 @@ impl TryFrom<u8> for PosAlgorithm {
 impl FromStr for PosAlgorithm {
     type Err = OtpError;
 
-    /// Parses [`PosAlgorithm::name`], ignoring ASCII case.
+    /// Parses [`PosAlgorithm::name`], ignoring ASCII case. Fails by
+    /// [`UnknownPosAlgorithm`](OtpError::UnknownPosAlgorithm).
     fn from_str(name: &str) -> Result<Self, OtpError> {
         let mut all = Self::ALL.into_iter();
         all.find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
@@ -94,14 +98,18 @@ impl FromStr for PosAlgorithm {
     }
 }
 
-/// Returns the codes that confirm a payment made at `now`, in seconds since the Unix epoch.
+/// Returns the codes that confirm a payment made at `now`, in seconds since the Unix epoch. A
+/// payment is confirmed if the code that is shown for it is one of them
+/// ([`Confirmation::contains`]).
 ///
-/// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it. Only
-/// [`PosAlgorithm::TotpWithPrice`] uses `price`. Returns `None` if the algorithm is
+/// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it; anybody can
+/// compute the codes of an empty one. Only [`PosAlgorithm::TotpWithPrice`] uses `price`: the codes
+/// of the other algorithm are the same for every price. Returns `None` if the algorithm is
 /// [`None`](PosAlgorithm::None), or if it needs a price and there is none.
 ///
 /// [`Base32Profile::Taler`]: crate::Base32Profile::Taler
-pub fn confirm(
+#[must_use = "a payment is confirmed only by one of the codes"]
+pub fn confirmation_codes(
     key: &[u8],
     algorithm: PosAlgorithm,
     price: Option<&Amount>,
@@ -150,11 +158,12 @@ fn price_key(key: &[u8], price: &Amount) -> Zeroizing<[u8; 64]> {
 /// Five codes, oldest first. `Display` writes one code a line, without a trailing newline.
 ///
 /// ```
-/// use keyproof_otp::pos::{PosAlgorithm, confirm};
+/// use keyproof_otp::pos::{PosAlgorithm, confirmation_codes};
 ///
-/// let shown = confirm(b"12345678901234567890", PosAlgorithm::TotpWithoutPrice, None, 59).unwrap();
+/// let shown = confirmation_codes(b"12345678901234567890", PosAlgorithm::TotpWithoutPrice, None, 59).unwrap();
 /// assert_eq!(shown.codes()[2].to_string(), "94287082"); // of the current step
 /// assert_eq!(shown.to_string().lines().count(), 5);
+/// assert!(shown.contains(&shown.codes()[4]));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation([Code; 5]);
@@ -163,6 +172,18 @@ impl Confirmation {
     /// The codes, from two steps before the current one to two steps after it.
     pub const fn codes(&self) -> &[Code; 5] {
         &self.0
+    }
+
+    /// Whether `code` is one of the codes, so that it confirms the payment. All five are compared,
+    /// each in constant time. A code can be shown again: accept each one once.
+    #[must_use = "only one of the codes confirms the payment"]
+    pub fn contains(&self, code: &Code) -> bool {
+        let nothing = Choice::from(0);
+        let found = self
+            .0
+            .iter()
+            .fold(nothing, |found, own| found | own.ct_eq(code));
+        found.into()
     }
 }
 

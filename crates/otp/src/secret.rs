@@ -8,7 +8,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{Base32Profile, OtpError};
 
-/// A shared secret of at most [`Secret::MAX_LEN`] bytes, stored inline. It may be empty.
+/// A shared secret of 1 to [`Secret::MAX_LEN`] bytes, stored inline. It is never empty, because
+/// anybody could compute the codes of an empty key.
 ///
 /// The bytes are wiped on drop. Moving a value may leave a copy on the stack, which no type can
 /// wipe. `Debug` shows only the length, and two secrets of one length are compared in constant
@@ -44,8 +45,12 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// [`SecretTooLong`](OtpError::SecretTooLong) if there are more than [`Secret::MAX_LEN`] bytes.
+    /// [`SecretEmpty`](OtpError::SecretEmpty) if there are no bytes, and
+    /// [`SecretTooLong`](OtpError::SecretTooLong) if there are more than [`Secret::MAX_LEN`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OtpError> {
+        if bytes.is_empty() {
+            return Err(OtpError::SecretEmpty);
+        }
         let mut secret = Self {
             bytes: [0; Self::MAX_LEN],
             len: bytes.len(),
@@ -88,11 +93,14 @@ impl Secret {
     /// # Errors
     ///
     /// The `Base32…` variants if the text does not match the profile.
-    /// [`SecretTooLong`](OtpError::SecretTooLong) if it decodes to more than [`Secret::MAX_LEN`]
-    /// bytes.
+    /// [`SecretEmpty`](OtpError::SecretEmpty) if it decodes to no bytes, and
+    /// [`SecretTooLong`](OtpError::SecretTooLong) if to more than [`Secret::MAX_LEN`].
     pub fn from_base32(text: &str, profile: Base32Profile) -> Result<Self, OtpError> {
         let mut bytes = Zeroizing::new([0; Self::MAX_LEN]);
         let len = profile.decode_to(text, bytes.as_mut_slice())?;
+        if len == 0 {
+            return Err(OtpError::SecretEmpty);
+        }
         Ok(Self { bytes: *bytes, len })
     }
 
@@ -111,7 +119,7 @@ impl Secret {
     /// Rates the length by RFC 4226 requirement R6. This is advice only: short secrets are not
     /// rejected, because 80-bit ones are in wide use.
     pub fn strength(&self) -> Strength {
-        Strength::of_bytes(self.len)
+        Strength::of_len(self.len)
     }
 }
 
@@ -122,7 +130,7 @@ impl Secret {
 ///
 /// let of_80_bits = Secret::from_bytes(b"1234567890")?;
 /// assert_eq!(of_80_bits.strength(), Strength::BelowRequired); // warn, but accept it
-/// assert!(Strength::of_bytes(20) >= Strength::Required);
+/// assert!(Strength::of_len(20) >= Strength::Required);
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,7 +145,7 @@ pub enum Strength {
 
 impl Strength {
     /// Rates a secret of `len` bytes.
-    pub const fn of_bytes(len: usize) -> Self {
+    pub const fn of_len(len: usize) -> Self {
         match len {
             0..16 => Self::BelowRequired,
             16..20 => Self::Required,
@@ -157,7 +165,8 @@ impl fmt::Display for Base32Text<'_> {
 impl FromStr for Secret {
     type Err = OtpError;
 
-    /// Parses Base32 as people type and paste it: [`Base32Profile::Lenient`].
+    /// Parses Base32 as people type and paste it: [`Base32Profile::Lenient`]. Fails as
+    /// [`Secret::from_base32`] does.
     fn from_str(text: &str) -> Result<Self, OtpError> {
         Self::from_base32(text, Base32Profile::Lenient)
     }

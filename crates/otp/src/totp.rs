@@ -17,7 +17,7 @@ pub const DEFAULT_PERIOD: NonZeroU64 = NonZeroU64::new(30).unwrap();
 /// is one step on either side.
 ///
 /// ```
-/// use keyproof_otp::{Accepted, Algorithm, Code, Digits, Refused, Secret, Totp};
+/// use keyproof_otp::{Algorithm, Code, Digits, Refused, Secret, Totp};
 ///
 /// let secret = Secret::from_bytes(b"12345678901234567890")?;
 /// let totp = Totp::new(&secret, Algorithm::Sha1, Digits::EIGHT);
@@ -25,8 +25,8 @@ pub const DEFAULT_PERIOD: NonZeroU64 = NonZeroU64::new(30).unwrap();
 ///
 /// // Shown in step 1 and typed in step 2, so one step late. It is accepted only once.
 /// let accepted = totp.verify(&code, 60, None).unwrap();
-/// assert_eq!(accepted, Accepted { step: 1, drift: -1 });
-/// assert_eq!(totp.verify(&code, 60, Some(accepted.step)), Err(Refused { replay: true }));
+/// assert_eq!((accepted.step, accepted.drift), (1, -1));
+/// assert_eq!(totp.verify(&code, 60, Some(accepted.step)), Err(Refused::Replay));
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone)]
@@ -45,16 +45,19 @@ impl Totp {
     }
 
     /// Sets the length of a step, in seconds.
+    #[must_use]
     pub fn with_period(self, period: NonZeroU64) -> Self {
         Self { period, ..self }
     }
 
     /// Sets the time at which step 0 begins, in seconds since the Unix epoch.
+    #[must_use]
     pub fn with_t0(self, t0: u64) -> Self {
         Self { t0, ..self }
     }
 
     /// Sets how many steps before and after the current one are accepted.
+    #[must_use]
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }
@@ -120,7 +123,8 @@ impl Totp {
                 step,
                 drift: step.wrapping_sub(current).cast_signed(),
             }),
-            None => Err(Refused { replay: any.into() }),
+            None if bool::from(any) => Err(Refused::Replay),
+            None => Err(Refused::Wrong),
         }
     }
 }
@@ -195,8 +199,10 @@ impl Default for Window {
 }
 
 /// An accepted code.
+#[must_use = "the accepted step must be stored, or the code can be used again"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Accepted {
     /// The step that the code belongs to. This step and every earlier one are now spent.
     pub step: u64,
@@ -205,11 +211,14 @@ pub struct Accepted {
     pub drift: i64,
 }
 
-/// A refused code.
+/// Why a code was refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-#[error("{}", if self.replay { "the code belongs to a step already spent" } else { "no step of the window has this code" })]
-pub struct Refused {
-    /// Whether the code matches a step of the window, but that step or a later one has been
-    /// accepted before.
-    pub replay: bool,
+pub enum Refused {
+    /// The code matches a step of the window, but that step or a later one has been accepted
+    /// before.
+    #[error("the code belongs to a step already spent")]
+    Replay,
+    /// No step of the window has this code.
+    #[error("no step of the window has this code")]
+    Wrong,
 }

@@ -2,7 +2,7 @@
 
 use keyproof_otp::{
     OtpError::{self, AmountCurrency, AmountFraction, AmountValue},
-    pos::{Amount, PosAlgorithm, confirm},
+    pos::{Amount, PosAlgorithm, confirmation_codes},
 };
 use proptest::prelude::*;
 
@@ -108,7 +108,7 @@ fn pos_algorithms_have_names_and_numbers() {
 #[test]
 fn the_price_is_only_asked_for_where_it_counts() {
     let price: Amount = "EUR:1".parse().unwrap();
-    let codes = |algorithm, price| confirm(b"key", algorithm, price, 1_000_000);
+    let codes = |algorithm, price| confirmation_codes(b"key", algorithm, price, 1_000_000);
     assert_eq!(codes(PosAlgorithm::None, Some(&price)), None);
     assert_eq!(codes(PosAlgorithm::TotpWithPrice, None), None);
     let plain = codes(PosAlgorithm::TotpWithoutPrice, None);
@@ -121,9 +121,21 @@ fn the_price_is_only_asked_for_where_it_counts() {
 }
 
 #[test]
+fn each_of_the_five_codes_confirms_and_no_other() {
+    let codes =
+        |now| confirmation_codes(b"key", PosAlgorithm::TotpWithoutPrice, None, now).unwrap();
+    let now = codes(1_000_000);
+    for code in now.codes() {
+        assert!(now.contains(code));
+    }
+    assert!(!now.contains(&codes(999_970).codes()[0]));
+    assert!(!now.contains(&codes(1_000_030).codes()[4]));
+}
+
+#[test]
 fn confirmations_stop_at_the_ends_of_time() {
     let lines = |now| {
-        let codes = confirm(b"key", PosAlgorithm::TotpWithoutPrice, None, now).unwrap();
+        let codes = confirmation_codes(b"key", PosAlgorithm::TotpWithoutPrice, None, now).unwrap();
         codes
             .to_string()
             .lines()

@@ -8,7 +8,7 @@
 
 use keyproof_otp::{
     Algorithm, Digits, OtpError, Secret,
-    migration::{Batch, Migration, join},
+    migration::{Migration, Part, join},
     otpauth::{Kind, OtpauthUri},
 };
 use proptest::{collection::vec, prelude::*};
@@ -260,7 +260,7 @@ fn named(account: &str) -> OtpauthUri {
 fn many_accounts_are_several_codes_in_any_order() {
     let accounts: Vec<OtpauthUri> = (0..23).map(|number| named(&number.to_string())).collect();
     let mut codes = Migration::batch(&accounts, -5).unwrap();
-    let parts: Vec<Batch> = codes.iter().map(Migration::part).collect();
+    let parts: Vec<Part> = codes.iter().map(Migration::part).collect();
     assert_eq!(
         codes
             .iter()

@@ -8,7 +8,9 @@
 
 use keyproof_otp::{
     Algorithm, LookAhead, OtpError, Secret, Window,
-    ocra::{Input, Ocra, PinHash, QuestionFormat, Refused, Response, ResponseLength, Suite},
+    ocra::{
+        Input, Ocra, PinHash, QuestionFormat, Questions, Refused, Response, ResponseLength, Suite,
+    },
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -30,6 +32,14 @@ fn ocra(suite: &str) -> Ocra {
     )
 }
 
+/// The input of the response to the question `first` by the party that asked `second`.
+fn mutual<'a>(first: &'a str, second: &'a str) -> Input<'a> {
+    Input::for_client_response(Questions {
+        client: second,
+        server: first,
+    })
+}
+
 /// RFC 6287 appendix C. The time of the tables is 0x132d0b6 minutes.
 #[test]
 fn rfc6287_appendix_c() {
@@ -47,7 +57,7 @@ fn rfc6287_appendix_c() {
             .unwrap();
         let mut input = match second {
             "" => Input::new(first),
-            second => Input::mutual(first, second),
+            second => mutual(first, second),
         };
         if let Some(counter) = vector["C"].as_u64() {
             input = input.with_counter(counter);
@@ -70,14 +80,18 @@ fn rfc6287_appendix_c() {
 #[test]
 fn the_pin_of_the_tables_is_1234() {
     let ocra = ocra("OCRA-1:HOTP-SHA256-8:QN08-PSHA1");
-    let pin = PinHash::new(Algorithm::Sha1, "1234");
+    let pin = PinHash::new(Algorithm::Sha1, "1234").unwrap();
     let response = ocra
         .response(&Input::new("00000000").with_pin_hash(&pin))
         .unwrap();
     assert_eq!(response.to_string(), "83238735");
-    let pin = PinHash::new(Algorithm::Sha1, "1235");
+    let pin = PinHash::new(Algorithm::Sha1, "1235").unwrap();
     let refused = ocra.verify(&response, &Input::new("00000000").with_pin_hash(&pin), None);
     assert_eq!(refused, Err(Refused::Wrong));
+    for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+        let empty = PinHash::new(algorithm, "").map(|_| ());
+        assert_eq!(empty, Err(OtpError::OcraPinEmpty));
+    }
 }
 
 #[test]
@@ -150,8 +164,8 @@ fn suites_are_read_to_the_letter() {
 
 #[test]
 fn an_input_has_what_the_suite_names_and_nothing_else() {
-    let pin = PinHash::new(Algorithm::Sha1, "1234");
-    let long = PinHash::new(Algorithm::Sha256, "1234");
+    let pin = PinHash::new(Algorithm::Sha1, "1234").unwrap();
+    let long = PinHash::new(Algorithm::Sha256, "1234").unwrap();
     let bare = Input::new("1234");
     let missing = |name| Err(OtpError::OcraInputMissing { name });
     let unexpected = |name| Err(OtpError::OcraInputUnexpected { name });
@@ -191,13 +205,13 @@ fn an_input_has_what_the_suite_names_and_nothing_else() {
     let plain = ocra("OCRA-1:HOTP-SHA1-6:QN08");
     assert_eq!(plain.response(&Input::new("")), length(0));
     assert_eq!(plain.response(&Input::new("123456789")), length(9));
-    assert_eq!(plain.response(&Input::mutual("12345678", "")), length(0));
+    assert_eq!(plain.response(&mutual("12345678", "")), length(0));
     assert_eq!(
         plain.response(&Input::new("12-4")),
         Err(OtpError::OcraQuestion { at: 2 })
     );
     assert_eq!(
-        plain.response(&Input::mutual("1", "x")),
+        plain.response(&mutual("1", "x")),
         Err(OtpError::OcraQuestion { at: 0 })
     );
     let hexadecimal = ocra("OCRA-1:HOTP-SHA1-6:QH08");
@@ -248,8 +262,8 @@ fn questions_are_drawn_from_all_of_their_format_and_fail_as_the_source_does() {
 fn every_input_goes_in() {
     let ocra = ocra("OCRA-1:HOTP-SHA1-0:C-QA08-PSHA1-S002-T1M");
     let (pin, other_pin) = (
-        PinHash::new(Algorithm::Sha1, "1234"),
-        PinHash::new(Algorithm::Sha1, "4321"),
+        PinHash::new(Algorithm::Sha1, "1234").unwrap(),
+        PinHash::new(Algorithm::Sha1, "4321").unwrap(),
     );
     let input = |question, counter, pin, session, time| {
         let input = Input::new(question)
@@ -279,14 +293,14 @@ fn questions_in_three_formats() {
     let numeric = "OCRA-1:HOTP-SHA1-0:QN64";
     assert_eq!(
         response(hexadecimal, Input::new("aBc")),
-        response(hexadecimal, Input::mutual("AB", "C000"))
+        response(hexadecimal, mutual("AB", "C000"))
     );
     assert_eq!(
         response(numeric, Input::new("0042")),
         response(numeric, Input::new("42"))
     );
     assert_eq!(
-        response(numeric, Input::mutual("4", "2")),
+        response(numeric, mutual("4", "2")),
         response(numeric, Input::new("42"))
     );
     assert_ne!(
@@ -297,8 +311,8 @@ fn questions_in_three_formats() {
     let nines = "9".repeat(64);
     let last = format!("{}8", "9".repeat(63));
     assert_ne!(
-        response(numeric, Input::mutual(&nines, &nines)),
-        response(numeric, Input::mutual(&nines, &last))
+        response(numeric, mutual(&nines, &nines)),
+        response(numeric, mutual(&nines, &last))
     );
 }
 

@@ -2,7 +2,7 @@
 
 use keyproof_otp::{
     Base32Profile,
-    pos::{Amount, PosAlgorithm, confirm},
+    pos::{Amount, PosAlgorithm, confirmation_codes},
 };
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn every_vector_agrees() {
             .and_then(|price| price.parse::<Amount>().ok());
         let now = vector["timestamp_s"].as_u64().unwrap();
 
-        let codes = confirm(&key[..len], algorithm, price.as_ref(), now);
+        let codes = confirmation_codes(&key[..len], algorithm, price.as_ref(), now);
 
         let expected = vector["otp_code"].as_str();
         assert_eq!(

@@ -34,7 +34,14 @@ fn secrets_are_read_as_people_type_them() {
 #[test]
 fn digits_are_read_within_their_range() {
     assert_eq!("8".parse(), Ok(Digits::EIGHT));
-    for (text, found) in [("5", 5), ("11", 11), ("", 0), ("six", 0), ("300", 0)] {
+    for (text, found) in [
+        ("5", 5),
+        ("11", 11),
+        ("", 0),
+        ("six", 0),
+        ("300", 0),
+        ("+8", 0),
+    ] {
         assert_eq!(
             text.parse::<Digits>(),
             Err(OtpError::Digits { found }),

@@ -96,7 +96,7 @@ pub enum DecryptionKey<'a> {
     Key(&'a [u8]),
     /// No key: the container has no encrypted value and names no encryption key.
     None,
-    /// The password.
+    /// The password. An empty one opens nothing.
     Password(&'a str),
 }
 
@@ -118,7 +118,10 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// [`PskcError`], with the position in the document. Nothing has been decrypted yet.
+    /// [`PskcError`], with the position in the document. Nothing has been decrypted yet, so it is neither
+    /// [`Authentication`](PskcError::Authentication), [`KeyLength`](PskcError::KeyLength),
+    /// [`KeyNeeded`](PskcError::KeyNeeded), [`PasswordNeeded`](PskcError::PasswordNeeded) nor
+    /// [`PlainSecret`](PskcError::PlainSecret).
     pub fn parse(document: &str) -> Result<Self, PskcError> {
         if document.len() > Self::MAX_LEN {
             return Err(PskcError::TooLong);
@@ -195,13 +198,14 @@ impl Container {
         }
     }
 
-    /// The algorithm that authenticates the values, if there is one.
+    /// The algorithm that authenticates the encrypted values, if the container names one. Anybody who can change the
+    /// document controls this: values are authentic only if [`Container::open`] opens them with a key or a password.
     pub fn mac_algorithm(&self) -> Option<MacAlgorithm> {
         self.mac.as_ref().map(|mac| mac.algorithm)
     }
 
-    /// Whether there is an XML signature. It is *not* verified, so it proves nothing.
-    pub const fn is_signed(&self) -> bool {
+    /// Whether there is an XML signature. This crate verifies none, so it proves nothing.
+    pub const fn has_unverified_signature(&self) -> bool {
         self.signed
     }
 

@@ -8,7 +8,9 @@ use crate::{Cipher, KeyDerivation};
 
 /// Why a container was rejected, or could not be opened.
 ///
-/// Positions (`at`) are byte offsets into the document. No variant contains any part of a key.
+/// [`Container::parse`](crate::Container::parse) returns the variants about the document, and
+/// [`Container::open`](crate::Container::open) those that its documentation names. Positions (`at`) are byte offsets
+/// into the document. No variant contains any part of a key.
 ///
 /// ```
 /// use keyproof_pskc::{Container, PskcError};
@@ -129,7 +131,7 @@ pub enum PskcError {
         /// The element.
         at: usize,
     },
-    /// The container is encrypted with a password.
+    /// The container is encrypted with a password, and none or an empty one was given.
     #[error("the container is encrypted with a password, and none was given")]
     PasswordNeeded,
     /// A secret that is not encrypted, in a container that was to be opened with a key or a password.

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::{
     PskcError,
@@ -473,3 +473,5 @@ impl PartialEq for Secret {
 }
 
 impl Eq for Secret {}
+
+impl ZeroizeOnDrop for Secret {}

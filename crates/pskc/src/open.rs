@@ -238,7 +238,10 @@ impl<'a> Keys<'a> {
         unlock: DecryptionKey<'_>,
     ) -> Result<Self, PskcError> {
         let encryption = match (protection, unlock) {
-            (Protection::Password(derivation), DecryptionKey::Password(password)) => {
+            // Anybody could make a container of the empty password.
+            (Protection::Password(derivation), DecryptionKey::Password(password))
+                if !password.is_empty() =>
+            {
                 derivation.derive(password)
             }
             (Protection::Password(_), _) => return Err(PskcError::PasswordNeeded),

@@ -39,8 +39,8 @@ pub struct Policy {
     pub usages: Vec<KeyUsage>,
     /// The largest number of uses.
     pub transactions: Option<u64>,
-    /// Whether the container's policy contains unknown elements or uses. If so, the key must not be used at all (RFC
-    /// 6030 section 5).
+    /// Whether the container's policy contains unknown elements, attributes or uses. If so, the key must not be used at
+    /// all (RFC 6030 section 5).
     pub has_unknown: bool,
 }
 
@@ -48,21 +48,33 @@ impl Policy {
     /// Whether the policy permits this use of the key. The caller must also check the dates, the transactions, the PIN
     /// and the device's dates ([`DeviceInfo`](crate::DeviceInfo)): outside the dates the key must not be used. If the
     /// PIN is [part of the code](PinUsage::is_part_of_code), the key alone does not produce a valid code.
+    #[must_use = "the key must not be used for what its policy does not permit"]
     pub fn permits(&self, usage: KeyUsage) -> bool {
         !self.has_unknown && (self.usages.is_empty() || self.usages.contains(&usage))
     }
 
     pub(crate) fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
-        let mut policy = Self::default();
+        let mut policy = Self {
+            has_unknown: element.has_other_attributes(&[]),
+            ..Self::default()
+        };
         for child in element.children()? {
             if child.namespace() != PSKC {
                 policy.has_unknown = true;
                 continue;
             }
+            let attributes: &[&str] = match child.name() {
+                "PINPolicy" => PinPolicy::ATTRIBUTES,
+                _ => &[],
+            };
+            policy.has_unknown |= child.has_other_attributes(attributes);
             match child.name() {
                 "StartDate" => once(&mut policy.start_date, child.owned_text()?, child)?,
                 "ExpiryDate" => once(&mut policy.expiry_date, child.owned_text()?, child)?,
-                "PINPolicy" => once(&mut policy.pin, PinPolicy::read(child)?, child)?,
+                "PINPolicy" => {
+                    policy.has_unknown |= child.children()?.next().is_some();
+                    once(&mut policy.pin, PinPolicy::read(child)?, child)?;
+                }
                 "KeyUsage" => match child.text()?.parse() {
                     Ok(usage) => policy.usages.push(usage),
                     Err(UnknownKeyUsage) => policy.has_unknown = true,
@@ -233,6 +245,15 @@ impl fmt::Display for PinUsage {
 }
 
 impl PinPolicy {
+    const ATTRIBUTES: &[&str] = &[
+        "MaxFailedAttempts",
+        "MaxLength",
+        "MinLength",
+        "PINEncoding",
+        "PINKeyId",
+        "PINUsageMode",
+    ];
+
     fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
         let name = "PINUsageMode";
         let unknown = PskcError::Attribute {

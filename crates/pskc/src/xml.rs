@@ -177,6 +177,13 @@ impl<'a, 'input> Element<'a, 'input> {
         found.map(|found| found.value())
     }
 
+    /// Whether there is an attribute that is not one of these, which have no namespace.
+    pub(crate) fn has_other_attributes(self, known: &[&str]) -> bool {
+        self.0
+            .attributes()
+            .any(|found| found.namespace().is_some() || !known.contains(&found.name()))
+    }
+
     pub(crate) fn needed(self, name: &'static str) -> Result<&'a str, PskcError> {
         let missing = PskcError::Attribute {
             name,

@@ -107,7 +107,7 @@ fn plain_keys() {
 </KeyContainer>"#;
     let container = Container::parse(document).unwrap();
     assert_eq!(container.id(), Some("exampleID1"));
-    assert!(!container.is_encrypted() && !container.is_signed());
+    assert!(!container.is_encrypted() && !container.has_unverified_signature());
     let key = only(container.open(DecryptionKey::None).unwrap());
     assert_eq!(key.info.issuer.as_deref(), Some("Issuer-A"));
     assert_eq!((secret_of(&key), key.data.counter), (&b"1234"[..], None));
@@ -191,12 +191,17 @@ fn policies_and_references() {
         (Some(4), Some(4), Some(Encoding::Decimal))
     );
 
-    // An unknown usage permits nothing (RFC 6030 section 5).
+    // A policy that is not understood in all its parts permits nothing (RFC 6030 section 5).
     for unknown in [
-        "<KeyUsage>OTP</KeyUsage><KeyUsage>Tea</KeyUsage>",
-        r#"<x:Only xmlns:x="urn:x"/>"#,
+        "><KeyUsage>OTP</KeyUsage><KeyUsage>Tea</KeyUsage>",
+        r#"><x:Only xmlns:x="urn:x"/>"#,
+        r#" Only="Mondays"><KeyUsage>OTP</KeyUsage>"#,
+        r#"><KeyUsage Only="Mondays">OTP</KeyUsage>"#,
+        r#"><PINPolicy PINUsageMode="Local" Only="Mondays"/>"#,
+        r#"><PINPolicy xmlns:x="urn:x" x:PINUsageMode="Local"/>"#,
+        r#"><PINPolicy PINUsageMode="Local"><x:Only xmlns:x="urn:x"/></PINPolicy>"#,
     ] {
-        let data = format!("<Policy>{unknown}</Policy>");
+        let data = format!("<Policy{unknown}</Policy>");
         let policy = open(&container("", &data), DecryptionKey::None)
             .unwrap()
             .info
@@ -289,10 +294,9 @@ fn a_password_opens() {
         container.open(DecryptionKey::Key(&PRE_SHARED)),
         Err(PskcError::PasswordNeeded)
     );
-    assert_eq!(
-        container.open(DecryptionKey::None),
-        Err(PskcError::PasswordNeeded)
-    );
+    for none in [DecryptionKey::None, DecryptionKey::Password("")] {
+        assert_eq!(container.open(none), Err(PskcError::PasswordNeeded));
+    }
 }
 
 #[test]
@@ -621,7 +625,11 @@ fn namespaces_decide_and_not_prefixes() {
     );
     assert!(Container::parse(&extended).is_ok());
     let signed = document.replace("<KeyPackage>", "<ds:Signature/><KeyPackage>");
-    assert!(Container::parse(&signed).unwrap().is_signed());
+    assert!(
+        Container::parse(&signed)
+            .unwrap()
+            .has_unverified_signature()
+    );
 }
 
 /// Documents that other parsers might read differently.

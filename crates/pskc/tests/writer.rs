@@ -308,6 +308,13 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
         );
     }
     assert!(derivation.clone().with_iterations(10_000_000).is_ok());
+    let known = KeyProtection::Password {
+        cipher: Cipher::Aes128Cbc,
+        derivation: &derivation,
+        password: "",
+    };
+    let refused = Writer::new(known).write(&keys, same);
+    assert_eq!(refused.map(|_| ()), Err(WriteError::EmptyPassword));
     let lock = KeyProtection::Password {
         cipher: Cipher::Aes256Cbc,
         derivation: &derivation.with_iterations(1).unwrap(),

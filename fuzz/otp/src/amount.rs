@@ -1,6 +1,6 @@
 //! Amounts.
 
-use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
+use keyproof_otp::pos::{Amount, PosAlgorithm, confirmation_codes};
 
 use crate::position::assert_position;
 
@@ -29,7 +29,7 @@ pub fn amount(data: &[u8]) {
             let again: Amount = shown.parse().expect("an amount reads what it shows");
             assert_eq!(again, amount);
             let codes = |price| {
-                confirm(
+                confirmation_codes(
                     b"key",
                     PosAlgorithm::TotpWithPrice,
                     Some(price),
@@ -54,7 +54,7 @@ fn algorithm(data: &[u8], text: &str) {
     for algorithm in by_name.into_iter().chain(by_number.and_then(Result::ok)) {
         assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
         assert_eq!(PosAlgorithm::try_from(algorithm.number()), Ok(algorithm));
-        let confirmed = confirm(data, algorithm, None, u64::MAX);
+        let confirmed = confirmation_codes(data, algorithm, None, u64::MAX);
         assert_eq!(
             confirmed.is_some(),
             algorithm == PosAlgorithm::TotpWithoutPrice

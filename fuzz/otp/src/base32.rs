@@ -79,10 +79,10 @@ fn decode(profile: Base32Profile, text: &str) -> Option<Vec<u8>> {
                 Secret::from_base32(text, profile).map(|secret| secret.as_bytes() == &bytes[..len]);
             assert_eq!(
                 inline,
-                if len <= Secret::MAX_LEN {
-                    Ok(true)
-                } else {
-                    Err(OtpError::SecretTooLong)
+                match len {
+                    0 => Err(OtpError::SecretEmpty),
+                    1..=Secret::MAX_LEN => Ok(true),
+                    _ => Err(OtpError::SecretTooLong),
                 }
             );
             bytes.truncate(len);

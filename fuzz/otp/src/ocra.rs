@@ -2,7 +2,7 @@
 
 use keyproof_otp::{
     Algorithm, LookAhead, OtpError, Secret, Window,
-    ocra::{self, Input, Ocra, PinHash, Response, Suite},
+    ocra::{self, Input, Ocra, PinHash, Questions, Response, Suite},
 };
 
 use crate::position::assert_position;
@@ -41,11 +41,11 @@ pub fn ocra(data: &[u8]) {
     let (counter, time) = (number() << 56 | number(), number() << 40 | number());
     let pin_hash = suite
         .pin_hash()
-        .map(|algorithm| PinHash::new(algorithm, question));
+        .map(|algorithm| PinHash::new(algorithm, &format!("1{question}")).expect("a PIN"));
     let session = vec![1; suite.session_len().unwrap_or_default().into()];
     let mut input = Input::new(question);
-    if let Some((first, second)) = question.split_once(' ') {
-        input = Input::mutual(first, second);
+    if let Some((client, server)) = question.split_once(' ') {
+        input = Input::for_server_response(Questions { client, server });
     }
     if suite.has_counter() {
         input = input.with_counter(counter);

@@ -65,7 +65,7 @@ pub fn container(data: &[u8]) {
 /// Reads what a container contains in plain text about itself and its keys.
 fn says(container: &Container) {
     assert!(!format!("{container:?}").is_empty());
-    let _ = (container.id(), container.is_signed());
+    let _ = (container.id(), container.has_unverified_signature());
     let derivation = container.key_derivation();
     assert!(derivation.is_none() || container.key_names().is_empty());
     if let Some(derivation) = derivation {

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use http::StatusCode;
 use keyproof_otp::{
     Algorithm, Base32Profile, Digits, Secret, Totp,
-    pos::{Amount, PosAlgorithm, confirm},
+    pos::{Amount, PosAlgorithm, confirmation_codes},
 };
 use keyproof_service::otp_devices::InstanceAdministrator;
 use serde_json::{Value, json};
@@ -193,7 +193,7 @@ impl Shop<'_> {
         let now = self.stage.clock().now().as_secs();
         let price: Amount = price.parse()?;
         let key = key()?;
-        let confirmation = confirm(
+        let confirmation = confirmation_codes(
             key.as_bytes(),
             PosAlgorithm::TotpWithPrice,
             Some(&price),

@@ -11,7 +11,7 @@
 //!   are SHA-1, six digits and TOTP.
 //! - Unknown fields are skipped. A code is rejected if a field is repeated, or if a hash function,
 //!   number of digits or type is unknown.
-//! - A batch has up to [`Batch::MAX_SIZE`] codes. [`join`] combines them, in any order.
+//! - A batch has up to [`Migration::MAX_CODES`] codes. [`join`] combines them, in any order.
 //!
 //! The dozen fields are encoded and decoded here, because the types of a Protocol Buffers library
 //! would keep secrets in vectors that grow and are not wiped on drop.
@@ -88,24 +88,19 @@ mod account {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
     accounts: Vec<OtpauthUri>,
-    batch: Batch,
+    part: Part,
 }
 
-/// The position of a code in its batch.
+/// Which part of its batch a code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Batch {
+pub struct Part {
     /// A number that all codes of the batch share.
     pub id: i32,
-    /// The number of codes in the batch: 1 to [`Batch::MAX_SIZE`].
+    /// The number of codes in the batch: 1 to [`Migration::MAX_CODES`].
     pub size: u8,
     /// The index of this code, from 0.
     pub index: u8,
-}
-
-impl Batch {
-    /// The largest number of codes in a batch: 100.
-    pub const MAX_SIZE: u8 = 100;
 }
 
 impl Migration {
@@ -113,6 +108,8 @@ impl Migration {
     pub const MAX_MESSAGE_LEN: usize = 16 * 1024;
     /// The longest accepted URI, in bytes: that of the longest message with each symbol escaped.
     pub const MAX_URI_LEN: usize = PREFIX.len() + Self::MAX_MESSAGE_LEN.div_ceil(3) * 4 * 3;
+    /// The largest number of codes in a batch: 100.
+    pub const MAX_CODES: u8 = 100;
     /// The largest number of accounts that [`Migration::batch`] puts into one code, as Google
     /// Authenticator does.
     pub const ACCOUNTS_PER_CODE: usize = 10;
@@ -125,8 +122,10 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The `Migration…` variants of [`OtpError`], [`SecretTooLong`](OtpError::SecretTooLong) and
-    /// [`UriEscape`](OtpError::UriEscape).
+    /// The `Migration…` variants of [`OtpError`], but neither
+    /// [`MigrationIncomplete`](OtpError::MigrationIncomplete) nor
+    /// [`MigrationUnsupported`](OtpError::MigrationUnsupported);
+    /// [`SecretTooLong`](OtpError::SecretTooLong) and [`UriEscape`](OtpError::UriEscape).
     pub fn parse(uri: &str) -> Result<Self, OtpError> {
         if uri.len() > Self::MAX_URI_LEN {
             return Err(OtpError::MigrationTooLong);
@@ -162,7 +161,7 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The same as [`Migration::parse`]; positions are those in the message.
+    /// The same as [`Migration::parse`], without what concerns the URI.
     pub fn from_message(message: &[u8]) -> Result<Self, OtpError> {
         if message.len() > Self::MAX_MESSAGE_LEN {
             return Err(OtpError::MigrationTooLong);
@@ -190,18 +189,18 @@ impl Migration {
             }
             seen.once(number, &field)?;
         }
-        let sizes = 1..=i32::from(Batch::MAX_SIZE);
+        let sizes = 1..=i32::from(Self::MAX_CODES);
         // A size of 0 means a single code.
         let size = if size == 0 { 1 } else { size };
         if !sizes.contains(&size) || !(0..size).contains(&index) {
             return Err(OtpError::MigrationBatch);
         }
-        let batch = Batch {
+        let part = Part {
             id,
             size: size as u8,
             index: index as u8,
         };
-        let code = Self { accounts, batch };
+        let code = Self { accounts, part };
         // Optional fields may be missing here but are always written: the result must be short
         // enough too.
         if code.message()?.len() > Self::MAX_MESSAGE_LEN {
@@ -220,7 +219,7 @@ impl Migration {
     ///
     /// [`MigrationUnsupported`](OtpError::MigrationUnsupported) if the format cannot represent an
     /// account. [`MigrationTooLong`](OtpError::MigrationTooLong) if an account is too long for a QR
-    /// code, or if more than [`Batch::MAX_SIZE`] codes are needed.
+    /// code, or if more than [`Migration::MAX_CODES`] codes are needed.
     pub fn batch(accounts: &[OtpauthUri], id: i32) -> Result<Vec<Self>, OtpError> {
         let mut codes: Vec<Vec<OtpauthUri>> = Vec::new();
         let mut len = 0;
@@ -249,13 +248,13 @@ impl Migration {
         }
         let size = u8::try_from(codes.len())
             .ok()
-            .filter(|size| *size <= Batch::MAX_SIZE);
+            .filter(|size| *size <= Self::MAX_CODES);
         let size = size.ok_or(OtpError::MigrationTooLong)?;
         Ok((0..size)
             .zip(codes)
             .map(|(index, accounts)| Self {
                 accounts,
-                batch: Batch { id, size, index },
+                part: Part { id, size, index },
             })
             .collect())
     }
@@ -265,9 +264,9 @@ impl Migration {
         &self.accounts
     }
 
-    /// The position of this code in its batch.
-    pub fn part(&self) -> Batch {
-        self.batch
+    /// Which part of its batch this code is.
+    pub fn part(&self) -> Part {
+        self.part
     }
 
     /// The message in the URI.
@@ -278,9 +277,9 @@ impl Migration {
             writer.bytes(payload::ACCOUNT, &write_account(account)?);
         }
         writer.varint(payload::VERSION, 1);
-        writer.varint(payload::BATCH_SIZE, self.batch.size.into());
-        writer.varint(payload::BATCH_INDEX, self.batch.index.into());
-        writer.varint(payload::BATCH_ID, self.batch.id.into());
+        writer.varint(payload::BATCH_SIZE, self.part.size.into());
+        writer.varint(payload::BATCH_INDEX, self.part.index.into());
+        writer.varint(payload::BATCH_ID, self.part.id.into());
         Ok(writer.into_bytes())
     }
 }
@@ -322,7 +321,7 @@ pub fn join(codes: impl IntoIterator<Item = Migration>) -> Result<Vec<OtpauthUri
     let mut parts: Vec<Option<Migration>> = Vec::new();
     let mut batch = None;
     for code in codes {
-        let Batch { id, size, index } = code.batch;
+        let Part { id, size, index } = code.part;
         if *batch.get_or_insert((id, size)) != (id, size) {
             return Err(OtpError::MigrationBatch);
         }
@@ -392,7 +391,13 @@ fn read_account(message: &[u8], at: usize) -> Result<OtpauthUri, OtpError> {
         let wrong = OtpError::MigrationValue { at: field.at };
         let text = || str::from_utf8(field.bytes()?).map_err(|_| wrong);
         match number {
-            account::SECRET => secret = Some(Secret::from_bytes(field.bytes()?)?),
+            account::SECRET => {
+                let bytes = field.bytes()?;
+                // An empty field is the same as none.
+                if !bytes.is_empty() {
+                    secret = Some(Secret::from_bytes(bytes)?);
+                }
+            }
             account::NAME => name = text()?,
             account::ISSUER => issuer = text()?,
             account::ALGORITHM => {
@@ -426,7 +431,6 @@ fn read_account(message: &[u8], at: usize) -> Result<OtpauthUri, OtpError> {
         }
         seen.once(number, &field)?;
     }
-    let secret = secret.filter(|secret| !secret.as_bytes().is_empty());
     let secret = secret.ok_or(OtpError::MigrationSecret { at })?;
     let kind = if is_hotp {
         Kind::Hotp { counter }
@@ -465,10 +469,7 @@ fn write_account(account: &OtpauthUri) -> Result<Zeroizing<Vec<u8>>, OtpError> {
     let mut writer = Writer::with_capacity(account_len(account));
     writer.bytes(account::SECRET, account.secret().as_bytes());
     writer.bytes(account::NAME, name.as_bytes());
-    if let Some(issuer) = account
-        .issuer_parameter()
-        .filter(|issuer| !issuer.is_empty())
-    {
+    if let Some(issuer) = account.issuer_parameter() {
         writer.bytes(account::ISSUER, issuer.as_bytes());
     }
     writer.varint(account::ALGORITHM, algorithm);

@@ -19,7 +19,7 @@ use crate::{Algorithm, OtpError};
 /// // RFC 6287, appendix C.1: a counter, the question and a PIN.
 /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1".parse()?;
 /// let ocra = Ocra::new(&Secret::from_bytes(b"12345678901234567890123456789012")?, suite);
-/// let pin = PinHash::new(Algorithm::Sha1, "1234");
+/// let pin = PinHash::new(Algorithm::Sha1, "1234")?;
 /// let input = Input::new("12345678").with_counter(0).with_pin_hash(&pin);
 /// assert_eq!(ocra.response(&input)?.to_string(), "65347737");
 /// assert!(ocra.response(&Input::new("12345678")).is_err()); // counter and PIN are missing
@@ -35,6 +35,16 @@ pub struct Input<'a> {
     time: Option<u64>,
 }
 
+/// The questions of both parties in the mutual modes (RFC 6287 section 7.2), each of 1 to
+/// [`Suite::question_len`] characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Questions<'a> {
+    /// The client's question to the server.
+    pub client: &'a str,
+    /// The server's question to the client.
+    pub server: &'a str,
+}
+
 impl<'a> Input<'a> {
     /// An input with one question, of 1 to [`Suite::question_len`] characters.
     pub const fn new(question: &'a str) -> Self {
@@ -48,38 +58,52 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// An input with two questions, for the mutual modes (RFC 6287 section 7.2). `theirs` is the
-    /// other party's question, which the response answers; `own` is that of the party that
-    /// responds. They are concatenated as text, and numeric ones are then parsed as one number.
+    /// The input of the server's response, which answers the client's question in the mutual modes
+    /// (RFC 6287 section 7.2). The questions are concatenated as text, the answered one first, and
+    /// numeric ones are then parsed as one number.
     ///
     /// ```
     /// use keyproof_otp::Secret;
-    /// use keyproof_otp::ocra::{Input, Ocra, Suite};
+    /// use keyproof_otp::ocra::{Input, Ocra, Questions, Suite};
     ///
     /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:QA08".parse()?;
     /// let secret = Secret::from_bytes(b"12345678901234567890123456789012")?;
     /// let (client, server) = (Ocra::new(&secret, suite), Ocra::new(&secret, suite));
-    /// // The client asks first, and verifies the server's response before it shows its own.
-    /// let (of_client, of_server) = ("CLI22220", "SRV11110");
-    /// let shown = server.response(&Input::mutual(of_client, of_server))?;
-    /// assert_eq!(shown.to_string(), "28247970"); // RFC 6287, appendix C.2
-    /// assert!(client.verify(&shown, &Input::mutual(of_client, of_server), None).is_ok());
-    /// assert_eq!(client.response(&Input::mutual(of_server, of_client))?.to_string(), "15510767");
+    /// let questions = Questions { client: "CLI22220", server: "SRV11110" };
+    /// // The client verifies the server's response before it shows its own.
+    /// let first = server.response(&Input::for_server_response(questions))?;
+    /// assert_eq!(first.to_string(), "28247970"); // RFC 6287, appendix C.2
+    /// assert!(client.verify(&first, &Input::for_server_response(questions), None).is_ok());
+    /// let second = client.response(&Input::for_client_response(questions))?;
+    /// assert_eq!(second.to_string(), "15510767");
+    /// assert!(server.verify(&second, &Input::for_client_response(questions), None).is_ok());
+    /// // Whoever sends the server its own response back is not the client.
+    /// assert!(server.verify(&first, &Input::for_client_response(questions), None).is_err());
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
-    pub const fn mutual(theirs: &'a str, own: &'a str) -> Self {
-        let mut input = Self::new(theirs);
-        input.second = Some(own);
+    pub const fn for_server_response(questions: Questions<'a>) -> Self {
+        let mut input = Self::new(questions.client);
+        input.second = Some(questions.server);
+        input
+    }
+
+    /// The input of the client's response, which answers the server's question in the mutual modes,
+    /// as in [`Input::for_server_response`].
+    pub const fn for_client_response(questions: Questions<'a>) -> Self {
+        let mut input = Self::new(questions.server);
+        input.second = Some(questions.client);
         input
     }
 
     /// Sets the counter. For a verifier it is the next expected one.
+    #[must_use]
     pub const fn with_counter(mut self, counter: u64) -> Self {
         self.counter = Some(counter);
         self
     }
 
     /// Sets the hash of the PIN or password.
+    #[must_use]
     pub const fn with_pin_hash(mut self, pin_hash: &'a PinHash) -> Self {
         self.pin_hash = Some(pin_hash);
         self
@@ -99,6 +123,7 @@ impl<'a> Input<'a> {
     /// assert!(ocra.response(&Input::new("QUESTION").with_session(&session[1..])).is_err());
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
+    #[must_use]
     pub const fn with_session(mut self, session: &'a [u8]) -> Self {
         self.session = Some(session);
         self
@@ -118,6 +143,7 @@ impl<'a> Input<'a> {
     /// assert_eq!(accepted.unwrap().step, Some(1_800_000_000 / 60));
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
+    #[must_use]
     pub const fn with_time(mut self, time: u64) -> Self {
         self.time = Some(time);
         self
@@ -284,9 +310,11 @@ fn number(digits: impl Iterator<Item = u8>) -> [u8; NUMBER] {
 /// use keyproof_otp::Algorithm;
 /// use keyproof_otp::ocra::PinHash;
 ///
-/// let pin = PinHash::new(Algorithm::Sha1, "1234");
+/// let pin = PinHash::new(Algorithm::Sha1, "1234")?;
 /// assert_eq!(format!("{pin:?}"), "PinHash([redacted; 20])");
+/// assert!(PinHash::new(Algorithm::Sha1, "").is_err()); // everybody knows it
 /// assert!(PinHash::from_bytes(&[0; 65]).is_err()); // longer than any suite's hash
+/// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone)]
 pub struct PinHash {
@@ -298,12 +326,19 @@ impl PinHash {
     const MAX_LEN: usize = 64;
 
     /// Hashes a PIN, encoded as UTF-8. The suite names the hash function ([`Suite::pin_hash`]).
-    pub fn new(algorithm: Algorithm, pin: &str) -> Self {
-        match algorithm {
+    ///
+    /// # Errors
+    ///
+    /// [`OcraPinEmpty`](OtpError::OcraPinEmpty) if the PIN is empty.
+    pub fn new(algorithm: Algorithm, pin: &str) -> Result<Self, OtpError> {
+        if pin.is_empty() {
+            return Err(OtpError::OcraPinEmpty);
+        }
+        Ok(match algorithm {
             Algorithm::Sha1 => Self::of(&Sha1::digest(pin)),
             Algorithm::Sha256 => Self::of(&Sha256::digest(pin)),
             Algorithm::Sha512 => Self::of(&Sha512::digest(pin)),
-        }
+        })
     }
 
     /// Creates a PIN hash from its bytes.

@@ -7,8 +7,8 @@
 //! | mode (RFC 6287 section 7) | who computes | the [`Input`] |
 //! |---|---|---|
 //! | one-way challenge-response | client | [`Input::new`] of the server's question |
-//! | mutual challenge-response | server first | [`Input::mutual`] of the client's question, then the server's; without a PIN |
-//! | | then client | [`Input::mutual`] of the server's question, then the client's |
+//! | mutual challenge-response | server first | [`Input::for_server_response`] of both [`Questions`], without a PIN |
+//! | | then client | [`Input::for_client_response`] of the same |
 //! | plain signature | client | [`Input::new`] of what is signed, or of its hash in hexadecimal |
 //! | signature with server authentication | both | as mutual challenge-response, without a session |
 //!
@@ -52,7 +52,7 @@ use self::{input::Checked, suite::SuiteText};
 use crate::{LookAhead, OtpError, Secret, Window, hotp::Found, mac::KeyedMac};
 
 pub use self::{
-    input::{Input, PinHash},
+    input::{Input, PinHash, Questions},
     question::Question,
     response::Response,
     suite::{QuestionFormat, ResponseLength, Suite},
@@ -97,7 +97,8 @@ impl Ocra {
         Self::from_key(secret.as_bytes(), suite)
     }
 
-    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`].
+    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`]. Nothing is checked:
+    /// anybody can compute the responses of an empty key.
     pub fn from_key(key: &[u8], suite: Suite) -> Self {
         Self {
             mac: KeyedMac::new(suite.algorithm(), key),
@@ -110,12 +111,14 @@ impl Ocra {
 
     /// Sets how many counters beyond the expected one are accepted. Has no effect on a suite
     /// without a counter.
+    #[must_use]
     pub fn with_look_ahead(self, look_ahead: LookAhead) -> Self {
         Self { look_ahead, ..self }
     }
 
     /// Sets how many time steps before and after the current one are accepted. Has no effect on a
     /// suite without the time.
+    #[must_use]
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }
@@ -240,8 +243,9 @@ impl fmt::Debug for Ocra {
 }
 
 /// An accepted response.
+#[must_use = "the next counter and the accepted step must be stored, or the response can be used again"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Accepted {
     /// The next expected counter, if the suite has one. Every lower one is spent.

@@ -133,6 +133,7 @@ impl Suite {
 impl FromStr for Suite {
     type Err = OtpError;
 
+    /// Fails by [`OcraSuite`](OtpError::OcraSuite).
     fn from_str(text: &str) -> Result<Self, OtpError> {
         let rest = text
             .strip_prefix(PREFIX)

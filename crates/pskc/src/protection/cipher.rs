@@ -6,6 +6,10 @@ use crate::{PskcError, xml::Element};
 
 /// The algorithm that encrypts values (XML Encryption sections 5.2 and 5.6).
 ///
+/// Every reader supports AES-128 in CBC mode. Prefer key wrap with padding where the reader supports it: with CBC, whoever
+/// knows one secret of a container and can change the container can make its authentication codes, because RFC 6030
+/// encrypts their key with CBC and without a code.
+///
 /// ```
 /// use keyproof_pskc::Cipher;
 ///

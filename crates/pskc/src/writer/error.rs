@@ -28,6 +28,9 @@ pub enum WriteError {
     /// There are no keys.
     #[error("a container has at least one key")]
     Empty,
+    /// A password without characters, which everybody knows.
+    #[error("the password is empty")]
+    EmptyPassword,
     /// A key derivation whose parameters are out of range.
     #[error(
         "the key derivation has {what} out of range: a salt of {} to {} bytes, 1 to {} iterations",

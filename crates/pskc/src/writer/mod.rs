@@ -51,7 +51,7 @@ pub enum KeyProtection<'a> {
         cipher: Cipher,
         /// The derivation of the key from the password, for keys of this cipher.
         derivation: &'a KeyDerivation,
-        /// The password.
+        /// The password, which must not be empty.
         password: &'a str,
     },
 }
@@ -117,6 +117,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Sets the container's identifier (`xs:ID`): an ASCII letter or `_`, then ASCII letters, digits, `.`, `-` and `_`.
+    #[must_use]
     pub const fn with_id(mut self, id: &'a str) -> Self {
         self.id = Some(id);
         self
@@ -137,6 +138,7 @@ impl<'a> Writer<'a> {
     /// assert_eq!((read.id(), read.mac_algorithm()), (Some("delivery-7"), Some(MacAlgorithm::HmacSha512)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use]
     pub const fn with_mac(mut self, mac: MacAlgorithm) -> Self {
         self.mac = mac;
         self
@@ -270,6 +272,9 @@ impl<'a> Sealer<'a> {
             KeyProtection::None => None,
             KeyProtection::Key { cipher, key, .. } => {
                 Some((cipher, Zeroizing::new(Vec::from(key))))
+            }
+            KeyProtection::Password { password: "", .. } => {
+                return Err(WriteError::EmptyPassword);
             }
             KeyProtection::Password {
                 cipher,

@@ -100,7 +100,7 @@ impl fmt::Display for CodeFinding {
                 write!(f, "no counter from {first} to {last} has this code")
             }
             Self::NoStep(refused) => refused.fmt(f),
-            Self::Step(Accepted { step, drift }) => {
+            Self::Step(Accepted { step, drift, .. }) => {
                 write!(f, "the code of step {step}, drift {drift}")
             }
             Self::WeakSecret => f.write_str(WEAK),
@@ -330,12 +330,7 @@ fn read_secret(path: &Path) -> Result<Secret, Failure> {
         |reason: &dyn fmt::Display| Failure::Refused(format!("{}: {reason}", path.display()));
     let text = read_text(path)?;
     let read = Secret::from_base32(text.trim(), Base32Profile::Lenient);
-    let secret = read.map_err(|error| named(&error))?;
-    // HMAC accepts an empty key, but anybody could compute its codes.
-    if secret.as_bytes().is_empty() {
-        return Err(named(&"the secret is empty"));
-    }
-    Ok(secret)
+    read.map_err(|error| named(&error))
 }
 
 fn is_weak(secret: &Secret) -> bool {
@@ -394,8 +389,8 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
             let look_ahead = LookAhead::new(window.after.into())?;
             match hotp.verify(&code, counter, look_ahead) {
                 Some(next) => (
-                    CodeFinding::NextCounter(next),
-                    json!({ "next_counter": next }),
+                    CodeFinding::NextCounter(next.get()),
+                    json!({ "next_counter": next.get() }),
                 ),
                 None => {
                     let last = counter.saturating_add(window.after.into());
@@ -407,7 +402,7 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
         Kind::Totp { period } => {
             let totp = Totp::from(hotp).with_period(period).with_window(window);
             match totp.verify(&code, arguments.moment.seconds(), None) {
-                Ok(accepted @ Accepted { step, drift }) => (
+                Ok(accepted @ Accepted { step, drift, .. }) => (
                     CodeFinding::Step(accepted),
                     json!({ "step": step, "drift": drift }),
                 ),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use keyproof_otp::{
     LookAhead, OtpError, Secret,
-    ocra::{Accepted, Input, Ocra, PinHash, Refused, Response, Suite},
+    ocra::{Accepted, Input, Ocra, PinHash, Questions, Refused, Response, Suite},
 };
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{Finding, Report, Severity, checks};
@@ -120,18 +120,19 @@ impl Challenge {
         let algorithm = self.suite.pin_hash().ok_or(missing)?;
         let pin = read_text(file)?;
         let pin = pin.trim_end_matches(['\r', '\n']);
-        if pin.is_empty() {
-            let message = format!("{}: the PIN is empty, so anybody knows it", file.display());
-            return Err(Failure::Refused(message));
-        }
-        Ok(Some(PinHash::new(algorithm, pin)))
+        let named = |error: OtpError| Failure::Refused(format!("{}: {error}", file.display()));
+        PinHash::new(algorithm, pin).map(Some).map_err(named)
     }
 
     /// Collects the inputs. The time is included if the suite has one, or if a moment is given, which the suite must
     /// then accept.
     fn input<'a>(&'a self, pin_hash: Option<&'a PinHash>) -> Input<'a> {
         let mut input = match &self.own_question {
-            Some(own) => Input::mutual(&self.question, own),
+            // The server's response is computed alike, with the parties exchanged.
+            Some(own) => Input::for_client_response(Questions {
+                client: own,
+                server: &self.question,
+            }),
             None => Input::new(&self.question),
         };
         if let Some(counter) = self.counter {

@@ -124,7 +124,7 @@ fn show(arguments: &ShowArguments) -> Outcome {
     let document = read_text(&arguments.file)?;
     let container = Container::parse(&document)?;
     let given = arguments.given.read()?;
-    if container.is_signed() {
+    if container.has_unverified_signature() {
         output::print_notice("keyproof: warning: the container's signature is not verified");
     }
     let unlock = match &given {
@@ -154,7 +154,7 @@ fn show(arguments: &ShowArguments) -> Outcome {
             encrypted: container.is_encrypted(),
             id: container.id(),
             keys: &shown,
-            signed: container.is_signed(),
+            signed: container.has_unverified_signature(),
         });
     }
     shown.iter().try_for_each(|key| output::print(&key.line))
@@ -184,9 +184,6 @@ fn write(arguments: &WriteArguments) -> Outcome {
             key,
             name: &arguments.name,
         },
-        Given::Password(password) if password.is_empty() => {
-            return Err(Failure::Refused("the password is empty".to_owned()));
-        }
         Given::Password(password) => {
             let mut salt = [0; 16];
             random(&mut salt);

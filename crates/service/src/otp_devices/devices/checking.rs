@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyproof_otp::{
     Code, DEFAULT_PERIOD, Digits, OtpError,
-    pos::{Amount, Confirmation, PosAlgorithm, confirm},
+    pos::{Amount, Confirmation, PosAlgorithm, confirmation_codes},
 };
 
 use super::{super::OtpDevices, new_event};
@@ -135,7 +135,7 @@ impl OtpDevices {
         counted.map_err(|wait| Failure::Refused(CheckCodeError::Limited { wait }))?;
         let key = self.key_of(place, device)?;
         let at = now.as_secs();
-        let codes = |at| confirm(&key, device.algorithm, price, at);
+        let codes = |at| confirmation_codes(&key, device.algorithm, price, at);
         let fitting = matching_step(&code, at, codes);
         let (name, origin) = ("otp_devices.check_code", caller.origin());
         let (store, clock) = (&self.store, &*self.clock);
@@ -236,7 +236,7 @@ mod tests {
             None => PosAlgorithm::TotpWithoutPrice,
         };
         let key = b"12345678901234567890";
-        let codes = confirm(key, algorithm, price.as_ref(), at).unwrap();
+        let codes = confirmation_codes(key, algorithm, price.as_ref(), at).unwrap();
         codes.codes()[2].to_string()
     }
 

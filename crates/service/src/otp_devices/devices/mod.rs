@@ -10,7 +10,7 @@ use std::fmt;
 
 use keyproof_otp::{
     Base32Profile, OtpError, Secret, Strength,
-    pos::{Amount, PosAlgorithm, confirm},
+    pos::{Amount, PosAlgorithm, confirmation_codes},
 };
 use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
 use subtle::ConstantTimeEq;
@@ -293,7 +293,7 @@ impl OtpDevices {
             moment.map_err(|refused| Failure::Refused(ShowDeviceError::Moment(refused)))?;
         let at = at.unwrap_or_else(|| self.clock.now().as_secs());
         let secret = self.key_of(place, record)?;
-        let codes = confirm(&secret, record.algorithm, price.as_ref(), at);
+        let codes = confirmation_codes(&secret, record.algorithm, price.as_ref(), at);
         Ok(DeviceView {
             description: record.description.clone(),
             algorithm: record.algorithm,
@@ -480,7 +480,7 @@ fn decode_key(text: &str) -> Result<Zeroizing<Vec<u8>>, OtpError> {
 
 /// Returns how the length of a key compares with RFC 4226, or an error if it is not a key.
 fn strength(key: &str) -> Result<Strength, OtpError> {
-    Ok(Strength::of_bytes(decode_key(key)?.len()))
+    Ok(Strength::of_len(decode_key(key)?.len()))
 }
 
 /// Only warns, as short keys are in use and must work.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyproof_otp::pos::{PosAlgorithm, confirm};
+use keyproof_otp::pos::{PosAlgorithm, confirmation_codes};
 use keyproof_service::{Clock as _, audit::Event};
 
 use super::operator::{Answer, Operator};
@@ -49,7 +49,7 @@ fn code(site: &Site, steps: i64, price: Option<&str>) -> String {
         Some(_) => PosAlgorithm::TotpWithPrice,
         None => PosAlgorithm::TotpWithoutPrice,
     };
-    let codes = confirm(KEY, algorithm, price.as_ref(), at.unwrap()).unwrap();
+    let codes = confirmation_codes(KEY, algorithm, price.as_ref(), at.unwrap()).unwrap();
     codes.codes()[2].to_string()
 }
 
