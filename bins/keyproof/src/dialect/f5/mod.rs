@@ -368,7 +368,8 @@ impl Offered for ApiKey {
     async fn create(mut call: Call<Self>) -> HandlerResult {
         let new = body::new_api_key(&mut call.exchange, &call.at).await?;
         let issued = call.devices().create_api_key(&call.administrator, new);
-        Ok(wire::issued_api_key(&issued.await?))
+        let issued = issued.await.map_err(Refusal::new_api_key)?;
+        Ok(wire::issued_api_key(&issued))
     }
 
     async fn replace(mut call: Call<Self>) -> HandlerResult {

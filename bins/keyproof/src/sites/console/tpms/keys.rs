@@ -14,10 +14,14 @@ use keyproof_service::{
 
 use super::{
     Area, Frame, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong,
-    object::Paged,
+    object::{Paged, too_large_at},
     pages::{KeyAddPage, KeyMadePage, KeyPage, state},
     render,
 };
+
+/// The error when the category's record cannot be rewritten.
+const FULL: &str =
+    "The record of this category is full: remove certificates from its allow-list first.";
 
 impl Paged for ApiKey {
     const FOLDER: &'static str = "keys";
@@ -68,7 +72,9 @@ impl Paged for ApiKey {
             need_mtls: visit.is_ticked("mtls"),
         };
         let devices = &visit.service().device_identity;
-        let issued = devices.create_api_key(who, new).await?;
+        let issued = devices.create_api_key(who, new).await;
+        // The key's own record is small, and its category's is rewritten.
+        let issued = issued.map_err(|failure| too_large_at(failure, "category", FULL))?;
         let page = KeyMadePage {
             frame: &visit.frame_in(Area::Tpms),
             namespace: visit.named("namespace"),
