@@ -47,6 +47,7 @@ impl Paged for ApiKey {
             state: state(&key.spec, now),
             reason: &key.spec.revoke_reason,
             needs_certificate: key.spec.need_mtls,
+            is_refused_here: visit.is_refused_here(&key.spec),
             is_disabled: key.spec.is_disabled,
             is_revoked: key.spec.revoked_at.is_some_and(|from| from <= now),
             confirm: visit.confirm_url(&visit.link_to::<Self>(name)),
@@ -81,6 +82,7 @@ impl Paged for ApiKey {
             name: &issued.object.metadata.name,
             category: &issued.object.spec.category,
             key: &issued.text,
+            is_refused_here: visit.is_refused_here(&issued.object.spec),
         };
         Ok(render(&page, StatusCode::OK)?)
     }
@@ -110,6 +112,11 @@ impl Visit<Signed> {
         let devices = &self.service().device_identity;
         let revoked = devices.revoke_api_key(&key, name, self.typed("reason"));
         self.key_changed(revoked.await).await
+    }
+
+    /// Returns whether the key needs a client certificate, which no listener of this server requests.
+    fn is_refused_here(&self, key: &ApiKey) -> bool {
+        key.need_mtls && !self.site.server_context.requests_client_certificates
     }
 
     async fn key_changed(

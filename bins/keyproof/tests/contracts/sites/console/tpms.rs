@@ -210,6 +210,31 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     ops.get(&format!("{NAMESPACE}/keys/nothing")).await.is(404);
 }
 
+/// No listener requests client certificates by default.
+#[tokio::test]
+async fn a_key_that_this_server_cannot_accept_is_said_to_be_one() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let keys = format!("{NAMESPACE}/keys");
+    for (name, needs_certificate) in [("bound", true), ("free", false)] {
+        ops.get(&keys).await.is(200);
+        let mut fields = vec![
+            ("name", name),
+            ("category", "category"),
+            ("description", ""),
+        ];
+        if needs_certificate {
+            fields.push(("mtls", "on"));
+        }
+        ops.post(&keys, &fields).await.is(200);
+        let when_made = ops.page.contains("This server does not accept it");
+        ops.get(&format!("{keys}/{name}")).await.is(200);
+        let on_its_page = ops.page.contains("which this server does not ask for");
+        let both = (needs_certificate, needs_certificate);
+        assert_eq!((when_made, on_its_page), both, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_revocation_enables_no_key_that_somebody_has_disabled() {
     let (site, _, device) = furnished().await;
