@@ -5,7 +5,12 @@
 //! on hold rewrites the CRL's record, as does the batch that stores a new CRL. If a change and a new CRL overlap, one
 //! of the two commits fails and is retried.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
@@ -22,6 +27,7 @@ use super::{
 use crate::{
     Failure, Principal, StorageError,
     keys::moment,
+    mutex::lock,
     pages::{PAGE, Page, Pages, transact_pages},
     slot::Slot,
     storage::{Attempt, damaged, refuse, refused, transact},
@@ -131,8 +137,33 @@ impl Part {
     }
 }
 
+/// The CRLs that are in memory because a client is being sent one. All requests for a CRL share its bytes: anybody may
+/// request it and then read it slowly.
+#[derive(Default)]
+pub(super) struct SharedLists {
+    /// By the category's key: the number of the CRL, and the CRL.
+    kept: Mutex<BTreeMap<Key, (u64, Weak<[u8]>)>>,
+    /// Held while a CRL of several parts is read, so that requests which come at once read it once.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl SharedLists {
+    fn get(&self, place: &Key, number: u64) -> Option<Arc<[u8]>> {
+        let kept = lock(&self.kept);
+        let (kept_number, list) = kept.get(place)?;
+        list.upgrade().filter(|_| *kept_number == number)
+    }
+
+    fn keep(&self, place: Key, number: u64, list: &Arc<[u8]>) {
+        let mut kept = lock(&self.kept);
+        kept.retain(|_, (_, list)| list.strong_count() > 0);
+        kept.insert(place, (number, Arc::downgrade(list)));
+    }
+}
+
 impl DeviceIdentity {
-    /// Returns a category's current CRL, in DER (RFC 5280, section 5). No permission is needed.
+    /// Returns a category's current CRL, in DER (RFC 5280, section 5). No permission is needed. Callers of the same CRL
+    /// share its bytes.
     ///
     /// # Errors
     ///
@@ -141,7 +172,7 @@ impl DeviceIdentity {
         &self,
         namespace: &str,
         category: &str,
-    ) -> Result<Vec<u8>, Failure<RevocationListError>> {
+    ) -> Result<Arc<[u8]>, Failure<RevocationListError>> {
         let now = self.clock.now();
         let place = Latest::key(namespace, category);
         if let Some(Stored { record, .. }) = self.store.get::<Latest>(&place, now).await?
@@ -170,7 +201,7 @@ impl DeviceIdentity {
             batch.require(&issuer.place, issuer.version);
             let made = self.make_list(issuer, &latest, &mut batch, now).await;
             let (next, verdict) = match made {
-                Ok((next, list)) => (next, Ok(list)),
+                Ok((next, list)) => (next, Ok(Arc::<[u8]>::from(list))),
                 // Remembered, as anyone may request a CRL and reading all entries again is costly.
                 Err(Failure::Refused(RevocationListError::TooMany)) => {
                     let next = Latest {
@@ -312,14 +343,22 @@ impl DeviceIdentity {
         Ok(!first.is_empty())
     }
 
-    /// Reads a stored CRL.
+    /// Reads a stored CRL, unless it is in memory.
     async fn parts(
         &self,
         namespace: &str,
         category: &str,
         latest: &Latest,
-    ) -> Result<Vec<u8>, StorageError> {
-        let number = latest.number;
+    ) -> Result<Arc<[u8]>, StorageError> {
+        let (place, number) = (Latest::key(namespace, category), latest.number);
+        let _turn = match self.lists.get(&place, number) {
+            Some(list) => return Ok(list),
+            None if latest.parts > 1 => Some(self.lists.reading.lock().await),
+            None => None,
+        };
+        if let Some(list) = self.lists.get(&place, number) {
+            return Ok(list);
+        }
         let keys: Vec<Key> = (0..latest.parts)
             .map(|part| Part::key(namespace, category, number, part))
             .collect();
@@ -332,6 +371,8 @@ impl DeviceIdentity {
             let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
             list.extend_from_slice(&der);
         }
+        let list: Arc<[u8]> = list.into();
+        self.lists.keep(place, number, &list);
         Ok(list)
     }
 
@@ -486,6 +527,32 @@ mod tests {
         let revoked = devices.revoke(&mut batch, place, &issued, Cause::Forgotten, now);
         revoked.await.unwrap();
         bench.store.commit(batch).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_a_list_shares_what_is_in_memory_of_it() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let ask = async || {
+            bench.faults.steps();
+            let list = devices.revocation_list("default", "c").await.unwrap();
+            (list, bench.faults.steps())
+        };
+        ask().await;
+        let (first, steps) = ask().await;
+        assert_eq!(steps, 2, "the record and the one part");
+        let (second, steps) = ask().await;
+        assert_eq!(steps, 1, "the record");
+        assert!(Arc::ptr_eq(&first, &second));
+        // Another CRL is read anew.
+        revoke(&bench, 0..1).await;
+        let (third, _) = ask().await;
+        let (fourth, _) = ask().await;
+        assert_ne!(first, third);
+        assert_eq!(third, fourth);
+        drop((first, second, third, fourth));
+        assert_eq!(ask().await.1, 2, "nothing is kept for nobody");
     }
 
     /// Anyone may request a CRL, and all requests wait for the same lock.
