@@ -103,3 +103,30 @@ impl DeviceIdentity {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::time::sleep;
+
+    use super::super::testing::furnish;
+    use crate::testing::bench;
+
+    /// For example if the server starts during a failover of its database.
+    #[tokio::test(start_paused = true)]
+    async fn what_expires_is_looked_up_again_soon_if_the_store_did_not_answer() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let ends = || bench.service.figures().authorities_end;
+        bench.faults.fail_reads(true);
+        let service = Arc::clone(&bench.service);
+        let upkeep = tokio::spawn(async move { service.run_upkeep().await });
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(ends(), None);
+        bench.faults.fail_reads(false);
+        sleep(Duration::from_secs(60)).await;
+        upkeep.abort();
+        assert!(ends().is_some());
+    }
+}
