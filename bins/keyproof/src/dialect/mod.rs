@@ -70,7 +70,8 @@ pub trait Dialect: Application + Sized {
     }
 
     /// Adds its settings to the rules of the use cases. Called whether or not the dialect is enabled, as sites use the
-    /// same use cases. Where several contracts cover a domain, the first one defines its rules.
+    /// same use cases. Where several contracts cover a domain, only one of them may implement this: the rules of a
+    /// later one would replace its.
     fn rule(_: &Self::Settings, _: &mut Rules) {}
 
     /// Creates the dialect over these use cases.
