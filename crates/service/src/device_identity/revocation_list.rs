@@ -45,6 +45,9 @@ const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// The most entries of a CRL. At 49 bytes each, they fit in what `keyproof_x509::crl` parses.
 const MOST: usize = if cfg!(test) { 40 } else { 300_000 };
 
+/// How many certificates are read at once. All of them have to be read within a request's deadline.
+const AT_ONCE: usize = 1_000;
+
 /// The bytes of a CRL in one record. As Base64 in JSON, they fit in a record.
 const PART: usize = 512 * 1024;
 
@@ -419,7 +422,7 @@ impl DeviceIdentity {
         let prefix = Prefix::new(Issued::TYPE, [namespace, category, name]);
         // Sorts before all certificates that were issued at that time.
         let before = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
-        let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before));
+        let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before)).at_once(AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 if record.is_of(key)
@@ -443,7 +446,7 @@ impl DeviceIdentity {
         entries: &mut Entries,
     ) -> Result<(), Failure<RevocationListError>> {
         let prefix = Prefix::new(Revoked::TYPE, [namespace, category]);
-        let mut pages = Pages::<Revoked>::of(&self.store, prefix);
+        let mut pages = Pages::<Revoked>::of(&self.store, prefix).at_once(AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 let serial = octets(&record.serial)?;
@@ -502,7 +505,13 @@ fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::furnish, *};
+    use super::{
+        super::{
+            ObjectOperation,
+            testing::{api_key, furnish, may},
+        },
+        *,
+    };
     use crate::{
         Clock,
         testing::{Bench, bench},
@@ -527,6 +536,42 @@ mod tests {
         let revoked = devices.revoke(&mut batch, place, &issued, Cause::Forgotten, now);
         revoked.await.unwrap();
         bench.store.commit(batch).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn certificates_are_read_many_at_a_time() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        api_key(&bench).await;
+        let devices = &bench.service.device_identity;
+        let disabling = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
+        let disabled = devices.disable_api_key(&disabling, "k", true);
+        disabled.await.unwrap();
+        // A new list, with these certificates of an earlier key of the same name.
+        let steps = async |serials: std::ops::Range<usize>| {
+            let now = bench.clock.now();
+            let mut batch = bench.store.batch(now);
+            for serial in serials {
+                let issued = Issued {
+                    serial: format!("40:{serial:04x}"),
+                    made_at: now,
+                    not_after: now.saturating_add(DAY),
+                    api_key: "k".to_owned(),
+                    api_key_uid: Some("another".to_owned()),
+                };
+                batch.insert(&issued.key("default", "c"), &issued, None);
+            }
+            let outdated = devices.outdate_revocation_list(&mut batch, "default", "c", now);
+            outdated.await.unwrap();
+            bench.store.commit(batch).await.unwrap();
+            bench.faults.steps();
+            devices.revocation_list("default", "c").await.unwrap();
+            bench.faults.steps()
+        };
+        // The first list indexes earlier certificates.
+        steps(0..0).await;
+        let few = steps(0..0).await;
+        assert_eq!(steps(0..900).await, few);
     }
 
     #[tokio::test]
