@@ -15,7 +15,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
     keys::draw_token,
-    pages::Pages,
+    pages::{PAGE, Pages},
     storage::{Attempt, refuse, refused, transact},
 };
 
@@ -72,6 +72,8 @@ impl Kind for ApiKey {
     const KIND: ObjectKind = ObjectKind::ApiKey;
 
     const DELETE: &'static str = "device_identity.delete_api_key";
+
+    const AT_ONCE: usize = PAGE;
 
     fn action(operation: ObjectOperation) -> Action {
         match operation {

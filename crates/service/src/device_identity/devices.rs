@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::{
-    Category, DeviceAdministrator, DeviceIdentity, DevicePlace, LearntRegister, Manager, Object,
-    Verdict, Withdrawal,
+    Category, DeviceAdministrator, DeviceIdentity, DevicePlace, Kind, LearntRegister, Manager,
+    Object, Verdict, Withdrawal,
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
     identity::{ActiveKey, Device, Owner, draw},
@@ -299,7 +299,8 @@ impl DeviceIdentity {
         };
         let mut names = self.gather(&place.namespace, name).await?;
         let deleted = Prefix::new(DeletedCategory::TYPE, [&place.namespace]);
-        let mut pages = Pages::<DeletedCategory>::of(&self.store, deleted);
+        let pages = Pages::<DeletedCategory>::of(&self.store, deleted);
+        let mut pages = pages.at_once(Category::AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
             let page = page.into_iter().map(|(_, stored)| stored.record.category);
             names.extend(page.filter_map(name));

@@ -24,7 +24,7 @@ impl DeviceIdentity {
     /// [`StorageError`], if the categories cannot be read.
     pub async fn renew_authorities(&self) -> Result<usize, StorageError> {
         let all = Prefix::collection(Category::NAME);
-        let mut pages = Pages::<Object<Category>>::of(&self.store, all);
+        let mut pages = Pages::<Object<Category>>::of(&self.store, all).at_once(Category::AT_ONCE);
         let mut renewed = 0;
         let mut first: Option<Timestamp> = None;
         while let Some(page) = pages.next(self.clock.now()).await? {

@@ -320,6 +320,10 @@ impl<K: Offered> Call<K> {
                 related.disabled_referred = devices.disabled_referred(&object).await?;
             }
             ResponseFormat::ReferringObjects => {
+                // All objects of the namespace are read for it.
+                let party = self.administrator.who().party();
+                let place = self.service.lists.take(&party).await;
+                let _place = place.map_err(StorageError::from)?;
                 related.referring = devices.referring(&object).await?;
             }
             ResponseFormat::Default | ResponseFormat::ForCreate | ResponseFormat::ForReplace => {}
