@@ -100,6 +100,13 @@ impl Latest {
         Key::new(Self::TYPE, [namespace, category])
     }
 
+    /// Returns the keys of the records that contain the CRL.
+    fn parts(&self, namespace: &str, category: &str) -> Vec<Key> {
+        (0..self.parts)
+            .map(|part| Part::key(namespace, category, self.number, part))
+            .collect()
+    }
+
     /// Marks the CRL as outdated.
     pub(super) fn outdated(self) -> Self {
         Self {
@@ -124,7 +131,7 @@ fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
     now.abs_diff(moment) < HALF_LIFE
 }
 
-/// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of a list.
+/// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of the latest CRL.
 #[derive(Clone, Serialize, Deserialize)]
 struct Part {
     /// Base64 of this part of the DER.
@@ -182,7 +189,9 @@ impl DeviceIdentity {
             && let Some(known) = record.known(now)
         {
             known.map_err(Failure::Refused)?;
-            return Ok(self.parts(namespace, category, &record).await?);
+            if let Some(list) = self.parts(namespace, category, &record).await? {
+                return Ok(list);
+            }
         }
         if self.issuer(namespace, category).await?.is_none() {
             return refuse(RevocationListError::Unknown);
@@ -196,7 +205,7 @@ impl DeviceIdentity {
             if let Some(known) = latest.known(now) {
                 known.map_err(Failure::Refused)?;
                 let list = self.parts(namespace, category, &latest).await?;
-                return Ok(Attempt::Done(list));
+                return Ok(list.map_or(Attempt::Again, Attempt::Done));
             }
             let issuer = self.issuer(namespace, category).await?;
             let issuer = issuer.ok_or(Failure::Refused(RevocationListError::Unknown))?;
@@ -257,6 +266,14 @@ impl DeviceIdentity {
             let der = BASE64.encode(part);
             batch.insert(&key, &Part { der }, Some(now.saturating_add(LIFE)));
             parts += 1;
+        }
+        let before = latest.parts(&namespace, &name);
+        if !before.is_empty() {
+            // As of its creation, when no part had expired.
+            let before = self.store.get_many(&before, latest.made_at).await?;
+            for part in before.into_iter().flatten() {
+                batch.remove(part.key(), part.version());
+            }
         }
         let next = Latest {
             number,
@@ -346,37 +363,40 @@ impl DeviceIdentity {
         Ok(!first.is_empty())
     }
 
-    /// Reads a stored CRL, unless it is in memory.
+    /// Reads a stored CRL, unless it is in memory. `None` if a newer one has taken its place.
     async fn parts(
         &self,
         namespace: &str,
         category: &str,
         latest: &Latest,
-    ) -> Result<Arc<[u8]>, StorageError> {
+    ) -> Result<Option<Arc<[u8]>>, StorageError> {
         let (place, number) = (Latest::key(namespace, category), latest.number);
         let _turn = match self.lists.get(&place, number) {
-            Some(list) => return Ok(list),
+            Some(list) => return Ok(Some(list)),
             None if latest.parts > 1 => Some(self.lists.reading.lock().await),
             None => None,
         };
         if let Some(list) = self.lists.get(&place, number) {
-            return Ok(list);
+            return Ok(Some(list));
         }
-        let keys: Vec<Key> = (0..latest.parts)
-            .map(|part| Part::key(namespace, category, number, part))
-            .collect();
-        // Read as of the CRL's creation, when no part has expired. Parts are deleted only after their expiry.
-        let found = self.store.get_many(&keys, latest.made_at).await?;
+        let keys = latest.parts(namespace, category);
+        let plan = ReadPlan::new(keys.iter().chain([&place]).cloned());
+        // As of its creation, when no part had expired.
+        let found = self.store.read(plan, latest.made_at).await?;
+        let is_latest = |stored: &Stored<Arc<Latest>>| stored.record.number == number;
+        if !found.get_shared(&place)?.as_ref().is_some_and(is_latest) {
+            return Ok(None);
+        }
         let lacks = || damaged(format!("CRL {number} lacks a part"));
         let mut list = Vec::new();
-        for part in found {
-            let part = part.ok_or_else(lacks)?.decode::<Part>()?.record;
+        for key in &keys {
+            let part = found.get::<Part>(key)?.ok_or_else(lacks)?.record;
             let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
             list.extend_from_slice(&der);
         }
         let list: Arc<[u8]> = list.into();
         self.lists.keep(place, number, &list);
-        Ok(list)
+        Ok(Some(list))
     }
 
     /// Collects the CRL's entries. Only the certificates of API keys that do not keep all of theirs valid are read.
@@ -536,6 +556,28 @@ mod tests {
         let revoked = devices.revoke(&mut batch, place, &issued, Cause::Forgotten, now);
         revoked.await.unwrap();
         bench.store.commit(batch).await.unwrap();
+    }
+
+    /// A list may have 20 MB in the store, and whoever requests one after each change has another made.
+    #[tokio::test]
+    async fn only_the_latest_list_is_stored() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let parts = Prefix::collection(Part::TYPE);
+        devices.revocation_list("default", "c").await.unwrap();
+        let place = Latest::key("default", "c");
+        let now = bench.clock.now();
+        let first = bench.store.get::<Latest>(&place, now).await.unwrap();
+        let first = first.unwrap().record;
+        for serial in 0..3 {
+            revoke(&bench, serial..serial + 1).await;
+            devices.revocation_list("default", "c").await.unwrap();
+            assert_eq!(bench.rows(&parts).await.len(), 1);
+        }
+        // Who has read the first record before it was replaced reads it again.
+        let replaced = devices.parts("default", "c", &first).await;
+        assert_eq!(replaced, Ok(None));
     }
 
     #[tokio::test]
