@@ -181,8 +181,11 @@ impl Server {
     ) -> Result<Self, StartError> {
         let applications = mount(&config, &service, &metrics)?;
         let upkeep = tokio::spawn({
-            let service = Arc::clone(&service);
-            async move { tokio::join!(service.run_upkeep(), memory::trim_periodically()) }
+            let (config, service) = (Arc::clone(&config), Arc::clone(&service));
+            async move {
+                let review = review(&config, &service);
+                tokio::join!(review, service.run_upkeep(), memory::trim_periodically())
+            }
         });
         let ready = readiness::of(Arc::clone(&service));
         metrics.watch(&service);
@@ -454,6 +457,13 @@ async fn bind(
         served: Arc::new(served),
     };
     Ok((listener, bound))
+}
+
+/// Logs what is stored but does not work with the settings of the enabled dialects.
+async fn review(config: &Config, service: &Service) {
+    for (name, _) in &config.dialects {
+        name.review(&config.settings, service).await;
+    }
 }
 
 /// Creates the enabled dialects and sites, in the order in which they may claim a path.

@@ -151,7 +151,7 @@ impl Service {
         );
     }
 
-    /// Renews CAs before they expire and looks up what expires first.
+    /// Renews CAs before they expire and looks up what expires first. Tries again in a minute if the store does not answer.
     async fn watch_ends(&self) {
         let mut ticks = every(RENEWAL_INTERVAL);
         loop {
@@ -161,6 +161,7 @@ impl Service {
                 Ok(false) => Ok(0),
                 Err(error) => Err(error),
             };
+            let mut has_failed = renewed.is_err();
             match renewed {
                 Ok(0) => {}
                 Ok(renewed) => tracing::info!(renewed, "renewed CAs of TPM categories"),
@@ -173,8 +174,13 @@ impl Service {
             );
             for outcome in [looks.0, looks.1] {
                 if let Err(error) = outcome {
+                    has_failed = true;
                     tracing::warn!(%error, "cannot look for certificates that expire soon");
                 }
+            }
+            if has_failed {
+                // The figures and the console lack what could not be read.
+                ticks.reset_after(UPKEEP_INTERVAL);
             }
         }
     }

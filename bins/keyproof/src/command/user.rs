@@ -1,9 +1,12 @@
 //! `keyproof user`: users' accounts, changed while servers run.
 
 use clap::{Args, Subcommand};
-use keyproof_service::accounts::{
-    AccountTarget, ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserChange,
-    UserStatus, UserSummary,
+use keyproof_service::{
+    Timestamp,
+    accounts::{
+        AccountTarget, ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserChange,
+        UserStatus, UserSummary,
+    },
 };
 use serde_json::json;
 
@@ -218,12 +221,14 @@ fn document(user: &UserSummary) -> serde_json::Value {
 fn list_tokens(name: &str, arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
         let tokens = service.accounts.application_tokens_of(name).await?;
+        let now = service.now();
         if arguments.json {
-            let tokens: Vec<_> = tokens.iter().map(token_document).collect();
+            let tokens = tokens.iter().map(|token| token_document(token, now));
+            let tokens: Vec<_> = tokens.collect();
             output::print_json(&json!({ "tokens": tokens }))?;
         } else {
             for token in tokens {
-                let (status, created) = (token_status(&token), Rfc3339(token.created_at));
+                let (status, created) = (token_status(&token, now), Rfc3339(token.created_at));
                 let expires = token.valid_until.map(|end| Rfc3339(end).to_string());
                 let expires = expires.as_deref().unwrap_or("never");
                 let network = token.network.map(|network| network.to_string());
@@ -258,20 +263,22 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
     })
 }
 
-fn token_document(token: &ApplicationTokenSummary) -> serde_json::Value {
+fn token_document(token: &ApplicationTokenSummary, now: Timestamp) -> serde_json::Value {
     json!({
         "id": token.id,
         "description": token.description,
-        "status": token_status(token),
+        "status": token_status(token, now),
         "created_at": Rfc3339(token.created_at).to_string(),
         "expires_at": token.valid_until.map(|end| Rfc3339(end).to_string()),
         "network": token.network.map(|network| network.to_string()),
     })
 }
 
-const fn token_status(token: &ApplicationTokenSummary) -> &'static str {
+fn token_status(token: &ApplicationTokenSummary, now: Timestamp) -> &'static str {
     if token.is_revoked {
         "revoked"
+    } else if token.valid_until.is_some_and(|end| now >= end) {
+        "expired"
     } else {
         "active"
     }
@@ -281,5 +288,34 @@ const fn status(status: UserStatus) -> &'static str {
     match status {
         UserStatus::Active => "active",
         UserStatus::Suspended => "suspended",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_active_until_it_expires_or_is_revoked() {
+        let now = Timestamp::from_secs(10);
+        for (end, is_revoked, status) in [
+            (None, false, "active"),
+            (Some(11), false, "active"),
+            (Some(10), false, "expired"),
+            (Some(10), true, "revoked"),
+            (None, true, "revoked"),
+        ] {
+            let token = ApplicationTokenSummary {
+                id: 1,
+                description: None,
+                created_at: Timestamp::EPOCH,
+                valid_until: end.map(Timestamp::from_secs),
+                network: None,
+                is_revoked,
+                creator: 1,
+                creator_name: "ada".to_owned(),
+            };
+            assert_eq!(token_status(&token, now), status);
+        }
     }
 }

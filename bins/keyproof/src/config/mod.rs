@@ -262,6 +262,12 @@ impl Config {
         }
     }
 
+    /// Returns whether any listener requests client certificates.
+    pub fn requests_client_certificates(&self) -> bool {
+        let mut dialects = self.dialects.iter();
+        dialects.any(|(name, _)| name.asks_for_client_certificates(&self.settings))
+    }
+
     /// Returns every address on which an application is served.
     fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
         let main = iter::once(self.settings.http.listen).chain(self.further_main.iter().copied());

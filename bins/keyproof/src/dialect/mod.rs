@@ -9,7 +9,7 @@ pub mod emnify;
 pub mod f5;
 pub mod taler;
 
-use std::{error::Error, fmt, str::FromStr, sync::Arc};
+use std::{error::Error, fmt, future::ready, str::FromStr, sync::Arc};
 
 use keyproof_http::Application;
 use keyproof_service::{Service, Settings as Rules};
@@ -70,8 +70,14 @@ pub trait Dialect: Application + Sized {
     }
 
     /// Adds its settings to the rules of the use cases. Called whether or not the dialect is enabled, as sites use the
-    /// same use cases. Where several contracts cover a domain, the first one defines its rules.
+    /// same use cases. Where several contracts cover a domain, only one of them may implement this: the rules of a
+    /// later one would replace its.
     fn rule(_: &Self::Settings, _: &mut Rules) {}
+
+    /// Logs what is stored but does not work with its settings. Called once after a start.
+    fn review(_: &Self::Settings, _: &Service) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
 
     /// Creates the dialect over these use cases.
     ///
@@ -164,6 +170,13 @@ macro_rules! register {
             pub(crate) fn rule(self, settings: &Settings, rules: &mut Rules) {
                 match self {
                     $(Self::$dialect => $module::$dialect::rule(&settings.$module, rules),)+
+                }
+            }
+
+            /// Calls [`Dialect::review`].
+            pub(crate) async fn review(self, settings: &Settings, service: &Service) {
+                match self {
+                    $(Self::$dialect => $module::$dialect::review(&settings.$module, service).await,)+
                 }
             }
 

@@ -83,6 +83,8 @@ pub(crate) struct ServerContext {
     metrics: Arc<Metrics>,
     /// The names of what is served, and where if that is not the main listener.
     served: Vec<(&'static str, String)>,
+    /// Whether any listener requests client certificates.
+    requests_client_certificates: bool,
 }
 
 impl ServerContext {
@@ -97,6 +99,7 @@ impl ServerContext {
         Self {
             metrics,
             served: dialects.chain(sites).collect(),
+            requests_client_certificates: config.requests_client_certificates(),
         }
     }
 }

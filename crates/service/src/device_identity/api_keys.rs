@@ -15,7 +15,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
     keys::draw_token,
-    pages::Pages,
+    pages::{PAGE, Pages},
     storage::{Attempt, refuse, refused, transact},
 };
 
@@ -72,6 +72,8 @@ impl Kind for ApiKey {
     const KIND: ObjectKind = ObjectKind::ApiKey;
 
     const DELETE: &'static str = "device_identity.delete_api_key";
+
+    const AT_ONCE: usize = PAGE;
 
     fn action(operation: ObjectOperation) -> Action {
         match operation {
@@ -361,6 +363,32 @@ impl DeviceIdentity {
         self.change_api_key(administrator, name, change).await
     }
 
+    /// Returns an API key that is accepted only with a client certificate, if there is one in use.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn key_with_client_certificate(&self) -> Result<Option<Metadata>, StorageError> {
+        let now = self.clock.now();
+        let is_sought = |key: &Object<ApiKey>| {
+            let ApiKey {
+                need_mtls,
+                is_disabled,
+                ..
+            } = key.spec;
+            need_mtls && !is_disabled && !key.spec.is_revoked(now)
+        };
+        let all = Prefix::collection(ApiKey::NAME);
+        let mut pages = Pages::<Object<ApiKey>>::of(&self.store, all);
+        while let Some(page) = pages.next(now).await? {
+            let mut keys = page.into_iter().map(|(_, stored)| stored.record);
+            if let Some(key) = keys.find(is_sought) {
+                return Ok(Some(key.metadata));
+            }
+        }
+        Ok(None)
+    }
+
     /// Applies `change`, which is given the current key and time.
     async fn change_api_key<B>(
         &self,
@@ -448,10 +476,40 @@ mod tests {
     use keyproof_auth::TOKEN_BYTES;
 
     use super::{
-        super::testing::{api_key, furnish, may},
+        super::testing::{api_key, furnish, may, named},
         *,
     };
     use crate::{Clock, testing::bench};
+
+    #[tokio::test]
+    async fn a_key_that_needs_a_client_certificate_is_found_while_it_is_in_use() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        api_key(&bench).await;
+        let devices = &bench.service.device_identity;
+        let found = async || {
+            let found = devices.key_with_client_certificate().await.unwrap();
+            found.map(|found| found.name)
+        };
+        assert_eq!(found().await, None);
+        let new = NewApiKey {
+            metadata: named("bound"),
+            category: "c".to_owned(),
+            need_mtls: true,
+        };
+        let creating = may::<ApiKey>(&bench, ObjectOperation::Create, "bound").await;
+        devices.create_api_key(&creating, new).await.unwrap();
+        assert_eq!(found().await.as_deref(), Some("bound"));
+        let changing = may::<ApiKey>(&bench, ObjectOperation::Replace, "bound").await;
+        for (is_disabled, expected) in [(true, None), (false, Some("bound"))] {
+            let changed = devices.disable_api_key(&changing, "bound", is_disabled);
+            changed.await.unwrap();
+            assert_eq!(found().await.as_deref(), expected);
+        }
+        let revoked = devices.revoke_api_key(&changing, "bound", "");
+        revoked.await.unwrap();
+        assert_eq!(found().await, None);
+    }
 
     #[tokio::test]
     async fn a_key_is_deleted_without_looking_through_those_of_others() {

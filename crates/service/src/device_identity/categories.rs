@@ -40,6 +40,9 @@ impl Kind for Category {
 
     const DELETE: &'static str = "device_identity.delete_category";
 
+    /// An allow-list may take a megabyte.
+    const AT_ONCE: usize = 20;
+
     fn action(operation: ObjectOperation) -> Action {
         match operation {
             ObjectOperation::Create => Action::TpmCategoryCreate,

@@ -4,7 +4,7 @@ use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiKey, DeviceIdentity, Object, api_keys::DeletedApiKey, authority::AkCertificate,
+    ApiKey, DeviceIdentity, Object, Withdrawal, api_keys::DeletedApiKey, authority::AkCertificate,
     grant::Grant, identity::DevicePlace, revocation_list::LISTED_BEYOND_END,
 };
 use crate::{StorageError, keys::moment};
@@ -81,12 +81,13 @@ impl Issued {
         self.api_key == key.metadata.name && is_this
     }
 
-    /// Returns whether its API key kept it valid when the key was deleted. Keys that kept all valid have no record.
-    pub(super) fn is_valid_after(&self, deleted: Option<Stored<DeletedApiKey>>) -> bool {
-        deleted.is_none_or(|deleted| {
-            let key = deleted.record.key.spec;
-            key.withdrawal_for_good(self.made_at).is_none()
-        })
+    /// Returns why its API key did not keep it valid when the key was deleted. Keys that kept all valid have no record.
+    pub(super) fn withdrawal_after(
+        &self,
+        deleted: Option<Stored<DeletedApiKey>>,
+    ) -> Option<Withdrawal> {
+        let key = deleted?.record.key.spec;
+        key.withdrawal_for_good(self.made_at)
     }
 }
 
@@ -248,13 +249,13 @@ impl DeviceIdentity {
                 return Ok(key.record.spec.keeps_valid(certified.made_at));
             }
         }
-        // Earlier releases stored no UUID, and deleted no keys.
+        // Without the key's UUID its record cannot be found, so it may have revoked the certificate.
         let Some(uid) = &certified.api_key_uid else {
             return Ok(false);
         };
         let place = DeletedApiKey::key(namespace, &shown.spec.category, uid);
         let deleted = self.store.get::<DeletedApiKey>(&place, self.clock.now());
-        Ok(certified.is_valid_after(deleted.await?))
+        Ok(certified.withdrawal_after(deleted.await?).is_none())
     }
 }
 

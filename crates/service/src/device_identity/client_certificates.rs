@@ -20,7 +20,7 @@ use crate::{
     Failure, StorageError,
     audit::Warrant,
     mutex::lock,
-    pages::{PAGE, Page, Pages, transact_pages},
+    pages::{Page, Pages, transact_pages},
     slot::{Slot, next_keys},
     storage::damaged,
 };
@@ -228,7 +228,7 @@ impl DeviceIdentity {
             name,
             place,
             &all,
-            PAGE,
+            <Category as super::Kind>::AT_ONCE,
             async |page: Page<Object<Category>>| {
                 let mut batch = self.store.batch(page.now);
                 let mut added = 0;

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::{
-    ApiKey, Category, DeviceAdministrator, DeviceIdentity, DevicePlace, LearntRegister, Manager,
+    Category, DeviceAdministrator, DeviceIdentity, DevicePlace, Kind, LearntRegister, Manager,
     Object, Verdict, Withdrawal,
-    api_keys::DeletedApiKey,
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
     identity::{ActiveKey, Device, Owner, draw},
-    key_records::issuing_api_keys,
+    key_records::{issuing_api_keys, withdrawal},
     objects::object_key,
 };
 use crate::{
@@ -300,7 +299,8 @@ impl DeviceIdentity {
         };
         let mut names = self.gather(&place.namespace, name).await?;
         let deleted = Prefix::new(DeletedCategory::TYPE, [&place.namespace]);
-        let mut pages = Pages::<DeletedCategory>::of(&self.store, deleted);
+        let pages = Pages::<DeletedCategory>::of(&self.store, deleted);
+        let mut pages = pages.at_once(Category::AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
             let page = page.into_iter().map(|(_, stored)| stored.record.category);
             names.extend(page.filter_map(name));
@@ -367,38 +367,16 @@ impl DeviceIdentity {
     }
 }
 
-/// Returns why the API key that a certificate was made with does not keep it valid. `found` contains the key, or its record
-/// if it was deleted.
-fn withdrawal(
-    found: &Snapshot,
-    (namespace, category): (&str, &str),
-    certificate: &Issued,
-) -> Result<Option<Withdrawal>, StorageError> {
-    let made_at = certificate.made_at;
-    let mut places = issuing_api_keys(namespace, category, certificate);
-    if let Some(place) = places.next()
-        && let Some(key) = found.get::<Object<ApiKey>>(&place)?
-        && certificate.is_of(&key.record)
-    {
-        return Ok(key.record.spec.withdrawal(made_at));
-    }
-    // Earlier releases stored no UUID, and deleted no keys.
-    let Some(place) = places.next() else {
-        return Ok(None);
-    };
-    let deleted = found.get::<DeletedApiKey>(&place)?;
-    let key = deleted.map(|deleted| deleted.record.key);
-    Ok(key.and_then(|key| key.spec.withdrawal_for_good(made_at)))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{convert::Infallible, time::Duration};
 
     use super::{
         super::{
+            ApiKey, ObjectOperation,
             authority::AkCertificate,
-            testing::{device, furnish},
+            key_records::KeyPlace,
+            testing::{api_key, device, furnish, may},
         },
         *,
     };
@@ -438,5 +416,53 @@ mod tests {
             assert_eq!(keys.len(), number);
         }
         assert_eq!(steps, [steps[0]; 3]);
+    }
+
+    /// Pre-release builds did not store the UUID of the API key, so its record cannot be found once it is deleted.
+    #[tokio::test]
+    async fn a_certificate_without_its_keys_uuid_is_revoked_once_the_key_is_deleted() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let key = api_key(&bench).await.object;
+        let device = Device {
+            ek: Some("000b".to_owned()),
+            ..device("m", "s")
+        };
+        let place = device.place.clone();
+        let certificate = AkCertificate {
+            der: Vec::new(),
+            serial: "1".to_owned(),
+            not_after: START.saturating_add(Duration::from_secs(60)),
+        };
+        let (by, keys) = (("k", &*key.system.uid), ("000b", "000b01"));
+        let mut certified = Certified::made(certificate, START, by, keys, "", None);
+        certified.issued.api_key_uid = None;
+        let at = Certified::key("default", "c", &place, keys.0, keys.1);
+        let mut batch = bench.store.batch(START);
+        batch.insert(&place.key(), &device, None);
+        batch.insert(&at, &certified, None);
+        bench.store.commit(batch).await.unwrap();
+
+        let devices = &bench.service.device_identity;
+        let device_administrator = DeviceAdministrator::of_command_line(&command_line());
+        // As operators see it, and as an attestation does.
+        let views = async || {
+            let (_, keys) = devices.device(&device_administrator, &place).await.unwrap();
+            let at = KeyPlace {
+                device: place.clone(),
+                category: "c".to_owned(),
+                ek: "000b".to_owned(),
+                ak: "000b01".to_owned(),
+            };
+            let known = devices.key_records(at, [], START).await.unwrap().unwrap();
+            let is_valid = known.is_still_valid(&certified.issued).unwrap();
+            (keys[0].withdrawal, is_valid)
+        };
+        assert_eq!(views().await, (None, true));
+        let deleting = may::<ApiKey>(&bench, ObjectOperation::Delete, "k").await;
+        let deleted = devices.delete(&deleting, "k", Ok::<_, Infallible>(()));
+        deleted.await.unwrap();
+        let revoked = Withdrawal::Revoked { since: START };
+        assert_eq!(views().await, (Some(revoked), false));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use keyproof_store::{Batch, Key, ReadPlan, Snapshot, Stored, Timestamp};
 
 use super::{
-    ApiKey, Category, DeviceIdentity, IdentityConflict, Manager, Object, PcrPolicy,
+    ApiKey, Category, DeviceIdentity, IdentityConflict, Manager, Object, PcrPolicy, Withdrawal,
     api_keys::DeletedApiKey,
     certified::{Certified, Issued},
     identity::{ActiveKey, Device, DevicePlace, Identity},
@@ -170,19 +170,8 @@ impl KeyRecords {
 
     /// Returns whether a certificate's API key keeps it valid, or did so when the key was deleted.
     pub(super) fn is_still_valid(&self, issued: &Issued) -> Result<bool, StorageError> {
-        let mut places =
-            issuing_api_keys(&self.place.device.namespace, &self.place.category, issued);
-        if let Some(place) = places.next()
-            && let Some(key) = self.found.get::<Object<ApiKey>>(&place)?
-            && issued.is_of(&key.record)
-        {
-            return Ok(key.record.spec.keeps_valid(issued.made_at));
-        }
-        let Some(place) = places.next() else {
-            return Ok(false);
-        };
-        let deleted = self.found.get::<DeletedApiKey>(&place)?;
-        Ok(issued.is_valid_after(deleted))
+        let place = (&*self.place.device.namespace, &*self.place.category);
+        Ok(withdrawal(&self.found, place, issued)?.is_none())
     }
 
     /// Adds the AK's new state to a batch, which commits only if all that was read is unchanged.
@@ -223,4 +212,26 @@ pub(super) fn issuing_api_keys(
     let uid = issued.api_key_uid.as_deref();
     let deleted = uid.map(|uid| DeletedApiKey::key(namespace, category, uid));
     [live].into_iter().chain(deleted)
+}
+
+/// Returns why the API key that a certificate was made with does not keep it valid; `None` if it does, or did so when the key
+/// was deleted. `found` contains the records of [`issuing_api_keys`].
+pub(super) fn withdrawal(
+    found: &Snapshot,
+    (namespace, category): (&str, &str),
+    issued: &Issued,
+) -> Result<Option<Withdrawal>, StorageError> {
+    let made_at = issued.made_at;
+    let mut places = issuing_api_keys(namespace, category, issued);
+    if let Some(place) = places.next()
+        && let Some(key) = found.get::<Object<ApiKey>>(&place)?
+        && issued.is_of(&key.record)
+    {
+        return Ok(key.record.spec.withdrawal(made_at));
+    }
+    // Without the key's UUID its record cannot be found, so it may have revoked the certificate.
+    let Some(place) = places.next() else {
+        return Ok(Some(Withdrawal::Revoked { since: made_at }));
+    };
+    Ok(issued.withdrawal_after(found.get::<DeletedApiKey>(&place)?))
 }

@@ -34,6 +34,9 @@ impl Kind for Manager {
 
     const DELETE: &'static str = "device_identity.delete_manager";
 
+    /// A list of manufacturers' roots may take a megabyte.
+    const AT_ONCE: usize = 20;
+
     fn action(operation: ObjectOperation) -> Action {
         match operation {
             ObjectOperation::Create => Action::TpmManagerCreate,

@@ -97,6 +97,7 @@ use crate::{
     rate_limit::RateLimit,
 };
 use client_certificates::KnownAuthorities;
+use revocation_list::SharedLists;
 use trust::KnownBundle;
 
 /// The settings that operators choose.
@@ -128,6 +129,7 @@ pub struct DeviceIdentity {
     rate_limit: RateLimit,
     /// Held while this server makes a CRL.
     list_making: Mutex<()>,
+    lists: SharedLists,
     authorities: KnownAuthorities,
     /// When the first category CA expires, in milliseconds since the Unix epoch; 0 if none does.
     authorities_end: AtomicU64,
@@ -154,6 +156,7 @@ impl DeviceIdentity {
             cpu_queue,
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
             list_making: Mutex::new(()),
+            lists: SharedLists::default(),
             authorities: KnownAuthorities::default(),
             authorities_end: AtomicU64::default(),
             first_to_end: EarliestExpiries::default(),

@@ -29,6 +29,9 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name of a deletion in the log and the figures.
     const DELETE: &'static str;
 
+    /// How many objects are read at once where all are read, so that a page of the largest ones is not too much memory.
+    const AT_ONCE: usize;
+
     /// Returns the action in the audit trail for an operation on objects of this kind.
     fn action(operation: ObjectOperation) -> Action;
 
@@ -380,7 +383,7 @@ impl DeviceIdentity {
         mut keep: impl FnMut(Object<K>) -> Option<T>,
     ) -> Result<Vec<T>, StorageError> {
         let prefix = Prefix::new(K::NAME, [namespace]);
-        let mut pages = Pages::<Object<K>>::of(&self.store, prefix);
+        let mut pages = Pages::<Object<K>>::of(&self.store, prefix).at_once(K::AT_ONCE);
         let mut kept = Vec::new();
         while let Some(page) = pages.next(self.clock.now()).await? {
             kept.extend(
@@ -474,8 +477,12 @@ pub(super) fn new_event<'a, K: Kind>(
 mod unit_tests {
     use super::*;
     use crate::{
+        Clock,
         access::Prefetch,
-        device_identity::{TrustedMakers, testing::named},
+        device_identity::{
+            TrustedMakers,
+            testing::{furnish, named},
+        },
         testing::{bench, origin, refusal},
     };
 
@@ -514,6 +521,29 @@ mod unit_tests {
         let unknown = devices.find(&asking, "other").await;
         assert_eq!(unknown.err(), refusal(FindError::Unknown));
         assert_eq!(bench.faults.steps(), 1);
+    }
+
+    /// Each may take a megabyte.
+    #[tokio::test]
+    async fn a_few_categories_are_read_at_once() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let (manager, category) = (
+            devices.load::<Manager>("default", "m").await.unwrap(),
+            devices.load::<Category>("default", "c").await.unwrap(),
+        );
+        let (manager, mut category) = (manager.unwrap().record, category.unwrap().record);
+        let mut batch = bench.store.batch(bench.clock.now());
+        for number in 1..45 {
+            category.metadata.name = format!("c{number}");
+            batch.insert(&category.metadata.key::<Category>(), &category, None);
+        }
+        bench.store.commit(batch).await.unwrap();
+        bench.faults.steps();
+        let referring = devices.referring(&manager).await.unwrap();
+        assert_eq!(referring.len(), 45);
+        assert_eq!(bench.faults.steps(), 3 + 1, "and the API keys");
     }
 
     #[test]

@@ -20,9 +20,9 @@ mod tests {
         testing::{Bench, bench},
     };
     use keyproof_x509::crl::Crl;
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
-    async fn list(bench: &Bench) -> Vec<u8> {
+    async fn list(bench: &Bench) -> Arc<[u8]> {
         let devices = &bench.service.device_identity;
         devices.revocation_list("default", "c").await.unwrap()
     }

@@ -5,7 +5,12 @@
 //! on hold rewrites the CRL's record, as does the batch that stores a new CRL. If a change and a new CRL overlap, one
 //! of the two commits fails and is retried.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
@@ -22,6 +27,7 @@ use super::{
 use crate::{
     Failure, Principal, StorageError,
     keys::moment,
+    mutex::lock,
     pages::{PAGE, Page, Pages, transact_pages},
     slot::Slot,
     storage::{Attempt, damaged, refuse, refused, transact},
@@ -38,6 +44,9 @@ const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The most entries of a CRL. At 49 bytes each, they fit in what `keyproof_x509::crl` parses.
 const MOST: usize = if cfg!(test) { 40 } else { 300_000 };
+
+/// How many certificates are read at once. All of them have to be read within a request's deadline.
+const AT_ONCE: usize = 1_000;
 
 /// The bytes of a CRL in one record. As Base64 in JSON, they fit in a record.
 const PART: usize = 512 * 1024;
@@ -91,6 +100,13 @@ impl Latest {
         Key::new(Self::TYPE, [namespace, category])
     }
 
+    /// Returns the keys of the records that contain the CRL.
+    fn parts(&self, namespace: &str, category: &str) -> Vec<Key> {
+        (0..self.parts)
+            .map(|part| Part::key(namespace, category, self.number, part))
+            .collect()
+    }
+
     /// Marks the CRL as outdated.
     pub(super) fn outdated(self) -> Self {
         Self {
@@ -115,7 +131,7 @@ fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
     now.abs_diff(moment) < HALF_LIFE
 }
 
-/// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of a list.
+/// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of the latest CRL.
 #[derive(Clone, Serialize, Deserialize)]
 struct Part {
     /// Base64 of this part of the DER.
@@ -131,8 +147,33 @@ impl Part {
     }
 }
 
+/// The CRLs that are in memory because a client is being sent one. All requests for a CRL share its bytes: anybody may
+/// request it and then read it slowly.
+#[derive(Default)]
+pub(super) struct SharedLists {
+    /// By the category's key: the number of the CRL, and the CRL.
+    kept: Mutex<BTreeMap<Key, (u64, Weak<[u8]>)>>,
+    /// Held while a CRL of several parts is read, so that requests which come at once read it once.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl SharedLists {
+    fn get(&self, place: &Key, number: u64) -> Option<Arc<[u8]>> {
+        let kept = lock(&self.kept);
+        let (kept_number, list) = kept.get(place)?;
+        list.upgrade().filter(|_| *kept_number == number)
+    }
+
+    fn keep(&self, place: Key, number: u64, list: &Arc<[u8]>) {
+        let mut kept = lock(&self.kept);
+        kept.retain(|_, (_, list)| list.strong_count() > 0);
+        kept.insert(place, (number, Arc::downgrade(list)));
+    }
+}
+
 impl DeviceIdentity {
-    /// Returns a category's current CRL, in DER (RFC 5280, section 5). No permission is needed.
+    /// Returns a category's current CRL, in DER (RFC 5280, section 5). No permission is needed. Callers of the same CRL
+    /// share its bytes.
     ///
     /// # Errors
     ///
@@ -141,14 +182,16 @@ impl DeviceIdentity {
         &self,
         namespace: &str,
         category: &str,
-    ) -> Result<Vec<u8>, Failure<RevocationListError>> {
+    ) -> Result<Arc<[u8]>, Failure<RevocationListError>> {
         let now = self.clock.now();
         let place = Latest::key(namespace, category);
         if let Some(Stored { record, .. }) = self.store.get::<Latest>(&place, now).await?
             && let Some(known) = record.known(now)
         {
             known.map_err(Failure::Refused)?;
-            return Ok(self.parts(namespace, category, &record).await?);
+            if let Some(list) = self.parts(namespace, category, &record).await? {
+                return Ok(list);
+            }
         }
         if self.issuer(namespace, category).await?.is_none() {
             return refuse(RevocationListError::Unknown);
@@ -162,7 +205,7 @@ impl DeviceIdentity {
             if let Some(known) = latest.known(now) {
                 known.map_err(Failure::Refused)?;
                 let list = self.parts(namespace, category, &latest).await?;
-                return Ok(Attempt::Done(list));
+                return Ok(list.map_or(Attempt::Again, Attempt::Done));
             }
             let issuer = self.issuer(namespace, category).await?;
             let issuer = issuer.ok_or(Failure::Refused(RevocationListError::Unknown))?;
@@ -170,7 +213,7 @@ impl DeviceIdentity {
             batch.require(&issuer.place, issuer.version);
             let made = self.make_list(issuer, &latest, &mut batch, now).await;
             let (next, verdict) = match made {
-                Ok((next, list)) => (next, Ok(list)),
+                Ok((next, list)) => (next, Ok(Arc::<[u8]>::from(list))),
                 // Remembered, as anyone may request a CRL and reading all entries again is costly.
                 Err(Failure::Refused(RevocationListError::TooMany)) => {
                     let next = Latest {
@@ -223,6 +266,14 @@ impl DeviceIdentity {
             let der = BASE64.encode(part);
             batch.insert(&key, &Part { der }, Some(now.saturating_add(LIFE)));
             parts += 1;
+        }
+        let before = latest.parts(&namespace, &name);
+        if !before.is_empty() {
+            // As of its creation, when no part had expired.
+            let before = self.store.get_many(&before, latest.made_at).await?;
+            for part in before.into_iter().flatten() {
+                batch.remove(part.key(), part.version());
+            }
         }
         let next = Latest {
             number,
@@ -312,27 +363,40 @@ impl DeviceIdentity {
         Ok(!first.is_empty())
     }
 
-    /// Reads a stored CRL.
+    /// Reads a stored CRL, unless it is in memory. `None` if a newer one has taken its place.
     async fn parts(
         &self,
         namespace: &str,
         category: &str,
         latest: &Latest,
-    ) -> Result<Vec<u8>, StorageError> {
-        let number = latest.number;
-        let keys: Vec<Key> = (0..latest.parts)
-            .map(|part| Part::key(namespace, category, number, part))
-            .collect();
-        // Read as of the CRL's creation, when no part has expired. Parts are deleted only after their expiry.
-        let found = self.store.get_many(&keys, latest.made_at).await?;
+    ) -> Result<Option<Arc<[u8]>>, StorageError> {
+        let (place, number) = (Latest::key(namespace, category), latest.number);
+        let _turn = match self.lists.get(&place, number) {
+            Some(list) => return Ok(Some(list)),
+            None if latest.parts > 1 => Some(self.lists.reading.lock().await),
+            None => None,
+        };
+        if let Some(list) = self.lists.get(&place, number) {
+            return Ok(Some(list));
+        }
+        let keys = latest.parts(namespace, category);
+        let plan = ReadPlan::new(keys.iter().chain([&place]).cloned());
+        // As of its creation, when no part had expired.
+        let found = self.store.read(plan, latest.made_at).await?;
+        let is_latest = |stored: &Stored<Arc<Latest>>| stored.record.number == number;
+        if !found.get_shared(&place)?.as_ref().is_some_and(is_latest) {
+            return Ok(None);
+        }
         let lacks = || damaged(format!("CRL {number} lacks a part"));
         let mut list = Vec::new();
-        for part in found {
-            let part = part.ok_or_else(lacks)?.decode::<Part>()?.record;
+        for key in &keys {
+            let part = found.get::<Part>(key)?.ok_or_else(lacks)?.record;
             let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
             list.extend_from_slice(&der);
         }
-        Ok(list)
+        let list: Arc<[u8]> = list.into();
+        self.lists.keep(place, number, &list);
+        Ok(Some(list))
     }
 
     /// Collects the CRL's entries. Only the certificates of API keys that do not keep all of theirs valid are read.
@@ -378,7 +442,7 @@ impl DeviceIdentity {
         let prefix = Prefix::new(Issued::TYPE, [namespace, category, name]);
         // Sorts before all certificates that were issued at that time.
         let before = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
-        let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before));
+        let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before)).at_once(AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 if record.is_of(key)
@@ -402,7 +466,7 @@ impl DeviceIdentity {
         entries: &mut Entries,
     ) -> Result<(), Failure<RevocationListError>> {
         let prefix = Prefix::new(Revoked::TYPE, [namespace, category]);
-        let mut pages = Pages::<Revoked>::of(&self.store, prefix);
+        let mut pages = Pages::<Revoked>::of(&self.store, prefix).at_once(AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 let serial = octets(&record.serial)?;
@@ -461,7 +525,13 @@ fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::furnish, *};
+    use super::{
+        super::{
+            ObjectOperation,
+            testing::{api_key, furnish, may},
+        },
+        *,
+    };
     use crate::{
         Clock,
         testing::{Bench, bench},
@@ -486,6 +556,90 @@ mod tests {
         let revoked = devices.revoke(&mut batch, place, &issued, Cause::Forgotten, now);
         revoked.await.unwrap();
         bench.store.commit(batch).await.unwrap();
+    }
+
+    /// A list may have 20 MB in the store, and whoever requests one after each change has another made.
+    #[tokio::test]
+    async fn only_the_latest_list_is_stored() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let parts = Prefix::collection(Part::TYPE);
+        devices.revocation_list("default", "c").await.unwrap();
+        let place = Latest::key("default", "c");
+        let now = bench.clock.now();
+        let first = bench.store.get::<Latest>(&place, now).await.unwrap();
+        let first = first.unwrap().record;
+        for serial in 0..3 {
+            revoke(&bench, serial..serial + 1).await;
+            devices.revocation_list("default", "c").await.unwrap();
+            assert_eq!(bench.rows(&parts).await.len(), 1);
+        }
+        // Who has read the first record before it was replaced reads it again.
+        let replaced = devices.parts("default", "c", &first).await;
+        assert_eq!(replaced, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn certificates_are_read_many_at_a_time() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        api_key(&bench).await;
+        let devices = &bench.service.device_identity;
+        let disabling = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
+        let disabled = devices.disable_api_key(&disabling, "k", true);
+        disabled.await.unwrap();
+        // A new list, with these certificates of an earlier key of the same name.
+        let steps = async |serials: std::ops::Range<usize>| {
+            let now = bench.clock.now();
+            let mut batch = bench.store.batch(now);
+            for serial in serials {
+                let issued = Issued {
+                    serial: format!("40:{serial:04x}"),
+                    made_at: now,
+                    not_after: now.saturating_add(DAY),
+                    api_key: "k".to_owned(),
+                    api_key_uid: Some("another".to_owned()),
+                };
+                batch.insert(&issued.key("default", "c"), &issued, None);
+            }
+            let outdated = devices.outdate_revocation_list(&mut batch, "default", "c", now);
+            outdated.await.unwrap();
+            bench.store.commit(batch).await.unwrap();
+            bench.faults.steps();
+            devices.revocation_list("default", "c").await.unwrap();
+            bench.faults.steps()
+        };
+        // The first list indexes earlier certificates.
+        steps(0..0).await;
+        let few = steps(0..0).await;
+        assert_eq!(steps(0..900).await, few);
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_a_list_shares_what_is_in_memory_of_it() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let ask = async || {
+            bench.faults.steps();
+            let list = devices.revocation_list("default", "c").await.unwrap();
+            (list, bench.faults.steps())
+        };
+        ask().await;
+        let (first, steps) = ask().await;
+        assert_eq!(steps, 2, "the record and the one part");
+        let (second, steps) = ask().await;
+        assert_eq!(steps, 1, "the record");
+        assert!(Arc::ptr_eq(&first, &second));
+        // Another CRL is read anew.
+        revoke(&bench, 0..1).await;
+        let (third, _) = ask().await;
+        let (fourth, _) = ask().await;
+        assert_ne!(first, third);
+        assert_eq!(third, fourth);
+        drop((first, second, third, fourth));
+        assert_eq!(ask().await.1, 2, "nothing is kept for nobody");
     }
 
     /// Anyone may request a CRL, and all requests wait for the same lock.

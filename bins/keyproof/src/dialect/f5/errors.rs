@@ -150,6 +150,16 @@ impl Refusal {
         Self::new(Code::Internal, "internal error")
     }
 
+    /// Maps the failure to create an API key, which also rewrites its category.
+    pub(super) fn new_api_key(failure: Failure<CreateApiKeyError>) -> Self {
+        match failure {
+            Failure::Storage(StorageError::TooLarge { .. }) => Self::invalid(
+                "more than can be stored as one object: the key, or the tpm_category with its allow-list",
+            ),
+            other => other.into(),
+        }
+    }
+
     pub(super) fn into_response(self) -> Response {
         let status = self.status.unwrap_or(self.code.status());
         let body = json!({ "code": self.code as u8, "details": [], "message": self.message });

@@ -27,7 +27,7 @@ use keyproof_service::{
     access::{Operator, Prefetch},
     device_identity::{
         Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
-        LabelSelector, Manager, ObjectOperation, Station, StationOperation,
+        LabelSelector, Manager, Metadata, ObjectOperation, Station, StationOperation,
     },
 };
 use keyproof_x509::Sha256Thumbprint;
@@ -106,6 +106,7 @@ impl F5 {
                 };
                 let asked = Asked {
                     service: Arc::clone(&self.service),
+                    client_certificates: self.client_certificates,
                     operator,
                     act: objects.act,
                     at,
@@ -238,6 +239,8 @@ struct Place {
 /// An operator's request about objects.
 struct Asked {
     service: Arc<Service>,
+    /// As in [`F5`].
+    client_certificates: bool,
     operator: Operator,
     act: ObjectOperation,
     at: Place,
@@ -253,6 +256,7 @@ impl Asked {
         let call = Call::<K> {
             administrator: permitted.await?,
             service: self.service,
+            client_certificates: self.client_certificates,
             at: self.at,
             exchange: self.exchange,
         };
@@ -276,6 +280,8 @@ trait Offered: Kind + wire::Spec {
 /// A permitted request about objects whose head was validated.
 struct Call<K> {
     service: Arc<Service>,
+    /// As in [`F5`].
+    client_certificates: bool,
     administrator: Administrator<K>,
     at: Place,
     exchange: Exchange,
@@ -314,6 +320,10 @@ impl<K: Offered> Call<K> {
                 related.disabled_referred = devices.disabled_referred(&object).await?;
             }
             ResponseFormat::ReferringObjects => {
+                // All objects of the namespace are read for it.
+                let party = self.administrator.who().party();
+                let place = self.service.lists.take(&party).await;
+                let _place = place.map_err(StorageError::from)?;
                 related.referring = devices.referring(&object).await?;
             }
             ResponseFormat::Default | ResponseFormat::ForCreate | ResponseFormat::ForReplace => {}
@@ -368,7 +378,19 @@ impl Offered for ApiKey {
     async fn create(mut call: Call<Self>) -> HandlerResult {
         let new = body::new_api_key(&mut call.exchange, &call.at).await?;
         let issued = call.devices().create_api_key(&call.administrator, new);
-        Ok(wire::issued_api_key(&issued.await?))
+        let issued = issued.await.map_err(Refusal::new_api_key)?;
+        if issued.object.spec.need_mtls && !call.client_certificates {
+            let Metadata {
+                namespace, name, ..
+            } = &issued.object.metadata;
+            tracing::warn!(
+                namespace,
+                name,
+                "this server refuses the new API key: it needs a client certificate, and none is requested \
+                 (f5.client_certificates)"
+            );
+        }
+        Ok(wire::issued_api_key(&issued))
     }
 
     async fn replace(mut call: Call<Self>) -> HandlerResult {

@@ -2,8 +2,11 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use keyproof_service::{DeviceIdentitySettings, Service, Settings as Rules};
+use keyproof_service::{
+    DeviceIdentitySettings, Service, Settings as Rules, device_identity::Metadata,
+};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::{F5, PublicUrl};
 use crate::{
@@ -75,6 +78,26 @@ impl Dialect for F5 {
             rate_limit_per_minute: settings.rate_limit_per_minute,
             revocation_list_url: public_url.map(PublicUrl::revocation_list),
         };
+    }
+
+    async fn review(settings: &Settings, service: &Service) {
+        if settings.client_certificates {
+            return;
+        }
+        match service.device_identity.key_with_client_certificate().await {
+            Ok(None) => {}
+            Ok(Some(Metadata {
+                namespace, name, ..
+            })) => warn!(
+                namespace,
+                name,
+                "this server refuses API keys that need a client certificate, such as this one: none is requested \
+                 (f5.client_certificates)"
+            ),
+            Err(error) => {
+                warn!(%error, "cannot look for API keys that need a client certificate");
+            }
+        }
     }
 
     fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, Infallible> {

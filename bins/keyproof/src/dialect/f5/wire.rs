@@ -1,9 +1,11 @@
 //! The JSON of responses.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ::http::StatusCode;
+use bytes::Bytes;
 use data_encoding::BASE64;
+use http_body_util::Full;
 use keyproof_http::{self as stack, Response};
 use keyproof_service::{
     Timestamp,
@@ -473,6 +475,8 @@ fn ok(body: &impl Serialize) -> Response {
 }
 
 /// Returns a CRL response (RFC 2585, section 4.2).
-pub(super) fn revocation_list(der: Vec<u8>) -> Response {
-    stack::with_body(StatusCode::OK, "application/pkix-crl", der)
+pub(super) fn revocation_list(der: Arc<[u8]>) -> Response {
+    let mut response = stack::with_body(StatusCode::OK, "application/pkix-crl", Vec::new());
+    *response.body_mut() = Full::new(Bytes::from_owner(der));
+    response
 }

@@ -13,11 +13,11 @@ use std::{
 
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{fails, keyproof, text, write_file};
+use super::{fails, keyproof, succeeds, text, write_file};
 
 /// The arguments of a server whose store is in memory.
 const IN_MEMORY: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
@@ -554,6 +554,59 @@ fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
         assert!(log.contains("WARN") && log.contains(says), "{log}");
         serving.stop();
     }
+}
+
+/// API keys that need a client certificate are useless until the listener requests one.
+#[test]
+fn api_keys_that_are_always_refused_are_warned_of() {
+    let home = TempDir::new().unwrap();
+    let create = ["token", "create", "--quiet", "--scope", "tpm"];
+    let created = keyproof(&home).args(create).output().unwrap();
+    let token = succeeds(&created).trim().to_owned();
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let mut serving = Serving::start(keyproof(&home).args(serve));
+    for (kind, name, spec) in [
+        ("tpm_managers", "acme", json!({})),
+        (
+            "tpm_categorys",
+            "line-1",
+            json!({ "tpm_manager_ref": [{ "name": "acme" }] }),
+        ),
+        (
+            "tpm_api_keys",
+            "bound",
+            json!({ "category_ref": [{ "name": "line-1" }], "need_mtls": true }),
+        ),
+    ] {
+        let body = json!({ "metadata": { "name": name }, "spec": spec }).to_string();
+        let request = format!(
+            "POST /api/tpm/namespaces/default/{kind} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: APIToken {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut socket = TcpStream::connect(serving.address()).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let log = serving.line_with("this server refuses the new API key");
+    assert!(log.contains("WARN") && log.contains("bound"), "{log}");
+    serving.stop();
+
+    // The warning may come before the address, so the lines are read from the first on.
+    let mut child = keyproof(&home)
+        .args(serve)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    let log = lines.find(|line| line.contains("API keys that need a client certificate"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = log.unwrap();
+    assert!(log.contains("WARN") && log.contains("bound"), "{log}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use keyproof_service::device_identity::{
 
 use super::{
     Area, FILE, Frame, HandlerResult, Part, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
-    object::Paged,
+    object::{Paged, too_large_at},
     pages::{AllowedRow, CategoryAddPage, CategoryMadePage, CategoryPage},
     render, sentence,
 };
@@ -152,6 +152,7 @@ impl Visit<Signed> {
 
     pub(in crate::sites::console) async fn set_registers(self) -> HandlerResult {
         const FILLED: [&str; 2] = ["policy", "registers"];
+        const FULL: &str = "These values do not fit into the category’s record: remove certificates from its allow-list first.";
         let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let stored = devices.find(&category, name).await?;
@@ -160,6 +161,7 @@ impl Visit<Signed> {
             Ok(policy) => devices.set_pcr_policy(&category, name, &policy).await,
             Err(why) => return self.changed::<Category>(Err(why), &FILLED).await,
         };
+        let set = set.map_err(|failure| too_large_at(failure, "registers", FULL));
         self.changed::<Category>(set, &FILLED).await
     }
 

@@ -14,10 +14,14 @@ use keyproof_service::{
 
 use super::{
     Area, Frame, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong,
-    object::Paged,
+    object::{Paged, too_large_at},
     pages::{KeyAddPage, KeyMadePage, KeyPage, state},
     render,
 };
+
+/// The error when the category's record cannot be rewritten.
+const FULL: &str =
+    "The record of this category is full: remove certificates from its allow-list first.";
 
 impl Paged for ApiKey {
     const FOLDER: &'static str = "keys";
@@ -43,6 +47,7 @@ impl Paged for ApiKey {
             state: state(&key.spec, now),
             reason: &key.spec.revoke_reason,
             needs_certificate: key.spec.need_mtls,
+            is_refused_here: visit.is_refused_here(&key.spec),
             is_disabled: key.spec.is_disabled,
             is_revoked: key.spec.revoked_at.is_some_and(|from| from <= now),
             confirm: visit.confirm_url(&visit.link_to::<Self>(name)),
@@ -68,13 +73,16 @@ impl Paged for ApiKey {
             need_mtls: visit.is_ticked("mtls"),
         };
         let devices = &visit.service().device_identity;
-        let issued = devices.create_api_key(who, new).await?;
+        let issued = devices.create_api_key(who, new).await;
+        // The key's own record is small, and its category's is rewritten.
+        let issued = issued.map_err(|failure| too_large_at(failure, "category", FULL))?;
         let page = KeyMadePage {
             frame: &visit.frame_in(Area::Tpms),
             namespace: visit.named("namespace"),
             name: &issued.object.metadata.name,
             category: &issued.object.spec.category,
             key: &issued.text,
+            is_refused_here: visit.is_refused_here(&issued.object.spec),
         };
         Ok(render(&page, StatusCode::OK)?)
     }
@@ -104,6 +112,11 @@ impl Visit<Signed> {
         let devices = &self.service().device_identity;
         let revoked = devices.revoke_api_key(&key, name, self.typed("reason"));
         self.key_changed(revoked.await).await
+    }
+
+    /// Returns whether the key needs a client certificate, which no listener of this server requests.
+    fn is_refused_here(&self, key: &ApiKey) -> bool {
+        key.need_mtls && !self.site.server_context.requests_client_certificates
     }
 
     async fn key_changed(

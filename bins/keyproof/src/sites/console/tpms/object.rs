@@ -166,6 +166,18 @@ impl<E: Into<Self>> From<Failure<E>> for Unfilled {
     }
 }
 
+/// Like the conversion, but reports a record that would be too large at this field.
+pub(super) fn too_large_at<E: Into<Unfilled>>(
+    failure: Failure<E>,
+    field: &'static str,
+    text: &'static str,
+) -> Unfilled {
+    match failure {
+        Failure::Storage(StorageError::TooLarge { .. }) => Wrong::at(field, text).into(),
+        other => other.into(),
+    }
+}
+
 /// Returns why an object cannot be deleted, if so.
 fn kept(deleted: Result<(), Failure<DeleteError<Infallible>>>) -> Result<Option<Wrong>, Refusal> {
     let Err(failure) = deleted else {

@@ -79,6 +79,8 @@ pages! {
         name: &'a str,
         category: &'a str,
         key: &'a str,
+        /// Whether it needs a client certificate, which no listener of this server requests.
+        is_refused_here: bool,
     }
     KeyPage("console/tpm_key.html") {
         namespace: &'a str,
@@ -88,6 +90,8 @@ pages! {
         state: &'static str,
         reason: &'a str,
         needs_certificate: bool,
+        /// Whether no listener of this server requests the client certificate that it needs.
+        is_refused_here: bool,
         is_disabled: bool,
         is_revoked: bool,
         confirm: Option<String>,

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use keyproof_store::{CommitError, Key, NotApplied, Record};
 use keyproof_x509::{Sha256Thumbprint, crl::Crl};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::operator::Operator;
 use crate::f5::{
@@ -55,9 +57,8 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
     let (site, key, machine) = furnished().await;
     site.activated(&key, &machine).await;
     let mut machine = Machine::booted(machine);
-    let with_log = |log: Vec<u8>| {
-        move |body: &mut serde_json::Value| body["event_log"] = json!(BASE64.encode(&log))
-    };
+    let with_log =
+        |log: Vec<u8>| move |body: &mut Value| body["event_log"] = json!(BASE64.encode(&log));
     let log = machine.log();
     machine
         .attested_with(&site, SELECTION, with_log(log))
@@ -155,7 +156,7 @@ async fn registers_that_the_key_has_not_signed_are_not_shown() {
     let (site, key, machine) = furnished().await;
     site.activated(&key, &machine).await;
     let mut machine = Machine::booted(machine);
-    let invented = |body: &mut serde_json::Value| {
+    let invented = |body: &mut Value| {
         body["pcr_values"] = json!(BASE64.encode(&[0xab; 96]));
     };
     let attested = machine.attested_with(&site, SELECTION, invented);
@@ -207,6 +208,31 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     let refused = site.post(PROVISION, &device.request(&text)).await;
     refused.refuses(403, 7);
     ops.get(&format!("{NAMESPACE}/keys/nothing")).await.is(404);
+}
+
+/// No listener requests client certificates by default.
+#[tokio::test]
+async fn a_key_that_this_server_cannot_accept_is_said_to_be_one() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let keys = format!("{NAMESPACE}/keys");
+    for (name, needs_certificate) in [("bound", true), ("free", false)] {
+        ops.get(&keys).await.is(200);
+        let mut fields = vec![
+            ("name", name),
+            ("category", "category"),
+            ("description", ""),
+        ];
+        if needs_certificate {
+            fields.push(("mtls", "on"));
+        }
+        ops.post(&keys, &fields).await.is(200);
+        let when_made = ops.page.contains("This server does not accept it");
+        ops.get(&format!("{keys}/{name}")).await.is(200);
+        let on_its_page = ops.page.contains("which this server does not ask for");
+        let both = (needs_certificate, needs_certificate);
+        assert_eq!((when_made, on_its_page), both, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -788,6 +814,68 @@ async fn more_makers_than_there_is_room_for_are_refused_whole() {
         .await
         .is(422);
     ops.sees("more certificates than fit into one record");
+}
+
+/// A category's record.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(transparent)]
+struct CategoryRecord(Value);
+
+impl Record for CategoryRecord {
+    const TYPE: &'static str = "tpm_category";
+    const VERSION: u32 = 1;
+}
+
+/// Makes the category's record as large as a record may be, without a policy for registers, as pre-release builds wrote it.
+async fn fill_up(site: &Site) {
+    let (now, key) = (
+        site.now(),
+        Key::new("tpm_category", ["default", "category"]),
+    );
+    let found = site.store.get::<CategoryRecord>(&key, now).await.unwrap();
+    let found = found.unwrap();
+    let CategoryRecord(mut record) = found.record;
+    let spec = record["spec"].as_object_mut().unwrap();
+    spec.remove("pcr_policy").unwrap();
+    let mut length = 1 << 20;
+    loop {
+        record["metadata"]["annotations"] = json!({ "long": "x".repeat(length) });
+        let mut batch = site.store.batch(now);
+        batch.replace(&key, found.version, &CategoryRecord(record.clone()), None);
+        match site.store.commit(batch).await {
+            Err(CommitError::NotApplied(NotApplied::BodyTooLong { len, limit, .. })) => {
+                length -= len - limit;
+            }
+            done => return done.unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn that_a_categorys_record_is_full_stands_at_the_field_that_needs_room() {
+    let (site, _, _) = furnished().await;
+    fill_up(&site).await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let keys = format!("{NAMESPACE}/keys");
+    ops.get(&keys).await.is(200);
+    let fields = [("name", "second"), ("category", "category")];
+    ops.post(&keys, &fields).await.is(422);
+    ops.sees("id=\"category-error\"");
+    ops.sees("The record of this category is full");
+    let spec = json!({ "category_ref": [{ "name": "category" }] });
+    let refused = site.create(API_KEYS, "second", spec).await;
+    refused
+        .refuses(400, 3)
+        .saying("the tpm_category with its allow-list");
+
+    let category = format!("{NAMESPACE}/categories/category");
+    ops.get(&category).await.is(200);
+    let line = format!("sha256:7 = {}", "0a".repeat(32));
+    let parts = [("policy", &b"expected"[..]), ("registers", line.as_bytes())];
+    let registers = format!("{category}/registers");
+    ops.upload(&registers, &parts).await.is(422);
+    ops.sees("id=\"registers-error\"");
+    ops.sees("do not fit into the category’s record");
 }
 
 #[tokio::test]
