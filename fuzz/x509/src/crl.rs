@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{CertificatePool, PathCheck, PathOptions, PathReport, find},
+    path::{CertificatePool, PathCheck, PathOptions, PathReport, TrustAnchors, find},
     prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
@@ -178,8 +178,8 @@ fn found(crls: &[Crl<'_>], require_crls: bool) -> PathReport {
     options.require_crls = require_crls;
     let report = find(
         &leaf,
-        &CertificatePool::of(&[]),
-        &CertificatePool::of(&[ED25519_CA]),
+        &CertificatePool::default(),
+        &TrustAnchors::new(&[ED25519_CA]),
         &options,
     );
     sound(report.checks());

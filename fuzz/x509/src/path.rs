@@ -9,7 +9,7 @@ use keyproof_x509::{
     Certificate, ObjectIdentifier, algorithms,
     path::{
         CertificatePool, CertificateSource, MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathOptions,
-        PathReport, Purpose, find,
+        PathReport, Purpose, TrustAnchors, find,
     },
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -244,8 +244,8 @@ pub fn path(data: &[u8]) {
     options.validate_anchors = switches & JUDGES_ANCHORS != 0;
     let report = find(
         &leaf,
-        &CertificatePool::of(&intermediate_slices),
-        &CertificatePool::of(&anchor_slices),
+        &CertificatePool::new(&intermediate_slices),
+        &TrustAnchors::new(&anchor_slices),
         &options,
     );
     sound(report.checks());

@@ -6,7 +6,7 @@ use keyproof_x509::{
     Certificate, Finding, ObjectIdentifier, Severity,
     path::{
         CertificatePool, CertificateSource, PathCheck, PathOptions, PathReport, Purpose, Reason,
-        find,
+        TrustAnchors, find,
     },
 };
 
@@ -25,8 +25,8 @@ pub(super) fn build(
         return Vec::from([EkCertificateFinding::ChainWithoutRoots]);
     }
     let (intermediates, roots) = (
-        CertificatePool::of(policy.intermediates),
-        CertificatePool::of(policy.roots),
+        CertificatePool::new(policy.intermediates),
+        TrustAnchors::new(policy.roots),
     );
     let mut options = PathOptions::new(policy.algorithms, policy.now);
     options.purpose = Some(Purpose {

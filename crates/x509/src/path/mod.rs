@@ -3,10 +3,10 @@
 //!
 //! ```
 //! # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
-//! use keyproof_x509::path::{CertificatePool, PathOptions, find};
+//! use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
 //! use keyproof_x509::{Certificate, algorithms};
 //!
-//! let (intermediates, anchors) = (CertificatePool::of(&[sub_ca]), CertificatePool::of(&[root]));
+//! let (intermediates, anchors) = (CertificatePool::new(&[sub_ca]), TrustAnchors::new(&[root]));
 //! let leaf = Certificate::from_der(leaf)?;
 //! let report = find(&leaf, &intermediates, &anchors, &PathOptions::new(algorithms::RING, now));
 //! assert!(report.accepted(), "{report}");
@@ -57,12 +57,12 @@ pub const MAX_PATH_LEN: usize = 12;
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_x509::path::{CertificatePool, Purpose, PathOptions, find};
+/// use keyproof_x509::path::{CertificatePool, PathOptions, Purpose, TrustAnchors, find};
 /// use keyproof_x509::{Certificate, algorithms::RING};
 ///
 /// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
-/// let (none, anchors) = (CertificatePool::default(), CertificatePool::of(&[ca]));
+/// let (none, anchors) = (CertificatePool::default(), TrustAnchors::new(&[ca]));
 /// let mut options = PathOptions::new(RING, 1_800_000_000);
 /// options.crls = &[]; // the available CRLs
 /// assert!(find(&leaf, &none, &anchors, &options).accepted());
@@ -96,13 +96,13 @@ pub struct PathOptions<'a> {
     /// ```
     /// # fn check(leaf: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
     /// use keyproof_x509::crl::Crl;
-    /// use keyproof_x509::path::{CertificatePool, PathOptions, find};
+    /// use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
     /// use keyproof_x509::{Certificate, algorithms};
     ///
     /// let lists = [Crl::from_der(list)?];
     /// let mut options = PathOptions::new(algorithms::RING, now);
     /// options.require_crls = true;
-    /// let (leaf, none, roots) = (Certificate::from_der(leaf)?, CertificatePool::of(&[]), CertificatePool::of(&[root]));
+    /// let (leaf, none, roots) = (Certificate::from_der(leaf)?, CertificatePool::default(), TrustAnchors::new(&[root]));
     /// assert!(!find(&leaf, &none, &roots, &options).accepted());
     /// options.crls = &lists;
     /// assert!(find(&leaf, &none, &roots, &options).accepted());
@@ -129,14 +129,14 @@ pub struct PathOptions<'a> {
     /// ```
     /// # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
     /// use keyproof_x509::crl::Crl;
-    /// use keyproof_x509::path::{CertificatePool, PathOptions, find};
+    /// use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
     /// use keyproof_x509::{Certificate, algorithms};
     ///
     /// let lists = [Crl::from_der(list)?];
     /// let mut options = PathOptions::new(algorithms::RING, now);
     /// options.crls = &lists;
     /// options.validate_anchors = true;
-    /// let (none, listed) = (CertificatePool::of(&[]), CertificatePool::of(&[sub_ca, root]));
+    /// let (none, listed) = (CertificatePool::default(), TrustAnchors::new(&[sub_ca, root]));
     /// let report = find(&Certificate::from_der(leaf)?, &none, &listed, &options);
     /// // The path runs over the CA to the root that issued it. The root's CRL does not list the CA.
     /// assert!(report.accepted() && report.chain().len() == 3, "{report}");
@@ -203,7 +203,7 @@ pub fn is_processed_extension(extension: Oid<'_>) -> bool {
         .any(|known| extension == *known)
 }
 
-/// A set of DER certificates in which issuers are looked up, each identified by its index in the order given.
+/// A set of untrusted DER certificates in which issuers are looked up, each identified by its index in the order given.
 ///
 /// Serial numbers may have redundant leading octets, because the CAs of some TPM manufacturers issue them. Certificates that cannot
 /// be parsed are skipped ([`CertificatePool::unreadable`]).
@@ -216,7 +216,7 @@ pub fn is_processed_extension(extension: Oid<'_>) -> bool {
 /// let mut pool: CertificatePool<'_> = roots.iter().map(|block| block.der.as_slice()).collect();
 /// pool.extend([&b"no certificate"[..]]);
 /// assert_eq!(pool.unreadable()[0].0, 1);
-/// assert!(CertificatePool::of(&[roots[0].der.as_slice()]).unreadable().is_empty());
+/// assert!(CertificatePool::new(&[roots[0].der.as_slice()]).unreadable().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -242,7 +242,7 @@ impl Member<'_> {
 impl<'a> CertificatePool<'a> {
     /// Creates a pool from DER certificates, which are parsed as by [`Certificate::from_der_lenient`]. Certificates that cannot
     /// be parsed are skipped.
-    pub fn of(certificates: &[&'a [u8]]) -> Self {
+    pub fn new(certificates: &[&'a [u8]]) -> Self {
         certificates.iter().copied().collect()
     }
 
@@ -284,6 +284,56 @@ impl<'a> FromIterator<&'a [u8]> for CertificatePool<'a> {
     }
 }
 
+/// The certificates that are trusted because they are listed, each identified by its index in the order given.
+///
+/// They are parsed and skipped like those of a [`CertificatePool`]. The type differs, so that the certificates of a peer cannot be
+/// passed as anchors by mistake.
+///
+/// ```
+/// use keyproof_x509::path::TrustAnchors;
+///
+/// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
+/// let mut anchors = TrustAnchors::new(&[ca]);
+/// anchors.extend([&b"no certificate"[..]]);
+/// assert_eq!(anchors.unreadable()[0].0, 1);
+/// ```
+///
+/// ```compile_fail,E0308
+/// use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
+/// # use keyproof_x509::{Certificate, path::PathReport};
+///
+/// # fn check(leaf: &Certificate<'_>, sent: &CertificatePool<'_>, roots: &TrustAnchors<'_>, options: &PathOptions<'_>) -> PathReport {
+/// find(leaf, roots, sent, options) // the wrong way round
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TrustAnchors<'a>(CertificatePool<'a>);
+
+impl<'a> TrustAnchors<'a> {
+    /// Creates a set from DER certificates, which are parsed as by [`Certificate::from_der_lenient`]. Certificates that cannot be
+    /// parsed are skipped.
+    pub fn new(certificates: &[&'a [u8]]) -> Self {
+        Self(CertificatePool::new(certificates))
+    }
+
+    /// Returns the indices of the certificates that could not be parsed, each with its error.
+    pub fn unreadable(&self) -> &[(usize, X509Error)] {
+        self.0.unreadable()
+    }
+}
+
+impl<'a> Extend<&'a [u8]> for TrustAnchors<'a> {
+    fn extend<I: IntoIterator<Item = &'a [u8]>>(&mut self, certificates: I) {
+        self.0.extend(certificates);
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for TrustAnchors<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(certificates: I) -> Self {
+        Self(certificates.into_iter().collect())
+    }
+}
+
 /// Finds a path from `leaf` to one of `anchors`, over any of `intermediates`, and validates it.
 ///
 /// All paths are tried until one is valid, within a budget that no set of intermediates can exceed.
@@ -293,8 +343,8 @@ impl<'a> FromIterator<&'a [u8]> for CertificatePool<'a> {
 pub fn find(
     leaf: &Certificate<'_>,
     intermediates: &CertificatePool<'_>,
-    anchors: &CertificatePool<'_>,
+    anchors: &TrustAnchors<'_>,
     options: &PathOptions<'_>,
 ) -> PathReport {
-    Search::new(leaf, intermediates, anchors, options).run()
+    Search::new(leaf, intermediates, &anchors.0, options).run()
 }
