@@ -196,10 +196,7 @@ fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
         |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
     );
     let mut options = OPTIONS;
-    options.purpose = Some(Purpose {
-        is_required: false,
-        ..Purpose::SERVER_AUTH
-    });
+    options.purpose = Some(Purpose::required_if_present(Purpose::SERVER_AUTH.id()));
     assert_path(&search(&leaf, &[], &[&ca], &options), &[Leaf, Anchor(0)]);
     assert_refused(
         &search(&leaf, &[], &[&ca, &root], &options),

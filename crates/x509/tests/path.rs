@@ -598,10 +598,12 @@ fn constraints_of_an_anchor_that_cannot_be_read_refuse() {
 #[test]
 fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
     let for_purpose = |is_required| {
+        let ek = ObjectIdentifier::new_unwrap("2.23.133.8.1");
         let mut rules = RULES;
-        rules.purpose = Some(Purpose {
-            id: ObjectIdentifier::new_unwrap("2.23.133.8.1"),
-            is_required,
+        rules.purpose = Some(if is_required {
+            Purpose::required(ek)
+        } else {
+            Purpose::required_if_present(ek)
         });
         rules
     };

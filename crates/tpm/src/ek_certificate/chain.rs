@@ -29,10 +29,9 @@ pub(super) fn build(
         TrustAnchors::new(policy.roots),
     );
     let mut options = PathOptions::new(policy.algorithms, policy.now);
-    options.purpose = Some(Purpose {
-        id: ObjectIdentifier::new_unwrap(EK_CERTIFICATE_USE),
-        is_required: false,
-    });
+    options.purpose = Some(Purpose::required_if_present(ObjectIdentifier::new_unwrap(
+        EK_CERTIFICATE_USE,
+    )));
     options.processed_extensions = &ALSO_UNDERSTOOD;
     options.crls = policy.crls;
     options.require_crls = policy.require_crls;

@@ -67,7 +67,7 @@ pub const MAX_PATH_LEN: usize = 12;
 /// options.crls = &[]; // the available CRLs
 /// assert!(find(&leaf, &none, &anchors, &options).accepted());
 /// // The leaf has no extended key usage extension: it is accepted for servers unless the extension is required.
-/// options.purpose = Some(Purpose { is_required: false, ..Purpose::SERVER_AUTH });
+/// options.purpose = Some(Purpose::required_if_present(Purpose::SERVER_AUTH.id()));
 /// assert!(find(&leaf, &none, &anchors, &options).accepted());
 /// options.purpose = Some(Purpose::SERVER_AUTH);
 /// assert!(!find(&leaf, &none, &anchors, &options).accepted());
@@ -171,29 +171,44 @@ impl<'a> PathOptions<'a> {
 /// ```
 /// use keyproof_x509::{ObjectIdentifier, path::Purpose};
 ///
-/// assert_eq!(Purpose::CLIENT_AUTH.id.to_string(), "1.3.6.1.5.5.7.3.2"); // id-kp-clientAuth
+/// assert_eq!(Purpose::CLIENT_AUTH.id().to_string(), "1.3.6.1.5.5.7.3.2"); // id-kp-clientAuth
 /// // Any other usage: accepts only certificates that list id-kp-codeSigning.
-/// const CODE: Purpose = Purpose { id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"), is_required: true };
+/// const CODE: Purpose = Purpose::required(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"));
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Purpose {
-    /// The OID of the key purpose.
-    pub id: ObjectIdentifier,
-    /// Whether the leaf must list the usage. If `false`, a leaf without the extension is accepted too.
-    pub is_required: bool,
+    id: ObjectIdentifier,
+    /// Whether a leaf without the extension is refused too.
+    is_required: bool,
 }
 
 impl Purpose {
     /// id-kp-clientAuth: TLS clients. The leaf must list it.
-    pub const CLIENT_AUTH: Self = Self {
-        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
-        is_required: true,
-    };
+    pub const CLIENT_AUTH: Self = Self::required(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"));
     /// id-kp-serverAuth: TLS servers. The leaf must list it.
-    pub const SERVER_AUTH: Self = Self {
-        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
-        is_required: true,
-    };
+    pub const SERVER_AUTH: Self = Self::required(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"));
+
+    /// Requires the leaf to list the key purpose with this OID.
+    pub const fn required(id: ObjectIdentifier) -> Self {
+        Self {
+            id,
+            is_required: true,
+        }
+    }
+
+    /// Requires the leaf to list the key purpose with this OID if it has the extension at all. A leaf without the extension may be
+    /// used for any purpose.
+    pub const fn required_if_present(id: ObjectIdentifier) -> Self {
+        Self {
+            id,
+            is_required: false,
+        }
+    }
+
+    /// Returns the OID of the key purpose.
+    pub const fn id(self) -> ObjectIdentifier {
+        self.id
+    }
 }
 
 /// Returns whether path validation processes this extension, so that it may be critical.
