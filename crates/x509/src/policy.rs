@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
+use crate::report::Strictness;
+
 /// The policy under which a proof is validated.
 ///
 /// ```
@@ -32,8 +34,8 @@ pub struct Policy<'a> {
     /// apply to a code's expiry, because the same clock set it.
     pub clock_skew: Duration,
     /// Whether to refuse what RFC 5280 forbids but Azure's service accepts: version 1, missing basicConstraints, a CA as leaf,
-    /// malformed extensions. The default is `false`.
-    pub strict: bool,
+    /// malformed extensions. The default is [`Strictness::Lenient`].
+    pub strictness: Strictness,
 }
 
 impl<'a> Policy<'a> {
@@ -42,7 +44,7 @@ impl<'a> Policy<'a> {
         Self {
             algorithms,
             clock_skew: Duration::from_secs(5 * 60),
-            strict: false,
+            strictness: Strictness::Lenient,
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn prove(
     now: u64,
     policy: &Policy<'_>,
 ) -> Report<ProofFinding> {
-    let mut report = Report::new().with_strictness(policy.strict);
+    let mut report = Report::new().with_strictness(policy.strictness);
     let skew = policy.clock_skew.as_secs();
 
     check_code(&mut report, code, ca, now);

@@ -48,6 +48,33 @@ pub enum Severity {
     Refusal,
 }
 
+/// Whether a report refuses for irregular findings ([`Severity::Irregular`]).
+///
+/// ```
+/// use keyproof_x509::Strictness;
+///
+/// assert_eq!(Strictness::default(), Strictness::Lenient);
+/// ```
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Strictness {
+    /// They are warnings.
+    #[default]
+    Lenient,
+    /// They refuse.
+    Strict,
+}
+
+impl Strictness {
+    /// Returns the name of the policy in JSON.
+    #[cfg(feature = "serde")]
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lenient => "default",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 /// The outcome of a check.
 ///
 /// ```
@@ -132,8 +159,8 @@ enum Progress {
 pub struct Report<F: Finding> {
     progress: Vec<(F::Check, Progress)>,
     findings: Vec<F>,
-    /// Whether irregular findings refuse; `None` if no policy was set.
-    strict: Option<bool>,
+    /// `None` if no policy was set.
+    strictness: Option<Strictness>,
     /// Whether the report is about the present time.
     is_now: bool,
 }
@@ -150,15 +177,15 @@ impl<F: Finding> Report<F> {
         Self {
             progress: Vec::with_capacity(F::Check::ALL.len()),
             findings: Vec::new(),
-            strict: None,
+            strictness: None,
             is_now: true,
         }
     }
 
-    /// Sets the policy: strict, or the default one.
-    pub fn with_strictness(self, strict: bool) -> Self {
+    /// Sets the policy.
+    pub fn with_strictness(self, strictness: Strictness) -> Self {
         Self {
-            strict: Some(strict),
+            strictness: Some(strictness),
             ..self
         }
     }
@@ -212,9 +239,9 @@ impl<F: Finding> Report<F> {
         !checks.any(|check| self.outcome(*check).refuses())
     }
 
-    /// Returns whether the policy is strict.
-    pub fn is_strict(&self) -> bool {
-        self.strict == Some(true)
+    /// Returns the policy, or `None` if none was set, which is lenient.
+    pub fn strictness(&self) -> Option<Strictness> {
+        self.strictness
     }
 
     /// Returns the outcome of a check.
@@ -292,7 +319,7 @@ impl<F: Finding> Report<F> {
     fn weight(&self, finding: &F) -> Weight {
         match finding.severity() {
             Severity::Remark => Weight::Pass,
-            Severity::Irregular if self.is_strict() => Weight::Fail,
+            Severity::Irregular if self.strictness == Some(Strictness::Strict) => Weight::Fail,
             Severity::Irregular | Severity::Warning => Weight::Warn,
             Severity::Refusal => Weight::Fail,
         }
@@ -352,9 +379,7 @@ impl<F: Finding> serde::Serialize for Report<F> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
 
-        let policy = self
-            .strict
-            .map(|strict| if strict { "strict" } else { "default" });
+        let policy = self.strictness.map(Strictness::name);
         let length = 2 + usize::from(policy.is_some());
         let mut object = serializer.serialize_struct("Report", length)?;
         object.serialize_field("accepted", &self.accepted())?;
@@ -499,8 +524,11 @@ mod tests {
             (Irregular, Outcome::Warn, Outcome::Fail),
             (Refusal, Outcome::Fail, Outcome::Fail),
         ] {
-            for (is_strict, outcome) in [(false, default), (true, strict)] {
-                let mut report = Report::new().with_strictness(is_strict);
+            for (strictness, outcome) in
+                [(Strictness::Lenient, default), (Strictness::Strict, strict)]
+            {
+                let mut report = Report::new().with_strictness(strictness);
+                assert_eq!(report.strictness(), Some(strictness));
                 report.done(DoorCheck::Closed);
                 report.judged(DoorCheck::Locked, Seen(DoorCheck::Locked, severity));
                 report.add(Seen(DoorCheck::Locked, Remark));

@@ -17,7 +17,8 @@ use std::{
 
 use keyproof_x509::{
     CertificateSummary, Encoding, Finding as _, Outcome, OwnedCertificate, Policy, ProofCheck,
-    ProofFinding, Report, Upload, Validity, VerificationCode, X509Error, algorithms, prove,
+    ProofFinding, Report, Strictness, Upload, Validity, VerificationCode, X509Error, algorithms,
+    prove,
     prover::{
         AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
     },
@@ -29,7 +30,7 @@ const POLICY: Policy<'static> = Policy::new(algorithms::ALL);
 
 const STRICT: Policy<'static> = {
     let mut policy = POLICY;
-    policy.strict = true;
+    policy.strictness = Strictness::Strict;
     policy
 };
 

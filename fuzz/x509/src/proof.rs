@@ -1,8 +1,8 @@
 //! A CA and an upload for it, both from the input.
 
 use keyproof_x509::{
-    Certificate, Outcome, Policy, ProofCheck, Redemption, Sha256Thumbprint, VerificationCode,
-    algorithms,
+    Certificate, Outcome, Policy, ProofCheck, Redemption, Sha256Thumbprint, Strictness,
+    VerificationCode, algorithms,
 };
 
 use crate::{
@@ -43,7 +43,9 @@ pub fn proof(data: &[u8]) {
         "Debug hides the digits"
     );
     let mut policy = Policy::new(algorithms::RING);
-    policy.strict = flags & IS_STRICT != 0;
+    if flags & IS_STRICT != 0 {
+        policy.strictness = Strictness::Strict;
+    }
     let is_refused = flags & IS_BOUND != 0 && flags & (IS_OF_ANOTHER | IS_EXPIRED) != 0;
     match code.redeem(&ca, upload, NOW, &policy) {
         Redemption::Kept { report, code } => {

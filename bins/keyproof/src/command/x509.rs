@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{
-    Certificate, CertificateSummary, Outcome as Verdict, Policy, ProofCheck, Upload, Validity,
-    VerificationCode, X509Error, algorithms, prove,
+    Certificate, CertificateSummary, Outcome as Verdict, Policy, ProofCheck, Strictness, Upload,
+    Validity, VerificationCode, X509Error, algorithms, prove,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use serde_json::{Map, json};
@@ -122,7 +122,10 @@ fn check(arguments: &CheckArguments) -> Outcome {
     // Without the binding, it would always warn here.
     let code = code.bound_to(ca.sha256_thumbprint(), None);
     let mut policy = Policy::new(algorithms::ALL);
-    policy.strict = matches!(arguments.policy, PolicyName::Strict);
+    policy.strictness = match arguments.policy {
+        PolicyName::Default => Strictness::Lenient,
+        PolicyName::Strict => Strictness::Strict,
+    };
     let mut report = match arguments.at {
         Some(at) => prove(&ca, &leaf, &code, at, &policy).at_requested_time(),
         None => prove(&ca, &leaf, &code, SystemClock.now().as_secs(), &policy),

@@ -17,7 +17,7 @@ use crate::{
     algorithm::verify,
     certificate::Certificate,
     extension::BasicConstraints,
-    report::{Check, Finding, Report},
+    report::{Check, Finding, Report, Strictness},
 };
 
 pub(super) struct Search<'s, 'a> {
@@ -79,7 +79,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut checks = Report::new();
         if self.options.require_crls {
             // CRL irregularities are rejections then.
-            checks = checks.with_strictness(true);
+            checks = checks.with_strictness(Strictness::Strict);
         }
         let (places, policies) = match verdict {
             Ok((policies, revocations)) => {
