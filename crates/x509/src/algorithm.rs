@@ -266,6 +266,7 @@ impl fmt::Display for Scheme {
 
 /// A hash of the SHA-2 family.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Hash {
     /// SHA-256.
     Sha256,

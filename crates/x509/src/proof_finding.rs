@@ -33,6 +33,7 @@ impl fmt::Display for Role {
 
 /// An extension whose value is parsed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum ReadExtension {
     /// basicConstraints.
     BasicConstraints,
