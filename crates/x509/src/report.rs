@@ -14,8 +14,13 @@ pub trait Check: Copy + fmt::Debug + Eq + 'static {
     /// Returns the stable name of the check.
     fn name(self) -> &'static str;
 
-    /// Returns the text for a check that found nothing, either for the present (`is_now`) or for another requested time.
-    fn passed_text(self, is_now: bool) -> &'static str;
+    /// Returns the text for a check that found nothing.
+    fn passed_text(self) -> &'static str;
+
+    /// Returns the text for a check of another time than the present that found nothing.
+    fn passed_text_at_requested_time(self) -> &'static str {
+        self.passed_text()
+    }
 }
 
 /// A typed finding of a check, with the data that explains it. `Display` writes it for people and never contains a secret.
@@ -233,7 +238,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// Returns whether every check passed, with or without a warning, or was not requested.
+    /// Returns the verdict: whether every check passed, with or without a warning, or was not requested.
     pub fn accepted(&self) -> bool {
         let mut checks = F::Check::ALL.iter();
         !checks.any(|check| self.outcome(*check).refuses())
@@ -265,13 +270,15 @@ impl<F: Finding> Report<F> {
         let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
         match self.progress_of(check) {
             _ if !found.is_empty() => found.join("; "),
-            Some(Progress::Done) => check.passed_text(self.is_now).into(),
+            Some(Progress::Done) if self.is_now => check.passed_text().into(),
+            Some(Progress::Done) => check.passed_text_at_requested_time().into(),
             Some(Progress::NotRequested(why) | Progress::NotEvaluated(why)) => why.into(),
             None => "not checked".into(),
         }
     }
 
-    /// Returns the findings that refuse, in the order of the checks.
+    /// Returns the findings that refuse, in the order of the checks. A report can refuse without any
+    /// ([`accepted`](Self::accepted)).
     pub fn refusals(&self) -> impl Iterator<Item = &F> {
         F::Check::ALL
             .iter()
@@ -279,7 +286,8 @@ impl<F: Finding> Report<F> {
             .filter(|finding| self.weight(finding) == Weight::Fail)
     }
 
-    /// Returns the first finding that refuses, in the order of the checks, or `None` if the report accepts.
+    /// Returns the first finding that refuses, in the order of the checks. `None` is no verdict, because a check that was not
+    /// evaluated refuses without a finding: see [`accepted`](Self::accepted).
     pub fn first_refusal(&self) -> Option<&F> {
         self.refusals().next()
     }
@@ -426,11 +434,17 @@ macro_rules! checks {
                 }
             }
 
-            fn passed_text(self, is_now: bool) -> &'static str {
-                match (self, is_now) {
-                    $($(($name::$check, false) => $then,)?)*
-                    $(($name::$check, _) => $well,)*
+            fn passed_text(self) -> &'static str {
+                match self {
+                    $($name::$check => $well,)*
                 }
+            }
+
+            fn passed_text_at_requested_time(self) -> &'static str {
+                $($(if self == $name::$check {
+                    return $then;
+                })?)*
+                $crate::Check::passed_text(self)
             }
         }
 
@@ -488,6 +502,8 @@ mod tests {
         report.done(DoorCheck::Locked);
         assert!(!report.accepted());
         assert_eq!(report.outcome(DoorCheck::Closed), Outcome::NotEvaluated);
+        // Nothing was found, and yet it refuses.
+        assert_eq!(report.first_refusal(), None);
         report.done(DoorCheck::Closed);
         assert!(report.accepted());
         assert_eq!(
@@ -496,6 +512,7 @@ mod tests {
         );
         let then = report.at_requested_time();
         assert_eq!(then.detail(DoorCheck::Closed), "it was closed then");
+        assert_eq!(then.detail(DoorCheck::Locked), "it is locked");
     }
 
     #[test]
