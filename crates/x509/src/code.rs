@@ -87,6 +87,7 @@ impl VerificationCode {
 
     /// Binds the code to a certificate and an expiry (as in [`VerificationCode::issue`]), for example after loading all three from
     /// a store.
+    #[must_use = "the code is lost without it"]
     pub fn bound_to(self, certificate: Sha256Thumbprint, expires_at: Option<u64>) -> Self {
         Self {
             certificate: Some(certificate),

@@ -114,6 +114,7 @@ impl Outcome {
     }
 
     /// Returns whether this outcome makes the report refuse.
+    #[must_use = "it is the verdict on the check"]
     pub fn refuses(self) -> bool {
         matches!(self, Self::Fail | Self::NotEvaluated)
     }
@@ -239,6 +240,7 @@ impl<F: Finding> Report<F> {
     }
 
     /// Returns the verdict: whether every check passed, with or without a warning, or was not requested.
+    #[must_use = "it is the verdict"]
     pub fn accepted(&self) -> bool {
         let mut checks = F::Check::ALL.iter();
         !checks.any(|check| self.outcome(*check).refuses())

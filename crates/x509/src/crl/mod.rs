@@ -197,6 +197,10 @@ impl<'a> Crl<'a> {
     }
 
     /// Returns the entry for a serial number, found by binary search.
+    ///
+    /// `None` does not mean that the certificate is not revoked: the CRL may be forged, expired or another issuer's, or may not cover
+    /// the certificate. [`path::find`](crate::path::find) decides that.
+    #[must_use = "an entry means that the certificate is revoked or on hold"]
     pub fn find(&self, serial: Serial<'_>) -> Option<&Revocation<'a>> {
         let place = self
             .revocations

@@ -501,6 +501,7 @@ impl Finding for PathFinding {
 
 impl PathReport {
     /// Returns whether a valid path from the leaf to an anchor was found.
+    #[must_use = "it is the verdict"]
     pub fn accepted(&self) -> bool {
         self.checks.accepted()
     }
