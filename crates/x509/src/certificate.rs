@@ -231,12 +231,12 @@ impl<'a> Certificate<'a> {
 
     /// Returns the SHA-1 hash of the received DER, as Azure displays it. Use it only as a label.
     pub fn sha1_thumbprint(&self) -> Sha1Thumbprint {
-        Sha1Thumbprint::of(self.der)
+        Sha1Thumbprint::of_der(self.der)
     }
 
     /// Returns the SHA-256 hash of the received DER.
     pub fn sha256_thumbprint(&self) -> Sha256Thumbprint {
-        Sha256Thumbprint::of(self.der)
+        Sha256Thumbprint::of_der(self.der)
     }
 }
 

@@ -36,7 +36,7 @@ pub fn proof(data: &[u8]) {
     let code = match (flags & IS_BOUND != 0, flags & IS_OF_ANOTHER != 0) {
         (false, _) => code,
         (true, false) => code.bound_to(ca.sha256_thumbprint(), Some(expires_at)),
-        (true, true) => code.bound_to(Sha256Thumbprint::of(b""), Some(expires_at)),
+        (true, true) => code.bound_to(Sha256Thumbprint::of_der(b""), Some(expires_at)),
     };
     assert!(
         !format!("{code:?}").contains(CODE),
