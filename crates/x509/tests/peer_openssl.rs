@@ -235,7 +235,8 @@ fn leaves_of_every_type_of_key_are_accepted() {
         let report = workshop.judge(name, &leaf, &POLICY);
         assert!(report.accepted(), "{name}\n{report}");
         let version =
-            CertificateSummary::of(&Upload::decode(&leaf).unwrap().certificate().unwrap()).version;
+            CertificateSummary::from(&Upload::decode(&leaf).unwrap().certificate().unwrap())
+                .version;
         let strict = workshop.judge(name, &leaf, &STRICT);
         assert_eq!(strict.accepted(), version == 3, "{name}\n{strict}");
 
@@ -568,7 +569,7 @@ fn facts_are_those_that_openssl_tells() {
         workshop.key(name, algorithm);
         let subject = "/C=DE/ST=Baden/L=Karlsruhe/O=Äpfel, \"Birnen\" & Co/emailAddress=ca@example.com/CN= #1 CA ";
         workshop.ca(name, subject, "v3_ca", &[signing, &["-utf8"]].concat());
-        let facts = CertificateSummary::of(&workshop.certificate(name).certificate());
+        let facts = CertificateSummary::from(&workshop.certificate(name).certificate());
 
         let ask = |what: &[&str]| {
             let file = format!("{name}.pem");
@@ -623,7 +624,7 @@ fn serial_numbers_are_written_as_openssl_writes_them() {
     // The second needs a leading zero octet in DER, because its first bit is set.
     for serial in ["0x7FABCD", "0xF0ABCD", "0x00", "0x01"] {
         workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
-        let facts = CertificateSummary::of(&workshop.certificate("p256").certificate());
+        let facts = CertificateSummary::from(&workshop.certificate("p256").certificate());
         let told = workshop.openssl(&["x509", "-noout", "-in", "p256.pem", "-serial"]);
         assert_eq!(told.trim_end(), format!("serial={}", facts.serial));
     }

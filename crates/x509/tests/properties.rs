@@ -103,7 +103,7 @@ proptest! {
         if let Ok(upload) = Upload::decode(&bytes)
             && let Ok(certificate) = upload.certificate()
         {
-            let _ = CertificateSummary::of(&certificate);
+            let _ = CertificateSummary::from(&certificate);
         }
         let (ca, _) = PAIRS[0];
         prop_assert!(!accepted(ca, &bytes));

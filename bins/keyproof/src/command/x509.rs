@@ -135,9 +135,9 @@ fn check(arguments: &CheckArguments) -> Outcome {
         "only the server knows for which certificate the code was issued, and until when",
     );
     let mut facts = Map::new();
-    facts.insert("ca".to_owned(), json!(CertificateSummary::of(&ca)));
+    facts.insert("ca".to_owned(), json!(CertificateSummary::from(&ca)));
     if let Ok(Ok(leaf)) = upload.as_ref().map(Upload::certificate) {
-        facts.insert("leaf".to_owned(), json!(CertificateSummary::of(&leaf)));
+        facts.insert("leaf".to_owned(), json!(CertificateSummary::from(&leaf)));
     }
     report::finish(&report, arguments.json, &facts.into())
 }
@@ -202,7 +202,7 @@ fn warn_of_verdict(ca: &Certificate<'_>, leaf: &[u8], code: VerificationCode, no
 fn show(arguments: &ShowArguments) -> Outcome {
     let bytes = read(&arguments.certificate)?;
     let upload = decode(&arguments.certificate, &bytes)?;
-    let mut facts = serde_json::to_value(CertificateSummary::of(&upload.certificate()?))
+    let mut facts = serde_json::to_value(CertificateSummary::from(&upload.certificate()?))
         .map_err(Failure::refused)?;
     if let Some(facts) = facts.as_object_mut() {
         facts.insert("encoding".to_owned(), json!(upload.encoding().to_string()));
