@@ -63,7 +63,7 @@ impl fmt::Display for ReadExtension {
 /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
 /// // The CA certificate is uploaded instead of the leaf.
 /// let report = prove(&ca, ca.as_der(), &code, 1_800_000_000, &Policy::new(RING));
-/// let found = report.of(ProofCheck::CommonName).next().unwrap();
+/// let found = report.findings(ProofCheck::CommonName).next().unwrap();
 /// assert_eq!(*found, ProofFinding::CommonNameMismatch { characters: 8, nearly: false });
 /// println!("{found}: {}", found.remedy());
 /// # }

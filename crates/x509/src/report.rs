@@ -254,7 +254,7 @@ impl<F: Finding> Report<F> {
     /// Returns the outcome of a check.
     pub fn outcome(&self, check: F::Check) -> Outcome {
         let worst = self
-            .of(check)
+            .findings(check)
             .map(|finding| self.weight(finding))
             .max()
             .unwrap_or(Weight::Pass);
@@ -269,7 +269,7 @@ impl<F: Finding> Report<F> {
 
     /// Returns the reason for a check's outcome, for people.
     pub fn detail(&self, check: F::Check) -> String {
-        let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
+        let found: Vec<_> = self.findings(check).map(ToString::to_string).collect();
         match self.progress_of(check) {
             _ if !found.is_empty() => found.join("; "),
             Some(Progress::Done) if self.is_now => check.passed_text().into(),
@@ -284,7 +284,7 @@ impl<F: Finding> Report<F> {
     pub fn refusals(&self) -> impl Iterator<Item = &F> {
         F::Check::ALL
             .iter()
-            .flat_map(|check| self.of(*check))
+            .flat_map(|check| self.findings(*check))
             .filter(|finding| self.weight(finding) == Weight::Fail)
     }
 
@@ -301,7 +301,7 @@ impl<F: Finding> Report<F> {
     }
 
     /// Returns the findings of one check.
-    pub fn of(&self, check: F::Check) -> impl Iterator<Item = &F> {
+    pub fn findings(&self, check: F::Check) -> impl Iterator<Item = &F> {
         self.findings
             .iter()
             .filter(move |finding| finding.check() == check)

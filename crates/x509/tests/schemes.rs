@@ -169,7 +169,7 @@ fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
         assert!(report.accepted(), "{report}");
         assert!(
             report
-                .of(ProofCheck::KeyStrength)
+                .findings(ProofCheck::KeyStrength)
                 .eq(&found(Role::Leaf).collect::<Vec<_>>()),
             "{bits} {exponent:?}: {report}"
         );

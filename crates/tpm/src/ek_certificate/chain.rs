@@ -46,7 +46,7 @@ pub(super) fn build(
             };
             let warnings = report
                 .checks()
-                .of(PathCheck::Revocation)
+                .findings(PathCheck::Revocation)
                 .filter(|finding| finding.severity() >= Severity::Warning)
                 .map(|finding| EkCertificateFinding::ChainWarning {
                     certificate: whose(&report, finding.at),

@@ -312,16 +312,17 @@ impl TrustBundle {
         let issuer = certificate
             .as_ref()
             .map(|certificate| certificate.certificate().issuer().to_string());
-        let missing = report
-            .of(EkCertificateCheck::Chain)
-            .find_map(|finding| match finding {
-                EkCertificateFinding::ChainRefused {
-                    reason: Reason::IssuerUnknown { issuer },
-                    ..
-                } => Some(issuer.clone()),
-                EkCertificateFinding::ChainWithoutRoots => issuer.clone(),
-                _ => None,
-            });
+        let missing =
+            report
+                .findings(EkCertificateCheck::Chain)
+                .find_map(|finding| match finding {
+                    EkCertificateFinding::ChainRefused {
+                        reason: Reason::IssuerUnknown { issuer },
+                        ..
+                    } => Some(issuer.clone()),
+                    EkCertificateFinding::ChainWithoutRoots => issuer.clone(),
+                    _ => None,
+                });
         let maker = certificate.map(|certificate| {
             let said = certificate.tpm_attributes().ok();
             let vendor = said.map(|said| said.vendor.map_or(said.manufacturer, str::to_owned));
