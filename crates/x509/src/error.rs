@@ -251,3 +251,34 @@ impl fmt::Display for ParametersProblem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Certificate, OwnedCertificate, ProofFinding, Report, Upload, VerificationCode, X509Error,
+        crl::Crl,
+        path::{PathOptions, PathReport, TrustAnchors},
+        pem_bundle::InvalidBlock,
+    };
+
+    #[test]
+    fn errors_and_values_may_cross_threads() {
+        fn is_error<T: core::error::Error + Send + Sync + 'static>() {}
+        fn crosses<T: Send + Sync>() {}
+        is_error::<X509Error>();
+        is_error::<InvalidBlock>();
+        crosses::<Certificate<'_>>();
+        crosses::<OwnedCertificate>();
+        crosses::<Upload<'_>>();
+        crosses::<Crl<'_>>();
+        crosses::<VerificationCode>();
+        crosses::<Report<ProofFinding>>();
+        crosses::<PathOptions<'_>>();
+        crosses::<TrustAnchors<'_>>();
+        crosses::<PathReport>();
+        #[cfg(all(feature = "prover", feature = "ring"))]
+        crosses::<crate::prover::RingSigner<'_>>();
+        #[cfg(all(feature = "prover", feature = "aws-lc-rs"))]
+        crosses::<crate::prover::AwsLcRsSigner>();
+    }
+}

@@ -50,7 +50,7 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, X509Error> {
 pub struct RingSigner<'r> {
     pair: on_ring::Pair,
     scheme: Scheme,
-    random: &'r dyn ring::rand::SecureRandom,
+    random: &'r (dyn ring::rand::SecureRandom + Sync),
 }
 
 #[cfg(feature = "ring")]
@@ -63,7 +63,7 @@ impl<'r> RingSigner<'r> {
     pub fn new(
         key: &PrivateKey,
         ca: &Certificate<'_>,
-        random: &'r dyn ring::rand::SecureRandom,
+        random: &'r (dyn ring::rand::SecureRandom + Sync),
     ) -> Result<Self, X509Error> {
         use ring::signature::{
             ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
