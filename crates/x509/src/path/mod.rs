@@ -110,7 +110,8 @@ pub struct PathOptions<'a> {
     /// # }
     /// ```
     pub require_crls: bool,
-    /// The acceptable policies: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` means any-policy.
+    /// The acceptable policies: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` means any-policy, as does a list with
+    /// anyPolicy.
     pub policies: Option<&'a [ObjectIdentifier]>,
     /// Requires the path to be valid under one of [`policies`](Self::policies): initial-explicit-policy (RFC 5280 section 6.1.1
     /// (f)).
