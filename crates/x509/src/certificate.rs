@@ -54,7 +54,7 @@ pub struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Parses a certificate from DER. No data may follow it.
+    /// Parses a certificate from DER. No data may follow it. Verifies no signature.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::upload::Layer;
 
-/// The reason why an input was rejected or an operation failed.
+/// The reason why an input was rejected or an operation failed. Each function lists the variants that it returns.
 ///
 /// Offsets count bytes from the start of the layer that the variant contains, or from the start of the DER if it contains none.
 ///
@@ -19,7 +19,8 @@ use crate::upload::Layer;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum X509Error {
-    /// The signature algorithm and the key are of different kinds, such as an ECDSA signature and an RSA key.
+    /// The signature algorithm and the key do not belong together, such as an ECDSA signature and an RSA key, or PKCS#1 v1.5 and a
+    /// key that is for RSASSA-PSS only.
     #[error("the signature algorithm {algorithm} does not belong to a key of type {key}")]
     AlgorithmMismatch {
         /// The signature algorithm, by name or dotted OID.

@@ -75,8 +75,8 @@ impl RevocationList<'_> {
     /// # Errors
     ///
     /// [`X509Error::KeyUsageForbids`] if the CA may not sign CRLs, [`X509Error::TimeOutOfRange`], [`X509Error::Malformed`] for a
-    /// serial number that is not an INTEGER, [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's
-    /// errors.
+    /// malformed keyUsage or a serial number that is not an INTEGER, the signer's errors, and those of
+    /// [`Scheme::verify`](crate::Scheme::verify), such as [`X509Error::SignatureInvalid`] if the signer's key is not the CA's.
     pub fn sign(
         &self,
         signer: &dyn Signer,

@@ -67,7 +67,9 @@ impl VerificationLeaf<'_> {
     ///
     /// # Errors
     ///
-    /// [`X509Error::TimeOutOfRange`], [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's errors.
+    /// [`X509Error::TimeOutOfRange`], the signer's errors, those of [`Scheme::verify`](crate::Scheme::verify), such as
+    /// [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and [`X509Error::Malformed`] if the leaf would be too
+    /// long.
     pub fn sign(
         &self,
         signer: &dyn Signer,

@@ -59,7 +59,8 @@ impl<'r> RingSigner<'r> {
     ///
     /// # Errors
     ///
-    /// [`X509Error::AlgorithmUnsupported`], [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
+    /// [`X509Error::AlgorithmParameters`] and [`X509Error::AlgorithmUnsupported`] for the CA's key,
+    /// [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
     pub fn new(
         key: &PrivateKey,
         ca: &Certificate<'_>,
@@ -134,6 +135,7 @@ impl AwsLcRsSigner {
     ///
     /// # Errors
     ///
+    /// [`X509Error::AlgorithmParameters`] and [`X509Error::AlgorithmUnsupported`] for the CA's key,
     /// [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
     pub fn new(key: &PrivateKey, ca: &Certificate<'_>) -> Result<Self, X509Error> {
         use aws_lc_rs::signature::{
