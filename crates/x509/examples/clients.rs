@@ -57,7 +57,7 @@ fn main() -> Outcome<()> {
     let random = SystemRandom::new();
     let key = PrivateKey::from_pem_or_der(ca_key.as_bytes())?;
     let taken_back = [Revoked {
-        serial: client.serial().as_bytes(),
+        serial: client.serial(),
         since: now,
         reason: Some(CrlReason::KeyCompromise),
     }];

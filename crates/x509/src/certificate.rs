@@ -363,12 +363,13 @@ impl Version {
 /// A serial number in two's complement, most significant octet first.
 ///
 /// ```
-/// use keyproof_x509::Certificate;
+/// use keyproof_x509::{Certificate, Serial};
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let serial = ca.serial();
 /// assert_eq!(serial.to_string(), "26903AFD60BF76BBFA59CBF0B03397D0CDCE06BD");
 /// assert_eq!((serial.as_bytes().len(), serial.oddity()), (20, None));
+/// assert_eq!(Serial::from_bytes(serial.as_bytes())?, serial); // for example from a store
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -380,6 +381,20 @@ pub struct Serial<'a> {
 }
 
 impl<'a> Serial<'a> {
+    /// Creates a serial number from the contents octets of an INTEGER in DER, as [`as_bytes`](Self::as_bytes) returns them. If the
+    /// first bit is set the number is negative: a positive one begins with a zero octet then.
+    ///
+    /// # Errors
+    ///
+    /// [`X509Error::Malformed`] for no octets or redundant leading octets.
+    pub fn from_bytes(octets: &'a [u8]) -> Result<Self, X509Error> {
+        let serial = Self::of_octets(octets).filter(|serial| !serial.is_padded);
+        serial.ok_or_else(|| {
+            let reason = ErrorKind::Noncanonical { tag: Tag::Integer };
+            X509Error::malformed("serialNumber", reason)
+        })
+    }
+
     /// Parses a serial number in DER.
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let serial = Self::read_as_issued(reader)?;
@@ -393,17 +408,23 @@ impl<'a> Serial<'a> {
     pub(crate) fn read_as_issued(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let any = AnyRef::decode(reader)?;
         any.tag().assert_eq(Tag::Integer)?;
-        let mut octets = any.value();
-        if octets.is_empty() {
-            return Err(reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }));
+        Self::of_octets(any.value())
+            .ok_or_else(|| reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }))
+    }
+
+    /// Removes redundant leading octets. Returns `None` if there are no octets.
+    fn of_octets(received: &'a [u8]) -> Option<Self> {
+        if received.is_empty() {
+            return None;
         }
+        let mut octets = received;
         // If the first nine bits are equal, the first octet is redundant.
         while let [0x00, 0x00..=0x7F, ..] | [0xFF, 0x80..=0xFF, ..] = octets {
             octets = octets.get(1..).unwrap_or_default();
         }
-        Ok(Self {
+        Some(Self {
             octets,
-            is_padded: octets.len() < any.value().len(),
+            is_padded: octets.len() < received.len(),
         })
     }
 

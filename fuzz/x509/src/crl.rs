@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use keyproof_x509::{
-    Certificate, Outcome, X509Error, algorithms,
+    Certificate, Outcome, Serial, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
     path::{CertificatePool, PathCheck, PathOptions, PathReport, TrustAnchors, find},
     prover::{PrivateKey, RingSigner, Signer},
@@ -87,12 +87,12 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
     let revoked = [
         Revoked {
-            serial: &[0x12, 0x34],
+            serial: Serial::from_bytes(&[0x12, 0x34]).expect("a positive number"),
             since: NOW - 100,
             reason: None,
         },
         Revoked {
-            serial: leaf.serial().as_bytes(),
+            serial: leaf.serial(),
             since: NOW - 100,
             reason: Some(CrlReason::CertificateHold),
         },

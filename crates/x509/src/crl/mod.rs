@@ -15,7 +15,7 @@
 //! let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
 //! // The CA revokes the certificate.
 //! let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
-//! let revoked = [Revoked { serial: leaf.serial().as_bytes(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
+//! let revoked = [Revoked { serial: leaf.serial(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
 //! let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 //! let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
 //! // A relying party verifies the CRL and looks the certificate up. `path::find` does both with `path::PathOptions::crls`.
@@ -70,12 +70,12 @@ pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 /// # use keyproof_x509::crl::{RevocationList, Revoked};
 /// # use keyproof_x509::prover::{PrivateKey, RingSigner};
 /// # use keyproof_x509::ring::rand::SystemRandom;
-/// # use keyproof_x509::{Certificate, algorithms::RING};
+/// # use keyproof_x509::{Certificate, Serial, algorithms::RING};
 /// use keyproof_x509::crl::Crl;
 ///
 /// # let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
 /// # let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
-/// # let revoked = [Revoked { serial: &[7], since: 1_799_999_000, reason: None }];
+/// # let revoked = [Revoked { serial: Serial::from_bytes(&[7])?, since: 1_799_999_000, reason: None }];
 /// # let list = RevocationList { ca: &ca, number: 9, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 /// # let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
 /// let list = Crl::from_der(&der)?;
