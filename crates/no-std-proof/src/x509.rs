@@ -24,6 +24,7 @@ pub(crate) extern "C" fn keyproof_x509_proves(
     let (Ok(ca), Ok(code)) = (ca.certificate(), code) else {
         return false;
     };
+    let code = code.bound_to(ca.sha256_thumbprint(), None);
     prove(&ca, leaf, &code, now, &Policy::new(RING)).accepted()
 }
 

@@ -15,7 +15,7 @@ use crate::report::Strictness;
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let leaf = include_bytes!("../tests/data/p256-leaf.der");
-/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?.bound_to(ca.sha256_thumbprint(), None);
 /// // One second before the leaf is valid: rejected if no clock skew is allowed for.
 /// let mut exact = Policy::new(RING);
 /// exact.clock_skew = Duration::ZERO;

@@ -92,7 +92,8 @@ pub enum ProofFinding {
         /// The expiry, taken as seconds since the Unix epoch.
         expires_at: u64,
     },
-    /// The code was given without the certificate that it was issued for and without an expiry.
+    /// The code was given without the certificate that it was issued for and without an expiry, so it may be another certificate's
+    /// or have expired.
     CodeUnbound,
     /// The leaf's common name is not the code.
     CommonNameMismatch {
@@ -265,8 +266,7 @@ impl Finding for ProofFinding {
                 _ => Severity::Irregular,
             },
 
-            Self::CodeUnbound
-            | Self::FurtherCertificates { .. }
+            Self::FurtherCertificates { .. }
             | Self::KeyExponentUnsound { role: Role::Leaf }
             | Self::KeySize { role: Role::Leaf, .. }
             // The CA's own signature proves nothing here.
@@ -292,6 +292,7 @@ impl Finding for ProofFinding {
             | Self::CodeForAnotherCertificate
             | Self::CodeExpired { .. }
             | Self::CodeExpiryOutOfRange { .. }
+            | Self::CodeUnbound
             | Self::CommonNameMismatch { .. }
             | Self::CommonNameMissing
             | Self::CommonNameNotUnique { .. }

@@ -26,10 +26,11 @@ use crate::{
 
 /// Validates whether `leaf`, an upload in any encoding, proves possession of the private key of `ca`.
 ///
-/// The proof is accepted if `ca` issued the leaf (by name and signature), the only common name in the leaf's subject is `code`, and
-/// both certificates pass the other checks under `policy`. `now` is in seconds since the Unix epoch. A failed check does not end
-/// the run; the report lists all checks. A code must be used only once: delete it in the same transaction that stores an accepted
-/// verdict. [`VerificationCode::redeem`] takes the code by value, and returns it only if the proof is refused.
+/// The proof is accepted if `ca` issued the leaf (by name and signature), the only common name in the leaf's subject is `code`,
+/// the code was issued for `ca` ([`VerificationCode::bound_to`]), and both certificates pass the other checks under `policy`.
+/// `now` is in seconds since the Unix epoch. A failed check does not end the run; the report lists all checks. A code must be
+/// used only once: delete it in the same transaction that stores an accepted verdict. [`VerificationCode::redeem`] takes the code
+/// by value, and returns it only if the proof is refused.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {

@@ -464,7 +464,7 @@ fn validity_has_a_stated_skew_at_both_ends() {
         let report = prove(
             &ca.certificate().unwrap(),
             &Forged::leaf().sign(),
-            &code(),
+            &code().bound_to(ca.certificate().unwrap().sha256_thumbprint(), None),
             now,
             &far,
         );
@@ -1012,10 +1012,9 @@ fn codes_are_bound_expire_and_are_spent_once() {
 
     // The digits alone contain neither an expiry nor the certificate.
     let digits: VerificationCode = issued(None).digits().parse().unwrap();
-    let report = prove(&ca, &leaf, &digits, NOW, &STRICT);
-    assert_only(&report, &[(ProofCheck::Code, Outcome::Warn)]);
-    let found: Vec<_> = report.findings(ProofCheck::Code).collect();
-    assert_eq!(found, [&ProofFinding::CodeUnbound]);
+    let report = prove(&ca, &leaf, &digits, NOW, &DEFAULT);
+    assert_eq!(report.first_refusal(), Some(&ProofFinding::CodeUnbound));
+    assert_only(&report, &[(ProofCheck::Code, Outcome::Fail)]);
 
     let wrong = Forged::leaf().sign();
     let Redemption::Kept { report, code } =

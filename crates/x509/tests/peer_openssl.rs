@@ -407,7 +407,9 @@ fn wrong_leaves_are_refused() {
     let report = workshop.judge("ca", &der, &POLICY);
     assert!(report.accepted(), "{report}");
     let ca = workshop.certificate("ca");
-    let at = |now| prove(&ca.certificate(), &der, &code(), now, &POLICY);
+    let ca = ca.certificate();
+    let code = code().bound_to(ca.sha256_thumbprint(), None);
+    let at = |now| prove(&ca, &der, &code, now, &POLICY);
     let in_a_week = at(now() + 7 * 86_400);
     assert!(matches!(
         in_a_week.first_refusal(),

@@ -94,6 +94,7 @@ fn leaf_signed_anew(edits: &[u8]) {
 fn judge(ca: &[u8], leaf: &[u8]) -> Report<ProofFinding> {
     let ca = Certificate::from_der(ca).expect("a sound CA");
     let code = VerificationCode::parse(CODE).expect("48 digits");
+    let code = code.bound_to(ca.sha256_thumbprint(), None);
     let [report, strict] = [Strictness::Lenient, Strictness::Strict].map(|strictness| {
         let mut policy = Policy::new(algorithms::RING);
         policy.strictness = strictness;
