@@ -6,9 +6,9 @@ use alloc::{
 };
 use core::fmt;
 
-/// The checks of one kind of report.
+/// The checks of one kind of report, which [`checks!`](crate::checks) declares.
 pub trait Check: Copy + fmt::Debug + Eq + 'static {
-    /// All checks, in the order of reports.
+    /// All checks, in the order of reports. The verdict does not cover a check that is missing here.
     const ALL: &'static [Self];
 
     /// Returns the stable name of the check.
