@@ -10,10 +10,11 @@ use der::{
     Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged,
     asn1::{AnyRef, BitStringRef, ObjectIdentifier},
 };
+use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use crate::{
     MAX_UPLOAD_LEN, X509Error,
-    algorithm::AlgorithmIdentifier,
+    algorithm::{AlgorithmIdentifier, Scheme, verify},
     extension::{
         BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, KeyUsage, MAX_EXTENSIONS,
         read_extensions,
@@ -195,6 +196,32 @@ impl<'a> Certificate<'a> {
     /// Returns the octets of the signature.
     pub fn signature(&self) -> &'a [u8] {
         self.signature
+    }
+
+    /// Verifies the signature over the received bytes with the key of an issuer. A certificate with a valid signature may still be
+    /// expired, revoked or of another issuer's name: [`path::find`](crate::path::find) validates it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "ring")] {
+    /// use keyproof_x509::{Certificate, algorithms::RING};
+    ///
+    /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+    /// let leaf = Certificate::from_der(include_bytes!("../tests/data/p256-leaf.der"))?;
+    /// leaf.verify_signature(RING, &ca.public_key())?;
+    /// assert!(leaf.verify_signature(RING, &leaf.public_key()).is_err());
+    /// # }
+    /// # Ok::<(), keyproof_x509::X509Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`verify`](crate::verify()).
+    pub fn verify_signature(
+        &self,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+        key: &SubjectPublicKeyInfo<'_>,
+    ) -> Result<Scheme, X509Error> {
+        verify(algorithms, key, &self.algorithm, self.tbs, self.signature)
     }
 
     /// Returns the first basicConstraints extension (RFC 5280 section 4.2.1.9), if any.

@@ -5,7 +5,6 @@ use alloc::string::ToString;
 use der::asn1::ObjectIdentifier;
 
 use crate::{
-    algorithm::verify,
     certificate::{Certificate, Version},
     code::VerificationCode,
     extension::{
@@ -182,13 +181,7 @@ fn check_signature(
         );
         return;
     }
-    let verified = verify(
-        policy.algorithms,
-        &ca.public_key(),
-        &leaf.algorithm(),
-        leaf.tbs(),
-        leaf.signature(),
-    );
+    let verified = leaf.verify_signature(policy.algorithms, &ca.public_key());
     report.add(match verified {
         Ok(scheme) => ProofFinding::SignatureVerified { scheme },
         Err(error) => ProofFinding::SignatureRefused(error),
