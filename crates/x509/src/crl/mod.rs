@@ -106,7 +106,7 @@ pub struct Crl<'a> {
 }
 
 impl<'a> Crl<'a> {
-    /// Parses a CRL from DER. No data may follow it.
+    /// Parses a CRL from DER. No data may follow it. A caller that leaves out a CRL with an error accepts what it revokes.
     ///
     /// # Errors
     ///
