@@ -30,7 +30,7 @@ use keyproof_tpm::{
 };
 use keyproof_x509::{
     Certificate, Policy, VerificationCode,
-    path::{CertificatePool, PathOptions, find},
+    path::{CertificatePool, PathOptions, TrustAnchors, find},
     prove,
 };
 
@@ -130,7 +130,7 @@ fn pskc_container_open(document: &str) -> Vec<Key> {
 #[bench::p256(x509!("p256-leaf.der"), x509!("p256-ca.der"))]
 fn x509_path_check(leaf: &[u8], anchor: &[u8]) {
     let leaf = Certificate::from_der(black_box(leaf)).expect("a certificate");
-    let (intermediates, anchors) = (CertificatePool::of(&[]), CertificatePool::of(&[anchor]));
+    let (intermediates, anchors) = (CertificatePool::default(), TrustAnchors::new(&[anchor]));
     let options = PathOptions::new(keyproof_x509::algorithms::RING, NOW);
     let found = find(&leaf, &intermediates, &anchors, &options);
     assert!(found.accepted(), "a path");

@@ -9,7 +9,7 @@ use keyproof_benches::{Aim, Contender, CountingAllocator, medians, report, repor
 use keyproof_x509::{
     Certificate, Policy, VerificationCode,
     algorithms::RING,
-    path::{CertificatePool, PathOptions, find},
+    path::{CertificatePool, PathOptions, TrustAnchors, find},
     prove,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -84,8 +84,8 @@ fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
     let whole = || {
         let leaf = Certificate::from_der(black_box(&leaf_der)).ok()?;
         let (intermediates, anchors) = (
-            CertificatePool::of(&[&sub_der]),
-            CertificatePool::of(&[&root_der]),
+            CertificatePool::new(&[&sub_der]),
+            TrustAnchors::new(&[&root_der]),
         );
         Some(
             find(
@@ -108,7 +108,7 @@ fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
                     let _ = black_box(key.verify(signed.tbs(), signed.signature()));
                 }
             }),
-            Contender::repeating("keyproof-x509 from_der + Pool::of + path::find", whole),
+            Contender::repeating("keyproof-x509 from_der + Pool::new + path::find", whole),
         ],
         ROUNDS,
         TIMES,

@@ -4,7 +4,7 @@ use keyproof_x509::{
     Certificate, Policy, Upload, VerificationCode,
     algorithms::RING,
     crl::Crl,
-    path::{CertificatePool, PathOptions, find},
+    path::{CertificatePool, PathOptions, TrustAnchors, find},
     prove,
 };
 
@@ -24,6 +24,7 @@ pub(crate) extern "C" fn keyproof_x509_proves(
     let (Ok(ca), Ok(code)) = (ca.certificate(), code) else {
         return false;
     };
+    let code = code.bound_to(ca.sha256_thumbprint(), None);
     prove(&ca, leaf, &code, now, &Policy::new(RING)).accepted()
 }
 
@@ -41,8 +42,8 @@ pub(crate) extern "C" fn keyproof_x509_finds_a_path(
         return false;
     };
     let (intermediates, anchors) = (
-        CertificatePool::of(&[intermediate]),
-        CertificatePool::of(&[anchor]),
+        CertificatePool::new(&[intermediate]),
+        TrustAnchors::new(&[anchor]),
     );
     let lists = [list];
     let mut options = PathOptions::new(RING, now);

@@ -104,7 +104,7 @@ impl DevIdKeyPolicy {
         let common = policy.check(key);
         let mut report = Report::new();
         for check in AttestationKeyCheck::ALL {
-            let found = common.of(*check).next().cloned();
+            let found = common.findings(*check).next().cloned();
             let finding = match check {
                 AttestationKeyCheck::Restricted => key
                     .object_attributes

@@ -480,7 +480,7 @@ fn an_allowed_certificate_that_is_revoked_is_a_warning() {
         let detail = report.detail(C::Chain);
         let says = "overruled by the allow-list: the endorsement certificate: it is revoked since";
         assert_eq!(detail.contains(says), warns, "{detail}");
-        let mut findings = report.of(C::Chain);
+        let mut findings = report.findings(C::Chain);
         let is_told_why = findings.any(|finding| finding.remedy().ends_with("why it was revoked"));
         assert_eq!(is_told_why, warns, "{report}");
         if warns {

@@ -12,7 +12,7 @@ use keyproof_tpm::{
 };
 use keyproof_x509::{
     Certificate, Upload, Validity, algorithms,
-    path::{CertificatePool, PathOptions, find},
+    path::{CertificatePool, PathOptions, TrustAnchors, find},
 };
 
 const DAY: u64 = 24 * 60 * 60;
@@ -55,7 +55,7 @@ fn day_within(validity: Validity) -> u64 {
 fn every_intermediate_of_the_makers_leads_to_a_root() {
     let (intermediates, roots) = (bundle("intermediates.pem"), bundle("roots.pem"));
     let (all, anchors) = (slices(&intermediates), slices(&roots));
-    let (pool, anchors) = (CertificatePool::of(&all), CertificatePool::of(&anchors));
+    let (pool, anchors) = (CertificatePool::new(&all), TrustAnchors::new(&anchors));
     let mut refused = Vec::new();
     for der in &all {
         let certificate = Certificate::from_der(der).unwrap();

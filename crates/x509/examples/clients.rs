@@ -11,7 +11,7 @@ use keyproof_x509::{
     Certificate, Serial, Upload,
     algorithms::RING,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{CertificatePool, PathOptions, PathReport, Purpose, find},
+    path::{CertificatePool, PathOptions, PathReport, Purpose, TrustAnchors, find},
     pem_bundle::{self, PemBlock, PemKind},
     prover::{PrivateKey, RingSigner},
     ring::rand::SystemRandom,
@@ -24,7 +24,7 @@ fn judge(client: &Certificate<'_>, trusted: &[u8], now: u64) -> Outcome<PathRepo
     let blocks = pem_bundle::certificates_and_crls(trusted)?;
     let of = |kind| move |block: &&PemBlock| block.kind == kind;
     let certificates = blocks.iter().filter(of(PemKind::Certificate));
-    let anchors: CertificatePool<'_> = certificates.map(|block| block.der.as_slice()).collect();
+    let anchors: TrustAnchors<'_> = certificates.map(|block| block.der.as_slice()).collect();
     let lists = blocks.iter().filter(of(PemKind::Crl));
     let lists: Vec<_> = lists
         .map(|block| Crl::from_der(&block.der))
@@ -57,7 +57,7 @@ fn main() -> Outcome<()> {
     let random = SystemRandom::new();
     let key = PrivateKey::from_pem_or_der(ca_key.as_bytes())?;
     let taken_back = [Revoked {
-        serial: client.serial().as_bytes(),
+        serial: client.serial(),
         since: now,
         reason: Some(CrlReason::KeyCompromise),
     }];

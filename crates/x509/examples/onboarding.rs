@@ -30,7 +30,7 @@ impl Onboarding {
     fn begin(upload: &[u8], now: u64) -> Outcome<Self> {
         let upload = Upload::decode(upload)?;
         let ca = upload.certificate()?;
-        println!("uploaded: {}", CertificateSummary::of(&ca).subject);
+        println!("uploaded: {}", CertificateSummary::from(&ca).subject);
         let code = VerificationCode::issue(&random()?, &ca, Some(now + 3_600));
         Ok(Self {
             ca: OwnedCertificate::from(ca),

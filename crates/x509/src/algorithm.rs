@@ -154,8 +154,9 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// [`X509Error::AlgorithmUnsupported`] if the scheme is not in the table, [`X509Error::PublicKeyMalformed`], and
-    /// [`X509Error::SignatureInvalid`].
+    /// [`X509Error::AlgorithmUnsupported`] if the scheme is not in the table, [`X509Error::AlgorithmMismatch`] if the key is of
+    /// another kind or not allowed for the scheme, [`X509Error::AlgorithmParameters`], [`X509Error::PublicKeyCompressed`],
+    /// [`X509Error::PublicKeyMalformed`], and [`X509Error::SignatureInvalid`].
     pub fn verify(
         self,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
@@ -172,12 +173,33 @@ impl Scheme {
             .ok_or_else(|| X509Error::AlgorithmUnsupported {
                 algorithm: self.name().to_string(),
             })?;
+        if !self.is_for(spki)? {
+            return Err(X509Error::AlgorithmMismatch {
+                algorithm: self.name().to_string(),
+                key: spki.algorithm().to_string(),
+            });
+        }
         spki.check_key()?;
         algorithm
             .verify_signature(spki.key(), message, signature)
             .map_err(|_| X509Error::SignatureInvalid {
                 algorithm: self.name(),
             })
+    }
+
+    /// Returns whether a key may be used with this scheme. The octets of an RSASSA-PSS key are those of any RSA key, so they alone do
+    /// not show its restrictions (RFC 4055 section 3.3).
+    fn is_for(self, spki: &SubjectPublicKeyInfo<'_>) -> Result<bool, X509Error> {
+        Ok(match (self, spki.kind()?) {
+            (Self::Ecdsa(curve, _), KeyKind::Ec(of_key)) => curve == of_key,
+            (Self::Ed25519, KeyKind::Ed25519)
+            | (Self::RsaPkcs1(_) | Self::RsaPss(_) | Self::RsaPssMaxSalt(_), KeyKind::Rsa) => true,
+            (Self::RsaPss(hash), KeyKind::RsaPss) => spki.allows_pss(hash, hash.digest_len()),
+            (Self::RsaPssMaxSalt(hash), KeyKind::RsaPss) => spki
+                .longest_pss_salt(hash)
+                .is_some_and(|salt_len| spki.allows_pss(hash, salt_len)),
+            _ => false,
+        })
     }
 
     /// Returns the signature algorithm's ID in the table: the contents of its AlgorithmIdentifier.
@@ -244,6 +266,7 @@ impl fmt::Display for Scheme {
 
 /// A hash of the SHA-2 family.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Hash {
     /// SHA-256.
     Sha256,

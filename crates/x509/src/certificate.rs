@@ -10,10 +10,11 @@ use der::{
     Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged,
     asn1::{AnyRef, BitStringRef, ObjectIdentifier},
 };
+use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use crate::{
     MAX_UPLOAD_LEN, X509Error,
-    algorithm::AlgorithmIdentifier,
+    algorithm::{AlgorithmIdentifier, Scheme, verify},
     extension::{
         BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, KeyUsage, MAX_EXTENSIONS,
         read_extensions,
@@ -54,7 +55,7 @@ pub struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Parses a certificate from DER. No data may follow it.
+    /// Parses a certificate from DER. No data may follow it. Verifies no signature.
     ///
     /// # Errors
     ///
@@ -197,6 +198,32 @@ impl<'a> Certificate<'a> {
         self.signature
     }
 
+    /// Verifies the signature over the received bytes with the key of an issuer. A certificate with a valid signature may still be
+    /// expired, revoked or of another issuer's name: [`path::find`](crate::path::find) validates it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "ring")] {
+    /// use keyproof_x509::{Certificate, algorithms::RING};
+    ///
+    /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+    /// let leaf = Certificate::from_der(include_bytes!("../tests/data/p256-leaf.der"))?;
+    /// leaf.verify_signature(RING, &ca.public_key())?;
+    /// assert!(leaf.verify_signature(RING, &leaf.public_key()).is_err());
+    /// # }
+    /// # Ok::<(), keyproof_x509::X509Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`verify`](crate::verify()).
+    pub fn verify_signature(
+        &self,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+        key: &SubjectPublicKeyInfo<'_>,
+    ) -> Result<Scheme, X509Error> {
+        verify(algorithms, key, &self.algorithm, self.tbs, self.signature)
+    }
+
     /// Returns the first basicConstraints extension (RFC 5280 section 4.2.1.9), if any.
     ///
     /// # Errors
@@ -231,12 +258,12 @@ impl<'a> Certificate<'a> {
 
     /// Returns the SHA-1 hash of the received DER, as Azure displays it. Use it only as a label.
     pub fn sha1_thumbprint(&self) -> Sha1Thumbprint {
-        Sha1Thumbprint::of(self.der)
+        Sha1Thumbprint::of_der(self.der)
     }
 
     /// Returns the SHA-256 hash of the received DER.
     pub fn sha256_thumbprint(&self) -> Sha256Thumbprint {
-        Sha256Thumbprint::of(self.der)
+        Sha256Thumbprint::of_der(self.der)
     }
 }
 
@@ -363,12 +390,13 @@ impl Version {
 /// A serial number in two's complement, most significant octet first.
 ///
 /// ```
-/// use keyproof_x509::Certificate;
+/// use keyproof_x509::{Certificate, Serial};
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let serial = ca.serial();
 /// assert_eq!(serial.to_string(), "26903AFD60BF76BBFA59CBF0B03397D0CDCE06BD");
 /// assert_eq!((serial.as_bytes().len(), serial.oddity()), (20, None));
+/// assert_eq!(Serial::from_bytes(serial.as_bytes())?, serial); // for example from a store
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -380,6 +408,20 @@ pub struct Serial<'a> {
 }
 
 impl<'a> Serial<'a> {
+    /// Creates a serial number from the contents octets of an INTEGER in DER, as [`as_bytes`](Self::as_bytes) returns them. If the
+    /// first bit is set the number is negative: a positive one begins with a zero octet then.
+    ///
+    /// # Errors
+    ///
+    /// [`X509Error::Malformed`] for no octets or redundant leading octets.
+    pub fn from_bytes(octets: &'a [u8]) -> Result<Self, X509Error> {
+        let serial = Self::of_octets(octets).filter(|serial| !serial.is_padded);
+        serial.ok_or_else(|| {
+            let reason = ErrorKind::Noncanonical { tag: Tag::Integer };
+            X509Error::malformed("serialNumber", reason)
+        })
+    }
+
     /// Parses a serial number in DER.
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let serial = Self::read_as_issued(reader)?;
@@ -393,17 +435,23 @@ impl<'a> Serial<'a> {
     pub(crate) fn read_as_issued(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let any = AnyRef::decode(reader)?;
         any.tag().assert_eq(Tag::Integer)?;
-        let mut octets = any.value();
-        if octets.is_empty() {
-            return Err(reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }));
+        Self::of_octets(any.value())
+            .ok_or_else(|| reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }))
+    }
+
+    /// Removes redundant leading octets. Returns `None` if there are no octets.
+    fn of_octets(received: &'a [u8]) -> Option<Self> {
+        if received.is_empty() {
+            return None;
         }
+        let mut octets = received;
         // If the first nine bits are equal, the first octet is redundant.
         while let [0x00, 0x00..=0x7F, ..] | [0xFF, 0x80..=0xFF, ..] = octets {
             octets = octets.get(1..).unwrap_or_default();
         }
-        Ok(Self {
+        Some(Self {
             octets,
-            is_padded: octets.len() < any.value().len(),
+            is_padded: octets.len() < received.len(),
         })
     }
 

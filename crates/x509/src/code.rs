@@ -18,8 +18,8 @@ const CODE_DIGITS: usize = 2 * CODE_BYTES;
 /// A verification code, with the certificate that it was issued for and its expiry.
 ///
 /// A code is used once: [`VerificationCode::redeem`] consumes it and returns it only if the proof is refused. A code parsed from
-/// its digits is not bound to a certificate and has no expiry until [`VerificationCode::bound_to`] sets them. Proving with an
-/// unbound code is a warning ([`ProofFinding::CodeUnbound`]). `Debug` hides the digits.
+/// its digits is not bound to a certificate and has no expiry until [`VerificationCode::bound_to`] sets them. A proof for an unbound
+/// code is refused ([`ProofFinding::CodeUnbound`]). `Debug` hides the digits.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, VerificationCode};
@@ -87,6 +87,7 @@ impl VerificationCode {
 
     /// Binds the code to a certificate and an expiry (as in [`VerificationCode::issue`]), for example after loading all three from
     /// a store.
+    #[must_use = "the code is lost without it"]
     pub fn bound_to(self, certificate: Sha256Thumbprint, expires_at: Option<u64>) -> Self {
         Self {
             certificate: Some(certificate),
@@ -117,7 +118,7 @@ impl VerificationCode {
     /// use keyproof_x509::{Certificate, Policy, ProofCheck, Redemption, VerificationCode, algorithms::RING};
     ///
     /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
-    /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+    /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?.bound_to(ca.sha256_thumbprint(), None);
     /// let policy = Policy::new(RING);
     /// // The CA instead of a leaf: the code can be used again.
     /// let Redemption::Kept { code, report } = code.redeem(&ca, ca.as_der(), 1_800_000_000, &policy) else { panic!() };
@@ -181,7 +182,7 @@ impl fmt::Debug for VerificationCode {
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let leaf = include_bytes!("../tests/data/p256-leaf.der");
-/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?.bound_to(ca.sha256_thumbprint(), None);
 /// match code.redeem(&ca, leaf, 1_800_000_000, &Policy::new(RING)) {
 ///     Redemption::Spent { .. } => println!("proven, once it is stored that the code is gone"),
 ///     Redemption::Kept { report, code } => println!("{report}\ntry again with {}", code.digits()),

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::upload::Layer;
 
-/// The reason why an input was rejected or an operation failed.
+/// The reason why an input was rejected or an operation failed. Each function lists the variants that it returns.
 ///
 /// Offsets count bytes from the start of the layer that the variant contains, or from the start of the DER if it contains none.
 ///
@@ -19,7 +19,8 @@ use crate::upload::Layer;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum X509Error {
-    /// The signature algorithm and the key are of different kinds, such as an ECDSA signature and an RSA key.
+    /// The signature algorithm and the key do not belong together, such as an ECDSA signature and an RSA key, or PKCS#1 v1.5 and a
+    /// key that is for RSASSA-PSS only.
     #[error("the signature algorithm {algorithm} does not belong to a key of type {key}")]
     AlgorithmMismatch {
         /// The signature algorithm, by name or dotted OID.
@@ -167,7 +168,8 @@ pub enum X509Error {
         /// The time, in seconds since the Unix epoch.
         seconds: i64,
     },
-    /// The upload is longer than [`MAX_UPLOAD_LEN`](crate::MAX_UPLOAD_LEN).
+    /// The upload is longer than [`MAX_UPLOAD_LEN`](crate::MAX_UPLOAD_LEN), or the CRL longer than
+    /// [`MAX_CRL_LEN`](crate::crl::MAX_CRL_LEN).
     #[error("the upload has {found} bytes, more than {limit}")]
     TooLong {
         /// The length in bytes.
@@ -249,5 +251,36 @@ impl fmt::Display for ParametersProblem {
                 )
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Certificate, OwnedCertificate, ProofFinding, Report, Upload, VerificationCode, X509Error,
+        crl::Crl,
+        path::{PathOptions, PathReport, TrustAnchors},
+        pem_bundle::InvalidBlock,
+    };
+
+    #[test]
+    fn errors_and_values_may_cross_threads() {
+        fn is_error<T: core::error::Error + Send + Sync + 'static>() {}
+        fn crosses<T: Send + Sync>() {}
+        is_error::<X509Error>();
+        is_error::<InvalidBlock>();
+        crosses::<Certificate<'_>>();
+        crosses::<OwnedCertificate>();
+        crosses::<Upload<'_>>();
+        crosses::<Crl<'_>>();
+        crosses::<VerificationCode>();
+        crosses::<Report<ProofFinding>>();
+        crosses::<PathOptions<'_>>();
+        crosses::<TrustAnchors<'_>>();
+        crosses::<PathReport>();
+        #[cfg(all(feature = "prover", feature = "ring"))]
+        crosses::<crate::prover::RingSigner<'_>>();
+        #[cfg(all(feature = "prover", feature = "aws-lc-rs"))]
+        crosses::<crate::prover::AwsLcRsSigner>();
     }
 }

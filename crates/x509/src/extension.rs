@@ -155,11 +155,13 @@ impl KeyUsage {
     }
 
     /// Returns whether the key may sign certificates.
+    #[must_use = "the key may not be allowed to"]
     pub fn key_cert_sign(self) -> bool {
         self.0 & Self::KEY_CERT_SIGN != 0
     }
 
     /// Returns whether the key may sign CRLs.
+    #[must_use = "the key may not be allowed to"]
     pub fn crl_sign(self) -> bool {
         self.0 & Self::CRL_SIGN != 0
     }

@@ -16,7 +16,7 @@ use crate::{
 /// ```
 /// use keyproof_x509::{Certificate, CertificateSummary};
 ///
-/// let facts = CertificateSummary::of(&Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?);
+/// let facts = CertificateSummary::from(&Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?);
 /// assert_eq!(facts.subject_common_name.as_deref(), Some("P-256 CA"));
 /// assert_eq!((facts.key_algorithm.as_str(), facts.not_before.as_str()), ("P-256", "2026-11-22T03:01:35Z"));
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -63,9 +63,8 @@ pub struct CertificateSummary {
     pub critical_extensions: Vec<String>,
 }
 
-impl CertificateSummary {
-    /// Collects the fields of a certificate.
-    pub fn of(certificate: &Certificate<'_>) -> Self {
+impl From<&Certificate<'_>> for CertificateSummary {
+    fn from(certificate: &Certificate<'_>) -> Self {
         let key = certificate.public_key();
         Self {
             subject: certificate.subject().to_string(),

@@ -61,7 +61,7 @@ pub use crate::{
     proof_finding::{ProofFinding, ReadExtension, Role},
     prove::prove,
     public_key::{Curve, KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS, SubjectPublicKeyInfo},
-    report::{Check, Finding, Outcome, Report, ReportRow, Severity},
+    report::{Check, Finding, Outcome, Report, ReportRow, Severity, Strictness},
     thumbprint::{Sha1Thumbprint, Sha256Thumbprint},
     time::Validity,
     upload::{Encoding, Layer, MAX_UPLOAD_LEN, Upload},

@@ -183,6 +183,7 @@ impl CanonicalName<'_> {
 
 /// The result of comparing two names.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[must_use = "the names may differ"]
 pub enum NameMatch {
     /// The names differ.
     Different,
@@ -194,6 +195,7 @@ pub enum NameMatch {
 
 impl NameMatch {
     /// Returns whether the names match, exactly or folded.
+    #[must_use = "the names may differ"]
     pub fn is_match(self) -> bool {
         self != Self::Different
     }

@@ -53,6 +53,7 @@ pub struct PemBlock {
 
 /// The kind of content of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PemKind {
     /// `CERTIFICATE`.
     Certificate,

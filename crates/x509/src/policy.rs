@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
+use crate::report::Strictness;
+
 /// The policy under which a proof is validated.
 ///
 /// ```
@@ -13,7 +15,7 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let leaf = include_bytes!("../tests/data/p256-leaf.der");
-/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?.bound_to(ca.sha256_thumbprint(), None);
 /// // One second before the leaf is valid: rejected if no clock skew is allowed for.
 /// let mut exact = Policy::new(RING);
 /// exact.clock_skew = Duration::ZERO;
@@ -32,8 +34,8 @@ pub struct Policy<'a> {
     /// apply to a code's expiry, because the same clock set it.
     pub clock_skew: Duration,
     /// Whether to refuse what RFC 5280 forbids but Azure's service accepts: version 1, missing basicConstraints, a CA as leaf,
-    /// malformed extensions. The default is `false`.
-    pub strict: bool,
+    /// malformed extensions. The default is [`Strictness::Lenient`].
+    pub strictness: Strictness,
 }
 
 impl<'a> Policy<'a> {
@@ -42,7 +44,7 @@ impl<'a> Policy<'a> {
         Self {
             algorithms,
             clock_skew: Duration::from_secs(5 * 60),
-            strict: false,
+            strictness: Strictness::Lenient,
         }
     }
 }

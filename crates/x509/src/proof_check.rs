@@ -2,6 +2,7 @@
 
 crate::checks! {
     /// A check of a proof of possession, in the order of reports. Names and order are stable.
+    #[non_exhaustive]
     pub ProofCheck {
         /// `leaf`: the upload is one certificate in strict DER.
         Leaf = "leaf", "the leaf is one certificate";

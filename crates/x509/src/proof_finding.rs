@@ -33,6 +33,7 @@ impl fmt::Display for Role {
 
 /// An extension whose value is parsed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum ReadExtension {
     /// basicConstraints.
     BasicConstraints,
@@ -62,7 +63,7 @@ impl fmt::Display for ReadExtension {
 /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
 /// // The CA certificate is uploaded instead of the leaf.
 /// let report = prove(&ca, ca.as_der(), &code, 1_800_000_000, &Policy::new(RING));
-/// let found = report.of(ProofCheck::CommonName).next().unwrap();
+/// let found = report.findings(ProofCheck::CommonName).next().unwrap();
 /// assert_eq!(*found, ProofFinding::CommonNameMismatch { characters: 8, nearly: false });
 /// println!("{found}: {}", found.remedy());
 /// # }
@@ -91,7 +92,8 @@ pub enum ProofFinding {
         /// The expiry, taken as seconds since the Unix epoch.
         expires_at: u64,
     },
-    /// The code was given without the certificate that it was issued for and without an expiry.
+    /// The code was given without the certificate that it was issued for and without an expiry, so it may be another certificate's
+    /// or have expired.
     CodeUnbound,
     /// The leaf's common name is not the code.
     CommonNameMismatch {
@@ -264,8 +266,7 @@ impl Finding for ProofFinding {
                 _ => Severity::Irregular,
             },
 
-            Self::CodeUnbound
-            | Self::FurtherCertificates { .. }
+            Self::FurtherCertificates { .. }
             | Self::KeyExponentUnsound { role: Role::Leaf }
             | Self::KeySize { role: Role::Leaf, .. }
             // The CA's own signature proves nothing here.
@@ -291,6 +292,7 @@ impl Finding for ProofFinding {
             | Self::CodeForAnotherCertificate
             | Self::CodeExpired { .. }
             | Self::CodeExpiryOutOfRange { .. }
+            | Self::CodeUnbound
             | Self::CommonNameMismatch { .. }
             | Self::CommonNameMissing
             | Self::CommonNameNotUnique { .. }

@@ -5,7 +5,6 @@ use alloc::string::ToString;
 use der::asn1::ObjectIdentifier;
 
 use crate::{
-    algorithm::verify,
     certificate::{Certificate, Version},
     code::VerificationCode,
     extension::{
@@ -26,10 +25,11 @@ use crate::{
 
 /// Validates whether `leaf`, an upload in any encoding, proves possession of the private key of `ca`.
 ///
-/// The proof is accepted if `ca` issued the leaf (by name and signature), the only common name in the leaf's subject is `code`, and
-/// both certificates pass the other checks under `policy`. `now` is in seconds since the Unix epoch. A failed check does not end
-/// the run; the report lists all checks. A code must be used only once: delete it in the same transaction that stores an accepted
-/// verdict. [`VerificationCode::redeem`] takes the code by value, and returns it only if the proof is refused.
+/// The proof is accepted if `ca` issued the leaf (by name and signature), the only common name in the leaf's subject is `code`,
+/// the code was issued for `ca` ([`VerificationCode::bound_to`]), and both certificates pass the other checks under `policy`.
+/// `now` is in seconds since the Unix epoch. A failed check does not end the run; the report lists all checks. A code must be
+/// used only once: delete it in the same transaction that stores an accepted verdict. [`VerificationCode::redeem`] takes the code
+/// by value, and returns it only if the proof is refused.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -52,7 +52,7 @@ pub fn prove(
     now: u64,
     policy: &Policy<'_>,
 ) -> Report<ProofFinding> {
-    let mut report = Report::new().with_strictness(policy.strict);
+    let mut report = Report::new().with_strictness(policy.strictness);
     let skew = policy.clock_skew.as_secs();
 
     check_code(&mut report, code, ca, now);
@@ -181,13 +181,7 @@ fn check_signature(
         );
         return;
     }
-    let verified = verify(
-        policy.algorithms,
-        &ca.public_key(),
-        &leaf.algorithm(),
-        leaf.tbs(),
-        leaf.signature(),
-    );
+    let verified = leaf.verify_signature(policy.algorithms, &ca.public_key());
     report.add(match verified {
         Ok(scheme) => ProofFinding::SignatureVerified { scheme },
         Err(error) => ProofFinding::SignatureRefused(error),

@@ -221,6 +221,7 @@ impl fmt::Display for KeyKind {
 
 /// A named curve.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Curve {
     /// P-256, secp256r1.
     P256,

@@ -6,16 +6,21 @@ use alloc::{
 };
 use core::fmt;
 
-/// The checks of one kind of report.
+/// The checks of one kind of report, which [`checks!`](crate::checks) declares.
 pub trait Check: Copy + fmt::Debug + Eq + 'static {
-    /// All checks, in the order of reports.
+    /// All checks, in the order of reports. The verdict does not cover a check that is missing here.
     const ALL: &'static [Self];
 
     /// Returns the stable name of the check.
     fn name(self) -> &'static str;
 
-    /// Returns the text for a check that found nothing, either for the present (`is_now`) or for another requested time.
-    fn passed_text(self, is_now: bool) -> &'static str;
+    /// Returns the text for a check that found nothing.
+    fn passed_text(self) -> &'static str;
+
+    /// Returns the text for a check of another time than the present that found nothing.
+    fn passed_text_at_requested_time(self) -> &'static str {
+        self.passed_text()
+    }
 }
 
 /// A typed finding of a check, with the data that explains it. `Display` writes it for people and never contains a secret.
@@ -46,6 +51,33 @@ pub enum Severity {
     Irregular,
     /// A refusal.
     Refusal,
+}
+
+/// Whether a report refuses for irregular findings ([`Severity::Irregular`]).
+///
+/// ```
+/// use keyproof_x509::Strictness;
+///
+/// assert_eq!(Strictness::default(), Strictness::Lenient);
+/// ```
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Strictness {
+    /// They are warnings.
+    #[default]
+    Lenient,
+    /// They refuse.
+    Strict,
+}
+
+impl Strictness {
+    /// Returns the name of the policy in JSON.
+    #[cfg(feature = "serde")]
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lenient => "default",
+            Self::Strict => "strict",
+        }
+    }
 }
 
 /// The outcome of a check.
@@ -82,6 +114,7 @@ impl Outcome {
     }
 
     /// Returns whether this outcome makes the report refuse.
+    #[must_use = "it is the verdict on the check"]
     pub fn refuses(self) -> bool {
         matches!(self, Self::Fail | Self::NotEvaluated)
     }
@@ -132,8 +165,8 @@ enum Progress {
 pub struct Report<F: Finding> {
     progress: Vec<(F::Check, Progress)>,
     findings: Vec<F>,
-    /// Whether irregular findings refuse; `None` if no policy was set.
-    strict: Option<bool>,
+    /// `None` if no policy was set.
+    strictness: Option<Strictness>,
     /// Whether the report is about the present time.
     is_now: bool,
 }
@@ -150,15 +183,15 @@ impl<F: Finding> Report<F> {
         Self {
             progress: Vec::with_capacity(F::Check::ALL.len()),
             findings: Vec::new(),
-            strict: None,
+            strictness: None,
             is_now: true,
         }
     }
 
-    /// Sets the policy: strict, or the default one.
-    pub fn with_strictness(self, strict: bool) -> Self {
+    /// Sets the policy.
+    pub fn with_strictness(self, strictness: Strictness) -> Self {
         Self {
-            strict: Some(strict),
+            strictness: Some(strictness),
             ..self
         }
     }
@@ -206,21 +239,22 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// Returns whether every check passed, with or without a warning, or was not requested.
+    /// Returns the verdict: whether every check passed, with or without a warning, or was not requested.
+    #[must_use = "it is the verdict"]
     pub fn accepted(&self) -> bool {
         let mut checks = F::Check::ALL.iter();
         !checks.any(|check| self.outcome(*check).refuses())
     }
 
-    /// Returns whether the policy is strict.
-    pub fn is_strict(&self) -> bool {
-        self.strict == Some(true)
+    /// Returns the policy, or `None` if none was set, which is lenient.
+    pub fn strictness(&self) -> Option<Strictness> {
+        self.strictness
     }
 
     /// Returns the outcome of a check.
     pub fn outcome(&self, check: F::Check) -> Outcome {
         let worst = self
-            .of(check)
+            .findings(check)
             .map(|finding| self.weight(finding))
             .max()
             .unwrap_or(Weight::Pass);
@@ -235,24 +269,27 @@ impl<F: Finding> Report<F> {
 
     /// Returns the reason for a check's outcome, for people.
     pub fn detail(&self, check: F::Check) -> String {
-        let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
+        let found: Vec<_> = self.findings(check).map(ToString::to_string).collect();
         match self.progress_of(check) {
             _ if !found.is_empty() => found.join("; "),
-            Some(Progress::Done) => check.passed_text(self.is_now).into(),
+            Some(Progress::Done) if self.is_now => check.passed_text().into(),
+            Some(Progress::Done) => check.passed_text_at_requested_time().into(),
             Some(Progress::NotRequested(why) | Progress::NotEvaluated(why)) => why.into(),
             None => "not checked".into(),
         }
     }
 
-    /// Returns the findings that refuse, in the order of the checks.
+    /// Returns the findings that refuse, in the order of the checks. A report can refuse without any
+    /// ([`accepted`](Self::accepted)).
     pub fn refusals(&self) -> impl Iterator<Item = &F> {
         F::Check::ALL
             .iter()
-            .flat_map(|check| self.of(*check))
+            .flat_map(|check| self.findings(*check))
             .filter(|finding| self.weight(finding) == Weight::Fail)
     }
 
-    /// Returns the first finding that refuses, in the order of the checks, or `None` if the report accepts.
+    /// Returns the first finding that refuses, in the order of the checks. `None` is no verdict, because a check that was not
+    /// evaluated refuses without a finding: see [`accepted`](Self::accepted).
     pub fn first_refusal(&self) -> Option<&F> {
         self.refusals().next()
     }
@@ -264,7 +301,7 @@ impl<F: Finding> Report<F> {
     }
 
     /// Returns the findings of one check.
-    pub fn of(&self, check: F::Check) -> impl Iterator<Item = &F> {
+    pub fn findings(&self, check: F::Check) -> impl Iterator<Item = &F> {
         self.findings
             .iter()
             .filter(move |finding| finding.check() == check)
@@ -292,7 +329,7 @@ impl<F: Finding> Report<F> {
     fn weight(&self, finding: &F) -> Weight {
         match finding.severity() {
             Severity::Remark => Weight::Pass,
-            Severity::Irregular if self.is_strict() => Weight::Fail,
+            Severity::Irregular if self.strictness == Some(Strictness::Strict) => Weight::Fail,
             Severity::Irregular | Severity::Warning => Weight::Warn,
             Severity::Refusal => Weight::Fail,
         }
@@ -352,9 +389,7 @@ impl<F: Finding> serde::Serialize for Report<F> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
 
-        let policy = self
-            .strict
-            .map(|strict| if strict { "strict" } else { "default" });
+        let policy = self.strictness.map(Strictness::name);
         let length = 2 + usize::from(policy.is_some());
         let mut object = serializer.serialize_struct("Report", length)?;
         object.serialize_field("accepted", &self.accepted())?;
@@ -401,11 +436,17 @@ macro_rules! checks {
                 }
             }
 
-            fn passed_text(self, is_now: bool) -> &'static str {
-                match (self, is_now) {
-                    $($(($name::$check, false) => $then,)?)*
-                    $(($name::$check, _) => $well,)*
+            fn passed_text(self) -> &'static str {
+                match self {
+                    $($name::$check => $well,)*
                 }
+            }
+
+            fn passed_text_at_requested_time(self) -> &'static str {
+                $($(if self == $name::$check {
+                    return $then;
+                })?)*
+                $crate::Check::passed_text(self)
             }
         }
 
@@ -463,6 +504,8 @@ mod tests {
         report.done(DoorCheck::Locked);
         assert!(!report.accepted());
         assert_eq!(report.outcome(DoorCheck::Closed), Outcome::NotEvaluated);
+        // Nothing was found, and yet it refuses.
+        assert_eq!(report.first_refusal(), None);
         report.done(DoorCheck::Closed);
         assert!(report.accepted());
         assert_eq!(
@@ -471,6 +514,7 @@ mod tests {
         );
         let then = report.at_requested_time();
         assert_eq!(then.detail(DoorCheck::Closed), "it was closed then");
+        assert_eq!(then.detail(DoorCheck::Locked), "it is locked");
     }
 
     #[test]
@@ -499,8 +543,11 @@ mod tests {
             (Irregular, Outcome::Warn, Outcome::Fail),
             (Refusal, Outcome::Fail, Outcome::Fail),
         ] {
-            for (is_strict, outcome) in [(false, default), (true, strict)] {
-                let mut report = Report::new().with_strictness(is_strict);
+            for (strictness, outcome) in
+                [(Strictness::Lenient, default), (Strictness::Strict, strict)]
+            {
+                let mut report = Report::new().with_strictness(strictness);
+                assert_eq!(report.strictness(), Some(strictness));
                 report.done(DoorCheck::Closed);
                 report.judged(DoorCheck::Locked, Seen(DoorCheck::Locked, severity));
                 report.add(Seen(DoorCheck::Locked, Remark));

@@ -29,7 +29,7 @@ pub struct Sha1Thumbprint([u8; 20]);
 /// let pinned: Sha256Thumbprint =
 ///     "1F:34:66:F2:3F:32:59:A8:2B:33:94:DB:2C:2C:40:50:74:DA:1F:F5:E7:1F:A4:24:E0:01:2E:CE:1F:CA:4C:96".parse()?;
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
-/// assert_eq!((ca.sha256_thumbprint(), Sha256Thumbprint::of(ca.as_der())), (pinned, pinned));
+/// assert_eq!((ca.sha256_thumbprint(), Sha256Thumbprint::of_der(ca.as_der())), (pinned, pinned));
 /// assert_eq!(pinned.as_bytes()[..2], [0x1F, 0x34]); // a column of bytes
 /// assert!(pinned.to_string().starts_with("1F3466F2"));
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -41,7 +41,7 @@ macro_rules! thumbprint {
     ($name:ident, $hash:ty, $len:literal, $kind:literal) => {
         impl $name {
             /// Hashes a certificate's DER.
-            pub fn of(der: &[u8]) -> Self {
+            pub fn of_der(der: &[u8]) -> Self {
                 Self(<$hash>::digest(der).into())
             }
 
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn each_way_of_writing_one_is_read() {
-        let expected = Sha256Thumbprint::of(b"");
+        let expected = Sha256Thumbprint::of_der(b"");
         assert_eq!(expected.to_string(), DIGITS);
         let colons = DIGITS
             .as_bytes()
@@ -174,7 +174,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-        let sha1 = Sha1Thumbprint::of(b"");
+        let sha1 = Sha1Thumbprint::of_der(b"");
         assert_eq!(sha1.to_string().parse(), Ok(sha1));
     }
 
@@ -198,7 +198,7 @@ mod tests {
     #[cfg(feature = "serde")]
     #[test]
     fn serde_keeps_it_as_people_write_it() {
-        let thumbprint = Sha256Thumbprint::of(b"");
+        let thumbprint = Sha256Thumbprint::of_der(b"");
         let json = serde_json::to_string(&thumbprint).unwrap();
         assert_eq!(json, format!("\"{DIGITS}\""));
         let read = |json: &str| serde_json::from_str::<Sha256Thumbprint>(json);

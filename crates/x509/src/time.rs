@@ -37,11 +37,13 @@ impl Validity {
     }
 
     /// Returns whether the period has begun at `now`, in seconds since the Unix epoch.
+    #[must_use = "it may not have begun"]
     pub fn has_begun(&self, now: u64) -> bool {
         self.has_begun_within(now, 0)
     }
 
     /// Returns whether the period has ended at `now`, in seconds since the Unix epoch.
+    #[must_use = "it may have ended"]
     pub fn has_ended(&self, now: u64) -> bool {
         self.has_ended_beyond(now, 0)
     }

@@ -145,6 +145,7 @@ impl<'a> Upload<'a> {
 
 /// The encoding of an upload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Encoding {
     /// Base64 of DER.
     Base64Der,
@@ -169,6 +170,7 @@ impl fmt::Display for Encoding {
 
 /// A layer of an upload. Error offsets count from its start.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Layer {
     /// The decoded content of the upload's base64.
     InsideBase64,

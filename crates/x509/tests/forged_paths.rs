@@ -6,7 +6,9 @@ mod forge;
 
 use keyproof_x509::{
     Certificate, X509Error, algorithms,
-    path::{CertificatePool, CertificateSource, PathOptions, PathReport, Reason, find},
+    path::{
+        CertificatePool, CertificateSource, PathOptions, PathReport, Reason, TrustAnchors, find,
+    },
 };
 
 use forge::*;
@@ -21,7 +23,7 @@ fn search(anchor: &Forged, leaf: &Forged) -> PathReport {
     find(
         &leaf,
         &CertificatePool::default(),
-        &CertificatePool::of(&[&anchor]),
+        &TrustAnchors::new(&[&anchor]),
         &options,
     )
 }

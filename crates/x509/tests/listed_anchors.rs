@@ -113,7 +113,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     let of_ca = chain.sub.revoke(&[], |_| {});
     let report = judge(leaf, &[root], &[ca], &[&of_ca]);
     assert_path(&report, &alone);
-    assert_eq!(report.checks().of(PathCheck::Revocation).count(), 0);
+    assert_eq!(report.checks().findings(PathCheck::Revocation).count(), 0);
     assert_eq!(report.signatures_checked(), 2, "{report}");
     assert_refused(
         &judge(leaf, &[root], &[ca], &[&list]),
@@ -129,9 +129,9 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     assert_refused(&report, Anchor(0), is_revoked);
     let report = judge(leaf, &[root, root], &[ca], &[&early]);
     assert_path(&report, &alone);
-    let mut findings = report.checks().of(PathCheck::Revocation);
+    let mut findings = report.checks().findings(PathCheck::Revocation);
     assert!(findings.any(|finding| matches!(finding.reason, Reason::CrlExpired { .. })));
-    let stale = report.checks().of(PathCheck::Revocation);
+    let stale = report.checks().findings(PathCheck::Revocation);
     let stale = stale.filter(|finding| finding.at == 1);
     assert_eq!(stale.count(), 1, "{report}");
 
@@ -196,10 +196,7 @@ fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
         |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
     );
     let mut options = OPTIONS;
-    options.purpose = Some(Purpose {
-        is_required: false,
-        ..Purpose::SERVER_AUTH
-    });
+    options.purpose = Some(Purpose::required_if_present(Purpose::SERVER_AUTH.id()));
     assert_path(&search(&leaf, &[], &[&ca], &options), &[Leaf, Anchor(0)]);
     assert_refused(
         &search(&leaf, &[], &[&ca, &root], &options),

@@ -13,7 +13,7 @@ use keyproof_x509::{
     Certificate, Finding as _, ObjectIdentifier, X509Error, algorithms,
     path::{
         CertificatePool, CertificateSource, MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathOptions,
-        PathReport, Purpose, Reason, find,
+        PathReport, Purpose, Reason, TrustAnchors, find,
     },
 };
 use rcgen::{
@@ -143,7 +143,8 @@ fn an_unrelated_certificate_is_never_blamed() {
     let report = search(&leaf, &[b"broken", &impostor, &ca], &[&root], &RULES);
     assert_path(&report, &[Leaf, Intermediate(2), Anchor(0)]);
     let pool = [&b"broken"[..], &ca];
-    assert_eq!(CertificatePool::of(&pool).unreadable()[0].0, 0);
+    assert_eq!(CertificatePool::new(&pool).unreadable()[0].0, 0);
+    assert_eq!(TrustAnchors::new(&pool).unreadable()[0].0, 0);
 }
 
 #[test]
@@ -597,10 +598,12 @@ fn constraints_of_an_anchor_that_cannot_be_read_refuse() {
 #[test]
 fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
     let for_purpose = |is_required| {
+        let ek = ObjectIdentifier::new_unwrap("2.23.133.8.1");
         let mut rules = RULES;
-        rules.purpose = Some(Purpose {
-            id: ObjectIdentifier::new_unwrap("2.23.133.8.1"),
-            is_required,
+        rules.purpose = Some(if is_required {
+            Purpose::required(ek)
+        } else {
+            Purpose::required_if_present(ek)
         });
         rules
     };
@@ -784,17 +787,12 @@ fn a_pool_is_filled_from_whatever_has_certificates() {
         .collect();
     assert_eq!(unreadable, [0, 2]);
     let leaf = Certificate::from_der(&leaf).unwrap();
-    let report = find(
-        &leaf,
-        &intermediates,
-        &CertificatePool::of(&[&root]),
-        &RULES,
-    );
+    let report = find(&leaf, &intermediates, &TrustAnchors::new(&[&root]), &RULES);
     assert_path(&report, &[Leaf, Intermediate(1), Anchor(0)]);
     let nothing = find(
         &leaf,
         &CertificatePool::default(),
-        &CertificatePool::of(&[&root]),
+        &TrustAnchors::new(&[&root]),
         &RULES,
     );
     assert!(!nothing.accepted());

@@ -17,7 +17,8 @@ use std::{
 
 use keyproof_x509::{
     CertificateSummary, Encoding, Finding as _, Outcome, OwnedCertificate, Policy, ProofCheck,
-    ProofFinding, Report, Upload, Validity, VerificationCode, X509Error, algorithms, prove,
+    ProofFinding, Report, Strictness, Upload, Validity, VerificationCode, X509Error, algorithms,
+    prove,
     prover::{
         AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
     },
@@ -29,7 +30,7 @@ const POLICY: Policy<'static> = Policy::new(algorithms::ALL);
 
 const STRICT: Policy<'static> = {
     let mut policy = POLICY;
-    policy.strict = true;
+    policy.strictness = Strictness::Strict;
     policy
 };
 
@@ -234,7 +235,8 @@ fn leaves_of_every_type_of_key_are_accepted() {
         let report = workshop.judge(name, &leaf, &POLICY);
         assert!(report.accepted(), "{name}\n{report}");
         let version =
-            CertificateSummary::of(&Upload::decode(&leaf).unwrap().certificate().unwrap()).version;
+            CertificateSummary::from(&Upload::decode(&leaf).unwrap().certificate().unwrap())
+                .version;
         let strict = workshop.judge(name, &leaf, &STRICT);
         assert_eq!(strict.accepted(), version == 3, "{name}\n{strict}");
 
@@ -405,7 +407,9 @@ fn wrong_leaves_are_refused() {
     let report = workshop.judge("ca", &der, &POLICY);
     assert!(report.accepted(), "{report}");
     let ca = workshop.certificate("ca");
-    let at = |now| prove(&ca.certificate(), &der, &code(), now, &POLICY);
+    let ca = ca.certificate();
+    let code = code().bound_to(ca.sha256_thumbprint(), None);
+    let at = |now| prove(&ca, &der, &code, now, &POLICY);
     let in_a_week = at(now() + 7 * 86_400);
     assert!(matches!(
         in_a_week.first_refusal(),
@@ -567,7 +571,7 @@ fn facts_are_those_that_openssl_tells() {
         workshop.key(name, algorithm);
         let subject = "/C=DE/ST=Baden/L=Karlsruhe/O=Äpfel, \"Birnen\" & Co/emailAddress=ca@example.com/CN= #1 CA ";
         workshop.ca(name, subject, "v3_ca", &[signing, &["-utf8"]].concat());
-        let facts = CertificateSummary::of(&workshop.certificate(name).certificate());
+        let facts = CertificateSummary::from(&workshop.certificate(name).certificate());
 
         let ask = |what: &[&str]| {
             let file = format!("{name}.pem");
@@ -622,7 +626,7 @@ fn serial_numbers_are_written_as_openssl_writes_them() {
     // The second needs a leading zero octet in DER, because its first bit is set.
     for serial in ["0x7FABCD", "0xF0ABCD", "0x00", "0x01"] {
         workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
-        let facts = CertificateSummary::of(&workshop.certificate("p256").certificate());
+        let facts = CertificateSummary::from(&workshop.certificate("p256").certificate());
         let told = workshop.openssl(&["x509", "-noout", "-in", "p256.pem", "-serial"]);
         assert_eq!(told.trim_end(), format!("serial={}", facts.serial));
     }

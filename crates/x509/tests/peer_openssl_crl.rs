@@ -17,7 +17,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use fastrand::Rng;
 use keyproof_x509::{
-    Certificate, Outcome, X509Error, algorithms,
+    Certificate, Outcome, Serial, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
     path::{PathCheck, PathOptions, PathReport, Reason},
     prover::{PrivateKey, RingSigner},
@@ -247,12 +247,12 @@ fn openssl_reads_the_lists_that_are_made_here() {
     let signer = RingSigner::new(&key, &ca, &random).unwrap();
     let revoked = [
         Revoked {
-            serial: &[0x12, 0x34],
+            serial: Serial::from_bytes(&[0x12, 0x34]).unwrap(),
             since: NOW - 60,
             reason: Some(CrlReason::CertificateHold),
         },
         Revoked {
-            serial: &[0x00, 0xFE],
+            serial: Serial::from_bytes(&[0x00, 0xFE]).unwrap(),
             since: NOW - 30,
             reason: None,
         },

@@ -41,14 +41,9 @@ fn tbs_range(leaf: &[u8]) -> std::ops::Range<usize> {
 }
 
 fn accepted(ca: &[u8], leaf: &[u8]) -> bool {
-    prove(
-        &Certificate::from_der(ca).unwrap(),
-        leaf,
-        &code(),
-        NOW,
-        &DEFAULT,
-    )
-    .accepted()
+    let ca = Certificate::from_der(ca).unwrap();
+    let code = code().bound_to(ca.sha256_thumbprint(), None);
+    prove(&ca, leaf, &code, NOW, &DEFAULT).accepted()
 }
 
 #[test]
@@ -103,7 +98,7 @@ proptest! {
         if let Ok(upload) = Upload::decode(&bytes)
             && let Ok(certificate) = upload.certificate()
         {
-            let _ = CertificateSummary::of(&certificate);
+            let _ = CertificateSummary::from(&certificate);
         }
         let (ca, _) = PAIRS[0];
         prop_assert!(!accepted(ca, &bytes));

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use data_encoding::BASE64;
 use keyproof_x509::{
-    Certificate, Encoding, KeyKind, Layer, MAX_UPLOAD_LEN, OwnedCertificate, SerialOddity,
+    Certificate, Encoding, KeyKind, Layer, MAX_UPLOAD_LEN, OwnedCertificate, Serial, SerialOddity,
     SubjectPublicKeyInfo, Upload, Version, X509Error, algorithms,
     prover::{CertificationRequest, PrivateKey},
 };
@@ -328,6 +328,21 @@ fn unique_identifiers_are_passed_over() {
         let der = leaf.sign();
         let read = Certificate::from_der(&der).unwrap();
         assert_eq!((read.version(), read.version().number()), (Version::V2, 2));
+    }
+}
+
+#[test]
+fn a_serial_number_is_made_from_the_octets_of_an_integer() {
+    for octets in [&[0x00][..], &[0x7F], &[0x00, 0xFE], &[0xFE]] {
+        let serial = Serial::from_bytes(octets).unwrap();
+        assert_eq!(serial.as_bytes(), octets);
+    }
+    for other in [&[][..], &[0x00, 0x7F], &[0xFF, 0xFE]] {
+        let refused = Serial::from_bytes(other);
+        assert!(
+            matches!(refused, Err(X509Error::Malformed { .. })),
+            "{other:?}"
+        );
     }
 }
 

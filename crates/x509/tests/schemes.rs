@@ -169,7 +169,7 @@ fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
         assert!(report.accepted(), "{report}");
         assert!(
             report
-                .of(ProofCheck::KeyStrength)
+                .findings(ProofCheck::KeyStrength)
                 .eq(&found(Role::Leaf).collect::<Vec<_>>()),
             "{bits} {exponent:?}: {report}"
         );
@@ -258,5 +258,29 @@ fn keys_of_another_form_are_told_from_bad_signatures() {
             matches!(refused, Err(X509Error::PublicKeyMalformed { .. })),
             "{refused:?}"
         );
+    }
+}
+
+/// A key that is restricted to RSASSA-PSS has the octets of any RSA key, and a provider does not see the restriction.
+#[test]
+fn a_scheme_is_verified_only_with_a_key_that_it_is_for() {
+    let rsa = rsa_key(RSA_ENCRYPTION, 2048, F4);
+    let [only_pss, long_salts] = [32, 33].map(|salt| rsa_key(&pss(SHA256, SHA256, salt), 2048, F4));
+    for (scheme, key, is_for) in [
+        (Scheme::RsaPkcs1(Hash::Sha256), &rsa, true),
+        (Scheme::RsaPss(Hash::Sha256), &rsa, true),
+        (Scheme::RsaPss(Hash::Sha256), &only_pss, true),
+        (Scheme::RsaPkcs1(Hash::Sha256), &only_pss, false),
+        (Scheme::RsaPss(Hash::Sha384), &only_pss, false),
+        (Scheme::RsaPss(Hash::Sha256), &long_salts, false),
+        (Scheme::Ed25519, &rsa, false),
+        (Scheme::Ecdsa(Curve::P256, Hash::Sha256), &rsa, false),
+    ] {
+        let key = SubjectPublicKeyInfo::from_der(key).unwrap();
+        match scheme.verify(algorithms::RING, &key, b"", b"") {
+            Err(X509Error::SignatureInvalid { .. }) => assert!(is_for, "{scheme}"),
+            Err(X509Error::AlgorithmMismatch { .. }) => assert!(!is_for, "{scheme}"),
+            other => panic!("{scheme}: {other:?}"),
+        }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) fn sound<F: Debug + Finding>(report: &Report<F>) {
     assert_eq!(report.accepted(), !refuses, "{report}");
     for check in F::Check::ALL {
         assert!(!report.detail(*check).is_empty(), "{report}");
-        for finding in report.of(*check) {
+        for finding in report.findings(*check) {
             assert!(!finding.remedy().is_empty(), "{finding}");
             assert!(finding.severity() <= keyproof_tpm::Severity::Refusal);
         }

@@ -70,6 +70,7 @@ fn written(block: &PemBlock) -> String {
         PemKind::CertificationRequest => "CERTIFICATE REQUEST",
         PemKind::Crl => "X509 CRL",
         PemKind::PublicKey => "PUBLIC KEY",
+        other => panic!("a label for {other}"),
     };
     assert!(!block.kind.to_string().is_empty());
     let text = crate::upload::base64(&block.der);

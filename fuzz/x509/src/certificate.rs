@@ -28,7 +28,7 @@ pub fn certificate(data: &[u8]) {
     let owned = OwnedCertificate::from_der(data).expect("it was read");
     assert_eq!(owned.certificate().tbs(), certificate.tbs());
     assert!(HashSet::from([owned.clone()]).contains(&OwnedCertificate::from(&certificate)));
-    let facts = CertificateSummary::of(&certificate);
+    let facts = CertificateSummary::from(&certificate);
     assert_eq!(facts.sha1_thumbprint.len(), 40);
     assert_eq!(facts.sha256_thumbprint.len(), 64);
     assert!(

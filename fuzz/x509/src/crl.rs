@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use keyproof_x509::{
-    Certificate, Outcome, X509Error, algorithms,
+    Certificate, Outcome, Serial, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{CertificatePool, PathCheck, PathOptions, PathReport, find},
+    path::{CertificatePool, PathCheck, PathOptions, PathReport, TrustAnchors, find},
     prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
@@ -87,12 +87,12 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
     let revoked = [
         Revoked {
-            serial: &[0x12, 0x34],
+            serial: Serial::from_bytes(&[0x12, 0x34]).expect("a positive number"),
             since: NOW - 100,
             reason: None,
         },
         Revoked {
-            serial: leaf.serial().as_bytes(),
+            serial: leaf.serial(),
             since: NOW - 100,
             reason: Some(CrlReason::CertificateHold),
         },
@@ -178,8 +178,8 @@ fn found(crls: &[Crl<'_>], require_crls: bool) -> PathReport {
     options.require_crls = require_crls;
     let report = find(
         &leaf,
-        &CertificatePool::of(&[]),
-        &CertificatePool::of(&[ED25519_CA]),
+        &CertificatePool::default(),
+        &TrustAnchors::new(&[ED25519_CA]),
         &options,
     );
     sound(report.checks());

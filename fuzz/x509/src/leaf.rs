@@ -1,8 +1,8 @@
 //! Verification leaves that are issued here: for a code alone, and for a certification request.
 
 use keyproof_x509::{
-    Certificate, Outcome, Policy, ProofCheck, Redemption, Validity, VerificationCode, X509Error,
-    algorithms,
+    Certificate, Outcome, Policy, ProofCheck, Redemption, Strictness, Validity, VerificationCode,
+    X509Error, algorithms,
     prover::{CertificationRequest, PrivateKey, RingSigner, VerificationLeaf},
 };
 use ring::rand::SystemRandom;
@@ -60,7 +60,7 @@ pub fn leaf(data: &[u8]) {
     assert!(made.serial().oddity().is_none());
     assert_eq!(made.validity(), validity);
     let mut policy = Policy::new(algorithms::RING);
-    policy.strict = true;
+    policy.strictness = Strictness::Strict;
     let other = VerificationCode::from_random(&random.map(|byte| !byte));
     match other.redeem(&ca, &der, NOW, &policy) {
         Redemption::Kept { report, .. } => {

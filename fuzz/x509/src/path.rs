@@ -9,7 +9,7 @@ use keyproof_x509::{
     Certificate, ObjectIdentifier, algorithms,
     path::{
         CertificatePool, CertificateSource, MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathOptions,
-        PathReport, Purpose, find,
+        PathReport, Purpose, TrustAnchors, find,
     },
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -229,9 +229,10 @@ pub fn path(data: &[u8]) {
     options.inhibit_policy_mapping = switches & 2 != 0;
     options.inhibit_any_policy = switches & 4 != 0;
     // For TLS servers, or with the unknown extension processed by the caller.
-    let purpose = Purpose {
-        is_required: switches & 16 != 0,
-        ..Purpose::SERVER_AUTH
+    let purpose = if switches & 16 != 0 {
+        Purpose::SERVER_AUTH
+    } else {
+        Purpose::required_if_present(Purpose::SERVER_AUTH.id())
     };
     let unknown = [ObjectIdentifier::new_unwrap("2.5.29.99")];
     let is_processed = switches >> 5 & 3 == 2;
@@ -244,8 +245,8 @@ pub fn path(data: &[u8]) {
     options.validate_anchors = switches & JUDGES_ANCHORS != 0;
     let report = find(
         &leaf,
-        &CertificatePool::of(&intermediate_slices),
-        &CertificatePool::of(&anchor_slices),
+        &CertificatePool::new(&intermediate_slices),
+        &TrustAnchors::new(&anchor_slices),
         &options,
     );
     sound(report.checks());

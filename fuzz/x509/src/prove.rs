@@ -1,8 +1,8 @@
 //! The complete check of a leaf against its CA.
 
 use keyproof_x509::{
-    Certificate, Outcome, Policy, ProofCheck, ProofFinding, Report, Upload, VerificationCode,
-    algorithms, prove as judged,
+    Certificate, Outcome, Policy, ProofCheck, ProofFinding, Report, Strictness, Upload,
+    VerificationCode, algorithms, prove as judged,
     prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
@@ -94,9 +94,10 @@ fn leaf_signed_anew(edits: &[u8]) {
 fn judge(ca: &[u8], leaf: &[u8]) -> Report<ProofFinding> {
     let ca = Certificate::from_der(ca).expect("a sound CA");
     let code = VerificationCode::parse(CODE).expect("48 digits");
-    let [report, strict] = [false, true].map(|is_strict| {
+    let code = code.bound_to(ca.sha256_thumbprint(), None);
+    let [report, strict] = [Strictness::Lenient, Strictness::Strict].map(|strictness| {
         let mut policy = Policy::new(algorithms::RING);
-        policy.strict = is_strict;
+        policy.strictness = strictness;
         judged(&ca, leaf, &code, NOW, &policy)
     });
     assert!(report.accepted() || !strict.accepted(), "{strict}");

@@ -15,7 +15,7 @@ pub(crate) fn sound<F: Debug + Finding>(report: &Report<F>) {
     );
     for check in F::Check::ALL {
         assert!(!report.detail(*check).is_empty(), "{report}");
-        for finding in report.of(*check) {
+        for finding in report.findings(*check) {
             assert!(!finding.remedy().is_empty(), "{finding}");
             let refuses = finding.severity() == Severity::Refusal;
             assert!(

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{
-    Certificate, CertificateSummary, Outcome as Verdict, Policy, ProofCheck, Upload, Validity,
-    VerificationCode, X509Error, algorithms, prove,
+    Certificate, CertificateSummary, Outcome as Verdict, Policy, ProofCheck, Strictness, Upload,
+    Validity, VerificationCode, X509Error, algorithms, prove,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use serde_json::{Map, json};
@@ -122,7 +122,10 @@ fn check(arguments: &CheckArguments) -> Outcome {
     // Without the binding, it would always warn here.
     let code = code.bound_to(ca.sha256_thumbprint(), None);
     let mut policy = Policy::new(algorithms::ALL);
-    policy.strict = matches!(arguments.policy, PolicyName::Strict);
+    policy.strictness = match arguments.policy {
+        PolicyName::Default => Strictness::Lenient,
+        PolicyName::Strict => Strictness::Strict,
+    };
     let mut report = match arguments.at {
         Some(at) => prove(&ca, &leaf, &code, at, &policy).at_requested_time(),
         None => prove(&ca, &leaf, &code, SystemClock.now().as_secs(), &policy),
@@ -132,9 +135,9 @@ fn check(arguments: &CheckArguments) -> Outcome {
         "only the server knows for which certificate the code was issued, and until when",
     );
     let mut facts = Map::new();
-    facts.insert("ca".to_owned(), json!(CertificateSummary::of(&ca)));
+    facts.insert("ca".to_owned(), json!(CertificateSummary::from(&ca)));
     if let Ok(Ok(leaf)) = upload.as_ref().map(Upload::certificate) {
-        facts.insert("leaf".to_owned(), json!(CertificateSummary::of(&leaf)));
+        facts.insert("leaf".to_owned(), json!(CertificateSummary::from(&leaf)));
     }
     report::finish(&report, arguments.json, &facts.into())
 }
@@ -199,7 +202,7 @@ fn warn_of_verdict(ca: &Certificate<'_>, leaf: &[u8], code: VerificationCode, no
 fn show(arguments: &ShowArguments) -> Outcome {
     let bytes = read(&arguments.certificate)?;
     let upload = decode(&arguments.certificate, &bytes)?;
-    let mut facts = serde_json::to_value(CertificateSummary::of(&upload.certificate()?))
+    let mut facts = serde_json::to_value(CertificateSummary::from(&upload.certificate()?))
         .map_err(Failure::refused)?;
     if let Some(facts) = facts.as_object_mut() {
         facts.insert("encoding".to_owned(), json!(upload.encoding().to_string()));

@@ -471,7 +471,7 @@ pub(super) fn parse(record: &Certificate) -> Result<x509::Certificate<'_>, Stora
 }
 
 fn thumbprint(der: &[u8]) -> String {
-    format!("thumbprint {}", x509::Sha1Thumbprint::of(der))
+    format!("thumbprint {}", x509::Sha1Thumbprint::of_der(der))
 }
 
 /// Returns the detail of the audit event for an upload.

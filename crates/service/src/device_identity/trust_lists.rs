@@ -110,7 +110,7 @@ impl DeviceIdentity {
         name: &str,
         fingerprint: &Sha256Thumbprint,
     ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
-        let is_it = |der: &Vec<u8>| Sha256Thumbprint::of(der) == *fingerprint;
+        let is_it = |der: &Vec<u8>| Sha256Thumbprint::of_der(der) == *fingerprint;
         self.change_manager(administrator, name, |manager| {
             let mut trusted = TrustedMakers::of(manager);
             let mut is_found = false;

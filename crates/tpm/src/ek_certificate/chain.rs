@@ -6,7 +6,7 @@ use keyproof_x509::{
     Certificate, Finding, ObjectIdentifier, Severity,
     path::{
         CertificatePool, CertificateSource, PathCheck, PathOptions, PathReport, Purpose, Reason,
-        find,
+        TrustAnchors, find,
     },
 };
 
@@ -25,14 +25,13 @@ pub(super) fn build(
         return Vec::from([EkCertificateFinding::ChainWithoutRoots]);
     }
     let (intermediates, roots) = (
-        CertificatePool::of(policy.intermediates),
-        CertificatePool::of(policy.roots),
+        CertificatePool::new(policy.intermediates),
+        TrustAnchors::new(policy.roots),
     );
     let mut options = PathOptions::new(policy.algorithms, policy.now);
-    options.purpose = Some(Purpose {
-        id: ObjectIdentifier::new_unwrap(EK_CERTIFICATE_USE),
-        is_required: false,
-    });
+    options.purpose = Some(Purpose::required_if_present(ObjectIdentifier::new_unwrap(
+        EK_CERTIFICATE_USE,
+    )));
     options.processed_extensions = &ALSO_UNDERSTOOD;
     options.crls = policy.crls;
     options.require_crls = policy.require_crls;
@@ -47,7 +46,7 @@ pub(super) fn build(
             };
             let warnings = report
                 .checks()
-                .of(PathCheck::Revocation)
+                .findings(PathCheck::Revocation)
                 .filter(|finding| finding.severity() >= Severity::Warning)
                 .map(|finding| EkCertificateFinding::ChainWarning {
                     certificate: whose(&report, finding.at),

@@ -304,7 +304,7 @@ fn check_registers(
 ) {
     let check = EventLogCheck::Registers;
     // Wrong sizes of the values have been reported.
-    if report.of(check).next().is_some() {
+    if report.findings(check).next().is_some() {
         return;
     }
     if policy.registers.is_none() {

@@ -15,7 +15,7 @@
 //! let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
 //! // The CA revokes the certificate.
 //! let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
-//! let revoked = [Revoked { serial: leaf.serial().as_bytes(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
+//! let revoked = [Revoked { serial: leaf.serial(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
 //! let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 //! let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
 //! // A relying party verifies the CRL and looks the certificate up. `path::find` does both with `path::PathOptions::crls`.
@@ -70,12 +70,12 @@ pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 /// # use keyproof_x509::crl::{RevocationList, Revoked};
 /// # use keyproof_x509::prover::{PrivateKey, RingSigner};
 /// # use keyproof_x509::ring::rand::SystemRandom;
-/// # use keyproof_x509::{Certificate, algorithms::RING};
+/// # use keyproof_x509::{Certificate, Serial, algorithms::RING};
 /// use keyproof_x509::crl::Crl;
 ///
 /// # let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
 /// # let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
-/// # let revoked = [Revoked { serial: &[7], since: 1_799_999_000, reason: None }];
+/// # let revoked = [Revoked { serial: Serial::from_bytes(&[7])?, since: 1_799_999_000, reason: None }];
 /// # let list = RevocationList { ca: &ca, number: 9, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 /// # let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
 /// let list = Crl::from_der(&der)?;
@@ -106,7 +106,7 @@ pub struct Crl<'a> {
 }
 
 impl<'a> Crl<'a> {
-    /// Parses a CRL from DER. No data may follow it.
+    /// Parses a CRL from DER. No data may follow it. A caller that leaves out a CRL with an error accepts what it revokes.
     ///
     /// # Errors
     ///
@@ -197,6 +197,10 @@ impl<'a> Crl<'a> {
     }
 
     /// Returns the entry for a serial number, found by binary search.
+    ///
+    /// `None` does not mean that the certificate is not revoked: the CRL may be forged, expired or another issuer's, or may not cover
+    /// the certificate. [`path::find`](crate::path::find) decides that.
+    #[must_use = "an entry means that the certificate is revoked or on hold"]
     pub fn find(&self, serial: Serial<'_>) -> Option<&Revocation<'a>> {
         let place = self
             .revocations

@@ -15,7 +15,7 @@ use x509_cert::{
 use super::{entry::REASON_CODE, extensions::CRL_NUMBER};
 use crate::{
     X509Error,
-    certificate::Certificate,
+    certificate::{Certificate, Serial},
     prover::{
         Signer,
         written::{
@@ -33,11 +33,11 @@ use crate::{
 /// use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
 /// use keyproof_x509::prover::{PrivateKey, RingSigner};
 /// use keyproof_x509::ring::rand::SystemRandom;
-/// use keyproof_x509::{Certificate, algorithms::RING};
+/// use keyproof_x509::{Certificate, Serial, algorithms::RING};
 ///
 /// let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
 /// let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
-/// let revoked = [Revoked { serial: &[7], since: 1_799_999_000, reason: Some(CrlReason::Superseded) }];
+/// let revoked = [Revoked { serial: Serial::from_bytes(&[7])?, since: 1_799_999_000, reason: Some(CrlReason::Superseded) }];
 /// let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 /// let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?; // verified before it is returned
 /// assert_eq!(Crl::from_der(&der)?.revocations()[0].reason, Some(CrlReason::Superseded));
@@ -61,8 +61,8 @@ pub struct RevocationList<'a> {
 /// A certificate to be revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct Revoked<'a> {
-    /// The contents octets of the serial number in DER.
-    pub serial: &'a [u8],
+    /// The serial number of the certificate.
+    pub serial: Serial<'a>,
     /// The revocation date, in seconds since the Unix epoch.
     pub since: u64,
     /// The reason. RFC 5280 section 5.3.1 recommends `None` over *unspecified*.
@@ -75,8 +75,8 @@ impl RevocationList<'_> {
     /// # Errors
     ///
     /// [`X509Error::KeyUsageForbids`] if the CA may not sign CRLs, [`X509Error::TimeOutOfRange`], [`X509Error::Malformed`] for a
-    /// serial number that is not an INTEGER, [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's
-    /// errors.
+    /// malformed keyUsage or a CRL that would be too long, the signer's errors, and those of
+    /// [`Scheme::verify`](crate::Scheme::verify), such as [`X509Error::SignatureInvalid`] if the signer's key is not the CA's.
     pub fn sign(
         &self,
         signer: &dyn Signer,
@@ -97,7 +97,7 @@ impl RevocationList<'_> {
                 .reason
                 .map(|reason| extension(REASON_CODE, false, &reason));
             Ok(Entry {
-                serial: AnyRef::new(Tag::Integer, revoked.serial).map_err(unwritable)?,
+                serial: AnyRef::new(Tag::Integer, revoked.serial.as_bytes()).map_err(unwritable)?,
                 since: time(revoked.since)?,
                 extensions: reason.transpose()?.map(|reason| Vec::from([reason])),
             })

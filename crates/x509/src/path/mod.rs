@@ -3,10 +3,10 @@
 //!
 //! ```
 //! # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
-//! use keyproof_x509::path::{CertificatePool, PathOptions, find};
+//! use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
 //! use keyproof_x509::{Certificate, algorithms};
 //!
-//! let (intermediates, anchors) = (CertificatePool::of(&[sub_ca]), CertificatePool::of(&[root]));
+//! let (intermediates, anchors) = (CertificatePool::new(&[sub_ca]), TrustAnchors::new(&[root]));
 //! let leaf = Certificate::from_der(leaf)?;
 //! let report = find(&leaf, &intermediates, &anchors, &PathOptions::new(algorithms::RING, now));
 //! assert!(report.accepted(), "{report}");
@@ -57,17 +57,17 @@ pub const MAX_PATH_LEN: usize = 12;
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_x509::path::{CertificatePool, Purpose, PathOptions, find};
+/// use keyproof_x509::path::{CertificatePool, PathOptions, Purpose, TrustAnchors, find};
 /// use keyproof_x509::{Certificate, algorithms::RING};
 ///
 /// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
-/// let (none, anchors) = (CertificatePool::default(), CertificatePool::of(&[ca]));
+/// let (none, anchors) = (CertificatePool::default(), TrustAnchors::new(&[ca]));
 /// let mut options = PathOptions::new(RING, 1_800_000_000);
 /// options.crls = &[]; // the available CRLs
 /// assert!(find(&leaf, &none, &anchors, &options).accepted());
 /// // The leaf has no extended key usage extension: it is accepted for servers unless the extension is required.
-/// options.purpose = Some(Purpose { is_required: false, ..Purpose::SERVER_AUTH });
+/// options.purpose = Some(Purpose::required_if_present(Purpose::SERVER_AUTH.id()));
 /// assert!(find(&leaf, &none, &anchors, &options).accepted());
 /// options.purpose = Some(Purpose::SERVER_AUTH);
 /// assert!(!find(&leaf, &none, &anchors, &options).accepted());
@@ -96,13 +96,13 @@ pub struct PathOptions<'a> {
     /// ```
     /// # fn check(leaf: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
     /// use keyproof_x509::crl::Crl;
-    /// use keyproof_x509::path::{CertificatePool, PathOptions, find};
+    /// use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
     /// use keyproof_x509::{Certificate, algorithms};
     ///
     /// let lists = [Crl::from_der(list)?];
     /// let mut options = PathOptions::new(algorithms::RING, now);
     /// options.require_crls = true;
-    /// let (leaf, none, roots) = (Certificate::from_der(leaf)?, CertificatePool::of(&[]), CertificatePool::of(&[root]));
+    /// let (leaf, none, roots) = (Certificate::from_der(leaf)?, CertificatePool::default(), TrustAnchors::new(&[root]));
     /// assert!(!find(&leaf, &none, &roots, &options).accepted());
     /// options.crls = &lists;
     /// assert!(find(&leaf, &none, &roots, &options).accepted());
@@ -110,7 +110,8 @@ pub struct PathOptions<'a> {
     /// # }
     /// ```
     pub require_crls: bool,
-    /// The acceptable policies: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` means any-policy.
+    /// The acceptable policies: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` means any-policy, as does a list with
+    /// anyPolicy.
     pub policies: Option<&'a [ObjectIdentifier]>,
     /// Requires the path to be valid under one of [`policies`](Self::policies): initial-explicit-policy (RFC 5280 section 6.1.1
     /// (f)).
@@ -129,14 +130,14 @@ pub struct PathOptions<'a> {
     /// ```
     /// # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
     /// use keyproof_x509::crl::Crl;
-    /// use keyproof_x509::path::{CertificatePool, PathOptions, find};
+    /// use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
     /// use keyproof_x509::{Certificate, algorithms};
     ///
     /// let lists = [Crl::from_der(list)?];
     /// let mut options = PathOptions::new(algorithms::RING, now);
     /// options.crls = &lists;
     /// options.validate_anchors = true;
-    /// let (none, listed) = (CertificatePool::of(&[]), CertificatePool::of(&[sub_ca, root]));
+    /// let (none, listed) = (CertificatePool::default(), TrustAnchors::new(&[sub_ca, root]));
     /// let report = find(&Certificate::from_der(leaf)?, &none, &listed, &options);
     /// // The path runs over the CA to the root that issued it. The root's CRL does not list the CA.
     /// assert!(report.accepted() && report.chain().len() == 3, "{report}");
@@ -171,29 +172,44 @@ impl<'a> PathOptions<'a> {
 /// ```
 /// use keyproof_x509::{ObjectIdentifier, path::Purpose};
 ///
-/// assert_eq!(Purpose::CLIENT_AUTH.id.to_string(), "1.3.6.1.5.5.7.3.2"); // id-kp-clientAuth
+/// assert_eq!(Purpose::CLIENT_AUTH.id().to_string(), "1.3.6.1.5.5.7.3.2"); // id-kp-clientAuth
 /// // Any other usage: accepts only certificates that list id-kp-codeSigning.
-/// const CODE: Purpose = Purpose { id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"), is_required: true };
+/// const CODE: Purpose = Purpose::required(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"));
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Purpose {
-    /// The OID of the key purpose.
-    pub id: ObjectIdentifier,
-    /// Whether the leaf must list the usage. If `false`, a leaf without the extension is accepted too.
-    pub is_required: bool,
+    id: ObjectIdentifier,
+    /// Whether a leaf without the extension is refused too.
+    is_required: bool,
 }
 
 impl Purpose {
     /// id-kp-clientAuth: TLS clients. The leaf must list it.
-    pub const CLIENT_AUTH: Self = Self {
-        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
-        is_required: true,
-    };
+    pub const CLIENT_AUTH: Self = Self::required(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"));
     /// id-kp-serverAuth: TLS servers. The leaf must list it.
-    pub const SERVER_AUTH: Self = Self {
-        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
-        is_required: true,
-    };
+    pub const SERVER_AUTH: Self = Self::required(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"));
+
+    /// Requires the leaf to list the key purpose with this OID.
+    pub const fn required(id: ObjectIdentifier) -> Self {
+        Self {
+            id,
+            is_required: true,
+        }
+    }
+
+    /// Requires the leaf to list the key purpose with this OID if it has the extension at all. A leaf without the extension may be
+    /// used for any purpose.
+    pub const fn required_if_present(id: ObjectIdentifier) -> Self {
+        Self {
+            id,
+            is_required: false,
+        }
+    }
+
+    /// Returns the OID of the key purpose.
+    pub const fn id(self) -> ObjectIdentifier {
+        self.id
+    }
 }
 
 /// Returns whether path validation processes this extension, so that it may be critical.
@@ -203,7 +219,7 @@ pub fn is_processed_extension(extension: Oid<'_>) -> bool {
         .any(|known| extension == *known)
 }
 
-/// A set of DER certificates in which issuers are looked up, each identified by its index in the order given.
+/// A set of untrusted DER certificates in which issuers are looked up, each identified by its index in the order given.
 ///
 /// Serial numbers may have redundant leading octets, because the CAs of some TPM manufacturers issue them. Certificates that cannot
 /// be parsed are skipped ([`CertificatePool::unreadable`]).
@@ -216,7 +232,7 @@ pub fn is_processed_extension(extension: Oid<'_>) -> bool {
 /// let mut pool: CertificatePool<'_> = roots.iter().map(|block| block.der.as_slice()).collect();
 /// pool.extend([&b"no certificate"[..]]);
 /// assert_eq!(pool.unreadable()[0].0, 1);
-/// assert!(CertificatePool::of(&[roots[0].der.as_slice()]).unreadable().is_empty());
+/// assert!(CertificatePool::new(&[roots[0].der.as_slice()]).unreadable().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -242,7 +258,7 @@ impl Member<'_> {
 impl<'a> CertificatePool<'a> {
     /// Creates a pool from DER certificates, which are parsed as by [`Certificate::from_der_lenient`]. Certificates that cannot
     /// be parsed are skipped.
-    pub fn of(certificates: &[&'a [u8]]) -> Self {
+    pub fn new(certificates: &[&'a [u8]]) -> Self {
         certificates.iter().copied().collect()
     }
 
@@ -284,6 +300,56 @@ impl<'a> FromIterator<&'a [u8]> for CertificatePool<'a> {
     }
 }
 
+/// The certificates that are trusted because they are listed, each identified by its index in the order given.
+///
+/// They are parsed and skipped like those of a [`CertificatePool`]. The type differs, so that the certificates of a peer cannot be
+/// passed as anchors by mistake.
+///
+/// ```
+/// use keyproof_x509::path::TrustAnchors;
+///
+/// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
+/// let mut anchors = TrustAnchors::new(&[ca]);
+/// anchors.extend([&b"no certificate"[..]]);
+/// assert_eq!(anchors.unreadable()[0].0, 1);
+/// ```
+///
+/// ```compile_fail,E0308
+/// use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
+/// # use keyproof_x509::{Certificate, path::PathReport};
+///
+/// # fn check(leaf: &Certificate<'_>, sent: &CertificatePool<'_>, roots: &TrustAnchors<'_>, options: &PathOptions<'_>) -> PathReport {
+/// find(leaf, roots, sent, options) // the wrong way round
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TrustAnchors<'a>(CertificatePool<'a>);
+
+impl<'a> TrustAnchors<'a> {
+    /// Creates a set from DER certificates, which are parsed as by [`Certificate::from_der_lenient`]. Certificates that cannot be
+    /// parsed are skipped.
+    pub fn new(certificates: &[&'a [u8]]) -> Self {
+        Self(CertificatePool::new(certificates))
+    }
+
+    /// Returns the indices of the certificates that could not be parsed, each with its error.
+    pub fn unreadable(&self) -> &[(usize, X509Error)] {
+        self.0.unreadable()
+    }
+}
+
+impl<'a> Extend<&'a [u8]> for TrustAnchors<'a> {
+    fn extend<I: IntoIterator<Item = &'a [u8]>>(&mut self, certificates: I) {
+        self.0.extend(certificates);
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for TrustAnchors<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(certificates: I) -> Self {
+        Self(certificates.into_iter().collect())
+    }
+}
+
 /// Finds a path from `leaf` to one of `anchors`, over any of `intermediates`, and validates it.
 ///
 /// All paths are tried until one is valid, within a budget that no set of intermediates can exceed.
@@ -293,8 +359,8 @@ impl<'a> FromIterator<&'a [u8]> for CertificatePool<'a> {
 pub fn find(
     leaf: &Certificate<'_>,
     intermediates: &CertificatePool<'_>,
-    anchors: &CertificatePool<'_>,
+    anchors: &TrustAnchors<'_>,
     options: &PathOptions<'_>,
 ) -> PathReport {
-    Search::new(leaf, intermediates, anchors, options).run()
+    Search::new(leaf, intermediates, &anchors.0, options).run()
 }

@@ -252,14 +252,19 @@ fn is_host(name: &[u8]) -> bool {
     name.split(|&byte| byte == b'.').all(is_label)
 }
 
-/// Returns the host of a URI with an authority (RFC 3986 section 3.2) if it is a name and not an address.
+/// Returns the host of a URI with an authority (RFC 3986 section 3.2) if it is clear, and a name and not an address.
 fn host_of(uri: &[u8]) -> Option<&[u8]> {
     let colon = uri.iter().position(|&byte| byte == b':')?;
     let rest = uri.get(colon + 1..)?.strip_prefix(b"//")?;
     let end = rest
         .iter()
-        .position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\'));
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let authority = rest.get(..end.unwrap_or(rest.len()))?;
+    // A URI cannot have other characters, and its readers disagree about them: to some a backslash ends the authority.
+    let is_of_uri = |byte: &u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte);
+    if !authority.iter().all(is_of_uri) {
+        return None;
+    }
     let host = match authority.iter().rposition(|&byte| byte == b'@') {
         Some(at) => authority.get(at + 1..)?,
         None => authority,
@@ -443,7 +448,10 @@ mod tests {
             ("https://example.com/x", Some("example.com")),
             ("https://user@example.com:443?x", Some("example.com")),
             ("https://a@b@example.com", Some("example.com")),
-            ("https://example.com\\@evil.com", Some("example.com")),
+            ("https://example.com\\@evil.com", None),
+            ("https://example.com\\.evil.com", None),
+            ("https://evil.com\t@example.com", None),
+            ("https://example.com/\\", Some("example.com")),
             ("https://192.0.2.1/", None),
             ("https://[2001:db8::1]/", None),
             ("urn:example.com", None),

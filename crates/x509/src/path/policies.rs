@@ -201,7 +201,9 @@ impl<'a> Graph<'a> {
             below = parents;
         }
         let text = |policies: &[Oid<'a>]| policies.iter().map(ToString::to_string).collect();
-        let Some(initial) = initial else {
+        // RFC 5280 section 6.1.1 (c): a set with any-policy accepts every policy.
+        let is_named = |initial: &&[ObjectIdentifier]| initial.iter().all(|id| ANY_POLICY != *id);
+        let Some(initial) = initial.filter(is_named) else {
             return PolicySets {
                 user: text(&authority),
                 authority: text(&authority),
@@ -285,6 +287,8 @@ mod tests {
         assert_eq!(graph.sets(None).authority, ["1.2.2"]);
         let wanted = [ObjectIdentifier::new_unwrap("1.2.1")];
         assert!(graph.sets(Some(&wanted)).user.is_empty());
+        let any = [wanted[0], ObjectIdentifier::new_unwrap("2.5.29.32.0")];
+        assert_eq!(graph.sets(Some(&any)).user, ["1.2.2"]);
         graph.descend(Some(&[ANY_POLICY]), true);
         assert_eq!(graph.sets(None).user, ["1.2.2"]);
         graph.descend(Some(&[p1]), true);

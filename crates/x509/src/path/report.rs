@@ -331,16 +331,16 @@ impl fmt::Display for Reason {
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_x509::path::{CertificatePool, PathOptions, find};
+/// use keyproof_x509::path::{CertificatePool, PathOptions, TrustAnchors, find};
 /// use keyproof_x509::{Certificate, algorithms::RING};
 ///
 /// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
-/// let (none, anchors) = (CertificatePool::of(&[]), CertificatePool::of(&[ca]));
+/// let (none, anchors) = (CertificatePool::default(), TrustAnchors::new(&[ca]));
 /// let found = find(&leaf, &none, &anchors, &PathOptions::new(RING, 1_800_000_000));
 /// assert!(found.accepted() && found.chain().len() == 2, "{found}");
 ///
-/// let lost = find(&leaf, &none, &none, &PathOptions::new(RING, 1_800_000_000));
+/// let lost = find(&leaf, &none, &TrustAnchors::default(), &PathOptions::new(RING, 1_800_000_000));
 /// assert!(lost.refusal().is_some(), "{lost}"); // the text shows where the chain ended
 /// # }
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -501,6 +501,7 @@ impl Finding for PathFinding {
 
 impl PathReport {
     /// Returns whether a valid path from the leaf to an anchor was found.
+    #[must_use = "it is the verdict"]
     pub fn accepted(&self) -> bool {
         self.checks.accepted()
     }

@@ -14,10 +14,9 @@ use super::{
 };
 use crate::{
     X509Error,
-    algorithm::verify,
     certificate::Certificate,
     extension::BasicConstraints,
-    report::{Check, Finding, Report},
+    report::{Check, Finding, Report, Strictness},
 };
 
 pub(super) struct Search<'s, 'a> {
@@ -79,7 +78,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut checks = Report::new();
         if self.options.require_crls {
             // CRL irregularities are rejections then.
-            checks = checks.with_strictness(true);
+            checks = checks.with_strictness(Strictness::Strict);
         }
         let (places, policies) = match verdict {
             Ok((policies, revocations)) => {
@@ -318,14 +317,9 @@ impl<'s, 'a> Search<'s, 'a> {
         }
         self.budget.check_signature()?;
         let result = match (self.member(place), self.member(issuer)) {
-            (Some(Member { certificate, .. }), Some(signer)) => verify(
-                self.options.algorithms,
-                &signer.certificate.public_key(),
-                &certificate.algorithm(),
-                certificate.tbs(),
-                certificate.signature(),
-            )
-            .map(drop),
+            (Some(Member { certificate, .. }), Some(signer)) => certificate
+                .verify_signature(self.options.algorithms, &signer.certificate.public_key())
+                .map(drop),
             _ => Err(X509Error::Empty),
         };
         self.checked.push((place, issuer, result.clone()));

@@ -99,21 +99,31 @@ fn through_end_line(block: &str) -> &str {
 
 /// The three structures begin with a version and differ in the next field.
 fn read(der: &[u8]) -> der::Result<Option<Material>> {
+    after_version(der, |reader| match Tag::peek(reader)? {
+        Tag::Sequence => read_pkcs8(reader),
+        Tag::OctetString => read_scalar(reader).map(Some),
+        Tag::Integer => Ok(Some(Material::Rsa(Zeroizing::new(der.to_vec())))),
+        _ => Ok(None),
+    })
+}
+
+fn after_version<'a, T>(
+    der: &'a [u8],
+    parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
+) -> der::Result<T> {
     AnyRef::from_der(der)?.sequence(|reader| {
         reader.decode::<u8>()?;
-        let material = match Tag::peek(reader)? {
-            Tag::Sequence => read_pkcs8(reader)?,
-            Tag::OctetString => {
-                let scalar = <&OctetStringRef>::decode(reader)?.as_bytes();
-                Some(Material::Ec(Zeroizing::new(scalar.to_vec())))
-            }
-            Tag::Integer => Some(Material::Rsa(Zeroizing::new(der.to_vec()))),
-            _ => None,
-        };
+        let value = parse(reader)?;
         // Attributes, parameters and public parts are skipped; the CA certificate contains what is needed of them.
         reader.drain(reader.remaining_len())?;
-        Ok(material)
+        Ok(value)
     })
+}
+
+/// Parses the privateKey of an ECPrivateKey (RFC 5915 section 3).
+fn read_scalar(reader: &mut SliceReader<'_>) -> der::Result<Material> {
+    let scalar = <&OctetStringRef>::decode(reader)?.as_bytes();
+    Ok(Material::Ec(Zeroizing::new(scalar.to_vec())))
 }
 
 /// Parses the rest of a PrivateKeyInfo (RFC 5208 section 5) after its version.
@@ -124,7 +134,7 @@ fn read_pkcs8(reader: &mut SliceReader<'_>) -> der::Result<Option<Material>> {
         return Ok(Some(Material::Rsa(Zeroizing::new(key.to_vec()))));
     }
     if algorithm == ID_EC_PUBLIC_KEY {
-        return read(key);
+        return after_version(key, read_scalar).map(Some);
     }
     if algorithm == ID_ED25519 {
         // RFC 8410 section 7: an OCTET STRING within the OCTET STRING.
@@ -132,4 +142,30 @@ fn read_pkcs8(reader: &mut SliceReader<'_>) -> der::Result<Option<Material>> {
         return Ok(Some(Material::Ed25519(Zeroizing::new(seed.to_vec()))));
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pkcs7::tests::tlv;
+
+    /// A key within a key could be so deep that parsing it overflows the stack.
+    #[test]
+    fn an_ec_key_in_pkcs_8_is_an_ec_private_key_and_nothing_else() {
+        let ec_public_key = tlv(0x06, &[ID_EC_PUBLIC_KEY.as_bytes()]);
+        let pkcs8 = |key: &[u8]| -> Vec<u8> {
+            let algorithm = tlv(0x30, &[&ec_public_key]);
+            tlv(0x30, &[&[2, 1, 0], &algorithm, &tlv(0x04, &[key])])
+        };
+        let sec1 = tlv(0x30, &[&[2, 1, 1], &tlv(0x04, &[&[7; 32]])]);
+        let read = |der: &[u8]| PrivateKey::from_pem_or_der(der);
+        assert!(matches!(
+            read(&pkcs8(&sec1)),
+            Ok(PrivateKey(Material::Ec(scalar))) if *scalar == [7; 32]
+        ));
+        assert!(matches!(
+            read(&pkcs8(&pkcs8(&sec1))),
+            Err(X509Error::PrivateKeyUnusable { .. })
+        ));
+    }
 }

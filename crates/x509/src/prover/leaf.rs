@@ -42,7 +42,7 @@ use crate::{
 ///
 /// let ca = &Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
 /// let key = PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?;
-/// let code = &VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// let code = &VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?.bound_to(ca.sha256_thumbprint(), None);
 /// let (now, random) = (1_800_000_000, SystemRandom::new());
 /// let leaf = VerificationLeaf { ca, code, validity: Validity::between(now - 3_600, now + 86_400), serial: [7; 16] };
 /// let leaf = leaf.sign(&RingSigner::new(&key, ca, &random)?, RING)?;
@@ -67,7 +67,9 @@ impl VerificationLeaf<'_> {
     ///
     /// # Errors
     ///
-    /// [`X509Error::TimeOutOfRange`], [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's errors.
+    /// [`X509Error::TimeOutOfRange`], the signer's errors, those of [`Scheme::verify`](crate::Scheme::verify), such as
+    /// [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and [`X509Error::Malformed`] if the leaf would be too
+    /// long.
     pub fn sign(
         &self,
         signer: &dyn Signer,

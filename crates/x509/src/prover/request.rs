@@ -34,7 +34,7 @@ pub struct CertificationRequest<'a> {
 }
 
 impl<'a> CertificationRequest<'a> {
-    /// Parses a request from DER. No data may follow it.
+    /// Parses a request from DER. No data may follow it. Does not verify the signature.
     ///
     /// # Errors
     ///

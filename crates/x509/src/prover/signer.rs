@@ -50,7 +50,7 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, X509Error> {
 pub struct RingSigner<'r> {
     pair: on_ring::Pair,
     scheme: Scheme,
-    random: &'r dyn ring::rand::SecureRandom,
+    random: &'r (dyn ring::rand::SecureRandom + Sync),
 }
 
 #[cfg(feature = "ring")]
@@ -59,11 +59,12 @@ impl<'r> RingSigner<'r> {
     ///
     /// # Errors
     ///
-    /// [`X509Error::AlgorithmUnsupported`], [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
+    /// [`X509Error::AlgorithmParameters`] and [`X509Error::AlgorithmUnsupported`] for the CA's key,
+    /// [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
     pub fn new(
         key: &PrivateKey,
         ca: &Certificate<'_>,
-        random: &'r dyn ring::rand::SecureRandom,
+        random: &'r (dyn ring::rand::SecureRandom + Sync),
     ) -> Result<Self, X509Error> {
         use ring::signature::{
             ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
@@ -134,6 +135,7 @@ impl AwsLcRsSigner {
     ///
     /// # Errors
     ///
+    /// [`X509Error::AlgorithmParameters`] and [`X509Error::AlgorithmUnsupported`] for the CA's key,
     /// [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
     pub fn new(key: &PrivateKey, ca: &Certificate<'_>) -> Result<Self, X509Error> {
         use aws_lc_rs::signature::{

@@ -13,7 +13,7 @@ use der::{
     asn1::{GeneralizedTime, UtcTime},
 };
 use keyproof_x509::{
-    Policy, ProofFinding, Report, Upload, VerificationCode, algorithms, prove,
+    Policy, ProofFinding, Report, Strictness, Upload, VerificationCode, algorithms, prove,
     prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
@@ -217,7 +217,7 @@ pub(crate) const DEFAULT: Policy<'static> = Policy::new(algorithms::RING);
 
 pub(crate) const STRICT: Policy<'static> = {
     let mut policy = DEFAULT;
-    policy.strict = true;
+    policy.strictness = Strictness::Strict;
     policy
 };
 

@@ -17,7 +17,9 @@ use data_encoding::BASE64_MIME;
 use keyproof_x509::{
     Certificate,
     crl::Crl,
-    path::{CertificatePool, CertificateSource, PathOptions, PathReport, Reason, find},
+    path::{
+        CertificatePool, CertificateSource, PathOptions, PathReport, Reason, TrustAnchors, find,
+    },
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
@@ -216,8 +218,8 @@ pub(crate) fn search(
     let leaf = Certificate::from_der(leaf).unwrap();
     find(
         &leaf,
-        &CertificatePool::of(intermediates),
-        &CertificatePool::of(anchors),
+        &CertificatePool::new(intermediates),
+        &TrustAnchors::new(anchors),
         options,
     )
 }

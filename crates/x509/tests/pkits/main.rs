@@ -17,7 +17,7 @@ use std::{
 
 use keyproof_x509::{
     Certificate, ObjectIdentifier, algorithms,
-    path::{CertificatePool, PathOptions, PathReport, Reason, find},
+    path::{CertificatePool, PathOptions, PathReport, Reason, TrustAnchors, find},
 };
 use serde::Deserialize;
 
@@ -139,8 +139,8 @@ fn judge(subtest: &Subtest, certificates: &BTreeMap<String, Vec<u8>>) -> PathRep
     let leaf = Certificate::from_der(&certificates[&subtest.leaf]).unwrap();
     find(
         &leaf,
-        &CertificatePool::of(&intermediates),
-        &CertificatePool::of(&[anchor]),
+        &CertificatePool::new(&intermediates),
+        &TrustAnchors::new(&[anchor]),
         &options,
     )
 }

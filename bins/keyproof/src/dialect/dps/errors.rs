@@ -99,10 +99,8 @@ impl Code {
             ProofCheck::KeyStrength => Self::ProofKey,
             ProofCheck::HashStrength => Self::ProofHash,
             ProofCheck::LeafExtensions | ProofCheck::CaExtensions => Self::ProofExtensions,
-            // The present policy does not reject any of these.
-            ProofCheck::LeafConstraints | ProofCheck::Version | ProofCheck::Serial => {
-                Self::ProofOther
-            }
+            // The present policy does not reject for the leaf's constraints, the version or the serial number.
+            _ => Self::ProofOther,
         }
     }
 

@@ -7,7 +7,7 @@ use keyproof_store::Timestamp;
 use keyproof_x509::{
     Certificate, Upload, algorithms,
     crl::Crl,
-    path::{CertificatePool, PathOptions, find},
+    path::{CertificatePool, PathOptions, TrustAnchors, find},
 };
 use serde_json::json;
 
@@ -118,7 +118,7 @@ async fn a_ca_is_renewed_under_its_name_and_key_and_vouches_for_what_it_has_sign
         }
         for leaf in [&before, &after] {
             let leaf = Certificate::from_der(leaf).unwrap();
-            let (pool, anchors) = (CertificatePool::of(&[ca]), CertificatePool::of(&[&root]));
+            let (pool, anchors) = (CertificatePool::new(&[ca]), TrustAnchors::new(&[&root]));
             let options = PathOptions::new(algorithms::ALL, site.now().as_secs());
             let report = find(&leaf, &pool, &anchors, &options);
             assert!(report.accepted(), "{report}");

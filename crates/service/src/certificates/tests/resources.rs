@@ -28,7 +28,7 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
     assert_eq!((put.created_at, put.updated_at), (START, START));
     assert_eq!(
         put.thumbprint,
-        keyproof_x509::Sha1Thumbprint::of(&ca.der).to_string()
+        keyproof_x509::Sha1Thumbprint::of_der(&ca.der).to_string()
     );
     assert_eq!(bench.shown("rOOT").await, put);
     let listed = bench.certificates().list(&caller("DPS")).await.unwrap();

@@ -171,7 +171,7 @@ impl Member {
                 let certificate = match Certificate::from_der_lenient(&der) {
                     Ok(certificate) => certificate,
                     Err(error) => {
-                        let fingerprint = Sha256Thumbprint::of(&der);
+                        let fingerprint = Sha256Thumbprint::of_der(&der);
                         tracing::error!(
                             %error,
                             %fingerprint,
@@ -200,7 +200,7 @@ impl Member {
     fn shown(&self) -> Option<TrustEntry> {
         let entry = |name: Name<'_>, from, until, revoked| TrustEntry {
             kind: self.kind,
-            fingerprint: Sha256Thumbprint::of(&self.der),
+            fingerprint: Sha256Thumbprint::of_der(&self.der),
             maker: maker(&name),
             name: name.to_string(),
             from,
@@ -312,16 +312,17 @@ impl TrustBundle {
         let issuer = certificate
             .as_ref()
             .map(|certificate| certificate.certificate().issuer().to_string());
-        let missing = report
-            .of(EkCertificateCheck::Chain)
-            .find_map(|finding| match finding {
-                EkCertificateFinding::ChainRefused {
-                    reason: Reason::IssuerUnknown { issuer },
-                    ..
-                } => Some(issuer.clone()),
-                EkCertificateFinding::ChainWithoutRoots => issuer.clone(),
-                _ => None,
-            });
+        let missing =
+            report
+                .findings(EkCertificateCheck::Chain)
+                .find_map(|finding| match finding {
+                    EkCertificateFinding::ChainRefused {
+                        reason: Reason::IssuerUnknown { issuer },
+                        ..
+                    } => Some(issuer.clone()),
+                    EkCertificateFinding::ChainWithoutRoots => issuer.clone(),
+                    _ => None,
+                });
         let maker = certificate.map(|certificate| {
             let said = certificate.tpm_attributes().ok();
             let vendor = said.map(|said| said.vendor.map_or(said.manufacturer, str::to_owned));
@@ -463,7 +464,7 @@ mod tests {
     /// Adds an entry that this release cannot parse.
     async fn add_unreadable(bench: &Bench, kind: TrustKind) -> Sha256Thumbprint {
         let der = b"no certificate and no list";
-        let fingerprint = Sha256Thumbprint::of(der);
+        let fingerprint = Sha256Thumbprint::of_der(der);
         let head = bench.service.device_identity.trust_head().await.unwrap();
         let now = bench.clock.now();
         let entry = Entry {

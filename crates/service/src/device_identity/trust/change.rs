@@ -233,7 +233,7 @@ impl Plan {
         let mut plan = Self::default();
         let mut there: BTreeMap<Sha256Thumbprint, TrustKind> = BTreeMap::new();
         for member in &bundle.members {
-            there.insert(Sha256Thumbprint::of(&member.der), member.kind);
+            there.insert(Sha256Thumbprint::of_der(&member.der), member.kind);
         }
         for item in items {
             let fingerprint = item.fingerprint();
@@ -298,7 +298,7 @@ impl Plan {
             // A CRL that was added before its `thisUpdate` may be in force now.
             let mut others = new.chain(known_lists.iter().map(|(_, other)| other));
             if others.any(|other| other.takes_the_place_of(known, now)) {
-                let fingerprint = Sha256Thumbprint::of(&member.der);
+                let fingerprint = Sha256Thumbprint::of_der(&member.der);
                 plan.replaced.insert(fingerprint, member.der.len());
             }
         }

@@ -67,7 +67,7 @@ fn own(roots: &[String]) -> Vec<CoveredMaker> {
                     name: root.subject().to_string(),
                     not_after: root.validity().not_after,
                     is_of_bundle: false,
-                    fingerprint: Sha256Thumbprint::of(&der),
+                    fingerprint: Sha256Thumbprint::of_der(&der),
                 });
             }
         }

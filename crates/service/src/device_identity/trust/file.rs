@@ -89,7 +89,7 @@ impl TrustItem {
 
     /// Returns the SHA-256 of its DER, which identifies it.
     pub fn fingerprint(&self) -> Sha256Thumbprint {
-        Sha256Thumbprint::of(&self.der)
+        Sha256Thumbprint::of_der(&self.der)
     }
 }
 

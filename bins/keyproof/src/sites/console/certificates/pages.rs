@@ -158,7 +158,7 @@ impl ReportShown {
             let outcome = report.outcome(*check);
             let mut remedies: Vec<&str> = match outcome {
                 Outcome::Fail | Outcome::Warn => {
-                    report.of(*check).map(ProofFinding::remedy).collect()
+                    report.findings(*check).map(ProofFinding::remedy).collect()
                 }
                 _ => Vec::new(),
             };

@@ -893,7 +893,7 @@ async fn of_a_file_with_several_makers_one_is_removed() {
         .map(|rest| rest.split('"').next().unwrap().to_owned())
         .collect();
     let der = pem_rfc7468::decode_vec(gone.root.as_bytes()).unwrap().1;
-    let of_gone = Sha256Thumbprint::of(&der).to_string();
+    let of_gone = Sha256Thumbprint::of_der(&der).to_string();
     assert!(listed.len() == 2 && listed.contains(&of_gone), "{listed:?}");
     let fields = [("fingerprint", &*of_gone)];
     ops.post(&format!("{MANAGER}/makers/remove"), &fields)
