@@ -200,6 +200,12 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
         let confirm = format!("/account/confirm?to={page}");
         assert_eq!(refused.is(303).header("location"), confirm);
     }
+    // Nobody types passwords into a form that would not be accepted.
+    for page in ["/account/recovery-codes", "/account/password"] {
+        ada.get(page).await.is(200);
+        ada.sees(&format!("href=\"/account/confirm?to={page}\""));
+        ada.sees_not("type=\"password\"");
+    }
     let refused = ada.post("/account/password", &ANOTHER_PASSWORD).await;
     assert_eq!(
         refused.is(303).header("location"),
