@@ -696,7 +696,7 @@ async fn whoever_has_lost_a_phone_is_told_in_german_whom_to_ask() {
     let site = Site::start().await;
     let mut ada = Browser::new(&site).sending("accept-language", "de");
     ada.get("/account/help").await.is(200);
-    ada.sees("wenden Sie sich an diejenigen, die diesen Server betreiben");
+    ada.sees("wenden Sie sich an den Betreiber dieses Servers");
 }
 
 /// The pages that users visit when they fear for their account list what stays valid.
@@ -713,8 +713,8 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
         ),
         (
             "de",
-            "Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen.",
-            "Vertrauenswürdige Geräte bleiben es",
+            "Anwendungstoken bleiben gültig: Bitten Sie den Betreiber dieses Servers, fremde zu widerrufen.",
+            "Vertrauenswürdigen Geräten wird weiter vertraut",
             "Seine Sitzungen bestehen weiter, bis Sie andere Sitzungen beenden.",
             "Andere Sitzungen beenden",
         ),
