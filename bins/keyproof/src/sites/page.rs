@@ -115,7 +115,7 @@ pub(super) fn stamp(mut response: Response) -> Response {
 
 /// Splits a name or an address into pieces between which a line may break, so that no word is broken.
 pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(|c| matches!(c, '.' | '_' | '/' | ':' | '@' | '-' | ','))
+    text.split_inclusive(['.', '_', '/', ':', '@', '-', ','])
 }
 
 #[cfg(test)]
