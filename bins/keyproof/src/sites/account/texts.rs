@@ -177,7 +177,7 @@ texts! {
     no_activity: "Nothing in the last 90 days.", "Nichts in den letzten 90 Tagen.";
     activity_busy: "The server is too busy to show it just now. Load the page again in a moment.",
         "Der Server hat gerade zu viel zu tun, um sie zu zeigen. Laden Sie die Seite gleich noch einmal.";
-    older: "Show older", "Älteres zeigen";
+    older: "Show older activity", "Ältere Aktivitäten zeigen";
     refused: "refused", "abgelehnt";
     last_sign_in: "Latest activity", "Letzte Aktivitäten";
     all_activity: "Show all activity", "Alle Aktivitäten anzeigen";
@@ -197,7 +197,7 @@ texts! {
 
     signed_out: "You are signed out.", "Sie sind abgemeldet.";
     session_over: "Please sign in. A session ends after 15 minutes without use, and after 8 hours.",
-        "Bitte melden Sie sich an. Eine Sitzung endet nach 15 Minuten ohne Nutzung und nach 8 Stunden.";
+        "Bitte melden Sie sich an. Eine Sitzung endet nach 15 Minuten ohne Nutzung und spätestens nach 8 Stunden.";
     insecure_title: "No safe connection", "Keine sichere Verbindung";
     insecure_text: "Others could read your password on its way to the server. Open this page with https:// in front; on the machine that keyproof runs on, http://localhost works, too.",
         "Andere könnten Ihr Passwort unterwegs lesen. Öffnen Sie diese Seite mit https:// davor; auf dem Rechner, auf dem keyproof läuft, genügt http://localhost.";
@@ -343,10 +343,12 @@ impl Texts {
                 "Session of a program renewed",
                 "Sitzung eines Programms erneuert",
             ),
-            Action::TrustedDeviceAdd => ("Device trusted", "Einem Gerät vertraut"),
+            Action::TrustedDeviceAdd => {
+                ("Device trusted", "Gerät als vertrauenswürdig hinzugefügt")
+            }
             Action::TrustedDeviceRemove => (
                 "Device no longer trusted",
-                "Einem Gerät nicht mehr vertraut",
+                "Gerät nicht mehr vertrauenswürdig",
             ),
             Action::TrustedDeviceList => (
                 "Trusted devices listed",
