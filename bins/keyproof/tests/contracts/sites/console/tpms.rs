@@ -534,7 +534,7 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
     site.clock.advance(Duration::from_secs(301));
     let csrf = ops.csrf();
     // The redirect goes back to the form's page.
-    let asks = |answer: &super::operator::Answer, what: &str| {
+    let asks = |answer: &Answer, what: &str| {
         assert_eq!(answer.status, 303, "{what}");
         let location = answer.location();
         let (confirm, query) = location.split_once('?').unwrap();
