@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 pub(super) struct Entries {
     pub(super) wrong: Option<Wrong>,
     pub(super) filled: Vec<(&'static str, String)>,
-    /// Fields whose input is lost, and which would mean something else if they were left empty.
+    /// Fields whose input is not kept, with the notice in its place.
     pub(super) lost: Vec<Wrong>,
 }
 

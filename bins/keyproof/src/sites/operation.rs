@@ -100,8 +100,7 @@ pub(super) async fn answer<S: Site>(
         Operation::Watch(area, show) => show(S::watching(visit, *area).await?).await,
         Operation::Change(area, fields, change) => {
             let visit = S::signed(visit, *area).await?;
-            let visit = visit.filled_in(*fields).await?;
-            change(S::signed_for_change(visit).await?).await
+            S::change(visit.filled_in(*fields).await?, *change).await
         }
     }
 }

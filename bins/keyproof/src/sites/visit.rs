@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, header};
-use keyproof_http::{Exchange, Response};
+use keyproof_http::{BoxFuture, Exchange, Response};
 use keyproof_service::{Origin, Service, audit::Cursor};
 use zeroize::Zeroizing;
 
@@ -13,7 +13,7 @@ use super::{
     form::{CSRF, Form},
     language::Language,
     multipart::{Multipart, Part},
-    refusal::Refusal,
+    refusal::{HandlerResult, Refusal},
     visitor::Connected,
 };
 use crate::{request_origin::origin, route_table::Variables};
@@ -49,11 +49,12 @@ pub(super) trait Site: Send + Sync + Sized + 'static {
         Self::signed(visit, area)
     }
 
-    /// The same, once the form has been received, which may take a while: someone who has signed out meanwhile changes
-    /// nothing.
-    fn signed_for_change(
+    /// Makes a change once its form has been received, which may take a while: someone who has signed out meanwhile
+    /// changes nothing.
+    fn change(
         visit: Visit<Self, Self::Signed>,
-    ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send;
+        change: fn(Visit<Self, Self::Signed>) -> BoxFuture<HandlerResult>,
+    ) -> impl Future<Output = HandlerResult> + Send;
 }
 
 /// A request to the site `S`, sent by `W`.
@@ -193,8 +194,17 @@ impl<S: Site, W> Visit<S, W> {
         value: &str,
         lasting: Option<Duration>,
     ) {
-        let cookie = cookie.set(value, lasting, self.connected.is_encrypted());
-        add_cookie(response, cookie);
+        add_cookie(response, self.set_cookie(cookie, value, lasting));
+    }
+
+    /// Returns the header that sets a cookie.
+    pub(super) fn set_cookie(
+        &self,
+        cookie: Cookie,
+        value: &str,
+        lasting: Option<Duration>,
+    ) -> Option<HeaderValue> {
+        cookie.set(value, lasting, self.connected.is_encrypted())
     }
 
     pub(super) fn forget(&self, response: &mut Response, cookie: Cookie) {

@@ -210,7 +210,7 @@ fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
     let of_device = format!("vendor={typed}&serial={typed}");
     let mut forms = vec![
         plain("confirm".to_owned(), &["token", "to"]),
-        plain("tills".to_owned(), &["name", "password"]),
+        plain("tills".to_owned(), &["name", "password", "confirmation"]),
         Plain(
             "/console/tills".to_owned(),
             vec![("name", input), ("password", PASSWORD)],

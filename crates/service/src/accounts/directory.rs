@@ -1,12 +1,15 @@
 //! The users of an organisation with their keys, one at a time or in pages.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use keyproof_store::{Raw, Snapshot, Timestamp};
 
 use super::{
     Accounts, KeySummary, Session, TargetUser, UnknownUser,
-    records::{Owner, Role, SecondFactor, User, UserStatus, second_factor_key, user_key, users_of},
+    records::{
+        Owner, Role, SecondFactor, User, UserStatus, second_factor_key, second_factors_of,
+        user_key, users_of,
+    },
     user_query::{Listing, UserQuery},
 };
 use crate::{Failure, StorageError, audit::Subject, pages, slot::Slot};
@@ -90,11 +93,12 @@ impl Accounts {
         let now = self.clock.now();
         let all = users_of(organisation);
         let mut listing = Listing::of(query.clone());
-        let mut after = None;
+        let (mut after, mut read) = (None, 0_usize);
         loop {
             let page = self.store.scan_raw(&all, after.as_ref(), PAGE, now).await?;
             let is_short = after.is_none() && page.len() <= FEW;
             let is_last = page.len() < PAGE;
+            read = read.saturating_add(page.len());
             after = page.last().map(|last| last.key().clone());
             listing = if is_short {
                 listing.with(&page)?
@@ -106,32 +110,53 @@ impl Accounts {
             }
         }
         let (users, total) = listing.into_page();
-        let users = self.with_keys(&users, now).await?;
-        Ok(UserPage { users, total })
+        // A list may be cached as a whole, and is read for no more than twice as many users as the page has.
+        let has_most = (1..=FEW.min(users.len().saturating_mul(2))).contains(&read);
+        let keys = if has_most {
+            self.keys_of(organisation, now).await?
+        } else {
+            None
+        };
+        let mut keys = match keys {
+            Some(keys) => keys,
+            None => self.keys_of_each(&users, now).await?,
+        };
+        let users = users.iter();
+        let users = users.map(|user| view(user, keys.remove(&user.id)));
+        Ok(UserPage {
+            users: users.collect(),
+            total,
+        })
     }
 
-    /// Returns these users with their keys, which are read in one go.
-    async fn with_keys(
+    /// Returns the keys of all users of an organisation, by the user's number; `None` if there are too many for one read.
+    async fn keys_of(
+        &self,
+        organisation: u32,
+        now: Timestamp,
+    ) -> Result<Option<BTreeMap<u32, KeySummary>>, StorageError> {
+        let all = second_factors_of(organisation);
+        let found = self.store.scan_raw(&all, None, PAGE, now).await?;
+        if found.len() == PAGE {
+            return Ok(None);
+        }
+        Ok(Some(by_user(&found)?))
+    }
+
+    /// Returns the keys of these users, by the user's number.
+    async fn keys_of_each(
         &self,
         users: &[Arc<User>],
         now: Timestamp,
-    ) -> Result<Vec<UserView>, StorageError> {
-        let places: Vec<_> = users
-            .iter()
-            .map(|user| second_factor_key(user.owner()))
-            .collect();
-        let keys = if places.is_empty() {
-            Vec::new()
-        } else {
-            self.store.get_many(&places, now).await?
-        };
-        let views = users.iter().zip(keys).map(|(user, key)| {
-            let key = key.as_ref().map(Raw::decode_shared::<SecondFactor>);
-            let key = key.transpose()?;
-            let key = key.map(|key| KeySummary::of(&key.record));
-            Ok(view(user, key))
-        });
-        views.collect()
+    ) -> Result<BTreeMap<u32, KeySummary>, StorageError> {
+        let places = users.iter().map(|user| second_factor_key(user.owner()));
+        let places: Vec<_> = places.collect();
+        if places.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self.store.get_many(&places, now).await?;
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        by_user(&found)
     }
 
     /// Returns the user of the session's organisation with this number.
@@ -172,6 +197,15 @@ impl Accounts {
         let (_, user) = self.read_named(name, |_| None).await?;
         Ok(user.as_ref().and_then(Slot::record).map(User::subject))
     }
+}
+
+/// Decodes keys, by the user's number.
+fn by_user(found: &[Raw]) -> Result<BTreeMap<u32, KeySummary>, StorageError> {
+    let keys = found.iter().map(|raw| {
+        let key = raw.decode_shared::<SecondFactor>()?.record;
+        Ok((key.user, KeySummary::of(&key)))
+    });
+    keys.collect()
 }
 
 fn view_of(owner: Owner, reading: &Snapshot) -> Result<UserView, Failure<UnknownUser>> {

@@ -350,6 +350,10 @@ pub(super) fn second_factor_key(owner: Owner) -> Key {
     owner.key("mfa_key")
 }
 
+pub(super) fn second_factors_of(organisation: u32) -> Prefix {
+    Prefix::new("mfa_key", [organisation.to_string()])
+}
+
 /// Stored at `mfa_devices/<organisation>/<user>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -74,13 +74,16 @@ impl Site for Account {
         Ok(visit.by(Signed { cookie, browser }))
     }
 
-    async fn signed_for_change(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
+    async fn change(
+        mut visit: Visit<Signed>,
+        change: fn(Visit<Signed>) -> BoxFuture<HandlerResult>,
+    ) -> HandlerResult {
         let browser = visit
             .accounts()
             .session_for_change(&visit.who.cookie)
             .await?;
         visit.who.browser = browser;
-        Ok(visit)
+        change(visit).await
     }
 }
 

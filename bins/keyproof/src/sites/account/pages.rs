@@ -182,6 +182,8 @@ pages! {
     /// How many recovery codes are left, and how to make new ones.
     Recovery("account/recovery.html") {
         is_active: bool,
+        /// Whether the session may make some: otherwise a form would lose what was typed.
+        may_decide: bool,
         codes_left: Option<String>,
         may_leave_code_out: bool,
     }
@@ -193,7 +195,7 @@ pages! {
     /// The trusted devices.
     Devices("account/devices.html") { devices: Vec<DeviceRow>, }
     /// Asks for a new password.
-    PasswordPage("account/password.html") {}
+    PasswordPage("account/password.html") { may_decide: bool, }
     /// The user's own audit trail.
     Activity("account/activity.html") { events: Vec<EventRow>, before: Option<String>, }
     /// Advice.

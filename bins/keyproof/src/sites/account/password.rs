@@ -9,30 +9,38 @@ use keyproof_service::{
     accounts::{ChangePasswordError, PasswordChange, PasswordRefused},
 };
 
-use super::{HandlerResult, Signed, Visit, pages::PasswordPage, render, texts::Texts};
+use super::{Frame, HandlerResult, Signed, Visit, pages::PasswordPage, render, texts::Texts};
 use crate::sites::{
     cookies::Cookie,
     page::{limited, see_other},
     refusal::Refusal,
 };
 
+const HERE: &str = "/account/password";
+
 impl Visit<Signed> {
     pub(super) async fn show_password(self) -> HandlerResult {
-        let frame = self.frame("/account/password");
-        render(&PasswordPage { frame: &frame }, StatusCode::OK)
+        self.password_page(&self.frame(HERE), StatusCode::OK).await
+    }
+
+    async fn password_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
+        let overview = self.accounts().overview(self.who.browser.session()).await?;
+        let may_decide = overview.may_decide;
+        render(&PasswordPage { frame, may_decide }, status)
+    }
+
+    /// Shows the page with an error.
+    async fn password_page_with(&self, (field, text, wait): Told) -> HandlerResult {
+        let frame = self.frame_with(HERE, field, text);
+        let page = self.password_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
+        Ok(limited(page.await?, wait))
     }
 
     pub(super) async fn change_password(self) -> HandlerResult {
         let t = self.t();
-        let wrong = |field, text: String| {
-            let frame = self.frame_with("/account/password", field, text);
-            render(
-                &PasswordPage { frame: &frame },
-                StatusCode::UNPROCESSABLE_ENTITY,
-            )
-        };
         if self.typed("new") != self.typed("repeat") {
-            return wrong("repeat", t.passwords_differ.to_owned());
+            let told = ("repeat", t.passwords_differ.to_owned(), None);
+            return self.password_page_with(told).await;
         }
         let person = self.person(Action::UserSetPassword).await?;
         let passwords = PasswordChange {
@@ -49,18 +57,16 @@ impl Visit<Signed> {
             }
             Err(failure) => failure.refusal()?,
         };
-        match why {
+        let told = match why {
             ChangePasswordError::Body(never) => match never {},
             ChangePasswordError::Password(NewPasswordError::TooShort { .. }) => {
-                wrong("new", t.password_short.to_owned())
+                ("new", t.password_short.to_owned(), None)
             }
-            ChangePasswordError::Password(_) => wrong("new", t.password_long.to_owned()),
-            ChangePasswordError::SessionRefused(why) => Err(why.into()),
-            ChangePasswordError::PasswordRefused(why) => {
-                let (field, text, wait) = password_refused(why, "old", t)?;
-                Ok(limited(wrong(field, text)?, wait))
-            }
-        }
+            ChangePasswordError::Password(_) => ("new", t.password_long.to_owned(), None),
+            ChangePasswordError::SessionRefused(why) => return Err(why.into()),
+            ChangePasswordError::PasswordRefused(why) => password_refused(why, "old", t)?,
+        };
+        self.password_page_with(told).await
     }
 }
 

@@ -145,6 +145,7 @@ impl Visit<Signed> {
         let page = Recovery {
             frame,
             is_active: State::of(overview.user.key.as_ref()).is_active(),
+            may_decide: overview.may_decide,
             codes_left: overview.recovery_codes.map(|left| t.codes_left(left)),
             may_leave_code_out: overview.may_leave_code_out,
         };

@@ -66,7 +66,7 @@ texts! {
 
     confirm_title: "Confirm that it is you", "Bestätigen Sie, dass Sie es sind";
     confirm_lead: "The next step makes your account less safe if somebody else takes it. Type your password again, then a code.",
-        "Der nächste Schritt macht Ihr Konto weniger sicher, wenn ihn jemand anders geht. Geben Sie deshalb noch einmal Ihr Passwort ein, dann einen Code.";
+        "Der nächste Schritt macht Ihr Konto weniger sicher, wenn jemand anders als Sie ihn veranlasst. Geben Sie deshalb noch einmal Ihr Passwort ein und danach einen Code.";
     confirm_lead_plain: "You signed in a while ago. Type your password again.",
         "Ihre Anmeldung ist eine Weile her. Geben Sie noch einmal Ihr Passwort ein.";
 
@@ -74,7 +74,7 @@ texts! {
     no_phone: "No phone is set up. Your password alone signs you in.",
         "Es ist kein Telefon eingerichtet. Ihr Passwort allein genügt zum Anmelden.";
     phone_pending: "A phone is not confirmed yet. Type one of its codes to finish.",
-        "Ein Telefon ist noch nicht bestätigt. Geben Sie einen seiner Codes ein, um fertig zu werden.";
+        "Ein Telefon ist noch nicht bestätigt. Geben Sie einen seiner Codes ein, um die Einrichtung abzuschließen.";
     phone_active: "You need a code from your phone to sign in.",
         "Beim Anmelden brauchen Sie einen Code von Ihrem Telefon.";
     since: "Since", "Seit";
@@ -88,7 +88,7 @@ texts! {
     make_recovery_codes: "Make recovery codes", "Wiederherstellungscodes erstellen";
     sessions: "Sessions", "Sitzungen";
     sessions_lead: "The button ends every sign-in but this one, in other browsers and in programs. Trusted devices stay trusted, and application tokens valid.",
-        "Die Schaltfläche beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Vertrauenswürdige Geräte bleiben es, und Anwendungstoken bleiben gültig.";
+        "Die Schaltfläche beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Vertrauenswürdigen Geräten wird weiter vertraut, und Anwendungstoken bleiben gültig.";
     end_sessions: "End other sessions", "Andere Sitzungen beenden";
     sessions_ended: "All other sessions are ended.", "Alle anderen Sitzungen sind beendet.";
     factor_needed: "You signed in without a code. To change anything here, confirm that it is you.",
@@ -111,7 +111,7 @@ texts! {
     first_code_hint: "Six digits", "Sechs Ziffern";
     activate: "Activate the phone", "Telefon aktivieren";
     activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone’s clock is off, or it has another key: start again.",
-        "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie diesen ein. Wenn keiner passt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie von vorn an.";
+        "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie diesen ein. Wenn keiner gilt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie dann von vorn an.";
     activate_lead: "If your phone has the key, type the code that it shows now. If not, start again below.",
         "Wenn Ihr Telefon den Schlüssel hat, geben Sie den Code ein, den es jetzt zeigt. Wenn nicht, fangen Sie unten von vorn an.";
     activated: "Your phone is set up. Other sessions have been ended. Now make recovery codes, for the day it is lost.",
@@ -121,7 +121,7 @@ texts! {
         "Danach genügt Ihr Passwort allein zum Anmelden. Ihre Wiederherstellungscodes gelten dann nicht mehr, keinem Gerät wird mehr vertraut, und alle anderen Sitzungen enden.";
     remove_why: "Do this if the phone is lost, or before you set up another one.",
         "Tun Sie das, wenn das Telefon verloren ist, oder bevor Sie ein anderes einrichten.";
-    confirm_to_remove: "Confirm that it is you, to remove the phone", "Bestätigen, dass Sie es sind, um das Telefon zu entfernen";
+    confirm_to_remove: "Confirm that it is you, to remove the phone", "Identität bestätigen, um das Telefon zu entfernen";
     phone_removed: "The phone is removed.", "Das Telefon ist entfernt.";
 
     recovery_lead: "Each of the ten codes signs you in once without your phone. New codes make the earlier ones invalid.",
@@ -143,7 +143,7 @@ texts! {
     devices_lead: "These browsers sign in with your password alone. Trust ends by itself after 90 days.",
         "In diesen Browsern genügt Ihr Passwort zum Anmelden. Das Vertrauen endet nach 90 Tagen von selbst.";
     no_devices: "No device is trusted. You can trust one when you sign in with a code.",
-        "Sie vertrauen keinem Gerät. Wenn Sie sich mit einem Code anmelden, können Sie dem Browser vertrauen.";
+        "Keinem Gerät wird vertraut. Wenn Sie sich mit einem Code anmelden, können Sie angeben, dass Sie dem Browser vertrauen.";
     browser: "Browser", "Browser";
     system: "System", "System";
     unknown: "unknown", "unbekannt";
@@ -154,7 +154,7 @@ texts! {
     action: "Action", "Aktion";
 
     password_lead: "A new password ends every session and every trusted device. You then sign in with it. Application tokens stay valid: ask whoever runs this server to revoke those that are not yours.",
-        "Ein neues Passwort beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Danach melden Sie sich mit dem neuen Passwort an. Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen.";
+        "Ein neues Passwort beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Danach melden Sie sich mit dem neuen Passwort an. Anwendungstoken bleiben gültig: Bitten Sie den Betreiber dieses Servers, fremde zu widerrufen.";
     old_password: "Current password", "Bisheriges Passwort";
     new_password: "New password", "Neues Passwort";
     new_password_hint: "At least 8 characters", "Mindestens 8 Zeichen";
@@ -170,34 +170,34 @@ texts! {
         "Ihr Passwort ist geändert. Melden Sie sich mit dem neuen an.";
 
     activity_lead: "What happened in your account, the latest first. Times are UTC.",
-        "Was in Ihrem Konto geschehen ist, das Neueste zuerst. Zeiten sind UTC.";
+        "Was in Ihrem Konto geschehen ist, das Neueste zuerst. Die Zeiten sind in UTC.";
     when: "When", "Wann";
     what: "What", "Was";
     from: "From", "Von";
     no_activity: "Nothing in the last 90 days.", "Nichts in den letzten 90 Tagen.";
     activity_busy: "The server is too busy to show it just now. Load the page again in a moment.",
         "Der Server hat gerade zu viel zu tun, um sie zu zeigen. Laden Sie die Seite gleich noch einmal.";
-    older: "Show older", "Älteres zeigen";
+    older: "Show older activity", "Ältere Aktivitäten zeigen";
     refused: "refused", "abgelehnt";
     last_sign_in: "Latest activity", "Letzte Aktivitäten";
     all_activity: "Show all activity", "Alle Aktivitäten anzeigen";
 
     help_lost: "My phone is lost", "Mein Telefon ist verloren";
     help_lost_text: "Sign in with your password, and type one of your recovery codes where a code is asked for. Then remove the phone under “Phone” and set up another one. Without recovery codes, ask whoever runs this server: they can remove the phone’s key, and see no secret of yours.",
-        "Melden Sie sich mit Ihrem Passwort an, und geben Sie einen Ihrer Wiederherstellungscodes ein, wo nach einem Code gefragt wird. Entfernen Sie dann unter „Telefon“ das Telefon und richten Sie ein anderes ein. Ohne Wiederherstellungscodes wenden Sie sich an diejenigen, die diesen Server betreiben: Sie können den Schlüssel des Telefons entfernen und sehen keines Ihrer Geheimnisse.";
+        "Melden Sie sich mit Ihrem Passwort an, und geben Sie einen Ihrer Wiederherstellungscodes ein, wo nach einem Code gefragt wird. Entfernen Sie dann unter „Telefon“ das Telefon und richten Sie ein anderes ein. Wenn Sie keine Wiederherstellungscodes haben, wenden Sie sich an den Betreiber dieses Servers: Er kann den Schlüssel des Telefons entfernen und sieht keines Ihrer Geheimnisse.";
     help_clock: "My codes are refused", "Meine Codes werden abgelehnt";
     help_clock_text: "Codes depend on your phone’s clock. Let the phone set its time automatically. The server allows for a clock that is off by half a minute, or by up to a minute and a half if it drifts slowly. With a larger error, codes are wrong. Each code works once: wait for the next one.",
-        "Codes hängen von der Uhr Ihres Telefons ab. Lassen Sie es die Zeit automatisch einstellen. Der Server gleicht eine halbe Minute Abweichung aus, und bis zu anderthalb Minuten, wenn die Uhr nach und nach abweicht. Bei einer größeren Abweichung sind die Codes falsch. Jeder Code gilt einmal: Warten Sie auf den nächsten.";
+        "Codes hängen von der Uhr Ihres Telefons ab. Lassen Sie es die Zeit automatisch einstellen. Der Server gleicht eine Abweichung von einer halben Minute aus und bis zu anderthalb Minuten, wenn die Uhr nach und nach abweicht. Bei einer größeren Abweichung sind die Codes falsch. Jeder Code gilt einmal: Warten Sie auf den nächsten.";
     help_locked: "I am locked out", "Ich bin gesperrt";
     help_locked_text: "After several wrong tries, nothing is checked for a while, not even the right password or code. The page says how long. Wait that long, and try once more. After wrong codes the wait doubles each time.",
         "Nach mehreren falschen Versuchen wird eine Weile nichts geprüft, auch nicht das richtige Passwort oder der richtige Code. Die Seite sagt, wie lange. Warten Sie so lange, und versuchen Sie es noch einmal. Nach falschen Codes verdoppelt sich die Wartezeit jedes Mal.";
     help_stolen: "Somebody else may know my password", "Jemand anders kennt vielleicht mein Passwort";
     help_stolen_text: "Change it. That ends every session and every trusted device. Application tokens stay valid: ask whoever runs this server to revoke those that are not yours. Then look at the activity for sign-ins that were not yours.",
-        "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen. Sehen Sie dann unter „Aktivitäten“ nach Anmeldungen, die nicht von Ihnen waren.";
+        "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Anwendungstoken bleiben gültig: Bitten Sie den Betreiber dieses Servers, fremde zu widerrufen. Sehen Sie dann unter „Aktivitäten“ nach, ob es Anmeldungen gab, die nicht von Ihnen waren.";
 
     signed_out: "You are signed out.", "Sie sind abgemeldet.";
     session_over: "Please sign in. A session ends after 15 minutes without use, and after 8 hours.",
-        "Bitte melden Sie sich an. Eine Sitzung endet nach 15 Minuten ohne Nutzung und nach 8 Stunden.";
+        "Bitte melden Sie sich an. Eine Sitzung endet nach 15 Minuten ohne Nutzung und spätestens nach 8 Stunden.";
     insecure_title: "No safe connection", "Keine sichere Verbindung";
     insecure_text: "Others could read your password on its way to the server. Open this page with https:// in front; on the machine that keyproof runs on, http://localhost works, too.",
         "Andere könnten Ihr Passwort unterwegs lesen. Öffnen Sie diese Seite mit https:// davor; auf dem Rechner, auf dem keyproof läuft, genügt http://localhost.";
@@ -223,7 +223,7 @@ texts! {
     unsure_text: "The answer was lost on its way. Check whether the change is there before you repeat it.",
         "Die Antwort ging unterwegs verloren. Sehen Sie nach, ob die Änderung da ist, bevor Sie sie wiederholen.";
     broken_title: "Something is wrong with this server", "Mit diesem Server stimmt etwas nicht";
-    broken_text: "Tell whoever runs it, with the number below.", "Melden Sie es mit der Nummer unten denen, die ihn betreiben.";
+    broken_text: "Tell whoever runs it, with the number below.", "Melden Sie es dem Betreiber und nennen Sie die Nummer unten.";
     still_signed_in: "This did not sign you out.", "Sie wurden dadurch nicht abgemeldet.";
     request: "Request", "Anfrage";
     back: "Back to the overview", "Zurück zur Übersicht";
@@ -343,10 +343,12 @@ impl Texts {
                 "Session of a program renewed",
                 "Sitzung eines Programms erneuert",
             ),
-            Action::TrustedDeviceAdd => ("Device trusted", "Einem Gerät vertraut"),
+            Action::TrustedDeviceAdd => {
+                ("Device trusted", "Gerät als vertrauenswürdig hinzugefügt")
+            }
             Action::TrustedDeviceRemove => (
                 "Device no longer trusted",
-                "Einem Gerät nicht mehr vertraut",
+                "Gerät nicht mehr vertrauenswürdig",
             ),
             Action::TrustedDeviceList => (
                 "Trusted devices listed",

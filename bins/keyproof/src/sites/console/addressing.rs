@@ -10,19 +10,11 @@ use crate::sites::{form::MAX_VALUE, refusal::Refusal, visit::ELSEWHERE};
 /// The page that asks for the token again.
 const CONFIRM: &str = "/console/confirm";
 
-/// The longest page with its form's input in the address, in bytes. The rest is room for the names of fields, and for a
-/// fragment.
-const FILLED: usize = MAX_VALUE - 128;
-
-/// Fields that no page fills in again, and that may be left empty: a secret, and a file or its text. Without a notice,
-/// somebody might submit the form again without them, which does something else.
-pub(super) const UNKEPT: [&str; 2] = ["key", "file"];
-
-/// The parameter with the name of a field whose input does not belong into an address, or is too long for it.
-const LOST: &str = "lost";
-
 /// The address of a download. The browser stays on its page.
 const EXPORT: &str = "/console/audit/export";
+
+/// The parameter of a page whose download was interrupted by signing in.
+pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// Encodes pairs as a query. It contains only letters, digits, escapes, hyphens, full stops and underscores.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
@@ -107,12 +99,15 @@ impl<W> Visit<W> {
             return None;
         }
         let path = format!("/{}", exchange.path().lossy_segments().join("/"));
-        let pairs: Vec<_> = exchange.query().iter().collect();
+        let mut pairs: Vec<_> = exchange.query().iter().collect();
         let page = match &*path {
             // Signing in also shows the token, so the page after the confirmation is next.
             CONFIRM => exchange.query().first("to")?.to_owned(),
-            // A download is not a page, so its form's page is next.
-            EXPORT => with_query(Area::Audit.place().0, &pairs),
+            // A download is not a page: the browser would stay on the form. So the page with its link is next.
+            EXPORT => {
+                pairs.push((INTERRUPTED, "on"));
+                with_query(Area::Audit.place().0, &pairs)
+            }
             path => with_query(path, &pairs),
         };
         Some(self.continue_url(&page)).filter(|page| page != Area::Start.place().0)
@@ -121,45 +116,6 @@ impl<W> Visit<W> {
     /// Returns a page to continue to, from this address or form; the start page if it is not on this site.
     pub(super) fn continue_url(&self, page: &str) -> String {
         continue_url(page, self.is_addressed_by_us())
-    }
-
-    /// Returns a page's address with the input of these fields, so that somebody who is sent away types it only once.
-    /// Fields without input keep their text from the address, unless another site's page has led here. An address is
-    /// not secret, so `fields` must contain no secret. Texts that are too long are left out, and only their fields
-    /// named. Earlier fields take precedence.
-    pub(super) fn filled_page(&self, page: &str, fields: &[&str]) -> String {
-        let (mut pairs, mut lost) = (Vec::new(), Vec::new());
-        for field in fields {
-            let text = match self.typed(field) {
-                "" => self.sent_with(field).unwrap_or_default(),
-                typed => typed,
-            };
-            if text.is_empty() {
-                if self.is_marked_lost(field) {
-                    lost.push((LOST, *field));
-                }
-                continue;
-            }
-            pairs.push((*field, text));
-            if has_private_key(text) || with_query(page, &pairs).len() > FILLED {
-                pairs.pop();
-                lost.push((LOST, *field));
-            }
-        }
-        for field in UNKEPT {
-            let is_pasted = field == "file" && self.is_filled_in("text");
-            if is_pasted || self.is_filled_in(field) || self.is_marked_lost(field) {
-                lost.push((LOST, field));
-            }
-        }
-        pairs.extend(lost);
-        with_query(page, &pairs)
-    }
-
-    /// Whether the address says that a field's input is lost.
-    pub(super) fn is_marked_lost(&self, field: &str) -> bool {
-        let mut lost = self.exchange.query().all(LOST);
-        self.is_addressed_by_us() && lost.any(|lost| lost == field)
     }
 
     /// Returns a query parameter that must not be empty.

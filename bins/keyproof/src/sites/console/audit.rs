@@ -13,7 +13,10 @@ use keyproof_service::{
 };
 
 use super::{
-    Area, Frame, HandlerResult, ROWS, Signed, Visit, addressing::query, render, users::path_of,
+    Area, Frame, HandlerResult, ROWS, Signed, Visit,
+    addressing::{INTERRUPTED, query},
+    render,
+    users::path_of,
 };
 use crate::{
     event_json::event_document,
@@ -42,6 +45,9 @@ const AT_ONCE: usize = 1_000;
 
 /// The maximum number of events that are read for a file. Some are read again for the next part of it.
 const READ: usize = 2 * Search::MOST_READ;
+
+/// The notice that the file was not downloaded.
+const NOT_DOWNLOADED: &str = "You are signed in again, and the file is not downloaded: choose “Download as JSON lines” once more.";
 
 /// The fields of the search form.
 const SOUGHT: [&str; 6] = ["since", "until", "who", "what", "target", "outcome"];
@@ -143,7 +149,10 @@ impl Visit<Signed> {
             Ok(place) => {
                 let reader = self.reader(AccessLevel::Read)?;
                 let found = self.find(&reader, &place, ROWS).await?;
-                let frame = self.frame_in(Area::Audit);
+                let mut frame = self.frame_in(Area::Audit);
+                if self.is_sent_with(INTERRUPTED) && self.reader(AccessLevel::Change).is_ok() {
+                    frame.notice = Some(NOT_DOWNLOADED);
+                }
                 (frame, found, place.is_latest, StatusCode::OK)
             }
             Err(why) => {

@@ -2,10 +2,7 @@
 
 use keyproof_service::access::Operator;
 
-use super::{
-    Area, Signed, Visit, Visitor,
-    addressing::{UNKEPT, has_private_key},
-};
+use super::{Area, Signed, Visit, Visitor, addressing::has_private_key};
 use crate::sites::{
     asset::RELEASE,
     entries::{Entries, Unfilled, Wrong},
@@ -49,8 +46,22 @@ const DONE: [(&str, &str); 20] = [
     ("unlocked", "The locks are lifted."),
 ];
 
-/// The notice at a field whose input is lost.
-const LOST: &str = "What you filled in here is lost: do it again.";
+/// The fields whose input no page shows again, with the notice in its place. Without it, somebody might send the form
+/// without a file or a key, which does something else.
+const UNKEPT: [(&str, &str); 3] = [
+    (
+        "file",
+        "This is not kept: choose the file again, or paste its text again.",
+    ),
+    (
+        "key",
+        "This is not kept, because it is secret: type it again.",
+    ),
+    (
+        "password",
+        "This is not kept, because it is secret: type it again.",
+    ),
+];
 
 /// What surrounds every page.
 pub(super) struct Frame {
@@ -63,6 +74,8 @@ pub(super) struct Frame {
     pub(super) areas: Vec<Area>,
     /// The token in the page's forms.
     pub(super) csrf: String,
+    /// Whether forms whose action weakens something ask for the operator's token.
+    pub(super) asks_token: bool,
     pub(super) notice: Option<&'static str>,
     pub(super) entries: Entries,
 }
@@ -76,6 +89,7 @@ impl Frame {
             user: None,
             areas: Vec::new(),
             csrf: String::new(),
+            asks_token: false,
             notice: None,
             entries: Entries::default(),
         }
@@ -93,17 +107,28 @@ impl Frame {
 /// A visitor whom a page may show as signed in.
 pub(in crate::sites) trait Known: Bound {
     fn operator(&self) -> Option<&Operator>;
+
+    /// Whether the token was shown recently.
+    fn is_fresh(&self) -> bool;
 }
 
 impl Known for Visitor {
     fn operator(&self) -> Option<&Operator> {
         None
     }
+
+    fn is_fresh(&self) -> bool {
+        false
+    }
 }
 
 impl Known for Signed {
     fn operator(&self) -> Option<&Operator> {
         Some(self.session.operator())
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.session.is_fresh()
     }
 }
 
@@ -115,6 +140,7 @@ impl<W: Known> Visit<W> {
             user: operator.map(|operator| operator.subject.clone()),
             areas: operator.map(Area::shown_to).unwrap_or_default(),
             csrf: self.csrf(),
+            asks_token: !self.who.is_fresh(),
             ..Frame::of_nobody()
         }
     }
@@ -140,14 +166,14 @@ impl<W: Known> Visit<W> {
         if stays {
             filled.push(("text", pasted.to_owned()));
         }
-        let is_lost = |field: &&'static str| match *field {
+        let is_lost = |field: &str| match field {
             "file" => self.is_filled_in("file") || self.is_filled_in("text") && !stays,
             field => self.is_filled_in(field),
         };
-        let lost = UNKEPT.into_iter().filter(is_lost);
+        let lost = UNKEPT.into_iter().filter(|(field, _)| is_lost(field));
         Frame {
             entries: Entries {
-                lost: lost.map(|field| Wrong::at(field, LOST)).collect(),
+                lost: lost.map(|(field, text)| Wrong::at(field, text)).collect(),
                 wrong: Some(wrong),
                 filled,
             },
@@ -175,13 +201,10 @@ impl<W: Known> Visit<W> {
             let text = self.sent_with(field)?;
             Some((*field, text.to_owned()))
         });
-        let lost = fields.iter().copied().chain(UNKEPT);
-        let lost = lost.filter(|field| self.is_marked_lost(field));
         Frame {
             entries: Entries {
-                wrong: None,
                 filled: asked.collect(),
-                lost: lost.map(|field| Wrong::at(field, LOST)).collect(),
+                ..Entries::default()
             },
             ..self.frame_in(area)
         }

@@ -59,6 +59,8 @@ pub(in crate::sites) struct Signed {
     /// The value of their cookie.
     cookie: Zeroizing<String>,
     session: OperatorSession,
+    /// Why the token in the form does not confirm the session.
+    unconfirmed: Option<&'static str>,
 }
 
 impl Bound for Signed {
@@ -91,7 +93,11 @@ impl Visit<()> {
     ) -> Result<Visit<Signed>, Refusal> {
         let session = self.found(session)?;
         if area.is_shown_to(session.operator()) {
-            Ok(self.by(Signed { cookie, session }))
+            Ok(self.by(Signed {
+                cookie,
+                session,
+                unconfirmed: None,
+            }))
         } else {
             Err(Refusal::OutOfReach)
         }
@@ -128,6 +134,14 @@ impl Visit<Signed> {
     async fn read_again(mut self) -> Result<Self, Refusal> {
         let access = &self.service().access;
         let session = access.peek_session(&self.who.cookie).await;
+        self.who.session = self.found(session)?;
+        Ok(self)
+    }
+
+    /// Reads the session for a change, in the version that the change requires.
+    async fn read_for_change(mut self) -> Result<Self, Refusal> {
+        let access = &self.service().access;
+        let session = access.session_for_change(&self.who.cookie).await;
         self.who.session = self.found(session)?;
         Ok(self)
     }
@@ -173,11 +187,26 @@ impl Site for Console {
         visit.shown(area, cookie, session)
     }
 
-    async fn signed_for_change(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
-        let access = &visit.service().access;
-        let session = access.session_for_change(&visit.who.cookie).await;
-        visit.who.session = visit.found(session)?;
-        Ok(visit)
+    /// A form may have a field for the token. The session that it confirms replaces the former, so the new cookie is in
+    /// the answer whatever becomes of the change.
+    async fn change(
+        visit: Visit<Signed>,
+        change: fn(Visit<Signed>) -> BoxFuture<HandlerResult>,
+    ) -> HandlerResult {
+        let mut visit = visit.read_for_change().await?;
+        let Some(renewed) = visit.confirm_by_form().await? else {
+            return change(visit).await;
+        };
+        let request_id = visit.exchange.request_id();
+        let cookie = visit.set_cookie(Cookie::Console, &renewed, None);
+        visit.who.cookie = renewed;
+        let answered = match visit.read_for_change().await {
+            Ok(visit) => change(visit).await,
+            Err(why) => Err(why),
+        };
+        let mut response = answered.unwrap_or_else(|why| refused(&why, request_id, true));
+        visit::add_cookie(&mut response, cookie);
+        Ok(response)
     }
 }
 

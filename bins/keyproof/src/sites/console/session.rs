@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use keyproof_service::{Failure, access::SignInError};
+use zeroize::Zeroizing;
 
 use super::{
     Frame, HandlerResult, Signed, Visit, Visitor, addressing::with_notice, frame::Known, render,
@@ -19,6 +20,15 @@ const UNKNOWN: &str =
 
 /// The error for another session's token.
 const ANOTHER: &str = "This is another token than the one that you are signed in with.";
+
+/// The error for a form whose action needs the token again.
+const NEEDED: &str = "Nothing is done yet. You last showed your token more than five minutes ago: show it once more.";
+
+/// The field for the token in a form whose action weakens something.
+pub(super) const CONFIRMATION: &str = "confirmation";
+
+/// The same in the form for registers, whose page has two such forms.
+pub(super) const REGISTERS_CONFIRMATION: &str = "registers-confirmation";
 
 pages! {
     #[derive(::askama::Template)]
@@ -107,7 +117,9 @@ impl Visit<Signed> {
         self.admit()?;
         let token = self.token();
         let to = &self.continue_url(self.typed("to"));
-        let Signed { cookie, session } = &self.who;
+        let Signed {
+            cookie, session, ..
+        } = &self.who;
         let access = &self.service().access;
         let confirmed = access.confirm(&token, cookie, session, &self.origin);
         match confirmed.await {
@@ -120,6 +132,41 @@ impl Visit<Signed> {
                 let frame = &self.frame_refusing(failure)?;
                 render(&Confirm { frame, to }, StatusCode::UNPROCESSABLE_ENTITY)
             }
+        }
+    }
+
+    /// Checks the token again if the form has one and the session needs it. Returns the new session's cookie, if the
+    /// token confirms the session.
+    pub(super) async fn confirm_by_form(&mut self) -> Result<Option<Zeroizing<String>>, Refusal> {
+        if self.who.session.is_fresh() {
+            return Ok(None);
+        }
+        let tokens = [CONFIRMATION, REGISTERS_CONFIRMATION].map(|field| self.typed(field).trim());
+        let Some(token) = tokens.into_iter().find(|token| !token.is_empty()) else {
+            return Ok(None);
+        };
+        self.admit()?;
+        let Signed {
+            cookie, session, ..
+        } = &self.who;
+        let access = &self.service().access;
+        let confirmed = access.confirm(token, cookie, session, &self.origin).await;
+        match confirmed {
+            Ok(renewed) => Ok(Some(renewed)),
+            Err(failure) => {
+                self.who.unconfirmed = Some(refusal_text(failure)?);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Refuses a form whose action weakens something, at its field for the token, unless the token was shown recently
+    /// or there.
+    pub(super) fn token_shown(&self, field: &'static str) -> Result<(), Wrong> {
+        if self.who.session.is_fresh() {
+            Ok(())
+        } else {
+            Err(Wrong::at(field, self.who.unconfirmed.unwrap_or(NEEDED)))
         }
     }
 
@@ -146,18 +193,23 @@ impl Visit<Signed> {
 
 impl<W: Known> Visit<W> {
     /// Returns the pasted token, without surrounding white space.
-    fn token(&self) -> zeroize::Zeroizing<String> {
-        zeroize::Zeroizing::new(self.typed("token").trim().to_owned())
+    fn token(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.typed("token").trim().to_owned())
     }
 
     /// Creates the frame with an error at the token.
     fn frame_refusing(&self, failure: Failure<SignInError>) -> Result<Frame, Refusal> {
-        let text = match failure.refusal()? {
-            SignInError::Unknown => UNKNOWN,
-            SignInError::Another => ANOTHER,
-        };
+        let text = refusal_text(failure)?;
         let mut frame = self.frame();
         frame.entries.wrong = Some(Wrong::at("token", text));
         Ok(frame)
     }
+}
+
+/// Returns the error for a token that was not accepted.
+fn refusal_text(failure: Failure<SignInError>) -> Result<&'static str, Refusal> {
+    Ok(match failure.refusal()? {
+        SignInError::Unknown => UNKNOWN,
+        SignInError::Another => ANOTHER,
+    })
 }

@@ -14,6 +14,7 @@ use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
     addressing::{next_page, with_notice, with_query},
     render,
+    session::CONFIRMATION,
     words::sentence,
 };
 use crate::sites::{
@@ -72,8 +73,6 @@ pages! {
         list: String,
         /// Each role, and whether it is selected.
         roles: [(Role, bool); 4],
-        /// The address that asks for the token again, if necessary.
-        confirm: Option<String>,
     }
 }
 
@@ -236,25 +235,27 @@ impl Visit<Signed> {
         if !self.users_caller().may_change_some() {
             return Err(Refusal::OutOfReach);
         }
-        let frame = self.frame_asking(Area::Users, &["organisation", "name"]);
-        let role = self
-            .sent_with("role")
-            .and_then(|role| role.parse::<Role>().ok());
-        let page = self.addition(&frame, role.unwrap_or(Role::User));
-        render(&page, StatusCode::OK)
+        let frame = self.frame_asking(Area::Users, &["organisation"]);
+        render(&self.addition(&frame, Role::User), StatusCode::OK)
     }
 
     pub(super) async fn add_user(self) -> HandlerResult {
-        self.confirmed(&self.link_to_addition())?;
+        let caller = self.users_caller();
         let role = self.typed("role").parse::<Role>();
         let role = role.map_err(|_| Refusal::Malformed(StatusCode::BAD_REQUEST))?;
+        if let Err(wrong) = self.token_shown(CONFIRMATION) {
+            return if caller.may_change_some() {
+                self.addition_refused(wrong, role)
+            } else {
+                Err(Refusal::OutOfReach)
+            };
+        }
         let new = NewUser {
             name: self.typed("name").to_owned(),
             organisation: self.typed("organisation").to_owned(),
             role,
         };
         let password = self.secret("password");
-        let caller = self.users_caller();
         let added = self.accounts().add_user_as(&caller, &new, password);
         let why = match added.await {
             Ok(()) => {
@@ -275,21 +276,19 @@ impl Visit<Signed> {
                 AddUserError::Password(error) => Wrong::at("password", sentence(&error)),
             },
         };
+        self.addition_refused(wrong, role)
+    }
+
+    /// Shows the form that adds a user with an error.
+    fn addition_refused(&self, wrong: Wrong, role: Role) -> HandlerResult {
         let frame = self.frame_with(Area::Users, wrong, &["organisation", "name"]);
-        render(
-            &self.addition(&frame, role),
-            StatusCode::UNPROCESSABLE_ENTITY,
-        )
+        let page = self.addition(&frame, role);
+        render(&page, StatusCode::UNPROCESSABLE_ENTITY)
     }
 
     /// Returns the organisation whose list the form was opened from, according to its address.
     fn opened_from(&self) -> Option<u32> {
         self.exchange.query().first("from")?.parse().ok()
-    }
-
-    /// Returns the address of the form that adds a user, with the input.
-    fn link_to_addition(&self) -> String {
-        self.filled_page(ADD, &["from", "role", "organisation", "name"])
     }
 
     /// Returns the form that adds a user.
@@ -303,7 +302,6 @@ impl Visit<Signed> {
             },
             list: list_of(from),
             roles: Role::ALL.map(|role| (role, role == chosen)),
-            confirm: self.confirm_url(&self.link_to_addition()),
         }
     }
 }

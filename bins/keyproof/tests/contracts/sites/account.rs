@@ -200,6 +200,12 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
         let confirm = format!("/account/confirm?to={page}");
         assert_eq!(refused.is(303).header("location"), confirm);
     }
+    // Nobody types passwords into a form that would not be accepted.
+    for page in ["/account/recovery-codes", "/account/password"] {
+        ada.get(page).await.is(200);
+        ada.sees(&format!("href=\"/account/confirm?to={page}\""));
+        ada.sees_not("type=\"password\"");
+    }
     let refused = ada.post("/account/password", &ANOTHER_PASSWORD).await;
     assert_eq!(
         refused.is(303).header("location"),
@@ -690,7 +696,7 @@ async fn whoever_has_lost_a_phone_is_told_in_german_whom_to_ask() {
     let site = Site::start().await;
     let mut ada = Browser::new(&site).sending("accept-language", "de");
     ada.get("/account/help").await.is(200);
-    ada.sees("wenden Sie sich an diejenigen, die diesen Server betreiben");
+    ada.sees("wenden Sie sich an den Betreiber dieses Servers");
 }
 
 /// The pages that users visit when they fear for their account list what stays valid.
@@ -707,8 +713,8 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
         ),
         (
             "de",
-            "Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen.",
-            "Vertrauenswürdige Geräte bleiben es",
+            "Anwendungstoken bleiben gültig: Bitten Sie den Betreiber dieses Servers, fremde zu widerrufen.",
+            "Vertrauenswürdigen Geräten wird weiter vertraut",
             "Seine Sitzungen bestehen weiter, bis Sie andere Sitzungen beenden.",
             "Andere Sitzungen beenden",
         ),

@@ -19,6 +19,7 @@ use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
     addressing::{next_page, query, with_notice},
     render,
+    session::CONFIRMATION,
     words::{seconds, sentence},
 };
 use crate::{
@@ -39,14 +40,20 @@ const HERE: &str = "/console/tills";
 /// The fields of the form that adds an instance, except its password.
 const INSTANCE: [&str; 1] = ["name"];
 
-/// The fields of the form that adds a device, except its key. The selection comes first, because an address always has
-/// space for it.
+/// The fields of the form that adds a device, except its key.
 const DEVICE: [&str; 3] = ["algorithm", "id", "description"];
 
 impl Visit<Signed> {
     pub(super) async fn tills(self) -> HandlerResult {
-        let frame = self.frame_asking(Area::Tills, &INSTANCE);
+        let frame = self.frame_in(Area::Tills);
         self.tills_page(&frame, StatusCode::OK).await
+    }
+
+    /// Shows the page with an error in the form.
+    async fn tills_refused(&self, wrong: Wrong) -> HandlerResult {
+        let frame = self.frame_with(Area::Tills, wrong, &INSTANCE);
+        self.tills_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
+            .await
     }
 
     async fn tills_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
@@ -59,7 +66,6 @@ impl Visit<Signed> {
             next: next_page(HERE, page.next),
             instances: page.rows.into_iter().map(InstanceRow::of).collect(),
             may_add: OtpDevices::may_change_all(self.operator()),
-            confirm: self.confirm_url(&self.filled_page(HERE, &INSTANCE)),
         };
         render(&page, status)
     }
@@ -68,7 +74,9 @@ impl Visit<Signed> {
         let devices = &self.service().otp_devices;
         let name = self.typed("name").to_owned();
         let administrator = self.till_administrator(Action::InstanceAdd, &name).await?;
-        self.confirmed(&self.filled_page(HERE, &INSTANCE))?;
+        if let Err(wrong) = self.token_shown(CONFIRMATION) {
+            return self.tills_refused(wrong).await;
+        }
         let password = self.secret("password");
         let Err(failure) = devices.add_instance(&administrator, password).await else {
             return Ok(see_other(&with_notice(&till_link(&name), "instance-added")));
@@ -79,10 +87,7 @@ impl Visit<Signed> {
             AddInstanceError::Password(_) => "password",
             AddInstanceError::Exists | AddInstanceError::Name => "name",
         };
-        let wrong = Wrong::at(field, sentence(&why));
-        let frame = self.frame_with(Area::Tills, wrong, &INSTANCE);
-        self.tills_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
-            .await
+        self.tills_refused(Wrong::at(field, sentence(&why))).await
     }
 
     pub(super) async fn remove_till(self) -> HandlerResult {
@@ -99,8 +104,15 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn till(self) -> HandlerResult {
-        let frame = self.frame_asking(Area::Tills, &DEVICE);
+        let frame = self.frame_in(Area::Tills);
         self.till_page(&frame, StatusCode::OK).await
+    }
+
+    /// Shows the page with an error in the form.
+    async fn till_refused(&self, wrong: Wrong) -> HandlerResult {
+        let frame = self.frame_with(Area::Tills, wrong, &DEVICE);
+        self.till_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
+            .await
     }
 
     async fn till_page(&self, frame: &Frame, status: StatusCode) -> HandlerResult {
@@ -122,14 +134,16 @@ impl Visit<Signed> {
                 .collect(),
             may_change: self.may_change(instance),
             is_default: instance == DEFAULT_INSTANCE,
-            confirm: self.confirm_url(&self.filled_page(&link, &DEVICE)),
+            confirm: self.confirm_url(&link),
         };
         render(&page, status)
     }
 
     pub(super) async fn add_till_device(self) -> HandlerResult {
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceAdd, None).await?;
-        self.confirmed(&self.filled_page(&till_link(caller.instance()), &DEVICE))?;
+        if let Err(wrong) = self.token_shown(CONFIRMATION) {
+            return self.till_refused(wrong).await;
+        }
         let algorithm = self
             .typed("algorithm")
             .parse::<u8>()
@@ -160,10 +174,7 @@ impl Visit<Signed> {
             AddDeviceError::Ended => return Err(Refusal::NotFound),
             AddDeviceError::Key(_) => "key",
         };
-        let wrong = Wrong::at(field, sentence(&why));
-        let frame = self.frame_with(Area::Tills, wrong, &DEVICE);
-        self.till_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
-            .await
+        self.till_refused(Wrong::at(field, sentence(&why))).await
     }
 
     /// Shows a device's key, only once.

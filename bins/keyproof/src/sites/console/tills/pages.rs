@@ -33,7 +33,6 @@ pages! {
         instances: Vec<InstanceRow>,
         next: Option<String>,
         may_add: bool,
-        confirm: Option<String>,
     }
     TillPage("console/till.html") {
         instance: &'a str,

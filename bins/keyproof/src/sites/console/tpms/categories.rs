@@ -9,7 +9,8 @@ use keyproof_service::device_identity::{
 };
 
 use super::{
-    Area, FILE, Frame, HandlerResult, Part, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
+    Area, CONFIRMATION, FILE, Frame, HandlerResult, Part, REGISTERS_CONFIRMATION, Refusal, Signed,
+    TEXT, TOKEN, Unfilled, Visit, Wrong, moment,
     object::{Paged, too_large_at},
     pages::{AllowedRow, CategoryAddPage, CategoryMadePage, CategoryPage},
     render, sentence,
@@ -22,7 +23,7 @@ const POLICY: Part = Part::Line("policy");
 const VALUES: Part = Part::Upload("registers", 16 * 1024);
 
 /// The parts of the form that adds a category.
-pub(in crate::sites::console) const CATEGORY: [Part; 7] = [
+pub(in crate::sites::console) const CATEGORY: [Part; 8] = [
     Part::Line("name"),
     Part::Line("manager"),
     Part::Line("description"),
@@ -30,13 +31,15 @@ pub(in crate::sites::console) const CATEGORY: [Part; 7] = [
     VALUES,
     FILE,
     TEXT,
+    TOKEN,
 ];
 
 /// The parts of the form that adds to an allow-list.
-pub(in crate::sites::console) const ALLOWED: [Part; 2] = [FILE, TEXT];
+pub(in crate::sites::console) const ALLOWED: [Part; 3] = [FILE, TEXT, TOKEN];
 
 /// The parts of the form that changes the policy for registers.
-pub(in crate::sites::console) const REGISTERS: [Part; 2] = [POLICY, VALUES];
+pub(in crate::sites::console) const REGISTERS: [Part; 3] =
+    [POLICY, VALUES, Part::Line(REGISTERS_CONFIRMATION)];
 
 impl Paged for Category {
     const FOLDER: &'static str = "categories";
@@ -58,8 +61,10 @@ impl Paged for Category {
             .await?;
         let below = devices.referring(&category).await?;
         let (policy, values) = written(&category.spec.pcr_policy);
-        if frame.entries.filled.is_empty() {
-            frame.entries.filled = vec![("policy", policy.to_owned()), ("registers", values)];
+        // The other form may have been sent, whose pasted text stays.
+        if frame.entries.text("policy").is_empty() {
+            let stored = [("policy", policy.to_owned()), ("registers", values)];
+            frame.entries.filled.extend(stored);
         }
         let link = visit.link_to::<Self>(name);
         let (has_allowed, has_keys) = (!allowed.is_empty(), !below.is_empty());
@@ -96,7 +101,6 @@ impl Paged for Category {
             frame,
             namespace: visit.named("namespace"),
             managers: visit.choice::<Manager>().await?,
-            confirm: visit.confirm_url(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
@@ -133,9 +137,10 @@ impl Paged for Category {
 
 impl Visit<Signed> {
     pub(in crate::sites::console) async fn allow(self) -> HandlerResult {
-        let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
+        let (category, name) = self.changing::<Category>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
-        let allowed = match self.certificate_file() {
+        let shown = self.token_shown(CONFIRMATION);
+        let allowed = match shown.and_then(|()| self.certificate_file()) {
             Ok(file) => devices.allow(&category, name, file).await,
             Err(wrong) => return self.changed::<Category>(Err(wrong), &[]).await,
         };
@@ -153,7 +158,10 @@ impl Visit<Signed> {
     pub(in crate::sites::console) async fn set_registers(self) -> HandlerResult {
         const FILLED: [&str; 2] = ["policy", "registers"];
         const FULL: &str = "These values do not fit into the category’s record: remove certificates from its allow-list first.";
-        let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
+        let (category, name) = self.changing::<Category>(ObjectOperation::Replace).await?;
+        if let Err(wrong) = self.token_shown(REGISTERS_CONFIRMATION) {
+            return self.changed::<Category>(Err(wrong), &FILLED).await;
+        }
         let devices = &self.service().device_identity;
         let stored = devices.find(&category, name).await?;
         let (_, prefilled) = written(&stored.spec.pcr_policy);

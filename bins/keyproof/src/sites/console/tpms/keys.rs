@@ -13,7 +13,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Area, Frame, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong,
+    Area, CONFIRMATION, Frame, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong,
     object::{Paged, too_large_at},
     pages::{KeyAddPage, KeyMadePage, KeyPage, state},
     render,
@@ -60,7 +60,6 @@ impl Paged for ApiKey {
             frame,
             namespace: visit.named("namespace"),
             categories: visit.choice::<Category>().await?,
-            confirm: visit.confirm_url(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
@@ -108,7 +107,10 @@ impl Visit<Signed> {
     }
 
     pub(in crate::sites::console) async fn revoke_api_key(self) -> HandlerResult {
-        let (key, name) = self.weakening::<ApiKey>(ObjectOperation::Replace).await?;
+        let (key, name) = self.changing::<ApiKey>(ObjectOperation::Replace).await?;
+        if let Err(wrong) = self.token_shown(CONFIRMATION) {
+            return self.changed::<ApiKey>(Err(wrong), &["reason"]).await;
+        }
         let devices = &self.service().device_identity;
         let revoked = devices.revoke_api_key(&key, name, self.typed("reason"));
         self.key_changed(revoked.await).await

@@ -12,23 +12,25 @@ use keyproof_service::{
 };
 
 use super::{
-    FILE, Frame, HandlerResult, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong,
+    CONFIRMATION, FILE, Frame, HandlerResult, Part, ROWS, Refusal, Signed, TEXT, TOKEN, Unfilled,
+    Visit, Wrong,
     object::Paged,
     pages::{DeviceRow, MakerRow, ManagerAddPage, ManagerPage, query_of},
     render, see_other, sentence, with_notice,
 };
 
 /// The parts of the form that adds a manager.
-pub(in crate::sites::console) const MANAGER: [Part; 5] = [
+pub(in crate::sites::console) const MANAGER: [Part; 6] = [
     Part::Line("name"),
     Part::Line("description"),
     Part::Line("bundle"),
     FILE,
     TEXT,
+    TOKEN,
 ];
 
 /// The parts of the form that adds manufacturers' CAs.
-pub(in crate::sites::console) const MAKERS: [Part; 2] = [FILE, TEXT];
+pub(in crate::sites::console) const MAKERS: [Part; 3] = [FILE, TEXT, TOKEN];
 
 impl Paged for Manager {
     const FOLDER: &'static str = "managers";
@@ -90,7 +92,6 @@ impl Paged for Manager {
         let page = ManagerAddPage {
             frame,
             namespace: visit.named("namespace"),
-            confirm: visit.confirm_url(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
@@ -118,9 +119,10 @@ impl Paged for Manager {
 
 impl Visit<Signed> {
     pub(in crate::sites::console) async fn add_makers(self) -> HandlerResult {
-        let (manager, name) = self.weakening::<Manager>(ObjectOperation::Replace).await?;
+        let (manager, name) = self.changing::<Manager>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
-        let added = match self.certificate_file() {
+        let shown = self.token_shown(CONFIRMATION);
+        let added = match shown.and_then(|()| self.certificate_file()) {
             Ok(file) => devices.add_makers(&manager, name, file).await,
             Err(wrong) => return self.changed::<Manager>(Err(wrong), &[]).await,
         };

@@ -22,6 +22,7 @@ use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
     addressing::{query, with_notice},
     render,
+    session::{CONFIRMATION, REGISTERS_CONFIRMATION},
     words::sentence,
 };
 use crate::sites::{
@@ -47,6 +48,9 @@ pub(super) const LONGEST: usize = 256 * 1024;
 
 /// A file of certificates.
 const FILE: Part = Part::Upload("file", LONGEST);
+
+/// The operator's token, once more.
+const TOKEN: Part = Part::Line(CONFIRMATION);
 
 /// The same file as text.
 const TEXT: Part = Part::Upload("text", LONGEST);

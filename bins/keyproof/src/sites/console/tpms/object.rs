@@ -11,8 +11,8 @@ use keyproof_service::{
 use keyproof_x509::Sha256Thumbprint;
 
 use super::{
-    Area, Frame, HERE, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong, see_other,
-    with_notice,
+    Area, CONFIRMATION, Frame, HERE, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong,
+    see_other, with_notice,
 };
 
 /// A kind of object with its pages.
@@ -24,7 +24,7 @@ pub(in crate::sites::console) trait Paged: Kind {
     const VARIABLE: &'static str;
 
     /// The fields of the form that adds one. They keep their input if it is not added, and may be filled in from the
-    /// address. Selections and ticks come first, so that a long text does not displace them there.
+    /// address.
     const FIELDS: &'static [&'static str];
 
     /// Shows an object's page.
@@ -62,8 +62,11 @@ impl Visit<Signed> {
     pub(in crate::sites::console) async fn add<K: Paged>(self) -> HandlerResult {
         let who = self.administrator::<K>(ObjectOperation::Create, self.typed("name"));
         let who = who.await?;
-        self.confirmed(&self.link_to_form::<K>())?;
-        match K::add(&self, &who).await {
+        let added = match self.token_shown(CONFIRMATION) {
+            Ok(()) => K::add(&self, &who).await,
+            Err(wrong) => Err(wrong.into()),
+        };
+        match added {
             Ok(response) => Ok(response),
             Err(why) => {
                 let frame = self.frame_of(Area::Tpms, why, K::FIELDS)?;
@@ -87,15 +90,24 @@ impl Visit<Signed> {
         }
     }
 
-    /// Returns the object's name and the operator, who may change or delete it and has shown their token recently.
+    /// Returns the object's name and the operator, who may change or delete it and has shown their token recently. For
+    /// a form without input, since the operator is sent away to show it.
     pub(super) async fn weakening<K: Paged>(
         &self,
         act: ObjectOperation,
     ) -> Result<(Administrator<K>, &str), Refusal> {
-        let name = self.named(K::VARIABLE);
-        let administrator = self.administrator::<K>(act, name).await?;
+        let (administrator, name) = self.changing::<K>(act).await?;
         self.confirmed(&self.link_to::<K>(name))?;
         Ok((administrator, name))
+    }
+
+    /// Returns the object's name and the operator, who may change or delete it.
+    pub(super) async fn changing<K: Paged>(
+        &self,
+        act: ObjectOperation,
+    ) -> Result<(Administrator<K>, &str), Refusal> {
+        let name = self.named(K::VARIABLE);
+        Ok((self.administrator::<K>(act, name).await?, name))
     }
 
     /// Redirects to the page of the changed object; or shows the page with the error and the input of these fields.
@@ -119,12 +131,6 @@ impl Visit<Signed> {
     pub(super) fn link_to<K: Paged>(&self, name: &str) -> String {
         let namespace = self.named("namespace");
         format!("{HERE}/{namespace}/{}/{name}", K::FOLDER)
-    }
-
-    /// Returns the address of the form that adds an object of a kind, with the input.
-    pub(super) fn link_to_form<K: Paged>(&self) -> String {
-        let form = format!("{HERE}/{}/{}", self.named("namespace"), K::FOLDER);
-        self.filled_page(&form, K::FIELDS)
     }
 
     /// Returns the form's metadata, which every object has.

@@ -36,12 +36,10 @@ pages! {
     KeyAddPage("console/tpm_key_add.html") {
         namespace: &'a str,
         categories: Choice,
-        confirm: Option<String>,
     }
     CategoryAddPage("console/tpm_category_add.html") {
         namespace: &'a str,
         managers: Choice,
-        confirm: Option<String>,
     }
     CategoryMadePage("console/tpm_category_made.html") {
         name: &'a str,
@@ -72,7 +70,6 @@ pages! {
     }
     ManagerAddPage("console/tpm_manager_add.html") {
         namespace: &'a str,
-        confirm: Option<String>,
     }
     KeyMadePage("console/tpm_key_made.html") {
         namespace: &'a str,

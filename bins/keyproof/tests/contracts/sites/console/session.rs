@@ -246,6 +246,25 @@ async fn whoever_shows_a_token_or_a_password_is_counted_by_their_address() {
 }
 
 #[tokio::test]
+async fn a_token_in_a_form_is_counted_by_its_address() {
+    let site = Site::configured(&[("auth.address_limit", 3.into())]).await;
+    let (mut ops, _) = Browser::of_operator(&site, &["instances"]).await;
+    ops.get("/console/tills").await.is(200);
+    site.clock.advance(Duration::from_secs(300));
+    let fields = [
+        ("name", "kiosk"),
+        ("password", "correct horse"),
+        ("confirmation", "x"),
+    ];
+    let mut last = 0;
+    for _ in 0..4 {
+        ops.get("/console/tills").await.is(200);
+        last = ops.post("/console/tills", &fields).await.status.as_u16();
+    }
+    assert_eq!(last, 429);
+}
+
+#[tokio::test]
 async fn the_session_of_before_the_token_was_shown_again_is_none() {
     let site = Site::start().await;
     let (mut ops, token) = Browser::of_operator(&site, &["admin"]).await;
@@ -345,10 +364,23 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     // The same in another window that was sent to the sign-in page before.
     assert_eq!(ops.get(&sent).await.is(303).location(), PAGE);
 
-    // A download would leave the browser on a useless form, so the page with its link is shown instead.
+    // A download would leave the browser on a useless form, so the page with its link is shown instead, and says so.
     let mut other = Browser::new(&site);
     let export = "/console/audit/export?what=user.add&who=user%3Aada";
-    assert_eq!(other.get(export).await.is(303).location(), sent);
+    for (scope, is_offered) in [("audit-read", false), ("audit", true)] {
+        let token = site.operator_token(&[scope], None).await;
+        other.cookies.clear();
+        let sent = other.get(export).await.is(303).location();
+        other.get(&sent).await.is(200);
+        let to = other.hidden("to").unwrap();
+        assert_eq!(to, format!("{PAGE}&interrupted=on"));
+        let fields = [("token", &*token), ("to", &*to)];
+        other.submit("/console/sign-in", &fields).await.is(200);
+        let told = other.page.contains("the file is not downloaded");
+        assert_eq!(told, is_offered);
+        let link = "href=\"/console/audit/export?who=user%3Aada&#38;what=user.add\"";
+        assert_eq!(other.page.contains(link), is_offered);
+    }
 
     for evil in ["//evil.example", "/console/../account", "/account"] {
         ops.get(&format!("/console/sign-in?to={evil}"))

@@ -112,8 +112,7 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
 async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
     let site = Site::start().await;
     let (mut ops, token) = site.operator(&["instances"]).await;
-    let csrf = ops.csrf();
-    site.clock.advance(Duration::from_secs(300));
+    let other = site.operator_token(&["instances"], None).await;
     let instance: &[_] = &[("name", "kiosk"), ("password", "correct horse")];
     let device: &[_] = &[
         ("id", "till 1"),
@@ -121,61 +120,87 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         ("algorithm", "2"),
         ("key", BASE32),
     ];
-    for (page, form, fields, filled, button) in [
+    let typed_device: &[_] = &[
+        "value=\"till 1\"",
+        "value=\"by the door\"",
+        "<option value=\"2\" selected>",
+    ];
+    let typed_instance: &[_] = &["value=\"kiosk\""];
+    for (page, form, fields, typed, secret, added) in [
         (
             "/console/tills",
             "/console/tills",
             instance,
-            "name=kiosk",
-            "to add the instance</a>",
+            typed_instance,
+            "password",
+            303,
         ),
         (
             "/console/tills/default",
             "/console/tills/default/devices",
             device,
-            "algorithm=2&id=till%201&description=by%20the%20door&lost=key",
-            "to add the device</a>",
+            typed_device,
+            "key",
+            200,
         ),
     ] {
         ops.get(page).await.is(200);
-        ops.sees(button);
-        ops.sees_not(&format!("action=\"{form}\""));
-        let early = ops.post_with(form, &csrf, fields).await;
-        ops.get(&early.is(303).location()).await.is(200);
-        // Neither the password nor the key is in the URL.
-        let to = ops.hidden("to").unwrap();
-        assert_eq!(to, format!("{page}?{filled}"));
+        ops.sees_not("name=\"confirmation\"");
+        // Five minutes are over while the form is filled in.
+        site.clock.advance(Duration::from_secs(300));
+        let before = ops.cookies.clone();
+        let (wrong, another) = (("confirmation", "keyproof_x"), ("confirmation", &*other));
+        for (shown, told) in [
+            (None, "Nothing is done yet."),
+            (Some(wrong), "This is not an operator’s token"),
+            (Some(another), "This is another token"),
+        ] {
+            let fields: Vec<_> = fields.iter().copied().chain(shown).collect();
+            ops.post(form, &fields).await.is(422);
+            ops.sees(told);
+            ops.sees("aria-invalid=\"true\" autofocus");
+            for kept in typed {
+                ops.sees(kept);
+            }
+            // Neither a secret nor the token is shown, and whoever takes a key for sent would have another drawn.
+            for lost in ["correct horse", BASE32, "keyproof_x", &other] {
+                ops.sees_not(lost);
+            }
+            ops.sees(&format!("id=\"{secret}-error\">This is not kept"));
+            assert_eq!(ops.cookies, before);
+        }
+        let shown = ("confirmation", &*token);
+        let fields: Vec<_> = fields.iter().copied().chain([shown]).collect();
+        ops.post(form, &fields).await.is(added);
+        // The session that the token confirms is another.
+        assert_ne!(ops.cookies, before);
+        ops.get(page).await.is(200);
     }
-    let page =
-        "/console/tills/default?algorithm=2&id=till%201&description=by%20the%20door&lost=key";
-    // The same while the token is not confirmed.
-    ops.get(page).await.is(200);
-    let link = ops.link("Show your token again, to add the device");
-    let led: Vec<_> = form_urlencoded::parse(link.split_once('?').unwrap().1.as_bytes()).collect();
-    assert_eq!(led, [("to".into(), format!("{page}#add").into())]);
-    let shown = [("token", &*token), ("to", page)];
-    let back = ops.post("/console/confirm", &shown).await;
-    ops.get(&back.is(303).location()).await.is(200);
-    ops.sees("The instance has no devices yet.");
-    for typed in [
-        "value=\"till 1\"",
-        "value=\"by the door\"",
-        "<option value=\"2\" selected>",
-        // Whoever takes the key for sent would have another drawn.
-        "id=\"key-error\">What you filled in here is lost: do it again.<",
-        "aria-invalid=\"true\" autofocus aria-describedby=\"key-hint key-error\"",
+}
+
+/// The session that a token confirms replaces the former, so a refusal must not lose it.
+#[tokio::test]
+async fn a_token_in_a_form_confirms_the_session_whatever_becomes_of_the_form() {
+    let site = Site::start().await;
+    let (mut ops, token) = site.operator(&["instances"]).await;
+    ops.get("/console/tills").await.is(200);
+    for (form, fields, status) in [
+        (
+            "/console/tills",
+            &[("name", "default"), ("password", "correct horse")][..],
+            422,
+        ),
+        ("/console/tills/nowhere/devices", &[("id", "x")], 404),
     ] {
-        ops.sees(typed);
+        site.clock.advance(Duration::from_secs(300));
+        let before = ops.cookies.clone();
+        let shown = ("confirmation", &*token);
+        let fields: Vec<_> = fields.iter().copied().chain([shown]).collect();
+        ops.post(form, &fields).await.is(status);
+        assert_ne!(ops.cookies, before, "{form}");
+        ops.get("/console/tills").await.is(200);
+        ops.sees_not("name=\"confirmation\"");
     }
-    ops.get("/console/tills/default?id=x").await.is(200);
-    ops.sees_not("key-error");
-    ops.post("/console/tills/default/devices", device)
-        .await
-        .is(200);
-    ops.get("/console/tills?name=kiosk").await.is(200);
-    ops.sees("value=\"kiosk\"");
-    ops.sees_not("href=\"/console/tills/kiosk\"");
-    ops.post("/console/tills", instance).await.is(303);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use keyproof_x509::{Sha256Thumbprint, crl::Crl};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::operator::Operator;
+use super::operator::{Answer, Operator};
 use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{API_KEYS, CATEGORIES, MANAGERS, PROVISION},
@@ -201,8 +201,10 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     let revoke = format!("{page}/revoke");
     site.clock.advance(Duration::from_secs(301));
     ops.get(&page).await.is(200);
-    ops.sent_to_confirm(&revoke, &token).await;
-    ops.post(&revoke, &[("reason", "lost <i>")]).await.is(303);
+    ops.post(&revoke, &[("reason", "lost <i>")]).await.is(422);
+    ops.sees("value=\"lost &#60;i&#62;\"");
+    let fields = [("reason", "lost <i>"), ("confirmation", &*token)];
+    ops.post(&revoke, &fields).await.is(303);
     ops.get(NAMESPACE).await.is(200);
     ops.sees("revoked: <bdi>lost &#60;i&#62;</bdi>");
     let refused = site.post(PROVISION, &device.request(&text)).await;
@@ -558,7 +560,7 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
     site.clock.advance(Duration::from_secs(301));
     let csrf = ops.csrf();
     // The redirect goes back to the form's page.
-    let asks = |answer: &super::operator::Answer, what: &str| {
+    let asks = |answer: &Answer, what: &str| {
         assert_eq!(answer.status, 303, "{what}");
         let location = answer.location();
         let (confirm, query) = location.split_once('?').unwrap();
@@ -568,12 +570,9 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
         let page = format!("{NAMESPACE}{}", page.join("/"));
         assert_eq!(pairs, [("to".into(), page.into())], "{what}");
     };
-    for change in CHANGES
-        .iter()
-        .filter(|change| !change.ends_with("/disable"))
-    {
+    let sends_away = |change: &&&str| !change.ends_with("/disable") && !change.ends_with("/revoke");
+    for change in CHANGES.iter().filter(sends_away) {
         let fields: &[_] = match *change {
-            change if change.ends_with("/revoke") => &[("reason", "")],
             change if change.ends_with("/remove") || change.ends_with("/disallow") => {
                 &[("fingerprint", "00")]
             }
@@ -584,18 +583,16 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
             .await;
         asks(&answer, change);
     }
-    for (upload, parts) in UPLOADS
-        .iter()
-        .filter(|(path, _)| path.matches('/').count() > 1)
-    {
-        let answer = ops
-            .upload_as(&format!("{NAMESPACE}{upload}"), &csrf, parts)
-            .await;
-        asks(&answer, upload);
+    // A form with input asks for it itself.
+    for (upload, parts) in UPLOADS {
+        ops.upload_as(&format!("{NAMESPACE}{upload}"), &csrf, parts)
+            .await
+            .is(422);
+        ops.sees("confirmation-error\">Nothing is done yet.");
     }
     for place in ["managers/manager", "categories/category", "keys/station"] {
         ops.get(&format!("{NAMESPACE}/{place}")).await.is(200);
-        ops.sees("/console/confirm?to=");
+        ops.sees("confirmation\" type=\"password\"");
         ops.sees_not("/delete\"");
     }
     // Disabling a key needs no confirmation.
@@ -1022,38 +1019,40 @@ async fn what_is_below_is_paged_and_needs_what_is_above_on_each_page() {
     }
 }
 
+/// Submits the form of a kind of object, which has files except for keys.
+async fn adds(ops: &mut Operator, path: &str, parts: &[(&str, &[u8])]) -> Answer {
+    if !path.ends_with("/keys") {
+        return ops.upload(path, parts).await;
+    }
+    let fields = parts.iter();
+    let fields = fields.map(|(name, value)| (*name, std::str::from_utf8(value).unwrap()));
+    let fields: Vec<_> = fields.collect();
+    ops.post(path, &fields).await
+}
+
 /// With an unattended console nobody can add anything that admits devices.
 #[tokio::test]
 async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
     let (site, _, _) = furnished().await;
     let (mut ops, token) = site.operator(&["tpm"]).await;
-    let csrf = ops.csrf();
-    let trail = async || {
-        let mut told = 0;
-        for action in [
-            "tpm_manager.create",
-            "tpm_category.create",
-            "tpm_api_key.create",
-        ] {
-            told += site.trail(action).await.len();
-        }
-        told
-    };
-    let before = trail().await;
-    site.clock.advance(Duration::from_secs(301));
-    // The form keeps what the URL contained and what was typed, as far as fits in a URL; choices are always kept. Here there is
-    // space for either the description or the tick.
-    let description = "y".repeat(826);
-    let additions: [(&str, Parts, &str, &str); 3] = [
+    let before = site.trail("tpm_api_key.create").await.len();
+    let additions: [(&str, Parts, &[&str], u16); 3] = [
         (
             "managers",
             &[
                 ("name", b"new"),
-                ("description", &[b'x'; 1000]),
+                ("description", b"for line 9"),
                 ("bundle", b"on"),
+                ("file", b"A file"),
             ],
-            "managers",
-            "managers?bundle=on&name=new&lost=description",
+            &[
+                "value=\"new\"",
+                "value=\"for line 9\"",
+                "aria-describedby=\"bundle-hint\" checked",
+                // Without its file the manager would be another.
+                "id=\"file-error\">This is not kept: choose the file again",
+            ],
+            422,
         ),
         (
             "categories",
@@ -1064,61 +1063,78 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
                 ("registers", b"sha256:7 = 00\r\n"),
                 ("text", b"A certificate"),
             ],
-            "categories?manager=manager",
-            "categories?policy=expected&manager=manager&name=new&registers=sha256%3A7%20%3D%2000%0D%0A&lost=file",
+            &[
+                "value=\"new\"",
+                "<option selected>manager",
+                "<option value=\"expected\" selected>",
+                ">sha256:7 = 00\r\n</textarea>",
+                ">A certificate</textarea>",
+            ],
+            422,
         ),
         (
             "keys",
-            &[],
-            "keys?category=category",
-            "keys?mtls=on&category=category&name=new&lost=description",
+            &[("name", b"new"), ("category", b"category"), ("mtls", b"on")],
+            &[
+                "value=\"new\"",
+                "<option selected>category",
+                "aria-describedby=\"mtls-hint\" checked",
+            ],
+            200,
         ),
     ];
-    for (form, parts, asked, filled) in additions {
-        ops.get(&format!("{NAMESPACE}/{asked}")).await.is(200);
-        ops.sees(" again, to ");
-        ops.sees_not(&format!("action=\"{NAMESPACE}/{form}\""));
+    for (form, parts, kept, added) in additions {
         let path = format!("{NAMESPACE}/{form}");
-        let early = if parts.is_empty() {
-            let fields = [
-                ("name", "new"),
-                ("category", "category"),
-                ("description", &*description),
-                ("mtls", "on"),
-            ];
-            ops.post_with(&path, &csrf, &fields).await
-        } else {
-            ops.upload_as(&path, &csrf, parts).await
-        };
-        let to = early.is(303).location();
-        let (confirm, query) = to.split_once('?').unwrap();
-        assert_eq!(confirm, "/console/confirm");
-        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-        let page = format!("{NAMESPACE}/{filled}");
-        assert_eq!(pairs, [("to".into(), page.into())]);
+        site.clock.advance(Duration::from_secs(301));
+        ops.get(&path).await.is(200);
+        ops.sees("name=\"confirmation\"");
+        adds(&mut ops, &path, parts).await.is(422);
+        ops.sees("id=\"confirmation-error\">Nothing is done yet.");
+        for kept in kept {
+            ops.sees(kept);
+        }
+        let shown = ("confirmation", token.as_bytes());
+        let parts: Vec<_> = parts.iter().copied().chain([shown]).collect();
+        adds(&mut ops, &path, &parts).await.is(added);
+        // What is not a certificate is refused, but the token counts.
+        ops.sees_not("name=\"confirmation\"");
+        assert_eq!(ops.page.contains("file-error"), added == 422, "{form}");
     }
-    assert_eq!(trail().await, before);
-    ops.confirms(&token).await;
-    ops.get(&format!("{NAMESPACE}/{}", additions[1].3))
+    let made = site.trail("tpm_api_key.create").await.len();
+    assert_eq!(made, before + 1);
+}
+
+/// The two forms of a category's page keep what was typed, each for itself.
+#[tokio::test]
+async fn a_form_over_what_is_stored_keeps_what_was_typed_while_the_token_is_shown() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, token) = site.operator(&["tpm"]).await;
+    let category = format!("{NAMESPACE}/categories/category");
+    let (allow, registers) = (format!("{category}/allow"), format!("{category}/registers"));
+    let value = format!("sha256:7 = {}", "00".repeat(32));
+    let expected: &[(&str, &[u8])] = &[("policy", b"expected"), ("registers", value.as_bytes())];
+    ops.get(&category).await.is(200);
+    site.clock.advance(Duration::from_secs(301));
+    ops.upload(&registers, expected).await.is(422);
+    ops.sees("id=\"registers-confirmation-error\">Nothing is done yet.");
+    ops.sees_not("id=\"confirmation-error\"");
+    ops.sees("<option value=\"expected\" selected>");
+    ops.sees(&format!(">{value}</textarea>"));
+    let shown = ("registers-confirmation", token.as_bytes());
+    let shown: Vec<_> = expected.iter().copied().chain([shown]).collect();
+    ops.upload(&registers, &shown).await.is(303);
+    assert_eq!(site.trail("tpm_category.replace").await.len(), 1);
+
+    // The other form shows what is now stored.
+    site.clock.advance(Duration::from_secs(301));
+    ops.get(&category).await.is(200);
+    ops.upload(&allow, &[("text", b"A certificate")])
         .await
-        .is(200);
-    for seen in [
-        "value=\"new\"",
-        "<option value=\"expected\" selected>",
-        ">sha256:7 = 00\r\n</textarea>",
-        // Without its list the category would be another.
-        "id=\"file-error\">What you filled in here is lost: do it again.<",
-    ] {
-        ops.sees(seen);
-    }
-    let keys = format!("{NAMESPACE}/keys?category=category");
-    ops.get(&keys).await.is(200);
-    ops.sees(&format!("action=\"{NAMESPACE}/keys\""));
-    let fields = [("name", "new"), ("category", "category")];
-    ops.post(&format!("{NAMESPACE}/keys"), &fields)
-        .await
-        .is(200);
-    assert_eq!(trail().await, before + 1);
+        .is(422);
+    ops.sees("id=\"confirmation-error\">Nothing is done yet.");
+    ops.sees(">A certificate</textarea>");
+    ops.sees("<option value=\"expected\" selected>");
+    ops.sees(&format!(">{value}\n</textarea>"));
 }
 
 #[tokio::test]
