@@ -151,11 +151,14 @@ impl Part {
 /// request it and then read it slowly.
 #[derive(Default)]
 pub(super) struct SharedLists {
-    /// By the category's key: the number of the CRL, and the CRL.
-    kept: Mutex<BTreeMap<Key, (u64, Weak<[u8]>)>>,
+    /// By the category's key.
+    kept: Mutex<BTreeMap<Key, Numbered>>,
     /// Held while a CRL of several parts is read, so that requests which come at once read it once.
     reading: tokio::sync::Mutex<()>,
 }
+
+/// The number of a CRL, and the CRL.
+type Numbered = (u64, Weak<[u8]>);
 
 impl SharedLists {
     fn get(&self, place: &Key, number: u64) -> Option<Arc<[u8]>> {

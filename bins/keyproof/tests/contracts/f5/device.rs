@@ -442,7 +442,7 @@ impl Device {
     pub(crate) fn activation(&self, answer: &Value) -> Value {
         let ak = self.ak_public();
         let key = ActivationKey::from_bytes(&self.activates(answer, &ak).unwrap()).unwrap();
-        let proof = key.proof(&Name::of(&ak).unwrap()).unwrap();
+        let proof = key.proof(&Name::of(&ak).unwrap());
         json!({ "ticket": answer["activation_ticket"], "proof": BASE64.encode(&proof) })
     }
 
