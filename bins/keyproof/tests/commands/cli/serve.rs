@@ -560,11 +560,11 @@ fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
 #[test]
 fn api_keys_that_are_always_refused_are_warned_of() {
     let home = TempDir::new().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let mut serving = Serving::start(keyproof(&home).args(serve));
     let create = ["token", "create", "--quiet", "--scope", "tpm"];
     let created = keyproof(&home).args(create).output().unwrap();
     let token = succeeds(&created).trim().to_owned();
-    let serve = ["serve", "--listen", "127.0.0.1:0"];
-    let mut serving = Serving::start(keyproof(&home).args(serve));
     for (kind, name, spec) in [
         ("tpm_managers", "acme", json!({})),
         (
