@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -287,12 +288,13 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
-    let driver = tokio::spawn(connection);
+    // Aborted with this set, also when the request is given up: a server that does not read would keep it for ever.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), LONGEST_ANSWER);
     let body = body.collect().await.map_err(ClientError::Answer)?;
-    driver.abort();
     Ok(Answer {
         status,
         body: body.to_bytes(),
@@ -301,7 +303,65 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::{io::ReadBuf, task::yield_now};
+
     use super::*;
+
+    /// A connection to a server that neither reads nor answers.
+    struct Stalled {
+        _held: Arc<()>,
+    }
+
+    impl AsyncRead for Stalled {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Stalled {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_leaves_no_connection_behind() {
+        let held = Arc::new(());
+        let socket = Stalled {
+            _held: Arc::clone(&held),
+        };
+        let exchanged = exchange(socket, Request::new(Full::new(Bytes::new())));
+        let given_up = timeout(Duration::from_millis(10), exchanged).await;
+        assert!(given_up.is_err());
+        let closed = async {
+            while Arc::strong_count(&held) > 1 {
+                yield_now().await;
+            }
+        };
+        let closed = timeout(Duration::from_secs(10), closed).await;
+        assert!(closed.is_ok(), "the connection is still open");
+    }
 
     #[test]
     fn a_url_says_where_the_server_is_and_whether_others_can_read_along() {

@@ -112,9 +112,14 @@ where
             return Drained::Over(outcome);
         }
     }
+    // What has arrived is read before hyper's shutdown, which closes an idle connection without reading from it.
+    yield_now().await;
+    let read = poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx))).await;
+    if let Poll::Ready(outcome) = read {
+        return Drained::Over(outcome);
+    }
     Pin::new(&mut *connection).graceful_shutdown();
     // A complete request is answered; an incomplete head is not waited for.
-    yield_now().await;
     match poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx))).await {
         Poll::Ready(outcome) => Drained::Over(outcome),
         Poll::Pending if turn.is_idle() => Drained::Idle,

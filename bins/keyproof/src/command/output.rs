@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 use super::{Failure, Outcome};
 use crate::telemetry;
 
+pub(super) use crate::telemetry::printable;
+
 /// Prints a line on standard output. A closed pipe is not a failure.
 pub(super) fn print(text: &str) -> Outcome {
     print_on(text)?;
@@ -55,18 +57,6 @@ pub(super) fn print_on(text: &str) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
     }
-}
-
-/// Escapes a text for a terminal: control characters, and those that hide or reorder others, are shown by their number.
-pub(super) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '"' | '\'' | '\\' => shown.push(character),
-            other => shown.extend(other.escape_debug()),
-        }
-    }
-    shown
 }
 
 /// Colours a verdict green or red for a terminal. Returns it unchanged for other outputs and if colours are off

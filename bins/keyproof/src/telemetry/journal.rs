@@ -11,7 +11,10 @@ use std::{
 use keyproof_service::audit::{AuditSink, Event, EventKey, Outcome};
 use tokio::net::UnixDatagram;
 
-use super::outbox::{Counts, Exporter, Outbox, Outgoing, Room};
+use super::{
+    outbox::{Counts, Exporter, Outbox, Outgoing, Room},
+    printable,
+};
 use crate::rfc3339::Rfc3339;
 
 /// The journal's socket.
@@ -121,7 +124,8 @@ fn datagram(id: &EventKey, event: &Event, state: CommitState) -> Vec<u8> {
     if state == CommitState::Unknown {
         message += "; or nothing of it, for it could not be learnt whether it was committed";
     }
-    add("MESSAGE", &message);
+    // Clients choose some of its texts, such as ids: without line ends in them, nobody forges another line.
+    add("MESSAGE", &printable(&message));
     add("MESSAGE_ID", MESSAGE_ID);
     add("PRIORITY", priority);
     add("SYSLOG_IDENTIFIER", "keyproof");

@@ -259,6 +259,19 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
     }
 }
 
+/// Escapes a text for a terminal or a line of a log: control characters, and those that hide or reorder others, are
+/// shown by their number.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
+}
+
 /// Whether messages outside the log are written as JSON. An example is the reason why the server does not start.
 static BESIDE: AtomicBool = AtomicBool::new(false);
 

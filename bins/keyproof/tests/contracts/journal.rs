@@ -177,9 +177,9 @@ async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
     assert!(!text.contains("hidden-secret") && !text.contains("nobody@example.com"));
 }
 
-/// A socket accepts datagrams of some 200 KiB, and a device's id may be as long as a request.
+/// A socket accepts datagrams of some 200 KiB, and a device's id may be as long as a request, and have line ends.
 #[tokio::test]
-async fn an_event_of_a_long_name_reaches_the_journal() {
+async fn an_event_of_a_long_name_of_two_lines_reaches_the_journal_in_one() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("socket");
     let journal = listen(&path);
@@ -212,7 +212,7 @@ async fn an_event_of_a_long_name_reaches_the_journal() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
     let token = answer["access_token"].as_str().unwrap();
-    let id = "x".repeat(4_096);
+    let id = format!(r"a\n{}", "x".repeat(4_090));
     let device = format!(
         r#"{{"otp_device_id":"{id}","otp_device_description":"d","otp_key":"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ","otp_algorithm":1,"otp_ctr":0}}"#
     );
@@ -229,7 +229,10 @@ async fn an_event_of_a_long_name_reaches_the_journal() {
     assert!(datagram.len() < 4 * 1024, "{}", datagram.len());
     let told = fields(&datagram);
     let target = &told["KEYPROOF_TARGET"];
-    assert!(target.starts_with("instance/default/device/xxx") && target.len() <= 512);
+    assert!(target.starts_with("instance/default/device/a\nxxx") && target.len() <= 512);
+    let message = &told["MESSAGE"];
+    let beginning = r"otp_device.add of instance/default/device/a\nxxx";
+    assert!(message.starts_with(beginning), "{message}");
 }
 
 /// The database was lost during the commit: the event is reported, but as one with an unknown outcome.

@@ -3,6 +3,8 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
 };
 
 use keyproof::server::Drained;
@@ -209,6 +211,22 @@ async fn what_has_come_whole_before_a_drain_is_answered() {
     let Stack { server, trial, .. } = stack;
     let drain = tokio::spawn(server.drain());
     trial.gate.add_permits(1);
+    assert_eq!(client.answer().await.body, r#"{"read":2}"#);
+    assert_eq!(within(drain).await.unwrap(), Drained::Whole);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_unread_when_a_drain_begins_is_answered() {
+    let stack = Stack::start(&[]).await;
+    let first = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut client = stack.connect_with(first).await;
+    assert_eq!(client.answer().await.status, 200);
+    // The server cannot read it before the drain begins: it runs in this thread, and nothing is awaited in between.
+    let second = b"POST /trial/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab";
+    assert_eq!(client.socket.try_write(second).unwrap(), second.len());
+    // The kernel delivers it meanwhile.
+    thread::sleep(Duration::from_millis(50));
+    let drain = tokio::spawn(stack.server.drain());
     assert_eq!(client.answer().await.body, r#"{"read":2}"#);
     assert_eq!(within(drain).await.unwrap(), Drained::Whole);
 }

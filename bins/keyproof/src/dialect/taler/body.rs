@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, io::Read};
 
 use bytes::Bytes;
-use flate2::{bufread::GzDecoder, read::ZlibDecoder};
+use flate2::bufread::{GzDecoder, ZlibDecoder};
 use http::header;
 use keyproof_http::Exchange;
 use keyproof_service::CpuQueue;
@@ -83,7 +83,13 @@ impl Coding {
     fn inflate(self, body: &[u8], limit: usize) -> Result<Bytes, Refusal> {
         let mut inflated = Vec::new();
         match self {
-            Self::Deflate => append(ZlibDecoder::new(body), &mut inflated, limit)?,
+            Self::Deflate => {
+                let mut rest = body;
+                append(ZlibDecoder::new(&mut rest), &mut inflated, limit)?;
+                if !rest.is_empty() {
+                    return Err(Code::CompressionInvalid.into());
+                }
+            }
             Self::Gzip => gunzip(body, &mut inflated, limit)?,
             Self::Identity => return Ok(Bytes::copy_from_slice(body)),
         }
@@ -285,6 +291,10 @@ mod tests {
         let zlib = zlib.finish().unwrap();
         assert_eq!(&*inflate("GZip", &gzip(b"{}"), 2).ok().unwrap(), b"{}");
         assert_eq!(&*inflate("deflate", &zlib, 2).ok().unwrap(), b"{}");
+        for broken in [&zlib[..zlib.len() - 1], &[&zlib[..], b"junk"].concat()] {
+            let refused = inflate("deflate", broken, 100);
+            assert_eq!(code(refused), Some(Code::CompressionInvalid), "{broken:?}");
+        }
         let bomb = gzip(&vec![b' '; 1 << 20]);
         assert!(bomb.len() < 2_000);
         assert_eq!(
