@@ -126,12 +126,27 @@ impl Accounts {
         (why, new_event): (Reason, NewEvent<'_>),
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
-        if why == Reason::NotJudged {
-            self.locks.refused();
-        }
         if account.records() == next {
+            if why == Reason::NotJudged {
+                self.locks.refused();
+            }
             self.audit.refused(new_event).await;
             return refuse(error);
+        }
+        self.refuse_counted(account, next, (why, new_event), error)
+            .await
+    }
+
+    /// Like [`refuse`](Self::refuse), but always commits, so that the time does not tell whether a count changed.
+    pub(super) async fn refuse_counted<T, E>(
+        &self,
+        account: &Account,
+        next: UserRecords,
+        (why, new_event): (Reason, NewEvent<'_>),
+        error: E,
+    ) -> Result<Attempt<T, E>, Failure<E>> {
+        if why == Reason::NotJudged {
+            self.locks.refused();
         }
         let mut batch = self.store.batch(account.now);
         let now = account.now;
