@@ -159,7 +159,7 @@ impl DeviceIdentity {
             lists: SharedLists::default(),
             authorities: KnownAuthorities::default(),
             authorities_end: AtomicU64::default(),
-            first_to_end: EarliestExpiries::default(),
+            first_to_end: EarliestExpiries::new(Category::AT_ONCE),
             trust: KnownBundle::default(),
             trust_reading: Mutex::new(()),
             revocation_list_url: settings.revocation_list_url,
