@@ -158,17 +158,17 @@ pub(super) struct SharedLists {
     reading: tokio::sync::Mutex<()>,
 }
 
-/// The number of a CRL, and the CRL.
-type Numbered = (u64, Weak<[u8]>);
+/// The number of a CRL, and the CRL. A `Weak<[u8]>` would keep the bytes' memory when nobody needs them any more.
+type Numbered = (u64, Weak<Vec<u8>>);
 
 impl SharedLists {
-    fn get(&self, place: &Key, number: u64) -> Option<Arc<[u8]>> {
+    fn get(&self, place: &Key, number: u64) -> Option<Arc<Vec<u8>>> {
         let kept = lock(&self.kept);
         let (kept_number, list) = kept.get(place)?;
         list.upgrade().filter(|_| *kept_number == number)
     }
 
-    fn keep(&self, place: Key, number: u64, list: &Arc<[u8]>) {
+    fn keep(&self, place: Key, number: u64, list: &Arc<Vec<u8>>) {
         let mut kept = lock(&self.kept);
         kept.retain(|_, (_, list)| list.strong_count() > 0);
         kept.insert(place, (number, Arc::downgrade(list)));
@@ -212,7 +212,7 @@ impl DeviceIdentity {
         self: &Arc<Self>,
         namespace: &str,
         category: &str,
-    ) -> Result<Arc<[u8]>, Failure<RevocationListError>> {
+    ) -> Result<Arc<Vec<u8>>, Failure<RevocationListError>> {
         let place = Latest::key(namespace, category);
         loop {
             let now = self.clock.now();
@@ -437,7 +437,7 @@ impl DeviceIdentity {
         namespace: &str,
         category: &str,
         latest: &Latest,
-    ) -> Result<Option<Arc<[u8]>>, StorageError> {
+    ) -> Result<Option<Arc<Vec<u8>>>, StorageError> {
         let (place, number) = (Latest::key(namespace, category), latest.number);
         let _turn = match self.lists.get(&place, number) {
             Some(list) => return Ok(Some(list)),
@@ -462,7 +462,8 @@ impl DeviceIdentity {
             let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
             list.extend_from_slice(&der);
         }
-        let list: Arc<[u8]> = list.into();
+        list.shrink_to_fit();
+        let list = Arc::new(list);
         self.lists.keep(place, number, &list);
         Ok(Some(list))
     }
