@@ -1,5 +1,7 @@
 //! Audit events about users: changes to them, and refusals.
 
+use std::sync::Arc;
+
 use keyproof_mfa::UserRecords;
 
 use super::{
@@ -145,11 +147,13 @@ impl Accounts {
         (why, new_event): (Reason, NewEvent<'_>),
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
-        if why == Reason::NotJudged {
-            self.locks.refused();
-        }
         let mut batch = self.store.batch(account.now);
         let now = account.now;
+        if why == Reason::NotJudged {
+            let locks = Arc::clone(&self.locks);
+            // Not for each commit that loses a race.
+            batch.on_outcome(move |_| locks.refused());
+        }
         match account.user.record() {
             Some(_) => self.audit.counted(&mut batch, now, new_event).await?,
             // Every made-up name is a separate target, so the caller's allowance for new targets applies.
