@@ -191,7 +191,8 @@ impl Store {
 
     /// Like [`Store::prepare_rotation`], or like [`Store::prepare_rotation_again`] if a key is `lost`. `also` adds to
     /// the batch what is to be stored together with the step, such as its audit event, and is given the keys that the
-    /// store named before. It is called again if the commit loses a race, and not at all if nothing is left to do.
+    /// store named before. Nothing counts as expired in this batch, and it may contain no sealed value. `also` is called
+    /// again if the commit loses a race, and not at all if nothing is left to do.
     ///
     /// # Errors
     ///
