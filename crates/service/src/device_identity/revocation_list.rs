@@ -257,10 +257,14 @@ impl DeviceIdentity {
             let devices = &entry.devices;
             let made = devices.make_latest(&entry.place, &namespace, &category);
             let made = made.await;
-            if let Err(Failure::Refused(why @ RevocationListError::TooMany)) = &made {
+            drop(entry);
+            let is_too_long = matches!(made, Err(Failure::Refused(RevocationListError::TooMany)));
+            if let Err(why) = &made
+                && (is_too_long || ended.is_closed())
+            {
+                // The answers do not log the former, and nobody waits for the latter.
                 tracing::warn!(namespace, category, %why, "there is no CRL of a TPM category");
             }
-            drop(entry);
             ended.send_replace(Some(made));
         });
         making
