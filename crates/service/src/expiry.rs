@@ -75,8 +75,12 @@ pub enum Coverage {
 }
 
 /// The first records of a collection to expire, as of the last complete reading.
-#[derive(Debug, Default)]
-pub(crate) struct EarliestExpiries(Mutex<Option<Scan>>);
+#[derive(Debug)]
+pub(crate) struct EarliestExpiries {
+    /// How many records are read at once.
+    at_once: usize,
+    last_scan: Mutex<Option<Scan>>,
+}
 
 /// The result of a complete reading.
 #[derive(Debug)]
@@ -89,6 +93,14 @@ struct Scan {
 }
 
 impl EarliestExpiries {
+    /// Creates it before any reading. `at_once` records of the largest size must fit in memory.
+    pub(crate) const fn new(at_once: usize) -> Self {
+        Self {
+            at_once,
+            last_scan: Mutex::new(None),
+        }
+    }
+
     /// Reads all records of this type and remembers those that expire first.
     pub(crate) async fn scan<R: Record>(
         &self,
@@ -96,7 +108,7 @@ impl EarliestExpiries {
         now: Timestamp,
         end: impl Fn(&R) -> Option<Expiry>,
     ) -> Result<(), StorageError> {
-        let mut pages = Pages::<R>::of(store, Prefix::collection(R::TYPE));
+        let mut pages = self.pages::<R>(store);
         let (mut first, mut next) = (Vec::<Expiry>::new(), None::<Timestamp>);
         while let Some(page) = pages.next(now).await? {
             let before = first.len();
@@ -111,13 +123,17 @@ impl EarliestExpiries {
             first,
             next,
         };
-        *lock(&self.0) = Some(last_scan);
+        *lock(&self.last_scan) = Some(last_scan);
         Ok(())
+    }
+
+    fn pages<'a, R: Record>(&self, store: &'a Store) -> Pages<'a, R> {
+        Pages::of(store, Prefix::collection(R::TYPE)).at_once(self.at_once)
     }
 
     /// Returns when the first record that had not yet expired expires, as of the last complete reading.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        lock(&self.0).as_ref()?.next
+        lock(&self.last_scan).as_ref()?.next
     }
 
     /// Returns the records of this type that expire before `until`.
@@ -129,11 +145,11 @@ impl EarliestExpiries {
         end: impl Fn(&R) -> Option<Expiry>,
     ) -> Result<Expiries, StorageError> {
         let is_soon = |expiry: &Expiry| expiry.at < until;
-        let mut pages = Pages::<R>::of(store, Prefix::collection(R::TYPE));
+        let mut pages = self.pages::<R>(store);
         let (mut found, mut read) = (Vec::new(), 0);
         while let Some(page) = pages.next(now).await? {
             if read >= MOST_READ && !page.is_empty() {
-                let seen = lock(&self.0);
+                let seen = lock(&self.last_scan);
                 if let Some(Scan { at, first, .. }) = &*seen {
                     return Ok(Expiries {
                         found: first.iter().filter(|one| is_soon(one)).cloned().collect(),
@@ -161,7 +177,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::testing::bench;
+    use crate::{pages::PAGE, testing::bench};
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Ends {
@@ -212,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn what_ends_first_is_told_whatever_the_number_and_wherever_it_is() {
         let store = bench().await.store;
-        let known = EarliestExpiries::default();
+        let known = EarliestExpiries::new(PAGE);
         assert_eq!(asked(&known, &store).await, (vec![], Coverage::All));
         // As many records as are read on request. The last one expires soon.
         let late = 1_800_000_000;
@@ -238,6 +254,6 @@ mod tests {
         add(&store, 1300..1450, |_| 1_600_000_000).await;
         known.scan(&store, NOW, end).await.unwrap();
         assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
-        assert_eq!(EarliestExpiries::default().next(), None);
+        assert_eq!(EarliestExpiries::new(PAGE).next(), None);
     }
 }

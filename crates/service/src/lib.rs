@@ -95,7 +95,7 @@ pub struct Service {
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
     /// TPM managers, categories and API keys, and the provisioning of devices.
-    pub device_identity: DeviceIdentity,
+    pub device_identity: Arc<DeviceIdentity>,
     /// Removes expired records.
     pub upkeep: Upkeep,
     hashing: Arc<HashingPool>,
@@ -209,13 +209,13 @@ impl Service {
                 Arc::clone(&hashing),
                 accounts.policy,
             ),
-            device_identity: DeviceIdentity::new(
+            device_identity: Arc::new(DeviceIdentity::new(
                 store.clone(),
                 clock.clone(),
                 audit.clone(),
                 of_device_identity,
                 device_identity,
-            ),
+            )),
             upkeep: Upkeep::new(store.clone(), clock.clone()),
             followed: [hashing.followed.clone(), cpu_queue.followed.clone()],
             hashing,

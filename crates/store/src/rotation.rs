@@ -13,8 +13,8 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Change, CommitError, EngineSnapshot, Key, KeyId, NotApplied, Prefix, Raw, Row, Sealed, Store,
-    StoreError, Stored, Timestamp, UnsealError,
+    Batch, Change, CommitError, EngineSnapshot, Key, KeyId, NotApplied, Prefix, Raw, Row, Sealed,
+    Store, StoreError, Stored, Timestamp, UnsealError,
     fingerprint::{Fingerprint, fingerprint_key},
 };
 
@@ -170,7 +170,7 @@ impl Store {
     /// [`RotateError::UnderWay`] if another key is prepared, or an earlier rotation is not finished;
     /// [`RotateError::NotPrepared`] if `next` is the key that seals already; [`RotateError::UnknownKey`].
     pub async fn prepare_rotation(&self, next: KeyId) -> Result<(), RotateError> {
-        self.name_next(next, None).await
+        self.prepare_rotation_with(next, None, |_, _| ()).await
     }
 
     /// Like [`Store::prepare_rotation`], if the key already prepared is lost. Nothing was sealed under it, so no secret
@@ -185,16 +185,30 @@ impl Store {
         lost: KeyId,
         next: KeyId,
     ) -> Result<(), RotateError> {
-        self.name_next(next, Some(lost)).await
+        self.prepare_rotation_with(next, Some(lost), |_, _| ())
+            .await
     }
 
-    async fn name_next(&self, next: KeyId, lost: Option<KeyId>) -> Result<(), RotateError> {
+    /// Like [`Store::prepare_rotation`], or like [`Store::prepare_rotation_again`] if a key is `lost`. `also` adds to
+    /// the batch what is to be stored together with the step, such as its audit event, and is given the keys that the
+    /// store named before. Nothing counts as expired in this batch, and it may contain no sealed value. `also` is called
+    /// again if the commit loses a race, and not at all if nothing is left to do.
+    ///
+    /// # Errors
+    ///
+    /// As for those.
+    pub async fn prepare_rotation_with(
+        &self,
+        next: KeyId,
+        lost: Option<KeyId>,
+        also: impl Fn(&mut Batch, &Rotation),
+    ) -> Result<(), RotateError> {
         let keys = self.keyring.keys();
         if !keys.has(next) {
             return Err(RotateError::UnknownKey { id: next });
         }
         let is_lost = |id: KeyId| lost == Some(id) && !keys.has(id);
-        self.rename_keys(|named| {
+        let change = |named: Fingerprint| {
             let to = named.next.unwrap_or(named.sealing);
             match (named.opening.first(), named.next) {
                 (Some(&from), _) => Err(RotateError::UnderWay { from, to }),
@@ -209,8 +223,8 @@ impl Store {
                     ..named
                 })),
             }
-        })
-        .await
+        };
+        self.rename_keys(change, also).await
     }
 
     /// Makes the prepared key the one that seals. From then on no node writes anything under an older one, and a node
@@ -220,7 +234,19 @@ impl Store {
     ///
     /// [`RotateError::NotPrepared`], [`RotateError::UnknownKey`].
     pub async fn switch_key(&self) -> Result<(), RotateError> {
-        self.rename_keys(|named| match (named.next, named.opening.is_empty()) {
+        self.switch_key_with(|_, _| ()).await
+    }
+
+    /// Like [`Store::switch_key`]. `also` adds to the batch, as for [`Store::prepare_rotation_with`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::switch_key`].
+    pub async fn switch_key_with(
+        &self,
+        also: impl Fn(&mut Batch, &Rotation),
+    ) -> Result<(), RotateError> {
+        let change = |named: Fingerprint| match (named.next, named.opening.is_empty()) {
             (Some(next), _) if !self.keyring.keys().has(next) => {
                 Err(RotateError::UnknownKey { id: next })
             }
@@ -236,8 +262,8 @@ impl Store {
             }
             (None, false) => Ok(None),
             (None, true) => Err(RotateError::NotPrepared),
-        })
-        .await
+        };
+        self.rename_keys(change, also).await
     }
 
     /// Seals every value that is under an older key again, under the current one. Versions stay. `told` is called with
@@ -269,7 +295,20 @@ impl Store {
     /// # Errors
     ///
     /// [`RotateError::Unfinished`] while there are such values; [`RotateError::UnderWay`] before the switch.
-    pub async fn finish_rotation(&self, mut told: impl FnMut(u64)) -> Result<(), RotateError> {
+    pub async fn finish_rotation(&self, told: impl FnMut(u64)) -> Result<(), RotateError> {
+        self.finish_rotation_with(told, |_, _| ()).await
+    }
+
+    /// Like [`Store::finish_rotation`]. `also` adds to the batch, as for [`Store::prepare_rotation_with`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::finish_rotation`].
+    pub async fn finish_rotation_with(
+        &self,
+        mut told: impl FnMut(u64),
+        also: impl Fn(&mut Batch, &Rotation),
+    ) -> Result<(), RotateError> {
         let named = self.named_keys().await?;
         self.keyring.learn(&named);
         if let Some(to) = named.record.next {
@@ -299,15 +338,14 @@ impl Store {
         if named.record.opening.is_empty() {
             batch.require(&key, at);
         } else {
+            also(&mut batch, &Rotation::from(named.record.clone()));
             let struck = Fingerprint {
                 opening: Vec::new(),
                 ..named.record
             };
             batch.replace(&key, at, &struck, None);
         }
-        self.engine
-            .commit(batch.into_changes().map_err(CommitError::from)?)
-            .await?;
+        self.commit_keys(batch).await?;
         Ok(self.learn().await?)
     }
 
@@ -319,21 +357,34 @@ impl Store {
     async fn rename_keys(
         &self,
         change: impl Fn(Fingerprint) -> Result<Option<Fingerprint>, RotateError>,
+        also: impl Fn(&mut Batch, &Rotation),
     ) -> Result<(), RotateError> {
         loop {
             let named = self.named_keys().await?;
             let at = named.version;
+            let before = Rotation::from(named.record.clone());
             if let Some(next) = change(named.record)? {
                 let mut batch = self.batch(Timestamp::EPOCH);
                 batch.replace(&fingerprint_key(), at, &next, None);
-                let changes = batch.into_changes().map_err(CommitError::from)?;
-                match self.engine.commit(changes).await {
+                also(&mut batch, &before);
+                match self.commit_keys(batch).await {
                     Err(CommitError::Conflict { .. }) => continue,
                     committed => committed?,
                 }
             }
             return Ok(self.learn().await?);
         }
+    }
+
+    /// Commits a batch that itself changes which keys the store names. It must contain no sealed value.
+    async fn commit_keys(&self, mut batch: Batch) -> Result<(), CommitError> {
+        let listeners = batch.take_listeners();
+        let outcome = match batch.into_changes() {
+            Ok(changes) => self.engine.commit(changes).await,
+            Err(error) => Err(error.into()),
+        };
+        listeners.end(&outcome);
+        outcome
     }
 
     /// Returns whether the record had to be changed.

@@ -6,8 +6,8 @@ mod fixture;
 use std::sync::Arc;
 
 use keyproof_store::{
-    CommitError, Engine, Entropy, Key, KeyId, MasterKey, MasterKeys, NotApplied, OpenError, Prefix,
-    RotateError, Rotation, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
+    Batch, CommitError, Engine, Entropy, Key, KeyId, MasterKey, MasterKeys, NotApplied, OpenError,
+    Prefix, RotateError, Rotation, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
     faults::{CommitMode, FaultyEngine},
     memory::MemoryEngine,
 };
@@ -354,6 +354,50 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     assert_eq!(store.prepare_rotation(three).await, under_way(one, two));
     assert_eq!(store.finish_rotation(|_| ()).await, Ok(()));
     assert_eq!(store.prepare_rotation(three).await, Ok(()));
+}
+
+/// Otherwise a process that dies after a step would lose its event, as a repeated step does nothing.
+#[tokio::test]
+async fn what_is_added_to_a_step_of_a_rotation_is_stored_with_it_once() {
+    let engine = FaultyEngine::new();
+    let entropy = Arc::new(SystemEntropy::new());
+    let both = keys(1).with(&master_key(2));
+    let store = Store::open(engine.clone(), both, entropy, NOW)
+        .await
+        .expect("an empty store opens");
+    let [one, two] = [1, 2].map(|byte| master_key(byte).id());
+    let made = (CommitMode::Made, true);
+    let tries = [(CommitMode::NotApplied, false), made, made];
+    // A second insertion would conflict.
+    let note = |step: &'static str, sealing: KeyId, next: Option<KeyId>| {
+        move |batch: &mut Batch, before: &Rotation| {
+            assert_eq!((before.sealing, before.next), (sealing, next));
+            batch.insert(&Key::new("account", [step]), &account(step), None);
+        }
+    };
+    let is_noted = async |step: &str| {
+        let key = Key::new("account", [step]);
+        let found = store.get::<Account>(&key, NOW).await;
+        found.expect("it answers").is_some()
+    };
+    for (mode, is_made) in tries {
+        engine.commits(mode);
+        let prepared = store.prepare_rotation_with(two, None, note("prepare", one, None));
+        assert_eq!(prepared.await.is_ok(), is_made);
+        assert_eq!(is_noted("prepare").await, is_made);
+    }
+    for (mode, is_made) in tries {
+        engine.commits(mode);
+        let switched = store.switch_key_with(note("switch", one, Some(two)));
+        assert_eq!(switched.await.is_ok(), is_made);
+        assert_eq!(is_noted("switch").await, is_made);
+    }
+    for (mode, is_made) in tries {
+        engine.commits(mode);
+        let finished = store.finish_rotation_with(|_| (), note("finish", two, None));
+        assert_eq!(finished.await.is_ok(), is_made);
+        assert_eq!(is_noted("finish").await, is_made);
+    }
 }
 
 /// As after a restore of a backup that contained the current key, but not the prepared one.

@@ -7,16 +7,14 @@ use std::{
 
 use clap::{Args, Subcommand};
 use keyproof_service::{Action, Failure as NotEnded};
-use keyproof_store::{KeyId, MasterKey, RotateError, Rotation, Store, SystemEntropy};
+use keyproof_store::{Batch, KeyId, MasterKey, RotateError, Rotation, Store, SystemEntropy};
 use serde_json::json;
 
 use super::{
     Failure, Outcome,
     flags::StoreArguments,
     output, terminal,
-    with_store::{
-        block_on, must_be_shared, open_existing, record_event, with_records, with_service,
-    },
+    with_store::{add_event, block_on, must_be_shared, open_existing, with_records, with_service},
 };
 use crate::{config::Config, rfc3339::Rfc3339};
 
@@ -169,21 +167,14 @@ fn prepare(
         let lost = rotation.next.filter(|next| *next != id);
         // Opened again, with the new key.
         let store = open_existing(&config).await?;
-        let prepared = async {
-            match lost {
-                Some(lost) => store.prepare_rotation_again(lost, id).await?,
-                None => store.prepare_rotation(id).await?,
-            }
-            if rotation.next != Some(id) {
-                let detail = match lost {
-                    Some(lost) => format!("to {id}, in place of {lost}"),
-                    None => format!("to {id}"),
-                };
-                record_event(&store, Action::MasterKeyPrepare, Some(detail)).await?;
-            }
-            Ok::<_, Failure>(())
+        let event = |batch: &mut Batch, _: &Rotation| {
+            let detail = match lost {
+                Some(lost) => format!("to {id}, in place of {lost}"),
+                None => format!("to {id}"),
+            };
+            add_event(&store, batch, Action::MasterKeyPrepare, detail);
         };
-        let prepared = prepared.await;
+        let prepared = store.prepare_rotation_with(id, lost, event).await;
         store.close().await;
         prepared?;
         let (sealing, file) = (rotation.sealing, config.store.key_file());
@@ -246,13 +237,14 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
 }
 
 async fn switch(store: &Store, json: bool) -> Outcome {
-    let before = store.rotation().await?;
-    store.switch_key().await?;
+    let event = |batch: &mut Batch, before: &Rotation| {
+        if let Some(next) = before.next {
+            let detail = format!("from {} to {next}", before.sealing);
+            add_event(store, batch, Action::MasterKeySwitch, detail);
+        }
+    };
+    store.switch_key_with(event).await?;
     let rotation = store.rotation().await?;
-    if before.sealing != rotation.sealing {
-        let detail = format!("from {} to {}", before.sealing, rotation.sealing);
-        record_event(store, Action::MasterKeySwitch, Some(detail)).await?;
-    }
     let mut progress = Progress::over(store).await;
     let resealed = store.reseal_all(|read| progress.show(read)).await?;
     progress.end();
@@ -266,12 +258,13 @@ async fn switch(store: &Store, json: bool) -> Outcome {
 async fn finish(store: &Store, json: bool) -> Outcome {
     let before = store.rotation().await?;
     let mut progress = Progress::over(store).await;
-    store.finish_rotation(|read| progress.show(read)).await?;
-    progress.end();
-    if !before.opening.is_empty() {
+    let event = |batch: &mut Batch, before: &Rotation| {
         let detail = format!("all is sealed under {}", before.sealing);
-        record_event(store, Action::MasterKeyFinish, Some(detail)).await?;
-    }
+        add_event(store, batch, Action::MasterKeyFinish, detail);
+    };
+    let finished = store.finish_rotation_with(|read| progress.show(read), event);
+    finished.await?;
+    progress.end();
     let sealing = before.sealing;
     store.compact().await.map_err(|error| {
         Failure::Refused(format!(

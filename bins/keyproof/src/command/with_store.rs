@@ -9,7 +9,7 @@ use std::{
 
 use keyproof_service::{Action, Audit, Clock, Service, SystemClock};
 use keyproof_store::{
-    CommitError, EngineError, NotApplied, OpenError, Store, StoreError, SystemEntropy,
+    Batch, CommitError, EngineError, NotApplied, OpenError, Store, StoreError, SystemEntropy,
 };
 use rustix::{
     fs::{Access, access},
@@ -92,6 +92,13 @@ pub(super) async fn record_event(store: &Store, action: Action, detail: Option<S
             "the change is made, but its event could not be written to the audit trail: {error}"
         ))
     })
+}
+
+/// Adds the event of what a command does to a store as a whole to the batch that does it.
+pub(super) fn add_event(store: &Store, batch: &mut Batch, action: Action, detail: String) {
+    let audit = Audit::new(store.clone(), Arc::new(SystemClock));
+    let person = command_line();
+    audit.add_of_store(batch, action, Some(detail), person.origin());
 }
 
 /// Runs a command to its end.

@@ -1050,6 +1050,12 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
         assert_eq!(shop.code(node, "third"), shown);
         assert_eq!(shop.add(node, "first"), 204, "the same once more");
     }
+    // Each step has one event, however often it is repeated.
+    let trail = home.prints(&[&["audit", "--store", url], flags].concat(), "");
+    for step in ["prepare", "switch", "finish"] {
+        let action = format!("master_key.{step}");
+        assert_eq!(trail.matches(&*action).count(), 1, "{action}: {trail}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Audit events about users: changes to them, and refusals.
 
+use std::sync::Arc;
+
 use keyproof_mfa::UserRecords;
 
 use super::{
@@ -126,15 +128,32 @@ impl Accounts {
         (why, new_event): (Reason, NewEvent<'_>),
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
-        if why == Reason::NotJudged {
-            self.locks.refused();
-        }
         if account.records() == next {
+            if why == Reason::NotJudged {
+                self.locks.refused();
+            }
             self.audit.refused(new_event).await;
             return refuse(error);
         }
+        self.refuse_counted(account, next, (why, new_event), error)
+            .await
+    }
+
+    /// Like [`refuse`](Self::refuse), but always commits, so that the time does not tell whether a count changed.
+    pub(super) async fn refuse_counted<T, E>(
+        &self,
+        account: &Account,
+        next: UserRecords,
+        (why, new_event): (Reason, NewEvent<'_>),
+        error: E,
+    ) -> Result<Attempt<T, E>, Failure<E>> {
         let mut batch = self.store.batch(account.now);
         let now = account.now;
+        if why == Reason::NotJudged {
+            let locks = Arc::clone(&self.locks);
+            // Not for each commit that loses a race.
+            batch.on_outcome(move |_| locks.refused());
+        }
         match account.user.record() {
             Some(_) => self.audit.counted(&mut batch, now, new_event).await?,
             // Every made-up name is a separate target, so the caller's allowance for new targets applies.

@@ -229,7 +229,9 @@ impl Accounts {
                         elsewhere.map_or_else(|lock| locked(account.wait(lock.until)), |()| error);
                     let new_event = self.failed(whose, why, origin);
                     let refused = (why, new_event);
-                    return self.refuse(&account, decision.next, refused, error).await;
+                    // While locked, only the right password counts a guess at a fingerprint.
+                    let refused = self.refuse_counted(&account, decision.next, refused, error);
+                    return refused.await;
                 }
             };
             account.save(&mut batch, decision.next, change);

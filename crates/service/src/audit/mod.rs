@@ -294,16 +294,26 @@ impl Audit {
         detail: Option<String>,
         origin: &Origin,
     ) -> Result<(), StorageError> {
-        let at = self.clock.now();
-        let mut batch = self.store.batch(at);
+        let mut batch = self.store.batch(self.clock.now());
+        self.add_of_store(&mut batch, action, detail, origin);
+        Ok(self.store.commit(batch).await?)
+    }
+
+    /// Adds the event of an action on the store as a whole to the action's batch.
+    pub fn add_of_store(
+        &self,
+        batch: &mut Batch,
+        action: Action,
+        detail: Option<String>,
+        origin: &Origin,
+    ) {
         let new_event = NewEvent {
             action,
             target: Target::Store,
             detail,
             origin,
         };
-        self.done(&mut batch, at, new_event);
-        Ok(self.store.commit(batch).await?)
+        self.done(batch, self.clock.now(), new_event);
     }
 
     /// Adds the event of a change to the change's batch, which then also requires the records that permit the request.

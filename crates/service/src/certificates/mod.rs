@@ -29,7 +29,7 @@ use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Store, Stored};
 use serde::{Deserialize, Serialize};
 
-use crate::{Audit, Clock, CpuQueue, StorageError, expiry::EarliestExpiries};
+use crate::{Audit, Clock, CpuQueue, StorageError, expiry::EarliestExpiries, pages::PAGE};
 use records::{Certificate, certificate_key};
 
 /// The settings for CA certificates.
@@ -113,7 +113,7 @@ impl Certificates {
             audit,
             cpu_queue,
             settings,
-            first_to_end: EarliestExpiries::default(),
+            first_to_end: EarliestExpiries::new(PAGE),
         }
     }
 

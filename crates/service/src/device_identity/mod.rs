@@ -97,7 +97,7 @@ use crate::{
     rate_limit::RateLimit,
 };
 use client_certificates::KnownAuthorities;
-use revocation_list::SharedLists;
+use revocation_list::{ListMaking, SharedLists};
 use trust::KnownBundle;
 
 /// The settings that operators choose.
@@ -127,8 +127,7 @@ pub struct DeviceIdentity {
     audit: Arc<Audit>,
     cpu_queue: CpuQueue,
     rate_limit: RateLimit,
-    /// Held while this server makes a CRL.
-    list_making: Mutex<()>,
+    list_making: ListMaking,
     lists: SharedLists,
     authorities: KnownAuthorities,
     /// When the first category CA expires, in milliseconds since the Unix epoch; 0 if none does.
@@ -155,11 +154,11 @@ impl DeviceIdentity {
             audit,
             cpu_queue,
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
-            list_making: Mutex::new(()),
+            list_making: ListMaking::default(),
             lists: SharedLists::default(),
             authorities: KnownAuthorities::default(),
             authorities_end: AtomicU64::default(),
-            first_to_end: EarliestExpiries::default(),
+            first_to_end: EarliestExpiries::new(Category::AT_ONCE),
             trust: KnownBundle::default(),
             trust_reading: Mutex::new(()),
             revocation_list_url: settings.revocation_list_url,

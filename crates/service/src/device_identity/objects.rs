@@ -483,6 +483,7 @@ mod unit_tests {
             TrustedMakers,
             testing::{furnish, named},
         },
+        expiry::Coverage,
         testing::{bench, origin, refusal},
     };
 
@@ -544,6 +545,10 @@ mod unit_tests {
         let referring = devices.referring(&manager).await.unwrap();
         assert_eq!(referring.len(), 45);
         assert_eq!(bench.faults.steps(), 3 + 1, "and the API keys");
+        devices.look_for_ends().await.unwrap();
+        assert_eq!(bench.faults.steps(), 3);
+        let expiries = devices.expiry(bench.clock.now()).await.unwrap();
+        assert_eq!((expiries.seen, bench.faults.steps()), (Coverage::All, 3));
     }
 
     #[test]

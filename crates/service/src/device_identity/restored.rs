@@ -22,7 +22,7 @@ mod tests {
     use keyproof_x509::crl::Crl;
     use std::{sync::Arc, time::Duration};
 
-    async fn list(bench: &Bench) -> Arc<[u8]> {
+    async fn list(bench: &Bench) -> Arc<Vec<u8>> {
         let devices = &bench.service.device_identity;
         devices.revocation_list("default", "c").await.unwrap()
     }

@@ -15,6 +15,7 @@ use std::{
 use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::{
     ApiKey, AuthorityError, Category, DeviceIdentity, Metadata,
@@ -25,7 +26,7 @@ use super::{
     objects::{Object, object_key},
 };
 use crate::{
-    Failure, Principal, StorageError,
+    Failure, Principal, StorageError, TooBusy,
     keys::moment,
     mutex::lock,
     pages::{PAGE, Page, Pages, transact_pages},
@@ -45,7 +46,7 @@ const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// The most entries of a CRL. At 49 bytes each, they fit in what `keyproof_x509::crl` parses.
 const MOST: usize = if cfg!(test) { 40 } else { 300_000 };
 
-/// How many certificates are read at once. All of them have to be read within a request's deadline.
+/// How many certificates are read at once. Each read waits for the store.
 const AT_ONCE: usize = 1_000;
 
 /// The bytes of a CRL in one record. As Base64 in JSON, they fit in a record.
@@ -157,58 +158,127 @@ pub(super) struct SharedLists {
     reading: tokio::sync::Mutex<()>,
 }
 
-/// The number of a CRL, and the CRL.
-type Numbered = (u64, Weak<[u8]>);
+/// The number of a CRL, and the CRL. A `Weak<[u8]>` would keep the bytes' memory when nobody needs them any more.
+type Numbered = (u64, Weak<Vec<u8>>);
 
 impl SharedLists {
-    fn get(&self, place: &Key, number: u64) -> Option<Arc<[u8]>> {
+    fn get(&self, place: &Key, number: u64) -> Option<Arc<Vec<u8>>> {
         let kept = lock(&self.kept);
         let (kept_number, list) = kept.get(place)?;
         list.upgrade().filter(|_| *kept_number == number)
     }
 
-    fn keep(&self, place: Key, number: u64, list: &Arc<[u8]>) {
+    fn keep(&self, place: Key, number: u64, list: &Arc<Vec<u8>>) {
         let mut kept = lock(&self.kept);
         kept.retain(|_, (_, list)| list.strong_count() > 0);
         kept.insert(place, (number, Arc::downgrade(list)));
     }
 }
 
+/// The CRLs that this server is making, each in a task of its own.
+#[derive(Default)]
+pub(super) struct ListMaking {
+    /// By the category's key.
+    under_way: Mutex<BTreeMap<Key, Making>>,
+    /// Held while a CRL is made.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Whether a CRL was made, once that has ended.
+type Making = watch::Receiver<Option<Made>>;
+
+type Made = Result<(), Failure<RevocationListError>>;
+
+/// The entry of a CRL that is being made, which is removed even if the task panics.
+struct UnderWay {
+    devices: Arc<DeviceIdentity>,
+    place: Key,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.devices.list_making.under_way).remove(&self.place);
+    }
+}
+
 impl DeviceIdentity {
     /// Returns a category's current CRL, in DER (RFC 5280, section 5). No permission is needed. Callers of the same CRL
-    /// share its bytes.
+    /// share its bytes. If none is current, it is made to the end even if the returned future is dropped.
     ///
     /// # Errors
     ///
     /// [`RevocationListError`].
     pub async fn revocation_list(
-        &self,
+        self: &Arc<Self>,
         namespace: &str,
         category: &str,
-    ) -> Result<Arc<[u8]>, Failure<RevocationListError>> {
-        let now = self.clock.now();
+    ) -> Result<Arc<Vec<u8>>, Failure<RevocationListError>> {
         let place = Latest::key(namespace, category);
-        if let Some(Stored { record, .. }) = self.store.get::<Latest>(&place, now).await?
-            && let Some(known) = record.known(now)
-        {
-            known.map_err(Failure::Refused)?;
-            if let Some(list) = self.parts(namespace, category, &record).await? {
-                return Ok(list);
+        loop {
+            let now = self.clock.now();
+            if let Some(Stored { record, .. }) = self.store.get::<Latest>(&place, now).await?
+                && let Some(known) = record.known(now)
+            {
+                known.map_err(Failure::Refused)?;
+                if let Some(list) = self.parts(namespace, category, &record).await? {
+                    return Ok(list);
+                }
+                // A newer one has taken its place.
+                continue;
+            }
+            if self.issuer(namespace, category).await?.is_none() {
+                return refuse(RevocationListError::Unknown);
+            }
+            // It is then read like any other, as a certificate may have been withdrawn since.
+            let mut making = self.make(&place, namespace, category);
+            let made = making.wait_for(Option::is_some).await;
+            match made.map(|made| made.clone()) {
+                Ok(Some(made)) => made?,
+                // The task has panicked, or the server is stopping.
+                Ok(None) | Err(_) => return Err(StorageError::from(TooBusy).into()),
             }
         }
-        if self.issuer(namespace, category).await?.is_none() {
-            return refuse(RevocationListError::Unknown);
+    }
+
+    /// Starts to make a category's CRL, unless this server is making it already.
+    fn make(self: &Arc<Self>, place: &Key, namespace: &str, category: &str) -> Making {
+        let mut under_way = lock(&self.list_making.under_way);
+        if let Some(making) = under_way.get(place) {
+            return making.clone();
         }
-        // Those that waited for the lock find the CRL made.
-        let _turn = self.list_making.lock().await;
+        let (ended, making) = watch::channel(None);
+        under_way.insert(place.clone(), making.clone());
+        let entry = UnderWay {
+            devices: Arc::clone(self),
+            place: place.clone(),
+        };
+        let (namespace, category) = (namespace.to_owned(), category.to_owned());
+        tokio::spawn(async move {
+            let devices = &entry.devices;
+            let made = devices.make_latest(&entry.place, &namespace, &category);
+            let made = made.await;
+            drop(entry);
+            let is_too_long = matches!(made, Err(Failure::Refused(RevocationListError::TooMany)));
+            if let Err(why) = &made
+                && (is_too_long || ended.is_closed())
+            {
+                // The answers do not log the former, and nobody waits for the latter.
+                tracing::warn!(namespace, category, %why, "there is no CRL of a TPM category");
+            }
+            ended.send_replace(Some(made));
+        });
+        making
+    }
+
+    /// Makes and stores a category's CRL, unless the stored one is current.
+    async fn make_latest(&self, place: &Key, namespace: &str, category: &str) -> Made {
+        let _turn = self.list_making.turn.lock().await;
         transact("device_identity.revocation_list", &self.store, || async {
             let now = self.clock.now();
             let slot = Slot::<Latest>::read(&self.store, place.clone(), now).await?;
             let latest = slot.record().cloned().unwrap_or_default();
             if let Some(known) = latest.known(now) {
-                known.map_err(Failure::Refused)?;
-                let list = self.parts(namespace, category, &latest).await?;
-                return Ok(list.map_or(Attempt::Again, Attempt::Done));
+                return known.map(Attempt::Done).map_err(Failure::Refused);
             }
             let issuer = self.issuer(namespace, category).await?;
             let issuer = issuer.ok_or(Failure::Refused(RevocationListError::Unknown))?;
@@ -216,7 +286,7 @@ impl DeviceIdentity {
             batch.require(&issuer.place, issuer.version);
             let made = self.make_list(issuer, &latest, &mut batch, now).await;
             let (next, verdict) = match made {
-                Ok((next, list)) => (next, Ok(Arc::<[u8]>::from(list))),
+                Ok(next) => (next, Ok(())),
                 // Remembered, as anyone may request a CRL and reading all entries again is costly.
                 Err(Failure::Refused(RevocationListError::TooMany)) => {
                     let next = Latest {
@@ -234,14 +304,14 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Makes a CRL and adds it to a batch. Returns its record, and the CRL in DER.
+    /// Makes a CRL and adds it to a batch. Returns its record.
     async fn make_list(
         &self,
         issuer: ListIssuer,
         latest: &Latest,
         batch: &mut Batch,
         now: Timestamp,
-    ) -> Result<(Latest, Vec<u8>), Failure<RevocationListError>> {
+    ) -> Result<Latest, Failure<RevocationListError>> {
         let ListIssuer {
             place, category, ..
         } = issuer;
@@ -278,15 +348,14 @@ impl DeviceIdentity {
                 batch.remove(part.key(), part.version());
             }
         }
-        let next = Latest {
+        Ok(Latest {
             number,
             made_at: now,
             parts,
             is_outdated: false,
             is_indexed: true,
             too_many_at: None,
-        };
-        Ok((next, made))
+        })
     }
 
     /// Returns the URL of a category's CRL, if one is configured.
@@ -372,7 +441,7 @@ impl DeviceIdentity {
         namespace: &str,
         category: &str,
         latest: &Latest,
-    ) -> Result<Option<Arc<[u8]>>, StorageError> {
+    ) -> Result<Option<Arc<Vec<u8>>>, StorageError> {
         let (place, number) = (Latest::key(namespace, category), latest.number);
         let _turn = match self.lists.get(&place, number) {
             Some(list) => return Ok(Some(list)),
@@ -397,7 +466,8 @@ impl DeviceIdentity {
             let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
             list.extend_from_slice(&der);
         }
-        let list: Arc<[u8]> = list.into();
+        list.shrink_to_fit();
+        let list = Arc::new(list);
         self.lists.keep(place, number, &list);
         Ok(Some(list))
     }
@@ -539,6 +609,7 @@ mod tests {
         Clock,
         testing::{Bench, bench},
     };
+    use tokio::task::yield_now;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -643,6 +714,31 @@ mod tests {
         assert_eq!(third, fourth);
         drop((first, second, third, fourth));
         assert_eq!(ask().await.1, 2, "nothing is kept for nobody");
+    }
+
+    /// Otherwise one that takes longer than a request may take would start over with each request, and never be made.
+    #[tokio::test]
+    async fn a_list_is_made_to_the_end_though_nobody_waits_for_it() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let is_under_way = || !lock(&devices.list_making.under_way).is_empty();
+        let begun = async {
+            while !is_under_way() {
+                yield_now().await;
+            }
+        };
+        // A request that reaches its deadline.
+        tokio::select! {
+            _ = devices.revocation_list("default", "c") => unreachable!("it is being made"),
+            () = begun => {}
+        }
+        while is_under_way() {
+            yield_now().await;
+        }
+        bench.faults.steps();
+        devices.revocation_list("default", "c").await.unwrap();
+        assert_eq!(bench.faults.steps(), 2, "the record and the one part");
     }
 
     /// Anyone may request a CRL, and all requests wait for the same lock.

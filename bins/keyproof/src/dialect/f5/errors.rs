@@ -409,7 +409,8 @@ impl From<RevocationListError> for Refusal {
     fn from(error: RevocationListError) -> Self {
         match error {
             RevocationListError::Authority(error) => error.into(),
-            RevocationListError::TooMany => Self::internal(&error),
+            // Logged once, when it is found.
+            RevocationListError::TooMany => Self::new(Code::Unavailable, error.to_string()),
             RevocationListError::Unknown => Self::not_found(error.to_string()),
         }
     }
@@ -529,6 +530,15 @@ mod tests {
         ] {
             assert_eq!(refusal.message, says);
         }
+    }
+
+    /// Anybody may request a CRL, so this is no error of the server each time.
+    #[test]
+    fn a_list_with_too_many_entries_is_unavailable() {
+        let refusal = Refusal::from(RevocationListError::TooMany);
+        assert_eq!(refusal.code, Code::Unavailable);
+        assert!(refusal.message.contains("certificates are revoked"));
+        assert_eq!(refusal.into_response().status(), 503);
     }
 
     #[test]

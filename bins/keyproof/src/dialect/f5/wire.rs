@@ -475,8 +475,17 @@ fn ok(body: &impl Serialize) -> Response {
 }
 
 /// Returns a CRL response (RFC 2585, section 4.2).
-pub(super) fn revocation_list(der: Arc<[u8]>) -> Response {
+pub(super) fn revocation_list(der: Arc<Vec<u8>>) -> Response {
     let mut response = stack::with_body(StatusCode::OK, "application/pkix-crl", Vec::new());
-    *response.body_mut() = Full::new(Bytes::from_owner(der));
+    *response.body_mut() = Full::new(Bytes::from_owner(SharedDer(der)));
     response
+}
+
+/// Bytes that several responses share.
+struct SharedDer(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for SharedDer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }

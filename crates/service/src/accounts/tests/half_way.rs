@@ -128,6 +128,27 @@ async fn a_wrong_password_does_not_tell_a_trusted_fingerprint_while_the_name_is_
     }
 }
 
+/// Otherwise anybody could lock a name, and then learn the password from the time of the answers.
+#[tokio::test]
+async fn the_right_password_costs_what_a_wrong_one_costs_while_the_name_is_locked() {
+    let (bench, [one, _]) = two_servers().await;
+    let cost = async |password, fingerprint| {
+        bench.faults.steps();
+        let login = password_login(ADA, password, fingerprint);
+        assert!(one.accounts.login(login, &origin()).await.is_err());
+        bench.faults.steps()
+    };
+    for _ in 0..3 {
+        cost("wrong horse", None).await;
+    }
+    let wrong = cost("wrong horse", Some("guess")).await;
+    // The third one locks the fingerprints.
+    for number in 0..5 {
+        let right = cost(PASSWORD, Some("guess")).await;
+        assert_eq!(right, wrong, "guess {number}");
+    }
+}
+
 /// A guess that loses the race is counted as well.
 #[tokio::test]
 async fn fingerprints_that_are_guessed_at_once_are_all_counted() {
