@@ -126,12 +126,28 @@ impl Accounts {
         (why, new_event): (Reason, NewEvent<'_>),
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
-        if why == Reason::NotJudged {
-            self.locks.refused();
-        }
         if account.records() == next {
+            if why == Reason::NotJudged {
+                self.locks.refused();
+            }
             self.audit.refused(new_event).await;
             return refuse(error);
+        }
+        self.refuse_password(account, next, (why, new_event), error)
+            .await
+    }
+
+    /// Refuses a password that was checked. It commits even if no count changes, as for a wrong one while the name is locked:
+    /// otherwise the time would tell whether it was right.
+    pub(super) async fn refuse_password<T, E>(
+        &self,
+        account: &Account,
+        next: UserRecords,
+        (why, new_event): (Reason, NewEvent<'_>),
+        error: E,
+    ) -> Result<Attempt<T, E>, Failure<E>> {
+        if why == Reason::NotJudged {
+            self.locks.refused();
         }
         let mut batch = self.store.batch(account.now);
         let now = account.now;

@@ -229,7 +229,9 @@ impl Accounts {
                         elsewhere.map_or_else(|lock| locked(account.wait(lock.until)), |()| error);
                     let new_event = self.failed(whose, why, origin);
                     let refused = (why, new_event);
-                    return self.refuse(&account, decision.next, refused, error).await;
+                    return self
+                        .refuse_password(&account, decision.next, refused, error)
+                        .await;
                 }
             };
             account.save(&mut batch, decision.next, change);

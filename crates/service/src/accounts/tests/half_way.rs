@@ -128,6 +128,33 @@ async fn a_wrong_password_does_not_tell_a_trusted_fingerprint_while_the_name_is_
     }
 }
 
+/// Otherwise whoever measures the time could guess passwords without limit while the name is locked.
+#[tokio::test]
+async fn a_right_password_costs_what_a_wrong_one_costs_while_the_name_is_locked() {
+    let (bench, [one, _]) = two_servers().await;
+    let cost = async |password: &str, fingerprint: Option<&str>| {
+        bench.faults.steps();
+        let login = password_login(ADA, password, fingerprint);
+        assert!(one.accounts.login(login, &origin()).await.is_err());
+        bench.faults.steps()
+    };
+    let mut counted = 0;
+    for _ in 0..3 {
+        counted = cost("wrong horse", None).await;
+    }
+    // Three guesses lock the fingerprints; a fourth changes no count.
+    for number in 0..4 {
+        for password in ["wrong horse", PASSWORD] {
+            let guess = format!("guess {number}");
+            assert_eq!(
+                cost(password, Some(guess.as_str())).await,
+                counted,
+                "{guess}"
+            );
+        }
+    }
+}
+
 /// A guess that loses the race is counted as well.
 #[tokio::test]
 async fn fingerprints_that_are_guessed_at_once_are_all_counted() {
