@@ -36,7 +36,9 @@ impl Client<'_> {
 impl UserRecords {
     /// Returns an error if a password sent now would be refused unchecked. Call this before hashing
     /// the password. One that comes with a fingerprint is always checked, because
-    /// [`begin_login`](Self::begin_login) counts guesses at fingerprints even while locked.
+    /// [`begin_login`](Self::begin_login) counts guesses at fingerprints even while locked. Then
+    /// write to the store even if it changed no record: otherwise the time of a refusal tells
+    /// whether the password was right.
     ///
     /// ```
     /// use keyproof_mfa::{Client, Counter, Password, Policy, UnixMillis, User, UserId, UserRecords};

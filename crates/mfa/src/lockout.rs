@@ -9,8 +9,9 @@ use crate::{AddressId, DeviceId, Policy, SessionId, UnixMillis};
 /// Counts consecutive failures, passwords and codes together, and locks at the third
 /// ([`Policy::lockout_failures`]).
 ///
-/// - While it is locked, attempts are neither checked nor counted, so a stranger who keeps trying
-///   cannot prolong the lock.
+/// - While it is locked, attempts are not counted, so a stranger who keeps trying cannot prolong the
+///   lock. Nor are they checked, except for a password that comes with an unknown fingerprint, which
+///   may be a guess at one ([`Fingerprint`](crate::Fingerprint)).
 /// - After a lock the count restarts at zero. Otherwise a single wrong guess would lock again, and
 ///   a stranger could lock a user out for ever.
 /// - Wrong codes are guesses by somebody who knows the password. Each lock that they contribute to
@@ -266,7 +267,7 @@ pub struct Failure {
     pub locked_until: Option<UnixMillis>,
 }
 
-/// The attempt was neither checked nor counted, because of earlier failures.
+/// The attempt was refused whether it was right or wrong, because of earlier failures.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[error("locked after too many failures, until {until} ms after 1970")]
 pub struct Locked {

@@ -67,7 +67,8 @@ pub enum Factor {
 /// to answer a new one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum PasswordRefusal {
-    /// Locked: the password was neither judged nor counted.
+    /// Locked: a right password is refused as well. It was not counted, except as a guess at a
+    /// fingerprint.
     #[error(transparent)]
     Locked(Locked),
     /// The password was wrong. The failure was counted.

@@ -263,7 +263,7 @@ fn what_no_record_says_is_refused() {
     for network in ["", "192.0.2.1/32", "2001:db8::1/64"] {
         assert_eq!(
             changed::<Addresses>(ADDRESSES, "/addresses/0/network", json!(network)),
-            field("network")
+            MfaError::Network.to_string()
         );
     }
     // The next address would get the number of a known one.

@@ -189,13 +189,13 @@ impl OtpauthUri {
     }
 
     /// Sets the algorithm.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
     }
 
     /// Sets the number of digits.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_digits(self, digits: Digits) -> Self {
         Self { digits, ..self }
     }
@@ -312,7 +312,7 @@ impl OtpauthUri {
     /// assert_eq!(uri.issuer(), Some("Other"));
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
-    #[must_use]
+    #[must_use = "the two issuers may differ"]
     pub fn issuer_mismatch(&self) -> bool {
         let both = self.label_issuer().zip(self.issuer_parameter());
         both.is_some_and(|(label, parameter)| label != parameter)

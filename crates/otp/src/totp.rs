@@ -45,19 +45,19 @@ impl Totp {
     }
 
     /// Sets the length of a step, in seconds.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_period(self, period: NonZeroU64) -> Self {
         Self { period, ..self }
     }
 
     /// Sets the time at which step 0 begins, in seconds since the Unix epoch.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_t0(self, t0: u64) -> Self {
         Self { t0, ..self }
     }
 
     /// Sets how many steps before and after the current one are accepted.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }

@@ -132,7 +132,7 @@ pub enum PskcError {
         at: usize,
     },
     /// The container is encrypted with a password, and none or an empty one was given.
-    #[error("the container is encrypted with a password, and none was given")]
+    #[error("the container is encrypted with a password, and none was given, or an empty one")]
     PasswordNeeded,
     /// A secret that is not encrypted, in a container that was to be opened with a key or a password.
     #[error(

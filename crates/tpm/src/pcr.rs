@@ -185,18 +185,23 @@ impl QuotedRegisters {
 
     /// Keeps only the registers for whose bank and number `keep` returns `true`. Drop those that
     /// the operating system extends without a log before comparing them with the firmware's.
-    pub fn retain(&mut self, keep: impl Fn(HashAlgorithm, u8) -> bool) {
-        let split = self.selection.split(&self.values).unwrap_or_default();
-        let kept = split
-            .into_iter()
-            .filter(|(hash, index, _)| keep(*hash, *index))
-            .flat_map(|(.., value)| value.iter().copied());
-        self.values = kept.collect();
+    pub fn retain(&mut self, mut keep: impl FnMut(HashAlgorithm, u8) -> bool) {
+        let mut values = self.values.as_slice();
+        let mut kept = Vec::new();
         for bank in &mut self.selection.banks {
-            let hash = bank.hash;
-            let kept = bank.registers().filter(|index| keep(hash, *index));
-            bank.registers = kept.fold(0_u32, |bits, index| bits | 1_u32 << index);
+            for index in bank.registers() {
+                // Never cut short: there are as many bytes as the selection requires.
+                let size = bank.hash.digest_size().min(values.len());
+                let (value, after) = values.split_at(size);
+                values = after;
+                if keep(bank.hash, index) {
+                    kept.extend_from_slice(value);
+                } else {
+                    bank.registers &= !(1_u32 << index);
+                }
+            }
         }
+        self.values = kept;
     }
 }
 
@@ -346,6 +351,22 @@ mod tests {
         assert_eq!(selection.to_bytes(), wire);
         assert_eq!(TpmlPcrSelection::parse(wire).unwrap(), selection);
         assert_eq!(selection.values_size(), 4 * 32 + 48);
+    }
+
+    #[test]
+    fn registers_that_stay_keep_their_values() {
+        let selection = "sha1:0,1+sha256:2".parse().unwrap();
+        let values = [[0_u8; 20].as_slice(), &[1; 20], &[2; 32]].concat();
+        let mut registers = QuotedRegisters::new(selection, &values);
+        let mut asked = 0;
+        // It is asked once for each, so that it may count.
+        registers.retain(|_, _| {
+            asked += 1;
+            asked != 1
+        });
+        assert_eq!(asked, 3);
+        assert_eq!(registers.selection().to_string(), "sha1:1+sha256:2");
+        assert_eq!(registers.values(), &values[20..]);
     }
 
     #[test]

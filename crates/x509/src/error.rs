@@ -88,7 +88,7 @@ pub enum X509Error {
         /// The offset in the DER.
         at: usize,
         /// The problem.
-        reason: der::ErrorKind,
+        reason: DerProblem,
     },
     /// Text that is neither PEM nor Base64 of an accepted encoding.
     #[error("{layer}: neither DER, nor PEM, nor base64 of one of them")]
@@ -205,8 +205,18 @@ impl X509Error {
         Self::Malformed {
             field,
             at: 0,
-            reason,
+            reason: DerProblem(reason),
         }
+    }
+}
+
+/// A problem with DER. `Display` describes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DerProblem(pub(crate) der::ErrorKind);
+
+impl fmt::Display for DerProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

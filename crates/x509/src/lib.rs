@@ -50,7 +50,7 @@ pub use crate::{
     algorithm::{AlgorithmIdentifier, Hash, Scheme, verify},
     certificate::{Certificate, Serial, SerialOddity, Version},
     code::{Redemption, VerificationCode},
-    error::{ParametersProblem, X509Error},
+    error::{DerProblem, ParametersProblem, X509Error},
     extension::{BasicConstraints, Extension, KeyUsage},
     facts::CertificateSummary,
     name::{Attribute, Name, NameMatch, Rdn},

@@ -2,7 +2,7 @@
 
 use der::{Header, Length, Reader, SliceReader, Tag, TagNumber};
 
-use crate::X509Error;
+use crate::{X509Error, error::DerProblem};
 
 /// The field that is being parsed, for error messages.
 pub(crate) type Field = &'static str;
@@ -30,7 +30,7 @@ fn malformed(field: Field, error: &der::Error, position: usize) -> X509Error {
     X509Error::Malformed {
         field,
         at: error.position().map_or(position, to_usize),
-        reason: error.kind(),
+        reason: DerProblem(error.kind()),
     }
 }
 

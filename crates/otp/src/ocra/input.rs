@@ -96,14 +96,14 @@ impl<'a> Input<'a> {
     }
 
     /// Sets the counter. For a verifier it is the next expected one.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub const fn with_counter(mut self, counter: u64) -> Self {
         self.counter = Some(counter);
         self
     }
 
     /// Sets the hash of the PIN or password.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub const fn with_pin_hash(mut self, pin_hash: &'a PinHash) -> Self {
         self.pin_hash = Some(pin_hash);
         self
@@ -123,7 +123,7 @@ impl<'a> Input<'a> {
     /// assert!(ocra.response(&Input::new("QUESTION").with_session(&session[1..])).is_err());
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub const fn with_session(mut self, session: &'a [u8]) -> Self {
         self.session = Some(session);
         self
@@ -143,7 +143,7 @@ impl<'a> Input<'a> {
     /// assert_eq!(accepted.unwrap().step, Some(1_800_000_000 / 60));
     /// # Ok::<(), keyproof_otp::OtpError>(())
     /// ```
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub const fn with_time(mut self, time: u64) -> Self {
         self.time = Some(time);
         self

@@ -111,14 +111,14 @@ impl Ocra {
 
     /// Sets how many counters beyond the expected one are accepted. Has no effect on a suite
     /// without a counter.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_look_ahead(self, look_ahead: LookAhead) -> Self {
         Self { look_ahead, ..self }
     }
 
     /// Sets how many time steps before and after the current one are accepted. Has no effect on a
     /// suite without the time.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }

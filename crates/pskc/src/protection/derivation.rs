@@ -81,7 +81,7 @@ impl KeyDerivation {
     }
 
     /// Sets the name that both sides use for the password.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.names = Vec::from([name.into()]);
         self

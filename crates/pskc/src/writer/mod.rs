@@ -117,7 +117,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Sets the container's identifier (`xs:ID`): an ASCII letter or `_`, then ASCII letters, digits, `.`, `-` and `_`.
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub const fn with_id(mut self, id: &'a str) -> Self {
         self.id = Some(id);
         self
@@ -138,7 +138,7 @@ impl<'a> Writer<'a> {
     /// assert_eq!((read.id(), read.mac_algorithm()), (Some("delivery-7"), Some(MacAlgorithm::HmacSha512)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
+    #[must_use = "only what it returns has the setting"]
     pub const fn with_mac(mut self, mac: MacAlgorithm) -> Self {
         self.mac = mac;
         self

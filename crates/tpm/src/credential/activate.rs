@@ -23,8 +23,8 @@ use crate::{
 /// # Errors
 ///
 /// [`TpmError::UnsupportedEndorsementKey`]; [`TpmError::CredentialRefused`] for a credential that
-/// was modified, or made for another key or Name; [`TpmError::Provider`] if the provider cannot
-/// decrypt the secret.
+/// was modified, made for another key or Name, or has a seed that the provider cannot decrypt;
+/// [`TpmError::Provider`] if the provider fails at AES.
 pub fn activate(
     provider: &dyn ActivationProvider,
     ek: &TpmtPublic,

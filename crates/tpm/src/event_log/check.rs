@@ -36,11 +36,9 @@ impl<'a> EventLogPolicy<'a> {
         Self::with_unverified_registers(registers.selection(), registers.values())
     }
 
-    /// Creates a policy from registers and their concatenated values in selection order, of which
-    /// the caller knows that a TPM has them.
-    ///
-    /// If they come from the device without an accepted quote, the device may have computed them
-    /// from a forged log.
+    /// Creates a policy from registers and their concatenated values in selection order, which
+    /// nothing here verifies: the report is worth no more than they are. If they come from the
+    /// device without an accepted quote, the device may have computed them from a forged log.
     pub const fn with_unverified_registers(
         selection: &'a TpmlPcrSelection,
         values: &'a [u8],
@@ -51,8 +49,8 @@ impl<'a> EventLogPolicy<'a> {
         }
     }
 
-    /// Creates a policy that compares no register, to replay a log. It also accepts a forged log,
-    /// and no event can be trusted.
+    /// Creates a policy that compares no register, to replay a log. The verdict is then on the
+    /// log's form alone: it also accepts a forged log, and no event can be trusted.
     pub const fn without_registers() -> Self {
         Self {
             registers: None,
@@ -89,7 +87,8 @@ impl ReplayedRegister {
 #[must_use = "its report has the verdict on the log"]
 #[non_exhaustive]
 pub struct ReplayedLog<'a> {
-    /// The checks.
+    /// The checks. The verdict is worth no more than the registers that were compared
+    /// ([`EventLogPolicy::new`]).
     pub report: Report<EventLogFinding>,
     /// The log, if it could be parsed.
     pub log: Option<EventLog<'a>>,

@@ -49,12 +49,13 @@ use crate::{
     time::read_time,
 };
 
-pub use x509_cert::ext::pkix::CrlReason;
-
+pub(crate) use self::extensions::Coverage;
 #[cfg(feature = "prover")]
 pub use self::revocation_list::{RevocationList, Revoked};
-pub use self::{entry::Revocation, extensions::CrlNumber};
-pub(crate) use self::{entry::reason_name, extensions::Coverage};
+pub use self::{
+    entry::{CrlReason, Revocation},
+    extensions::CrlNumber,
+};
 
 /// The maximum length of a CRL in bytes; longer ones are not parsed. 100,000 entries take about four million bytes.
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;

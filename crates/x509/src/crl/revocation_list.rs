@@ -5,14 +5,14 @@ use alloc::vec::Vec;
 use der::{Encode, Sequence, Tag, asn1::AnyRef};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use x509_cert::{
-    ext::{
-        Extensions,
-        pkix::{CrlNumber, CrlReason},
-    },
+    ext::{Extensions, pkix::CrlNumber},
     time::Time,
 };
 
-use super::{entry::REASON_CODE, extensions::CRL_NUMBER};
+use super::{
+    entry::{CrlReason, REASON_CODE},
+    extensions::CRL_NUMBER,
+};
 use crate::{
     X509Error,
     certificate::{Certificate, Serial},
@@ -95,7 +95,7 @@ impl RevocationList<'_> {
         let revoked = self.revoked.iter().map(|revoked| {
             let reason = revoked
                 .reason
-                .map(|reason| extension(REASON_CODE, false, &reason));
+                .map(|reason| extension(REASON_CODE, false, &reason.code()));
             Ok(Entry {
                 serial: AnyRef::new(Tag::Integer, revoked.serial.as_bytes()).map_err(unwritable)?,
                 since: time(revoked.since)?,

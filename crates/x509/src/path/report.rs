@@ -6,7 +6,7 @@ use core::fmt;
 use super::policies::PolicySets;
 use crate::{
     X509Error,
-    crl::{CrlReason, reason_name},
+    crl::CrlReason,
     report::{Finding, Report, Severity},
     time::Moment,
 };
@@ -295,8 +295,7 @@ impl fmt::Display for Reason {
                 match reason {
                     Some(CrlReason::CertificateHold) => write!(f, "it is on hold since {since}")?,
                     Some(reason) => {
-                        let reason = reason_name(*reason);
-                        write!(f, "it is revoked since {since}: {reason}")?;
+                        write!(f, "it is revoked since {since}: {}", reason.name())?;
                     }
                     None => write!(f, "it is revoked since {since}")?,
                 }

@@ -715,6 +715,9 @@ async fn a_token_is_judged_anew_when_the_keys_of_any_that_was_asked_change() {
     assert!(issuers.authenticate(&token, START).await.is_ok());
     fs::write(&first, set_of([&mine, &other]).to_string()).unwrap();
     assert!(issuers.authenticate(&token, START).await.is_ok());
+    fs::write(&second, set_of([&other]).to_string()).unwrap();
+    let refused = issuers.authenticate(&token, START).await;
+    assert_eq!(refused, Err(ExternalTokenError::Audience));
     fs::write(&first, set_of([&other]).to_string()).unwrap();
     let refused = issuers.authenticate(&token, START).await;
     assert_eq!(refused, Err(ExternalTokenError::Key));
