@@ -16,6 +16,7 @@ use crate::failure::Failure;
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
+    command.env("PATH", search_path());
     for (name, _) in env::vars_os() {
         let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
         if of_package
@@ -26,6 +27,19 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
         }
     }
     command
+}
+
+/// Where Debian has ccache under the names of compilers.
+const CCACHE: &str = "/usr/lib/ccache";
+
+/// Returns the folders of programs, ccache's first: builds in different folders and with different toolchains compile the same C.
+pub(crate) fn search_path() -> OsString {
+    let mut folders = OsString::from(CCACHE);
+    if let Some(others) = env::var_os("PATH") {
+        folders.push(":");
+        folders.push(others);
+    }
+    folders
 }
 
 /// Shows the command, runs it to its end, and fails if it fails.

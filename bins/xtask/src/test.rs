@@ -194,6 +194,7 @@ impl Stage {
             Self::Failover => cluster_tests("failover::in_ci::", false),
             Self::Cluster => cluster_tests("failover::", true),
             Self::Tools => {
+                need_programs(tools::COMPILING)?;
                 need_programs(tools::PEERS)?;
                 need_programs(tools::CLUSTER)?;
                 need_cargo_tool(&tools::CARGO_DENY)?;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, line, output, run},
+    process::{cargo, line, output, run, search_path},
     workspace,
 };
 
@@ -35,6 +35,9 @@ const SYSTEM: Home = Home::Folder("/usr/sbin");
 
 /// The folder of the modules of Debian's interpreter, even if another python3 comes first on the path.
 const PYTHON: Home = Home::Folder("/usr/lib/python3/dist-packages");
+
+/// The program that compiles the same C only once.
+pub(crate) const COMPILING: &[Program] = &[Program::on_path("ccache", "ccache")];
 
 /// The programs that the tests run beside keyproof.
 pub(crate) const PEERS: &[Program] = &[
@@ -251,6 +254,7 @@ impl Toolchain {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("rustup");
         command.args(["run", &self.name, program]);
+        command.env("PATH", search_path());
         // Otherwise those of the toolchain that runs this program would take precedence.
         for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
             command.env_remove(variable);
