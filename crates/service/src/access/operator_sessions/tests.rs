@@ -87,7 +87,8 @@ async fn it_ends_unused_and_after_eight_hours_even_if_the_token_is_shown_again()
         assert!(access.peek_session(&session).await.is_ok());
     }
     bench.clock.advance(MINUTE);
-    assert!(access.peek_session(&session).await.is_err());
+    let ended = access.peek_session(&session).await;
+    assert_eq!(ended.err(), Some(Failure::Refused(NoSession)));
 }
 
 #[tokio::test]
