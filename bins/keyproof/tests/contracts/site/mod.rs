@@ -35,7 +35,7 @@ pub(crate) type Flag = (&'static str, toml::Value);
 pub(crate) type EveryAnswer = fn(&Answer, bool);
 
 /// The server's time limits, in milliseconds, which no machine reaches.
-const PATIENCE_MS: i64 = 600_000;
+const PATIENCE_MS: i64 = 120_000;
 
 pub(crate) struct Site {
     pub(crate) server: Server,
