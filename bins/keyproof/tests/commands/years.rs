@@ -617,6 +617,15 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
     );
 }
 
+/// Sets a flag when it is dropped, so that a thread that waits for it ends with a failed test too.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let add = ["instance", "add", "second", "--stdin", "--store", from];
     let token = home.token(from, flags);
@@ -647,9 +656,11 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
             }
             acknowledged
         });
-        until("a write before the move", || written.load(Ordering::SeqCst));
-        let moved = home.document(&[&copy[..], &["--move", "--json"]].concat(), "");
-        over.store(true, Ordering::SeqCst);
+        let moved = {
+            let _over = SetAtEnd(&over);
+            until("a write before the move", || written.load(Ordering::SeqCst));
+            home.document(&[&copy[..], &["--move", "--json"]].concat(), "")
+        };
         (moved, writing.join().unwrap())
     });
     assert_eq!(moved["moved"], true);
