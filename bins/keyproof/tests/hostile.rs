@@ -6,7 +6,7 @@ mod site_inputs;
 mod site_routes;
 mod stack;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{io::ErrorKind, sync::atomic::Ordering, time::Duration};
 
 use tokio::io::AsyncWriteExt;
 
@@ -572,7 +572,9 @@ async fn logins_succeed_while_200_connections_of_one_stranger_ask_for_hashes() {
 /// An attempt that is checked is counted: if these were, their name would be locked.
 #[tokio::test]
 async fn nothing_is_hashed_for_clients_that_have_hung_up() {
-    let slow = format!("{ONE_THREAD}argon2_memory_kib = 131072\nargon2_iterations = 8\n");
+    let slow = format!(
+        "http.handler_timeout_ms = 600000\n{ONE_THREAD}argon2_memory_kib = 131072\nargon2_iterations = 8\n"
+    );
     let program = program::Program::serve(&slow);
     let add = ["user", "add", "ada", "--organisation", "org", "--stdin"];
     program.run(&add, "correct horse");
@@ -594,6 +596,7 @@ async fn nothing_is_hashed_for_clients_that_have_hung_up() {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
+/// Each is longer than a login's body may be.
 #[tokio::test]
 async fn held_bodies_take_little_memory() {
     // The server reads the body of each request.
@@ -609,6 +612,9 @@ async fn held_bodies_take_little_memory() {
         };
         held.push(Client::connect_with(program.address, request).await);
     }
+    for client in &mut held {
+        assert_eq!(client.answer().await.status, 413);
+    }
     // Without the limit it would be 600 MiB; it is about 60.
     let peak = program.peak_mib();
     assert!(peak < 250, "{peak} MiB");
@@ -617,7 +623,8 @@ async fn held_bodies_take_little_memory() {
 /// The buffer of each segment is freed with it.
 #[tokio::test]
 async fn bodies_that_come_a_byte_at_a_time_take_little_memory() {
-    let program = program::Program::serve("[auth]\naddress_limit = 0\n");
+    let patient = "[auth]\naddress_limit = 0\n[http]\nbody_timeout_ms = 600000\n";
+    let program = program::Program::serve(patient);
     let announced = head("POST /api/v1/authenticate", &["Content-Length: 16384"]);
     let mut held = Vec::new();
     for _ in 0..40 {
@@ -629,6 +636,11 @@ async fn bodies_that_come_a_byte_at_a_time_take_little_memory() {
         }
         // So that the next byte is a separate segment.
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for client in &held {
+        let refused = client.socket.try_read(&mut [0]);
+        let why = refused.expect_err("no body is complete").kind();
+        assert_eq!(why, ErrorKind::WouldBlock, "it is no longer held");
     }
     // With a buffer per byte it would be at least 160 MiB.
     let peak = program.peak_mib();
@@ -649,7 +661,7 @@ async fn a_body_longer_than_its_route_needs_is_refused_unread() {
 
 #[tokio::test]
 async fn memory_that_a_burst_took_goes_back_to_the_system() {
-    let program = program::Program::serve("");
+    let program = program::Program::serve("http.body_timeout_ms = 600000\n");
     let token = program.output(&["token", "create", "--scope", "tpm", "--quiet"]);
     let authorization = format!("Authorization: APIToken {}", token.trim_end());
     let path = "POST /api/tpm/namespaces/default/tpm_managers";

@@ -259,7 +259,10 @@ mod tests {
         assert!(matches!(run(absent), Err(Failure::Start { .. })));
         assert_eq!(output(Command::new("echo").arg("one")).unwrap(), "one\n");
         assert_eq!(echoed(Command::new("echo").arg("one")).unwrap(), "one\n");
-        assert!(echoed(&mut Command::new("false")).is_err());
+        assert!(matches!(
+            echoed(&mut Command::new("false")),
+            Err(Failure::Command { .. })
+        ));
         assert_eq!(status(&mut Command::new("false")).unwrap().code(), Some(1));
     }
 

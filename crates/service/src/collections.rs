@@ -347,8 +347,10 @@ impl fmt::Debug for Restoring<'_> {
 mod tests {
     use super::*;
     use crate::{
+        Failure,
+        access::NoOperator,
         audit::ObjectKind,
-        otp_devices::{AnyToken, Lifetime},
+        otp_devices::{AnyToken, Lifetime, NotPermitted},
         testing::bench,
     };
     use keyproof_store::{SystemEntropy, Version};
@@ -419,14 +421,16 @@ mod tests {
         let (restored, ended) = bench.restored(Duration::ZERO).await;
         assert_eq!(ended.get(&Ended::LoginTokens), Some(&1));
         assert_eq!(ended.get(&Ended::OperatorTokens), Some(&1));
-        assert!(
-            restored
-                .permitted::<AnyToken>("shop", &token)
-                .await
-                .is_err()
+        let permitted = restored.permitted::<AnyToken>("shop", &token).await;
+        assert_eq!(
+            permitted.err(),
+            Some(Failure::Refused(NotPermitted::TokenUnknown))
         );
         let authenticated = restored.service.access.authenticate(&operator);
-        assert!(authenticated.await.is_err());
+        assert_eq!(
+            authenticated.await.err(),
+            Some(Failure::Refused(NoOperator))
+        );
         // The same password still gives a new token.
         restored.token("shop", "all", Lifetime::Forever).await;
     }

@@ -193,7 +193,8 @@ async fn what_is_withdrawn_before_anything_is_put_there_leaves_it_empty() {
 
     // Records put there by an earlier fill stay.
     let to = MemoryEngine::new();
-    assert!(put(&*from, &to, 2_000).await.is_err());
+    let ended = put(&*from, &to, 2_000).await;
+    assert_eq!(ended, Err(FillError::Engine(EngineError::Closed)));
     let before = dump(&to).await.len();
     let again = Fill::begin(&to, &entropy, FROM).await.expect("it goes on");
     assert_eq!(again.abort().await, Ok(()));

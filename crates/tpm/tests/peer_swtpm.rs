@@ -511,20 +511,22 @@ impl Tpm {
 
     fn answers(&mut self) -> bool {
         for _ in 0..100 {
-            let ended = self
-                .swtpm
-                .as_mut()
-                .is_none_or(|swtpm| swtpm.try_wait().unwrap().is_some());
-            if ended {
+            if !self.runs() {
                 return false;
             }
             let mut ask = self.tool("tpm2_getcap properties-fixed");
             if ask.output().is_ok_and(|output| output.status.success()) {
-                return true;
+                // If it has ended, another TPM took the port, and answered.
+                return self.runs();
             }
             sleep(Duration::from_millis(50));
         }
         false
+    }
+
+    fn runs(&mut self) -> bool {
+        let swtpm = self.swtpm.as_mut();
+        swtpm.is_some_and(|swtpm| swtpm.try_wait().unwrap().is_none())
     }
 
     /// Runs a tool, then flushes the TPM's few slots, since there is no resource manager.

@@ -447,7 +447,7 @@ proptest! {
 
     /// A text is either a valid Name, which prints the same in lower case, or rejected.
     #[test]
-    fn a_names_text_is_read_or_refused(kind in prop::sample::select(vec!["000b", "000C", "000d", "0004", "0000", "é"]), digits in "[0-9a-fA-F]{0,140}|.{0,20}") {
+    fn a_names_text_is_read_or_refused(kind in prop::sample::select(vec!["000b", "000C", "000d", "0004", "0000", "é"]), digits in "[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{96}|[0-9a-fA-F]{128}|[0-9a-fA-F]{0,140}|.{0,20}") {
         let text = format!("{kind}{digits}");
         if let Ok(name) = text.parse::<Name>() {
             prop_assert_eq!(name.to_string(), text.to_ascii_lowercase());

@@ -465,10 +465,16 @@ mod tests {
             );
         }
         // A request is not a certificate.
-        assert!(certificates(request.as_bytes()).is_err());
-        assert!(certificates(new.as_bytes()).is_err());
+        for other in [&request, &new] {
+            let broken = certificates(other.as_bytes()).unwrap_err();
+            assert!(
+                broken.problem.contains("else than a certificate: "),
+                "{broken}"
+            );
+        }
         let crossed = request.replace("END CERTIFICATE REQUEST", "END NEW CERTIFICATE REQUEST");
-        assert!(certification_requests(crossed.as_bytes()).is_err());
+        let broken = certification_requests(crossed.as_bytes()).unwrap_err();
+        assert_eq!(broken.problem, "it ends as something else");
     }
 
     #[cfg(feature = "prover")]

@@ -158,8 +158,12 @@ pub(crate) mod tests {
         assert_eq!(Pkcs7::from_der(&only_lists).unwrap().certificates.len(), 0);
 
         // An attribute certificate ([2]), truncated input, trailing data, and another content type.
+        let is_refused_in = |der: &[u8], part: &str| {
+            let refused = Pkcs7::from_der(der);
+            matches!(refused, Err(X509Error::Malformed { field, .. }) if field == part)
+        };
         let odd = tlv(0xA0, &[&one, &tlv(0xA2, &[&two])]);
-        assert!(Pkcs7::from_der(&signed_data(&odd, &[])).is_err());
+        assert!(is_refused_in(&signed_data(&odd, &[]), "certificates"));
         for end in 0..der.len() {
             assert!(Pkcs7::from_der(&der[..end]).is_err(), "{end}");
         }
@@ -168,14 +172,7 @@ pub(crate) mod tests {
         let last_arc = 2 + 2 + SIGNED_DATA.len() - 1;
         assert_eq!(other[last_arc], 2);
         other[last_arc] = 1;
-        let refused = Pkcs7::from_der(&other);
-        assert!(matches!(
-            refused,
-            Err(X509Error::Malformed {
-                field: "contentType",
-                ..
-            })
-        ));
+        assert!(is_refused_in(&other, "contentType"));
         let many = tlv(0xA0, &[&two.repeat(MAX_ELEMENTS)]);
         assert_eq!(
             Pkcs7::from_der(&signed_data(&many, &[]))
@@ -185,6 +182,6 @@ pub(crate) mod tests {
             MAX_ELEMENTS
         );
         let more = tlv(0xA0, &[&two.repeat(MAX_ELEMENTS + 1)]);
-        assert!(Pkcs7::from_der(&signed_data(&more, &[])).is_err());
+        assert!(is_refused_in(&signed_data(&more, &[]), "certificates"));
     }
 }

@@ -110,20 +110,28 @@ proptest! {
         let ca = Certificate::from_der(ca).unwrap();
         let issued = VerificationCode::issue(&random, &ca, None);
         prop_assert!(VerificationCode::parse(issued.digits()).is_ok());
-        let named = VerificationCode::issue(&other, &ca, None);
-        let mut leaf = Forged::leaf();
-        leaf.subject = common_name(named.digits());
-        let report = prove(&ca, &leaf.sign(), &issued, NOW, &DEFAULT);
-        prop_assert_eq!(report.outcome(ProofCheck::CommonName) == Outcome::Pass, random == other);
+        let another = VerificationCode::issue(&other, &ca, None);
+        for (named, is_it) in [(&issued, true), (&another, random == other)] {
+            let mut leaf = Forged::leaf();
+            leaf.subject = common_name(named.digits());
+            let report = prove(&ca, &leaf.sign(), &issued, NOW, &DEFAULT);
+            prop_assert_eq!(report.outcome(ProofCheck::CommonName) == Outcome::Pass, is_it);
+        }
     }
 
     #[test]
-    fn time_only_ever_opens_one_window(now in any::<u64>(), skew in 0..1_000_000_u64) {
+    fn time_only_ever_opens_one_window(
+        is_end: bool,
+        distance in prop_oneof![-2_000_000..2_000_000_i64, any::<i64>()],
+        skew in 0..1_000_000_u64,
+    ) {
         let (ca, leaf) = PAIRS[2];
         let ca = Certificate::from_der(ca).unwrap();
         let mut policy = Policy::new(algorithms::RING);
         policy.clock_skew = std::time::Duration::from_secs(skew);
         let validity = Certificate::from_der(leaf).unwrap().validity();
+        let bound = if is_end { validity.not_after } else { validity.not_before };
+        let now = u64::try_from(bound.saturating_add(distance)).unwrap_or_default();
         let report = prove(&ca, leaf, &VerificationCode::parse(CODE).unwrap(), now, &policy);
         let (now, skew) = (i64::try_from(now).unwrap_or(i64::MAX), i64::try_from(skew).unwrap_or(i64::MAX));
         let within = now >= validity.not_before.saturating_sub(skew) && now <= validity.not_after.saturating_add(skew);

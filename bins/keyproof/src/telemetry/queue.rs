@@ -233,6 +233,11 @@ mod tests {
     #[test]
     fn what_is_urgent_has_a_bound_of_its_own() {
         let (queue, written) = queue();
+        queue.add(b"first\n", Urgency::None);
+        // The thread is writing this line until the end of the test.
+        while !queue.waiting().is_writing {
+            thread::yield_now();
+        }
         let line = [b'x'; 1_024];
         for _ in 0..2 * (LIMIT + RESERVE) / line.len() {
             queue.add(&line, Urgency::Urgent);

@@ -717,15 +717,18 @@ fn tokens_are_shown_once_listed_and_revoked() {
         2
     );
 
-    for wrong in [
-        &["token", "create"][..],
-        &["token", "create", "--scope", "everything"],
-        &["token", "create", "--scope", "tpm:Upper"],
-        &["token", "create", "--scope", "admin", "--lifetime", "soon"],
-        &["token", "create", "--scope", "admin", "--lifetime", "0s"],
-        &["token", "create", "--scope", "admin", "--quiet", "--json"],
+    for (wrong, says) in [
+        (&[][..], "--scope"),
+        (&["--scope", "everything"], "everything"),
+        (&["--scope", "tpm:Upper"], "tpm:Upper"),
+        (&["--scope", "admin", "--lifetime", "soon"], "--lifetime"),
+        (&["--scope", "admin", "--lifetime", "0s"], "--lifetime"),
+        (
+            &["--scope", "admin", "--quiet", "--json"],
+            "cannot be used with",
+        ),
     ] {
-        home.fails(wrong, "", 2, "");
+        home.fails(&[&["token", "create"][..], wrong].concat(), "", 2, says);
     }
     home.fails(
         &["token", "create", "--scope", "admin", "--subject", ""],
@@ -808,7 +811,7 @@ fn the_trail_is_one_document_or_one_line_an_event() {
     );
     let nothing = home.document(&["audit", "--json", "--since", "32503680000"], "");
     assert_eq!(nothing, json!({ "events": [] }));
-    home.fails(&["audit", "--since", "yesterday"], "", 2, "");
+    home.fails(&["audit", "--since", "yesterday"], "", 2, "--since");
 }
 
 #[test]
@@ -866,7 +869,8 @@ fn a_store_is_not_opened_under_another_key() {
         2,
         "head -c 32 /dev/urandom | base64",
     );
-    home.fails(&["instance", "list", "--store", "nonsense"], "", 2, "");
+    let nonsense = ["instance", "list", "--store", "nonsense"];
+    home.fails(&nonsense, "", 2, "sqlite:PATH");
 }
 
 #[test]

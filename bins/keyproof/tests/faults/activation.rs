@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +21,9 @@ use super::node::{Node, PATIENCE};
 
 const CLIENTS: usize = 8;
 const RESTARTS: usize = 5;
+
+/// How long a server that ends waits for the first request of a connection.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Passes a socket as systemd does: as descriptor 3, with a name. The shell moves it there.
 const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=$1; \
@@ -81,11 +85,16 @@ fn over_restarts_under_load_no_connection_is_refused_and_every_request_is_answer
             thread::spawn(move || {
                 let mut failures = Vec::new();
                 while !over.load(Ordering::SeqCst) {
-                    match ask(address) {
+                    let began = Instant::now();
+                    let sent = send(address, "/healthz");
+                    // A busy machine may have kept this thread from its turn for longer.
+                    let is_prompt = sent.is_err() || began.elapsed() < GRACE;
+                    match sent.and_then(status) {
                         Ok(200) => {
                             answered.fetch_add(1, Ordering::SeqCst);
                         }
-                        other => failures.push(format!("{other:?}")),
+                        other if is_prompt => failures.push(format!("{other:?}")),
+                        _ => {}
                     }
                 }
                 failures
@@ -175,21 +184,22 @@ fn a_site_listens_on_the_socket_of_its_name() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let command = serve(&home, &socket, "account", &["--listen", "127.0.0.1:0"]);
     let node = Node::start_with(command);
-    let status = |address| ask_for(address, "/account/sign-in").unwrap();
-    assert_eq!(status(socket.local_addr().unwrap()), 200);
-    assert_eq!(status(node.address), 404);
+    let asked = |address| send(address, "/account/sign-in").and_then(status).unwrap();
+    assert_eq!(asked(socket.local_addr().unwrap()), 200);
+    assert_eq!(asked(node.address), 404);
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<u16> {
-    ask_for(address, "/healthz")
-}
-
-/// Sends one request on a new connection, and returns the answer's status.
-fn ask_for(address: SocketAddr, path: &str) -> std::io::Result<u16> {
+/// Sends one request on a new connection.
+fn send(address: SocketAddr, path: &str) -> std::io::Result<TcpStream> {
     let mut client = TcpStream::connect(address)?;
     client.set_read_timeout(Some(PATIENCE))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     client.write_all(request.as_bytes())?;
+    Ok(client)
+}
+
+/// Returns the answer's status.
+fn status(mut client: TcpStream) -> std::io::Result<u16> {
     let mut answer = String::new();
     client.read_to_string(&mut answer)?;
     let status = answer

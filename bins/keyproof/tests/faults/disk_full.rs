@@ -98,7 +98,10 @@ async fn a_group_that_does_not_fit_fails_whole_and_earlier_ones_stay() {
         assert!(full == 0 || full == group.len(), "{group:?}");
     }
 
-    assert!(engine.ready().await.is_err());
+    assert!(matches!(
+        engine.ready().await,
+        Err(EngineError::Full { .. })
+    ));
     disk.empty();
     assert_eq!(engine.ready().await, Ok(()));
     let there = async |engine: &SqliteEngine, numbers: &[u32]| {

@@ -2,7 +2,7 @@
 
 use keyproof_peer_postgres::Pooler;
 
-use super::Site;
+use super::{Site, until};
 
 #[test]
 fn a_pooler_in_transaction_mode_is_named_at_the_start_and_by_readyz() {
@@ -22,13 +22,11 @@ fn a_pooler_in_transaction_mode_is_named_at_the_start_and_by_readyz() {
     assert_eq!(node.ask("GET /readyz").0, 200);
     assert_eq!(node.ask("GET /instances/default/config").0, 200);
     pooler.restart_with(&["pool_mode=transaction"]).unwrap();
-    loop {
+    until("the pooler's mode is named", || {
         let (status, _, body) = node.ask("GET /readyz");
         assert!(status == 503 || body == "ready\n", "{body}");
-        if body.contains("pool_mode = session") {
-            break;
-        }
-    }
+        body.contains("pool_mode = session")
+    });
     pooler.restart_with(&["pool_mode=session"]).unwrap();
     node.wait_until_ready();
     assert_eq!(node.ask("GET /instances/default/config").0, 200);

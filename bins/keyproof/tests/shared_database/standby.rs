@@ -1,8 +1,8 @@
 //! A failover to a synchronous standby, and what clients were told before it.
 
-use std::{process::Command, thread::sleep, time::Duration};
+use std::process::Command;
 
-use super::{Node, Site};
+use super::{Node, Site, until};
 
 const DEVICES: &str = "/instances/shop/private/otp-devices";
 const CERTIFICATES: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
@@ -29,9 +29,11 @@ impl Site {
     /// Ends all sessions that wait for the standby, once there are this many.
     fn terminate(&self, waiting: usize) {
         let from = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-        while self.sql(&format!("SELECT count(*) {from}")) != waiting.to_string() {
-            sleep(Duration::from_millis(10));
-        }
+        let count = format!("SELECT count(*) {from}");
+        // The server's own work may wait too.
+        until("those that wait for the standby", || {
+            self.sql(&count).parse::<usize>().unwrap() >= waiting
+        });
         self.sql(&format!("SELECT pg_terminate_backend(pid) {from}"));
     }
 }
@@ -81,15 +83,10 @@ fn a_server_says_that_a_failover_may_lose_what_was_acknowledged() {
     };
     let says = |what: &str| {
         // The server checks every ten seconds.
-        for _ in 0..3_000 {
+        until(what, || {
             let (status, _, body) = node.ask("GET /readyz");
-            assert_eq!(status, 200, "{body}");
-            if body.lines().eq(what.lines()) {
-                return;
-            }
-            sleep(Duration::from_millis(10));
-        }
-        panic!("never: {what}");
+            status == 200 && body.lines().eq(what.lines())
+        });
     };
     says(
         "ready\nwarning: a failover of the database may lose what was acknowledged: standbys follow it, and no commit waits \

@@ -213,7 +213,7 @@ fn a_success_of_all_factors_ends_the_count() {
 fn confirming_a_password_counts_failures_and_ends_no_count() {
     let (ada, _) = ada_with_key();
     let once = ada.confirm_password(Password::Wrong, session(), NOW, &policy());
-    assert!(once.verdict.is_err());
+    assert_eq!(counted(once.verdict).consecutive, 1);
     let confirmed =
         once.next
             .clone()

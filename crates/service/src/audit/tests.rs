@@ -6,7 +6,11 @@ use super::{
     allowance::{OF_ONE, OF_STRANGERS, OF_THE_KNOWN},
     *,
 };
-use crate::testing::{Bench, READER, START, administrator, bench, console, origin, secret};
+use crate::{
+    Failure,
+    otp_devices::LoginError,
+    testing::{Bench, READER, START, administrator, bench, console, origin, secret},
+};
 
 /// How long refusals are kept by default.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -100,7 +104,7 @@ async fn an_event_says_who_what_when_and_on_which_request() {
     let wrong = devices
         .log_in("default", "default", secret("wrong"), &origin())
         .await;
-    assert!(wrong.is_err());
+    assert_eq!(wrong.err(), Some(Failure::Refused(LoginError::Refused)));
     let since = START.saturating_add(Duration::from_secs(5));
     let mut events = bench.service.audit.events(since, None).await.unwrap();
     // Within one millisecond the order is random.
@@ -443,11 +447,10 @@ async fn a_change_that_is_not_made_leaves_no_event() {
     let before = bench.actions().await.len();
     bench.faults.commits(CommitMode::NotApplied);
     let devices = &bench.service.otp_devices;
+    let removed = devices.remove_instance(&administrator("default")).await;
     assert!(
-        devices
-            .remove_instance(&administrator("default"))
-            .await
-            .is_err()
+        matches!(removed, Err(Failure::Storage(StorageError::NotApplied(_)))),
+        "{removed:?}"
     );
     bench.faults.commits(CommitMode::Made);
     assert_eq!(bench.actions().await.len(), before);

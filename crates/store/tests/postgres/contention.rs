@@ -73,7 +73,7 @@ async fn a_database_whose_schema_is_locked_is_not_waited_for_without_end() {
     let observer = database.back_door().await;
     until(async || waiting_for_locks(&observer).await == 0).await;
     back_door.batch_execute("ROLLBACK").await.unwrap();
-    assert!(PostgresEngine::open(&url, &options).await.is_ok());
+    assert!(PostgresEngine::open(&url, &frugal()).await.is_ok());
 }
 
 #[tokio::test]

@@ -40,11 +40,13 @@ fn open(path: &Path) -> Result<SqliteEngine, OpenError> {
     SqliteEngine::open(path, &SqliteOptions::default())
 }
 
-/// Opens the store from several threads at once.
+/// Opens the store from several threads at once, each of which waits for the others as long as it takes.
 fn open_at_once(path: &Path, count: usize) -> Vec<SqliteEngine> {
+    let mut options = SqliteOptions::default();
+    options.busy_timeout = Duration::from_secs(120);
     std::thread::scope(|scope| {
         let openers: Vec<_> = (0..count)
-            .map(|_| scope.spawn(move || open(path)))
+            .map(|_| scope.spawn(|| SqliteEngine::open(path, &options)))
             .collect();
         openers
             .into_iter()
@@ -330,14 +332,16 @@ async fn a_commit_whose_caller_has_gone_is_applied() {
     let (_folder, path) = place();
     let engine = open(&path).expect("a new store");
     let key = Key::new("a", ["a"]);
+    let other = locked(&path);
     {
         let commit = std::pin::pin!(commit(&engine, [insert(&key, "a")]));
         // One poll queues it.
         assert!(
             futures_poll_once(commit).is_none(),
-            "not done yet, for it has a disk to wait for"
+            "not done yet, for another writer has the lock"
         );
     }
+    other.execute_batch("COMMIT").expect("nothing was written");
     drop(engine);
     assert_eq!(
         bodies(&open(&path).expect("it is closed")).await,

@@ -272,8 +272,9 @@ fn a_tpm_without_an_endorsement_certificate_is_told_what_to_do() {
 #[test]
 fn a_tool_that_hangs_is_ended() {
     let machine = Machine::with_tools("echo $$ > $HOME/pid; exec /bin/sleep 600");
-    let output = machine.run("provision", &["--timeout", "1"]);
-    fails(&output, 1, "tpm2_getcap did not end within 1 seconds");
+    // Long enough for the tool to tell its id first.
+    let output = machine.run("provision", &["--timeout", "5"]);
+    fails(&output, 1, "tpm2_getcap did not end within 5 seconds");
     must_end(&fs::read_to_string(machine.path("pid")).unwrap());
 }
 
@@ -333,8 +334,9 @@ fn no_session_is_left_however_a_tool_ends() {
     ends(&machine.calls(), "tpm2_flushcontext session.ctx\n");
 
     let machine = Machine::with_tools(&script("exec /bin/sleep 600", "exit 1")).provisioned();
-    let output = machine.run("attest", &["--timeout", "1"]);
-    fails(&output, 1, "tpm2_load did not end within 1 seconds");
+    // Long enough for the other tools.
+    let output = machine.run("attest", &["--timeout", "5"]);
+    fails(&output, 1, "tpm2_load did not end within 5 seconds");
     ends(&machine.calls(), "tpm2_flushcontext 0x02000001\n");
 
     // A signal stops the command.

@@ -508,7 +508,6 @@ async fn one_token_takes_not_all_places_for_lists() {
             put.send().await.is(200);
         }
     }
-    // Concurrently, because a list that nobody reads is dropped after fifteen seconds.
     let mut lists = tokio::task::JoinSet::new();
     for certificates in &services {
         for _ in 0..2 {

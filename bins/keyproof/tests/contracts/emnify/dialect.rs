@@ -208,7 +208,10 @@ impl Site {
 }
 
 fn sqlite(folder: &Path) -> Arc<dyn Engine> {
-    Arc::new(SqliteEngine::open(folder.join("k.db"), &SqliteOptions::default()).unwrap())
+    // Two servers on one file wait for each other as long as it takes.
+    let mut options = SqliteOptions::default();
+    options.busy_timeout = Duration::from_secs(120);
+    Arc::new(SqliteEngine::open(folder.join("k.db"), &options).unwrap())
 }
 
 pub(crate) struct Enrolled {

@@ -13,7 +13,10 @@ use keyproof::{
     config::{Config, ConfigError, Sources},
     server::Server,
 };
-use keyproof_service::{Failure, StorageError, device_identity::Activation};
+use keyproof_service::{
+    Failure, StorageError,
+    device_identity::{Activation, CertificateNotAccepted},
+};
 use keyproof_store::SystemEntropy;
 use keyproof_x509::{Certificate, Upload};
 use rcgen::{CertificateParams, CertifiedKey, Issuer, KeyPair, generate_simple_self_signed};
@@ -404,7 +407,10 @@ async fn a_station_whose_category_is_gone_by_then_changes_nothing() {
         "{late:?}"
     );
     assert_eq!(site.records("tpm_attestation_key").await, 0);
-    assert!(station().await.is_err());
+    assert!(matches!(
+        station().await,
+        Err(Failure::Refused(CertificateNotAccepted))
+    ));
 }
 
 /// Clients may choose a certificate by the names in the handshake, which contains each category as soon as it exists.

@@ -34,6 +34,9 @@ pub(crate) type Flag = (&'static str, toml::Value);
 /// Asserts the properties of every answer of a dialect. The flag is whether the method was `HEAD`.
 pub(crate) type EveryAnswer = fn(&Answer, bool);
 
+/// The server's time limits, in milliseconds, which no machine reaches.
+const PATIENCE_MS: i64 = 120_000;
+
 pub(crate) struct Site {
     pub(crate) server: Server,
     pub(crate) config: Arc<Config>,
@@ -48,7 +51,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts with the clock at this time.
+    /// Starts with the clock at this time, and with time limits that no test reaches, except the given ones.
     pub(crate) async fn set_up(
         now: Timestamp,
         engine: Arc<dyn Engine>,
@@ -57,6 +60,9 @@ impl Site {
     ) -> Self {
         let mut all = vec![
             ("http.listen", "127.0.0.1:0".into()),
+            ("http.header_timeout_ms", PATIENCE_MS.into()),
+            ("http.body_timeout_ms", PATIENCE_MS.into()),
+            ("http.handler_timeout_ms", PATIENCE_MS.into()),
             ("store.url", "memory:".into()),
             ("auth.argon2_memory_kib", 8.into()),
             ("auth.argon2_iterations", 1.into()),

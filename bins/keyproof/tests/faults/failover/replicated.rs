@@ -22,7 +22,7 @@ pub(crate) const MACHINES: [u8; 3] = [1, 2, 3];
 const PASSWORD: &str = "of-a-test";
 const PAUSE: Duration = Duration::from_millis(50);
 /// The time limit for Patroni to elect a leader and for a machine to catch up, far more than they need.
-const CONVALESCENCE: Duration = Duration::from_secs(120);
+const CONVALESCENCE: Duration = Duration::from_secs(300);
 /// The programs of a machine's database.
 const DATABASE: [&str; 2] = ["patroni", "postgres"];
 

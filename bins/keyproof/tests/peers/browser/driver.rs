@@ -63,6 +63,8 @@ impl Driver {
         let scripts = if runs_scripts { 1 } else { 2 };
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
+            // For axe-core on a long page.
+            "timeouts": { "script": PATIENCE.as_secs() * 1_000 },
             "goog:chromeOptions": {
                 "args": arguments,
                 "prefs": { "profile.managed_default_content_settings.javascript": scripts },

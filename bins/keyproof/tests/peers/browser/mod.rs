@@ -7,7 +7,14 @@ mod guest;
 mod keeper;
 mod operator;
 
-use std::{fs, ops::Deref, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    ops::Deref,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use keyproof::{
     config::{Config, Sources},
@@ -230,6 +237,9 @@ impl Visitor {
 
 /// Returns the source of axe-core, in the version that `package-lock.json` pins.
 fn axe() -> String {
+    /// Held by the test that installs it, because several run at once.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/browser");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers/browser");
     let wanted = fs::read_to_string(sources.join("package-lock.json")).unwrap();

@@ -75,16 +75,21 @@ impl Tpm {
         self.swtpm = Some(swtpm.unwrap_or_else(|error| panic!("swtpm: {error}")));
         self.tcti = format!("swtpm:host=127.0.0.1,port={server}");
         for _ in 0..100 {
-            let swtpm = self.swtpm.as_mut();
-            if swtpm.is_none_or(|swtpm| swtpm.try_wait().unwrap().is_some()) {
+            if !self.runs() {
                 return false;
             }
             if self.try_run("tpm2_getcap properties-fixed") {
-                return true;
+                // If it has ended, another TPM took the port, and answered.
+                return self.runs();
             }
             sleep(Duration::from_millis(50));
         }
         false
+    }
+
+    fn runs(&mut self) -> bool {
+        let swtpm = self.swtpm.as_mut();
+        swtpm.is_some_and(|swtpm| swtpm.try_wait().unwrap().is_none())
     }
 
     /// Kills it without a shutdown command, and starts it again: loaded objects are gone, and PCRs and counters are those of a

@@ -103,7 +103,10 @@ async fn an_account_is_removed_and_forgotten_at_once() {
     let accounts = &bench.service.accounts;
     accounts.forget_user(ADA, &command_line()).await.unwrap();
     assert_eq!(named(&bench).await, Vec::<String>::new());
-    assert!(log_in(&bench, ADA, PASSWORD, None).await.is_err());
+    assert_eq!(
+        log_in(&bench, ADA, PASSWORD, None).await.err(),
+        Some(Failure::Refused(LoginError::Refused))
+    );
     let trail = shown(&bench).await;
     assert!(!trail.contains(ADA), "{trail}");
     assert!(trail.contains("bob in Example Org"), "{trail}");

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     Action, Clock,
-    accounts::{Role, TargetUser, UserQuery},
+    Failure::Refused,
+    accounts::{Role, SessionError, TargetUser, UserQuery},
     testing::{Bench, PASSWORD, bench, origin},
 };
 
@@ -39,7 +40,10 @@ async fn signing_out_of_a_browser_reads_once_and_commits_once() {
     hops(&bench);
     accounts.sign_out(&session, &origin).await.unwrap();
     assert_eq!(hops(&bench), 2);
-    assert!(accounts.peek_session(&session).await.is_err());
+    assert_eq!(
+        accounts.peek_session(&session).await.err(),
+        Some(Refused(SessionError::Invalid))
+    );
     assert_eq!(bench.times(Action::UserSessionEnd).await, 1);
 }
 

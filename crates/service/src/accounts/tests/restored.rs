@@ -8,14 +8,21 @@ use super::{
 };
 use crate::{
     Clock, Ended,
-    accounts::{Role, UserChange},
+    Failure::Refused,
+    accounts::{
+        ActivateKeyError, AnswerError, ApplicationLoginError, Role, SessionError, UserChange,
+    },
     testing::{Bench, PASSWORD, bench, origin},
 };
 
-/// Whether this code completes a login with a correct password.
+/// Whether this code completes a login with a correct password; otherwise it is a wrong one.
 async fn takes(bench: &Bench, code: &str) -> bool {
     let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
-    answer_challenge(bench, &asked, code, None).await.is_ok()
+    match answer_challenge(bench, &asked, code, None).await {
+        Ok(_) => true,
+        Err(Refused(AnswerError::Refused)) => false,
+        Err(other) => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -41,20 +48,23 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
 
     let (restored, ended) = bench.restored(Duration::ZERO).await;
     let accounts = &restored.service.accounts;
+    let invalid = Some(Refused(SessionError::Invalid));
     let access = accounts.session(Some(&given.access), ADDRESS).await;
-    assert!(access.is_err());
-    assert!(accounts.refresh(&given.refresh, &origin()).await.is_err());
-    assert!(accounts.user_session(&browser).await.is_err());
+    assert_eq!(access.err(), invalid);
+    let refreshed = accounts.refresh(&given.refresh, &origin()).await;
+    assert_eq!(refreshed.err(), Some(Refused(AnswerError::Refused)));
+    assert_eq!(accounts.user_session(&browser).await.err(), invalid);
     let origin = origin();
     let login = accounts.application_login(&application, ADDRESS, &origin);
-    assert!(login.await.is_err());
+    let refused = Some(Refused(ApplicationLoginError::Refused));
+    assert_eq!(login.await.err(), refused);
     let listed = accounts.application_tokens_of(ADA).await.unwrap();
     assert!(!listed.is_empty() && listed.iter().all(|token| token.is_revoked));
     // Neither the fingerprint nor the challenge nor a recovery code is accepted.
     challenge(log_in(&restored, ADA, PASSWORD, Some("laptop")).await);
     let code = phone.shows(restored.clock.now());
     let answered = answer_challenge(&restored, &waiting, &code, None).await;
-    assert!(answered.is_err());
+    assert_eq!(answered.err(), Some(Refused(AnswerError::Refused)));
     assert!(!takes(&restored, &recovery[0]).await);
     let of = |ended_of: Ended| ended.get(&ended_of).copied().unwrap_or_default();
     for kind in [
@@ -109,6 +119,6 @@ async fn users_stay_and_a_second_factor_that_was_pending_is_enrolled_anew() {
     let ada = signed_in(&restored, ADA).await;
     let code = phone.shows(restored.clock.now());
     let activated = asks(&restored).activate_key(&ada, key, &code);
-    assert!(activated.await.is_err());
+    assert_eq!(activated.await, Err(Refused(ActivateKeyError::Unknown)));
     super::activate(&restored, &ada).await;
 }

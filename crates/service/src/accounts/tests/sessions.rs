@@ -375,6 +375,9 @@ async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let ended = accounts.end_other_sessions(&person, &other).await;
     let next = ended.unwrap();
     assert!(!holds().await);
-    assert!(accounts.peek_session(&other).await.is_err());
+    assert_eq!(
+        accounts.peek_session(&other).await.err(),
+        Some(Refused(SessionError::Invalid))
+    );
     assert!(accounts.peek_session(&next).await.is_ok());
 }

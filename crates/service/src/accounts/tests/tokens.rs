@@ -282,8 +282,14 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         .change_application_token(&own, listed[0].id, &REVOKED)
         .await
         .unwrap();
-    assert!(accounts.session(Some(&access), ADDRESS).await.is_err());
-    assert!(log_in_from("127.0.0.1").await.is_err());
+    assert_eq!(
+        accounts.session(Some(&access), ADDRESS).await.err(),
+        Some(Refused(SessionError::Invalid))
+    );
+    assert_eq!(
+        log_in_from("127.0.0.1").await.err(),
+        Some(Refused(ApplicationLoginError::Refused))
+    );
     let mut details = details(&bench).await.into_iter();
     assert!(details.any(|detail| detail == "ApplicationRefused { why: Revoked }"));
 }
@@ -433,7 +439,8 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     let holds = async || accounts.session(Some(&access), ADDRESS).await.is_ok();
     assert!(holds().await);
     accounts.remove_user(ADA, &command_line()).await.unwrap();
-    assert!(log_in().await.is_err());
+    let refused = Some(Refused(ApplicationLoginError::Refused));
+    assert_eq!(log_in().await.err(), refused);
     add(&bench, BOB, Role::User).await;
     let now = bench.clock.now();
     let named = bench.store.get::<UserName>(&user_name_key(BOB), now).await;
@@ -454,7 +461,7 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
         None,
     );
     bench.store.commit(batch).await.unwrap();
-    assert!(log_in().await.is_err());
+    assert_eq!(log_in().await.err(), refused);
     assert!(!holds().await, "nor does what it gave");
     let his = accounts.application_tokens_of(BOB).await;
     assert!(his.unwrap().is_empty());
@@ -538,7 +545,10 @@ async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
     batch.replace(&user_key(own.owner), before.version, &user, None);
     bench.store.commit(batch).await.unwrap();
 
-    assert!(log_in(&bench, ADA, "wrong horse", None).await.is_err());
+    assert_eq!(
+        log_in(&bench, ADA, "wrong horse", None).await.err(),
+        Some(Refused(LoginError::Refused))
+    );
     assert_eq!(stored().await.record.password, hash);
     tokens_of(&bench, ADA).await;
     let rehashed = stored().await.record;
