@@ -43,12 +43,14 @@ pub trait Dialect: Application + Sized {
     /// The errors in its settings, each with its key.
     type Error: Error + Send + Sync + 'static;
 
-    /// Validates its settings. Settings that are now shared ones move to `auth`.
+    /// Validates its settings. Settings that are now shared ones move to `auth.*`.
     ///
     /// # Errors
     ///
     /// The first invalid setting.
-    fn check(settings: &mut Self::Settings, auth: &mut AuthSettings) -> Result<(), Self::Error>;
+    fn check(_: &mut Self::Settings, _: &mut AuthSettings) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// Validates the files that its settings name.
     ///
