@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::Config;
 use crate::{
+    dialect::DialectName,
     server_certificate::TlsSource,
     store::{Access, Exposure, MasterKeySource, StoreUrl},
     telemetry::LogLevel,
@@ -136,14 +137,14 @@ impl Config {
             } else {
                 Access::Read
             };
-            ("--config", &file.path, others)
+            ("--config", file.path.as_path(), others)
         });
         let key = self.settings.tls.key.iter();
-        let key = key.map(|path| ("tls.key", path, Access::GroupReads));
-        let issuers = self.settings.dps.issuers.iter();
-        let issuers =
-            issuers.map(|issuer| ("dps.issuers[].jwks_file", &issuer.jwks_file, Access::Read));
-        let files = own.chain(key).chain(issuers);
+        let key = key.map(|path| ("tls.key", path.as_path(), Access::GroupReads));
+        let dialects = DialectName::ALL.iter();
+        let named = dialects.flat_map(|dialect| dialect.files(&self.settings));
+        let named = named.map(|(key, path)| (key, path, Access::Read));
+        let files = own.chain(key).chain(named);
         let open = files.filter_map(|(name, path, others)| {
             let open = Exposure::of_file(path, others)?;
             Some(format!("{name}: {open}"))

@@ -9,7 +9,7 @@ pub mod emnify;
 pub mod f5;
 pub mod taler;
 
-use std::{error::Error, fmt, future::ready, str::FromStr, sync::Arc};
+use std::{error::Error, fmt, future::ready, path::Path, str::FromStr, sync::Arc};
 
 use keyproof_http::Application;
 use keyproof_service::{Service, Settings as Rules};
@@ -43,12 +43,14 @@ pub trait Dialect: Application + Sized {
     /// The errors in its settings, each with its key.
     type Error: Error + Send + Sync + 'static;
 
-    /// Validates its settings. Settings that are now shared ones move to `auth`.
+    /// Validates its settings. Settings that are now shared ones move to `auth.*`.
     ///
     /// # Errors
     ///
     /// The first invalid setting.
-    fn check(settings: &mut Self::Settings, auth: &mut AuthSettings) -> Result<(), Self::Error>;
+    fn check(_: &mut Self::Settings, _: &mut AuthSettings) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// Validates the files that its settings name.
     ///
@@ -57,6 +59,12 @@ pub trait Dialect: Application + Sized {
     /// The first file that cannot be used.
     fn check_files(_: &Self::Settings) -> Result<(), Self::Error> {
         Ok(())
+    }
+
+    /// Returns the files that its settings name, each with its key. There is a warning for each file that others can
+    /// write to.
+    fn files(_: &Self::Settings) -> Vec<(&'static str, &Path)> {
+        Vec::new()
     }
 
     /// Returns whether its listener requests client certificates.
@@ -147,6 +155,13 @@ macro_rules! register {
                     $(Self::$dialect => {
                         $module::$dialect::check_files(&settings.$module).map_err(DialectError::of)
                     })+
+                }
+            }
+
+            /// Calls [`Dialect::files`].
+            pub(crate) fn files(self, settings: &Settings) -> Vec<(&'static str, &Path)> {
+                match self {
+                    $(Self::$dialect => $module::$dialect::files(&settings.$module),)+
                 }
             }
 

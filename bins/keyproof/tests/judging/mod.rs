@@ -69,10 +69,6 @@ impl Judged {
                 ("auth.argon2_memory_kib", 8.into()),
                 ("auth.argon2_iterations", 1.into()),
                 ("auth.argon2_insecure_for_tests", true.into()),
-                ("dialects.dps.enabled", true.into()),
-                ("dialects.emnify.enabled", true.into()),
-                ("dialects.f5.enabled", true.into()),
-                ("dialects.taler.enabled", true.into()),
             ],
             ..Sources::default()
         });

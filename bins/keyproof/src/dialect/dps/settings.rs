@@ -1,7 +1,12 @@
 //! `dps.*`
 
 use std::{
-    collections::BTreeMap, num::NonZeroU32, path::PathBuf, slice, sync::Arc, time::Duration,
+    collections::BTreeMap,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    slice,
+    sync::Arc,
+    time::Duration,
 };
 
 use keyproof_auth::{AuthError, operator::OperatorScopes};
@@ -135,6 +140,12 @@ impl Dialect for Dps {
 
     fn check_files(settings: &Settings) -> Result<(), SettingsError> {
         Ok(Issuers::load(settings.issuers()?).map(drop)?)
+    }
+
+    fn files(settings: &Settings) -> Vec<(&'static str, &Path)> {
+        let issuers = settings.issuers.iter();
+        let files = issuers.map(|issuer| ("dps.issuers[].jwks_file", issuer.jwks_file.as_path()));
+        files.collect()
     }
 
     fn rule(settings: &Settings, rules: &mut Rules) {

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{F5, PublicUrl};
 use crate::{
-    config::{AuthSettings, Form, keys},
+    config::{Form, keys},
     dialect::Dialect,
 };
 
@@ -57,10 +57,6 @@ pub enum StationAuth {
 impl Dialect for F5 {
     type Settings = Settings;
     type Error = Infallible;
-
-    fn check(_: &mut Settings, _: &mut AuthSettings) -> Result<(), Infallible> {
-        Ok(())
-    }
 
     fn asks_for_client_certificates(settings: &Settings) -> bool {
         settings.client_certificates
