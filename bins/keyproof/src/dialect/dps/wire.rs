@@ -10,7 +10,7 @@ use keyproof_service::{
     Timestamp, Version,
     certificates::{CertificateView, IssuedCode, Precondition, Upload},
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::ser::Formatter;
 
 use super::{
@@ -112,7 +112,7 @@ fn present(certificate: Option<String>) -> Result<Vec<u8>, Refusal> {
     Ok(present.into_bytes())
 }
 
-async fn json_body<T: for<'de> Deserialize<'de>>(
+async fn json_body<T: DeserializeOwned>(
     exchange: &mut Exchange,
     limit: usize,
 ) -> Result<T, Refusal> {
@@ -120,15 +120,10 @@ async fn json_body<T: for<'de> Deserialize<'de>>(
         return Err(Code::MediaTypeUnsupported.into());
     }
     let body = exchange.body(limit).await?;
-    // Some editors and shells write a byte order mark before UTF-8.
-    let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
-    match serde_json::from_slice(json) {
-        Ok(JsonObject(body)) => Ok(body),
-        Err(error) => {
-            let place = format_args!("line {}, column {}", error.line(), error.column());
-            Err(Refusal::from(Code::BodyMalformed).because(&place))
-        }
-    }
+    JsonObject::from_slice(&body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Refusal::from(Code::BodyMalformed).because(&format_args!("line {line}, column {column}"))
+    })
 }
 
 /// Returns whether the body may be JSON. By default, some tools label JSON as `text/plain` or as a form.

@@ -232,7 +232,7 @@ pub(super) async fn provision(
 ///
 /// Returns an error if the body is not the JSON of such a request. The error may quote the body.
 pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Error> {
-    let JsonObject::<ProvisionBody>(body) = serde_json::from_slice(body)?;
+    let body: ProvisionBody = JsonObject::from_slice(body)?;
     Ok(ProvisionRequest {
         api_key: Zeroizing::new(body.api_key.unwrap_or_default()),
         device: body.device.unwrap_or_default().0.into(),
@@ -356,8 +356,7 @@ pub(super) async fn deletion(exchange: &mut Exchange, at: &Place) -> Result<(), 
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    let JsonObject::<DeletionBody>(body) =
-        serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+    let body: DeletionBody = JsonObject::from_slice(&body).map_err(|error| malformed(&error))?;
     must_match("namespace", body.namespace.as_deref(), &at.namespace)?;
     must_match("name", body.name.as_deref(), &at.name)
 }
@@ -483,10 +482,7 @@ fn one(
 
 async fn read<T: DeserializeOwned>(exchange: &mut Exchange, needed: usize) -> Result<T, Refusal> {
     let body = exchange.body(needed).await?;
-    match serde_json::from_slice(&body) {
-        Ok(JsonObject(body)) => Ok(body),
-        Err(error) => Err(malformed(&error)),
-    }
+    JsonObject::from_slice(&body).map_err(|error| malformed(&error))
 }
 
 /// Reports only the position. serde's message would quote the value, which may be a key.
