@@ -1,4 +1,4 @@
-//! DER as text: Base64 (RFC 4648, section 4) with any white space, or PEM.
+//! DER as text: Base64 (RFC 4648, section 4) with any white space, or PEM; either after a byte order mark.
 
 use data_encoding::BASE64;
 use rustls_pki_types::pem::{PemObject, SectionKind};
@@ -23,6 +23,8 @@ pub enum DerTextError {
 ///
 /// [`DerTextError`].
 pub fn decode_der(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextError> {
+    // Some editors and shells write a byte order mark, with which PEM would have no first line.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.contains("-----BEGIN") {
         // Some programs use this label (RFC 7468, section 7).
         let text = text.replace(" NEW CERTIFICATE REQUEST-----", " CERTIFICATE REQUEST-----");
@@ -57,7 +59,8 @@ mod unit_tests {
         let kinds = [SectionKind::Certificate];
         assert_eq!(decode_der(" A\tQI\r\nD \n", &kinds), Ok(vec![1, 2, 3]));
         assert_eq!(decode_der("AQ==", &kinds), Ok(vec![1]));
-        for missing in ["", " \n"] {
+        assert_eq!(decode_der("\u{feff}AQ==\r\n", &kinds), Ok(vec![1]));
+        for missing in ["", " \n", "\u{feff}"] {
             assert_eq!(decode_der(missing, &kinds), Err(DerTextError::Missing));
         }
         for wrong in ["AQ", "AQ=", "A-_=", "AR==", "AQ==AQ==", "é"] {
@@ -69,6 +72,8 @@ mod unit_tests {
         }
         let pem = |kind| format!("-----BEGIN {kind}-----\nAQID\n-----END {kind}-----\n");
         assert_eq!(decode_der(&pem("CERTIFICATE"), &kinds), Ok(vec![1, 2, 3]));
+        let marked = format!("\u{feff}{}", pem("CERTIFICATE"));
+        assert_eq!(decode_der(&marked, &kinds), Ok(vec![1, 2, 3]));
         for wrong in [
             pem("PUBLIC KEY"),
             "-----BEGIN CERTIFICATE-----\nAQID".to_owned(),

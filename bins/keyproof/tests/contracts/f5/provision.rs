@@ -519,6 +519,12 @@ async fn inputs_may_be_pem_and_wrapped() {
     let relabelled = csr.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
     request["csr"] = json!(relabelled);
     site.post(PROVISION, &request).await.is(200);
+    // As editors write a file.
+    for member in ["ek_cert", "ek_pub_key", "ak_pub_key", "csr"] {
+        let text = request[member].as_str().unwrap();
+        request[member] = json!(format!("\u{feff}{text}"));
+    }
+    site.post(PROVISION, &request).await.is(200);
 }
 
 #[tokio::test]
