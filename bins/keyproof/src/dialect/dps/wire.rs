@@ -3,7 +3,7 @@
 use std::io;
 
 use data_encoding::BASE64;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response, with_body};
 use keyproof_service::{
@@ -36,10 +36,10 @@ pub(super) struct Style {
     pub(super) subject: SubjectForm,
 }
 
-/// Parses `If-Match`. As clients differ, entity tags may be quoted or not, strong or weak.
-pub(super) fn precondition(headers: &HeaderMap) -> Precondition {
+/// Parses `If-Match` or `If-None-Match`. As clients differ, entity tags may be quoted or not, strong or weak.
+pub(super) fn precondition(headers: &HeaderMap, name: HeaderName) -> Precondition {
     let mut tags = Vec::new();
-    for field in headers.get_all(header::IF_MATCH) {
+    for field in headers.get_all(name) {
         for tag in field.to_str().unwrap_or_default().split(',') {
             let tag = tag.trim();
             if tag == "*" {
@@ -367,7 +367,7 @@ mod tests {
             for field in fields {
                 headers.append(header::IF_MATCH, HeaderValue::from_static(field));
             }
-            precondition(&headers)
+            precondition(&headers, header::IF_MATCH)
         };
         let tags =
             |tags: &[&str]| Precondition::OneOf(tags.iter().map(|tag| (*tag).to_owned()).collect());
