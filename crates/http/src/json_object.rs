@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// A value that is deserialised only from a JSON object.
@@ -13,6 +13,19 @@ pub struct JsonObject<T>(
     /// The value.
     pub T,
 );
+
+impl<T: DeserializeOwned> JsonObject<T> {
+    /// Parses a text that consists of one JSON object. A byte order mark before it is ignored, as RFC 8259 allows in
+    /// section 8.1: some editors and shells write one.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is not JSON, or not an object that `T` accepts. The error may quote the text.
+    pub fn from_slice(text: &[u8]) -> Result<T, serde_json::Error> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        serde_json::from_slice(text).map(|Self(value)| value)
+    }
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -76,6 +89,26 @@ mod tests {
         ] {
             let error = read(wrong).unwrap_err();
             assert!(error.is_data() && error.line() == 1, "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_byte_order_mark_before_an_object_is_ignored() {
+        let read = |text: &str| JsonObject::<Inner>::from_slice(text.as_bytes());
+        for text in [r#"{"text":"a"}"#, "\u{feff} {\"text\":\"a\"}"] {
+            assert_eq!(read(text).unwrap().text.as_deref(), Some("a"), "{text:?}");
+        }
+        let marked = "{\"text\":\"\u{feff}a\"}";
+        assert_eq!(read(marked).unwrap().text.as_deref(), Some("\u{feff}a"));
+        for wrong in [
+            "",
+            "\u{feff}",
+            "\u{feff}\u{feff}{}",
+            " \u{feff}{}",
+            "{}\u{feff}",
+            "[]",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
         }
     }
 }

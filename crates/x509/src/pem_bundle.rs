@@ -125,8 +125,8 @@ pub struct InvalidBlock {
     pub problem: String,
 }
 
-/// Parses the certificates of a bundle. The result is empty if no line begins or ends a block. Text between blocks is ignored. A
-/// PKCS #7 block, `PKCS7` or `CMS` (RFC 7468 sections 8 and 9), yields the certificates in it.
+/// Parses the certificates of a bundle. The result is empty if no line begins or ends a block. Text between blocks and a byte order
+/// mark at the start are ignored. A PKCS #7 block, `PKCS7` or `CMS` (RFC 7468 sections 8 and 9), yields the certificates in it.
 ///
 /// # Errors
 ///
@@ -207,6 +207,8 @@ pub fn public_keys(text: &[u8]) -> Result<Vec<PemBlock>, InvalidBlock> {
 }
 
 fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, InvalidBlock> {
+    // Some editors write one, with which the first line would be no BEGIN line.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let content_of = |label: &[u8]| Content::of(label, kinds);
     let mut blocks = Vec::new();
     let mut open: Option<Open<'_>> = None;
@@ -419,6 +421,15 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_ignored_at_the_start_alone() {
+        let marked = format!("\u{feff}{WHOLE}");
+        let read = certificates(marked.as_bytes());
+        assert_eq!(read, Ok(vec![numbered(1, PemKind::Certificate)]));
+        let refused = certificates(format!("{WHOLE}{marked}").as_bytes()).unwrap_err();
+        assert_eq!(refused.block, 2);
+    }
+
+    #[test]
     fn public_keys_are_read_and_nothing_else_is() {
         let key = labelled("PUBLIC KEY");
         let numbered = |block| numbered(block, PemKind::PublicKey);
@@ -512,7 +523,7 @@ mod tests {
             (labelled(""), "else than a certificate"),
             (WHOLE.replacen("-----B", "----B", 1), "hyphens"),
             (WHOLE.replacen("-----B", "B", 1), "hyphens"),
-            (WHOLE.replacen("-----B", "\u{feff}-----B", 1), "hyphens"),
+            (WHOLE.replacen("-----B", "x-----B", 1), "hyphens"),
             (WHOLE.replacen("-----B", "----- B", 1), "hyphens"),
             (WHOLE.replacen("E-----", "E----", 1), "hyphens"),
             (WHOLE.replacen("BEGIN", "Begin", 1), "hyphens"),

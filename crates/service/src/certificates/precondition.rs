@@ -1,8 +1,8 @@
-//! Preconditions on a certificate's version for a change.
+//! Preconditions on a certificate's version.
 
 use keyproof_store::Version;
 
-/// The content of `If-Match` (RFC 9110, section 13.1.1).
+/// The content of `If-Match` or `If-None-Match` (RFC 9110, sections 13.1.1 and 13.1.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {
     /// Any version.
@@ -15,8 +15,8 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    /// Whether the precondition includes this version.
-    pub(super) fn holds(&self, version: Version) -> bool {
+    /// Returns whether the header includes this version; `false` if none was sent.
+    pub fn holds(&self, version: Version) -> bool {
         match self {
             Self::Any => true,
             Self::Missing => false,

@@ -1,7 +1,6 @@
-//! DER as text: Base64 (RFC 4648, section 4) with any white space, or PEM.
+//! DER as text: Base64 (RFC 4648, section 4) or PEM, with any white space and after a byte order mark.
 
 use data_encoding::BASE64;
-use rustls_pki_types::pem::{PemObject, SectionKind};
 
 /// Why a text could not be decoded to DER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,21 +16,30 @@ pub enum DerTextError {
     WrongPem,
 }
 
-/// Decodes a text to DER. PEM must be of one of these kinds; anything after its first section is ignored.
+/// Decodes a text to DER. PEM must have one of these labels; anything before and after its first section is ignored.
 ///
 /// # Errors
 ///
 /// [`DerTextError`].
-pub fn decode_der(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextError> {
+pub fn decode_der(text: &str, labels: &[&str]) -> Result<Vec<u8>, DerTextError> {
     if text.contains("-----BEGIN") {
-        // Some programs use this label (RFC 7468, section 7).
-        let text = text.replace(" NEW CERTIFICATE REQUEST-----", " CERTIFICATE REQUEST-----");
-        let section = <(SectionKind, Vec<u8>)>::from_pem_slice(text.as_bytes());
-        return match section {
-            Ok((kind, der)) if kinds.contains(&kind) => Ok(der),
-            _ => Err(DerTextError::WrongPem),
-        };
+        let section = section(text).filter(|(label, _)| labels.contains(label));
+        let (_, base64) = section.ok_or(DerTextError::WrongPem)?;
+        return decode_base64(base64).map_err(|_| DerTextError::WrongPem);
     }
+    // Some editors and shells write a byte order mark.
+    decode_base64(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Returns the label and the Base64 of the first PEM section. Its lines may be indented, or joined to one.
+fn section(text: &str) -> Option<(&str, &str)> {
+    let (_, section) = text.split_once("-----BEGIN ")?;
+    let (label, section) = section.split_once("-----")?;
+    let (base64, _) = section.split_once(&format!("-----END {label}-----"))?;
+    Some((label, base64))
+}
+
+fn decode_base64(text: &str) -> Result<Vec<u8>, DerTextError> {
     let compact: Vec<u8> = text
         .bytes()
         .filter(|byte| !byte.is_ascii_whitespace())
@@ -53,32 +61,48 @@ mod unit_tests {
     use super::*;
 
     #[test]
-    fn base64_may_be_wrapped_and_pem_must_be_of_the_kind() {
-        let kinds = [SectionKind::Certificate];
-        assert_eq!(decode_der(" A\tQI\r\nD \n", &kinds), Ok(vec![1, 2, 3]));
-        assert_eq!(decode_der("AQ==", &kinds), Ok(vec![1]));
-        for missing in ["", " \n"] {
-            assert_eq!(decode_der(missing, &kinds), Err(DerTextError::Missing));
+    fn base64_may_be_wrapped_and_pem_must_have_the_label() {
+        let labels = ["CERTIFICATE"];
+        assert_eq!(decode_der(" A\tQI\r\nD \n", &labels), Ok(vec![1, 2, 3]));
+        assert_eq!(decode_der("AQ==", &labels), Ok(vec![1]));
+        assert_eq!(decode_der("\u{feff}AQ==\r\n", &labels), Ok(vec![1]));
+        for missing in ["", " \n", "\u{feff}"] {
+            assert_eq!(decode_der(missing, &labels), Err(DerTextError::Missing));
         }
         for wrong in ["AQ", "AQ=", "A-_=", "AR==", "AQ==AQ==", "é"] {
             assert_eq!(
-                decode_der(wrong, &kinds),
+                decode_der(wrong, &labels),
                 Err(DerTextError::NotBase64),
                 "{wrong}"
             );
         }
         let pem = |kind| format!("-----BEGIN {kind}-----\nAQID\n-----END {kind}-----\n");
-        assert_eq!(decode_der(&pem("CERTIFICATE"), &kinds), Ok(vec![1, 2, 3]));
+        assert_eq!(decode_der(&pem("CERTIFICATE"), &labels), Ok(vec![1, 2, 3]));
+        let whole = pem("CERTIFICATE");
+        for taken in [
+            format!("\u{feff}{whole}"),
+            format!("Subject: CN=x\n{whole}-----BEGIN\n"),
+            whole.replace('\n', "\r\n"),
+            whole.replace('\n', "\n  "),
+            whole.replace('\n', " "),
+            whole.replace("AQID", "AQ\n\nID"),
+        ] {
+            assert_eq!(decode_der(&taken, &labels), Ok(vec![1, 2, 3]), "{taken:?}");
+        }
         for wrong in [
             pem("PUBLIC KEY"),
+            pem("PUBLIC KEY") + &whole,
+            whole.replace("AQID", ""),
+            whole.replace("AQID", "AQI"),
+            whole.replace("AQID", "Version: 1\nAQID"),
+            whole.replace("END C", "END X C"),
+            whole.replace("BEGIN ", "BEGIN"),
             "-----BEGIN CERTIFICATE-----\nAQID".to_owned(),
         ] {
-            assert_eq!(decode_der(&wrong, &kinds), Err(DerTextError::WrongPem));
+            assert_eq!(decode_der(&wrong, &labels), Err(DerTextError::WrongPem));
         }
-        for label in ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"] {
-            let request = pem(label);
-            assert_eq!(decode_der(&request, &[SectionKind::Csr]), Ok(vec![1, 2, 3]));
-            assert_eq!(decode_der(&request, &kinds), Err(DerTextError::WrongPem));
-        }
+        let either = ["A", "CERTIFICATE"];
+        assert_eq!(decode_der(&whole, &either), Ok(vec![1, 2, 3]));
+        assert_eq!(decode_der(&whole, &[]), Err(DerTextError::WrongPem));
     }
 }

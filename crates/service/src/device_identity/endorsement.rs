@@ -87,7 +87,7 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
 }
 
 pub(super) fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
-    decode_der(text, &[SectionKind::Certificate])
+    decode_der(text, &["CERTIFICATE"])
 }
 
 /// Returns whether an allow-list entry has more than one PEM block, of which only the first would be used.

@@ -11,7 +11,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, no_content,
     with_guard,
@@ -82,7 +82,7 @@ impl Dps {
             caller: permitted.await?,
             name,
             style,
-            precondition: wire::precondition(exchange.headers()),
+            precondition: wire::precondition(exchange.headers(), header::IF_MATCH),
             body: route.body,
             exchange,
             service: Arc::clone(&self.service),
@@ -97,6 +97,7 @@ struct Call {
     /// The certificate's name, or empty.
     name: String,
     style: Style,
+    /// `If-Match`.
     precondition: Precondition,
     /// The limit of the body, in bytes.
     body: usize,
@@ -115,7 +116,14 @@ impl Call {
     async fn get(self) -> HandlerResult {
         let certificates = &self.service.certificates;
         let view = certificates.get(&self.caller, &self.name, &self.precondition);
-        Ok(wire::certificate(&view.await?, self.style))
+        let view = view.await?;
+        let known = wire::precondition(self.exchange.headers(), header::IF_NONE_MATCH);
+        if known.holds(view.version) {
+            let mut unchanged = Response::default();
+            *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+            return Ok(unchanged);
+        }
+        Ok(wire::certificate(&view, self.style))
     }
 
     async fn put(mut self) -> HandlerResult {

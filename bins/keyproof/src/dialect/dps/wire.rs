@@ -3,14 +3,14 @@
 use std::io;
 
 use data_encoding::BASE64;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response, with_body};
 use keyproof_service::{
     Timestamp, Version,
     certificates::{CertificateView, IssuedCode, Precondition, Upload},
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::ser::Formatter;
 
 use super::{
@@ -36,10 +36,10 @@ pub(super) struct Style {
     pub(super) subject: SubjectForm,
 }
 
-/// Parses `If-Match`. As clients differ, entity tags may be quoted or not, strong or weak.
-pub(super) fn precondition(headers: &HeaderMap) -> Precondition {
+/// Parses `If-Match` or `If-None-Match`. As clients differ, entity tags may be quoted or not, strong or weak.
+pub(super) fn precondition(headers: &HeaderMap, name: HeaderName) -> Precondition {
     let mut tags = Vec::new();
-    for field in headers.get_all(header::IF_MATCH) {
+    for field in headers.get_all(name) {
         for tag in field.to_str().unwrap_or_default().split(',') {
             let tag = tag.trim();
             if tag == "*" {
@@ -112,7 +112,7 @@ fn present(certificate: Option<String>) -> Result<Vec<u8>, Refusal> {
     Ok(present.into_bytes())
 }
 
-async fn json_body<T: for<'de> Deserialize<'de>>(
+async fn json_body<T: DeserializeOwned>(
     exchange: &mut Exchange,
     limit: usize,
 ) -> Result<T, Refusal> {
@@ -120,15 +120,10 @@ async fn json_body<T: for<'de> Deserialize<'de>>(
         return Err(Code::MediaTypeUnsupported.into());
     }
     let body = exchange.body(limit).await?;
-    // Some editors and shells write a byte order mark before UTF-8.
-    let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
-    match serde_json::from_slice(json) {
-        Ok(JsonObject(body)) => Ok(body),
-        Err(error) => {
-            let place = format_args!("line {}, column {}", error.line(), error.column());
-            Err(Refusal::from(Code::BodyMalformed).because(&place))
-        }
-    }
+    JsonObject::from_slice(&body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Refusal::from(Code::BodyMalformed).because(&format_args!("line {line}, column {column}"))
+    })
 }
 
 /// Returns whether the body may be JSON. By default, some tools label JSON as `text/plain` or as a form.
@@ -372,7 +367,7 @@ mod tests {
             for field in fields {
                 headers.append(header::IF_MATCH, HeaderValue::from_static(field));
             }
-            precondition(&headers)
+            precondition(&headers, header::IF_MATCH)
         };
         let tags =
             |tags: &[&str]| Precondition::OneOf(tags.iter().map(|tag| (*tag).to_owned()).collect());

@@ -9,7 +9,6 @@ use keyproof_service::device_identity::{
     Sent, SentEvidence, TrustedMakers, decode_der,
 };
 use keyproof_tpm::HashAlgorithm;
-use rustls_pki_types::pem::SectionKind;
 use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
@@ -232,27 +231,31 @@ pub(super) async fn provision(
 ///
 /// Returns an error if the body is not the JSON of such a request. The error may quote the body.
 pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Error> {
-    let JsonObject::<ProvisionBody>(body) = serde_json::from_slice(body)?;
+    let body: ProvisionBody = JsonObject::from_slice(body)?;
     Ok(ProvisionRequest {
         api_key: Zeroizing::new(body.api_key.unwrap_or_default()),
         device: body.device.unwrap_or_default().0.into(),
-        ek_certificate: der(body.ek_cert, SectionKind::Certificate),
+        ek_certificate: der(body.ek_cert, &["CERTIFICATE"]),
         ek_chain: body.ek_chain.filter(|text| !text.is_empty()),
-        ek_public_key: der(body.ek_pub_key, SectionKind::PublicKey),
-        ak_public_key: der(body.ak_pub_key, SectionKind::PublicKey),
-        certification_request: der(body.csr, SectionKind::Csr),
+        ek_public_key: der(body.ek_pub_key, &["PUBLIC KEY"]),
+        ak_public_key: der(body.ak_pub_key, &["PUBLIC KEY"]),
+        // Some programs use the second label (RFC 7468, section 7).
+        certification_request: der(
+            body.csr,
+            &["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"],
+        ),
         ak_public: optional(body.ak_public),
     })
 }
 
 /// Decodes DER in Base64 or PEM.
-fn der(text: Option<String>, kind: SectionKind) -> Sent {
-    decode_der(text.as_deref().unwrap_or_default(), &[kind])
+fn der(text: Option<String>, labels: &[&str]) -> Sent {
+    decode_der(text.as_deref().unwrap_or_default(), labels)
 }
 
 /// Decodes Base64 of data that has no PEM form.
 fn bytes(text: Option<String>) -> Sent {
-    decode_der(text.as_deref().unwrap_or_default(), &[])
+    der(text, &[])
 }
 
 /// Like `bytes`, but an empty text is absent.
@@ -356,8 +359,7 @@ pub(super) async fn deletion(exchange: &mut Exchange, at: &Place) -> Result<(), 
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    let JsonObject::<DeletionBody>(body) =
-        serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+    let body: DeletionBody = JsonObject::from_slice(&body).map_err(|error| malformed(&error))?;
     must_match("namespace", body.namespace.as_deref(), &at.namespace)?;
     must_match("name", body.name.as_deref(), &at.name)
 }
@@ -483,10 +485,7 @@ fn one(
 
 async fn read<T: DeserializeOwned>(exchange: &mut Exchange, needed: usize) -> Result<T, Refusal> {
     let body = exchange.body(needed).await?;
-    match serde_json::from_slice(&body) {
-        Ok(JsonObject(body)) => Ok(body),
-        Err(error) => Err(malformed(&error)),
-    }
+    JsonObject::from_slice(&body).map_err(|error| malformed(&error))
 }
 
 /// Reports only the position. serde's message would quote the value, which may be a key.

@@ -331,6 +331,20 @@ async fn etags_decide_in_every_form_that_clients_write() {
         .await
         .refuses(412, 412_001);
     assert_eq!(site.get("c").await.etag(), etag);
+    let unless = async |method: &str, tag: &str| {
+        let call = site.to(method, "/c").header("if-none-match", tag);
+        call.send().await
+    };
+    for form in forms {
+        for method in ["GET", "HEAD"] {
+            let known = unless(method, &form(&etag)).await;
+            assert!(known.is(304).body.is_empty());
+        }
+    }
+    assert_eq!(unless("GET", "\"x\"").await.is(200).etag(), etag);
+    // No change is made without If-Match.
+    unless("PUT", "*").await.refuses(412, 412_001);
+    unless("DELETE", "\"x\"").await.refuses(412, 412_001);
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::f5::{
-    device::Manufacturer,
-    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH},
+    device::{Device, Manufacturer},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
     site::Site,
 };
 
@@ -144,6 +144,22 @@ async fn malformed_bodies_are_errors() {
         let refused = site.admin("POST", PREAUTH).body(wrong).send().await;
         refused.refuses(400, 3);
     }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_a_body_is_ignored() {
+    let (site, manufacturer, key) = Site::start_furnished().await;
+    let marked = async |method: &str, path: &str, body: Value| {
+        let call = site.admin(method, path);
+        call.body(format!("\u{feff}{body}")).send().await
+    };
+    let body = json!({ "api_key": key, "device": device() });
+    let answer = marked("POST", PREAUTH, body).await;
+    assert_eq!(answer.is(200).json["status"], "PREAUTH_RSP_SUCCESS");
+    let body = Device::new(&manufacturer, "SN0001").request(&key);
+    marked("POST", PROVISION, body).await.is(200);
+    let (path, body) = (format!("{API_KEYS}/station"), json!({ "name": "station" }));
+    marked("DELETE", &path, body).await.is(200);
 }
 
 #[tokio::test]

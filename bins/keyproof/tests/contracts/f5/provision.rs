@@ -519,6 +519,20 @@ async fn inputs_may_be_pem_and_wrapped() {
     let relabelled = csr.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
     request["csr"] = json!(relabelled);
     site.post(PROVISION, &request).await.is(200);
+    // As editors write a file, indent a text, and shells join its lines.
+    let forms: [fn(&str) -> String; 3] = [
+        |text| format!("\u{feff}{text}"),
+        |text| format!("  {}", text.replace('\n', "\n  ")),
+        |text| text.replace('\n', " "),
+    ];
+    for form in forms {
+        let mut request = request.clone();
+        for member in ["ek_cert", "ek_pub_key", "ak_pub_key", "csr"] {
+            let text = form(request[member].as_str().unwrap());
+            request[member] = json!(text);
+        }
+        site.post(PROVISION, &request).await.is(200);
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
+    ResourceNotModifiedError,
 )
 from azure.mgmt.iothubprovisioningservices import IotDpsClient
 from azure.mgmt.iothubprovisioningservices.models import (
@@ -174,6 +175,11 @@ def walk(name, ca, stranger, certificates):
     fails(HttpResponseError, 412001, certificates.create_or_update, *PLACE, name, nested(ca.der))
     got = certificates.get(name, *PLACE)
     assert got.as_dict() == put.as_dict(), (got, put)
+    try:
+        certificates.get(name, *PLACE, etag=got.etag, match_condition=MatchConditions.IfModified)
+        raise AssertionError("a certificate that the client has already was sent again")
+    except ResourceNotModifiedError:
+        pass
     place = f"/subscriptions/Sub-1/resourceGroups/{PLACE[0]}/providers/Microsoft.Devices"
     assert got.id == f"{place}/provisioningServices/{PLACE[1]}/certificates/{name}", got.id
 
