@@ -126,13 +126,7 @@ impl<'de> Visitor<'de> for Values {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        /// Integers of up to 15 digits are exact as floats.
-        const EXACT: f64 = 1e15;
-        if number.fract() != 0.0 || number.abs() >= EXACT {
-            return Ok(Value::Other);
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "an integer in range")]
-        Ok(Value::Whole(number as i64))
+        Ok(whole(number).map_or(Value::Other, Value::Whole))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -153,6 +147,17 @@ impl<'de> Visitor<'de> for Values {
         }
         Ok(Value::Object(Members(members)))
     }
+}
+
+/// Returns the integer that a float stands for, if it is whole.
+pub(super) fn whole(number: f64) -> Option<i64> {
+    /// Integers of up to 15 digits are exact as floats.
+    const EXACT: f64 = 1e15;
+    if number.fract() != 0.0 || number.abs() >= EXACT {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "an integer in range")]
+    Some(number as i64)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use keyproof_service::accounts::TargetUser;
 
-use super::errors::Refusal;
+use super::{errors::Refusal, json::whole};
 use crate::route_table::Resource;
 
 /// A number in a path. Numbers that cannot exist are accepted too, and then not found.
@@ -112,15 +112,21 @@ fn number(segment: &str) -> Result<Id, Refusal> {
     })
 }
 
-/// Parses integers such as `44` and `44.0`.
+/// Parses integers such as `44` and `44.0`, and the forms `1.6559517E7` and `1.6559517e+07` that Java and Go give large
+/// floats.
 pub(super) fn integral(text: &str) -> Option<i64> {
-    let whole = match text.split_once('.') {
-        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
+    if text.starts_with('+') {
+        return None;
+    }
+    if text.contains(['e', 'E']) {
+        return text.parse::<f64>().ok().and_then(whole);
+    }
+    let digits = match text.split_once('.') {
+        Some((digits, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => digits,
         Some(_) => return None,
         None => text,
     };
-    let has_sign = whole.starts_with('+');
-    whole.parse().ok().filter(|_| !has_sign)
+    digits.parse().ok()
 }
 
 #[cfg(test)]
@@ -129,7 +135,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_whole_are_nobodys_name() {
-        for number in ["4.5", "1e3", "+4", "9223372036854775808"] {
+        for number in ["4.5", "1e-3", "+4", "+4e1", "9223372036854775808"] {
             let refused = named(number);
             assert!(
                 refused
@@ -142,6 +148,7 @@ mod tests {
             assert_eq!(named(name), Ok(Named::Name(name.to_owned())));
         }
         assert_eq!(named("7.0"), Ok(Named::Number(Id(7))));
+        assert_eq!(named("1e3"), Ok(Named::Number(Id(1_000))));
         assert_eq!(named(""), Err(Refusal::not_found()));
     }
 
@@ -155,6 +162,10 @@ mod tests {
             ("-1", Some(-1)),
             ("-1.0", Some(-1)),
             ("16777216", Some(1 << 24)),
+            ("1.6559517E7", Some(16_559_517)),
+            ("1.6559517e+07", Some(16_559_517)),
+            ("1e+06", Some(1_000_000)),
+            ("-4e1", Some(-40)),
             ("9223372036854775807", Some(i64::MAX)),
             ("9223372036854775808", None),
             ("99999999999999999999999999999999", None),
@@ -165,8 +176,12 @@ mod tests {
             ("", None),
             ("-", None),
             ("None", None),
-            ("4e1", None),
+            ("1.65595175E7", None),
+            ("4e-1", None),
+            ("4e", None),
+            ("1e15", None),
             ("1e400", None),
+            ("+4e1", None),
             ("0x4", None),
             (" 4", None),
             ("+4", None),

@@ -65,11 +65,13 @@ pub(super) fn split(path: &RequestPath) -> Result<(&str, Vec<&str>), Refusal> {
     let mut segments = path.segments().map_err(|error| {
         Refusal::from(Code::PathSegmentMalformed).with_detail(error.to_string())
     })?;
-    let instance = match segments.as_slice() {
-        ["instances", instance, ..] => *instance,
-        _ => return Ok((DEFAULT_INSTANCE, segments)),
+    let (instance, named_by) = match segments.as_slice() {
+        // taler-php logs in below a base URL that already ends with the instance.
+        ["instances", instance, "instances", same, ..] if instance == same => (*instance, 4),
+        ["instances", instance, ..] => (*instance, 2),
+        _ => (DEFAULT_INSTANCE, 0),
     };
-    segments.drain(..2);
+    segments.drain(..named_by);
     Ok((instance, segments))
 }
 
@@ -102,6 +104,10 @@ mod tests {
             named("/instances/a%2Fb/private/otp-devices/c%2Fd"),
             of("a/b", device, "c/d")
         );
+        assert_eq!(
+            named("/instances/shop/instances/sho%70/private/token"),
+            of("shop", "/private/token", "")
+        );
     }
 
     #[test]
@@ -113,8 +119,10 @@ mod tests {
             "/private/otp-devices/",
             "/private/orders",
             "/instances/a",
-            // Instances do not nest.
+            // Instances do not nest, and are named twice at most.
             "/instances/a/instances/b/config",
+            "/instances/a/instances/a/instances/a/config",
+            "/instances/a/instances/a",
         ] {
             assert_eq!(named(unknown), Err(Code::EndpointUnknown), "{unknown}");
         }

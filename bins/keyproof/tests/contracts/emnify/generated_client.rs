@@ -116,3 +116,22 @@ async fn a_generated_client_goes_all_the_way() {
     let gone = bob.send("DELETE", &key, json!(null)).await;
     gone.refuses(404, 1401, &format!("MFA Key with id '{id}' not found"));
 }
+
+/// Java and Go give large floats an exponent, and the numbers here are large.
+#[tokio::test]
+async fn numbers_in_paths_may_have_an_exponent() {
+    let site = Site::start().await;
+    let ada = Generated::log_in(&site, ADA).await;
+    let enrolment = json!({ "type": { "id": 0 }, "password": PASSWORD });
+    let key = ada.send("POST", "/api/v1/user/mfa", enrolment).await;
+    let phone = Phone::of(&key.is(200).text("secret_key"));
+    let id = float(&key.json["id"]);
+    let activation = json!({ "status": { "id": 1 }, "code": phone.shows(site.now()) });
+    let java = format!("/api/v1/user/mfa/{id:E}");
+    ada.send("PATCH", &java, activation).await.is_empty(204);
+    let number = ada.number_of(ADA).await;
+    let bob = Generated::log_in(&site, BOB).await;
+    let go = |number: f32| format!("{number:e}").replace('e', "e+0");
+    let key = format!("/api/v1/user/{}/mfa/{}", go(number), go(id));
+    bob.send("DELETE", &key, json!(null)).await.is_empty(204);
+}

@@ -157,6 +157,26 @@ async fn a_wrong_name_or_password_is_401_and_comes_before_the_body() {
     shop.send().await.is(200);
 }
 
+/// Its base URL ends with the instance, and its login appends the instance once more.
+#[tokio::test]
+async fn taler_php_logs_in_below_its_base_url() {
+    let site = Site::start().await;
+    let base = "/instances/shop";
+    let body =
+        json!({ "scope": "all", "duration": null, "description": null, "refreshable": null });
+    let call = site.post(&format!("{base}{base}{TOKEN}"), &body);
+    let token = call.basic("shop", PASSWORD).send().await.token();
+    let list = site.get(&format!("{base}{DEVICES}"));
+    // It sends the token as it is.
+    let listed = list.header("authorization", &token).send().await;
+    assert_eq!(listed.is(200).json, json!({ "otp_devices": [] }));
+    let end = site.delete(&format!("{base}{base}{TOKEN}"));
+    end.header("authorization", &token).send().await.is_empty();
+    let elsewhere = site.post(&format!("/instances/default{base}{TOKEN}"), &body);
+    let refused = elsewhere.basic("shop", PASSWORD).send().await;
+    refused.refuses(404, 21);
+}
+
 #[tokio::test]
 async fn a_refreshable_token_gives_others_within_its_own_scope() {
     let site = Site::start().await;

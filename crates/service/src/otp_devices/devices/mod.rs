@@ -31,15 +31,15 @@ use crate::{
 /// The longest id, in bytes. Even fully percent-encoded, a URL with it is within the server's limit.
 const MAX_ID: usize = 4096;
 
-/// The longest description, in bytes.
-const MAX_DESCRIPTION: usize = 4096;
+/// The longest description, in bytes. It is above the 4,096 bytes from which taler-php compresses a body.
+const MAX_DESCRIPTION: usize = 16_384;
 
 /// A device to add.
 #[derive(Clone)]
 pub struct DeviceDetails {
     /// Its id within the instance: at least one character, at most 4096 bytes, and neither `.` nor `..`.
     pub id: String,
-    /// A description for people, at most 4096 bytes.
+    /// A description for people, at most 16,384 bytes.
     pub description: String,
     /// Its key in Taler's Base32; may be empty.
     pub key: Zeroizing<String>,
@@ -52,7 +52,7 @@ pub struct DeviceDetails {
 /// A change of a device. `None` keeps the present value.
 #[derive(Clone)]
 pub struct DeviceChange {
-    /// A description for people, at most 4096 bytes.
+    /// A description for people, at most 16,384 bytes.
     pub description: String,
     /// Its key in Taler's Base32.
     pub key: Option<Zeroizing<String>>,

@@ -161,22 +161,24 @@ async fn a_weak_key_is_warned_of_once() {
 async fn ids_and_descriptions_are_bounded() {
     let bench = bench().await;
     let session = bench.session("shop").await;
-    let longest = "x".repeat(4096);
-    let mut details = device(&longest);
+    let (longest_id, longest) = ("x".repeat(4096), "x".repeat(16_384));
+    let mut details = device(&longest_id);
     details.description = longest.clone();
     assert_eq!(session.add(&details).await, Ok(()));
     details.description.push('x');
     let refused = session.add(&details).await;
     assert_eq!(refused.err(), refusal(AddDeviceError::Description));
-    for id in [".", "..", &details.description] {
+    for id in [".", "..", &format!("{longest_id}x")] {
         let refused = session.add(&device(id)).await;
         assert_eq!(refused.err(), refusal(AddDeviceError::Id), "{id}");
     }
     for id in ["...", ".a", "a..", " ."] {
         assert_eq!(session.add(&device(id)).await, Ok(()), "{id}");
     }
-    assert_eq!(session.change(&longest, change(&longest)).await, Ok(()));
-    let refused = session.change(&longest, change(&details.description)).await;
+    assert_eq!(session.change(&longest_id, change(&longest)).await, Ok(()));
+    let refused = session
+        .change(&longest_id, change(&details.description))
+        .await;
     assert_eq!(refused.err(), refusal(ChangeDeviceError::Description));
 }
 
