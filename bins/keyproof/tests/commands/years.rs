@@ -666,6 +666,8 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     assert_eq!(moved["moved"], true);
     // The former server accepts no requests any more.
     assert_eq!(list_certificates(&node, &token), 503);
+    assert_eq!(till.add(&node, "late"), 503);
+    assert_eq!(till.code(&node, "late").0, 503);
     let (status, _, why) = node.ask("GET /readyz");
     assert_eq!(status, 503);
     assert!(why.contains("moved"), "{why}");
@@ -1044,8 +1046,8 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
         assert_eq!(shop.add(node, id), 204);
     }
     // It can neither write nor read secrets, and logs why.
-    assert_eq!(shop.add(&stale, "fourth"), 500);
-    assert_eq!(shop.code(&stale, "first").0, 500);
+    assert_eq!(shop.add(&stale, "fourth"), 503);
+    assert_eq!(shop.code(&stale, "first").0, 503);
     let (status, _, why) = stale.ask("GET /readyz");
     assert_eq!(status, 503);
     assert!(why.contains("master key"), "{why}");
