@@ -176,7 +176,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::MakeCredential(arguments) => credential(&arguments),
         Command::OpenProvision(arguments) => open_provision(&arguments),
         Command::ReplayLog(arguments) => event_log::run(&arguments),
-        Command::Show(arguments) => show::run(&read(&arguments.file)?, arguments.json),
+        Command::Show(arguments) => show::run(&arguments.file, arguments.json),
         Command::Station(command) => station::run(command),
         Command::Trust(command) => trust::run(command),
     }
@@ -301,10 +301,13 @@ impl SealedAnswer {
 
 fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
     let key = Zeroizing::new(read(&arguments.key)?);
-    let answer: SealedAnswer = serde_json::from_slice(&read(&arguments.response)?)
-        .map_err(|error| Failure::Refused(format!("not a provision answer: {error}")))?;
+    let answer: SealedAnswer =
+        serde_json::from_slice(&read(&arguments.response)?).map_err(|error| {
+            let problem = format!("not a provision answer: {error}");
+            wrong(&arguments.response, &problem)
+        })?;
     let key = ActivationKey::from_bytes(&key)
-        .map_err(|_| Failure::Refused("a key has 32 bytes".to_owned()))?;
+        .map_err(|_| wrong(&arguments.key, &"a key has 32 bytes"))?;
     let pem = pem(&answer.open(&key)?)?;
     let document = json!({ "certificate": pem, "chain": answer.ak_cert_chain });
     output::print_either(arguments.json, &document, pem.trim_end())
