@@ -108,7 +108,11 @@ fn read(from_stdin: bool, what: &str, prompt: &str) -> Result<Zeroizing<String>,
             "there is no terminal to ask for the {what}: use --stdin"
         )));
     }
-    Ok(ask(prompt)?)
+    ask(prompt).map_err(|error| match error.kind() {
+        // Ctrl-D.
+        ErrorKind::UnexpectedEof => Failure::Refused(format!("no {what} was typed")),
+        _ => error.into(),
+    })
 }
 
 /// The terminal's modes before a prompt, while one is open. Only the holder of this lock changes the terminal.
@@ -219,8 +223,8 @@ impl Consent {
             return Ok(());
         }
         output::ask(&format!("{question}? [y/N] "));
-        match first_line(stdin().lock())?.trim() {
-            "y" | "Y" | "yes" => Ok(()),
+        match &*first_line(stdin().lock())?.trim().to_ascii_lowercase() {
+            "y" | "yes" => Ok(()),
             _ => Err(Failure::Refused("nothing was changed".to_owned())),
         }
     }
