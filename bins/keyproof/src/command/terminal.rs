@@ -100,15 +100,18 @@ fn read_new(
 
 /// Reads a secret from standard input, or asks for it.
 fn read(from_stdin: bool, what: &str, prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    if from_stdin {
-        return Ok(first_line(stdin().lock())?);
-    }
-    if !stdin().is_terminal() {
+    if !from_stdin && !stdin().is_terminal() {
         return Err(Failure::Usage(format!(
             "there is no terminal to ask for the {what}: use --stdin"
         )));
     }
-    ask(prompt).map_err(|error| match error.kind() {
+    let secret = if from_stdin {
+        first_line(stdin().lock())
+    } else {
+        ask(prompt)
+    };
+    secret.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Failure::Refused(format!("the {what} is not UTF-8")),
         // Ctrl-D.
         ErrorKind::UnexpectedEof => Failure::Refused(format!("no {what} was typed")),
         _ => error.into(),

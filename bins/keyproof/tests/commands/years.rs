@@ -296,6 +296,7 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
         &url,
     ];
     home.fails(&backup, b"7 chars\n", 1, "at least 8");
+    home.fails(&backup, b"\xff 8 chars\n", 1, "is not UTF-8");
     home.prints(&backup, PASSPHRASE);
     let other = home.url("state/other.db");
     let restore = ["restore", text(&file), "--stdin", "--store", &other];
