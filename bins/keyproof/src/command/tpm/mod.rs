@@ -65,7 +65,14 @@ pub(super) enum Command {
     Trust(trust::Command),
 }
 
+const QUOTE_EXAMPLE: &str = "\
+Example: keyproof tpm check-quote --ak ak.pub --attest attest.bin --signature signature.bin \\
+    --nonce NONCE --pcrs pcrs.bin --selection sha256:0,1,7
+The files are those of
+  tpm2_quote -c ak.ctx -l sha256:0,1,7 -q NONCE -m attest.bin -s signature.bin -o pcrs.bin";
+
 #[derive(Args, Debug)]
+#[command(after_help = QUOTE_EXAMPLE)]
 pub(super) struct CheckQuoteArguments {
     #[command(flatten)]
     signed: attestations::Signed,
