@@ -31,6 +31,10 @@ pub enum StorageError {
     /// Nothing was changed, and nothing will be.
     #[error("nothing was stored: {0}")]
     NotApplied(String),
+    /// This server serves the store no more: the records were moved to another one, or need a master key that this server
+    /// does not have. Nothing was changed.
+    #[error("this server serves its store no more: {0}")]
+    NotServed(String),
     /// It is unknown whether the change was made.
     #[error("it is unknown whether the change was made; check before trying again: {0}")]
     OutcomeUnknown(String),
@@ -94,6 +98,11 @@ impl From<CommitError> for StorageError {
             CommitError::NotApplied(NotApplied::BodyTooLong { len, limit, .. }) => {
                 Self::TooLarge { found: len, limit }
             }
+            CommitError::NotApplied(
+                error @ (NotApplied::Engine(EngineError::Relocated)
+                | NotApplied::MasterKey { .. }
+                | NotApplied::Unseal(UnsealError::UnknownMasterKey { .. })),
+            ) => Self::NotServed(error.to_string()),
             CommitError::NotApplied(error) => Self::NotApplied(error.to_string()),
             // This commit is not retried after a lost race.
             error @ CommitError::Conflict { .. } => Self::NotApplied(error.to_string()),
@@ -105,8 +114,10 @@ impl From<CommitError> for StorageError {
 impl From<StoreError> for StorageError {
     fn from(error: StoreError) -> Self {
         match error {
+            error @ (StoreError::Engine(EngineError::Relocated) | StoreError::MasterKey { .. }) => {
+                Self::NotServed(error.to_string())
+            }
             StoreError::Engine(error) => Self::Unavailable(error.to_string()),
-            error @ StoreError::MasterKey { .. } => Self::Unavailable(error.to_string()),
             other => Self::Damaged(other.to_string()),
         }
     }
@@ -116,7 +127,7 @@ impl From<UnsealError> for StorageError {
     fn from(error: UnsealError) -> Self {
         match error {
             // The key was changed, and this server was not given the new one.
-            UnsealError::UnknownMasterKey { .. } => Self::Unavailable(error.to_string()),
+            UnsealError::UnknownMasterKey { .. } => Self::NotServed(error.to_string()),
             other => Self::Damaged(other.to_string()),
         }
     }

@@ -49,12 +49,16 @@ pub(super) struct Arguments {
     #[arg(long)]
     with_master_key: bool,
     /// Name the backup by its time, and remove all but the latest N backups from the folder
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number_from_1)]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]
     passphrase: PassphraseSource,
     #[command(flatten)]
     on: StoreArguments,
+}
+
+fn number_from_1(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "a number from 1")
 }
 
 impl Arguments {

@@ -84,12 +84,12 @@ enum Command {
     /// Manage operators' and services' bearer tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Manage users' accounts
-    #[command(subcommand)]
-    User(user::Command),
     /// Check quotes and endorsement certificates and make credentials, offline; provision a device with a TPM
     #[command(subcommand)]
     Tpm(tpm::Command),
+    /// Manage users' accounts
+    #[command(subcommand)]
+    User(user::Command),
     /// Make and check proofs of possession of a CA's private key, offline
     #[command(subcommand)]
     X509(x509::Command),

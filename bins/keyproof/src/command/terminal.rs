@@ -100,15 +100,22 @@ fn read_new(
 
 /// Reads a secret from standard input, or asks for it.
 fn read(from_stdin: bool, what: &str, prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    if from_stdin {
-        return Ok(first_line(stdin().lock())?);
-    }
-    if !stdin().is_terminal() {
+    if !from_stdin && !stdin().is_terminal() {
         return Err(Failure::Usage(format!(
             "there is no terminal to ask for the {what}: use --stdin"
         )));
     }
-    Ok(ask(prompt)?)
+    let secret = if from_stdin {
+        first_line(stdin().lock())
+    } else {
+        ask(prompt)
+    };
+    secret.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Failure::Refused(format!("the {what} is not UTF-8")),
+        // Ctrl-D.
+        ErrorKind::UnexpectedEof => Failure::Refused(format!("no {what} was typed")),
+        _ => error.into(),
+    })
 }
 
 /// The terminal's modes before a prompt, while one is open. Only the holder of this lock changes the terminal.
@@ -219,8 +226,8 @@ impl Consent {
             return Ok(());
         }
         output::ask(&format!("{question}? [y/N] "));
-        match first_line(stdin().lock())?.trim() {
-            "y" | "Y" | "yes" => Ok(()),
+        match &*first_line(stdin().lock())?.trim().to_ascii_lowercase() {
+            "y" | "yes" => Ok(()),
             _ => Err(Failure::Refused("nothing was changed".to_owned())),
         }
     }

@@ -29,7 +29,11 @@ pub(super) enum Command {
     Revoke(RevokeArguments),
 }
 
+const EXAMPLE: &str = "\
+Example: keyproof token create --scope users:Acme --subject help-desk --lifetime 30d";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
 pub(super) struct CreateArguments {
     /// What it allows: admin, audit, certificates[:SUB[/GROUP[/SERVICE]]], instances[:NAME], status, tpm[:NAMESPACE],
     /// tpm-station, users[:ORGANISATION]; with `-read` behind audit, instances, status or users for reading alone

@@ -40,7 +40,11 @@ pub(super) enum Command {
     Unlock(Named),
 }
 
+const EXAMPLE: &str = "\
+Example: keyproof user add ada --organisation Acme --role Administrator";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
 pub(super) struct AddArguments {
     #[command(flatten)]
     user: Named,

@@ -37,7 +37,14 @@ pub(super) enum Command {
     Show(ShowArguments),
 }
 
+const CHECK_EXAMPLE: &str = "\
+Example: keyproof x509 check --ca ca.pem --leaf leaf.pem --code CODE";
+
+const PROVE_EXAMPLE: &str = "\
+Example: keyproof x509 prove --ca ca.pem --ca-key ca.key --code CODE --out leaf.pem";
+
 #[derive(Args, Debug)]
+#[command(after_help = CHECK_EXAMPLE)]
 pub(super) struct CheckArguments {
     /// The CA's certificate, in any upload encoding
     #[arg(long, value_name = "CERT")]
@@ -67,6 +74,7 @@ pub(super) struct CodeArguments {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = PROVE_EXAMPLE)]
 pub(super) struct ProveArguments {
     /// The CA's certificate, in any upload encoding
     #[arg(long, value_name = "CERT")]

@@ -122,7 +122,8 @@ keys! {
         max_connections_per_address: Option<u32> = None => "a quarter of http.max_connections, and at least 64",
         /// How long a server that is shutting down waits for open requests.
         drain_timeout_ms: NonZeroU32 = non_zero(10_000),
-        /// The networks whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are trusted.
+        /// The networks and addresses whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are trusted. In a
+        /// variable, commas separate them.
         #[serde(deserialize_with = "address::networks")]
         trusted_proxies: Vec<IpNet> = Vec::new(),
     }

@@ -104,7 +104,9 @@ impl From<StorageError> for Refusal {
                 error!(%error, "a change's outcome is unknown");
                 Self::Unsure
             }
-            StorageError::NotApplied(_) | StorageError::Unavailable(_) => {
+            StorageError::NotApplied(_)
+            | StorageError::NotServed(_)
+            | StorageError::Unavailable(_) => {
                 error!(%error, "a store operation failed");
                 Self::Away
             }

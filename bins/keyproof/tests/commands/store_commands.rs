@@ -357,16 +357,18 @@ fn a_removal_is_asked_about_at_a_terminal() {
         terminal.person.write_all(answer.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     };
-    for (arguments, question) in [
+    for (arguments, question, yes) in [
         (
             &["instance", "remove", "shop"][..],
             "Remove the instance shop ",
+            "y\n",
         ),
         (
             &["instance", "remove", "default"],
             "Empty the instance default ",
+            "Yes\n",
         ),
-        (&["user", "remove", "ada"], "Remove the user ada "),
+        (&["user", "remove", "ada"], "Remove the user ada ", "YES\n"),
     ] {
         for answer in ["n\n", "\n", "yesterday\n"] {
             let kept = remove(arguments, answer);
@@ -383,7 +385,7 @@ fn a_removal_is_asked_about_at_a_terminal() {
             assert!(kept.stdout.is_empty());
         }
         assert_eq!(
-            remove(arguments, "y\n").status.code(),
+            remove(arguments, yes).status.code(),
             Some(0),
             "{arguments:?}"
         );
@@ -523,6 +525,8 @@ fn a_password_that_cannot_be_one_is_not_asked_for_again() {
     let (seen, said) = answering(&command, b"short\n");
     assert!(!seen.contains("again"), "{seen}");
     assert!(said.contains("at least 8"), "{said}");
+    let (_, said) = answering(&command, b"\x04");
+    assert!(said.contains("no password was typed"), "{said}");
 
     // There is no prompt either if there is no store.
     let elsewhere = format!("sqlite:{}", home.0.path().join("x.db").display());

@@ -237,7 +237,12 @@ fn what_is_no_ca_or_no_certificate_is_refused_by_its_number_and_nothing_is_added
         home.fails(&as_roots, "", 1, says);
     }
     let nonsense = file(&home, "nonsense", "nothing of the kind");
-    home.fails(&["tpm", "trust", "add", &nonsense], "", 1, "nonsense");
+    home.fails(
+        &["tpm", "trust", "add", &nonsense],
+        "",
+        1,
+        "nonsense: it is neither PEM",
+    );
     home.fails(&["tpm", "trust", "add", "/nowhere"], "", 2, "/nowhere");
     let other = Authority::root();
     let forged = file(

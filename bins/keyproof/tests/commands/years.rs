@@ -296,6 +296,7 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
         &url,
     ];
     home.fails(&backup, b"7 chars\n", 1, "at least 8");
+    home.fails(&backup, b"\xff 8 chars\n", 1, "is not UTF-8");
     home.prints(&backup, PASSPHRASE);
     let other = home.url("state/other.db");
     let restore = ["restore", text(&file), "--stdin", "--store", &other];
@@ -458,8 +459,10 @@ fn a_folder_of_backups_keeps_the_latest() {
         "not a file",
     );
     let absent = home.path("absent");
-    let backup = ["backup", text(&absent), "--keep", "2", "--store", &url];
-    home.fails(&backup, b"", 2, "absent");
+    for (keep, says) in [("2", "absent"), ("0", "a number from 1")] {
+        let backup = ["backup", text(&absent), "--keep", keep, "--store", &url];
+        home.fails(&backup, b"", 2, says);
+    }
 }
 
 #[test]
@@ -666,6 +669,8 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     assert_eq!(moved["moved"], true);
     // The former server accepts no requests any more.
     assert_eq!(list_certificates(&node, &token), 503);
+    assert_eq!(till.add(&node, "late"), 503);
+    assert_eq!(till.code(&node, "late").0, 503);
     let (status, _, why) = node.ask("GET /readyz");
     assert_eq!(status, 503);
     assert!(why.contains("moved"), "{why}");
@@ -1044,8 +1049,8 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Pat
         assert_eq!(shop.add(node, id), 204);
     }
     // It can neither write nor read secrets, and logs why.
-    assert_eq!(shop.add(&stale, "fourth"), 500);
-    assert_eq!(shop.code(&stale, "first").0, 500);
+    assert_eq!(shop.add(&stale, "fourth"), 503);
+    assert_eq!(shop.code(&stale, "first").0, 503);
     let (status, _, why) = stale.ask("GET /readyz");
     assert_eq!(status, 503);
     assert!(why.contains("master key"), "{why}");

@@ -155,7 +155,11 @@ pub(super) struct SecretArguments {
     json: bool,
 }
 
+const EXAMPLE: &str = "\
+Example: keyproof otp verify --secret-file secret.txt --window 1,1 123456";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
 pub(super) struct VerifyArguments {
     #[command(flatten)]
     key: KeyArguments,

@@ -65,7 +65,14 @@ pub(super) enum Command {
     Trust(trust::Command),
 }
 
+const QUOTE_EXAMPLE: &str = "\
+Example: keyproof tpm check-quote --ak ak.pub --attest attest.bin --signature signature.bin \\
+    --nonce NONCE --pcrs pcrs.bin --selection sha256:0,1,7
+The files are those of
+  tpm2_quote -c ak.ctx -l sha256:0,1,7 -q NONCE -m attest.bin -s signature.bin -o pcrs.bin";
+
 #[derive(Args, Debug)]
+#[command(after_help = QUOTE_EXAMPLE)]
 pub(super) struct CheckQuoteArguments {
     #[command(flatten)]
     signed: attestations::Signed,
@@ -176,7 +183,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::MakeCredential(arguments) => credential(&arguments),
         Command::OpenProvision(arguments) => open_provision(&arguments),
         Command::ReplayLog(arguments) => event_log::run(&arguments),
-        Command::Show(arguments) => show::run(&read(&arguments.file)?, arguments.json),
+        Command::Show(arguments) => show::run(&arguments.file, arguments.json),
         Command::Station(command) => station::run(command),
         Command::Trust(command) => trust::run(command),
     }
@@ -301,10 +308,13 @@ impl SealedAnswer {
 
 fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
     let key = Zeroizing::new(read(&arguments.key)?);
-    let answer: SealedAnswer = serde_json::from_slice(&read(&arguments.response)?)
-        .map_err(|error| Failure::Refused(format!("not a provision answer: {error}")))?;
+    let answer: SealedAnswer =
+        serde_json::from_slice(&read(&arguments.response)?).map_err(|error| {
+            let problem = format!("not a provision answer: {error}");
+            wrong(&arguments.response, &problem)
+        })?;
     let key = ActivationKey::from_bytes(&key)
-        .map_err(|_| Failure::Refused("a key has 32 bytes".to_owned()))?;
+        .map_err(|_| wrong(&arguments.key, &"a key has 32 bytes"))?;
     let pem = pem(&answer.open(&key)?)?;
     let document = json!({ "certificate": pem, "chain": answer.ak_cert_chain });
     output::print_either(arguments.json, &document, pem.trim_end())

@@ -1,5 +1,7 @@
 //! `keyproof tpm show`: detects what a file contains, by trying to parse it as each kind.
 
+use std::path::Path;
+
 use der::{Decode, Reader, SliceReader, asn1::UintRef};
 use keyproof_tpm::{
     Attested, Credential, EkCertificate, Name, PublicKey, Structure, TPM_GENERATED, TpmsAttest,
@@ -11,10 +13,10 @@ use super::{
     files::{self, KEY_IN_PEM, is_key_in_pem},
     hex,
 };
-use crate::command::{Failure, Outcome, output};
+use crate::command::{Failure, Outcome, files::read, output};
 
-pub(super) fn run(bytes: &[u8], as_json: bool) -> Outcome {
-    let facts = recognised(bytes)?;
+pub(super) fn run(path: &Path, as_json: bool) -> Outcome {
+    let facts = recognised(&read(path)?).map_err(|failure| failure.about(path))?;
     if as_json {
         return output::print_json(&facts);
     }

@@ -300,7 +300,9 @@ impl From<StorageError> for Refusal {
             StorageError::Busy(_) => Code::TooBusy,
             StorageError::Contended { .. } => Code::Raced,
             StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => Code::Failed,
-            StorageError::NotApplied(_) | StorageError::Unavailable(_) => Code::StoreUnavailable,
+            StorageError::NotApplied(_)
+            | StorageError::NotServed(_)
+            | StorageError::Unavailable(_) => Code::StoreUnavailable,
             StorageError::TooLarge { .. } => Code::TooLarge,
         };
         if matches!(code, Code::Failed | Code::StoreUnavailable) {
@@ -425,6 +427,7 @@ mod tests {
             (StorageError::Contended { tries: 3 }, Code::Raced),
             (StorageError::Damaged(failure()), Code::Failed),
             (StorageError::NotApplied(failure()), Code::StoreUnavailable),
+            (StorageError::NotServed(failure()), Code::StoreUnavailable),
             (StorageError::OutcomeUnknown(failure()), Code::Failed),
             (StorageError::Unavailable(failure()), Code::StoreUnavailable),
             (

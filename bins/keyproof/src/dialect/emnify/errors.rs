@@ -416,6 +416,7 @@ impl From<StorageError> for Refusal {
             },
             StorageError::Contended { .. }
             | StorageError::NotApplied(_)
+            | StorageError::NotServed(_)
             | StorageError::Unavailable(_) => {
                 error!(%error, "a store operation failed");
                 Self::busy("Nothing was changed: try again soon.")
@@ -539,6 +540,7 @@ mod tests {
             (StorageError::Contended { tries: 3 }, 503),
             (StorageError::Damaged(failure()), 500),
             (StorageError::NotApplied(failure()), 503),
+            (StorageError::NotServed(failure()), 503),
             (StorageError::OutcomeUnknown(failure()), 500),
             (StorageError::TooLarge { found: 2, limit: 1 }, 413),
             (StorageError::Unavailable(failure()), 503),

@@ -227,7 +227,7 @@ impl From<StorageError> for Refusal {
                 error!(%error, "a store operation failed");
                 Self::unavailable("nothing was changed: try again")
             }
-            StorageError::Unavailable(_) => {
+            StorageError::NotServed(_) | StorageError::Unavailable(_) => {
                 error!(%error, "the store does not answer");
                 Self::unavailable("the store does not answer")
             }
@@ -559,6 +559,11 @@ mod tests {
                 StorageError::NotApplied(failure()),
                 Code::Unavailable,
                 "nothing was changed",
+            ),
+            (
+                StorageError::NotServed(failure()),
+                Code::Unavailable,
+                "does not answer",
             ),
             (
                 StorageError::Unavailable(failure()),

@@ -52,6 +52,8 @@ codes! {
     DeviceChangeConflict = 2852, CONFLICT, "The algorithm of an OTP device cannot be changed, or others kept changing the device.";
 }
 
+const NOT_SERVED: &str = "This server serves its store no more: tell its operator.";
+
 const OUTCOME_UNKNOWN: &str =
     "It is not known whether the change was made: check before trying again.";
 
@@ -164,7 +166,7 @@ impl Refusal {
     /// conflicting with others.
     fn storage(error: StorageError, failed: Code, raced: Code) -> Self {
         let code = match &error {
-            StorageError::Busy(_) => Code::OsResourceAllocationFailure,
+            StorageError::Busy(_) | StorageError::NotServed(_) => Code::OsResourceAllocationFailure,
             StorageError::Contended { .. } => raced,
             StorageError::Damaged(_) => Code::InternalInvariantFailure,
             StorageError::NotApplied(_) | StorageError::OutcomeUnknown(_) => failed,
@@ -174,10 +176,15 @@ impl Refusal {
         if code.parts().1.is_server_error() {
             error!(%error, "a store operation failed");
         }
-        // The code's own hint would claim that the change was not made.
-        let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
+        let hint = match error {
+            // The code's own hint would claim that it passes.
+            StorageError::NotServed(_) => Some(NOT_SERVED),
+            // The code's own hint would claim that the change was not made.
+            StorageError::OutcomeUnknown(_) => Some(OUTCOME_UNKNOWN),
+            _ => None,
+        };
         Self {
-            hint: is_unknown.then_some(OUTCOME_UNKNOWN),
+            hint,
             ..code.into()
         }
     }
@@ -418,6 +425,7 @@ mod tests {
             ]
         };
         assert_eq!(of_all(StorageError::Unavailable(failure())), [53; 5]);
+        assert_eq!(of_all(StorageError::NotServed(failure())), [77; 5]);
         assert_eq!(of_all(StorageError::Damaged(failure())), [60; 5]);
         assert_eq!(
             of_all(StorageError::NotApplied(failure())),
@@ -461,6 +469,13 @@ mod tests {
         assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
         let too_busy = Refusal::from(Failure::<AddDeviceError>::Storage(TooBusy.into()));
         assert_eq!(too_busy, Code::OsResourceAllocationFailure.into());
+        let elsewhere = Refusal::reading(StorageError::NotServed("it was moved".to_owned()));
+        assert_eq!(
+            (elsewhere.hint, &elsewhere.detail),
+            (Some(NOT_SERVED), &None)
+        );
+        let elsewhere = elsewhere.into_response();
+        assert_eq!(elsewhere.status(), StatusCode::SERVICE_UNAVAILABLE);
         let error = StorageError::Unavailable("/var/lib/keyproof.db: disk I/O error".to_owned());
         let broken = Refusal::reading(error);
         assert_eq!((broken.detail, broken.field), (None, None));

@@ -44,6 +44,21 @@ fn flags_win_over_environment_over_file_over_defaults() {
 }
 
 #[test]
+fn trusted_proxies_are_networks_or_addresses() {
+    let both = "http.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]";
+    let variable = [("KEYPROOF_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, ::1")];
+    for (file, variables) in [(both, &[][..]), ("", &variable[..])] {
+        let effective = json_output(&check(file, variables, &["--json"]), 0);
+        let proxies = &effective["http"]["trusted_proxies"];
+        assert_eq!(*proxies, json!(["10.0.0.0/8", "::1/128"]));
+    }
+    for wrong in ["proxy", "10.0.0.0/8,", "7"] {
+        let variable = [("KEYPROOF_HTTP__TRUSTED_PROXIES", wrong)];
+        fails(&check("", &variable, &[]), 2, "TRUSTED_PROXIES: ");
+    }
+}
+
+#[test]
 fn the_limit_of_an_address_has_an_older_name() {
     for (file, limit, window) in [
         ("", 100, 300),

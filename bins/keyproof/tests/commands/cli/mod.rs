@@ -194,6 +194,29 @@ fn what_scripts_rely_on_is_there() {
 }
 
 #[test]
+fn the_examples_in_the_help_have_the_flags_of_their_commands() {
+    for command in [
+        "otp verify",
+        "token create",
+        "tpm check-quote",
+        "user add",
+        "x509 check",
+        "x509 prove",
+    ] {
+        let help = run_line(&format!("{command} --help"));
+        let (flags, example) = succeeds(&help).split_once("Example: keyproof ").unwrap();
+        assert!(example.starts_with(command), "{example}");
+        let words = example.split_whitespace();
+        for flag in words.filter(|word| word.starts_with("--")) {
+            assert!(
+                flags.split_whitespace().any(|word| word == flag),
+                "{command} {flag}"
+            );
+        }
+    }
+}
+
+#[test]
 fn audit_help_says_where_repeated_events_are_listed() {
     let help = run(&["audit", "--help"]);
     let words: Vec<_> = text(&help.stdout).split_whitespace().collect();

@@ -548,6 +548,7 @@ fn bad_files_and_arguments_are_told_apart() {
     let name = hex("eccp256/ak.name.bin");
     let secret = file("cred.secret.bin");
     let quote = check_quote("eccp256");
+    let unknown = format!("{garbage}: it is not");
     for (line, code, says) in [
         (format!("{quote} --nonce 00 --ek {nothing}"), 2, &*nothing),
         (format!("{quote} --nonce 00 --ek {garbage}"), 1, &garbage),
@@ -618,7 +619,7 @@ fn bad_files_and_arguments_are_told_apart() {
             1,
             "not a provision answer",
         ),
-        (format!("show {garbage}"), 1, "it is not"),
+        (format!("show {garbage}"), 1, &unknown),
         (format!("show {}", folder.path().display()), 2, "directory"),
     ] {
         fails(&tpm(&line), code, says);

@@ -164,6 +164,13 @@ fn flags_and_files_are_judged_before_the_tpm_is_asked() {
     ] {
         fails(&machine.run("provision", more), 2, says);
     }
+    let mut unnamed = keyproof(&machine.home);
+    unnamed
+        .args(["tpm", "station", "attest", "--url", "https://192.0.2.1"])
+        .args(["--api-key-file", "api-key", "--device", "device.json"])
+        .args(["--namespace", "default", "--category", "factory"]);
+    let either = "<--token-file <FILE>|--client-cert <FILE>>";
+    fails(&unnamed.output().unwrap(), 2, either);
     let attest = machine.run("attest", &[]);
     fails(&attest, 2, "run `keyproof tpm station provision` first");
     let log = machine.run("attest", &["--event-log", "absent"]);

@@ -83,6 +83,13 @@ impl TrustItem {
             });
             return all.collect();
         }
+        // Both a certificate and a CRL begin with the tag of a SEQUENCE.
+        if file.first() != Some(&0x30) {
+            return Err(TrustFileError {
+                block: None,
+                problem: "it is neither PEM nor PKCS #7 nor DER".to_owned(),
+            });
+        }
         let is_certificate = Crl::from_der(file).is_err();
         Ok(vec![element(None, is_certificate, file.to_vec())?])
     }

@@ -53,17 +53,8 @@ struct StationArguments {
     /// The server's URL, such as https://tpm.example.com
     #[arg(long)]
     url: ServerUrl,
-    /// The station's token
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "client_cert",
-        required_unless_present = "client_cert"
-    )]
-    token_file: Option<PathBuf>,
-    /// The station's client certificate, in PEM
-    #[arg(long, value_name = "FILE", requires = "client_key")]
-    client_cert: Option<PathBuf>,
+    #[command(flatten)]
+    credential: CredentialArguments,
     /// The client certificate's private key, in PEM
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
@@ -97,6 +88,18 @@ struct StationArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How the station authenticates: by exactly one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct CredentialArguments {
+    /// The station's token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The station's client certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
 }
 
 /// The device's description of itself.
@@ -172,7 +175,11 @@ impl StationArguments {
             version: &device.version,
         })?;
         let roots = self.ca_file.as_deref().map(trusted).transpose()?;
-        let own = match (&self.client_cert, &self.client_key) {
+        let CredentialArguments {
+            token_file,
+            client_cert,
+        } = &self.credential;
+        let own = match (client_cert, &self.client_key) {
             (Some(certificate), Some(key)) => {
                 let names = TlsNames {
                     certificate: "--client-cert",
@@ -185,7 +192,7 @@ impl StationArguments {
         };
         let client = HttpClient::new(self.url.clone(), roots.as_deref(), own, self.limit());
         let client = client.map_err(|error| Failure::Usage(error.to_string()))?;
-        let token = self.token_file.as_deref().map(first_line).transpose()?;
+        let token = token_file.as_deref().map(first_line).transpose()?;
         Ok(Station {
             namespace: self.namespace.clone(),
             category: self.category.clone(),
@@ -200,7 +207,7 @@ impl StationArguments {
     /// Warns, like `config check`, of files that others can read.
     fn warn_of_open_files(&self) {
         let files = [
-            ("--token-file", self.token_file.as_deref()),
+            ("--token-file", self.credential.token_file.as_deref()),
             ("--client-key", self.client_key.as_deref()),
             ("--api-key-file", Some(&*self.api_key_file)),
             (
