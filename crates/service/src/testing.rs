@@ -15,6 +15,7 @@ use keyproof_store::{
     Change, Changes, Engine, Key, MasterKey, MasterKeys, Prefix, Raw, Record, Store, SystemEntropy,
     Timestamp, faults::FaultyEngine, memory::MemoryEngine,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
@@ -41,6 +42,16 @@ pub(crate) const DEVICE_KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// An operator who searches the audit trail.
 pub(crate) static READER: AuditReader = AuditReader::unasked(String::new());
+
+/// Asserts that a stored record is read as it was written, and not without this member.
+#[track_caller]
+pub(crate) fn assert_needs<R: Serialize + DeserializeOwned>(record: &R, member: &str) {
+    let mut json = serde_json::to_value(record).unwrap();
+    assert!(serde_json::from_value::<R>(json.clone()).is_ok());
+    let removed = json.as_object_mut().unwrap().remove(member);
+    assert!(removed.is_some(), "{member}");
+    assert!(serde_json::from_value::<R>(json).is_err(), "{member}");
+}
 
 pub(crate) struct Bench {
     pub(crate) service: Arc<Service>,

@@ -103,7 +103,7 @@ impl FaultyEngine {
         *lock(&self.commits) = fate;
     }
 
-    /// Sets whether reads fail from now on.
+    /// Sets whether reads fail from now on. [`Engine::ready`] counts as a read.
     pub fn fail_reads(&self, fail: bool) {
         self.reads_fail.store(fail, Ordering::SeqCst);
     }
@@ -269,7 +269,10 @@ impl Engine for FaultyEngine {
         before: Timestamp,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
-        self.inner.expired(before, limit)
+        Box::pin(async move {
+            self.before_reading().await?;
+            self.inner.expired(before, limit).await
+        })
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
@@ -289,7 +292,10 @@ impl Engine for FaultyEngine {
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        self.inner.ready()
+        Box::pin(async {
+            self.before_reading().await?;
+            self.inner.ready().await
+        })
     }
 
     fn server_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, EngineError>> {
@@ -353,6 +359,23 @@ mod tests {
         assert_eq!(engine.fence().await, Ok(()));
         let fenced = engine.get_many(&[], Timestamp::EPOCH).await;
         assert_eq!(fenced, Err(EngineError::Relocated));
+    }
+
+    #[tokio::test]
+    async fn every_read_fails_on_demand() {
+        let engine = FaultyEngine::new();
+        for fails in [true, false] {
+            engine.fail_reads(fails);
+            let (now, all) = (Timestamp::EPOCH, Prefix::collection("any"));
+            let failures = [
+                engine.get_many(&[], now).await.is_err(),
+                engine.scan(&all, None, 1, now).await.is_err(),
+                engine.expired(now, 1).await.is_err(),
+                engine.snapshot().await.is_err(),
+                engine.ready().await.is_err(),
+            ];
+            assert_eq!(failures, [fails; 5]);
+        }
     }
 
     /// Starts a read in its own task, and lets it run as far as it can.

@@ -110,8 +110,9 @@ async fn start(config: Arc<Config>) -> Result<(Server, Store), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     if config.settings.store.migrate {
-        // A migration cannot be undone, so it is not made if the server could not start afterwards.
+        // A migration cannot be undone, so it is not made if a file stops the server afterwards.
         config.store.check()?;
+        check_files(&config)?;
         let migration = config.store.migrate(&*entropy).await?;
         let store = config.store.to_string();
         info!("{}", migrate::words(&store, migration));
@@ -119,6 +120,20 @@ async fn start(config: Arc<Config>) -> Result<(Server, Store), Failure> {
     let opened = config.store.open(Arc::clone(&entropy), clock.now()).await?;
     let server = Server::start(config, opened.clone(), clock, entropy).await?;
     Ok((server, opened))
+}
+
+/// Checks the files that the server reads when it starts, except those of the store.
+fn check_files(config: &Config) -> Result<(), StartError> {
+    if let Some(source) = &config.tls {
+        source.reload()?;
+    }
+    for (name, _) in &config.dialects {
+        name.check_files(&config.settings)?;
+    }
+    if let Some(fields) = &config.collector_fields {
+        fields.read()?;
+    }
+    Ok(())
 }
 
 /// Completes open requests, then closes the store. Does not wait for a database that hangs.

@@ -192,13 +192,14 @@ impl Accounts {
                 is_revoked: false,
                 creator: creator.id,
                 creator_incarnation: creator.incarnation,
-                creator_name: creator.name,
+                creator_name: creator.name.clone(),
                 text: TextPlace::of(&token),
             };
             let shown = |end: Timestamp| end.max(now).saturating_add(SHOWN);
             let expires_at = new.valid_until.map(shown);
             let mut batch = self.store.batch(now);
-            own.require(&mut batch);
+            // Written anew, so that of two tokens counted for at the same time one is counted again.
+            own.replace(&mut batch, &creator, own.expires_at());
             batch.insert(
                 &application_token_key(organisation, id),
                 &record,

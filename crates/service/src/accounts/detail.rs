@@ -68,7 +68,8 @@ pub enum Reason {
     KeyUnknown,
     /// No key is active.
     NoActiveKey,
-    /// The password or code was not checked because of a lockout.
+    /// The password or code was refused because of a lockout. It was not checked, or it is a wrong password that came with a
+    /// fingerprint.
     NotJudged,
     /// The password is wrong.
     PasswordWrong {
@@ -79,9 +80,17 @@ pub enum Reason {
     RefreshTokenCopied,
     /// The refresh token is unknown or no longer valid.
     RefreshTokenUnknown,
+    /// The password is right and was refused because of a lockout. It was checked because a fingerprint came with it; if that is
+    /// unknown, it was counted as a guess.
+    RightPasswordLocked,
 }
 
 impl Reason {
+    /// Whether the refusal is because of a lockout.
+    pub(super) const fn is_lockout(self) -> bool {
+        matches!(self, Self::NotJudged | Self::RightPasswordLocked)
+    }
+
     /// Whether this failure starts a lockout.
     pub(super) const fn locks(self) -> bool {
         matches!(

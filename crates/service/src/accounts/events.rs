@@ -129,7 +129,7 @@ impl Accounts {
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
         if account.records() == next {
-            if why == Reason::NotJudged {
+            if why.is_lockout() {
                 self.locks.refused();
             }
             self.audit.refused(new_event).await;
@@ -149,7 +149,7 @@ impl Accounts {
     ) -> Result<Attempt<T, E>, Failure<E>> {
         let mut batch = self.store.batch(account.now);
         let now = account.now;
-        if why == Reason::NotJudged {
+        if why.is_lockout() {
             let locks = Arc::clone(&self.locks);
             // Not for each commit that loses a race.
             batch.on_outcome(move |_| locks.refused());

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_mfa::{
     Authenticated, Client, Factor, FactorKind, Fingerprint, FirstFactor, LoginRefusal, MfaError,
-    Network, NewDevice, PasswordRefusal, Proof,
+    Network, NewDevice, Password, PasswordRefusal, Proof,
 };
 use keyproof_store::{Batch, Timestamp};
 use ring::hmac;
@@ -212,7 +212,11 @@ impl Accounts {
                 (Err(refusal), _) => {
                     let (why, error) = match refusal {
                         PasswordRefusal::Locked(lock) => {
-                            (Reason::NotJudged, locked(account.wait(lock.until)))
+                            let why = match judged {
+                                Password::Correct => Reason::RightPasswordLocked,
+                                Password::Wrong => Reason::NotJudged,
+                            };
+                            (why, locked(account.wait(lock.until)))
                         }
                         PasswordRefusal::WrongPassword(failure) => (
                             Reason::wrong_password(&failure),

@@ -495,9 +495,11 @@ pub(super) struct ApplicationToken {
     pub(super) id: u32,
     pub(super) description: Option<String>,
     pub(super) created_at: Timestamp,
-    /// The first moment at which it is no longer valid.
+    /// The first moment at which it is no longer valid. A record without this member is damaged.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) valid_until: Option<Timestamp>,
-    /// The only addresses that may use the token.
+    /// The only addresses that may use the token. A record without this member is damaged.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) network: Option<IpNet>,
     pub(super) is_revoked: bool,
     /// The user for whom it acts.
@@ -557,4 +559,29 @@ record!(ApplicationTokenText, "application_token_text");
 
 pub(super) fn application_token_text_key(token: &Token) -> Key {
     token_key("application_token_text", "_", token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{START, assert_needs};
+
+    #[test]
+    fn an_application_token_whose_limits_are_missing_is_not_valid_for_ever_and_everywhere() {
+        let token = ApplicationToken {
+            id: 1,
+            description: None,
+            created_at: START,
+            valid_until: None,
+            network: None,
+            is_revoked: false,
+            creator: 2,
+            creator_incarnation: 3,
+            creator_name: "ada".to_owned(),
+            text: None,
+        };
+        for limit in ["valid_until", "network"] {
+            assert_needs(&token, limit);
+        }
+    }
 }

@@ -92,7 +92,8 @@ pub(super) struct Code {
     pub(super) digits: Sealed,
     /// The SHA-256 thumbprint of the certificate that it was generated for.
     pub(super) certificate: Sha256Thumbprint,
-    /// The first moment at which it is no longer valid.
+    /// The first moment at which it is no longer valid. A record without this member is damaged.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -115,5 +116,23 @@ mod base64 {
     ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_needs, bench};
+
+    #[tokio::test]
+    async fn a_code_whose_expiry_is_missing_is_not_valid_for_ever() {
+        let bench = bench().await;
+        let key = Key::new("dps_certificate", ["sub", "group", "service", "ca"]);
+        let code = Code {
+            digits: bench.store.seal(&key, Code::DIGITS, b"1234"),
+            certificate: Sha256Thumbprint::from([1; 32]),
+            expires_at: None,
+        };
+        assert_needs(&code, "expires_at");
     }
 }

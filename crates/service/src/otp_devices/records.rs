@@ -37,7 +37,8 @@ pub(super) struct LoginToken {
     pub(super) generation: Generation,
     pub(super) scope: LoginScope,
     pub(super) created_at: Timestamp,
-    /// When it expires; it is no longer valid at this time.
+    /// When it expires; it is no longer valid at this time. A record without this member is damaged.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) valid_until: Option<Timestamp>,
     pub(super) description: Option<String>,
 }
@@ -122,5 +123,23 @@ mod number {
         u8::deserialize(deserializer)?
             .try_into()
             .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{START, assert_needs};
+
+    #[test]
+    fn a_token_whose_expiry_is_missing_is_not_valid_for_ever() {
+        let token = LoginToken {
+            generation: Generation::from_random([1; 16]),
+            scope: "readonly".parse().unwrap(),
+            created_at: START,
+            valid_until: None,
+            description: None,
+        };
+        assert_needs(&token, "valid_until");
     }
 }

@@ -82,5 +82,8 @@ const fn reason(why: Reason) -> &'static str {
         }
         Reason::RefreshTokenCopied => "Refresh token used twice: all tokens of its login end",
         Reason::RefreshTokenUnknown => "Invalid refresh token",
+        Reason::RightPasswordLocked => {
+            "Too many failed authentication requests. The password is right"
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Request bodies. Unknown members are ignored, `null` is absent, and types are not coerced.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use keyproof_http::{Exchange, JsonObject};
 use keyproof_service::device_identity::{
@@ -9,7 +9,10 @@ use keyproof_service::device_identity::{
     Sent, SentEvidence, TrustedMakers, decode_der,
 };
 use keyproof_tpm::HashAlgorithm;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, MapAccess, Visitor},
+};
 use zeroize::Zeroizing;
 
 use super::{Place, errors::Refusal};
@@ -25,10 +28,40 @@ struct Envelope<S> {
 struct MetadataBody {
     name: Option<String>,
     namespace: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    annotations: Option<BTreeMap<String, String>>,
+    labels: Option<Texts>,
+    annotations: Option<Texts>,
     description: Option<String>,
     disable: Option<bool>,
+}
+
+/// Texts by key. A repeated key is refused, like a repeated member.
+#[derive(Default)]
+struct Texts(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextsVisitor;
+
+        impl<'de> Visitor<'de> for TextsVisitor {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Texts, A::Error> {
+                let mut texts = BTreeMap::new();
+                while let Some((key, text)) = members.next_entry()? {
+                    if texts.insert(key, text).is_some() {
+                        return Err(A::Error::custom("a key is repeated"));
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        deserializer.deserialize_map(TextsVisitor)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -388,8 +421,8 @@ async fn create<S: DeserializeOwned + Default>(
     let metadata = Metadata {
         name: metadata.name.unwrap_or_default(),
         namespace: at.namespace.clone(),
-        labels: metadata.labels.unwrap_or_default(),
-        annotations: metadata.annotations.unwrap_or_default(),
+        labels: metadata.labels.unwrap_or_default().0,
+        annotations: metadata.annotations.unwrap_or_default().0,
         description: metadata.description.unwrap_or_default(),
         disable: metadata.disable.unwrap_or_default(),
     };

@@ -294,7 +294,8 @@ impl<K: Offered> Call<K> {
 
     async fn list(self) -> HandlerResult {
         let query = self.exchange.query();
-        let filter: Vec<&str> = query.all("label_filter").collect();
+        let filters = query.all("label_filter");
+        let filter: Vec<&str> = filters.filter(|text| !text.trim().is_empty()).collect();
         let selector = LabelSelector::parse(&filter.join(","))
             .map_err(|error| Refusal::invalid(format!("label_filter: {error}")))?;
         // Any value counts: clients send the parameter without a value, or with the documentation's placeholder. There

@@ -152,6 +152,34 @@ fn serve_needs_no_configuration() {
     assert!(!key.exists());
 }
 
+/// A migration cannot be undone. Files of dialects that are off are not read.
+#[test]
+fn nothing_is_migrated_if_a_file_that_is_read_at_the_start_is_missing() {
+    let home = TempDir::new().unwrap();
+    let file = write_file(
+        &home,
+        "keyproof.toml",
+        "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere/jwks\"\n",
+        0o600,
+    );
+    let serve = |flags: &[&str]| {
+        let common = ["serve", "--migrate", "--listen", "127.0.0.1:0"];
+        let mut command = keyproof(&home);
+        command.args(common).args(["--config", &file]).args(flags);
+        command
+    };
+    let tls = ["--tls-cert", "/nowhere/pem", "--tls-key", "/nowhere/key"];
+    let without_tls = [&["--dialects", "f5"][..], &tls].concat();
+    for (flags, says) in [
+        (&without_tls[..], "tls.certificate: /nowhere/pem"),
+        (&["--dialects", "dps"], "dps.issuers: /nowhere/jwks"),
+    ] {
+        fails(&serve(flags).output().unwrap(), 2, says);
+        assert!(!home.path().join(".local").exists(), "{flags:?}");
+    }
+    Serving::start(&mut serve(&["--dialects", "f5"])).stop();
+}
+
 #[test]
 fn serve_ends_on_sigint_too() {
     let home = TempDir::new().unwrap();

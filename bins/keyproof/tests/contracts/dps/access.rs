@@ -321,6 +321,8 @@ async fn new_keys_are_taken_without_a_restart() {
         .await
         .refuses_as_arm(401, "InvalidAuthenticationToken");
     issuer.publish();
+    // The file is looked at once a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     put(&site, &issuer.good()).await.is(200);
     put(&site, &old)
         .await

@@ -92,6 +92,31 @@ async fn failed_logins_of_users_are_type_6() {
     assert_eq!(details, [(&*password, 1), (&*code, 1), (&*locks, 1)]);
 }
 
+/// Whoever has the password could lock the name first, to guess at fingerprints unnoticed.
+#[tokio::test]
+async fn a_right_password_that_is_refused_because_of_a_lock_is_told() {
+    let site = Site::start().await;
+    for _ in 0..3 {
+        site.password(ADA, "wrong horse").await;
+    }
+    for password in ["wrong horse", PASSWORD, PASSWORD] {
+        let body = json!({ "username": ADA, "password": password, "fingerprint": "guess" });
+        site.authenticate(body).await.is(401);
+    }
+    let events = told(&site, "6").await;
+    let [event] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    let details = event.repeats.as_ref().unwrap().details.iter();
+    let locked = format!(
+        "type 6: Failed authentication request from '{ADA}', Reason: Too many failed authentication requests"
+    );
+    let of_locked = details.filter(|told| told.detail.starts_with(&locked));
+    let of_locked: Vec<_> = of_locked.map(|told| (&*told.detail, told.count)).collect();
+    let right = format!("{locked}. The password is right");
+    assert_eq!(of_locked, [(&*locked, 1), (&*right, 2)]);
+}
+
 #[tokio::test]
 async fn tokens_that_nobody_knows_are_type_6() {
     let site = Site::start().await;

@@ -55,6 +55,14 @@ async fn a_label_filter_selects_as_kubernetes_does() {
     // Repeated filters must all match.
     let both = format!("{MANAGERS}?label_filter=tier%3Dweb&label_filter=env%3Dstaging");
     assert_eq!(names(&site.get(&both).await), "a");
+    // An empty one is none, wherever it stands.
+    for query in [
+        "label_filter=&label_filter=env%3Dstaging",
+        "label_filter=env%3Dstaging&label_filter=+&label_filter",
+    ] {
+        let answer = site.get(&format!("{MANAGERS}?{query}")).await;
+        assert_eq!(names(&answer), "a", "{query}");
+    }
 }
 
 #[tokio::test]

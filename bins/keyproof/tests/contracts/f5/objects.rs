@@ -83,6 +83,28 @@ async fn envelopes_are_those_of_the_contract() {
     assert_eq!(elsewhere.is(200).json["items"], json!([]));
 }
 
+/// As members of every other object, so that no reader of the body sees another value.
+#[tokio::test]
+async fn a_label_or_annotation_has_one_value() {
+    let site = Site::start().await;
+    for texts in ["labels", "annotations"] {
+        for (members, is_accepted) in [
+            (r#""a":"x","b":"x""#, true),
+            (r#""c":"x","c":"y""#, false),
+            (r#""c":"x","b":"x","\u0063":"x""#, false),
+            (r#""c":null"#, false),
+        ] {
+            let body = format!(r#"{{"metadata":{{"name":"{texts}","{texts}":{{{members}}}}}}}"#);
+            let answer = site.admin("POST", MANAGERS).body(body).send().await;
+            if is_accepted {
+                answer.is(200);
+            } else {
+                answer.refuses(400, 3).saying("line 1, column");
+            }
+        }
+    }
+}
+
 /// Covers `ListResponseItem`, `GetResponse`, `SystemObjectGetMetaType` and the references, by name.
 #[tokio::test]
 async fn each_member_of_the_contract_is_there() {

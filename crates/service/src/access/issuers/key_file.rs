@@ -5,16 +5,24 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use keyproof_store::file;
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::KeySet;
 use crate::mutex::lock;
 
 /// The maximum size of the file in bytes, enough for hundreds of keys.
 const MAX_LENGTH: usize = 256 * 1024;
+
+/// How long the file is not looked at again, and the longest that a token waits for a look.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The error when a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +61,13 @@ pub enum KeyFileError {
 pub(super) struct KeyFile {
     path: PathBuf,
     last: Mutex<Last>,
+    look: watch::Sender<Look>,
+}
+
+/// The last time that somebody looked whether the file has changed.
+struct Look {
+    began: Instant,
+    is_running: bool,
 }
 
 struct Last {
@@ -81,6 +96,7 @@ struct FileStamp {
 impl KeyFile {
     /// Reads the file for the first time.
     pub(super) fn load(path: PathBuf) -> Result<Self, KeyFileError> {
+        let began = Instant::now();
         let stamp = stamp_of(&path);
         let set = Arc::new(read(&path)?);
         if set.is_empty() {
@@ -90,21 +106,58 @@ impl KeyFile {
         Ok(Self {
             path,
             last: Mutex::new(Last { stamp, keys }),
+            look: watch::Sender::new(Look {
+                began,
+                is_running: false,
+            }),
         })
     }
 
-    /// Returns the file's current keys, or the last ones if the file cannot be read.
+    /// Returns the keys that the file had at most a second ago, or the last ones if it cannot be read. Waits at most a second
+    /// for a file system that does not answer.
     pub(super) async fn current(this: &Arc<Self>) -> Keys {
-        let file = Arc::clone(this);
-        let reloaded = tokio::task::spawn_blocking(move || file.reload_if_changed()).await;
-        reloaded.unwrap_or_else(|_| lock(&this.last).keys.clone())
+        let is_due = this.look.send_if_modified(|look| {
+            let is_due = !look.is_running && look.began.elapsed() >= FRESH;
+            if is_due {
+                *look = Look {
+                    began: Instant::now(),
+                    is_running: true,
+                };
+            }
+            is_due
+        });
+        if is_due {
+            // In its own task, because the request may end first.
+            tokio::spawn(Self::look_again(Arc::clone(this)));
+        }
+        let mut look = this.look.subscribe();
+        let until = look.borrow().began + FRESH;
+        let ended = look.wait_for(|look| !look.is_running);
+        // If it does not end in time, the known keys decide.
+        drop(timeout_at(until, ended).await);
+        lock(&this.last).keys.clone()
+    }
+
+    /// Looks at the file on a blocking thread. A look that hangs occupies one such thread, because no other begins.
+    async fn look_again(self: Arc<Self>) {
+        let file = Arc::clone(&self);
+        let mut look = spawn_blocking(move || file.reload_if_changed());
+        if timeout(FRESH, &mut look).await.is_err() {
+            tracing::warn!(
+                path = %self.path.display(),
+                "the file of an issuer's keys does not answer; the known keys stay in use"
+            );
+            // A look that panics has ended, too.
+            let _ = look.await;
+        }
+        self.look.send_modify(|look| look.is_running = false);
     }
 
     /// Checks the file and reads it only if it changed. Blocks on the file system.
-    fn reload_if_changed(&self) -> Keys {
+    fn reload_if_changed(&self) {
         let stamp = stamp_of(&self.path);
         if stamp == lock(&self.last).stamp {
-            return lock(&self.last).keys.clone();
+            return;
         }
         let read = read(&self.path);
         let mut last = lock(&self.last);
@@ -122,7 +175,6 @@ impl KeyFile {
                 tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay in use");
             }
         }
-        last.keys.clone()
     }
 }
 
@@ -160,4 +212,43 @@ fn read(path: &Path) -> Result<KeySet, KeyFileError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The key of RFC 8037, appendix A.2.
+    const ONE: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_looked_at_once_a_second_and_not_while_a_look_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwks.json");
+        fs::write(&path, ONE).unwrap();
+        let file = Arc::new(KeyFile::load(path.clone()).unwrap());
+        let known = async || KeyFile::current(&file).await.set.len();
+        fs::write(&path, r#"{"keys":[]}"#).unwrap();
+        assert_eq!(known().await, 1, "within the second");
+
+        let began = Instant::now();
+        file.look.send_replace(Look {
+            began,
+            is_running: true,
+        });
+        for _ in 0..3 {
+            assert_eq!(known().await, 1);
+            assert!(began.elapsed() >= FRESH && began.elapsed() < 2 * FRESH);
+        }
+        file.look.send_modify(|look| look.is_running = false);
+        // Nobody is told the old keys once a look is due.
+        assert_eq!(tokio::join!(known(), known()), (0, 0));
+
+        fs::write(&path, ONE).unwrap();
+        assert_eq!(known().await, 0, "within the second");
+        tokio::time::advance(FRESH).await;
+        assert_eq!(known().await, 1);
+    }
 }

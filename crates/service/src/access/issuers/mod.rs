@@ -37,7 +37,7 @@ pub struct IssuerSettings {
     pub issuer: String,
     /// The value that their `aud` must be or contain.
     pub audience: String,
-    /// Its keys: a JWK set (RFC 7517, section 5), read again when the file changes.
+    /// Its keys: a JWK set (RFC 7517, section 5), read again within a second after the file changes.
     pub jwks_file: PathBuf,
     /// The claim that is mapped to scopes. Its values are a string and the string's blank-separated words, or the strings of an
     /// array.

@@ -554,12 +554,18 @@ async fn each_audience_of_an_issuer_may_have_its_own_keys() {
     }
 }
 
-#[tokio::test]
+/// Waits until the next token makes the files be looked at again.
+async fn a_second() {
+    tokio::time::advance(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_are_read_again_when_the_file_changes_and_kept_when_it_breaks() {
     let (old, new) = (Signer::p256("old"), Signer::p256("new"));
     let (folder, issuers) = issuers(&set_of([&old]), "scp");
     let file = folder.path().join("jwks.json");
     let verdicts = async || {
+        a_second().await;
         let mut taken = Vec::new();
         for signer in [&old, &new] {
             let token = signer.token("ES256", &claims());
@@ -619,7 +625,7 @@ fn subjects_are_printable_and_bounded() {
     assert_eq!(of(Value::Null), "-");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_token_is_verified_once_and_again_when_its_issuers_keys_change() {
     let (mine, other) = (Signer::p256("mine"), Signer::p256("other"));
     let (folder, issuers) = issuers(&set_of([&mine]), "scp");
@@ -635,17 +641,20 @@ async fn a_token_is_verified_once_and_again_when_its_issuers_keys_change() {
     issuers.verified.remember(digest_of("x.y.z"), known);
     assert!(issuers.authenticate("x.y.z", START).await.is_ok());
     fs::write(&file, set_of([&mine, &other]).to_string()).unwrap();
+    a_second().await;
     let refused = issuers.authenticate("x.y.z", START).await;
     assert_eq!(refused, Err(ExternalTokenError::Malformed));
     assert!(issuers.authenticate(&token, START).await.is_ok());
     // Its key is removed, then added again.
     fs::write(&file, set_of([&other]).to_string()).unwrap();
+    a_second().await;
     for _ in 0..2 {
         let refused = issuers.authenticate(&token, START).await;
         assert_eq!(refused, Err(ExternalTokenError::Key));
         assert_eq!(issuers.verified.len(), 0);
     }
     fs::write(&file, set_of([&other, &mine]).to_string()).unwrap();
+    a_second().await;
     assert!(issuers.authenticate(&token, START).await.is_ok());
 }
 
@@ -695,7 +704,7 @@ async fn what_was_refused_is_not_remembered() {
     assert_eq!(issuers.verified.len(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_token_is_judged_anew_when_the_keys_of_any_that_was_asked_change() {
     let (mine, other) = (Signer::p256("mine"), Signer::p256("other"));
     let folder = tempfile::tempdir().unwrap();
@@ -714,11 +723,14 @@ async fn a_token_is_judged_anew_when_the_keys_of_any_that_was_asked_change() {
     let token = mine.token("ES256", &claims());
     assert!(issuers.authenticate(&token, START).await.is_ok());
     fs::write(&first, set_of([&mine, &other]).to_string()).unwrap();
+    a_second().await;
     assert!(issuers.authenticate(&token, START).await.is_ok());
     fs::write(&second, set_of([&other]).to_string()).unwrap();
+    a_second().await;
     let refused = issuers.authenticate(&token, START).await;
     assert_eq!(refused, Err(ExternalTokenError::Audience));
     fs::write(&first, set_of([&other]).to_string()).unwrap();
+    a_second().await;
     let refused = issuers.authenticate(&token, START).await;
     assert_eq!(refused, Err(ExternalTokenError::Key));
 }
