@@ -170,6 +170,8 @@ impl Visitor {
             self.open(&format!("/account/{page}"));
             self.looks(page);
         }
+        self.open("/account/devices");
+        self.is_printed_with("tbody th");
         self.open("/account?lang=de");
         self.sees("Wiederherstellungscodes");
         self.looks("overview-in-german");

@@ -42,7 +42,7 @@ impl Visitor {
         }
         self.open("/console/users");
         self.looks("users");
-        self.browser.follow("main td a");
+        self.browser.follow("main tbody a");
         self.sees("locked after wrong tries");
         self.looks("user");
         self.browser.follow("form[action$='/unlock'] button");
@@ -57,7 +57,7 @@ impl Visitor {
         // The phone is lost, and five minutes are over: the token is needed again.
         self.clock.advance(Duration::from_secs(300));
         self.browser.follow("main dd a");
-        self.browser.follow("main td a");
+        self.browser.follow("main tbody a");
         self.browser.follow("main a.danger");
         self.looks("confirm");
         self.fill_in("#token", token);
