@@ -137,6 +137,40 @@ mod tests {
         }
     }
 
+    /// On a narrow screen a table is laid out as cards, and browsers may then forget what its elements are.
+    #[test]
+    fn every_element_of_a_table_states_its_role() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut templates = Vec::new();
+        texts(&here.join("templates"), ".html", &mut templates);
+        let roles: [(&str, &[&str]); 6] = [
+            ("<table", &[" role=\"table\""]),
+            ("<thead", &[" role=\"rowgroup\""]),
+            ("<tbody", &[" role=\"rowgroup\""]),
+            ("<tr", &[" role=\"row\""]),
+            (
+                "<th",
+                &[
+                    " scope=\"col\" role=\"columnheader\"",
+                    " scope=\"row\" role=\"rowheader\"",
+                ],
+            ),
+            ("<td", &[" role=\"cell\""]),
+        ];
+        let mut seen = 0;
+        for (tag, roles) in roles {
+            for (name, text) in &templates {
+                let rest = text.split(tag).skip(1);
+                for rest in rest.filter(|rest| rest.starts_with([' ', '>', '{'])) {
+                    let has_role = roles.iter().any(|role| rest.starts_with(role));
+                    assert!(has_role, "{name}: {tag}{rest}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 200, "{seen}");
+    }
+
     #[test]
     fn every_template_escapes_whatever_it_shows() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -115,7 +115,7 @@ impl Kind for ApiKey {
 
 impl ApiKey {
     /// Returns whether the key is revoked at this time.
-    pub(super) fn is_revoked(&self, at: Timestamp) -> bool {
+    pub fn is_revoked(&self, at: Timestamp) -> bool {
         self.revoked_at.is_some_and(|from| from <= at)
     }
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use keyproof_service::audit::{Cursor, Event, Found, Outcome, Search};
 
 use super::{
-    HandlerResult, Signed, Visit,
+    Frame, HandlerResult, Signed, Visit,
     pages::{Activity, EventRow, OverviewPage, State},
     render,
 };
@@ -50,9 +50,14 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn activity(self) -> HandlerResult {
-        let found = self.found(self.before()?, EVENTS, None).await?;
+        let before = self.before()?;
+        let frame = Frame {
+            begins: before.as_ref().map(ToString::to_string),
+            ..self.frame("/account/activity")
+        };
+        let found = self.found(before, EVENTS, None).await?;
         let page = Activity {
-            frame: &self.frame("/account/activity"),
+            frame: &frame,
             events: self.rows(&found.events),
             before: found.before.map(|before| before.to_string()),
         };

@@ -24,6 +24,8 @@ pub(super) struct Frame {
     pub(super) here: &'static str,
     /// The page to return to, if this one asks for a confirmation first.
     pub(super) to: Option<&'static str>,
+    /// The position at which the page of the activity begins, if its address has one.
+    pub(super) begins: Option<String>,
     /// The user who is signed in.
     pub(super) user: Option<String>,
     /// The token in its forms.
@@ -40,6 +42,7 @@ impl Frame {
             release: RELEASE.as_str(),
             here,
             to: None,
+            begins: None,
             user: None,
             csrf: String::new(),
             notice: None,

@@ -33,7 +33,8 @@ texts! {
 
     overview: "Overview", "Übersicht";
     phone: "Phone", "Telefon";
-    recovery_codes: "Recovery codes", "Wiederherstellungscodes";
+    // A narrow screen may break this word at its soft hyphen: it is longer than a heading's line there.
+    recovery_codes: "Recovery codes", "Wiederherstellungs\u{ad}codes";
     devices: "Trusted devices", "Vertrauenswürdige Geräte";
     password: "Password", "Passwort";
     activity: "Activity", "Aktivitäten";
@@ -85,7 +86,7 @@ texts! {
     clock_right: "It is right.", "Sie geht richtig.";
     no_recovery_codes: "You have none. Make some, so that you can sign in if your phone is lost.",
         "Sie haben keine. Erstellen Sie welche, damit Sie sich anmelden können, wenn Ihr Telefon verloren geht.";
-    make_recovery_codes: "Make recovery codes", "Wiederherstellungscodes erstellen";
+    make_recovery_codes: "Make recovery codes", "Wiederherstellungs\u{ad}codes erstellen";
     sessions: "Sessions", "Sitzungen";
     sessions_lead: "The button ends every sign-in but this one, in other browsers and in programs. Trusted devices stay trusted, and application tokens valid.",
         "Die Schaltfläche beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Vertrauenswürdigen Geräten wird weiter vertraut, und Anwendungstoken bleiben gültig.";
@@ -128,7 +129,7 @@ texts! {
         "Mit jedem der zehn Codes können Sie sich einmal ohne Ihr Telefon anmelden. Neue Codes machen die bisherigen ungültig.";
     recovery_needs_phone: "Recovery codes replace a phone. Set up a phone first.",
         "Wiederherstellungscodes ersetzen ein Telefon. Richten Sie zuerst eines ein.";
-    recovery_title: "Your recovery codes", "Ihre Wiederherstellungscodes";
+    recovery_title: "Your recovery codes", "Ihre Wiederherstellungs\u{ad}codes";
     recovery_keep: "Print them or save them where others cannot find them. They are not shown again.",
         "Drucken Sie sie aus, oder speichern Sie sie dort, wo andere sie nicht finden. Sie werden nicht noch einmal gezeigt.";
     each_once: "Each code works once. Earlier codes no longer work.",

@@ -1,5 +1,11 @@
 // Only what is more convenient with it: every page works without.
 "use strict";
+// A second click would throw away the answer to the first, and with it the cookie of a renewed session.
+document.addEventListener("submit", (event) => {
+  const form = event.target, now = Date.now();
+  if (now - form.dataset.sent < 2000) event.preventDefault();
+  else form.dataset.sent = now;
+});
 for (const button of document.querySelectorAll("button[data-copy]")) {
   if (!navigator.clipboard) continue;
   button.hidden = false;

@@ -188,7 +188,8 @@ impl Site for Console {
     }
 
     /// A form may have a field for the token. The session that it confirms replaces the former, so the new cookie is in
-    /// the answer whatever becomes of the change.
+    /// the answer whatever becomes of the change. If the answer is lost on its way, the operator has to sign in again: the
+    /// former cookie must not open the renewed session, and the store has only the digest of the new one.
     async fn change(
         visit: Visit<Signed>,
         change: fn(Visit<Signed>) -> BoxFuture<HandlerResult>,

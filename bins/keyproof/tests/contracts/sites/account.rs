@@ -38,7 +38,10 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
         .is(200);
     ada.sees("<svg role=\"img\" aria-label=\"QR code");
     ada.sees("otpauth://totp/");
+    // A page in another language would be without the secret.
+    ada.sees_not("?lang=");
     ada.get("/account/phone").await.is(200);
+    ada.sees("?lang=");
     ada.sees_not("otpauth://");
     ada.sees("If your phone has the key, type the code");
     ada.sees("<button class=\"quiet\">Show the QR code</button>");
@@ -59,6 +62,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     ada.post("/account/recovery-codes", &[("password", PASSWORD)])
         .await
         .is(200);
+    ada.sees_not("?lang=");
     let codes: Vec<_> = ada.page.split("<li><code>").skip(1).collect();
     let codes: Vec<_> = codes
         .iter()
@@ -508,7 +512,7 @@ async fn the_activity_is_the_users_own() {
     bob.get("/account/activity").await.is(200);
     bob.sees_not("Locks lifted");
     assert_eq!(
-        bob.page.matches("<tr><td").count(),
+        bob.page.matches("<tr role=\"row\"><td").count(),
         2,
         "his account, and his login"
     );
@@ -550,10 +554,10 @@ async fn failures_at_a_users_name_hide_no_sign_in() {
         other.mistypes(ADA).await;
     }
     ada.get("/account").await.is(200);
-    assert_eq!(ada.page.matches("<tr><td").count(), 5);
+    assert_eq!(ada.page.matches("<tr role=\"row\"><td").count(), 5);
     ada.sees("Account made");
     ada.get("/account/activity").await.is(200);
-    assert!(ada.page.matches("<tr><td").count() > 5);
+    assert!(ada.page.matches("<tr role=\"row\"><td").count() > 5);
 }
 
 #[tokio::test]
@@ -565,7 +569,7 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     }
     let mut ada = Browser::of_ada(&site).await;
     ada.get("/account/activity").await.is(200);
-    assert_eq!(ada.page.matches("<tr><td").count(), 50);
+    assert_eq!(ada.page.matches("<tr role=\"row\"><td").count(), 50);
     let page = ada.page.len();
     let older = ada.link_to("/account/activity?before=");
     let style = ada.link_to("/account/style.css");
@@ -574,8 +578,13 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     assert_eq!(kept, "public, max-age=31536000, immutable");
     assert!(page + style.body.len() < 60 * 1024, "{page} bytes");
     ada.get(&older).await.is(200);
+    // A change of the language stays there.
+    ada.sees(&format!(
+        "href=\"{}\"",
+        older.replace("?before=", "?lang=de&amp;before=")
+    ));
     // The account, the lifting of sixty locks that did not exist, and the login.
-    assert_eq!(ada.page.matches("<tr><td").count(), 12);
+    assert_eq!(ada.page.matches("<tr role=\"row\"><td").count(), 12);
     ada.sees("Account made");
 }
 

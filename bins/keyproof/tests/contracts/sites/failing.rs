@@ -112,7 +112,7 @@ impl Scene {
         ops.get(&to_list).await.is(200);
         let (_, rest) = ops
             .page
-            .split_once("<td data-label=\"Name\"><a href=\"")
+            .split_once("data-label=\"Name\"><a href=\"")
             .unwrap();
         let user = rest.split('"').next().unwrap().to_owned();
         let mut ada = Operator::at(site.server.address());

@@ -39,10 +39,10 @@ const heights = new Set(fields.map(e => Math.round(e.getBoundingClientRect().hei
 if (heights.size > 1) wrong.push('fields are ' + [...heights] + ' high');
 if (width > 960)
   for (const table of document.querySelectorAll('.compared')) {
-    const widths = [...table.querySelectorAll('th')].slice(1).map(e => e.getBoundingClientRect().width);
+    const widths = [...table.querySelectorAll('thead th')].slice(1).map(e => e.getBoundingClientRect().width);
     if (Math.max(...widths) > Math.min(...widths) + 1) wrong.push('columns are ' + widths + ' wide: ' + called(table));
   }
-for (const name of document.querySelectorAll('.checks td:first-child')) {
+for (const name of document.querySelectorAll('.checks tbody th')) {
   range.selectNodeContents(name);
   if (range.getClientRects().length > 1) wrong.push('broken: ' + called(name));
 }
@@ -206,14 +206,19 @@ impl Guest {
         }
     }
 
-    /// Asserts that the printed page shows this element, and no buttons.
+    /// Asserts that the printed page shows this element, no buttons, and tables as tables.
     #[track_caller]
     pub(super) fn is_printed_with(&self, css: &str) {
         if self.axe.is_none() {
             return;
         }
+        // A sheet of A4 is narrower than most windows.
+        self.browser.emulate(700, 1, "light");
         self.browser.emulate_print();
         assert!(self.browser.is_shown(css), "{css} is printed");
+        let tables = "return [...document.querySelectorAll('table')] \
+                      .every(e => getComputedStyle(e.rows[0]).display === 'table-row')";
+        assert_eq!(self.browser.run(tables), true, "tables are printed as such");
         let shown = "return [...document.querySelectorAll('header, footer, button, .button')] \
                      .filter(e => e.checkVisibility()).map(e => e.textContent)";
         assert_eq!(self.browser.run(shown), Value::Array(Vec::new()));

@@ -128,7 +128,7 @@ impl Keeper {
         self.holds("return document.activeElement.id === 'code'");
         self.open("/console/tills/shop");
         self.looks("till");
-        self.browser.follow("td a");
+        self.browser.follow("tbody a");
         self.browser.follow("form[action*='/remove'] button");
         self.sees("The instance has no devices yet.");
         self.priced_device();
@@ -212,9 +212,9 @@ impl Keeper {
         self.looks("tpms");
         self.browser.follow("main li a");
         self.looks("tpm-namespace");
-        self.browser.follow("td a[href*='/managers/']");
+        self.browser.follow("tbody a[href*='/managers/']");
         self.looks("tpm-manager");
-        self.browser.follow("td a[href*='/device?']");
+        self.browser.follow("tbody a[href*='/device?']");
         self.sees("sha256:16 changed, not as learnt");
         self.sees("firmware 2, after an update");
         self.looks_whole("tpm-device");

@@ -170,9 +170,15 @@ impl Visitor {
             self.open(&format!("/account/{page}"));
             self.looks(page);
         }
+        self.open("/account/devices");
+        self.is_printed_with("tbody th");
         self.open("/account?lang=de");
-        self.sees("Wiederherstellungscodes");
+        self.sees("Zweiter Faktor");
         self.looks("overview-in-german");
+        // The heading with the longest word fits on a phone.
+        self.open("/account/recovery-codes");
+        self.use_a_phone();
+        self.holds("return document.documentElement.scrollWidth <= 320");
         self.open("/account?lang=en");
         self.browser
             .follow("form[action='/account/sessions/end'] button");

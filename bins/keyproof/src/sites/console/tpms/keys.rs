@@ -23,6 +23,9 @@ use super::{
 const FULL: &str =
     "The record of this category is full: remove certificates from its allow-list first.";
 
+/// The error when the key to revoke was revoked meanwhile.
+const REVOKED: &str = "The API key is revoked already. Nothing is changed.";
+
 impl Paged for ApiKey {
     const FOLDER: &'static str = "keys";
 
@@ -49,7 +52,7 @@ impl Paged for ApiKey {
             needs_certificate: key.spec.need_mtls,
             is_refused_here: visit.is_refused_here(&key.spec),
             is_disabled: key.spec.is_disabled,
-            is_revoked: key.spec.revoked_at.is_some_and(|from| from <= now),
+            is_revoked: key.spec.is_revoked(now),
             confirm: visit.confirm_url(&visit.link_to::<Self>(name)),
         };
         render(&page, status)
@@ -108,10 +111,17 @@ impl Visit<Signed> {
 
     pub(in crate::sites::console) async fn revoke_api_key(self) -> HandlerResult {
         let (key, name) = self.changing::<ApiKey>(ObjectOperation::Replace).await?;
+        let devices = &self.service().device_identity;
         if let Err(wrong) = self.token_shown(CONFIRMATION) {
+            let known = devices.find(&key, name).await?;
+            // The page of a revoked key has no field for the token.
+            let wrong = if known.spec.is_revoked(self.service().now()) {
+                Wrong::of_all(REVOKED)
+            } else {
+                wrong
+            };
             return self.changed::<ApiKey>(Err(wrong), &["reason"]).await;
         }
-        let devices = &self.service().device_identity;
         let revoked = devices.revoke_api_key(&key, name, self.typed("reason"));
         self.key_changed(revoked.await).await
     }

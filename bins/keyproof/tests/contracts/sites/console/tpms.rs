@@ -210,6 +210,12 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     let refused = site.post(PROVISION, &device.request(&text)).await;
     refused.refuses(403, 7);
     ops.get(&format!("{NAMESPACE}/keys/nothing")).await.is(404);
+    // As from a page that was opened before: the page of a revoked key has no field at which an error could be.
+    site.clock.advance(Duration::from_secs(301));
+    ops.get(&page).await.is(200);
+    ops.post(&revoke, &[("reason", "again")]).await.is(422);
+    ops.sees("The API key is revoked already. Nothing is changed.");
+    ops.sees("revoked</strong>: <bdi>lost &#60;i&#62;</bdi>");
 }
 
 /// No listener requests client certificates by default.

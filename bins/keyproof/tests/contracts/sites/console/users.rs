@@ -45,7 +45,7 @@ async fn list(ops: &mut Browser<'_>, organisation: &str) -> String {
 
 /// Returns the names on a page of a list, in order.
 fn names(browser: &Browser<'_>) -> Vec<String> {
-    let rows = browser.page.split("<td data-label=\"Name\">").skip(1);
+    let rows = browser.page.split("data-label=\"Name\">").skip(1);
     let name = |row: &str| {
         let (_, name) = row.split_once("<bdi>").unwrap();
         name.split("</bdi>").next().unwrap().to_owned()
@@ -439,9 +439,9 @@ async fn a_row_tells_what_there_is_of_a_user() {
     ] {
         let path = path_of(&ops, name);
         ops.sees(&format!(
-            "<a href=\"{path}\"><bdi>{name}</bdi></a></td><td data-label=\"Role\">{role}</td>\
-             <td data-label=\"Status\">{status}</td><td data-label=\"Phone\">{phone}</td>\
-             <td data-label=\"Added\"><time"
+            "<a href=\"{path}\"><bdi>{name}</bdi></a></th><td role=\"cell\" data-label=\"Role\">{role}</td>\
+             <td role=\"cell\" data-label=\"Status\">{status}</td><td role=\"cell\" data-label=\"Phone\">{phone}</td>\
+             <td role=\"cell\" data-label=\"Added\"><time"
         ));
     }
     let added = ops.page.matches(">2023-11-14 22:13 UTC</time></td></tr>");
