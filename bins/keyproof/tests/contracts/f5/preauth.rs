@@ -123,7 +123,7 @@ async fn a_key_is_no_better_than_what_it_is_below() {
         let body = json!({ "api_key": key, "device": device() });
         let invalid = "PREAUTH_RSP_INVALID_API_KEY";
         assert_eq!(status(&site, &body).await, invalid, "{of}");
-        let refused = site.post(super::dialect::PROVISION, &body).await;
+        let refused = site.post(PROVISION, &body).await;
         refused.refuses(403, 7).saying("disabled");
     }
 }
@@ -178,7 +178,7 @@ async fn each_key_has_its_own_rate() {
     refused.refuses(429, 8);
     assert_eq!(refused.header("retry-after"), "30");
     let provision = json!({ "api_key": key });
-    let refused = site.post(super::dialect::PROVISION, &provision).await;
+    let refused = site.post(PROVISION, &provision).await;
     refused.refuses(429, 8);
     assert_eq!(refused.header("retry-after"), "30");
     // In whole seconds, and never too early.
