@@ -186,7 +186,8 @@ fn quoted(word: &str) -> String {
 
 /// Formats the command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
-    let variables = command.get_envs().filter_map(|(name, value)| {
+    let variables = command.get_envs().filter(|(name, _)| *name != "PATH");
+    let variables = variables.filter_map(|(name, value)| {
         let value = quoted(&value?.to_string_lossy());
         Some(format!("{}={value}", name.to_string_lossy()))
     });

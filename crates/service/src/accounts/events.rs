@@ -135,8 +135,8 @@ impl Accounts {
             self.audit.refused(new_event).await;
             return refuse(error);
         }
-        self.refuse_counted(account, next, (why, new_event), error)
-            .await
+        // On the heap, so that those that succeed do not make room for it.
+        Box::pin(self.refuse_counted(account, next, (why, new_event), error)).await
     }
 
     /// Like [`refuse`](Self::refuse), but always commits, so that the time does not tell whether a count changed.

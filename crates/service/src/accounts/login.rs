@@ -235,7 +235,7 @@ impl Accounts {
                     let refused = (why, new_event);
                     // While locked, only the right password counts a guess at a fingerprint.
                     let refused = self.refuse_counted(&account, decision.next, refused, error);
-                    return refused.await;
+                    return Box::pin(refused).await;
                 }
             };
             account.save(&mut batch, decision.next, change);

@@ -730,6 +730,8 @@ mod tests {
         };
         // A request that reaches its deadline.
         tokio::select! {
+            // Both are polled before the task that makes it runs.
+            biased;
             _ = devices.revocation_list("default", "c") => unreachable!("it is being made"),
             () = begun => {}
         }

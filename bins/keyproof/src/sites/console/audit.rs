@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How many characters of a long text's beginning a cell shows, to keep pages small.
-const HEAD: usize = 100;
+const HEAD: usize = 70;
 
 /// How many characters of its end a cell shows.
 const TAIL: usize = 60;
