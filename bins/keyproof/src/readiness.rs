@@ -166,7 +166,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let waited = self.since.elapsed();
         if !self.is_over && waited >= self.last.patience && self.last.set_ready(false) {
-            let error = format_args!("the store has not answered for {} ms", waited.as_millis());
+            let error = format!("the store has not answered for {} ms", waited.as_millis());
             warn!(%error, "not ready");
         }
     }

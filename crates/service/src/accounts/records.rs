@@ -451,7 +451,7 @@ pub(super) fn refresh_family_key(owner: Owner, name: &str) -> Key {
         Some((moment, first)) => Key::new(COLLECTION, ["_", moment, first]),
         None => {
             let (organisation, user) = (owner.organisation.to_string(), owner.user.to_string());
-            Key::new(COLLECTION, [&organisation, &user, name])
+            Key::new(COLLECTION, [organisation.as_str(), &user, name])
         }
     }
 }

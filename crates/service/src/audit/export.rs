@@ -72,7 +72,7 @@ impl Audit {
         let at = moment(now.saturating_sub(SET_BACK));
         // With an id, like a cursor that was parsed.
         let id = [0; 16];
-        let key = Key::new("audit", [b"_", at.as_bytes(), id.as_slice()]);
+        let key = Key::new("audit", ["_".as_bytes(), at.as_bytes(), id.as_slice()]);
         Some(EventKey(key))
     }
 }
@@ -132,7 +132,10 @@ impl FromStr for EventKey {
                 .bytes()
                 .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if is_moment && (16..=32).contains(&id.len()) {
-            Ok(Self(Key::new("audit", [b"_", moment.as_bytes(), &id])))
+            Ok(Self(Key::new(
+                "audit",
+                ["_".as_bytes(), moment.as_bytes(), &id],
+            )))
         } else {
             Err(ParseEventKeyError)
         }

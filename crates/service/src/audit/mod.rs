@@ -548,7 +548,10 @@ impl Audit {
     fn key(&self, at: Timestamp) -> Key {
         let mut id = [0; 16];
         self.store.entropy().fill(&mut id);
-        Key::new("audit", [b"_", moment(at).as_bytes(), id.as_slice()])
+        Key::new(
+            "audit",
+            ["_".as_bytes(), moment(at).as_bytes(), id.as_slice()],
+        )
     }
 }
 
@@ -586,7 +589,10 @@ fn in_common(event: &Event) -> Context {
 
 fn place_of(end: Timestamp, in_common: Context) -> Key {
     let id = in_common.finish();
-    Key::new("audit", [b"_", moment(end).as_bytes(), id.as_ref()])
+    Key::new(
+        "audit",
+        ["_".as_bytes(), moment(end).as_bytes(), id.as_ref()],
+    )
 }
 
 /// The position of an event in the trail.
