@@ -58,7 +58,7 @@ enum Stage {
     Targets,
     /// Each published crate's public items match its public-api.txt, and its pages on docs.rs label features
     PublicApi,
-    /// Each published crate's tests pass with all features on exactly its rust-version
+    /// Each published crate's tests pass with all features on exactly its rust-version, and the server compiles on its own
     RustVersion,
     /// Unit, doc, vector, property, conformance, dialect and peer tests pass
     Tests,
