@@ -13,7 +13,7 @@ use crate::{
     architecture, data_model, distribution, docs_rs,
     failure::Failure,
     fuzz, instructions, layers, layout, packages, postgres,
-    process::{as_root, cargo, run as execute, run_named_tests},
+    process::{Beside, as_root, cargo, run as execute, run_named_tests},
     public_api, toolchains,
     tools::{self, need_cargo_tool, need_programs},
     upgrade, wire_words,
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     whole: bool,
 }
 
-/// The stages in their order: those that fail fastest come first.
+/// The stages. In each lane they run in this order: those that fail fastest come first.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
     /// Programs that the other stages need exist or are installed
@@ -83,6 +83,19 @@ enum Stage {
     Field,
 }
 
+/// When a stage runs if all do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Before the two lanes, so that it fails first.
+    Before,
+    /// In the lane that has the main target folder.
+    Main,
+    /// In the lane that has a target folder of its own.
+    Beside,
+    /// After the two lanes.
+    After,
+}
+
 /// Whether a stage could test everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ran {
@@ -107,12 +120,52 @@ impl Ran {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut stages = options.stages.clone();
-    if stages.is_empty() {
-        let all = Stage::value_variants().iter().copied();
-        stages.extend(all.filter(|stage| !stage.runs_by_name_alone()));
+    let all = Stage::value_variants().iter().copied();
+    let all: Vec<Stage> = all.filter(|stage| !stage.runs_by_name_alone()).collect();
+    let is_all = options.stages.is_empty();
+    let stages = if is_all { &all } else { &options.stages };
+    need_root(stages, options.whole)?;
+    let start = Instant::now();
+    let times = if is_all {
+        in_two_lanes(stages, options.whole)?
+    } else {
+        in_turn(stages)?
+    };
+    summarise(&times, start.elapsed());
+    let stages = lacking(&times, true);
+    if options.whole && !stages.is_empty() {
+        return Err(Failure::NotWhole { stages });
     }
-    need_root(&stages, options.whole)?;
+    Ok(())
+}
+
+/// Runs the stages that only compile in two lanes, since compiling a few crates at a time leaves a third of two cores idle. Tests
+/// of the whole workspace run alone, because load lets more of them run into their deadlines.
+fn in_two_lanes(stages: &[Stage], whole: bool) -> Result<Vec<(Stage, Ran, Duration)>, Failure> {
+    let in_lane = |lane| -> Vec<Stage> {
+        let of_lane = stages.iter().copied();
+        of_lane.filter(|stage| stage.lane() == lane).collect()
+    };
+    let mut times = in_turn(&in_lane(Lane::Before))?;
+    // Two builds cannot use one target folder at once.
+    let folder = workspace::absolute(&workspace::target_folder().join("beside"))?;
+    let program = env::current_exe().map_err(Failure::at("xtask"))?;
+    let beside = Beside::start(
+        Command::new(program)
+            .arg("test")
+            .args(in_lane(Lane::Beside).into_iter().map(Stage::name))
+            .args(whole.then_some("--whole"))
+            .env("CARGO_TARGET_DIR", folder),
+    )?;
+    let compiled = in_turn(&in_lane(Lane::Main));
+    let has_passed = beside.wait();
+    times.extend(compiled?);
+    has_passed?;
+    times.extend(in_turn(&in_lane(Lane::After))?);
+    Ok(times)
+}
+
+fn in_turn(stages: &[Stage]) -> Result<Vec<(Stage, Ran, Duration)>, Failure> {
     let mut times = Vec::new();
     for stage in stages {
         println!("\n== {} ==", stage.name());
@@ -128,14 +181,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             ran.told(),
             seconds(time)
         );
-        times.push((stage, ran, time));
+        times.push((*stage, ran, time));
     }
-    summarise(&times);
-    let stages = lacking(&times, true);
-    if options.whole && !stages.is_empty() {
-        return Err(Failure::NotWhole { stages });
-    }
-    Ok(())
+    Ok(times)
 }
 
 /// Fails early without root, which some stages would only report after half an hour of others.
@@ -170,6 +218,26 @@ impl Stage {
     /// It takes too long for CI, because it waits for many failures of a leader.
     fn runs_by_name_alone(self) -> bool {
         matches!(self, Self::Cluster)
+    }
+
+    const fn lane(self) -> Lane {
+        match self {
+            Self::Tools | Self::Format | Self::Lints | Self::Deny | Self::Layers => Lane::Before,
+            Self::Clippy | Self::Features | Self::Docs | Self::Fuzz | Self::Instructions => {
+                Lane::Main
+            }
+            Self::Packages | Self::NoStd | Self::Targets | Self::PublicApi | Self::RustVersion => {
+                Lane::Beside
+            }
+            Self::Tests
+            | Self::Postgres
+            | Self::Distribution
+            | Self::Failover
+            | Self::Cluster
+            | Self::Upgrade
+            | Self::Examples
+            | Self::Field => Lane::After,
+        }
     }
 
     const fn takes_root(self) -> bool {
@@ -344,7 +412,7 @@ fn run_over_field_data() -> Result<Ran, Failure> {
     Ok(Ran::Passed)
 }
 
-fn summarise(times: &[(Stage, Ran, Duration)]) {
+fn summarise(times: &[(Stage, Ran, Duration)], all: Duration) {
     println!();
     for (stage, ran, time) in times {
         let note = match ran {
@@ -354,8 +422,7 @@ fn summarise(times: &[(Stage, Ran, Duration)]) {
         let line = format!("{:<12}{:>10}  {note}", stage.name(), seconds(*time));
         println!("{}", line.trim_end());
     }
-    let total = times.iter().map(|(_, _, time)| *time).sum();
-    println!("{:<12}{:>10}", "all", seconds(total));
+    println!("{:<12}{:>10}", "all", seconds(all));
     let stages = lacking(times, false);
     if !stages.is_empty() {
         println!("\nNOT EVERYTHING WAS TRIED: {}", stages.join(", "));
