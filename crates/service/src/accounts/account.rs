@@ -349,7 +349,7 @@ impl Account {
 }
 
 /// Returns the owner of a name. For an unknown name, records are looked up just as for a known one.
-fn owner_of(named: Option<&UserName>) -> Owner {
+pub(super) fn owner_of(named: Option<&UserName>) -> Owner {
     named.map_or(Owner::NOBODY, |named| named.owner)
 }
 

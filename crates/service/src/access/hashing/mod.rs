@@ -211,8 +211,8 @@ impl HashingPool {
     }
 
     /// Verifies a password against the stored PHC string. Without one (no such account), the work of the current cost is done and
-    /// the result is `Refused`, so that the time reveals nothing. A refusal by a hash of a lower cost takes as long. A refusal by a
-    /// hash of a higher cost takes longer, which cannot be avoided.
+    /// the result is `Refused`, so that the time reveals nothing. A hash of a lower cost takes as long, also if it accepts: a login
+    /// that is locked out refuses the right password, too. A hash of a higher cost takes longer, which cannot be avoided.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl HashingPool {
         let missing = cost.excess_over(hash.cost());
         let work = move |memory: &mut HashingMemory| {
             let verdict = hash.verify(password.as_bytes(), memory)?;
-            if let (PasswordMatch::Wrong, Some(missing)) = (verdict, missing) {
+            if let Some(missing) = missing {
                 let _ = PasswordHash::verify_dummy(password.as_bytes(), missing, memory)?;
             }
             Ok(verdict)
