@@ -299,6 +299,10 @@ fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
             "user add ada --organisation Acme --role root",
             &["User", "Observer", "Administrator", "SuperAdmin"],
         ),
+        (
+            "user tokens ada revoke x",
+            &["'<ID>'", "a number, as `user tokens NAME list` shows it"],
+        ),
     ] {
         let output = run_line(wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong}");
