@@ -199,6 +199,10 @@ impl Answering {
         let (served, application) = (&origin.served, application.as_ref());
         let mut response =
             answered.unwrap_or_else(|refusal| served.refuse(application, refusal, request_id));
+        if let Some(cookie) = progress.cookie.get() {
+            let headers = response.headers_mut();
+            headers.append(header::SET_COOKIE, cookie.clone());
+        }
         served.stamp(application, request_id, &mut response);
         let is_unread =
             response.status() == StatusCode::PAYLOAD_TOO_LARGE && origin.turn.may_be_sending();

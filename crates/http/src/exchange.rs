@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::{
     Authorization, Client, ClientCertificate, Query, RequestBody, RequestId, RequestPath,
@@ -97,6 +97,12 @@ impl Exchange {
     /// Records that the request logs a user in, unless it is refused. For metrics.
     pub fn mark_login(&self) {
         self.progress.route.mark_login();
+    }
+
+    /// Adds this `Set-Cookie` field to the answer, even if the stack answers because the handler's deadline passes or the
+    /// handler panics. For a cookie whose predecessor is already invalid. Only the first call has an effect.
+    pub fn set_cookie(&self, field: HeaderValue) {
+        let _ = self.progress.cookie.set(field);
     }
 
     /// Returns the limit of the body in bytes: `needed`, or [`max_body_bytes`](crate::Limits::max_body_bytes) if that is

@@ -8,12 +8,16 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
+
 use crate::deadline::HandlerDeadline;
 
 /// State shared by the parts of one request.
 pub(crate) struct Progress {
     pub(crate) route: Route,
     pub(crate) deadline: HandlerDeadline,
+    /// The `Set-Cookie` field of the answer, even of one without the handler.
+    pub(crate) cookie: OnceLock<HeaderValue>,
     is_answered: AtomicBool,
 }
 
@@ -23,6 +27,7 @@ impl Progress {
         Self {
             route: Route::default(),
             deadline: HandlerDeadline::start(allowance),
+            cookie: OnceLock::new(),
             is_answered: AtomicBool::default(),
         }
     }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::{Failure, Outcome, flags::ServeFlags, output};
 use crate::{
     config::{Settings, reference},
-    dialect::DialectName,
     server_certificate::untimely,
 };
 
@@ -72,7 +71,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
         let untimely = untimely(&certificate, SystemClock.now());
         warnings.extend(untimely.map(|why| format!("tls.certificate: {why}")));
     }
-    for name in DialectName::ALL {
+    for (name, _) in &config.dialects {
         let checked = name.check_files(&config.settings);
         checked.map_err(|error| Failure::Usage(error.to_string()))?;
     }

@@ -126,9 +126,15 @@ enum TokensCommand {
 #[derive(Args, Debug)]
 struct RevokeArguments {
     /// The token's id, as `tokens NAME list` shows it
+    #[arg(value_parser = token_id)]
     id: u32,
     #[command(flatten)]
     on: StoreArguments,
+}
+
+fn token_id(text: &str) -> Result<u32, &'static str> {
+    text.parse()
+        .map_err(|_| "a number, as `user tokens NAME list` shows it")
 }
 
 pub(super) fn run(command: Command) -> Outcome {

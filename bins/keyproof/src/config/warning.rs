@@ -12,7 +12,6 @@ use ipnet::IpNet;
 
 use super::Config;
 use crate::{
-    dialect::DialectName,
     server_certificate::TlsSource,
     store::{Access, Exposure, MasterKeySource, StoreUrl},
     telemetry::LogLevel,
@@ -141,8 +140,8 @@ impl Config {
         });
         let key = self.settings.tls.key.iter();
         let key = key.map(|path| ("tls.key", path.as_path(), Access::GroupReads));
-        let dialects = DialectName::ALL.iter();
-        let named = dialects.flat_map(|dialect| dialect.files(&self.settings));
+        let dialects = self.dialects.iter();
+        let named = dialects.flat_map(|(dialect, _)| dialect.files(&self.settings));
         let named = named.map(|(key, path)| (key, path, Access::Read));
         let files = own.chain(key).chain(named);
         let open = files.filter_map(|(name, path, others)| {

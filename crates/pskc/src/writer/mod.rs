@@ -68,9 +68,11 @@ impl fmt::Debug for KeyProtection<'_> {
 
 /// Writes key containers (RFC 6030).
 ///
-/// Secrets are encrypted with the [`KeyProtection`], and with CBC also authenticated. Everything else about a key is plain and
-/// not authenticated (RFC 6030 section 4.1). Elements are in the order of the RFC's schema, and
-/// [`Container::parse`](crate::Container::parse) reads back the same keys.
+/// Secrets are encrypted with the [`KeyProtection`], and with CBC also authenticated: without the key nobody can read a secret,
+/// and an altered one is detected. Everything else about a key is plain and not authenticated (RFC 6030 section 4.1), and the
+/// secrets of two keys can be exchanged. With CBC, whoever knows one of the secrets can also forge others, because the
+/// authentication key is encrypted with the same key and without a code (section 6.1.1). Elements are in the order of the RFC's
+/// schema, and [`Container::parse`](crate::Container::parse) reads back the same keys.
 ///
 /// ```
 /// use keyproof_pskc::{

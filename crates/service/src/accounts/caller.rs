@@ -118,7 +118,7 @@ pub struct OrganisationPage {
 pub struct UserState {
     /// The user.
     pub user: UserView,
-    /// Whether a lockout is in force: for their name, or for an address, device or session, so that guesses there are not checked,
+    /// Whether a lockout is in force: for their name, or for an address, device or session, so that guesses there are refused,
     /// or for fingerprints, so that every login needs a code.
     pub is_locked: bool,
     /// The number of trusted devices.

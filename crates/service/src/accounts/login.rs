@@ -93,7 +93,7 @@ pub enum AnswerError {
     /// A text about the device to be trusted cannot be stored.
     #[error(transparent)]
     Device(#[from] MfaError),
-    /// Too many failures: this attempt started the lockout or was not checked because of it.
+    /// Too many failures: this attempt started the lockout or was refused because of it.
     #[error("too many failures")]
     Locked {
         /// How long until the next attempt is checked.

@@ -46,7 +46,15 @@ pub(in crate::command) struct ShowArguments {
     json: bool,
 }
 
+/// What encryption protects, and what not.
+const WHAT_IS_PROTECTED: &str = "\
+Encryption (AES-CBC with HMAC-SHA-256) keeps the secrets from whoever has neither the key nor the password, and an altered \
+secret is detected. Nothing else is protected: whoever can change the file can change names and counters and exchange the \
+secrets of two keys, and if they know one of the secrets, as the owner of its token may, they can forge others, because the key \
+of the authentication codes is encrypted with the same key and without a code (RFC 6030, section 6).";
+
 #[derive(Args, Debug)]
+#[command(after_help = WHAT_IS_PROTECTED)]
 pub(in crate::command) struct WriteArguments {
     /// A file with an otpauth URI on each line
     file: PathBuf,

@@ -221,8 +221,8 @@ texts! {
     busy_text: "The server cannot answer just now. Try again in a moment.",
         "Der Server kann gerade nicht antworten. Versuchen Sie es gleich noch einmal.";
     unsure_title: "It is not known whether it was done", "Es ist unklar, ob es geschehen ist";
-    unsure_text: "The answer was lost on its way. Check whether the change is there before you repeat it.",
-        "Die Antwort ging unterwegs verloren. Sehen Sie nach, ob die Änderung da ist, bevor Sie sie wiederholen.";
+    unsure_text: "The server was too slow, or its answer was lost on its way: the change may or may not have been made. Check whether it is there before you repeat it.",
+        "Der Server war zu langsam, oder seine Antwort ging unterwegs verloren: Ob die Änderung vorgenommen wurde, ist unklar. Sehen Sie nach, ob sie da ist, bevor Sie sie wiederholen.";
     broken_title: "Something is wrong with this server", "Mit diesem Server stimmt etwas nicht";
     broken_text: "Tell whoever runs it, with the number below.", "Melden Sie es dem Betreiber und nennen Sie die Nummer unten.";
     still_signed_in: "This did not sign you out.", "Sie wurden dadurch nicht abgemeldet.";

@@ -10,11 +10,16 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   if (!navigator.clipboard) continue;
   button.hidden = false;
   const label = button.textContent;
+  // Screen readers do not announce the new text of a button.
+  const status = document.createElement("span");
+  status.className = "aside";
+  status.setAttribute("role", "status");
+  button.after(status);
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-      button.textContent = button.dataset.done;
-      setTimeout(() => { button.textContent = label; }, 2000);
+      button.textContent = status.textContent = button.dataset.done;
+      setTimeout(() => { button.textContent = label; status.textContent = ""; }, 2000);
     } catch { /* Then it is copied by hand. */ }
   });
 }

@@ -188,26 +188,22 @@ impl Site for Console {
     }
 
     /// A form may have a field for the token. The session that it confirms replaces the former, so the new cookie is in
-    /// the answer whatever becomes of the change. If the answer is lost on its way, the operator has to sign in again: the
-    /// former cookie must not open the renewed session, and the store has only the digest of the new one.
+    /// the answer whatever becomes of the change, even if its deadline passes. If the answer is lost on its way, the
+    /// operator has to sign in again: the former cookie must not open the renewed session, and the store has only the
+    /// digest of the new one.
     async fn change(
         visit: Visit<Signed>,
         change: fn(Visit<Signed>) -> BoxFuture<HandlerResult>,
     ) -> HandlerResult {
         let mut visit = visit.read_for_change().await?;
-        let Some(renewed) = visit.confirm_by_form().await? else {
-            return change(visit).await;
-        };
-        let request_id = visit.exchange.request_id();
-        let cookie = visit.set_cookie(Cookie::Console, &renewed, None);
-        visit.who.cookie = renewed;
-        let answered = match visit.read_for_change().await {
-            Ok(visit) => change(visit).await,
-            Err(why) => Err(why),
-        };
-        let mut response = answered.unwrap_or_else(|why| refused(&why, request_id, true));
-        visit::add_cookie(&mut response, cookie);
-        Ok(response)
+        if let Some(renewed) = visit.confirm_by_form().await? {
+            if let Some(cookie) = visit.set_cookie(Cookie::Console, &renewed, None) {
+                visit.exchange.set_cookie(cookie);
+            }
+            visit.who.cookie = renewed;
+            visit = visit.read_for_change().await?;
+        }
+        change(visit).await
     }
 }
 

@@ -113,7 +113,8 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         ),
         Refusal::Unsure => (
             "It is not known whether it was done",
-            "The answer was lost on its way. Check whether the change is there before you repeat it.",
+            "The server was too slow, or its answer was lost on its way: the change may or may not have been made. Check \
+             whether it is there before you repeat it.",
         ),
     };
     (title, text.to_owned())

@@ -560,6 +560,20 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
     }
 }
 
+/// `serve` does not read them either.
+#[test]
+fn files_of_a_dialect_that_is_off_are_not_read() {
+    let home = TempDir::new().unwrap();
+    let open = write_file(&home, "jwks.json", "no key set", 0o666);
+    for file in ["/nowhere", &*open] {
+        let issuer =
+            format!("[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = {file:?}\n");
+        fails(&check(&issuer, &[], &[]), 2, "dps.issuers: ");
+        let off = check(&issuer, &[], &["--quiet", "--dialects", "taler"]);
+        assert_eq!((succeeds(&off), text(&off.stderr)), ("", ""));
+    }
+}
+
 #[test]
 fn files_that_others_can_read_or_write_are_warned_of() {
     let home = TempDir::new().unwrap();

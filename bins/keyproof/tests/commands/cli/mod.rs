@@ -225,6 +225,14 @@ fn audit_help_says_where_repeated_events_are_listed() {
 }
 
 #[test]
+fn pskc_help_says_what_encryption_does_not_protect() {
+    let help = run(&["otp", "pskc", "write", "--help"]);
+    let words: Vec<_> = text(&help.stdout).split_whitespace().collect();
+    let says = "they can forge others, because the key of the authentication codes is encrypted with the same key";
+    assert!(words.join(" ").contains(says), "{words:?}");
+}
+
+#[test]
 fn completions_are_scripts_that_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell]);
@@ -298,6 +306,10 @@ fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
         (
             "user add ada --organisation Acme --role root",
             &["User", "Observer", "Administrator", "SuperAdmin"],
+        ),
+        (
+            "user tokens ada revoke x",
+            &["'<ID>'", "a number, as `user tokens NAME list` shows it"],
         ),
     ] {
         let output = run_line(wrong);

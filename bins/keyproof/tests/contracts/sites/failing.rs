@@ -1,6 +1,8 @@
 //! A store that fails below the pages. Every page and form is answered by a page of its site that reports the failure, nothing is
 //! changed, and no session is lost.
 
+use std::time::Duration;
+
 use keyproof_service::{
     accounts::{NewUser, Role},
     otp_devices::DEFAULT_INSTANCE,
@@ -482,6 +484,32 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
     for new in ["/new\"", ">new<"] {
         ops.sees_not(new);
     }
+}
+
+/// The session that a token in a form confirms replaces the former, so the page that is sent instead of the answer has its cookie.
+#[tokio::test]
+async fn a_form_past_its_deadline_may_be_carried_out_and_signs_nobody_out() {
+    let engine = FaultyEngine::new();
+    // The deadline also applies to the requests before and after.
+    let deadline = ("http.handler_timeout_ms", 3_000.into());
+    let site = Site::on(engine.clone(), &[deadline]).await;
+    let (mut ops, token) = site.operator(&["instances"]).await;
+    site.clock.advance(Duration::from_secs(300));
+    // This stores the use of the session, so the form's first commit is the confirmation.
+    ops.get("/console/tills").await.is(200);
+    let before = ops.cookies.clone();
+    let fields = [
+        ("name", "kiosk"),
+        ("password", PASSWORD),
+        ("confirmation", &*token),
+    ];
+    let form = ops.post("/console/tills", &fields);
+    let late = engine.overtake(form, async { engine.stall() }).await;
+    late.is(500);
+    ops.sees("The server was too slow");
+    engine.resume_reads();
+    assert_ne!(ops.cookies, before);
+    ops.get("/console/tills").await.is(200);
 }
 
 /// The session may be valid, and the page makes no statement about it.
