@@ -180,21 +180,19 @@ fn without_final_dot(name: &[u8]) -> &[u8] {
 /// As in other implementations, a base that starts with a dot matches only what is below it, and an empty base matches everything.
 fn dns_within(name: &[u8], base: &[u8], side: Side) -> bool {
     let (name, base) = (without_final_dot(name), without_final_dot(base));
-    if base.is_empty() {
-        return true;
-    }
+    let domain = name.strip_prefix(b"*.");
+    let is_clear = is_host(domain.unwrap_or(name));
     let within = match base.strip_prefix(b".") {
         Some(base) => is_below(name, base),
-        None => is_same_or_below(name, base),
+        None => base.is_empty() || is_same_or_below(name, base),
     };
     if side == Side::Permitted {
-        return within;
+        return within && is_clear;
     }
     let base = base.strip_prefix(b".").unwrap_or(base);
-    let domain = name.strip_prefix(b"*.");
     // A wildcard may also match hosts in an excluded subtree below its domain.
     let may_reach = domain.is_some_and(|domain| is_below(base, domain));
-    within || may_reach || !is_host(base) || !is_host(domain.unwrap_or(name))
+    within || may_reach || !is_clear || !is_host(base)
 }
 
 fn host_within(host: &[u8], base: &[u8], side: Side) -> bool {
@@ -204,8 +202,10 @@ fn host_within(host: &[u8], base: &[u8], side: Side) -> bool {
         Some(domain) => is_below(host, domain),
         None => host.eq_ignore_ascii_case(base),
     };
-    let is_doubtful = || !is_host(host) || !is_host(domain.unwrap_or(base));
-    within || side == Side::Excluded && is_doubtful()
+    match side {
+        Side::Excluded => within || !is_host(host) || !is_host(domain.unwrap_or(base)),
+        Side::Permitted => within && is_host(host),
+    }
 }
 
 fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
@@ -235,12 +235,17 @@ fn utf8_mailbox_within(mailbox: Option<&str>, base: &[u8], side: Side) -> bool {
     }
 }
 
-/// Splits at the last `@`, because a quoted local part may contain others.
+/// Splits at the last `@`, because a quoted local part may contain others. Returns `None` if a reader could split it elsewhere.
 fn split_mailbox(mailbox: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = mailbox.iter().rposition(|&byte| byte == b'@')?;
     let (local, host) = mailbox.split_at(at);
     let host = without_final_dot(host.get(1..)?);
-    Some((local, host)).filter(|(local, host)| !local.is_empty() && !host.is_empty())
+    let has_one_end = match local {
+        [b'"', quoted @ .., b'"'] => !quoted.contains(&b'"'),
+        local => !local.contains(&b'@'),
+    };
+    let is_clear = has_one_end && !local.iter().any(u8::is_ascii_control);
+    (is_clear && !local.is_empty() && !host.is_empty()).then_some((local, host))
 }
 
 /// Returns whether this is unambiguously a host name: labels of letters, digits, hyphens and underscores.
@@ -265,9 +270,11 @@ fn host_of(uri: &[u8]) -> Option<&[u8]> {
     if !authority.iter().all(is_of_uri) {
         return None;
     }
-    let host = match authority.iter().rposition(|&byte| byte == b'@') {
-        Some(at) => authority.get(at + 1..)?,
-        None => authority,
+    let mut parts = authority.split(|&byte| byte == b'@');
+    let host = match (parts.next()?, parts.next(), parts.next()) {
+        (host, None, _) | (_, Some(host), None) => host,
+        // Readers disagree about the `@` before the host, too.
+        _ => return None,
     };
     let host = match host.iter().position(|&byte| byte == b':') {
         Some(port) => host.get(..port)?,
@@ -321,6 +328,9 @@ mod tests {
             ("b.example.com.", "example.com..", false, true),
             ("a.example.com..", "example.com", false, true),
             ("b..a.example.net", "example.com", false, true),
+            ("evil.org\0.example.com", "example.com", false, true),
+            ("evil.org/.example.com", ".example.com", false, true),
+            ("evil.org\0", "", false, true),
             ("ex*.com", "example.com", false, true),
             ("example.com:443", "example.com", false, true),
             ("example.com", "https://example.com", false, true),
@@ -388,6 +398,17 @@ mod tests {
             let within = |side| mailbox_within(mailbox.as_bytes(), b"example.com", side);
             assert!(!within(Side::Permitted) && within(Side::Excluded), "{host}");
         }
+        // Mailboxes that some readers end or split earlier.
+        for mailbox in [
+            "a@evil.org\0.example.com",
+            "a@evil.org\0@b.example.com",
+            "a@evil.org,b@c.example.com",
+            "\"a\"@evil.org,\"b\"@c.example.com",
+        ] {
+            let within = |side| mailbox_within(mailbox.as_bytes(), b".example.com", side);
+            let told = (within(Side::Permitted), within(Side::Excluded));
+            assert_eq!(told, (false, true), "{mailbox:?}");
+        }
         for no_mailbox in ["example.com", "@example.com", "a@"] {
             let within = |side| mailbox_within(no_mailbox.as_bytes(), b"example.com", side);
             assert!(!within(Side::Permitted) && within(Side::Excluded));
@@ -447,7 +468,8 @@ mod tests {
         for (uri, host) in [
             ("https://example.com/x", Some("example.com")),
             ("https://user@example.com:443?x", Some("example.com")),
-            ("https://a@b@example.com", Some("example.com")),
+            ("https://a@b@example.com", None),
+            ("https://a@b:80@example.com", None),
             ("https://example.com\\@evil.com", None),
             ("https://example.com\\.evil.com", None),
             ("https://evil.com\t@example.com", None),

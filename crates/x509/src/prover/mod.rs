@@ -59,7 +59,7 @@ pub use signer::RingSigner;
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 pub trait Signer {
-    /// Returns the scheme that it signs with.
+    /// Returns the scheme that it signs with. [`Scheme::RsaPssMaxSalt`] is only verified: nothing is written with it.
     fn scheme(&self) -> Scheme;
 
     /// Signs a message. An ECDSA signature is the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).

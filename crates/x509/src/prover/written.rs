@@ -1,6 +1,6 @@
 //! Common code for issuing certificates and CRLs.
 
-use alloc::vec::Vec;
+use alloc::{string::ToString, vec::Vec};
 
 use der::{
     Decode, Encode, Sequence, Tag,
@@ -46,6 +46,12 @@ pub(crate) fn sign(
 
 /// Encodes the algorithm identifier from the table of algorithms, so that the signed and the verified algorithm are the same.
 pub(crate) fn algorithm_identifier(scheme: Scheme) -> Result<Vec<u8>, X509Error> {
+    // Its ID in the table is not an algorithm identifier, which would contain the length of the salt.
+    if matches!(scheme, Scheme::RsaPssMaxSalt(_)) {
+        return Err(X509Error::AlgorithmUnsupported {
+            algorithm: scheme.to_string(),
+        });
+    }
     AnyRef::new(Tag::Sequence, scheme.signature_id().as_ref())
         .and_then(|any| any.to_der())
         .map_err(unwritable)
@@ -88,4 +94,23 @@ pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension
 /// Converts an encoding error, which occurs if the DER becomes too long.
 pub(crate) fn unwritable(error: der::Error) -> X509Error {
     X509Error::malformed("encoded output", error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hash, algorithm::AlgorithmIdentifier};
+
+    #[test]
+    fn a_scheme_is_written_as_its_algorithm_identifier_or_not_at_all() {
+        for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
+            let written = algorithm_identifier(Scheme::RsaPss(hash)).unwrap();
+            let algorithm = AlgorithmIdentifier::from_der(&written).unwrap();
+            assert!(algorithm.pss().is_ok());
+            assert!(matches!(
+                algorithm_identifier(Scheme::RsaPssMaxSalt(hash)),
+                Err(X509Error::AlgorithmUnsupported { .. })
+            ));
+        }
+    }
 }
