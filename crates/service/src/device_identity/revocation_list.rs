@@ -242,12 +242,16 @@ impl DeviceIdentity {
 
     /// Starts to make a category's CRL, unless this server is making it already.
     fn make(self: &Arc<Self>, place: &Key, namespace: &str, category: &str) -> Making {
-        let mut under_way = lock(&self.list_making.under_way);
-        if let Some(making) = under_way.get(place) {
-            return making.clone();
-        }
-        let (ended, making) = watch::channel(None);
-        under_way.insert(place.clone(), making.clone());
+        let (ended, making) = {
+            let mut under_way = lock(&self.list_making.under_way);
+            if let Some(making) = under_way.get(place) {
+                return making.clone();
+            }
+            let (ended, making) = watch::channel(None);
+            under_way.insert(place.clone(), making.clone());
+            (ended, making)
+        };
+        // Without the lock: a runtime that is shutting down drops the task at once, and its entry takes the lock then.
         let entry = UnderWay {
             devices: Arc::clone(self),
             place: place.clone(),
@@ -609,7 +613,7 @@ mod tests {
         Clock,
         testing::{Bench, bench},
     };
-    use tokio::task::yield_now;
+    use tokio::{runtime::Builder, task::yield_now};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -741,6 +745,24 @@ mod tests {
         bench.faults.steps();
         devices.revocation_list("default", "c").await.unwrap();
         assert_eq!(bench.faults.steps(), 2, "the record and the one part");
+    }
+
+    /// The runtime then drops the task at once, and the task's entry, instead of running it.
+    #[test]
+    fn a_server_that_is_stopping_makes_no_list_and_does_not_wait_for_one() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let bench = runtime.block_on(async {
+            let bench = bench().await;
+            furnish(&bench).await;
+            bench
+        });
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _context = handle.enter();
+        let devices = &bench.service.device_identity;
+        let making = devices.make(&Latest::key("default", "c"), "default", "c");
+        assert!(making.has_changed().is_err());
+        assert!(lock(&devices.list_making.under_way).is_empty());
     }
 
     /// Anyone may request a CRL, and all requests wait for the same lock.
