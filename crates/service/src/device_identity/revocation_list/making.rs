@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     super::{
-        ApiKey, Category, DeviceIdentity, Metadata,
+        ApiKey, Category, DeviceIdentity, Kind, Metadata,
         api_keys::{DeletedApiKey, Withdrawal},
         authority::Authority,
         categories::DeletedCategory,
@@ -245,13 +245,16 @@ impl DeviceIdentity {
         category: &str,
     ) -> Result<Entries, Failure<RevocationListError>> {
         let mut entries = Entries::new();
-        let may_have_withdrawn = |key: Object<ApiKey>| {
-            let is_below = key.spec.category == category;
-            (is_below && key.spec.withdraws_from().is_some()).then_some(key)
-        };
-        for key in self.gather(namespace, may_have_withdrawn).await? {
-            self.withdrawn(category, &key, ApiKey::withdrawal, &mut entries)
-                .await?;
+        // Only one page of keys is in memory at a time, as the annotations of each may take a megabyte.
+        let live = Prefix::new(ApiKey::NAME, [namespace]);
+        let mut pages = Pages::<Object<ApiKey>>::of(&self.store, live).at_once(ApiKey::AT_ONCE);
+        while let Some(page) = pages.next(self.clock.now()).await? {
+            for (_, Stored { record, .. }) in &page {
+                if record.spec.category == category {
+                    self.withdrawn(category, record, ApiKey::withdrawal, &mut entries)
+                        .await?;
+                }
+            }
         }
         let deleted = Prefix::new(DeletedApiKey::TYPE, [namespace, category]);
         let mut pages = Pages::<DeletedApiKey>::of(&self.store, deleted);
