@@ -187,6 +187,12 @@ impl Certified {
         earlier.chain(latest)
     }
 
+    /// Removes the oldest certificates between the proven one and the latest, at most this many, and returns them.
+    pub(super) fn take_unproven(&mut self, most: usize) -> Vec<Issued> {
+        let most = most.min(self.unproven.len());
+        self.unproven.drain(..most).collect()
+    }
+
     /// Records that the credential of `proven` was opened. Returns the certificates issued before it, which are to be
     /// revoked.
     pub(super) fn prove(&mut self, proven: &Issued) -> Vec<Issued> {

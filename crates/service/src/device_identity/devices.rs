@@ -1,6 +1,9 @@
 //! Devices: operators list them, forget them, and reset their learnt PCRs.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
@@ -66,8 +69,11 @@ pub enum DeviceError {
     Unknown,
 }
 
-/// How many certificates are revoked in one batch.
+/// How many of a device's keys are read at once.
 const AT_ONCE: usize = 100;
+
+/// The most certificates that one batch revokes. With what else changes for [`AT_ONCE`] keys, they fit in it.
+const REVOKED_AT_ONCE: usize = 500;
 
 impl DevicePlace {
     fn manager_key(&self) -> Key {
@@ -314,21 +320,28 @@ impl DeviceIdentity {
         let mut count = 0_usize;
         for category in self.categories_of(place).await? {
             let certificates = place.certificates(&category);
-            let name = "device_identity.revoke";
-            let of = (&self.store, &*self.clock);
-            let revoked = transact_pages(name, of, &certificates, AT_ONCE, async |page| {
-                self.revoke_page(place, &category, page).await
-            });
-            count = count.saturating_add(revoked.await?);
+            let mut is_over = false;
+            while !is_over {
+                let is_left = AtomicBool::new(false);
+                let name = "device_identity.revoke";
+                let of = (&self.store, &*self.clock);
+                let revoked = transact_pages(name, of, &certificates, AT_ONCE, async |page| {
+                    self.revoke_page(place, &category, page, &is_left).await
+                });
+                count = count.saturating_add(revoked.await?);
+                is_over = !is_left.load(Ordering::Relaxed);
+            }
         }
         Ok(count)
     }
 
+    /// Revokes the certificates of a page of keys, at most [`REVOKED_AT_ONCE`]. Sets `is_left` if there are more.
     async fn revoke_page(
         &self,
         place: &DevicePlace,
         category: &str,
         page: Page<Certified>,
+        is_left: &AtomicBool,
     ) -> Result<(Batch, usize), Failure<DeviceError>> {
         let device = self
             .store
@@ -345,6 +358,14 @@ impl DeviceIdentity {
             let record = &certified.record;
             if record.incarnation == present {
                 continue;
+            }
+            let room = REVOKED_AT_ONCE.saturating_sub(revoked.len());
+            if record.all().count() > room {
+                let mut rest = record.clone();
+                revoked.extend(rest.take_unproven(room));
+                batch.replace(key, certified.version, &rest, certified.expires_at);
+                is_left.store(true, Ordering::Relaxed);
+                break;
             }
             revoked.extend(record.all().cloned());
             batch.remove(key, certified.version);
@@ -375,6 +396,7 @@ mod tests {
         super::{
             ApiKey, ObjectOperation,
             authority::AkCertificate,
+            certified::Revoked,
             key_records::KeyPlace,
             testing::{api_key, device, furnish, may},
         },
@@ -416,6 +438,48 @@ mod tests {
             assert_eq!(keys.len(), number);
         }
         assert_eq!(steps, [steps[0]; 3]);
+    }
+
+    /// A batch has a limited number of entries.
+    #[tokio::test]
+    async fn a_device_with_more_certificates_than_fit_in_a_batch_is_forgotten() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let device = Device {
+            ek: Some("000b".to_owned()),
+            ..device("m", "s")
+        };
+        let place = device.place.clone();
+        let mut batch = bench.store.batch(START);
+        batch.insert(&place.key(), &device, None);
+        let mut serials = 0_u32..;
+        // Too many of one key, and too many of several keys together.
+        for (key, count) in [1_200, 300, 300, 1].into_iter().enumerate() {
+            let ak = format!("000b0{key}");
+            let mut certified = None;
+            for serial in serials.by_ref().take(count) {
+                let certificate = AkCertificate {
+                    der: Vec::new(),
+                    serial: format!("{serial:04x}"),
+                    not_after: START.saturating_add(Duration::from_secs(60)),
+                };
+                let (by, keys) = (("station", "uid"), ("000b", &*ak));
+                let made = Certified::made(certificate, START, by, keys, "", certified);
+                certified = Some(made);
+            }
+            let at = Certified::key("default", "c", &place, "000b", &ak);
+            batch.insert(&at, &certified.unwrap(), None);
+        }
+        bench.store.commit(batch).await.unwrap();
+
+        let devices = &bench.service.device_identity;
+        let device_administrator = DeviceAdministrator::of_command_line(&command_line());
+        let forget = async || devices.forget_device(&device_administrator, &place).await;
+        assert_eq!(forget().await, Ok(1_801));
+        let revoked = bench.rows(&Prefix::collection(Revoked::TYPE)).await;
+        assert_eq!(revoked.len(), 1_801);
+        assert_eq!(bench.rows(&place.certificates("c")).await.len(), 0);
+        assert_eq!(forget().await, Err(Failure::Refused(DeviceError::Unknown)));
     }
 
     /// Pre-release builds did not store the UUID of the API key, so its record cannot be found once it is deleted.

@@ -1,11 +1,18 @@
 //! Helpers for the tests of this domain.
 
+use std::time::Duration;
+
 use super::{
     Administrator, ApiKey, AttestationKeyTemplate, Category, DeviceClaim, DevicePlace,
     IssuedApiKey, Kind, Manager, Metadata, NewApiKey, NewCategory, ObjectOperation, PcrPolicy,
-    ProvisionRequest, Station, StationOperation, TrustedMakers, identity::Device,
+    ProvisionRequest, Station, StationOperation, TrustedMakers,
+    certified::{Cause, Issued},
+    identity::Device,
 };
-use crate::testing::{Bench, START, console, origin};
+use crate::{
+    Clock,
+    testing::{Bench, START, console, origin},
+};
 
 /// A new operator that may act on an object of this name in the namespace `default`.
 pub(super) async fn may<K: Kind>(
@@ -98,4 +105,23 @@ pub(super) async fn api_key(bench: &Bench) -> IssuedApiKey {
     let keys = may::<ApiKey>(bench, ObjectOperation::Create, "k").await;
     let devices = &bench.service.device_identity;
     devices.create_api_key(&keys, new).await.unwrap()
+}
+
+/// Revokes certificates of the category `c` with these serial numbers. They expire in a day.
+pub(super) async fn revoke(bench: &Bench, serials: impl Iterator<Item = usize>) {
+    let now = bench.clock.now();
+    let issued = serials.map(|serial| Issued {
+        serial: format!("40:{serial:04x}"),
+        made_at: now,
+        not_after: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
+        api_key: "key".to_owned(),
+        api_key_uid: None,
+    });
+    let issued: Vec<_> = issued.collect();
+    let mut batch = bench.store.batch(now);
+    let devices = &bench.service.device_identity;
+    let place = ("default", "c");
+    let revoked = devices.revoke(&mut batch, place, &issued, Cause::Forgotten, now);
+    revoked.await.unwrap();
+    bench.store.commit(batch).await.unwrap();
 }

@@ -1,32 +1,29 @@
-//! The CRL of a category, signed by its CA: the certificates that their API keys no longer keep valid, and individual
-//! revocations.
-//!
-//! A CRL is made on request if none is current, and stored. Every batch that changes which certificates are revoked or
-//! on hold rewrites the CRL's record, as does the batch that stores a new CRL. If a change and a new CRL overlap, one
-//! of the two commits fails and is retried.
+//! How a category's CRL is made: its entries, and the task that collects, signs and stores them.
 
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    sync::{Arc, Mutex, Weak},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{
-    ApiKey, AuthorityError, Category, DeviceIdentity, Metadata,
-    api_keys::{DeletedApiKey, Withdrawal},
-    authority::Authority,
-    categories::DeletedCategory,
-    certified::{Cause, Certified, Issued, Revoked},
-    objects::{Object, object_key},
+    super::{
+        ApiKey, Category, DeviceIdentity, Kind, Metadata,
+        api_keys::{DeletedApiKey, Withdrawal},
+        authority::Authority,
+        categories::DeletedCategory,
+        certified::{Cause, Certified, Issued, Revoked},
+        objects::{Object, object_key},
+    },
+    LIFE, MOST, RevocationListError,
+    record::{Latest, Part},
 };
 use crate::{
-    Failure, Principal, StorageError, TooBusy,
+    Failure, Principal, StorageError,
     keys::moment,
     mutex::lock,
     pages::{PAGE, Page, Pages, transact_pages},
@@ -34,150 +31,25 @@ use crate::{
     storage::{Attempt, damaged, refuse, refused, transact},
 };
 
-/// The time from a CRL's `thisUpdate` to its `nextUpdate`.
-pub(super) const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long a certificate stays listed after its expiry, so that one later CRL contains it (RFC 5280, section 3.3).
-pub(super) const LISTED_BEYOND_END: Duration = LIFE.saturating_mul(2);
-
-/// The age at which a CRL is no longer served.
-const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
-
-/// The most entries of a CRL. At 49 bytes each, they fit in what `keyproof_x509::crl` parses.
-const MOST: usize = if cfg!(test) { 40 } else { 300_000 };
-
 /// How many certificates are read at once. Each read waits for the store.
 const AT_ONCE: usize = 1_000;
 
 /// The bytes of a CRL in one record. As Base64 in JSON, they fit in a record.
 const PART: usize = 512 * 1024;
 
-/// Why there is no CRL.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RevocationListError {
-    /// The CRL could not be made or signed.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// More certificates are revoked or on hold than fit in a CRL.
-    #[error("more than {MOST} certificates are revoked or on hold")]
-    TooMany,
-    /// The category does not exist.
-    #[error("there is no such tpm_category")]
-    Unknown,
-}
-
 /// The entries of a CRL to be made, by the bytes of their serial numbers.
-pub(super) type Entries = BTreeMap<Vec<u8>, Withdrawal>;
+pub(in super::super) type Entries = BTreeMap<Vec<u8>, Withdrawal>;
 
 /// The category whose CA signs a CRL, and its record.
-struct ListIssuer {
+pub(super) struct ListIssuer {
     place: Key,
     version: Version,
     category: Object<Category>,
 }
 
-/// At `tpm_revocation_list/<namespace>/<category>`: the latest CRL of a category, and whether it is current.
-#[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct Latest {
-    /// The CRL number: greater than all earlier ones, and at least the time when it was made, in milliseconds since the
-    /// Unix epoch. 0 if none was made yet.
-    number: u64,
-    made_at: Timestamp,
-    /// The number of records that contain it.
-    parts: u32,
-    /// Whether certificates were withdrawn or reinstated since.
-    is_outdated: bool,
-    /// Whether the index contains the certificates that are older than the index.
-    is_indexed: bool,
-    /// When the last attempt found too many entries, if nothing has changed since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    too_many_at: Option<Timestamp>,
-}
-
-record!(Latest, "tpm_revocation_list");
-
-impl Latest {
-    fn key(namespace: &str, category: &str) -> Key {
-        Key::new(Self::TYPE, [namespace, category])
-    }
-
-    /// Returns the keys of the records that contain the CRL.
-    fn parts(&self, namespace: &str, category: &str) -> Vec<Key> {
-        (0..self.parts)
-            .map(|part| Part::key(namespace, category, self.number, part))
-            .collect()
-    }
-
-    /// Marks the CRL as outdated.
-    pub(super) fn outdated(self) -> Self {
-        Self {
-            is_outdated: true,
-            too_many_at: None,
-            ..self
-        }
-    }
-
-    /// Returns the result if no CRL need be made: the stored one is current, or there are too many entries.
-    fn known(&self, now: Timestamp) -> Option<Result<(), RevocationListError>> {
-        if self.too_many_at.is_some_and(|at| is_recent(at, now)) {
-            return Some(Err(RevocationListError::TooMany));
-        }
-        let is_in_force = self.number > 0 && !self.is_outdated && is_recent(self.made_at, now);
-        is_in_force.then_some(Ok(()))
-    }
-}
-
-/// Compares in both directions, as another server's clock may be ahead.
-fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
-    now.abs_diff(moment) < HALF_LIFE
-}
-
-/// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of the latest CRL.
-#[derive(Clone, Serialize, Deserialize)]
-struct Part {
-    /// Base64 of this part of the DER.
-    der: String,
-}
-
-record!(Part, "tpm_revocation_list_part");
-
-impl Part {
-    fn key(namespace: &str, category: &str, number: u64, part: u32) -> Key {
-        let (number, part) = (format!("{number:016x}"), format!("{part:04}"));
-        Key::new(Self::TYPE, [namespace, category, &number, &part])
-    }
-}
-
-/// The CRLs that are in memory because a client is being sent one. All requests for a CRL share its bytes: anybody may
-/// request it and then read it slowly.
-#[derive(Default)]
-pub(super) struct SharedLists {
-    /// By the category's key.
-    kept: Mutex<BTreeMap<Key, Numbered>>,
-    /// Held while a CRL of several parts is read, so that requests which come at once read it once.
-    reading: tokio::sync::Mutex<()>,
-}
-
-/// The number of a CRL, and the CRL. A `Weak<[u8]>` would keep the bytes' memory when nobody needs them any more.
-type Numbered = (u64, Weak<Vec<u8>>);
-
-impl SharedLists {
-    fn get(&self, place: &Key, number: u64) -> Option<Arc<Vec<u8>>> {
-        let kept = lock(&self.kept);
-        let (kept_number, list) = kept.get(place)?;
-        list.upgrade().filter(|_| *kept_number == number)
-    }
-
-    fn keep(&self, place: Key, number: u64, list: &Arc<Vec<u8>>) {
-        let mut kept = lock(&self.kept);
-        kept.retain(|_, (_, list)| list.strong_count() > 0);
-        kept.insert(place, (number, Arc::downgrade(list)));
-    }
-}
-
 /// The CRLs that this server is making, each in a task of its own.
 #[derive(Default)]
-pub(super) struct ListMaking {
+pub(in super::super) struct ListMaking {
     /// By the category's key.
     under_way: Mutex<BTreeMap<Key, Making>>,
     /// Held while a CRL is made.
@@ -185,7 +57,7 @@ pub(super) struct ListMaking {
 }
 
 /// Whether a CRL was made, once that has ended.
-type Making = watch::Receiver<Option<Made>>;
+pub(super) type Making = watch::Receiver<Option<Made>>;
 
 type Made = Result<(), Failure<RevocationListError>>;
 
@@ -202,52 +74,18 @@ impl Drop for UnderWay {
 }
 
 impl DeviceIdentity {
-    /// Returns a category's current CRL, in DER (RFC 5280, section 5). No permission is needed. Callers of the same CRL
-    /// share its bytes. If none is current, it is made to the end even if the returned future is dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`RevocationListError`].
-    pub async fn revocation_list(
-        self: &Arc<Self>,
-        namespace: &str,
-        category: &str,
-    ) -> Result<Arc<Vec<u8>>, Failure<RevocationListError>> {
-        let place = Latest::key(namespace, category);
-        loop {
-            let now = self.clock.now();
-            if let Some(Stored { record, .. }) = self.store.get::<Latest>(&place, now).await?
-                && let Some(known) = record.known(now)
-            {
-                known.map_err(Failure::Refused)?;
-                if let Some(list) = self.parts(namespace, category, &record).await? {
-                    return Ok(list);
-                }
-                // A newer one has taken its place.
-                continue;
-            }
-            if self.issuer(namespace, category).await?.is_none() {
-                return refuse(RevocationListError::Unknown);
-            }
-            // It is then read like any other, as a certificate may have been withdrawn since.
-            let mut making = self.make(&place, namespace, category);
-            let made = making.wait_for(Option::is_some).await;
-            match made.map(|made| made.clone()) {
-                Ok(Some(made)) => made?,
-                // The task has panicked, or the server is stopping.
-                Ok(None) | Err(_) => return Err(StorageError::from(TooBusy).into()),
-            }
-        }
-    }
-
     /// Starts to make a category's CRL, unless this server is making it already.
-    fn make(self: &Arc<Self>, place: &Key, namespace: &str, category: &str) -> Making {
-        let mut under_way = lock(&self.list_making.under_way);
-        if let Some(making) = under_way.get(place) {
-            return making.clone();
-        }
-        let (ended, making) = watch::channel(None);
-        under_way.insert(place.clone(), making.clone());
+    pub(super) fn make(self: &Arc<Self>, place: &Key, namespace: &str, category: &str) -> Making {
+        let (ended, making) = {
+            let mut under_way = lock(&self.list_making.under_way);
+            if let Some(making) = under_way.get(place) {
+                return making.clone();
+            }
+            let (ended, making) = watch::channel(None);
+            under_way.insert(place.clone(), making.clone());
+            (ended, making)
+        };
+        // Without the lock: a runtime that is shutting down drops the task at once, and its entry takes the lock then.
         let entry = UnderWay {
             devices: Arc::clone(self),
             place: place.clone(),
@@ -358,31 +196,8 @@ impl DeviceIdentity {
         })
     }
 
-    /// Returns the URL of a category's CRL, if one is configured.
-    pub(super) fn revocation_list_url(&self, category: &Metadata) -> Option<String> {
-        let template = self.revocation_list_url.as_deref()?;
-        // Both are DNS labels and need no escaping.
-        let url = template.replace("{namespace}", &category.namespace);
-        Some(url.replace("{name}", &category.name))
-    }
-
-    /// Adds to a batch that the category's CRL is outdated.
-    pub(super) async fn outdate_revocation_list(
-        &self,
-        batch: &mut Batch,
-        namespace: &str,
-        category: &str,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        let place = Latest::key(namespace, category);
-        let slot = Slot::<Latest>::read(&self.store, place, now).await?;
-        let latest = slot.record().cloned().unwrap_or_default();
-        slot.replace(batch, &latest.outdated(), None);
-        Ok(())
-    }
-
     /// Returns the category that signs the CRL of this name, deleted or not.
-    async fn issuer(
+    pub(super) async fn issuer(
         &self,
         namespace: &str,
         category: &str,
@@ -406,23 +221,11 @@ impl DeviceIdentity {
         }))
     }
 
-    /// Adds to a batch that the CRL of this name, if there is one, is outdated because the category is deleted or
-    /// created anew. The CRL numbers continue.
-    pub(super) async fn retire_revocation_list(
-        &self,
-        batch: &mut Batch,
-        category: &Metadata,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        let place = Latest::key(&category.namespace, &category.name);
-        if let Some(known) = self.store.get::<Latest>(&place, now).await? {
-            batch.replace(&place, known.version, &known.record.outdated(), None);
-        }
-        Ok(())
-    }
-
     /// Returns whether certificates of a category may be valid. The index drops them after their expiry.
-    pub(super) async fn has_certificates(&self, category: &Metadata) -> Result<bool, StorageError> {
+    pub(in super::super) async fn has_certificates(
+        &self,
+        category: &Metadata,
+    ) -> Result<bool, StorageError> {
         let (namespace, name) = (&*category.namespace, &*category.name);
         let now = self.clock.now();
         let place = Latest::key(namespace, name);
@@ -435,43 +238,6 @@ impl DeviceIdentity {
         Ok(!first.is_empty())
     }
 
-    /// Reads a stored CRL, unless it is in memory. `None` if a newer one has taken its place.
-    async fn parts(
-        &self,
-        namespace: &str,
-        category: &str,
-        latest: &Latest,
-    ) -> Result<Option<Arc<Vec<u8>>>, StorageError> {
-        let (place, number) = (Latest::key(namespace, category), latest.number);
-        let _turn = match self.lists.get(&place, number) {
-            Some(list) => return Ok(Some(list)),
-            None if latest.parts > 1 => Some(self.lists.reading.lock().await),
-            None => None,
-        };
-        if let Some(list) = self.lists.get(&place, number) {
-            return Ok(Some(list));
-        }
-        let keys = latest.parts(namespace, category);
-        let plan = ReadPlan::new(keys.iter().chain([&place]).cloned());
-        // As of its creation, when no part had expired.
-        let found = self.store.read(plan, latest.made_at).await?;
-        let is_latest = |stored: &Stored<Arc<Latest>>| stored.record.number == number;
-        if !found.get_shared(&place)?.as_ref().is_some_and(is_latest) {
-            return Ok(None);
-        }
-        let lacks = || damaged(format!("CRL {number} lacks a part"));
-        let mut list = Vec::new();
-        for key in &keys {
-            let part = found.get::<Part>(key)?.ok_or_else(lacks)?.record;
-            let der = BASE64.decode(part.der.as_bytes()).map_err(|_| lacks())?;
-            list.extend_from_slice(&der);
-        }
-        list.shrink_to_fit();
-        let list = Arc::new(list);
-        self.lists.keep(place, number, &list);
-        Ok(Some(list))
-    }
-
     /// Collects the CRL's entries. Only the certificates of API keys that do not keep all of theirs valid are read.
     async fn entries(
         &self,
@@ -479,13 +245,16 @@ impl DeviceIdentity {
         category: &str,
     ) -> Result<Entries, Failure<RevocationListError>> {
         let mut entries = Entries::new();
-        let may_have_withdrawn = |key: Object<ApiKey>| {
-            let is_below = key.spec.category == category;
-            (is_below && key.spec.withdraws_from().is_some()).then_some(key)
-        };
-        for key in self.gather(namespace, may_have_withdrawn).await? {
-            self.withdrawn(category, &key, ApiKey::withdrawal, &mut entries)
-                .await?;
+        // Only one page of keys is in memory at a time, as the annotations of each may take a megabyte.
+        let live = Prefix::new(ApiKey::NAME, [namespace]);
+        let mut pages = Pages::<Object<ApiKey>>::of(&self.store, live).at_once(ApiKey::AT_ONCE);
+        while let Some(page) = pages.next(self.clock.now()).await? {
+            for (_, Stored { record, .. }) in &page {
+                if record.spec.category == category {
+                    self.withdrawn(category, record, ApiKey::withdrawal, &mut entries)
+                        .await?;
+                }
+            }
         }
         let deleted = Prefix::new(DeletedApiKey::TYPE, [namespace, category]);
         let mut pages = Pages::<DeletedApiKey>::of(&self.store, deleted);
@@ -598,61 +367,23 @@ fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::{runtime::Builder, task::yield_now};
+
     use super::{
         super::{
-            ObjectOperation,
-            testing::{api_key, furnish, may},
+            super::{
+                ObjectOperation,
+                testing::{api_key, furnish, may, revoke},
+            },
+            HALF_LIFE,
         },
         *,
     };
-    use crate::{
-        Clock,
-        testing::{Bench, bench},
-    };
-    use tokio::task::yield_now;
+    use crate::{Clock, testing::bench};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-    /// Revokes certificates that expire in a day.
-    async fn revoke(bench: &Bench, serials: impl Iterator<Item = usize>) {
-        let now = bench.clock.now();
-        let issued = serials.map(|serial| Issued {
-            serial: format!("40:{serial:04x}"),
-            made_at: now,
-            not_after: now.saturating_add(DAY),
-            api_key: "key".to_owned(),
-            api_key_uid: None,
-        });
-        let issued: Vec<_> = issued.collect();
-        let mut batch = bench.store.batch(now);
-        let devices = &bench.service.device_identity;
-        let place = ("default", "c");
-        let revoked = devices.revoke(&mut batch, place, &issued, Cause::Forgotten, now);
-        revoked.await.unwrap();
-        bench.store.commit(batch).await.unwrap();
-    }
-
-    /// A list may have 20 MB in the store, and whoever requests one after each change has another made.
-    #[tokio::test]
-    async fn only_the_latest_list_is_stored() {
-        let bench = bench().await;
-        furnish(&bench).await;
-        let devices = &bench.service.device_identity;
-        let parts = Prefix::collection(Part::TYPE);
-        devices.revocation_list("default", "c").await.unwrap();
-        let place = Latest::key("default", "c");
-        let now = bench.clock.now();
-        let first = bench.store.get::<Latest>(&place, now).await.unwrap();
-        let first = first.unwrap().record;
-        for serial in 0..3 {
-            revoke(&bench, serial..serial + 1).await;
-            devices.revocation_list("default", "c").await.unwrap();
-            assert_eq!(bench.rows(&parts).await.len(), 1);
-        }
-        // Who has read the first record before it was replaced reads it again.
-        let replaced = devices.parts("default", "c", &first).await;
-        assert_eq!(replaced, Ok(None));
-    }
 
     #[tokio::test]
     async fn certificates_are_read_many_at_a_time() {
@@ -690,32 +421,6 @@ mod tests {
         assert_eq!(steps(0..900).await, few);
     }
 
-    #[tokio::test]
-    async fn whoever_asks_for_a_list_shares_what_is_in_memory_of_it() {
-        let bench = bench().await;
-        furnish(&bench).await;
-        let devices = &bench.service.device_identity;
-        let ask = async || {
-            bench.faults.steps();
-            let list = devices.revocation_list("default", "c").await.unwrap();
-            (list, bench.faults.steps())
-        };
-        ask().await;
-        let (first, steps) = ask().await;
-        assert_eq!(steps, 2, "the record and the one part");
-        let (second, steps) = ask().await;
-        assert_eq!(steps, 1, "the record");
-        assert!(Arc::ptr_eq(&first, &second));
-        // Another CRL is read anew.
-        revoke(&bench, 0..1).await;
-        let (third, _) = ask().await;
-        let (fourth, _) = ask().await;
-        assert_ne!(first, third);
-        assert_eq!(third, fourth);
-        drop((first, second, third, fourth));
-        assert_eq!(ask().await.1, 2, "nothing is kept for nobody");
-    }
-
     /// Otherwise one that takes longer than a request may take would start over with each request, and never be made.
     #[tokio::test]
     async fn a_list_is_made_to_the_end_though_nobody_waits_for_it() {
@@ -741,6 +446,24 @@ mod tests {
         bench.faults.steps();
         devices.revocation_list("default", "c").await.unwrap();
         assert_eq!(bench.faults.steps(), 2, "the record and the one part");
+    }
+
+    /// The runtime then drops the task at once, and the task's entry, instead of running it.
+    #[test]
+    fn a_server_that_is_stopping_makes_no_list_and_does_not_wait_for_one() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let bench = runtime.block_on(async {
+            let bench = bench().await;
+            furnish(&bench).await;
+            bench
+        });
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _context = handle.enter();
+        let devices = &bench.service.device_identity;
+        let making = devices.make(&Latest::key("default", "c"), "default", "c");
+        assert!(making.has_changed().is_err());
+        assert!(lock(&devices.list_making.under_way).is_empty());
     }
 
     /// Anyone may request a CRL, and all requests wait for the same lock.
