@@ -73,7 +73,7 @@ pub struct QueueFigures {
 pub struct LockFigures {
     /// Lockouts that began.
     pub begun: u64,
-    /// Attempts refused because of a lockout.
+    /// Attempts that were refused because of a lockout. Only a password that comes with a fingerprint was checked.
     pub refused: u64,
 }
 
@@ -122,7 +122,7 @@ impl Locks {
         }
     }
 
-    /// Counts an attempt refused because of a lockout.
+    /// Counts an attempt that is refused because of a lockout.
     pub(crate) fn refused(&self) {
         self.refused.add(1);
     }

@@ -172,7 +172,8 @@ keys! {
         url: Option<String> = None => "sqlite: with keyproof/keyproof.db in the platform's state folder",
         /// The master key's file. If unset, systemd's credential `keyproof-master-key` is used if there is one.
         master_key: Option<PathBuf> = None => "beside an embedded store",
-        /// Whether `serve` migrates the store to this release's schema before it starts.
+        /// Whether `serve` migrates a PostgreSQL database to this release's schema before it starts. An SQLite file is
+        /// migrated whenever it is opened.
         migrate: bool = false,
         /// The maximum number of simultaneous connections to a PostgreSQL database, 1 to 1000.
         max_connections: NonZeroU32 = non_zero(16),

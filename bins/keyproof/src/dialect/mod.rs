@@ -246,6 +246,21 @@ impl FromStr for DialectName {
     }
 }
 
+/// Returns the number and the usual status of each code in a guide's table of refusals.
+#[cfg(test)]
+fn documented_codes(guide: &str) -> Vec<[String; 2]> {
+    let (_, table) = guide.split_once("| code | status |").unwrap();
+    let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
+    rows.map(|row| {
+        let mut cells = row.split('|').skip(1).map(str::trim);
+        let (number, status) = (cells.next().unwrap(), cells.next().unwrap());
+        // Some codes have other statuses, too, which follow in brackets.
+        let status = status.split(' ').next().unwrap();
+        [number, status].map(str::to_owned)
+    })
+    .collect()
+}
+
 /// Checks that a contract keeps the status of the stack's refusals, and sends `Retry-After` while the server drains.
 #[cfg(test)]
 fn assert_refusals_of_the_stack_keep_their_status(

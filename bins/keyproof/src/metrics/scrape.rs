@@ -179,7 +179,7 @@ impl Families {
         )?;
         self.counters(
             "keyproof_lock_refusals_total",
-            "Attempts that were refused because of a lock, whether right or wrong.",
+            "Attempts that were refused because of a lock.",
             "domain",
             figures.locks.map(|(domain, locks)| (domain, locks.refused)),
         )

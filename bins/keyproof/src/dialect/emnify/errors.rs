@@ -526,6 +526,17 @@ mod tests {
     }
 
     #[test]
+    fn each_code_is_in_the_documentation_and_no_other() {
+        let guide = include_str!("../../../../../docs/users.md");
+        let codes = Code::ALL.iter().map(|code| {
+            let (number, status, _) = code.parts();
+            [number.to_string(), status.as_str().to_owned()]
+        });
+        let codes: Vec<_> = codes.collect();
+        assert_eq!(crate::dialect::documented_codes(guide), codes);
+    }
+
+    #[test]
     fn refusals_of_the_stack_keep_their_status() {
         crate::dialect::assert_refusals_of_the_stack_keep_their_status(|refusal| {
             Refusal::from(refusal).into_response()

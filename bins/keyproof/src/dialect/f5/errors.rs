@@ -532,6 +532,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn each_code_is_in_the_documentation_and_no_other() {
+        let guide = include_str!("../../../../../docs/tpms.md");
+        let codes = [
+            Code::InvalidArgument,
+            Code::DeadlineExceeded,
+            Code::NotFound,
+            Code::AlreadyExists,
+            Code::PermissionDenied,
+            Code::ResourceExhausted,
+            Code::FailedPrecondition,
+            Code::Aborted,
+            Code::Unimplemented,
+            Code::Internal,
+            Code::Unavailable,
+            Code::Unauthenticated,
+        ];
+        let codes = codes.map(|code| [(code as u8).to_string(), code.status().as_str().to_owned()]);
+        assert_eq!(crate::dialect::documented_codes(guide), codes);
+    }
+
     /// Anybody may request a CRL, so this is no error of the server each time.
     #[test]
     fn a_list_with_too_many_entries_is_unavailable() {
