@@ -1,5 +1,5 @@
 //! The cost of a console page that lists fifty users: its size with the stylesheet, and its time compared with a bare hyper server
-//! that answers with as many bytes.
+//! that answers with as many bytes, for one caller and for many.
 //!
 //! `cargo xtask bench site`: half a minute. It builds the release binary first, unless a binary is given.
 
@@ -25,8 +25,11 @@ const BARE: &str = "bare";
 /// Users in the list.
 const ROWS: usize = 50;
 
-/// Requests per turn, one after the other.
-const REQUESTS: usize = 2_000;
+/// Requests per turn.
+const REQUESTS: usize = 4_000;
+
+/// Connections that request the page at once. For one alone, a virtual core sleeps between two requests, and is woken for each.
+const CONNECTIONS: [(usize, &str); 2] = [(1, "1 connection"), (32, "32 connections")];
 
 #[derive(Parser)]
 struct Options {
@@ -107,26 +110,26 @@ async fn measure(
     let kib = (size + style) as f64 / 1_024.0;
     report("  KiB with the stylesheet", kib, Aim::AtMost(60.0));
     let as_many = load::request("GET", &format!("/{size}"), "", "");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..=options.rounds {
-        progress("round", round, options.rounds);
-        for (process, request, times) in [(server, &page, &mut ours), (bare, &as_many, &mut theirs)]
-        {
-            let requests = vec![request.clone(); REQUESTS];
-            let turn = load::send(process.address(), 1, &requests).await?;
-            // The first round warms up, and is discarded.
-            if round > 0 {
-                times.push(turn.p50.as_secs_f64() * 1e6);
+    for (connections, at) in CONNECTIONS {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 0..=options.rounds {
+            progress("round", round, options.rounds);
+            for (process, request, times) in
+                [(server, &page, &mut ours), (bare, &as_many, &mut theirs)]
+            {
+                let requests = vec![request.clone(); REQUESTS];
+                let turn = load::send(process.address(), connections, &requests).await?;
+                // The first round warms up, and is discarded.
+                if round > 0 {
+                    times.push(turn.p50.as_secs_f64() * 1e6);
+                }
             }
         }
+        let (ours, theirs) = (median(ours), median(theirs));
+        println!("  at {at}: keyproof {ours:.0} us, bare hyper {theirs:.0} us");
+        let name = format!("  p50 at {at}, of the bare server's");
+        report(&name, ours / theirs, Aim::AtMost(5.0));
     }
-    let (ours, theirs) = (median(ours), median(theirs));
-    println!("  keyproof {ours:.0} us, bare hyper {theirs:.0} us");
-    report(
-        "  time, of the bare server's",
-        ours / theirs,
-        Aim::AtMost(5.0),
-    );
     Ok(())
 }
 
