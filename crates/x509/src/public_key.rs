@@ -170,6 +170,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// Checks that the key is well-formed for its kind. EC points must be uncompressed, because providers differ in their support.
+    /// An Ed25519 key must not be of small order.
     pub(crate) fn check_key(&self) -> Result<(), X509Error> {
         let well_formed = match self.kind()? {
             KeyKind::Ec(curve) if matches!(self.key, [0x02 | 0x03, x @ ..] if x.len() == curve.coordinate_len()) =>
@@ -181,7 +182,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
             KeyKind::Ec(curve) => {
                 self.key.first() == Some(&0x04) && self.key.len() == 1 + 2 * curve.coordinate_len()
             }
-            KeyKind::Ed25519 => self.key.len() == 32,
+            KeyKind::Ed25519 => self.key.len() == 32 && !is_of_small_order(self.key),
             KeyKind::Rsa | KeyKind::RsaPss => self.rsa().is_ok(),
         };
         if well_formed {
@@ -191,6 +192,37 @@ impl<'a> SubjectPublicKeyInfo<'a> {
                 key: self.algorithm.to_string(),
             })
         }
+    }
+}
+
+/// Returns whether an encoded point of edwards25519 has an order of at most 8. Anybody can sign for such a key, and providers
+/// accept it.
+fn is_of_small_order(point: &[u8]) -> bool {
+    /// The two y-coordinates of order 8, without the sign of x.
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let Some((high, low)) = point.split_last() else {
+        return false;
+    };
+    let high = high & 0x7f;
+    let (first, middle) = low.split_first().unwrap_or((&0, &[]));
+    let is_repeated = |byte| middle.iter().all(|&other| other == byte);
+    match (first, high) {
+        // Orders 4 and 1.
+        (0x00 | 0x01, 0x00) => is_repeated(0x00),
+        // Order 2; and the prime and its successor, which are read as 0 and 1.
+        (0xec..=0xee, 0x7f) => is_repeated(0xff),
+        _ => ORDER_8.iter().any(|[y @ .., top]| y == low && *top == high),
     }
 }
 
@@ -292,6 +324,47 @@ impl RsaPublicKey<'_> {
             [] | [0 | 1] => false,
             [high, _, _, _, low] => *high <= 1 && low & 1 == 1,
             [.., low] => self.exponent.len() < 5 && low & 1 == 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ed25519_key_of_small_order_is_refused() {
+        let point = |text: &str| {
+            let mut point = data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+            point.resize(31, *point.last().unwrap());
+            point
+        };
+        let sound = point("27e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc");
+        for (low, tops, is_small) in [
+            (point("00"), [0x00, 0x80], true),
+            (point("0100"), [0x00, 0x80], true),
+            (point("ecff"), [0x7f, 0xff], true),
+            (point("edff"), [0x7f, 0xff], true),
+            (point("eeff"), [0x7f, 0xff], true),
+            (
+                point("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc"),
+                [0x05, 0x85],
+                true,
+            ),
+            (
+                point("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03"),
+                [0x7a, 0xfa],
+                true,
+            ),
+            (sound, [0x05, 0x85], false),
+            (point("0200"), [0x00, 0x80], false),
+            (point("ebff"), [0x7f, 0xff], false),
+            (point("0000"), [0x01, 0x81], false),
+        ] {
+            for top in tops {
+                let key = [&*low, &[top]].concat();
+                assert_eq!(is_of_small_order(&key), is_small, "{key:02x?}");
+            }
         }
     }
 }
