@@ -166,9 +166,15 @@ impl Beside {
         })
     }
 
+    /// Whether it has already failed.
+    pub(crate) fn has_failed(&mut self) -> bool {
+        let ended = self.child.try_wait().ok().flatten();
+        ended.is_some_and(|status| !status.success())
+    }
+
     /// Waits for its end, shows what it printed, and fails if it failed.
-    pub(crate) fn wait(mut self) -> Result<(), Failure> {
-        let line = self.line;
+    pub(crate) fn wait(&mut self) -> Result<(), Failure> {
+        let line = self.line.clone();
         let failed = |source| Failure::Start {
             line: line.clone(),
             source,

@@ -150,17 +150,22 @@ fn in_two_lanes(stages: &[Stage], whole: bool) -> Result<Vec<(Stage, Ran, Durati
     // Two builds cannot use one target folder at once.
     let folder = workspace::absolute(&workspace::target_folder().join("beside"))?;
     let program = env::current_exe().map_err(Failure::at("xtask"))?;
-    let beside = Beside::start(
+    let mut beside = Beside::start(
         Command::new(program)
             .arg("test")
             .args(in_lane(Lane::Beside).into_iter().map(Stage::name))
             .args(whole.then_some("--whole"))
             .env("CARGO_TARGET_DIR", folder),
     )?;
-    let compiled = in_turn(&in_lane(Lane::Main));
-    let has_passed = beside.wait();
-    times.extend(compiled?);
-    has_passed?;
+    for stage in in_lane(Lane::Main) {
+        let ran = in_turn(&[stage]);
+        // A failure ends both lanes, and what the other one has found is shown, too.
+        let is_over = ran.is_err() || beside.has_failed();
+        let ended = if is_over { beside.wait() } else { Ok(()) };
+        times.extend(ran?);
+        ended?;
+    }
+    beside.wait()?;
     times.extend(in_turn(&in_lane(Lane::After))?);
     Ok(times)
 }
