@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{Beside, extract, output, run},
+    process::{extract, output, run},
     test::Ran,
     workspace,
 };
@@ -52,8 +52,7 @@ struct Server {
     sha256: &'static str,
 }
 
-/// Runs the engine's tests, including the conformance suite, on all of the servers at once: a test mostly waits for its server's
-/// disk.
+/// Runs the engine's tests, including the conformance suite, on each of the servers.
 ///
 /// Runs nothing if there are no such servers for this machine.
 pub(crate) fn test_on_all() -> Result<Ran, Failure> {
@@ -66,30 +65,19 @@ pub(crate) fn test_on_all() -> Result<Ran, Failure> {
         return Ok(Ran::NotRun);
     }
     let cache = workspace::target_folder().join("postgresql");
-    let mut homes = Vec::new();
     for server in SERVERS {
         let archive = server.archive(&cache)?;
         // PostgreSQL refuses to run as root, and its user may not be able to read this user's folders.
         let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         run(Command::new("chmod").arg("755").arg(home.path()))?;
         extract(&archive, home.path(), &["--strip-components=1"])?;
-        let version = output(Command::new(home.path().join("bin/postgres")).arg("--version"))?;
+        let programs = home.path().join("bin");
+        let version = output(Command::new(programs.join("postgres")).arg("--version"))?;
         println!("{}", version.trim_end());
-        homes.push(home);
+        run(workspace::integration_tests("postgres")
+            .env(PROGRAMS, programs)
+            .envs([FEWER_CUTS]))?;
     }
-    run(workspace::integration_tests("postgres").arg("--no-run"))?;
-    let started = homes.iter().map(|home| {
-        Beside::start(
-            workspace::integration_tests("postgres")
-                .env(PROGRAMS, home.path().join("bin"))
-                .envs([FEWER_CUTS]),
-        )
-    });
-    let started: Vec<_> = started.collect();
-    let ended = started.into_iter().map(|tests| tests?.wait());
-    // All of them end before the first failure is returned.
-    let ended: Vec<_> = ended.collect();
-    ended.into_iter().collect::<Result<(), Failure>>()?;
     Ok(Ran::Passed)
 }
 

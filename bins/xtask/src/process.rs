@@ -3,8 +3,7 @@
 use std::{
     env,
     ffi::OsString,
-    fs::File,
-    io::{self, BufRead, BufReader, Read, Seek},
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -136,58 +135,6 @@ pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, Failure> {
     })?;
     succeeded(command, output.status)?;
     Ok(output.stdout)
-}
-
-/// A command that runs beside others. What it prints is shown in one piece at its end.
-pub(crate) struct Beside {
-    line: String,
-    child: Child,
-    printed: File,
-}
-
-impl Beside {
-    pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
-        let line = line(command);
-        println!("$ {line} # beside what follows");
-        let start = |source| Failure::Start {
-            line: line.clone(),
-            source,
-        };
-        let printed = tempfile::tempfile().map_err(start)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(printed.try_clone().map_err(start)?)
-            .stderr(printed.try_clone().map_err(start)?);
-        let child = command.spawn().map_err(start)?;
-        Ok(Self {
-            line,
-            child,
-            printed,
-        })
-    }
-
-    /// Whether it has already failed.
-    pub(crate) fn has_failed(&mut self) -> bool {
-        let ended = self.child.try_wait().ok().flatten();
-        ended.is_some_and(|status| !status.success())
-    }
-
-    /// Waits for its end, shows what it printed, and fails if it failed.
-    pub(crate) fn wait(&mut self) -> Result<(), Failure> {
-        let line = self.line.clone();
-        let failed = |source| Failure::Start {
-            line: line.clone(),
-            source,
-        };
-        let status = self.child.wait().map_err(failed)?;
-        println!("$ {line} # has ended");
-        self.printed.rewind().map_err(failed)?;
-        io::copy(&mut self.printed, &mut io::stdout()).map_err(failed)?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(Failure::Command { line, status })
-    }
 }
 
 /// Unpacks a tar archive into a folder.

@@ -13,7 +13,7 @@ use crate::{
     architecture, data_model, distribution, docs_rs,
     failure::Failure,
     fuzz, instructions, layers, layout, packages, postgres,
-    process::{Beside, as_root, cargo, run as execute, run_named_tests},
+    process::{as_root, cargo, run as execute, run_named_tests},
     public_api, toolchains,
     tools::{self, need_cargo_tool, need_programs},
     upgrade, wire_words,
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     whole: bool,
 }
 
-/// The stages. In each lane they run in this order: those that fail fastest come first.
+/// The stages in their order: those that fail fastest come first.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
     /// Programs that the other stages need exist or are installed
@@ -83,19 +83,6 @@ enum Stage {
     Field,
 }
 
-/// When a stage runs if all do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    /// Before the two lanes, so that it fails first.
-    Before,
-    /// In the lane that has the main target folder.
-    Main,
-    /// In the lane that has a target folder of its own.
-    Beside,
-    /// After the two lanes.
-    After,
-}
-
 /// Whether a stage could test everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ran {
@@ -120,57 +107,12 @@ impl Ran {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let all = Stage::value_variants().iter().copied();
-    let all: Vec<Stage> = all.filter(|stage| !stage.runs_by_name_alone()).collect();
-    let is_all = options.stages.is_empty();
-    let stages = if is_all { &all } else { &options.stages };
-    need_root(stages, options.whole)?;
-    let start = Instant::now();
-    let times = if is_all {
-        in_two_lanes(stages, options.whole)?
-    } else {
-        in_turn(stages)?
-    };
-    summarise(&times, start.elapsed());
-    let stages = lacking(&times, true);
-    if options.whole && !stages.is_empty() {
-        return Err(Failure::NotWhole { stages });
+    let mut stages = options.stages.clone();
+    if stages.is_empty() {
+        let all = Stage::value_variants().iter().copied();
+        stages.extend(all.filter(|stage| !stage.runs_by_name_alone()));
     }
-    Ok(())
-}
-
-/// Runs the stages that only compile in two lanes, since compiling a few crates at a time leaves a third of two cores idle. Tests
-/// of the whole workspace run alone, because load lets more of them run into their deadlines.
-fn in_two_lanes(stages: &[Stage], whole: bool) -> Result<Vec<(Stage, Ran, Duration)>, Failure> {
-    let in_lane = |lane| -> Vec<Stage> {
-        let of_lane = stages.iter().copied();
-        of_lane.filter(|stage| stage.lane() == lane).collect()
-    };
-    let mut times = in_turn(&in_lane(Lane::Before))?;
-    // Two builds cannot use one target folder at once.
-    let folder = workspace::absolute(&workspace::target_folder().join("beside"))?;
-    let program = env::current_exe().map_err(Failure::at("xtask"))?;
-    let mut beside = Beside::start(
-        Command::new(program)
-            .arg("test")
-            .args(in_lane(Lane::Beside).into_iter().map(Stage::name))
-            .args(whole.then_some("--whole"))
-            .env("CARGO_TARGET_DIR", folder),
-    )?;
-    for stage in in_lane(Lane::Main) {
-        let ran = in_turn(&[stage]);
-        // A failure ends both lanes, and what the other one has found is shown, too.
-        let is_over = ran.is_err() || beside.has_failed();
-        let ended = if is_over { beside.wait() } else { Ok(()) };
-        times.extend(ran?);
-        ended?;
-    }
-    beside.wait()?;
-    times.extend(in_turn(&in_lane(Lane::After))?);
-    Ok(times)
-}
-
-fn in_turn(stages: &[Stage]) -> Result<Vec<(Stage, Ran, Duration)>, Failure> {
+    need_root(&stages, options.whole)?;
     let mut times = Vec::new();
     for stage in stages {
         println!("\n== {} ==", stage.name());
@@ -186,9 +128,14 @@ fn in_turn(stages: &[Stage]) -> Result<Vec<(Stage, Ran, Duration)>, Failure> {
             ran.told(),
             seconds(time)
         );
-        times.push((*stage, ran, time));
+        times.push((stage, ran, time));
     }
-    Ok(times)
+    summarise(&times);
+    let stages = lacking(&times, true);
+    if options.whole && !stages.is_empty() {
+        return Err(Failure::NotWhole { stages });
+    }
+    Ok(())
 }
 
 /// Fails early without root, which some stages would only report after half an hour of others.
@@ -223,26 +170,6 @@ impl Stage {
     /// It takes too long for CI, because it waits for many failures of a leader.
     fn runs_by_name_alone(self) -> bool {
         matches!(self, Self::Cluster)
-    }
-
-    const fn lane(self) -> Lane {
-        match self {
-            Self::Tools | Self::Format | Self::Lints | Self::Deny | Self::Layers => Lane::Before,
-            Self::Clippy | Self::Features | Self::Docs | Self::Fuzz | Self::Instructions => {
-                Lane::Main
-            }
-            Self::Packages | Self::NoStd | Self::Targets | Self::PublicApi | Self::RustVersion => {
-                Lane::Beside
-            }
-            Self::Tests
-            | Self::Postgres
-            | Self::Distribution
-            | Self::Failover
-            | Self::Cluster
-            | Self::Upgrade
-            | Self::Examples
-            | Self::Field => Lane::After,
-        }
     }
 
     const fn takes_root(self) -> bool {
@@ -417,7 +344,7 @@ fn run_over_field_data() -> Result<Ran, Failure> {
     Ok(Ran::Passed)
 }
 
-fn summarise(times: &[(Stage, Ran, Duration)], all: Duration) {
+fn summarise(times: &[(Stage, Ran, Duration)]) {
     println!();
     for (stage, ran, time) in times {
         let note = match ran {
@@ -427,7 +354,8 @@ fn summarise(times: &[(Stage, Ran, Duration)], all: Duration) {
         let line = format!("{:<12}{:>10}  {note}", stage.name(), seconds(*time));
         println!("{}", line.trim_end());
     }
-    println!("{:<12}{:>10}", "all", seconds(all));
+    let total = times.iter().map(|(_, _, time)| *time).sum();
+    println!("{:<12}{:>10}", "all", seconds(total));
     let stages = lacking(times, false);
     if !stages.is_empty() {
         println!("\nNOT EVERYTHING WAS TRIED: {}", stages.join(", "));
