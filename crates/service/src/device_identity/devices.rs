@@ -402,10 +402,9 @@ mod tests {
         },
         *,
     };
-    use crate::testing::{START, bench, command_line};
+    use crate::testing::{Bench, START, bench, command_line};
 
-    #[tokio::test]
-    async fn a_device_with_many_keys_is_read_in_as_many_steps_as_one_with_one() {
+    async fn bench_with_device() -> (Bench, DevicePlace) {
         let bench = bench().await;
         furnish(&bench).await;
         let device = Device {
@@ -416,6 +415,12 @@ mod tests {
         let mut batch = bench.store.batch(START);
         batch.insert(&place.key(), &device, None);
         bench.store.commit(batch).await.unwrap();
+        (bench, place)
+    }
+
+    #[tokio::test]
+    async fn a_device_with_many_keys_is_read_in_as_many_steps_as_one_with_one() {
+        let (bench, place) = bench_with_device().await;
         let device_administrator = DeviceAdministrator::of_command_line(&command_line());
         let mut steps = Vec::new();
         for number in 1..4_usize {
@@ -443,15 +448,8 @@ mod tests {
     /// A batch has a limited number of entries.
     #[tokio::test]
     async fn a_device_with_more_certificates_than_fit_in_a_batch_is_forgotten() {
-        let bench = bench().await;
-        furnish(&bench).await;
-        let device = Device {
-            ek: Some("000b".to_owned()),
-            ..device("m", "s")
-        };
-        let place = device.place.clone();
+        let (bench, place) = bench_with_device().await;
         let mut batch = bench.store.batch(START);
-        batch.insert(&place.key(), &device, None);
         let mut serials = 0_u32..;
         // Too many of one key, and too many of several keys together.
         for (key, count) in [1_200, 300, 300, 1].into_iter().enumerate() {
