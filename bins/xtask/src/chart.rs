@@ -121,8 +121,8 @@ const MAIN: [Main; 14] = [
     Main::new(
         "site",
         "a page",
-        "time",
-        "the console's list of 50 users: time, of bare hyper's",
+        "p50 at 1 connection",
+        "the console's list of 50 users: p50, of bare hyper's",
     ),
     Main::new(
         "growth",

@@ -2,8 +2,10 @@
 
 use std::{
     env,
+    panic::resume_unwind,
     path::PathBuf,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -31,7 +33,7 @@ pub(crate) struct Options {
     whole: bool,
 }
 
-/// The stages in their order: those that fail fastest come first.
+/// The stages in their order: those that fail fastest come first, but some run in pairs.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
     /// Programs that the other stages need exist or are installed
@@ -46,8 +48,6 @@ enum Stage {
     Layers,
     /// Clippy finds nothing in the whole workspace
     Clippy,
-    /// Clippy finds nothing in each crate alone, with every one and two of its features, and with all
-    Features,
     /// The documentation builds without a warning
     Docs,
     /// The published crates can be published, and their packages work as their READMEs show
@@ -64,6 +64,8 @@ enum Stage {
     Tests,
     /// The fuzz packages are formatted, linted and locked, and their corpora pass
     Fuzz,
+    /// Clippy finds nothing in each crate alone, with every one and two of its features, and with all
+    Features,
     /// The store's tests pass on PostgreSQL 16, 17 and 18, too
     Postgres,
     /// Hot paths take as many instructions as benches/instructions.toml says, within 3 %
@@ -113,29 +115,34 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         stages.extend(all.filter(|stage| !stage.runs_by_name_alone()));
     }
     need_root(&stages, options.whole)?;
+    let start = Instant::now();
     let mut times = Vec::new();
-    for stage in stages {
-        println!("\n== {} ==", stage.name());
-        let start = Instant::now();
-        let ran = stage.run().map_err(|cause| Failure::Stage {
-            stage: stage.name(),
-            cause: Box::new(cause),
-        })?;
-        let time = start.elapsed();
-        println!(
-            "== {}: {} in {} ==",
-            stage.name(),
-            ran.told(),
-            seconds(time)
-        );
-        times.push((stage, ran, time));
+    let mut stages = stages.into_iter().peekable();
+    while let Some(stage) = stages.next() {
+        let other = stages.next_if(|next| stage.leaves_processors_to(*next));
+        times.extend(at_once(stage, other)?);
     }
-    summarise(&times);
+    summarise(&times, start.elapsed());
     let stages = lacking(&times, true);
     if options.whole && !stages.is_empty() {
         return Err(Failure::NotWhole { stages });
     }
     Ok(())
+}
+
+/// What a stage could test, and how long it took.
+type Timed = (Stage, Ran, Duration);
+
+/// Runs a stage, and at the same time the other if there is one.
+fn at_once(stage: Stage, other: Option<Stage>) -> Result<Vec<Timed>, Failure> {
+    thread::scope(|scope| {
+        let other = other.map(|other| scope.spawn(move || other.timed()));
+        let mut times = vec![stage.timed()?];
+        if let Some(other) = other {
+            times.push(other.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        }
+        Ok(times)
+    })
 }
 
 /// Fails early without root, which some stages would only report after half an hour of others.
@@ -182,6 +189,28 @@ impl Stage {
             (self, ran),
             (Self::Field, Ran::NotRun) | (Self::Instructions, Ran::OnlyReported)
         )
+    }
+
+    /// Whether the next stage runs at the same time, because neither uses all processors: `features` compiles one crate after
+    /// the other, `postgres` waits for databases, and `instructions` and `package` link and run single programs.
+    const fn leaves_processors_to(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Features, Self::Postgres) | (Self::Instructions, Self::Distribution)
+        )
+    }
+
+    fn timed(self) -> Result<Timed, Failure> {
+        let name = self.name();
+        println!("\n== {name} ==");
+        let start = Instant::now();
+        let ran = self.run().map_err(|cause| Failure::Stage {
+            stage: name.clone(),
+            cause: Box::new(cause),
+        })?;
+        let time = start.elapsed();
+        println!("== {name}: {} in {} ==", ran.told(), seconds(time));
+        Ok((self, ran, time))
     }
 
     fn run(self) -> Result<Ran, Failure> {
@@ -344,7 +373,7 @@ fn run_over_field_data() -> Result<Ran, Failure> {
     Ok(Ran::Passed)
 }
 
-fn summarise(times: &[(Stage, Ran, Duration)]) {
+fn summarise(times: &[Timed], all: Duration) {
     println!();
     for (stage, ran, time) in times {
         let note = match ran {
@@ -354,8 +383,7 @@ fn summarise(times: &[(Stage, Ran, Duration)]) {
         let line = format!("{:<12}{:>10}  {note}", stage.name(), seconds(*time));
         println!("{}", line.trim_end());
     }
-    let total = times.iter().map(|(_, _, time)| *time).sum();
-    println!("{:<12}{:>10}", "all", seconds(total));
+    println!("{:<12}{:>10}", "all", seconds(all));
     let stages = lacking(times, false);
     if !stages.is_empty() {
         println!("\nNOT EVERYTHING WAS TRIED: {}", stages.join(", "));
@@ -363,7 +391,7 @@ fn summarise(times: &[(Stage, Ran, Duration)]) {
 }
 
 /// Returns the stages that could not test everything, without the accepted ones if `excusing`.
-fn lacking(times: &[(Stage, Ran, Duration)], excusing: bool) -> Vec<String> {
+fn lacking(times: &[Timed], excusing: bool) -> Vec<String> {
     let lacking = times
         .iter()
         .filter(|(stage, ran, _)| *ran != Ran::Passed && !(excusing && stage.is_excused(*ran)));
