@@ -187,6 +187,7 @@ async fn a_bodys_type_is_not_asked_for_unless_it_is_plainly_another() {
 
 #[tokio::test]
 async fn uploads_that_are_no_certificate_say_what_they_are() {
+    const PKCS7: &[u8] = include_bytes!("../../../../../crates/x509/tests/data/p256-ca.p7b");
     let site = Site::start().await;
     let ca = Ca::new("Root");
     let key = rcgen::KeyPair::generate().unwrap();
@@ -202,6 +203,7 @@ async fn uploads_that_are_no_certificate_say_what_they_are() {
         ),
         (BASE64.encode(cut), 400_005),
         (BASE64.encode(&[&ca.der[..], b"\0"].concat()), 400_005),
+        (BASE64.encode(PKCS7), 400_005),
         (key.serialize_pem(), 400_006),
         (BASE64.encode(&key.serialize_der()), 400_006),
         (format!("{}{}", ca.pem, key.serialize_pem()), 400_006),
