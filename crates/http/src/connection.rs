@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::{
     body::Incoming,
@@ -24,6 +24,7 @@ use crate::{
     RequestId, RequestLabels, Response, StackRefusal,
     answer::Origin,
     limits::{DRAINING_GRACE, LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
+    served::unread_target,
     stack::Stack,
     wire::{AnswerBody, Turn, Wire},
 };
@@ -58,15 +59,21 @@ where
         Drained::Over(outcome) => outcome,
         Drained::Answering => poll_fn(|cx| connection.poll_without_shutdown(cx)).await,
         Drained::Idle => {
-            let (io, _) = connection.into_parts().io.into_inner().into_parts();
+            let (io, _, _) = connection.into_parts().io.into_inner().into_parts();
             return close(io, false, stack).await;
         }
     };
 
     let Parts { io, read_buf, .. } = connection.into_parts();
-    let (mut io, held_back) = io.into_inner().into_parts();
+    let (mut io, held_back, head) = io.into_inner().into_parts();
+    // The whole head, unless hyper has discarded it. It is not kept if it came together with the one before it.
+    let head = if read_buf.starts_with(&head) {
+        &*read_buf
+    } else {
+        &*head
+    };
     let refusal = match &outcome {
-        Err(error) if turn.is_idle() => refused_head(error, held_back, &read_buf),
+        Err(error) if turn.is_idle() => refused_head(error, held_back, &read_buf, head),
         _ => None,
     };
     if let Err(error) = &outcome {
@@ -75,7 +82,7 @@ where
     let mut linger = turn.may_be_sending();
     if let Some(refusal) = refusal {
         linger = true;
-        if !refuse_head(&mut io, refusal, &read_buf, &origin).await {
+        if !refuse_head(&mut io, refusal, head, &origin).await {
             return;
         }
     }
@@ -131,13 +138,13 @@ where
 async fn refuse_head<T: AsyncWrite + Unpin>(
     io: &mut T,
     refusal: StackRefusal,
-    unread: &[u8],
+    head: &[u8],
     origin: &Origin,
 ) -> bool {
     let (stack, served) = (&origin.stack, &origin.served);
     let request_id = RequestId::draw(&stack.draw);
     debug!(id = %request_id, %refusal, "refused a request's head");
-    let application = served.application_of_unread(unread);
+    let application = served.application_of_unread(head);
     let mut response = served.refuse(application, refusal, request_id);
     served.stamp(application, request_id, &mut response);
     let status = Some(response.status());
@@ -167,6 +174,7 @@ fn refused_head(
     error: &hyper::Error,
     held_back: Option<StatusCode>,
     unread: &[u8],
+    head: &[u8],
 ) -> Option<StackRefusal> {
     let target_is_too_long = || {
         let line = unread.split(|byte| *byte == b'\n').next();
@@ -178,15 +186,23 @@ fn refused_head(
             Some(StackRefusal::TargetTooLong)
         }
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(StackRefusal::HeadTooLarge),
-        Some(_) => Some(StackRefusal::HeadMalformed("not an HTTP/1.1 head")),
+        Some(_) => Some(StackRefusal::HeadMalformed(flaw(head))),
         // The client has not begun a head, so there is nothing to answer.
         None if unread.is_empty() => None,
         None if error.is_timeout() => Some(StackRefusal::HeadTimedOut),
         None if error.is_incomplete_message() => {
             Some(StackRefusal::HeadMalformed("the head is cut short"))
         }
-        None if error.is_parse() => Some(StackRefusal::HeadMalformed("not an HTTP/1.1 head")),
+        None if error.is_parse() => Some(StackRefusal::HeadMalformed(flaw(head))),
         None => None,
+    }
+}
+
+/// Returns what is wrong with a head that hyper could not parse.
+fn flaw(head: &[u8]) -> &'static str {
+    match unread_target(head).map(Uri::try_from) {
+        Some(Err(_)) => "the target has a character that must be percent-encoded",
+        _ => "not a valid HTTP/1.1 head",
     }
 }
 

@@ -77,15 +77,20 @@ impl Served {
     }
 }
 
-/// Returns the path in a head's first line, even if the head is invalid. The first segments of a truncated path suffice for
-/// a claim.
-fn unread_path(unread: &[u8]) -> Option<RequestPath> {
+/// Returns the target in a head's first line if it begins with a path, even if the head is invalid or truncated.
+pub(crate) fn unread_target(unread: &[u8]) -> Option<&[u8]> {
     let mut words = unread
         .trim_ascii_start()
         .split(|byte| byte.is_ascii_whitespace());
-    let target = String::from_utf8_lossy(words.nth(1)?);
+    words.nth(1).filter(|target| target.starts_with(b"/"))
+}
+
+/// Returns the path in a head's first line, even if the head is invalid. The first segments of a truncated path suffice for
+/// a claim.
+fn unread_path(unread: &[u8]) -> Option<RequestPath> {
+    let target = String::from_utf8_lossy(unread_target(unread)?);
     let path = target.split(['?', '#']).next()?;
-    path.starts_with('/').then(|| RequestPath::of_target(path))
+    Some(RequestPath::of_target(path))
 }
 
 #[cfg(test)]

@@ -138,10 +138,15 @@ impl Body for AnswerBody {
     }
 }
 
+/// How many bytes of a head are kept: its target's first segments, by which applications claim it, are shorter.
+const KEPT_HEAD: usize = 512;
+
 /// A transport between hyper and the socket or the TLS session.
 pub(crate) struct Wire<T> {
     io: T,
     turn: Arc<Turn>,
+    /// The beginning of the head that is being read. hyper discards a head whose target or `Content-Length` is invalid.
+    head: Vec<u8>,
     held_back: Option<StatusCode>,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -152,15 +157,16 @@ impl<T> Wire<T> {
         Self {
             io,
             turn,
+            head: Vec::new(),
             held_back: None,
             write_timeout,
             stalled: None,
         }
     }
 
-    /// Returns the transport, and the status of the answer that was held back.
-    pub(crate) fn into_parts(self) -> (T, Option<StatusCode>) {
-        (self.io, self.held_back)
+    /// Returns the transport, the status of the answer that was held back, and the beginning of the head that it answers.
+    pub(crate) fn into_parts(self) -> (T, Option<StatusCode>, Vec<u8>) {
+        (self.io, self.held_back, self.head)
     }
 
     /// Fails a write that makes no progress for `write_timeout`; hyper has no such limit.
@@ -188,7 +194,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
+        if self.turn.is_idle() {
+            let read = buf.filled().get(before..).unwrap_or_default();
+            let room = KEPT_HEAD.saturating_sub(self.head.len());
+            self.head
+                .extend_from_slice(read.get(..room).unwrap_or(read));
+        }
+        outcome
     }
 }
 
@@ -204,6 +218,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
             self.held_back = Some(status);
             return Poll::Ready(Ok(buf.len()));
         }
+        // What is written answers this head.
+        self.head.clear();
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.unless_stalled(cx, written)
     }

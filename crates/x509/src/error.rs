@@ -112,6 +112,11 @@ pub enum X509Error {
         /// The label of the first block.
         label: String,
     },
+    /// The upload is PKCS #7 in DER, such as a `.p7b` file. [`pkcs7`](crate::pkcs7) parses these.
+    #[error(
+        "the upload is PKCS #7; send one certificate of it (openssl pkcs7 -inform DER -print_certs)"
+    )]
+    Pkcs7InUpload,
     /// The upload contains a private key, which was neither stored nor used.
     #[error(
         "the upload holds a private key ({kind}); send the certificate alone, and treat that key as disclosed"

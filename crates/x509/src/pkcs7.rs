@@ -26,7 +26,7 @@ use crate::{
 pub const MAX_ELEMENTS: usize = 10_000;
 
 /// 1.2.840.113549.1.7.2.
-const SIGNED_DATA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x02];
+pub(crate) const SIGNED_DATA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x02];
 
 /// The contents of a PKCS #7 file. The elements are not parsed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -1,15 +1,15 @@
 //! Uploads: decodes a certificate from the encodings that people send.
 
 use alloc::{
-    borrow::Cow,
-    string::{String, ToString},
+    borrow::{Cow, ToOwned},
+    string::String,
     vec::Vec,
 };
 use core::fmt;
 
 use der::{Decode, SliceReader, Tag, Tagged, asn1::AnyRef};
 
-use crate::{X509Error, certificate::Certificate, reader::contents};
+use crate::{X509Error, certificate::Certificate, pkcs7::SIGNED_DATA, reader::contents};
 
 /// The maximum length of an upload in bytes; longer ones are not parsed. A certificate has one or two thousand bytes, a chain
 /// rarely ten thousand.
@@ -53,8 +53,8 @@ impl<'a> Upload<'a> {
     /// # Errors
     ///
     /// [`X509Error::Base64`], [`X509Error::Empty`], [`X509Error::NotACertificate`], [`X509Error::PemUnterminated`],
-    /// [`X509Error::PemWithoutCertificate`], [`X509Error::PrivateKeyInUpload`] and [`X509Error::TooLong`]. Decoding errors contain
-    /// the layer and the offset.
+    /// [`X509Error::PemWithoutCertificate`], [`X509Error::Pkcs7InUpload`], [`X509Error::PrivateKeyInUpload`] and
+    /// [`X509Error::TooLong`]. Decoding errors contain the layer and the offset.
     pub fn decode(input: &'a [u8]) -> Result<Self, X509Error> {
         if input.len() > MAX_UPLOAD_LEN {
             return Err(X509Error::TooLong {
@@ -86,10 +86,8 @@ impl<'a> Upload<'a> {
     }
 
     fn of_der(der: Cow<'a, [u8]>, encoding: Encoding) -> Result<Self, X509Error> {
-        match private_key_kind(&der) {
-            Some(kind) => Err(X509Error::PrivateKeyInUpload {
-                kind: kind.to_string(),
-            }),
+        match mistaken(&der) {
+            Some(error) => Err(error),
             None => Ok(Self {
                 der,
                 encoding,
@@ -448,21 +446,25 @@ impl Mark {
     }
 }
 
-/// Returns the kind of private key that this DER looks like. A certificate begins with a SEQUENCE that begins with an INTEGER or
-/// `[0]`.
-fn private_key_kind(der: &[u8]) -> Option<&'static str> {
+/// Returns the error for DER that looks like a private key or PKCS #7. A certificate begins with a SEQUENCE that begins with an
+/// INTEGER or `[0]`.
+fn mistaken(der: &[u8]) -> Option<X509Error> {
     let mut reader = SliceReader::new(der).ok()?;
     let mut fields = SliceReader::new(contents(&mut reader, Tag::Sequence).ok()?).ok()?;
     let first = AnyRef::decode(&mut fields).ok()?;
     let second = Tag::peek(&fields).ok()?;
-    match (first.tag(), first.value(), second) {
-        (Tag::Integer, [3], Tag::Sequence) => Some("PKCS#12"),
-        (Tag::Integer, [0 | 1], Tag::Sequence) => Some("PKCS#8"),
-        (Tag::Integer, [0 | 1], Tag::Integer) => Some("RSA PRIVATE KEY"),
-        (Tag::Integer, [1], Tag::OctetString) => Some("EC PRIVATE KEY"),
-        (Tag::Sequence, [0x06, ..], Tag::OctetString) => Some("ENCRYPTED PRIVATE KEY"),
-        _ => None,
-    }
+    let kind = match (first.tag(), first.value(), second) {
+        (Tag::ObjectIdentifier, SIGNED_DATA, _) => return Some(X509Error::Pkcs7InUpload),
+        (Tag::Integer, [3], Tag::Sequence) => "PKCS#12",
+        (Tag::Integer, [0 | 1], Tag::Sequence) => "PKCS#8",
+        (Tag::Integer, [0 | 1], Tag::Integer) => "RSA PRIVATE KEY",
+        (Tag::Integer, [1], Tag::OctetString) => "EC PRIVATE KEY",
+        (Tag::Sequence, [0x06, ..], Tag::OctetString) => "ENCRYPTED PRIVATE KEY",
+        _ => return None,
+    };
+    Some(X509Error::PrivateKeyInUpload {
+        kind: kind.to_owned(),
+    })
 }
 
 #[cfg(test)]

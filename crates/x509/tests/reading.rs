@@ -208,6 +208,14 @@ fn private_keys_in_der_are_refused_by_their_kind() {
 }
 
 #[test]
+fn pkcs_7_is_refused_by_its_name() {
+    let file = include_bytes!("data/p256-ca.p7b");
+    for upload in [file.to_vec(), BASE64.encode(file).into_bytes()] {
+        assert_eq!(error(&upload), X509Error::Pkcs7InUpload);
+    }
+}
+
+#[test]
 fn anything_but_der_is_refused_where_it_is() {
     let sound = Forged::leaf().sign();
     assert!(Certificate::from_der(&sound).is_ok());

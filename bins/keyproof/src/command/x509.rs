@@ -121,7 +121,7 @@ pub(super) fn run(command: Command) -> Outcome {
 fn check(arguments: &CheckArguments) -> Outcome {
     let (ca, leaf) = (read(&arguments.ca)?, read(&arguments.leaf)?);
     let ca = decode(&arguments.ca, &ca)?;
-    let ca = ca.certificate()?;
+    let ca = parse(&arguments.ca, &ca)?;
     let upload = Upload::decode(&leaf);
     if let Err(error @ X509Error::PrivateKeyInUpload { .. }) = &upload {
         return Err(undecoded(&arguments.leaf, error));
@@ -159,7 +159,7 @@ fn code(arguments: &CodeArguments) -> Outcome {
 fn make_leaf(arguments: &ProveArguments) -> Outcome {
     let ca = read(&arguments.ca)?;
     let ca = decode(&arguments.ca, &ca)?;
-    let ca = ca.certificate()?;
+    let ca = parse(&arguments.ca, &ca)?;
     let key = Zeroizing::new(read(&arguments.ca_key)?);
     let key = PrivateKey::from_pem_or_der(&key).map_err(|error| {
         let path = arguments.ca_key.display();
@@ -180,7 +180,9 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
         ),
         serial: draw(),
     };
-    let leaf = leaf.sign(&AwsLcRsSigner::new(&key, &ca)?, algorithms::ALL)?;
+    let signer = AwsLcRsSigner::new(&key, &ca)
+        .map_err(|error| Failure::from(error).about(&arguments.ca_key))?;
+    let leaf = leaf.sign(&signer, algorithms::ALL)?;
     warn_of_verdict(&ca, &leaf, code, now);
     let leaf = pem(&leaf)?;
     let inputs: [&Path; 2] = [&arguments.ca, &arguments.ca_key];
@@ -210,8 +212,9 @@ fn warn_of_verdict(ca: &Certificate<'_>, leaf: &[u8], code: VerificationCode, no
 fn show(arguments: &ShowArguments) -> Outcome {
     let bytes = read(&arguments.certificate)?;
     let upload = decode(&arguments.certificate, &bytes)?;
-    let mut facts = serde_json::to_value(CertificateSummary::from(&upload.certificate()?))
-        .map_err(Failure::refused)?;
+    let certificate = parse(&arguments.certificate, &upload)?;
+    let mut facts =
+        serde_json::to_value(CertificateSummary::from(&certificate)).map_err(Failure::refused)?;
     if let Some(facts) = facts.as_object_mut() {
         facts.insert("encoding".to_owned(), json!(upload.encoding().to_string()));
         let further = upload.further_certificates();
@@ -233,6 +236,11 @@ fn show(arguments: &ShowArguments) -> Outcome {
 
 fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<Upload<'a>, Failure> {
     Upload::decode(bytes).map_err(|error| undecoded(path, &error))
+}
+
+fn parse<'a>(path: &Path, upload: &'a Upload<'_>) -> Result<Certificate<'a>, Failure> {
+    let parsed = upload.certificate();
+    parsed.map_err(|error| Failure::from(error).about(path))
 }
 
 /// Returns why a file is not a certificate. Nothing is uploaded here, so a private key in it is not disclosed.

@@ -59,7 +59,7 @@ impl PrivateKey {
 
     fn from_der(der: &[u8]) -> Result<Self, X509Error> {
         let unknown = X509Error::PrivateKeyUnusable {
-            kind: "neither PKCS#8, PKCS#1 nor SEC1",
+            kind: "no RSA, EC or Ed25519 key in PKCS#8, PKCS#1 or SEC 1",
         };
         read(der).ok().flatten().map(Self).ok_or(unknown)
     }

@@ -250,8 +250,10 @@ macro_rules! key_pair {
                     public: &[u8],
                     encoding: &'static dyn RsaEncoding,
                 ) -> Result<Self, X509Error> {
-                    let pair = RsaKeyPair::from_der(der)
-                        .map_err(|_| X509Error::PrivateKeyUnusable { kind: "RSA" })?;
+                    let pair = RsaKeyPair::from_der(der).map_err(|_| {
+                        let kind = "RSA; it needs at least 2048 bits, and two primes";
+                        X509Error::PrivateKeyUnusable { kind }
+                    })?;
                     if pair.public_key().as_ref() != public {
                         return Err(X509Error::PrivateKeyMismatch);
                     }

@@ -173,6 +173,20 @@ fn inputs_that_do_not_parse_end_with_1_and_files_that_are_not_there_with_2() {
     assert_eq!(outcome(&report, "leaf"), "fail");
 }
 
+#[test]
+fn a_refusal_names_its_file() {
+    let folder = TempDir::new().unwrap();
+    let other = folder.path().join("other.key").display().to_string();
+    let own = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
+    fs::write(&other, own.signing_key.serialize_pem()).unwrap();
+    fails(&run_line(&prove(CA, &other)), 1, "other.key: the private");
+    fails(&run_line(&prove(CA, CA)), 1, "no RSA, EC or Ed25519 key");
+    let request = CA.replace("p256-ca.pem", "tpm2-openssl.csr.der");
+    for line in [format!("x509 show {request}"), prove(&request, CA_KEY)] {
+        fails(&run_line(&line), 1, "csr.der: signature at byte");
+    }
+}
+
 /// Nothing leaves the machine, so no key is disclosed.
 #[test]
 fn a_key_beside_a_certificate_is_no_disclosure() {

@@ -1,11 +1,14 @@
 //! Requests that are rejected for their form, and the order of the checks.
 
 use data_encoding::BASE64;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::dps::{
-    dialect::{CERTIFICATES, Ca, VERSION},
-    site::Site,
+use crate::{
+    dps::{
+        dialect::{CERTIFICATES, Ca, VERSION},
+        site::Site,
+    },
+    stack::Client,
 };
 
 #[tokio::test]
@@ -184,6 +187,7 @@ async fn a_bodys_type_is_not_asked_for_unless_it_is_plainly_another() {
 
 #[tokio::test]
 async fn uploads_that_are_no_certificate_say_what_they_are() {
+    const PKCS7: &[u8] = include_bytes!("../../../../../crates/x509/tests/data/p256-ca.p7b");
     let site = Site::start().await;
     let ca = Ca::new("Root");
     let key = rcgen::KeyPair::generate().unwrap();
@@ -199,6 +203,7 @@ async fn uploads_that_are_no_certificate_say_what_they_are() {
         ),
         (BASE64.encode(cut), 400_005),
         (BASE64.encode(&[&ca.der[..], b"\0"].concat()), 400_005),
+        (BASE64.encode(PKCS7), 400_005),
         (key.serialize_pem(), 400_006),
         (BASE64.encode(&key.serialize_der()), 400_006),
         (format!("{}{}", ca.pem, key.serialize_pem()), 400_006),
@@ -278,6 +283,37 @@ async fn other_paths_and_methods_are_told_so() {
         let answer = site.to(method, rest).send().await;
         answer.refuses(405, 405_001);
         assert_eq!(answer.header("allow"), allow, "{method} {rest}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_parsed_is_told_so_in_this_contracts_form() {
+    const GENERAL: &str = "not a valid HTTP/1.1 head";
+    let site = Site::start().await;
+    let target = format!("{CERTIFICATES}?api-version={VERSION}");
+    let placeholder = target.replace("Sub-1", "<subscription>");
+    for (target, field, why) in [
+        (&placeholder, "", "must be percent-encoded"),
+        (&target, "Content-Length: -1\r\n", GENERAL),
+        (&target, "no field\r\n", GENERAL),
+    ] {
+        let mut client = Client::connect(site.server.address()).await;
+        client
+            .send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        assert_eq!(client.answer().await.status, 200);
+        client
+            .send(format!(
+                "PUT {target} HTTP/1.1\r\nHost: x\r\n{field}\r\n{{}}"
+            ))
+            .await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.header("x-ms-request-id").is_some(), "{answer:?}");
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(body["code"], 400_002);
+        let message = body["message"].as_str().unwrap();
+        assert!(message.contains(why), "{message}");
     }
 }
 
