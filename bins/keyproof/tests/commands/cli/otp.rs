@@ -117,6 +117,9 @@ fn otp_uri_is_drawn_for_a_phone() {
         2,
         "--qr",
     );
+    let long = "a".repeat(3_000);
+    let drawn = run(&["otp", "uri", "--uri", &uri, "--account", &long, "--qr"]);
+    fails(&drawn, 1, "no QR code: data too long");
 }
 
 /// A shell's `<(…)` is a pipe.
