@@ -525,6 +525,11 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     ] {
         fails(&show(more), 1, says);
     }
+    let empty = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"/>"#;
+    fs::write(path("none"), empty).unwrap();
+    let none = otp(&format!("pskc show {}", path("none")));
+    assert_eq!(succeeds(&none), "");
+    assert!(text(&none.stderr).contains("the container has no key"));
     let no_xml = otp(&format!("pskc show {password}"));
     fails(&no_xml, 1, "not well-formed XML");
     let nowhere = otp(&format!("pskc show {}", path("nowhere")));
