@@ -399,6 +399,7 @@ fn line(info: &KeyInfo) -> String {
         ("serial", &device.serial_number),
         ("issuer", &info.issuer),
         ("user", &info.user_id),
+        ("suite", &info.suite),
     ] {
         if let Some(value) = value {
             line += &format!(", {name} {value}");

@@ -698,6 +698,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     let output = run(&["otp", "pskc", "show", &path("plain")]);
     let shown = text(&output.stdout);
     assert!(shown.contains("manufacturer Müller & Söhne"), "{shown}");
+    assert!(shown.contains("user bert, suite HMAC-SHA256, "), "{shown}");
     fails(&write(&["--out", &path("plain")]), 2, "exists");
     let output = write(&["--show-secrets"]);
     fs::write(path("printed"), &output.stdout).unwrap();
