@@ -262,7 +262,8 @@ impl From<StackRefusal> for Refusal {
         let may_change = refusal == StackRefusal::DeadlineExceeded { may_change: true };
         Self {
             hint: may_change.then_some(OUTCOME_UNKNOWN),
-            detail: Some(refusal.to_string()),
+            // The hint of an unknown path has the same words.
+            detail: (refusal != StackRefusal::NotFound).then(|| refusal.to_string()),
             status: Some(refusal.status()),
             ..code.into()
         }
