@@ -172,10 +172,10 @@ async fn ambiguous_heads_are_refused() {
             .refuses(400);
         stack.serves().await;
     }
-    stack
-        .send("GET /trial/client HTTP/1.1\r\n\r\n")
-        .await
-        .refuses(400);
+    for host in ["", "Host: a b\r\n", "Host: a/b\r\n", "Host: user@a\r\n"] {
+        let request = format!("GET /trial/client HTTP/1.1\r\n{host}\r\n");
+        stack.send(request).await.refuses(400);
+    }
     stack
         .send("POST /trial/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
         .await

@@ -303,10 +303,20 @@ fn check_unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
         }
     }
     // RFC 9112, section 3.2.
-    if head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
-        return Err(StackRefusal::HeadMalformed("no Host field"));
+    match head.headers.get(header::HOST) {
+        None if head.version == Version::HTTP_11 => {
+            Err(StackRefusal::HeadMalformed("no Host field"))
+        }
+        Some(host) if !host.as_bytes().iter().all(|byte| is_in_host(*byte)) => {
+            Err(StackRefusal::HeadMalformed("the Host field is not a host"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Returns whether a host with a port may contain this byte (RFC 3986, section 3.2.2).
+fn is_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
 /// Rejects what the server does not support on any path.

@@ -48,7 +48,7 @@ use core::fmt;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
-use self::{input::Checked, suite::SuiteText};
+use self::input::Checked;
 use crate::{LookAhead, OtpError, Secret, Window, hotp::Found, mac::KeyedMac};
 
 pub use self::{
@@ -82,8 +82,6 @@ pub use self::{
 pub struct Ocra {
     mac: KeyedMac,
     suite: Suite,
-    /// The suite as text, the first part of each HMAC's input.
-    text: SuiteText,
     look_ahead: LookAhead,
     window: Window,
 }
@@ -103,7 +101,6 @@ impl Ocra {
         Self {
             mac: KeyedMac::new(suite.algorithm(), key),
             suite,
-            text: suite.text(),
             look_ahead: LookAhead::default(),
             window: Window::default(),
         }
@@ -212,7 +209,7 @@ impl Ocra {
     fn compute(&self, input: &Checked<'_>, counter: u64, step: u64) -> Response {
         let (counter, step) = (counter.to_be_bytes(), step.to_be_bytes());
         let tag = self.mac.tag(&[
-            self.text.as_bytes(),
+            self.suite.text().as_bytes(),
             &[0],
             if self.suite.has_counter() {
                 &counter

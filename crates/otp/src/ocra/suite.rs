@@ -1,19 +1,18 @@
 //! The OCRASuite: the algorithm and the inputs of a response (RFC 6287 section 6).
 
-use core::{
-    fmt::{self, Write as _},
-    num::NonZeroU64,
-    str::FromStr,
-};
+use core::{fmt, num::NonZeroU64, str::FromStr};
 
 use crate::{Algorithm, OtpError};
 
 /// An OCRASuite (RFC 6287 section 6), such as `OCRA-1:HOTP-SHA1-6:QN08`.
 ///
-/// Only one spelling is accepted, because the text itself goes into each response: upper case,
-/// every length written out, inputs in the order counter, question, PIN, session, time. `Display`
-/// writes exactly the text that was parsed. A time step of zero hours (`T0H`) is rejected, although
-/// the RFC's grammar allows it.
+/// It is in upper case, with the inputs in the order counter, question, PIN, session, time. What
+/// has a default in the RFC may be left out: `Q` is `QN08`, `P` is `PSHA1`, `S` is `S064`, and `T`
+/// is `T1M`. The length of questions may have one digit, as in the RFC's example `QH8`. A time step
+/// of zero hours (`T0H`) is rejected, although the RFC's grammar allows it.
+///
+/// The text itself goes into each response. So two spellings of a suite are not equal, and their
+/// responses differ. `Display` writes exactly the text that was parsed.
 ///
 /// ```
 /// use keyproof_otp::Algorithm;
@@ -36,6 +35,7 @@ pub struct Suite {
     pin: Option<Algorithm>,
     session_len: Option<u16>,
     step: Option<NonZeroU64>,
+    text: SuiteText,
 }
 
 /// The length of responses: the `t` of `HOTP-H-t` (RFC 6287 section 6.2).
@@ -59,14 +59,6 @@ pub enum QuestionFormat {
 }
 
 impl QuestionFormat {
-    const fn letter(self) -> char {
-        match self {
-            Self::Alphanumeric => 'A',
-            Self::Hexadecimal => 'H',
-            Self::Numeric => 'N',
-        }
-    }
-
     pub(super) const fn has(self, byte: u8) -> bool {
         match self {
             Self::Alphanumeric => byte.is_ascii_alphanumeric(),
@@ -119,14 +111,9 @@ impl Suite {
         self.step
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "the longest suite, with SHA512 twice and each input, fits into the buffer"
-    )]
-    pub(super) fn text(&self) -> SuiteText {
-        let mut text = SuiteText::default();
-        write!(text, "{self}").expect("a suite fits");
-        text
+    /// The spelling that was parsed.
+    pub(super) fn text(&self) -> &str {
+        self.text.as_str()
     }
 }
 
@@ -158,6 +145,7 @@ impl FromStr for Suite {
         let session_len = inputs.next_if(session);
         let step = inputs.next_if(time_step);
         inputs.end()?;
+        let text = SuiteText::new(text).ok_or(OtpError::OcraSuite { at: 0 })?;
         Ok(Self {
             algorithm,
             response,
@@ -167,6 +155,7 @@ impl FromStr for Suite {
             pin,
             session_len,
             step,
+            text,
         })
     }
 }
@@ -217,11 +206,17 @@ fn algorithm(name: &str) -> Option<Algorithm> {
 }
 
 fn algorithm_of_pin(input: &str) -> Option<Algorithm> {
-    algorithm(input.strip_prefix('P')?)
+    match input.strip_prefix('P')? {
+        "" => Some(Algorithm::Sha1),
+        hash => algorithm(hash),
+    }
 }
 
 fn question(input: &str) -> Option<(QuestionFormat, u8)> {
     let rest = input.strip_prefix('Q')?;
+    if rest.is_empty() {
+        return Some((QuestionFormat::Numeric, 8));
+    }
     let (format, len) = rest.split_at_checked(1)?;
     let format = match format {
         "A" => QuestionFormat::Alphanumeric,
@@ -229,16 +224,23 @@ fn question(input: &str) -> Option<(QuestionFormat, u8)> {
         "N" => QuestionFormat::Numeric,
         _ => return None,
     };
-    let len = padded_number::<2>(len).filter(|len| (4..=64).contains(len))?;
+    let len = padded_number::<2>(len).or_else(|| padded_number::<1>(len));
+    let len = len.filter(|len| (4..=64).contains(len))?;
     Some((format, len as u8))
 }
 
 fn session(input: &str) -> Option<u16> {
-    padded_number::<3>(input.strip_prefix('S')?).filter(|len| (1..=512).contains(len))
+    match input.strip_prefix('S')? {
+        "" => Some(64),
+        len => padded_number::<3>(len).filter(|len| (1..=512).contains(len)),
+    }
 }
 
 fn time_step(input: &str) -> Option<NonZeroU64> {
     let rest = input.strip_prefix('T')?;
+    if rest.is_empty() {
+        return NonZeroU64::new(60);
+    }
     let (count, unit) = rest.split_at_checked(rest.len().checked_sub(1)?)?;
     let seconds = match unit {
         "S" => number(count, 1..=59)?,
@@ -265,27 +267,7 @@ fn padded_number<const LEN: usize>(text: &str) -> Option<u16> {
 
 impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = match self.response {
-            ResponseLength::Digits(digits) => digits,
-            ResponseLength::Full(_) => 0,
-        };
-        write!(f, "{PREFIX}{}-{digits}:", self.algorithm)?;
-        if self.counter {
-            f.write_str("C-")?;
-        }
-        write!(f, "Q{}{:02}", self.question.letter(), self.question_len)?;
-        if let Some(pin) = self.pin {
-            write!(f, "-P{pin}")?;
-        }
-        if let Some(len) = self.session_len {
-            write!(f, "-S{len:03}")?;
-        }
-        match self.step.map(NonZeroU64::get) {
-            Some(step @ ..60) => write!(f, "-T{step}S"),
-            Some(step @ ..3600) => write!(f, "-T{}M", step / 60),
-            Some(step) => write!(f, "-T{}H", step / 3600),
-            None => Ok(()),
-        }
+        f.write_str(self.text())
     }
 }
 
@@ -323,9 +305,9 @@ impl<'de> serde::Deserialize<'de> for Suite {
     }
 }
 
-/// A suite as text, without the heap.
-#[derive(Clone)]
-pub(super) struct SuiteText {
+/// The text of a suite, without the heap.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct SuiteText {
     bytes: [u8; Self::MAX_LEN],
     len: usize,
 }
@@ -334,26 +316,18 @@ impl SuiteText {
     /// Enough for the longest suite, `OCRA-1:HOTP-SHA512-10:C-QN64-PSHA512-S512-T59S`.
     const MAX_LEN: usize = 48;
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+    /// Returns `None` if the text is too long, which no suite is.
+    fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes
+            .get_mut(..text.len())?
+            .copy_from_slice(text.as_bytes());
+        let len = text.len();
+        Some(Self { bytes, len })
     }
-}
 
-impl Default for SuiteText {
-    fn default() -> Self {
-        Self {
-            bytes: [0; Self::MAX_LEN],
-            len: 0,
-        }
-    }
-}
-
-impl fmt::Write for SuiteText {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len + text.len();
-        let room = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
+    fn as_str(&self) -> &str {
+        let text = self.bytes.get(..self.len).unwrap_or_default();
+        str::from_utf8(text).unwrap_or_default()
     }
 }

@@ -249,7 +249,7 @@ impl Thread {
             let failed = outcome.is_err();
             if failed {
                 self.doubt.raised(size(&group));
-            } else {
+            } else if self.has_written.load(Ordering::Relaxed) {
                 self.doubt.dispelled(size(&group));
             }
             answer(group, &outcome, &self.observed);

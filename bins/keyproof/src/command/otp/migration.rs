@@ -13,11 +13,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::uri_if_any;
-use crate::{
-    command::{Failure, Outcome, files::read_text, output},
-    qr,
-};
+use super::{draw, uri_if_any};
+use crate::command::{Failure, Outcome, files::read_text, output};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
@@ -175,8 +172,7 @@ fn write(arguments: &WriteArguments) -> Outcome {
     }
     for text in &texts {
         if arguments.qr {
-            let drawing = Zeroizing::new(qr::draw(text).map_err(Failure::refused)?);
-            output::print(&drawing)?;
+            output::print(&draw(text)?)?;
         }
         output::print(text)?;
     }

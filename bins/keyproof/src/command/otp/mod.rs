@@ -474,10 +474,16 @@ fn uri(arguments: UriArguments) -> Outcome {
         });
     }
     if arguments.qr {
-        let drawing = Zeroizing::new(qr::draw(&text).map_err(Failure::refused)?);
-        output::print(&drawing)?;
+        output::print(&draw(&text)?)?;
     }
     output::print(&text)
+}
+
+/// Draws a QR code for a phone.
+fn draw(text: &str) -> Result<Zeroizing<String>, Failure> {
+    let drawing = qr::draw(text);
+    let drawing = drawing.map_err(|error| Failure::Refused(format!("no QR code: {error}")))?;
+    Ok(Zeroizing::new(drawing))
 }
 
 /// A new secret as JSON.

@@ -157,6 +157,9 @@ fn show(arguments: &ShowArguments) -> Outcome {
             shown.push(key);
         }
     }
+    if shown.is_empty() {
+        output::print_notice("keyproof: the container has no key");
+    }
     if arguments.json {
         return output::print_secret_json(&Document {
             encrypted: container.is_encrypted(),
@@ -396,6 +399,7 @@ fn line(info: &KeyInfo) -> String {
         ("serial", &device.serial_number),
         ("issuer", &info.issuer),
         ("user", &info.user_id),
+        ("suite", &info.suite),
     ] {
         if let Some(value) = value {
             line += &format!(", {name} {value}");

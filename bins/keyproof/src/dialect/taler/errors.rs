@@ -262,7 +262,8 @@ impl From<StackRefusal> for Refusal {
         let may_change = refusal == StackRefusal::DeadlineExceeded { may_change: true };
         Self {
             hint: may_change.then_some(OUTCOME_UNKNOWN),
-            detail: Some(refusal.to_string()),
+            // The hint of an unknown path has the same words.
+            detail: (refusal != StackRefusal::NotFound).then(|| refusal.to_string()),
             status: Some(refusal.status()),
             ..code.into()
         }
@@ -335,7 +336,9 @@ impl From<Failure<AddDeviceError>> for Refusal {
                 AddDeviceError::Id => {
                     Self::field_of(DEVICE_DETAILS, "otp_device_id").with_detail(why.to_string())
                 }
-                AddDeviceError::Key(_) => Self::field_of(DEVICE_DETAILS, "otp_key"),
+                AddDeviceError::Key(_) => {
+                    Self::field_of(DEVICE_DETAILS, "otp_key").with_detail(why.to_string())
+                }
             },
         }
     }
@@ -365,7 +368,9 @@ impl From<Failure<ChangeDeviceError<Self>>> for Refusal {
                     Self::field_of(DEVICE_CHANGE, "otp_device_description").with_detail(long)
                 }
                 ChangeDeviceError::Ended => Code::TokenUnknown.into(),
-                ChangeDeviceError::Key(_) => Self::field_of(DEVICE_CHANGE, "otp_key"),
+                ChangeDeviceError::Key(error) => {
+                    Self::field_of(DEVICE_CHANGE, "otp_key").with_detail(error.to_string())
+                }
                 ChangeDeviceError::Unknown => Code::DeviceUnknown.into(),
             },
         }

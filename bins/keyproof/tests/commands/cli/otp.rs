@@ -117,6 +117,9 @@ fn otp_uri_is_drawn_for_a_phone() {
         2,
         "--qr",
     );
+    let long = "a".repeat(3_000);
+    let drawn = run(&["otp", "uri", "--uri", &uri, "--account", &long, "--qr"]);
+    fails(&drawn, 1, "no QR code: data too long");
 }
 
 /// A shell's `<(…)` is a pipe.
@@ -522,6 +525,11 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     ] {
         fails(&show(more), 1, says);
     }
+    let empty = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"/>"#;
+    fs::write(path("none"), empty).unwrap();
+    let none = otp(&format!("pskc show {}", path("none")));
+    assert_eq!(succeeds(&none), "");
+    assert!(text(&none.stderr).contains("the container has no key"));
     let no_xml = otp(&format!("pskc show {password}"));
     fails(&no_xml, 1, "not well-formed XML");
     let nowhere = otp(&format!("pskc show {}", path("nowhere")));
@@ -690,6 +698,7 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     let output = run(&["otp", "pskc", "show", &path("plain")]);
     let shown = text(&output.stdout);
     assert!(shown.contains("manufacturer Müller & Söhne"), "{shown}");
+    assert!(shown.contains("user bert, suite HMAC-SHA256, "), "{shown}");
     fails(&write(&["--out", &path("plain")]), 2, "exists");
     let output = write(&["--show-secrets"]);
     fs::write(path("printed"), &output.stdout).unwrap();

@@ -79,6 +79,8 @@ async fn each_member_is_what_the_contract_says_or_named() {
             "x".repeat(16_385),
             "at most 16384 bytes",
         ),
+        ("otp_key", "AB======".to_owned(), "padding at byte 2"),
+        ("otp_key", "AB CD".to_owned(), "symbol at byte 2"),
     ] {
         let refused = post(with(device("till"), json!({ name: wrong }))).await;
         let detail = refused.json["detail"].as_str().unwrap_or_default();
@@ -163,6 +165,9 @@ async fn patch_bodies_follow_the_same_rules() {
     let refused = patch(&long).await;
     let detail = refused.json["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("at most 16384 bytes"), "{refused:?}");
+    let refused = patch(r#"{"otp_device_description":"x","otp_key":"0"}"#).await;
+    let detail = refused.json["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("symbol at byte 0"), "{refused:?}");
     patch("{").await.refuses(400, 22);
     // Existence is checked before the body.
     let unknown = site

@@ -27,7 +27,9 @@ async fn unknown_paths_are_404_in_talers_shape() {
         "/Config",
         "/api/nonsense",
     ] {
-        site.get(path).send().await.refuses(404, 21);
+        let answer = site.get(path).send().await;
+        answer.refuses(404, 21);
+        assert_eq!(answer.json.get("detail"), None, "{path}");
     }
 }
 
