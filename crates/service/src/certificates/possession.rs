@@ -166,8 +166,9 @@ impl Certificates {
             };
             let mut batch = self.store.batch(now);
             let version = batch.replace(&key, stored.version, &record, None);
-            let proven = told(format!("possession proven\n{}", findings(&report)));
-            self.audit.done(&mut batch, now, proven);
+            let proven = format!("possession proven\n{}", findings(&report));
+            self.audit
+                .done(&mut batch, now, told(proven.trim_end().to_owned()));
             let verified = Verified {
                 certificate: view(record, description, version),
                 report,

@@ -48,6 +48,7 @@ async fn a_code_and_its_leaf_prove_possession_once() {
     assert_eq!(told[0].target, "certificate/sub/group/dps/c");
     let detail = told[2].detail.as_deref().unwrap();
     assert!(detail.starts_with("possession proven"), "{detail}");
+    assert_eq!(detail, detail.trim_end(), "a line without an end");
 }
 
 #[tokio::test]
