@@ -1,6 +1,6 @@
 //! The audit trail: filtering, following and downloading it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use http::{HeaderValue, StatusCode, header};
 use jiff::{civil::DateTime, tz::TimeZone};
@@ -97,7 +97,7 @@ struct Row {
     details: Vec<String>,
     count: u64,
     left_out: u64,
-    from: Option<String>,
+    from: Vec<String>,
     request: Option<String>,
 }
 
@@ -116,7 +116,7 @@ impl Row {
             is_refused: event.outcome == Outcome::Refused,
             count: event.count(),
             left_out: event.left_out,
-            from: event.address.map(|address| address.to_string()),
+            from: event.addresses().iter().map(IpAddr::to_string).collect(),
             who: cut(event.who),
             what: event.action,
             target: cut(event.target),
@@ -346,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_combined_event_is_shown_with_all_its_details() {
+    fn a_combined_event_is_shown_with_all_its_details_and_addresses() {
         let told = |detail: &str, count| RepeatedDetail {
             detail: detail.to_owned(),
             count,
@@ -359,19 +359,20 @@ mod tests {
             who: "anonymous".to_owned(),
             detail: Some("locked".to_owned()),
             request_id: None,
-            address: None,
+            address: Some([192, 0, 2, 1].into()),
             left_out: 0,
             repeats: Some(Repeats {
                 count: 3,
                 last_at: Timestamp::EPOCH,
                 last_request_id: None,
                 request_ids: Vec::new(),
-                addresses: Vec::new(),
+                addresses: vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()],
                 details: vec![told("locked", 1), told("locked, and right", 2)],
             }),
         };
         let row = Row::of(event, &BTreeMap::new(), true);
         assert_eq!(row.details, ["locked", "2 of them: locked, and right"]);
+        assert_eq!(row.from, ["192.0.2.1", "192.0.2.2"]);
     }
 
     #[test]
