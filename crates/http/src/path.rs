@@ -99,7 +99,7 @@ impl RequestPath {
 
 /// A path segment that is not percent-encoded UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("path segment {segment}: {fault}")]
+#[error("path segment {}: {fault}", segment + 1)]
 pub struct PathError {
     /// The index of the segment, from 0.
     pub segment: usize,
@@ -172,7 +172,10 @@ mod tests {
         for bad in ["/a/%", "/a/%4", "/a/%zz", "/a/%4g", "/a/%%41"] {
             assert_eq!(segments(bad), fault(1, SegmentFault::StrayPercent), "{bad}");
         }
-        assert_eq!(segments("/%FF/%"), fault(0, SegmentFault::NotUtf8));
+        let first = segments("/%FF/%");
+        assert_eq!(first, fault(0, SegmentFault::NotUtf8));
+        // People count from one.
+        assert_eq!(first.unwrap_err().to_string(), "path segment 1: not UTF-8");
     }
 
     #[test]

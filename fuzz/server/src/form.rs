@@ -33,7 +33,9 @@ pub fn form(data: &[u8]) {
             _ => LONGEST,
         };
         text.is_ok_and(|text| {
-            !text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER)
+            let is_odd =
+                |c: char| (c.is_control() && c != '\t') || c == char::REPLACEMENT_CHARACTER;
+            !text.contains(is_odd)
         }) && value.len() <= longest
     });
     match Form::parse(Some("application/x-www-form-urlencoded"), data, &FIELDS) {

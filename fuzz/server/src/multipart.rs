@@ -18,7 +18,8 @@ pub fn multipart(data: &[u8]) {
         return;
     };
     let (name, file) = (form.text("name"), form.bytes("file"));
-    assert!(name.len() <= LONGEST_LINE && !name.contains(char::is_control));
+    let is_odd = |c: char| c.is_control() && c != '\t';
+    assert!(name.len() <= LONGEST_LINE && !name.contains(is_odd));
     assert_eq!(name.as_bytes(), form.bytes("name"));
     assert!(file.len() <= LONGEST_FILE);
     assert_eq!(form.bytes("other"), b"");

@@ -1,6 +1,6 @@
 //! `keyproof audit`: prints, follows and exports the audit trail.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
 use keyproof_service::{
@@ -211,13 +211,13 @@ fn line(event: &Event) -> String {
         text += &format!(" ({} refusals are left out)", event.left_out);
     }
     if let Some(repeats) = &event.repeats {
-        text += &repeats_text(repeats, event.address);
+        text += &repeats_text(event, repeats);
     }
     output::printable(&text)
 }
 
-/// Describes how often it happened, until when, and from which other addresses.
-fn repeats_text(repeats: &Repeats, first: Option<IpAddr>) -> String {
+/// Describes how often it happened, until when, from which other addresses, and with which other details.
+fn repeats_text(event: &Event, repeats: &Repeats) -> String {
     let mut text = format!(
         " ({} times until {}",
         repeats.count,
@@ -228,18 +228,21 @@ fn repeats_text(repeats: &Repeats, first: Option<IpAddr>) -> String {
     }
     let addresses = repeats.addresses.iter();
     let others: Vec<_> = addresses
-        .filter(|address| Some(**address) != first)
+        .filter(|address| Some(**address) != event.address)
         .map(ToString::to_string)
         .collect();
     if !others.is_empty() {
         text += &format!(", also from {}", others.join(", "));
+    }
+    for told in event.other_details() {
+        text += &format!("; {} of them: {}", told.count, told.detail);
     }
     text + ")"
 }
 
 #[cfg(test)]
 mod tests {
-    use keyproof_service::audit::Outcome as EventOutcome;
+    use keyproof_service::audit::{Outcome as EventOutcome, RepeatedDetail};
 
     use super::*;
 
@@ -270,8 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_several_says_how_many_until_when_and_from_where() {
+    fn an_event_of_several_says_how_many_until_when_from_where_and_why() {
         let at = Timestamp::from_secs(1_700_000_000);
+        let told = |detail: &str, count| RepeatedDetail {
+            detail: detail.to_owned(),
+            count,
+        };
         let event = Event {
             at,
             action: "user.authenticate".to_owned(),
@@ -288,14 +295,15 @@ mod tests {
                 last_request_id: Some("4567".to_owned()),
                 request_ids: vec!["0123".to_owned()],
                 addresses: vec![[127, 0, 0, 1].into(), [192, 0, 2, 1].into()],
-                details: Vec::new(),
+                details: vec![told("wrong", 2), told("locked, and right", 1)],
             }),
         };
         assert_eq!(
             line(&event),
             "2023-11-14T22:13:20.000Z refused user.authenticate user_name/ada by anonymous \
              from 127.0.0.1 request 0123: wrong \
-             (3 times until 2023-11-14T22:13:22.000Z, last request 4567, also from 192.0.2.1)"
+             (3 times until 2023-11-14T22:13:22.000Z, last request 4567, also from 192.0.2.1; \
+             1 of them: locked, and right)"
         );
         let document = event_document(&event).unwrap();
         assert_eq!(document["count"], 3);

@@ -29,7 +29,7 @@ pub enum FormError {
     /// It has a field that is not the page's, a field twice, or too many.
     #[error("not a form of this page")]
     Fields,
-    /// A value is not UTF-8, is too long, or has control characters.
+    /// A value is not UTF-8, is too long, or has a control character other than a tab.
     #[error("a field that cannot be filled in so")]
     Value,
 }
@@ -92,9 +92,9 @@ impl Form {
     }
 }
 
-/// Whether a character cannot be typed in a line. Invalid UTF-8 has become U+FFFD.
+/// Whether a character cannot be typed or pasted in a line, as a tab can. Invalid UTF-8 has become U+FFFD.
 pub(super) fn is_odd(c: char) -> bool {
-    c.is_control() || c == char::REPLACEMENT_CHARACTER
+    (c.is_control() && c != '\t') || c == char::REPLACEMENT_CHARACTER
 }
 
 /// Prints only the names.
@@ -132,6 +132,7 @@ mod tests {
         assert_eq!(of(b"name=1&name=2"), Some(FormError::Fields));
         assert_eq!(of(b"name=%00"), Some(FormError::Value));
         assert_eq!(of(b"name=a%0Ab"), Some(FormError::Value));
+        assert_eq!(of(b"name=a%09b"), None, "it can be pasted");
         assert_eq!(of(b"name=%ff"), Some(FormError::Value));
         assert_eq!(
             of(format!("name={}", "x".repeat(1025)).as_bytes()),

@@ -103,6 +103,20 @@ impl Event {
             .map_or(self.at, |repeats| repeats.last_at)
     }
 
+    /// Returns where it came from: the first eight different addresses of a combined event.
+    pub fn addresses(&self) -> &[IpAddr] {
+        match &self.repeats {
+            Some(repeats) => &repeats.addresses,
+            None => self.address.as_slice(),
+        }
+    }
+
+    /// Returns the details of the combined events that differ from its own, each with its count.
+    pub fn other_details(&self) -> impl Iterator<Item = &RepeatedDetail> {
+        let details = self.repeats.iter().flat_map(|repeats| &repeats.details);
+        details.filter(move |told| self.detail.as_ref() != Some(&told.detail))
+    }
+
     /// Cuts its texts to the maximum length.
     pub(super) fn cut(&mut self) {
         let repeated = self.repeats.iter_mut();

@@ -370,7 +370,7 @@ async fn failures_of_a_name_are_one_event_a_minute() {
     assert_eq!(repeats.last_request_id.as_deref(), Some("request11"));
     assert_eq!(repeats.request_ids.len(), 8);
     let addresses: Vec<IpAddr> = (0..8).map(|from| [192, 0, 2, from].into()).collect();
-    assert_eq!(repeats.addresses, addresses);
+    assert_eq!(ada.addresses(), addresses);
     let details = repeats.details.iter();
     let details: Vec<_> = details.map(|told| (&*told.detail, told.count)).collect();
     assert_eq!(details, [("wrong", 11), ("locks", 1)]);

@@ -24,7 +24,8 @@ pub(super) fn users(query: &Query) -> Result<UserQuery, Refusal> {
     };
     let per_page = number("per_page", PER_PAGE)?;
     if per_page > MAX_PER_PAGE {
-        return Err(Refusal::query_criteria("per_page"));
+        let parameter = format!("per_page, which is at most {MAX_PER_PAGE}");
+        return Err(Refusal::query_criteria(&parameter));
     }
     let filters =
         list(query.first("q")).map(|text| filter(text).ok_or_else(|| Refusal::query_criteria("q")));

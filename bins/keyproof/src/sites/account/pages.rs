@@ -1,5 +1,7 @@
 //! The pages' templates. They escape everything that comes from outside.
 
+use std::net::IpAddr;
+
 use keyproof_service::{
     accounts::{DeviceView, KeySummary},
     audit::{Event, Outcome},
@@ -118,7 +120,7 @@ pub(super) struct EventRow {
     what: String,
     is_refused: bool,
     times: Option<String>,
-    from: Option<String>,
+    from: Vec<String>,
 }
 
 impl EventRow {
@@ -129,7 +131,7 @@ impl EventRow {
             what: t.action(&event.action).to_owned(),
             is_refused: event.outcome == Outcome::Refused,
             times: (count > 1).then(|| t.times(count)),
-            from: event.address.map(|address| address.to_string()),
+            from: event.addresses().iter().map(IpAddr::to_string).collect(),
         }
     }
 }

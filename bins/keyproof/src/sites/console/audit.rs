@@ -1,6 +1,6 @@
 //! The audit trail: filtering, following and downloading it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use http::{HeaderValue, StatusCode, header};
 use jiff::{civil::DateTime, tz::TimeZone};
@@ -93,28 +93,33 @@ struct Row {
     /// The page of the user that the event is about.
     user: Option<String>,
     is_refused: bool,
-    detail: Option<String>,
+    /// The detail, and those of other combined events.
+    details: Vec<String>,
     count: u64,
     left_out: u64,
-    from: Option<String>,
+    from: Vec<String>,
     request: Option<String>,
 }
 
 impl Row {
     /// Creates a row; `bearers` are the owners of operators' tokens by the tokens' ids.
     fn of(event: Event, bearers: &BTreeMap<String, String>, reaches_users: bool) -> Self {
+        let others = event
+            .other_details()
+            .map(|told| format!("{} of them: {}", told.count, cut(told.detail.clone())));
+        let own = event.detail.clone().map(cut);
         Self {
+            details: own.into_iter().chain(others).collect(),
             bearer: token_of(&event.who).and_then(|id| bearers.get(id).cloned()),
             user: user_page(&event.target).filter(|_| reaches_users),
             when: second(event.last_at()),
             is_refused: event.outcome == Outcome::Refused,
             count: event.count(),
             left_out: event.left_out,
-            from: event.address.map(|address| address.to_string()),
+            from: event.addresses().iter().map(IpAddr::to_string).collect(),
             who: cut(event.who),
             what: event.action,
             target: cut(event.target),
-            detail: event.detail.map(cut),
             request: event.request_id,
         }
     }
@@ -336,7 +341,39 @@ fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfille
 
 #[cfg(test)]
 mod tests {
+    use keyproof_service::audit::{RepeatedDetail, Repeats};
+
     use super::*;
+
+    #[test]
+    fn a_combined_event_is_shown_with_all_its_details_and_addresses() {
+        let told = |detail: &str, count| RepeatedDetail {
+            detail: detail.to_owned(),
+            count,
+        };
+        let event = Event {
+            at: Timestamp::EPOCH,
+            action: "user.authenticate".to_owned(),
+            target: "user_name/ada".to_owned(),
+            outcome: Outcome::Refused,
+            who: "anonymous".to_owned(),
+            detail: Some("locked".to_owned()),
+            request_id: None,
+            address: Some([192, 0, 2, 1].into()),
+            left_out: 0,
+            repeats: Some(Repeats {
+                count: 3,
+                last_at: Timestamp::EPOCH,
+                last_request_id: None,
+                request_ids: Vec::new(),
+                addresses: vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()],
+                details: vec![told("locked", 1), told("locked, and right", 2)],
+            }),
+        };
+        let row = Row::of(event, &BTreeMap::new(), true);
+        assert_eq!(row.details, ["locked", "2 of them: locked, and right"]);
+        assert_eq!(row.from, ["192.0.2.1", "192.0.2.2"]);
+    }
 
     #[test]
     fn a_long_text_has_its_beginning_and_its_end() {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use keyproof_service::accounts::UserChange;
+use keyproof_service::accounts::{Role, UserChange};
 use keyproof_store::Timestamp;
 use serde_json::json;
 
 use super::browser::{ANOTHER_PASSWORD, Browser};
 use crate::emnify::{
-    dialect::{ADA, BOB, PASSWORD, Phone},
-    site::Site,
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD, Phone},
+    site::{Site, trusted_proxy},
 };
 
 #[tokio::test]
@@ -516,6 +516,22 @@ async fn the_activity_is_the_users_own() {
         2,
         "his account, and his login"
     );
+}
+
+/// The failures of a minute are one row, and one of them may be the user's own.
+#[tokio::test]
+async fn the_activity_has_every_address_of_a_row() {
+    let site = Site::configured(&[trusted_proxy()]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let body = json!({ "username": ADA, "password": "wrong horse" });
+    for address in ["192.0.2.1", "198.51.100.1"] {
+        let call = site.post(AUTHENTICATE, &body);
+        let answer = call.header("x-forwarded-for", address).send().await;
+        answer.is(401);
+    }
+    let mut ada = Browser::of_ada(&site).await;
+    ada.get("/account/activity").await.is(200);
+    ada.sees("<bdi>192.0.2.1</bdi>, <bdi>198.51.100.1</bdi>");
 }
 
 /// Somebody who copied the session before its second factor gains nothing from the factor.
