@@ -93,7 +93,7 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         Refusal::Malformed(_) => {
             let text = format!(
                 "What was sent is not a form of this page, or more than it takes: one certificate has at most {} KiB, a file of \
-                 several {} KiB, and a line {MAX_VALUE} bytes. Nothing was done.",
+                 several {} KiB, and a line {MAX_VALUE} characters. Nothing was done.",
                 certificates::LONGEST / 1024,
                 tpms::LONGEST / 1024,
             );
