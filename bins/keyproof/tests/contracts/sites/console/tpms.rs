@@ -660,7 +660,12 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             ("name", "category"),
             "There is a category of this name.",
         ),
-        ("categories", &category, ("name", hostile), "name-error"),
+        (
+            "categories",
+            &category,
+            ("name", hostile),
+            "A name has 1 to 63 lower-case letters",
+        ),
         (
             "categories",
             &category,
