@@ -328,7 +328,7 @@ async fn a_new_password_ends_every_session_and_is_typed_twice() {
     )
     .await
     .is(200);
-    ada.sees("Password changed");
+    ada.sees("Change of the password");
 }
 
 /// Logs in to the API with password and code. Returns an access token and a refresh token.
@@ -392,7 +392,7 @@ async fn other_sessions_end_with_the_phone_and_this_one_stays() {
     other.get("/account").await.is(303);
     have_ended(&site, &tokens).await;
     ada.get("/account").await.is(200);
-    ada.sees("Phone removed");
+    ada.sees("Removal of the phone");
 }
 
 #[tokio::test]
@@ -499,9 +499,8 @@ async fn the_activity_is_the_users_own() {
     site.change(ADA, UserChange::Unlock).await;
     ada.get("/account/activity").await.is(200);
     for seen in [
-        "Sign-in",
-        "refused",
-        "Locks lifted",
+        "Sign-in <strong class=\"refused\">refused</strong>",
+        "Lifting of locks",
         "<bdi>127.0.0.1</bdi>",
         "2023-11-14",
     ] {
@@ -510,7 +509,7 @@ async fn the_activity_is_the_users_own() {
     ada.get("/account/activity?before=x").await.is(404);
     // Bob has signed in once, and sees nothing of Ada's.
     bob.get("/account/activity").await.is(200);
-    bob.sees_not("Locks lifted");
+    bob.sees_not("Lifting of locks");
     assert_eq!(
         bob.page.matches("<tr role=\"row\"><td").count(),
         2,
@@ -555,7 +554,7 @@ async fn failures_at_a_users_name_hide_no_sign_in() {
     }
     ada.get("/account").await.is(200);
     assert_eq!(ada.page.matches("<tr role=\"row\"><td").count(), 5);
-    ada.sees("Account made");
+    ada.sees("Creation of the account");
     ada.get("/account/activity").await.is(200);
     assert!(ada.page.matches("<tr role=\"row\"><td").count() > 5);
 }
@@ -585,7 +584,7 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     ));
     // The account, the lifting of sixty locks that did not exist, and the login.
     assert_eq!(ada.page.matches("<tr role=\"row\"><td").count(), 12);
-    ada.sees("Account made");
+    ada.sees("Creation of the account");
 }
 
 #[tokio::test]
