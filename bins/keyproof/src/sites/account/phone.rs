@@ -183,7 +183,8 @@ impl Visit<Signed> {
     fn made_codes(&self, codes: &[Zeroizing<String>]) -> HandlerResult {
         let t = self.t();
         let title = t.recovery_title.replace('\u{ad}', "");
-        let mut text = Zeroizing::new(format!("{title}\n{}\n\n", t.each_once));
+        let user = self.who.browser.session().name();
+        let mut text = Zeroizing::new(format!("{title}: {user}\n{}\n\n", t.each_once));
         for code in codes {
             text.push_str(code);
             text.push('\n');

@@ -78,6 +78,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
             .as_bytes(),
     );
     let file = String::from_utf8(file.unwrap()).unwrap();
+    assert!(file.starts_with(&format!("Your recovery codes: {ADA}\n")));
     assert!(codes.iter().all(|code| file.contains(&**code)));
     ada.get("/account/recovery-codes").await.is(200);
     ada.sees("10 of 10 are left.");
