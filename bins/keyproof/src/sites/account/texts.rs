@@ -217,6 +217,7 @@ texts! {
     away_title: "The database does not answer", "Die Datenbank antwortet nicht";
     away_text: "The server cannot answer without it. Try again in a moment.",
         "Ohne sie kann der Server nicht antworten. Versuchen Sie es gleich noch einmal.";
+    limited_title: "Too many requests", "Zu viele Anfragen";
     busy_title: "The server is busy", "Der Server ist ausgelastet";
     busy_text: "The server cannot answer just now. Try again in a moment.",
         "Der Server kann gerade nicht antworten. Versuchen Sie es gleich noch einmal.";

@@ -88,7 +88,7 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         Refusal::Limited(wait) => {
             let seconds = seconds(*wait);
             let text = format!("Too many requests came from your address: try again in {seconds}.");
-            return ("The server is busy", text);
+            return ("Too many requests", text);
         }
         Refusal::Malformed(_) => {
             let text = format!(

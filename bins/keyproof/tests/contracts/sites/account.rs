@@ -449,6 +449,7 @@ async fn logins_of_an_address_are_limited_with_those_of_the_api() {
         )
         .await;
     assert!(!limited.is(429).header("retry-after").is_empty());
+    browser.sees("<h1>Too many requests</h1>");
     browser.sees("Too many requests came from your address");
 }
 

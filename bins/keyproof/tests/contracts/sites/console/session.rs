@@ -220,6 +220,7 @@ async fn sign_in_is_on_a_safe_connection_alone_and_bounded() {
         answers.push(answer.status.as_u16());
     }
     assert_eq!(answers, [422, 422, 422, 429]);
+    guesser.sees("<h1>Too many requests</h1>");
     guesser.sees("Too many requests came from your address");
 }
 
