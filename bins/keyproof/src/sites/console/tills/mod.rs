@@ -379,11 +379,12 @@ struct Price {
 }
 
 fn parse_price(text: &str) -> Result<Option<Price>, String> {
+    const WRONG: &str = "A price is a currency in capital letters, a colon, and an amount with a point and at most 8 digits after it, such as EUR:4.50.";
     if text.is_empty() {
         return Ok(None);
     }
     let amount = text.parse::<Amount>();
-    let amount = amount.map_err(|error| sentence(&error))?;
+    let amount = amount.map_err(|_| WRONG.to_owned())?;
     let typed = text.to_owned();
     Ok(Some(Price { amount, typed }))
 }

@@ -287,6 +287,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     }
     ops.get(&format!("{DEVICE}&price=-1")).await.is(422);
     ops.sees("value=\"-1\"");
+    ops.sees("A price is a currency in capital letters");
     assert!(site.events_of("otp_device.check").await.len() >= 3);
     // Viewing and checking change neither the counter nor anything else of the device.
     assert_eq!(records(&site).await, before);
