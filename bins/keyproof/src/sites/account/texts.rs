@@ -113,6 +113,8 @@ texts! {
     activate: "Activate the phone", "Telefon aktivieren";
     activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone’s clock is off, or it has another key: start again.",
         "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie diesen ein. Wenn keiner gilt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie dann von vorn an.";
+    key_replaced: "The key that you scanned is no longer valid: another one was made since, or it was removed. Start again.",
+        "Der Schlüssel, den Sie gescannt haben, gilt nicht mehr: Inzwischen wurde ein anderer erzeugt, oder er wurde entfernt. Fangen Sie von vorn an.";
     activate_lead: "If your phone has the key, type the code that it shows now. If not, start again below.",
         "Wenn Ihr Telefon den Schlüssel hat, geben Sie den Code ein, den es jetzt zeigt. Wenn nicht, fangen Sie unten von vorn an.";
     activated: "Your phone is set up. Other sessions have been ended. Now make recovery codes, for the day it is lost.",

@@ -491,6 +491,20 @@ async fn a_phone_whose_clock_is_a_minute_ahead_is_not_set_up() {
     ada.sees("If none works, the phone’s clock is off, or it has another key");
 }
 
+/// Another window has drawn another key, which the page now asks for a code of.
+#[tokio::test]
+async fn a_code_of_a_key_that_was_replaced_is_told_of() {
+    let site = Site::start().await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (phone, key) = ada.draw().await;
+    ada.draw().await;
+    let code = phone.shows(site.now());
+    let fields = [("key", &*key), ("code", &*code)];
+    ada.post("/account/phone/activate", &fields).await.is(422);
+    ada.sees("The key that you scanned is no longer valid");
+    assert_ne!(ada.hidden("key"), Some(key));
+}
+
 #[tokio::test]
 async fn the_activity_is_the_users_own() {
     let site = Site::start().await;
