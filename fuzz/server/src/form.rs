@@ -5,7 +5,7 @@ use keyproof::sites::{Form, FormError};
 /// The fields, in an order that no page uses. Every form also has `csrf`.
 const FIELDS: [&str; 4] = ["name", "password", "code", "trust"];
 
-/// The longest value, in bytes.
+/// The longest value, in units of UTF-16.
 const LONGEST: usize = 1024;
 
 /// The longest password, in bytes.
@@ -27,16 +27,15 @@ pub fn form(data: &[u8]) {
         .enumerate()
         .all(|(at, (name, _))| is_known(name) && is_once(at));
     let could_be_typed = sent.iter().all(|(name, value)| {
-        let text = str::from_utf8(value);
-        let longest = match &**name {
-            b"password" => LONGEST_PASSWORD,
-            _ => LONGEST,
-        };
-        text.is_ok_and(|text| {
+        str::from_utf8(value).is_ok_and(|text| {
+            let fits = match &**name {
+                b"password" => text.len() <= LONGEST_PASSWORD,
+                _ => text.encode_utf16().count() <= LONGEST,
+            };
             let is_odd =
                 |c: char| (c.is_control() && c != '\t') || c == char::REPLACEMENT_CHARACTER;
-            !text.contains(is_odd)
-        }) && value.len() <= longest
+            fits && !text.contains(is_odd)
+        })
     });
     match Form::parse(Some("application/x-www-form-urlencoded"), data, &FIELDS) {
         Ok(form) => {

@@ -8,14 +8,14 @@ use zeroize::Zeroizing;
 /// The field with the token of `csrf`, which every form has.
 pub(super) const CSRF: &str = "csrf";
 
-/// The longest value of a field, in bytes.
+/// The longest value of a field, in units of UTF-16: a page's field (`maxlength`) counts in these.
 pub(super) const MAX_VALUE: usize = 1024;
 
 /// The password fields. The use cases limit their length.
 const PASSWORDS: [&str; 4] = ["new", "old", "password", "repeat"];
 
-/// The longest password that is read, in bytes: a page's field takes 1024 units of UTF-16, each of at most three bytes.
-const MAX_PASSWORD: usize = 3 * 1024;
+/// The longest value in bytes: each unit of UTF-16 has at most three.
+pub(super) const MAX_BYTES: usize = 3 * MAX_VALUE;
 
 /// The fields of a form with their values.
 pub struct Form(Vec<(String, Zeroizing<String>)>);
@@ -71,12 +71,12 @@ impl Form {
             if !is_known || filled.iter().any(|(known, _)| *known == name) {
                 return Err(FormError::Fields);
             }
-            let longest = if PASSWORDS.contains(&name.as_str()) {
-                MAX_PASSWORD
+            let fits = if PASSWORDS.contains(&name.as_str()) {
+                value.len() <= MAX_BYTES && !value.contains(is_odd)
             } else {
-                MAX_VALUE
+                is_line(&value)
             };
-            if value.len() > longest || value.contains(is_odd) {
+            if !fits {
                 return Err(FormError::Value);
             }
             filled.push((name, value));
@@ -92,8 +92,13 @@ impl Form {
     }
 }
 
+/// Whether a page's field takes a value.
+pub(super) fn is_line(value: &str) -> bool {
+    value.encode_utf16().count() <= MAX_VALUE && !value.contains(is_odd)
+}
+
 /// Whether a character cannot be typed or pasted in a line, as a tab can. Invalid UTF-8 has become U+FFFD.
-pub(super) fn is_odd(c: char) -> bool {
+fn is_odd(c: char) -> bool {
     (c.is_control() && c != '\t') || c == char::REPLACEMENT_CHARACTER
 }
 
@@ -139,6 +144,14 @@ mod tests {
             Some(FormError::Value)
         );
         assert_eq!(of(format!("name={}", "x".repeat(1024)).as_bytes()), None);
+        // A browser's field takes 1024 units of UTF-16, however many bytes these are.
+        for (text, units) in [("ü", 1), ("€", 1), ("😀", 2)] {
+            let name = |count| format!("name={}", text.repeat(count));
+            let most = 1024 / units;
+            assert_eq!(of(name(most).as_bytes()), None, "{text}");
+            let more = of(name(most + 1).as_bytes());
+            assert_eq!(more, Some(FormError::Value), "{text}");
+        }
         // The use case limits a password's length.
         let of = |length| {
             let body = format!("password={}", "x".repeat(length));

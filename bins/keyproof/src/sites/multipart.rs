@@ -9,7 +9,7 @@ use http_body_util::{BodyDataStream, Full};
 use multer::{Constraints, Field, SizeLimit};
 use zeroize::Zeroizing;
 
-use super::form::{CSRF, FormError, MAX_VALUE, is_odd};
+use super::form::{CSRF, FormError, MAX_BYTES, is_line};
 
 /// A part that a page's form has.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ impl Part {
 
     const fn limit(self) -> usize {
         match self {
-            Self::Line(_) => MAX_VALUE,
+            Self::Line(_) => MAX_BYTES,
             Self::Upload(_, limit) => limit,
         }
     }
@@ -83,7 +83,7 @@ impl Multipart {
             let value = field.bytes().await.map_err(|why| refusal(&why))?;
             let value = Zeroizing::new(Vec::from(value));
             if let Part::Line(_) = part
-                && !str::from_utf8(&value).is_ok_and(|text| !text.contains(is_odd))
+                && !str::from_utf8(&value).is_ok_and(is_line)
             {
                 return Err(FormError::Value);
             }
@@ -128,6 +128,7 @@ fn refusal(why: &multer::Error) -> FormError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sites::form::MAX_VALUE;
 
     const TYPE: Option<&str> = Some("multipart/form-data; boundary=----WebKitFormBoundary7MA4");
 
@@ -199,8 +200,12 @@ mod tests {
     async fn what_is_too_long_or_no_line_is_refused() {
         let value = Some(FormError::Value);
         let head = r#"name="name""#;
-        assert_eq!(refused(&[(head, &[b'x'; MAX_VALUE + 1])]).await, value);
-        assert_eq!(refused(&[(head, &[b'x'; MAX_VALUE])]).await, None);
+        for text in ["x", "ü", "€"] {
+            let name = text.repeat(MAX_VALUE);
+            assert_eq!(refused(&[(head, name.as_bytes())]).await, None, "{text}");
+            let longer = name + text;
+            assert_eq!(refused(&[(head, longer.as_bytes())]).await, value, "{text}");
+        }
         for wrong in [&b"a\nb"[..], b"\0", b"\xff"] {
             assert_eq!(refused(&[(head, wrong)]).await, value, "{wrong:?}");
         }

@@ -37,7 +37,7 @@ pub(super) enum Operation<S: Site> {
 }
 
 /// The longest body of a form, in bytes: it has few fields, each of which may be fully escaped.
-const FORM: usize = 32 * 1024;
+const FORM: usize = 48 * 1024;
 
 /// Declares a page.
 pub(super) const fn page<S: Site>(

@@ -75,7 +75,7 @@ pub enum AddUserError {
     Hashing(#[from] HashingError),
     /// The user's name is not allowed.
     #[error(
-        "a name has 1 to 254 bytes without white space, control characters and colons, and is neither a number nor a word of the API's paths"
+        "a name has 1 to 254 bytes without white space, control characters and colons, and is neither a number nor mfa, my, password, role or status"
     )]
     Name,
     /// The organisation's name is not allowed.

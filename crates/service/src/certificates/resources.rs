@@ -90,8 +90,8 @@ pub enum PutError<B> {
     },
     /// The name is empty, too long or contains a control character, or one of the provisioning service's names contains one.
     #[error(
-        "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters; nor have the \
-         subscription's, the resource group's and the service's"
+        "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters; it contains no control character, nor do the \
+         names of its subscription, resource group and service"
     )]
     Name,
     /// A certificate with this name exists, and its version does not meet the precondition.

@@ -90,12 +90,11 @@ impl Visit<Signed> {
             Err(failure) => failure.refusal()?,
         };
         let told = match why {
-            ActivateKeyError::AlreadyActive | ActivateKeyError::Unknown => {
-                return Ok(see_other(HERE));
-            }
+            ActivateKeyError::AlreadyActive => return Ok(see_other(HERE)),
             ActivateKeyError::Body(never) => match never {},
             ActivateKeyError::SessionRefused(why) => return Err(why.into()),
             ActivateKeyError::Locked { wait } => ("", self.t().locked(wait), Some(wait)),
+            ActivateKeyError::Unknown => ("", self.t().key_replaced.to_owned(), None),
             ActivateKeyError::WrongCode => ("code", self.t().activate_wrong.to_owned(), None),
         };
         self.phone_refused(told).await
@@ -183,7 +182,8 @@ impl Visit<Signed> {
     fn made_codes(&self, codes: &[Zeroizing<String>]) -> HandlerResult {
         let t = self.t();
         let title = t.recovery_title.replace('\u{ad}', "");
-        let mut text = Zeroizing::new(format!("{title}\n{}\n\n", t.each_once));
+        let user = self.who.browser.session().name();
+        let mut text = Zeroizing::new(format!("{title}: {user}\n{}\n\n", t.each_once));
         for code in codes {
             text.push_str(code);
             text.push('\n');

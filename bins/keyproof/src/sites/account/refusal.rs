@@ -50,7 +50,7 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
         Refusal::ConfirmFirst(_) | Refusal::SignInFirst(_) => (t.sign_in, t.session_over),
         Refusal::Forged => (t.forged_title, t.forged_text),
         Refusal::Insecure => (t.insecure_title, t.insecure_text),
-        Refusal::Limited(wait) => return (t.busy_title, t.limited(*wait)),
+        Refusal::Limited(wait) => return (t.limited_title, t.limited(*wait)),
         Refusal::Malformed(_) => (t.malformed_title, t.malformed_text),
         Refusal::Method(_) => (t.method_title, t.method_text),
         Refusal::NotFound | Refusal::OutOfReach => (t.not_found_title, t.not_found_text),

@@ -113,6 +113,8 @@ texts! {
     activate: "Activate the phone", "Telefon aktivieren";
     activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone’s clock is off, or it has another key: start again.",
         "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie diesen ein. Wenn keiner gilt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie dann von vorn an.";
+    key_replaced: "The key that you scanned is no longer valid: another one was made since, or it was removed. Start again.",
+        "Der Schlüssel, den Sie gescannt haben, gilt nicht mehr: Inzwischen wurde ein anderer erzeugt, oder er wurde entfernt. Fangen Sie von vorn an.";
     activate_lead: "If your phone has the key, type the code that it shows now. If not, start again below.",
         "Wenn Ihr Telefon den Schlüssel hat, geben Sie den Code ein, den es jetzt zeigt. Wenn nicht, fangen Sie unten von vorn an.";
     activated: "Your phone is set up. Other sessions have been ended. Now make recovery codes, for the day it is lost.",
@@ -121,7 +123,7 @@ texts! {
     remove_lead: "After that, your password alone signs you in. Your recovery codes no longer work, no device is trusted any more, and all other sessions end.",
         "Danach genügt Ihr Passwort allein zum Anmelden. Ihre Wiederherstellungscodes gelten dann nicht mehr, keinem Gerät wird mehr vertraut, und alle anderen Sitzungen enden.";
     remove_why: "Do this if the phone is lost, or before you set up another one.",
-        "Tun Sie das, wenn das Telefon verloren ist, oder bevor Sie ein anderes einrichten.";
+        "Tun Sie das, wenn Sie das Telefon verloren haben, oder bevor Sie ein anderes einrichten.";
     confirm_to_remove: "Confirm that it is you, to remove the phone", "Identität bestätigen, um das Telefon zu entfernen";
     phone_removed: "The phone is removed.", "Das Telefon ist entfernt.";
 
@@ -183,7 +185,7 @@ texts! {
     last_sign_in: "Latest activity", "Letzte Aktivitäten";
     all_activity: "Show all activity", "Alle Aktivitäten anzeigen";
 
-    help_lost: "My phone is lost", "Mein Telefon ist verloren";
+    help_lost: "My phone is lost", "Ich habe mein Telefon verloren";
     help_lost_text: "Sign in with your password, and type one of your recovery codes where a code is asked for. Then remove the phone under “Phone” and set up another one. Without recovery codes, ask whoever runs this server: they can remove the phone’s key, and see no secret of yours.",
         "Melden Sie sich mit Ihrem Passwort an, und geben Sie einen Ihrer Wiederherstellungscodes ein, wo nach einem Code gefragt wird. Entfernen Sie dann unter „Telefon“ das Telefon und richten Sie ein anderes ein. Wenn Sie keine Wiederherstellungscodes haben, wenden Sie sich an den Betreiber dieses Servers: Er kann den Schlüssel des Telefons entfernen und sieht keines Ihrer Geheimnisse.";
     help_clock: "My codes are refused", "Meine Codes werden abgelehnt";
@@ -217,6 +219,7 @@ texts! {
     away_title: "The database does not answer", "Die Datenbank antwortet nicht";
     away_text: "The server cannot answer without it. Try again in a moment.",
         "Ohne sie kann der Server nicht antworten. Versuchen Sie es gleich noch einmal.";
+    limited_title: "Too many requests", "Zu viele Anfragen";
     busy_title: "The server is busy", "Der Server ist ausgelastet";
     busy_text: "The server cannot answer just now. Try again in a moment.",
         "Der Server kann gerade nicht antworten. Versuchen Sie es gleich noch einmal.";
@@ -320,7 +323,8 @@ impl Texts {
         }
     }
 
-    /// Describes an action of the audit trail for its user; an unknown action has its own text.
+    /// Describes an action of the audit trail for its user; an unknown action has its own text. It is a noun, which “refused” may
+    /// follow.
     pub(super) fn action<'a>(&self, action: &'a str) -> &'a str {
         let mut all = Action::ALL.iter();
         let Some(known) = all.find(|known| known.name() == action) else {
@@ -332,49 +336,48 @@ impl Texts {
                 "Password accepted, code asked for",
                 "Passwort angenommen, Code verlangt",
             ),
-            Action::UserSetPassword => ("Password changed", "Passwort geändert"),
-            Action::UserAdd => ("Account made", "Konto angelegt"),
-            Action::UserSuspend => ("Account suspended", "Konto deaktiviert"),
-            Action::UserActivate => ("Account activated", "Konto wieder aktiviert"),
-            Action::UserUnlock => ("Locks lifted", "Sperren aufgehoben"),
-            Action::UserSessionEnd => ("Signed out", "Abgemeldet"),
-            Action::UserSessionsEndAll => ("All sessions ended", "Alle Sitzungen beendet"),
-            Action::UserSessionsEnd => ("Other sessions ended", "Andere Sitzungen beendet"),
+            Action::UserSetPassword => ("Change of the password", "Änderung des Passworts"),
+            Action::UserAdd => ("Creation of the account", "Anlegen des Kontos"),
+            Action::UserSuspend => ("Suspension of the account", "Deaktivierung des Kontos"),
+            Action::UserActivate => ("Activation of the account", "Aktivierung des Kontos"),
+            Action::UserUnlock => ("Lifting of locks", "Aufhebung von Sperren"),
+            Action::UserSessionEnd => ("Sign-out", "Abmeldung"),
+            Action::UserSessionsEndAll => ("End of all sessions", "Beenden aller Sitzungen"),
+            Action::UserSessionsEnd => ("End of other sessions", "Beenden anderer Sitzungen"),
             Action::RefreshTokenUse | Action::RefreshTokenRotate => (
-                "Session of a program renewed",
-                "Sitzung eines Programms erneuert",
+                "Renewal of a program’s session",
+                "Erneuerung der Sitzung eines Programms",
             ),
-            Action::TrustedDeviceAdd => {
-                ("Device trusted", "Gerät als vertrauenswürdig hinzugefügt")
-            }
+            Action::TrustedDeviceAdd => ("New trusted device", "Neues vertrauenswürdiges Gerät"),
             Action::TrustedDeviceRemove => (
-                "Device no longer trusted",
-                "Gerät nicht mehr vertrauenswürdig",
+                "Revocation of a trusted device",
+                "Widerruf eines vertrauenswürdigen Geräts",
             ),
             Action::TrustedDeviceList => (
-                "Trusted devices listed",
-                "Vertrauenswürdige Geräte aufgelistet",
+                "List of trusted devices",
+                "Liste der vertrauenswürdigen Geräte",
             ),
             Action::MfaKeyAdd => (
-                "Set-up of a phone begun",
-                "Einrichtung eines Telefons begonnen",
+                "Start of a phone’s set-up",
+                "Beginn der Einrichtung eines Telefons",
             ),
-            Action::MfaKeyActivate => ("Phone set up", "Telefon eingerichtet"),
-            Action::MfaKeyRemove => ("Phone removed", "Telefon entfernt"),
-            Action::RecoveryCodesMake => (
-                "Recovery codes made",
-                "Wiederherstellungs\u{ad}codes erstellt",
-            ),
+            Action::MfaKeyActivate => ("Set-up of a phone", "Einrichtung eines Telefons"),
+            Action::MfaKeyRemove => ("Removal of the phone", "Entfernen des Telefons"),
+            Action::RecoveryCodesMake => {
+                ("New recovery codes", "Neue Wiederherstellungs\u{ad}codes")
+            }
             Action::ApplicationAuthenticate => {
                 ("Sign-in of an application", "Anmeldung einer Anwendung")
             }
-            Action::ApplicationTokenAdd => ("Application token made", "Anwendungstoken erstellt"),
-            Action::ApplicationTokenChange => {
-                ("Application token changed", "Anwendungstoken geändert")
-            }
-            Action::ApplicationTokenRevoke => {
-                ("Application token revoked", "Anwendungstoken widerrufen")
-            }
+            Action::ApplicationTokenAdd => ("New application token", "Neues Anwendungstoken"),
+            Action::ApplicationTokenChange => (
+                "Change of an application token",
+                "Änderung eines Anwendungstokens",
+            ),
+            Action::ApplicationTokenRevoke => (
+                "Revocation of an application token",
+                "Widerruf eines Anwendungstokens",
+            ),
             _ => (action, action),
         };
         match self.language {

@@ -78,7 +78,8 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         Refusal::Forged => (
             "This form is out of date",
             "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was \
-             done. Go back, load the page again, and fill it in once more.",
+             done. Go back, load the page again, and fill it in once more. If that happens each time, a proxy in front of \
+             this server does not preserve Host, or does not send X-Forwarded-Proto.",
         ),
         Refusal::Insecure => (
             "No safe connection",
@@ -88,12 +89,12 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         Refusal::Limited(wait) => {
             let seconds = seconds(*wait);
             let text = format!("Too many requests came from your address: try again in {seconds}.");
-            return ("The server is busy", text);
+            return ("Too many requests", text);
         }
         Refusal::Malformed(_) => {
             let text = format!(
                 "What was sent is not a form of this page, or more than it takes: one certificate has at most {} KiB, a file of \
-                 several {} KiB, and a line {MAX_VALUE} bytes. Nothing was done.",
+                 several {} KiB, and a line {MAX_VALUE} characters. Nothing was done.",
                 certificates::LONGEST / 1024,
                 tpms::LONGEST / 1024,
             );

@@ -23,7 +23,7 @@ use crate::{
 /// The longest body of a form with a file, in bytes: the file or its text, and the headers of its parts.
 const UPLOAD: usize = 160 * 1024;
 
-/// The longest body of a form with a file of certificates, in bytes.
+/// The longest body of a form with a file of certificates, or with registers, in bytes.
 const FILES: usize = 640 * 1024;
 
 type Operation = operation::Operation<Console>;
@@ -64,7 +64,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         page("/console/tpms/{namespace}/categories/{category}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.object::<Category>()))),
         upload("/console/tpms/{namespace}/categories/{category}/allow", FILES, Operation::Change(Area::Tpms, Parts(&ALLOWED), |visit| Box::pin(visit.allow()))),
         form("/console/tpms/{namespace}/categories/{category}/disallow", Operation::Change(Area::Tpms, Lines(&["fingerprint"]), |visit| Box::pin(visit.disallow()))),
-        upload("/console/tpms/{namespace}/categories/{category}/registers", UPLOAD, Operation::Change(Area::Tpms, Parts(&REGISTERS), |visit| Box::pin(visit.set_registers()))),
+        upload("/console/tpms/{namespace}/categories/{category}/registers", FILES, Operation::Change(Area::Tpms, Parts(&REGISTERS), |visit| Box::pin(visit.set_registers()))),
         form("/console/tpms/{namespace}/categories/{category}/delete", Operation::Change(Area::Tpms, Lines(&[]), |visit| Box::pin(visit.delete::<Category>()))),
         page("/console/tpms/{namespace}/keys", Operation::Show(Area::Tpms, |visit| Box::pin(visit.show_add::<ApiKey>()))),
         form("/console/tpms/{namespace}/keys", Operation::Change(Area::Tpms, Lines(&["name", "category", "description", "mtls", CONFIRMATION]), |visit| Box::pin(visit.add::<ApiKey>()))),

@@ -240,6 +240,7 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn add_user(self) -> HandlerResult {
+        const TAKEN: &str = "There is a user of this name already, in this or another organisation. Choose another name.";
         let caller = self.users_caller();
         let role = self.typed("role").parse::<Role>();
         let role = role.map_err(|_| Refusal::Malformed(StatusCode::BAD_REQUEST))?;
@@ -270,7 +271,7 @@ impl Visit<Signed> {
             AddUserAsError::OutOfReach => return Err(Refusal::OutOfReach),
             AddUserAsError::Add(error) => match error {
                 AddUserError::Hashing(error) => return Err(error.into()),
-                AddUserError::Exists => Wrong::at("name", "This name cannot be used."),
+                AddUserError::Exists => Wrong::at("name", TAKEN),
                 AddUserError::Name => Wrong::at("name", sentence(&error)),
                 AddUserError::OrganisationName => Wrong::at("organisation", sentence(&error)),
                 AddUserError::Password(error) => Wrong::at("password", sentence(&error)),

@@ -4,6 +4,9 @@ use std::{fmt::Display, time::Duration};
 
 use keyproof_http::whole_seconds;
 
+/// The error if no file was chosen and no text was pasted.
+pub(super) const NO_FILE: &str = "Choose a file, or paste its text.";
+
 /// Returns the text of an error as a sentence.
 pub(super) fn sentence(error: &dyn Display) -> String {
     let text = error.to_string();

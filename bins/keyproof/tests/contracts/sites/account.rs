@@ -78,6 +78,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
             .as_bytes(),
     );
     let file = String::from_utf8(file.unwrap()).unwrap();
+    assert!(file.starts_with(&format!("Your recovery codes: {ADA}\n")));
     assert!(codes.iter().all(|code| file.contains(&**code)));
     ada.get("/account/recovery-codes").await.is(200);
     ada.sees("10 of 10 are left.");
@@ -328,7 +329,7 @@ async fn a_new_password_ends_every_session_and_is_typed_twice() {
     )
     .await
     .is(200);
-    ada.sees("Password changed");
+    ada.sees("Change of the password");
 }
 
 /// Logs in to the API with password and code. Returns an access token and a refresh token.
@@ -392,7 +393,7 @@ async fn other_sessions_end_with_the_phone_and_this_one_stays() {
     other.get("/account").await.is(303);
     have_ended(&site, &tokens).await;
     ada.get("/account").await.is(200);
-    ada.sees("Phone removed");
+    ada.sees("Removal of the phone");
 }
 
 #[tokio::test]
@@ -448,6 +449,7 @@ async fn logins_of_an_address_are_limited_with_those_of_the_api() {
         )
         .await;
     assert!(!limited.is(429).header("retry-after").is_empty());
+    browser.sees("<h1>Too many requests</h1>");
     browser.sees("Too many requests came from your address");
 }
 
@@ -489,6 +491,20 @@ async fn a_phone_whose_clock_is_a_minute_ahead_is_not_set_up() {
     ada.sees("If none works, the phone’s clock is off, or it has another key");
 }
 
+/// Another window has drawn another key, which the page now asks for a code of.
+#[tokio::test]
+async fn a_code_of_a_key_that_was_replaced_is_told_of() {
+    let site = Site::start().await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (phone, key) = ada.draw().await;
+    ada.draw().await;
+    let code = phone.shows(site.now());
+    let fields = [("key", &*key), ("code", &*code)];
+    ada.post("/account/phone/activate", &fields).await.is(422);
+    ada.sees("The key that you scanned is no longer valid");
+    assert_ne!(ada.hidden("key"), Some(key));
+}
+
 #[tokio::test]
 async fn the_activity_is_the_users_own() {
     let site = Site::start().await;
@@ -499,9 +515,8 @@ async fn the_activity_is_the_users_own() {
     site.change(ADA, UserChange::Unlock).await;
     ada.get("/account/activity").await.is(200);
     for seen in [
-        "Sign-in",
-        "refused",
-        "Locks lifted",
+        "Sign-in <strong class=\"refused\">refused</strong>",
+        "Lifting of locks",
         "<bdi>127.0.0.1</bdi>",
         "2023-11-14",
     ] {
@@ -510,7 +525,7 @@ async fn the_activity_is_the_users_own() {
     ada.get("/account/activity?before=x").await.is(404);
     // Bob has signed in once, and sees nothing of Ada's.
     bob.get("/account/activity").await.is(200);
-    bob.sees_not("Locks lifted");
+    bob.sees_not("Lifting of locks");
     assert_eq!(
         bob.page.matches("<tr role=\"row\"><td").count(),
         2,
@@ -571,7 +586,7 @@ async fn failures_at_a_users_name_hide_no_sign_in() {
     }
     ada.get("/account").await.is(200);
     assert_eq!(ada.page.matches("<tr role=\"row\"><td").count(), 5);
-    ada.sees("Account made");
+    ada.sees("Creation of the account");
     ada.get("/account/activity").await.is(200);
     assert!(ada.page.matches("<tr role=\"row\"><td").count() > 5);
 }
@@ -601,7 +616,7 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     ));
     // The account, the lifting of sixty locks that did not exist, and the login.
     assert_eq!(ada.page.matches("<tr role=\"row\"><td").count(), 12);
-    ada.sees("Account made");
+    ada.sees("Creation of the account");
 }
 
 #[tokio::test]

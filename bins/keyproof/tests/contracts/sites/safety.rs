@@ -175,7 +175,7 @@ async fn a_form_has_the_fields_of_its_page_and_nothing_else() {
         .await
         .is(415);
     post(form, format!("csrf={csrf}&name=%ff")).await.is(400);
-    post(form, "x".repeat(33 * 1024)).await.is(413);
+    post(form, "x".repeat(49 * 1024)).await.is(413);
     let put = site
         .call("PUT", "/account/sign-in")
         .of_another_dialect()

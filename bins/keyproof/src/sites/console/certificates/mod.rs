@@ -18,7 +18,7 @@ use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
     addressing::{next_page, with_notice},
     render,
-    words::sentence,
+    words::{NO_FILE, sentence},
 };
 use crate::sites::{
     entries::Wrong,
@@ -123,6 +123,7 @@ impl Visit<Signed> {
                 "There is a certificate of this name. Delete that first, or choose another name.",
             ),
             why @ PutError::Name => Wrong::at("name", sentence(&why)),
+            PutError::Upload(_) if self.uploaded().is_empty() => Wrong::at("file", NO_FILE),
             PutError::Upload(why) => Wrong::at("file", unreadable(&why)),
             why @ (PutError::Full { .. } | PutError::Unproven) => Wrong::of_all(sentence(&why)),
         };

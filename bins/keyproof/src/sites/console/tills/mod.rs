@@ -5,7 +5,10 @@ mod pages;
 use std::{convert::Infallible, time::Duration};
 
 use http::StatusCode;
-use keyproof_otp::pos::{Amount, PosAlgorithm};
+use keyproof_otp::{
+    Strength,
+    pos::{Amount, PosAlgorithm},
+};
 use keyproof_service::{
     Action, OtpDevices,
     otp_devices::{
@@ -14,6 +17,7 @@ use keyproof_service::{
         RemoveDeviceError, RemoveInstanceError, ShowDeviceError, Writing,
     },
 };
+use zeroize::Zeroizing;
 
 use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
@@ -140,6 +144,8 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn add_till_device(self) -> HandlerResult {
+        const NOT_BASE32: &str =
+            "A key in Base32 has only letters from A to Z and digits from 2 to 7.";
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceAdd, None).await?;
         if let Err(wrong) = self.token_shown(CONFIRMATION) {
             return self.till_refused(wrong).await;
@@ -151,7 +157,7 @@ impl Visit<Signed> {
             .and_then(|number| PosAlgorithm::try_from(number).ok())
             .ok_or(Refusal::Malformed(StatusCode::BAD_REQUEST))?;
         let devices = &self.service().otp_devices;
-        let typed = self.secret("key");
+        let typed = symbols(self.typed("key"));
         let key = if typed.is_empty() {
             devices.draw_key()
         } else {
@@ -168,23 +174,27 @@ impl Visit<Signed> {
             return self.made(caller.instance(), &details);
         };
         let why = failure.refusal()?;
-        let field = match why {
-            AddDeviceError::Conflict | AddDeviceError::Id => "id",
-            AddDeviceError::Description => "description",
+        let (field, text) = match why {
+            AddDeviceError::Conflict | AddDeviceError::Id => ("id", sentence(&why)),
+            AddDeviceError::Description => ("description", sentence(&why)),
             AddDeviceError::Ended => return Err(Refusal::NotFound),
-            AddDeviceError::Key(_) => "key",
+            AddDeviceError::Key(_) => ("key", NOT_BASE32.to_owned()),
         };
-        self.till_refused(Wrong::at(field, sentence(&why))).await
+        self.till_refused(Wrong::at(field, text)).await
     }
 
     /// Shows a device's key, only once.
     fn made(&self, instance: &str, details: &DeviceDetails) -> HandlerResult {
+        let makes_codes = details.algorithm != PosAlgorithm::None;
+        // The key has only symbols, of five bits each.
+        let strength = Strength::of_len(details.key.len() * 5 / 8);
         let page = MadePage {
             frame: &self.frame_in(Area::Tills),
             id: &details.id,
             // A name may be too long for the URI to fit into a QR code. The key is then typed.
             qr: uri(instance, details).and_then(|uri| qr::path(&uri).ok()),
             secret: &details.key,
+            is_weak: makes_codes && strength == Strength::BelowRequired,
             is_priced: details.algorithm == PosAlgorithm::TotpWithPrice,
             link: device_link(instance, &details.id),
         };
@@ -349,6 +359,13 @@ impl Visit<Signed> {
     }
 }
 
+/// Returns a typed key without the spaces, hyphens and padding with which devices show it.
+fn symbols(typed: &str) -> Zeroizing<String> {
+    let symbols = typed.trim().trim_end_matches('=').chars();
+    let symbols = symbols.filter(|c| !c.is_whitespace() && *c != '-');
+    Zeroizing::new(symbols.collect())
+}
+
 /// Returns the error for more codes than may be shown or checked per minute.
 fn too_many(wait: Duration) -> String {
     let seconds = seconds(wait);
@@ -362,11 +379,12 @@ struct Price {
 }
 
 fn parse_price(text: &str) -> Result<Option<Price>, String> {
+    const WRONG: &str = "A price is a currency in capital letters, a colon, and an amount with a point and at most 8 digits after it, such as EUR:4.50.";
     if text.is_empty() {
         return Ok(None);
     }
     let amount = text.parse::<Amount>();
-    let amount = amount.map_err(|error| sentence(&error))?;
+    let amount = amount.map_err(|_| WRONG.to_owned())?;
     let typed = text.to_owned();
     Ok(Some(Price { amount, typed }))
 }

@@ -47,6 +47,8 @@ pages! {
         id: &'a str,
         qr: Option<qr::Drawing>,
         secret: &'a str,
+        /// Whether the key is shorter than RFC 4226 requires.
+        is_weak: bool,
         is_priced: bool,
         link: String,
     }

@@ -5,7 +5,8 @@ use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::device_identity::{
     Administrator, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister,
-    ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy, ReplaceCategoryError,
+    ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy, PcrPolicyError,
+    ReplaceCategoryError,
 };
 
 use super::{
@@ -19,8 +20,8 @@ use super::{
 /// The policy for registers.
 const POLICY: Part = Part::Line("policy");
 
-/// The required values, one per line.
-const VALUES: Part = Part::Upload("registers", 16 * 1024);
+/// The required values, one per line: 64 for each of the 24 registers of the two widest banks.
+const VALUES: Part = Part::Upload("registers", 384 * 1024);
 
 /// The parts of the form that adds a category.
 pub(in crate::sites::console) const CATEGORY: [Part; 8] = [
@@ -213,7 +214,7 @@ impl From<CreateCategoryError> for Unfilled {
             CreateCategoryError::Deleted => Wrong::at("name", text),
             CreateCategoryError::Exists => Wrong::at("name", "There is a category of this name."),
             CreateCategoryError::Metadata(why) => return why.into(),
-            CreateCategoryError::PcrPolicy(_) => Wrong::at("registers", text),
+            CreateCategoryError::PcrPolicy(why) => registers_wrong(why),
             CreateCategoryError::UnknownManager => {
                 Wrong::at("manager", "There is no manager of this name.")
             }
@@ -228,12 +229,25 @@ impl From<ReplaceCategoryError<ListingError>> for Unfilled {
             ReplaceCategoryError::Body(ListingError::File(why)) => {
                 Wrong::at("file", sentence(&why))
             }
-            ReplaceCategoryError::PcrPolicy(why) => Wrong::at("registers", sentence(&why)),
+            ReplaceCategoryError::PcrPolicy(why) => registers_wrong(why),
             ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown => {
                 return Refusal::NotFound.into();
             }
         })
     }
+}
+
+/// The error in a policy's registers, in the words of the form.
+fn registers_wrong(why: PcrPolicyError) -> Wrong {
+    let text = match why {
+        PcrPolicyError::Register => {
+            "Give the values of 1 to 48 registers. Each is a bank, sha256, sha384 or sha512, and a number from 0 to 23."
+        }
+        PcrPolicyError::Values => {
+            "A register has 1 to 64 values in hexadecimal, of 64 digits for sha256, 96 for sha384, and 128 for sha512."
+        }
+    };
+    Wrong::at("registers", text)
 }
 
 /// Parses registers with their values, one per line, such as `sha256:7 = 00ff…`.

@@ -56,7 +56,7 @@ const TOKEN: Part = Part::Line(CONFIRMATION);
 const TEXT: Part = Part::Upload("text", LONGEST);
 
 /// The rule for the names of namespaces and objects.
-const LABEL: &str = "A name has lower-case letters, digits and hyphens, begins with a letter, and does not end with a hyphen.";
+const LABEL: &str = "A name has 1 to 63 lower-case letters, digits and hyphens, begins with a letter, and does not end with a hyphen.";
 
 impl Visit<Signed> {
     pub(super) async fn namespaces(self) -> HandlerResult {

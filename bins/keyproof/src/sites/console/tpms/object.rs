@@ -11,8 +11,8 @@ use keyproof_service::{
 use keyproof_x509::Sha256Thumbprint;
 
 use super::{
-    Area, CONFIRMATION, Frame, HERE, HandlerResult, Refusal, Signed, Unfilled, Visit, Wrong,
-    see_other, with_notice,
+    super::words::NO_FILE, Area, CONFIRMATION, Frame, HERE, HandlerResult, Refusal, Signed,
+    Unfilled, Visit, Wrong, see_other, with_notice,
 };
 
 /// A kind of object with its pages.
@@ -145,7 +145,7 @@ impl Visit<Signed> {
     /// Returns the chosen or pasted certificates.
     pub(super) fn certificate_file(&self) -> Result<&[u8], Wrong> {
         match self.uploaded() {
-            [] => Err(Wrong::at("file", "Choose a file, or paste its text.")),
+            [] => Err(Wrong::at("file", NO_FILE)),
             file => Ok(file),
         }
     }

@@ -87,6 +87,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ops.sees_not("name=\"again\"");
     ops.get("/console/audit?since=yesterday").await.is(422);
     ops.sees("A time is like");
+    ops.sees_not("Nothing is found");
     ops.sees_not("id=\"found\"");
     ops.get("/console/audit?before=x").await.is(404);
 }

@@ -173,7 +173,7 @@ async fn what_is_no_certificate_is_said_to_be_none() {
     let (mut ops, _) = site.operator(&["certificates"]).await;
     ops.get(SERVICE).await.is(200);
     for (file, told) in [
-        (&b""[..], "This is not one X.509 certificate"),
+        (&b""[..], "Choose a file, or paste its text."),
         (b"hello", "This is not one X.509 certificate"),
         (
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",

@@ -176,6 +176,7 @@ async fn a_form_is_taken_from_our_own_page_alone() {
             .post_with("/console/sign-in", &ours, &fields)
             .await
             .is(403);
+        forged.sees("a proxy in front of this server does not preserve Host");
     }
     ops.post_with("/console/sign-in", &ours, &fields)
         .await
@@ -220,6 +221,7 @@ async fn sign_in_is_on_a_safe_connection_alone_and_bounded() {
         answers.push(answer.status.as_u16());
     }
     assert_eq!(answers, [422, 422, 422, 429]);
+    guesser.sees("<h1>Too many requests</h1>");
     guesser.sees("Too many requests came from your address");
 }
 

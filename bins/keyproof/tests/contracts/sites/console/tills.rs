@@ -107,6 +107,52 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.get("/console/tills/kiosk").await.is(404);
 }
 
+/// A device's key is typed off its label or its manual, which show it in groups.
+#[tokio::test]
+async fn a_key_is_typed_as_it_is_printed() {
+    let site = Site::start().await;
+    let (mut ops, _) = site.operator(&["instances"]).await;
+    let warning = "This key is short";
+    for (id, algorithm, typed, key, is_weak) in [
+        (
+            "a",
+            "1",
+            "gezd gnbv-gy3t qojq\u{a0}gezd gnbv gy3t qojq",
+            BASE32,
+            false,
+        ),
+        (
+            "b",
+            "2",
+            " GEZDGNBVGY3TQOJQ====== ",
+            "GEZDGNBVGY3TQOJQ",
+            true,
+        ),
+        ("c", "1", "A", "A", true),
+        ("d", "0", "A", "A", false),
+    ] {
+        ops.get("/console/tills/default").await.is(200);
+        let fields = [("id", id), ("algorithm", algorithm), ("key", typed)];
+        ops.post("/console/tills/default/devices", &fields)
+            .await
+            .is(200);
+        assert!(ops.text_of("secret").eq_ignore_ascii_case(key), "{id}");
+        assert_eq!(ops.page.contains(warning), is_weak, "{id}");
+    }
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", "e"), ("algorithm", "1"), ("key", "GEZD 1")];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(422);
+    ops.sees("A key in Base32 has only letters from A to Z and digits from 2 to 7.");
+    // Of blanks alone nothing is left, and a key is drawn.
+    let fields = [("id", "f"), ("algorithm", "1"), ("key", " - ")];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    assert_eq!(ops.text_of("secret").len(), 32);
+}
+
 /// With an unattended console nobody can set an instance's password or add a device's key.
 #[tokio::test]
 async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
@@ -241,6 +287,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     }
     ops.get(&format!("{DEVICE}&price=-1")).await.is(422);
     ops.sees("value=\"-1\"");
+    ops.sees("A price is a currency in capital letters");
     assert!(site.events_of("otp_device.check").await.len() >= 3);
     // Viewing and checking change neither the counter nor anything else of the device.
     assert_eq!(records(&site).await, before);

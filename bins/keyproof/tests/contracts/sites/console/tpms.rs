@@ -660,7 +660,12 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             ("name", "category"),
             "There is a category of this name.",
         ),
-        ("categories", &category, ("name", hostile), "name-error"),
+        (
+            "categories",
+            &category,
+            ("name", hostile),
+            "A name has 1 to 63 lower-case letters",
+        ),
         (
             "categories",
             &category,
@@ -731,7 +736,12 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
     .await
     .is(422);
     ops.sees("registers-error");
+    ops.sees("128 for sha512");
     ops.sees("sha256:7 = 00</textarea>");
+    ops.upload(&registers, &[("policy", b"expected")])
+        .await
+        .is(422);
+    ops.sees("Give the values of 1 to 48 registers.");
     ops.get(MANAGER).await.is(200);
     ops.upload(&format!("{MANAGER}/makers"), &[("text", b"nothing")])
         .await
@@ -788,6 +798,34 @@ async fn values_of_registers_count_only_where_they_are_asked_for() {
     ops.get(&category).await.is(200);
     ops.sees("Its devices must have these values");
     send(&mut ops, "any", &format!("{line}\r\n"), 303).await;
+    ops.get(&category).await.is(200);
+    ops.sees("Its devices may have any values");
+}
+
+/// The page has the values in its form, also those that were set through the contract.
+#[tokio::test]
+async fn as_many_values_of_registers_as_a_policy_may_have_fit_into_the_form() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let category = format!("{NAMESPACE}/categories/category");
+    let mut values = String::new();
+    for (bank, digits) in [("sha384", 96), ("sha512", 128)] {
+        for number in 0..24 {
+            for value in 0..64 {
+                values += &format!("{bank}:{number} = {value:0digits$x}\r\n");
+            }
+        }
+    }
+    for policy in ["expected", "any"] {
+        ops.get(&category).await.is(200);
+        let parts = [
+            ("policy", policy.as_bytes()),
+            ("registers", values.as_bytes()),
+        ];
+        ops.upload(&format!("{category}/registers"), &parts)
+            .await
+            .is(303);
+    }
     ops.get(&category).await.is(200);
     ops.sees("Its devices may have any values");
 }

@@ -344,7 +344,8 @@ async fn a_user_is_added_and_found_again() {
     ops.get("/console/users/add").await.is(200);
     for (name, password, what) in [
         ("a b", PASSWORD, "A name has 1 to 254 bytes"),
-        (ADA, PASSWORD, "This name cannot be used."),
+        ("my", PASSWORD, "nor mfa, my, password, role or status."),
+        (ADA, PASSWORD, "There is a user of this name already"),
         ("eve", "short", "A password has at least 8 characters"),
     ] {
         let fields = [
