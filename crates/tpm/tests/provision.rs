@@ -5,6 +5,7 @@ mod vectors;
 
 use std::convert::Infallible;
 
+use data_encoding::BASE64;
 use keyproof_tpm::{
     ActivationKey, AttestationTemplate, AwsLcRs, CertificationRequestError, Credential,
     CredentialError, DeviceInfo, DeviceProperties, EccCurve, HashAlgorithm, Name, ObjectAttributes,
@@ -183,6 +184,34 @@ fn a_certification_request_names_its_device() {
     }
     let found = check_certification_request(b"\x30\x00", &device, algorithms::ALL);
     assert!(matches!(found, Err(CertificationRequestError::Request(_))));
+}
+
+/// Made by `openssl req -new -newkey rsa:1024`, with the name of the device.
+const SHORT: &str = "\
+    MIIBTTCBtwIBADAOMQwwCgYDVQQDDANTTjEwgZ8wDQYJKoZIhvcNAQEBBQADgY0A\
+    MIGJAoGBANx/0Aog78LWuY+scbioxa8wk5wD/a50nvB7Ue47Y5XjHmn4AXxh+jsc\
+    klk0gomF4MZa7O9O5RhN6hZ0hLoIOLNRo3Uw5WZoFJbnst0DSpb25L0ATIRtI0wB\
+    yfd9g/i3H0keaqL/A/KsljZdhx56HRt2MzKrvu92E/GeIIL6F7k1AgMBAAGgADAN\
+    BgkqhkiG9w0BAQsFAAOBgQDOP4J17w8c11CvK20TXHaIO+ffpYcvlGF+EtzQTbZl\
+    jJe6mhtHb7+oiPx54IZa3KbU65anOUHUjlmQuLyTlWC9+KmnlPvYd9K5agV4M+T8\
+    LxgJXt7ER8jkMskKczhmr1ltZELmgJBECWHetEWGu7hlzYYLmLDgDFIVn//uoZ3h\
+    oQ==";
+
+/// Its signature is valid, so it must not be reported as invalid.
+#[test]
+fn a_certification_request_of_a_short_key_is_refused_for_its_key() {
+    let device = DeviceInfo::new(DeviceProperties {
+        name: "device-1",
+        serial: "SN1",
+        vendor: "Maker",
+        version: "1",
+    })
+    .unwrap();
+    let short = BASE64.decode(SHORT.as_bytes()).unwrap();
+    assert_eq!(
+        check_certification_request(&short, &device, algorithms::ALL),
+        Err(CertificationRequestError::Key { bits: 1024 })
+    );
 }
 
 #[test]

@@ -209,6 +209,7 @@ impl DeviceIdentity {
                 policy.unwrap_or(&case.category.pcr_policy),
                 state,
                 &case.evidence,
+                &quote,
                 quoted.as_deref(),
             );
         } else {
@@ -478,6 +479,7 @@ fn check_registers(
     policy: &PcrPolicy,
     state: Option<&KeyState>,
     evidence: &Evidence,
+    quote: &AttestationReport<QuoteCheck>,
     quoted: Option<&[LearntRegister]>,
 ) -> Option<Vec<LearntRegister>> {
     let check = DeviceCheck::PcrPolicy;
@@ -489,6 +491,14 @@ fn check_registers(
         report.not_evaluated(check, "not checked: the key is not active");
         return None;
     };
+    // A TPM quotes nothing of a bank that it has not allocated, so that there are no values to send.
+    if quote.outcome(QuoteCheck::PcrSelection).refuses() {
+        report.not_evaluated(
+            check,
+            "not checked: the quote is not of the requested registers",
+        );
+        return None;
+    }
     if evidence.pcr_values.is_none() {
         report.judged(check, DeviceFinding::ValuesMissing);
         return None;

@@ -135,6 +135,10 @@ pub(super) fn verify(
     let related = bundle.related(certificate, &carried, &roots);
     if manager.ek_trust_bundle {
         roots.extend(&related.roots);
+        // Without any, the report would be that there are no roots.
+        if roots.is_empty() {
+            roots = bundle.roots();
+        }
     }
     let intermediates = [carried, related.intermediates].concat();
     let allowed: Vec<Vec<u8>> = category

@@ -1,6 +1,8 @@
 //! Adding to and removing from a manager's CAs and a category's allow-list, for the console: from a file, or one by
 //! one. The contracts always replace the whole list.
 
+use std::borrow::Cow;
+
 use keyproof_tpm::EkCertificate;
 use keyproof_x509::{
     Sha256Thumbprint,
@@ -11,6 +13,7 @@ use pem_rfc7468::LineEnding;
 use super::{
     Administrator, Category, CategoryChange, DeviceIdentity, Manager, Object, PcrPolicy,
     ReplaceCategoryError, ReplaceManagerError, TrustFileError, TrustItem, TrustKind, TrustedMakers,
+    decode_der,
     endorsement::{allowed, listed_roots},
 };
 use crate::{Failure, StorageError};
@@ -41,7 +44,7 @@ pub struct AllowedCertificate {
 
 impl DeviceIdentity {
     /// Parses a file of CAs and returns each in PEM, for [`TrustedMakers`]. The file is PEM, PKCS #7, or one
-    /// certificate in DER.
+    /// certificate in DER; or the last two in Base64.
     ///
     /// # Errors
     ///
@@ -57,7 +60,7 @@ impl DeviceIdentity {
     }
 
     /// Parses a file of EK certificates and returns each in PEM, for an allow-list. The file is PEM, or one certificate
-    /// in DER or as a TPM stores it.
+    /// in DER or as a TPM stores it; or the last two in Base64.
     ///
     /// # Errors
     ///
@@ -242,8 +245,15 @@ impl DeviceIdentity {
     }
 }
 
+/// Decodes a file that is Base64, as it is pasted. Any other file is returned unchanged.
+fn decoded(file: &[u8]) -> Cow<'_, [u8]> {
+    let text = std::str::from_utf8(file).ok();
+    let der = text.and_then(|text| decode_der(text, &[]).ok());
+    der.map_or(Cow::Borrowed(file), Cow::Owned)
+}
+
 fn makers(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
-    let items = TrustItem::read(file, true)?.into_iter();
+    let items = TrustItem::read(&decoded(file), true)?.into_iter();
     let texts = items.map(|TrustItem { block, kind, der }| match kind {
         TrustKind::RevocationList => Err(TrustFileError {
             block,
@@ -262,7 +272,7 @@ fn endorsements(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
     let blocks = pem_bundle::certificates(file).map_err(broken)?.into_iter();
     let mut ders: Vec<_> = blocks.map(|found| (Some(found.block), found.der)).collect();
     if ders.is_empty() {
-        ders.push((None, file.to_vec()));
+        ders.push((None, decoded(file).into_owned()));
     }
     let texts = ders.into_iter().map(|(block, der)| {
         let read = EkCertificate::parse(&der).map_err(|error| TrustFileError {
@@ -304,4 +314,32 @@ fn described(text: &str) -> Option<AllowedCertificate> {
         not_after: certificate.validity().not_after,
         fingerprint: certificate.sha256_thumbprint(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    /// As the console's forms state.
+    #[test]
+    fn what_is_pasted_as_base64_is_decoded() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let der = made.der().to_vec();
+        let base64 = BASE64.encode(&der);
+        let (begin, end) = base64.split_at(64);
+        for pasted in [base64.clone(), format!("{begin}\r\n{end}\r\n")] {
+            let pem = vec![pem(None, &der).unwrap()];
+            assert_eq!(makers(pasted.as_bytes()), Ok(pem.clone()));
+            assert_eq!(endorsements(pasted.as_bytes()), Ok(pem));
+        }
+        for wrong in ["nothing", "AAAA", &base64[1..]] {
+            assert!(makers(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(endorsements(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
 }

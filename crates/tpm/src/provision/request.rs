@@ -1,6 +1,9 @@
 //! The certification request that a device sends with its keys.
 
-use keyproof_x509::{SignatureVerificationAlgorithm, X509Error, prover::CertificationRequest};
+use keyproof_x509::{
+    KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS, SignatureVerificationAlgorithm, X509Error,
+    prover::CertificationRequest,
+};
 use thiserror::Error;
 
 use crate::device::DeviceInfo;
@@ -9,6 +12,12 @@ use crate::device::DeviceInfo;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificationRequestError {
+    /// It is signed with an RSA key that is too short or too long.
+    #[error("it is signed with an RSA key of {bits} bits, not 2048 to 8192")]
+    Key {
+        /// The size of the key.
+        bits: u32,
+    },
     /// It cannot be parsed, or is not signed with its own key.
     #[error(transparent)]
     Request(#[from] X509Error),
@@ -42,6 +51,13 @@ pub fn check_certification_request(
     algorithms: &[&dyn SignatureVerificationAlgorithm],
 ) -> Result<(), CertificationRequestError> {
     let request = CertificationRequest::from_der(der)?;
+    let key = request.public_key();
+    // The libraries report such a key as an invalid signature.
+    if let (Ok(KeyKind::Rsa | KeyKind::RsaPss), Some(bits)) = (key.kind(), key.bits())
+        && !(RSA_MINIMUM_BITS..=RSA_MAXIMUM_BITS).contains(&bits)
+    {
+        return Err(CertificationRequestError::Key { bits });
+    }
     request.verify(algorithms)?;
     // A value that is not text becomes empty, which matches no property.
     let all = |kind: &[u8], is_own: &dyn Fn(&str) -> bool| {

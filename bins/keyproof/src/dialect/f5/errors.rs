@@ -101,6 +101,14 @@ impl Refusal {
         )
     }
 
+    /// A station presented a certificate of no category, or one that has expired, and no token.
+    pub(super) fn certificate_not_accepted() -> Self {
+        Self::new(
+            Code::Unauthenticated,
+            "the client certificate is not accepted: it is not that of a category, or it has expired; stations may use a token instead: Authorization: APIToken …",
+        )
+    }
+
     pub(super) fn method(allow: String) -> Self {
         Self {
             allow: Some(allow),

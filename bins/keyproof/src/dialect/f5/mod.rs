@@ -82,7 +82,12 @@ impl F5 {
             (None, _) => Authentication::Nothing,
         };
         if matches!(shown, Authentication::Nothing) && !self.is_open(resource.as_ref()) {
-            return Err(Refusal::unauthenticated());
+            let is_stations = resource.as_ref().and_then(station_act).is_some();
+            return Err(if is_stations && certificate.is_some() {
+                Refusal::certificate_not_accepted()
+            } else {
+                Refusal::unauthenticated()
+            });
         }
         // An undecodable path is reported differently from an unknown one.
         if let Err(refusal) = &segments {

@@ -357,6 +357,31 @@ fn no_session_is_left_however_a_tool_ends() {
     ends(&machine.calls(), "tpm2_flushcontext 0x02000001\n");
 }
 
+/// `tpm2_createek` and others open sessions of their own, of which only they have a file. A TPM has room for three.
+#[test]
+fn no_session_of_a_tool_that_is_killed_is_left() {
+    let script = "case \"$tool $*\" in\n\
+         *createek*) > $HOME/open; echo $$ > $HOME/pid; exec /bin/sleep 600 ;;\n\
+         *saved-session) echo '- 0x2000000'; [ -f $HOME/open ] && echo '- 0x2000001' ;;\n\
+         esac\nexit 0";
+    let ends = |machine: &Machine| {
+        let calls = machine.calls();
+        assert!(calls.contains("tpm2_flushcontext 0x02000001\n"), "{calls}");
+        assert!(!calls.contains("tpm2_flushcontext 0x02000000"), "{calls}");
+    };
+
+    let machine = Machine::with_tools(script).provisioned();
+    // Long enough for the other tools.
+    let output = machine.run("attest", &["--timeout", "5"]);
+    fails(&output, 1, "tpm2_createek did not end within 5 seconds");
+    ends(&machine);
+
+    let machine = Machine::with_tools(script).provisioned();
+    let child = machine.command("attest", "http://127.0.0.1:9", &[]).spawn();
+    ended(&machine, child.unwrap());
+    ends(&machine);
+}
+
 /// The server is authenticated by its certificate, with the given CAs.
 #[test]
 fn the_server_is_known_by_its_certificate() {

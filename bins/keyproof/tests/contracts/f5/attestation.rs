@@ -172,6 +172,12 @@ async fn a_nonce_is_good_for_one_key_category_namespace_and_selection() {
             detail.contains(SELECTION) && detail.contains(other),
             "{detail}"
         );
+        // Values are missed only in a quote of the requested PCRs.
+        let nonce = machine.nonce(&site, other).await;
+        let mut body = machine.attests(&nonce, SELECTION);
+        body["pcr_values"] = json!(null);
+        let refused = site.post(ATTEST, &body).await;
+        assert_eq!(refused.fails(), ["pcr-selection"], "{other}");
     }
     let refused = machine
         .attested_with(&site, SELECTION, |body| body["nonce"] = json!("AAAA"))

@@ -290,6 +290,15 @@ async fn a_categorys_certificate_lets_a_station_in_and_its_own_does_for_its_keys
     let request = device.request(&bound);
     let provision = ("POST", PROVISION, &request);
     let version = &version::TLS13;
+    for (shown, says) in [
+        (&homemade, "the client certificate is not accepted"),
+        (&nothing(), "a token is needed"),
+    ] {
+        let refused = secured.send(version, shown, None, provision).await;
+        let (status, body) = refused.unwrap();
+        let message = body["message"].as_str().unwrap();
+        assert!(status == 401 && message.starts_with(says), "{body}");
+    }
     let refused = secured.send(version, &others, None, provision).await;
     let (status, body) = refused.unwrap();
     assert_eq!((status, &body["code"]), (403, &json!(7)), "{body}");

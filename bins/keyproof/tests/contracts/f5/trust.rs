@@ -90,6 +90,19 @@ async fn the_roots_of_the_bundle_count_for_managers_that_say_so() {
     provision(&site, &key, &device).await.refuses(403, 7);
 }
 
+/// Though no root of the bundle has anything to do with the certificate.
+#[tokio::test]
+async fn an_issuer_that_the_bundle_lacks_is_named() {
+    let maker = Manufacturer::new();
+    let device = Device::new(&maker.below_as("Stranger"), "SN0001");
+    let (site, key) = site(&[], Some(true)).await;
+    add(&site, &maker.root).await;
+    let refused = provision(&site, &key, &device).await;
+    refused
+        .refuses(403, 7)
+        .saying("its issuer `CN=Stranger` is not among the certificates given");
+}
+
 #[tokio::test]
 async fn the_intermediates_of_the_bundle_stand_between_for_every_manager() {
     let maker = Manufacturer::new();

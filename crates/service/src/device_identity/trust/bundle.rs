@@ -295,15 +295,17 @@ impl TrustBundle {
         related
     }
 
+    /// Returns all roots.
+    pub(in super::super) fn roots(&self) -> Vec<&[u8]> {
+        let roots = self.members.iter();
+        let roots = roots.filter(|member| member.kind == TrustKind::Root);
+        roots.map(|member| member.der.as_slice()).collect()
+    }
+
     fn check(&self, stored: &[u8], now: Timestamp) -> TrustCheck {
         let related = self.related(stored, &[], &[]);
         // All roots, as the report would otherwise be that there are no roots.
-        let all: Vec<&[u8]> = self
-            .members
-            .iter()
-            .filter(|member| member.kind == TrustKind::Root)
-            .map(|member| member.der.as_slice())
-            .collect();
+        let all = self.roots();
         let mut policy = EkCertificatePolicy::without_key(&all, now.as_secs(), algorithms::ALL);
         policy.intermediates = &related.intermediates;
         policy.crls = &related.lists;

@@ -1,7 +1,7 @@
 //! Runs tpm2-tools as child processes, each with a time limit, and frees what they leave in the TPM.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     collections::BTreeSet,
     io::{self, ErrorKind},
     mem,
@@ -66,10 +66,12 @@ pub(super) struct Tools {
     limit: Duration,
     /// Whether the endorsement hierarchy has an authorization value, which is then in a file of the folder.
     is_authorized: bool,
-    /// Whether something may be loaded in the TPM.
+    /// Whether something may be loaded in the TPM, or left by a tool that was killed.
     is_loaded: Cell<bool>,
-    /// The TPM's sessions before the open one.
-    others: Option<BTreeSet<u32>>,
+    /// Whether [`SESSION`] may be open.
+    has_session: Cell<bool>,
+    /// The TPM's sessions before the first tool that opens one.
+    others: OnceCell<BTreeSet<u32>>,
 }
 
 impl Tools {
@@ -82,7 +84,8 @@ impl Tools {
             limit,
             is_authorized: authorization.is_some(),
             is_loaded: Cell::new(false),
-            others: None,
+            has_session: Cell::new(false),
+            others: OnceCell::new(),
         };
         if let Some(authorization) = authorization {
             // Hexadecimal, as it may have any bytes. The arguments of a program are visible to others, so the tools
@@ -108,10 +111,14 @@ impl Tools {
         tool: &'static str,
         arguments: &[&str],
     ) -> Result<(), ToolError> {
+        self.note_sessions().await?;
         self.is_loaded.set(true);
         // The output of some tools is secret.
         let done = self.start(tool, arguments, Stdio::null(), self.limit).await;
-        let unloaded = self.unload().await;
+        let unloaded = self.free("-t").await;
+        // Many tools open sessions of their own, and end them unless they are killed.
+        let is_killed = matches!(done, Err(ToolError::Overdue { .. }));
+        self.is_loaded.set(is_killed || unloaded.is_err());
         done?;
         unloaded
     }
@@ -119,11 +126,12 @@ impl Tools {
     /// Runs a tool with an endorsement key that is authorised by a policy: TPM2_PolicySecret with the endorsement
     /// hierarchy's authorization.
     pub(super) async fn run_by_policy(
-        &mut self,
+        &self,
         tool: &'static str,
         arguments: &[&str],
     ) -> Result<(), ToolError> {
-        self.others = Some(self.sessions().await?);
+        self.note_sessions().await?;
+        self.has_session.set(true);
         let done = self.run_in_session(tool, arguments).await;
         self.end_session().await;
         done
@@ -152,32 +160,40 @@ impl Tools {
     }
 
     /// Ends the open session. The session's file identifies it, unless a tool was killed while it used it.
-    async fn end_session(&mut self) {
-        let Some(others) = &self.others else {
+    async fn end_session(&self) {
+        if self.has_session.get() {
+            if self.free(SESSION).await.is_err() {
+                self.end_new_sessions().await;
+            }
+            self.has_session.set(false);
+        }
+    }
+
+    /// Ends the sessions that were not there before.
+    async fn end_new_sessions(&self) {
+        let Some(others) = self.others.get() else {
             return;
         };
-        if self.free(SESSION).await.is_err() {
-            for session in self.sessions().await.unwrap_or_default() {
-                if !others.contains(&session) {
-                    // If this fails, the session is gone already.
-                    let _ = self.free(&format!("{session:#010x}")).await;
-                }
+        for session in self.sessions().await.unwrap_or_default() {
+            if !others.contains(&session) {
+                // If this fails, the session is gone already.
+                let _ = self.free(&format!("{session:#010x}")).await;
             }
         }
-        self.others = None;
+    }
+
+    async fn note_sessions(&self) -> Result<(), ToolError> {
+        if self.others.get().is_none() {
+            let sessions = self.sessions().await?;
+            let _ = self.others.set(sessions);
+        }
+        Ok(())
     }
 
     async fn sessions(&self) -> Result<BTreeSet<u32>, ToolError> {
         let mut sessions = self.handles("handles-loaded-session").await?;
         sessions.append(&mut self.handles("handles-saved-session").await?);
         Ok(sessions)
-    }
-
-    /// Unloads a tool's objects from the TPM's few slots.
-    async fn unload(&self) -> Result<(), ToolError> {
-        self.free("-t").await?;
-        self.is_loaded.set(false);
-        Ok(())
     }
 
     /// Frees a session, by its file or handle, or with `-t` all loaded objects.
@@ -257,10 +273,11 @@ impl Tools {
     }
 
     /// Ends what is still open, and removes the files.
-    pub(super) async fn close(mut self) {
+    pub(super) async fn close(self) {
         self.end_session().await;
         if self.is_loaded.get() {
-            let _ = self.unload().await;
+            self.end_new_sessions().await;
+            let _ = self.free("-t").await;
         }
     }
 }

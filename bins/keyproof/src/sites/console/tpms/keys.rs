@@ -47,11 +47,12 @@ impl Paged for ApiKey {
             name,
             category: &key.spec.category,
             description: &key.metadata.description,
-            state: state(&key.spec, now),
+            state: state(&key.spec, key.metadata.disable, now),
             reason: &key.spec.revoke_reason,
             needs_certificate: key.spec.need_mtls,
             is_refused_here: visit.is_refused_here(&key.spec),
             is_disabled: key.spec.is_disabled,
+            is_unusable: key.metadata.disable,
             is_revoked: key.spec.is_revoked(now),
             confirm: visit.confirm_url(&visit.link_to::<Self>(name)),
         };

@@ -90,6 +90,8 @@ pages! {
         /// Whether no listener of this server requests the client certificate that it needs.
         is_refused_here: bool,
         is_disabled: bool,
+        /// Whether it was created disabled, which nothing changes.
+        is_unusable: bool,
         is_revoked: bool,
         confirm: Option<String>,
     }
@@ -265,11 +267,12 @@ pub(super) fn link_of(place: &DevicePlace) -> String {
     format!("{HERE}/{namespace}/managers/{manager}/device?{query}")
 }
 
-/// Describes the state of an API key at a moment.
-pub(super) fn state(key: &ApiKey, now: Timestamp) -> &'static str {
+/// Describes the state of an API key at a moment. `is_unusable` is whether it was created disabled.
+pub(super) fn state(key: &ApiKey, is_unusable: bool, now: Timestamp) -> &'static str {
     match key.revoked_at {
         Some(from) if from <= now && key.is_disabled => "revoked, and disabled",
         Some(from) if from <= now => "revoked",
+        _ if is_unusable => "disabled for good",
         Some(_) if key.is_disabled => "disabled, and will be revoked",
         Some(_) => "will be revoked",
         None if key.is_disabled => "disabled",
@@ -325,7 +328,7 @@ impl KeyRow {
         let reason = &key.spec.revoke_reason;
         Self {
             category: key.spec.category.clone(),
-            state: state(&key.spec, now),
+            state: state(&key.spec, key.metadata.disable, now),
             reason: (!reason.is_empty()).then(|| reason.clone()),
             made: moment(key.system.created_at),
             name: key.metadata.name,
@@ -404,13 +407,16 @@ mod tests {
     fn a_key_that_is_revoked_and_disabled_is_said_to_be_both() {
         let now = Timestamp::from_secs(10);
         let (before, after) = (Timestamp::from_secs(9), Timestamp::from_secs(11));
-        for (revoked_at, is_disabled, text) in [
-            (None, false, "in use"),
-            (None, true, "disabled"),
-            (Some(now), false, "revoked"),
-            (Some(before), true, "revoked, and disabled"),
-            (Some(after), false, "will be revoked"),
-            (Some(after), true, "disabled, and will be revoked"),
+        for (revoked_at, is_disabled, is_unusable, text) in [
+            (None, false, false, "in use"),
+            (None, true, false, "disabled"),
+            (Some(now), false, false, "revoked"),
+            (Some(before), true, false, "revoked, and disabled"),
+            (Some(after), false, false, "will be revoked"),
+            (Some(after), true, false, "disabled, and will be revoked"),
+            (None, false, true, "disabled for good"),
+            (Some(after), true, true, "disabled for good"),
+            (Some(now), false, true, "revoked"),
         ] {
             let key = json!({
                 "category": "gateways",
@@ -420,7 +426,7 @@ mod tests {
                 "revoked_at": revoked_at,
             });
             let key: ApiKey = serde_json::from_value(key).unwrap();
-            assert_eq!(state(&key, now), text, "{key:?}");
+            assert_eq!(state(&key, is_unusable, now), text, "{key:?}");
         }
     }
 }

@@ -265,6 +265,23 @@ async fn a_revocation_enables_no_key_that_somebody_has_disabled() {
     assert_eq!(key["spec"]["is_disabled"], true, "{key}");
 }
 
+/// Nothing enables such a key.
+#[tokio::test]
+async fn a_key_that_was_made_disabled_is_not_said_to_be_in_use() {
+    let (site, ..) = furnished().await;
+    let body = json!({
+        "metadata": { "name": "line-2", "disable": true },
+        "spec": { "category_ref": [{ "name": "category" }] },
+    });
+    site.post(API_KEYS, &body).await.is(200);
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    ops.get(NAMESPACE).await.is(200);
+    ops.sees("disabled for good");
+    ops.get(&format!("{NAMESPACE}/keys/line-2")).await.is(200);
+    ops.sees("<strong class=\"refused\">disabled for good</strong>");
+    ops.sees_not("able the API key");
+}
+
 /// Returns the number of certificates on the category's CRL.
 async fn revoked(site: &Site) -> usize {
     let list = site.call("GET", &format!("{CATEGORIES}/category/crl"));
