@@ -158,12 +158,12 @@ impl Config {
             has_relative_store: has_relative_store(&table),
         });
         let environment = sources.environment.iter().cloned();
-        layers::overlay(&mut table, layers::environment(environment)?);
+        layers::put_over(&mut table, layers::environment(environment)?);
         let mut flags = Table::new();
         for (key, value) in &sources.flags {
             layers::set(&mut flags, key, value.clone());
         }
-        layers::overlay(&mut table, flags);
+        layers::put_over(&mut table, flags);
         let settings = Settings::deserialize(table)
             .map_err(|error| ConfigError::Flag(layers::in_words(error.message())))?;
         Ok(Self {

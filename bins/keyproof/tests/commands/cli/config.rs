@@ -75,6 +75,24 @@ fn the_limit_of_an_address_has_an_older_name() {
         assert_eq!(effective["auth"]["address_window_s"], window, "{file}");
         assert_eq!(effective["emnify"].get("authenticate_limit"), None);
     }
+    // The environment wins over the file, whichever name each of them uses.
+    for (file, variable) in [
+        (
+            "emnify.authenticate_limit = 7",
+            "KEYPROOF_AUTH__ADDRESS_LIMIT",
+        ),
+        (
+            "auth.address_limit = 7",
+            "KEYPROOF_EMNIFY__AUTHENTICATE_LIMIT",
+        ),
+    ] {
+        let effective = json_output(&check(file, &[(variable, "8")], &["--json"]), 0);
+        assert_eq!(effective["auth"]["address_limit"], 8, "{file}");
+    }
+    let file = "emnify.authenticate_window_s = 7";
+    let variable = [("KEYPROOF_AUTH__ADDRESS_WINDOW", "8s")];
+    let effective = json_output(&check(file, &variable, &["--json"]), 0);
+    assert_eq!(effective["auth"]["address_window_s"], 8);
 }
 
 #[test]
