@@ -231,9 +231,15 @@ impl Config {
         Ok(config)
     }
 
-    /// Each listener needs a connection, and TLS if other machines can reach it.
+    /// Each listener needs a connection, and TLS if other machines can reach it. Metrics share none.
     fn check_listeners(&self) -> Result<(), ConfigError> {
         let http = &self.settings.http;
+        let metrics = self.settings.metrics.listen;
+        if let Some(metrics) = metrics.filter(|metrics| metrics.port() != 0)
+            && self.listeners().any(|listen| listen == metrics)
+        {
+            return Err(ConfigError::MetricsBeside(metrics));
+        }
         if self.listeners().count() > http.max_connections.get() as usize {
             return Err(ConfigError::TooFewConnections);
         }
