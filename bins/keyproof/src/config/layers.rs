@@ -115,8 +115,8 @@ impl From<toml::de::Error> for Wrong {
     }
 }
 
-/// Returns the parser's message in the words of the reference: the parser names a number by its Rust type, and keys by
-/// their fields.
+/// Returns the parser's message in the words of the reference: the parser names numbers and tables by their Rust types,
+/// and keys by their fields.
 pub(super) fn in_words(message: &str) -> String {
     let (said, names) = match message.split_once(", expected one of ") {
         Some((said, names)) => (said, Some(names)),
@@ -132,6 +132,9 @@ pub(super) fn in_words(message: &str) -> String {
             words = format!("{before}, expected {form}");
             break;
         }
+    }
+    if let Some((before, _)) = said.split_once(", expected struct ") {
+        words = format!("{before}, expected a table");
     }
     let Some(names) = names else { return words };
     let mut names = names.to_owned();

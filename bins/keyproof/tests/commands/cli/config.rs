@@ -175,6 +175,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "f5.rate_limit_per_minute = -1",
             "expected a number from 0 to 4294967295",
         ),
+        (
+            "dialects.taler = true",
+            "keyproof.toml:1: invalid type: boolean `true`, expected a table",
+        ),
         // The error names keys as the reference does.
         (
             "http.nix = 1",
