@@ -26,7 +26,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    file::read_text(path, LONGEST_FILE).map_err(|error| unusable(path, &error))
+    file::read_text(path, LONGEST_FILE).map_err(|error| match error.kind() {
+        // The file can be read, but it is not the text that it should be.
+        ErrorKind::InvalidData => Failure::refused(error).about(path),
+        _ => unusable(path, &error),
+    })
 }
 
 /// Writes a command's output, which must not overwrite any of `inputs`. An existing file is written to in place: it keeps its
