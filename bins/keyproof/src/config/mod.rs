@@ -261,8 +261,13 @@ impl Config {
             return Err(ConfigError::ClientCertificates(dialect));
         }
         let place = |listen: Option<SocketAddr>| listen.unwrap_or(self.settings.http.listen);
+        let is_beside = |other: Option<SocketAddr>| {
+            // Port 0 picks another port for each listener.
+            let is_one = place(listen).port() != 0 || (listen, other) == (None, None);
+            is_one && place(other) == place(listen)
+        };
         let mut sites = self.sites.iter();
-        match sites.find(|(_, other)| place(*other) == place(listen)) {
+        match sites.find(|(_, other)| is_beside(*other)) {
             Some(&(site, _)) => Err(ConfigError::ClientCertificatesBeside { dialect, site }),
             None => Ok(()),
         }
