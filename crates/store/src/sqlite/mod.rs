@@ -326,7 +326,9 @@ const READER_CACHE_KIB: i32 = 2_048;
 const WRITER_CACHE_KIB: i32 = 8_192;
 
 fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Result<Connection> {
-    // Each connection stays in one thread. URIs are disabled: a path is a path.
+    // A path is a path: with a folder before it, SQLite takes no name for a URI or a database in memory.
+    let path = Path::new(".").join(path);
+    // Each connection stays in one thread.
     let (mode, cache) = match access {
         Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB),
         Access::ReadWrite => (OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB),
