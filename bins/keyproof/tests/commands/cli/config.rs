@@ -601,6 +601,25 @@ fn files_of_a_dialect_that_is_off_are_not_read() {
 }
 
 #[test]
+fn a_certificate_without_extensions_is_refused_for_what_it_is() {
+    // Made by `openssl x509 -req`.
+    const OLD: &str = "-----BEGIN CERTIFICATE-----\n\
+     MIIBIzCBywIUa1aFlNwkkBa7p0wU1IIiWDGB14EwCgYIKoZIzj0EAwIwFDESMBAG\n\
+     A1UEAwwJbG9jYWxob3N0MCAXDTI2MTIwMjA5NDEzN1oYDzIxMjYxMTA4MDk0MTM3\n\
+     WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+     AATR4U7ZCNJ0koQAK/XuFzz0VAGi5Hse0tZLXhy1or5VzS2QelyN8nI3JGxx+hWX\n\
+     GNIaGnaxlOzPJvIJehOKd4BiMAoGCCqGSM49BAMCA0cAMEQCIFMDDMjFtx5I81gf\n\
+     YfGU108YE1MqQ3KHzQorGztHeHe5AiBOnPU/x91dbNWFpC+37wbwIOrNZrsiuMXk\n\
+     OaXLxt7KWA==\n\
+     -----END CERTIFICATE-----\n";
+    let home = TempDir::new().unwrap();
+    let old = write_file(&home, "old.pem", OLD, 0o644);
+    let flags = ["--tls-cert", &old, "--tls-key", &old];
+    fails(&check("", &[], &flags), 2, "tls.certificate: ");
+    fails(&check("", &[], &flags), 2, "not of X.509 version 3");
+}
+
+#[test]
 fn files_that_others_can_read_or_write_are_warned_of() {
     let home = TempDir::new().unwrap();
     let path = |name: &str| home.path().join(name);
