@@ -238,11 +238,20 @@ impl HttpClient {
         match &self.tls {
             None => exchange(socket, request).await,
             Some((tls, name)) => {
-                let socket = tls.connect(name.clone(), socket).await?;
-                exchange(socket, request).await
+                let socket = tls.connect(name.clone(), socket).await;
+                exchange(socket.map_err(in_words)?, request).await
             }
         }
     }
+}
+
+/// Explains the error for which the TLS library has only a name, and which `openssl req -x509` leads to by default.
+fn in_words(error: io::Error) -> io::Error {
+    if !error.to_string().contains("CaUsedAsEndEntity") {
+        return error;
+    }
+    let words = "invalid peer certificate: it says CA:TRUE, and a server's own must not (make it with CA:FALSE)";
+    io::Error::new(error.kind(), words)
 }
 
 /// Returns the trusted roots: the operating system's, unless others are given. An operator adds their own CA there,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use keyproof_store::{Timestamp, file};
-use keyproof_x509::Certificate;
+use keyproof_x509::{Certificate, Version};
 use rustls::{
     crypto::{CryptoProvider, ring},
     sign::CertifiedKey,
@@ -101,6 +101,17 @@ pub enum TlsError {
     /// There is no certificate in the file.
     #[error("{key}: {}: no certificate in it", path.display())]
     NoCertificate {
+        /// The key or flag that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The first certificate is of X.509 version 1 or 2, which TLS does not use.
+    #[error(
+        "{key}: {}: it is not of X.509 version 3: make it with extensions, such as subjectAltName (openssl x509 -extfile)",
+        path.display()
+    )]
+    OldVersion {
         /// The key or flag that names the file.
         key: &'static str,
         /// The file.
@@ -223,12 +234,18 @@ fn from_files(
     }
     for (at, der) in chain.iter().enumerate() {
         // Clients receive all of them, but rustls parses only the first.
-        Certificate::from_der(der).map_err(|source| TlsError::Certificate {
+        let parsed = Certificate::from_der(der).map_err(|source| TlsError::Certificate {
             key: names.certificate,
             path: certificate.to_owned(),
             number: at.saturating_add(1),
             source,
         })?;
+        if at == 0 && parsed.version() != Version::V3 {
+            return Err(TlsError::OldVersion {
+                key: names.certificate,
+                path: certificate.to_owned(),
+            });
+        }
     }
     let pem = read(names.key, key)?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {

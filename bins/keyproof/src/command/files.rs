@@ -26,15 +26,17 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    file::read_text(path, LONGEST_FILE).map_err(|error| unusable(path, &error))
+    file::read_text(path, LONGEST_FILE).map_err(|error| match error.kind() {
+        // The file can be read, but it is not the text that it should be.
+        ErrorKind::InvalidData => Failure::refused(error).about(path),
+        _ => unusable(path, &error),
+    })
 }
 
 /// Writes a command's output, which must not overwrite any of `inputs`. An existing file is written to in place: it keeps its
 /// owner, permissions and links, and may be a device or a pipe.
 pub(super) fn write(path: &Path, contents: &[u8], inputs: &[&Path]) -> Result<(), Failure> {
-    if path == Path::new("-") {
-        return Err(unusable(path, &"name a file (./- for one of this name)"));
-    }
+    check_name(path)?;
     if let Some(input) = inputs.iter().find(|input| is_same_file(input, path)) {
         let message = format!("it is the input {}: name another", input.display());
         return Err(unusable(path, &message));
@@ -58,7 +60,16 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// Writes a new file that only its owner can read, or none. An existing file is left unchanged.
 pub(super) fn write_secret(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    check_name(path)?;
     create(path, contents).map_err(|error| unwritten(path, &error))
+}
+
+/// Refuses `-`, by which standard output may be meant.
+fn check_name(path: &Path) -> Result<(), Failure> {
+    if path == Path::new("-") {
+        return Err(unusable(path, &"name a file (./- for one of this name)"));
+    }
+    Ok(())
 }
 
 fn create(path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -142,6 +153,7 @@ mod tests {
         }
         assert_eq!(fs::read(&input).unwrap(), b"input");
         assert!(write(Path::new("-"), b"", &[]).is_err());
+        assert!(write_secret(Path::new("-"), b"").is_err());
         write(Path::new("/dev/null"), b"gone", &[]).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
     }

@@ -140,7 +140,9 @@ fn check_files(config: &Config) -> Result<(), StartError> {
 async fn end(server: Server, store: &Store) {
     server.drain().await;
     if timeout(CLOSING, store.close()).await.is_err() {
-        warn!("a commit is still under way: the store may or may not complete it");
+        warn!(
+            "the store was not closed in time: a commit that is under way may or may not be completed"
+        );
     }
 }
 

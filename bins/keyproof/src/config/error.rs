@@ -67,6 +67,9 @@ pub enum ConfigError {
     /// A flag's value is invalid.
     #[error("{0}")]
     Flag(String),
+    /// Metrics have a listener of their own.
+    #[error("metrics.listen: another listener has {0}: give metrics an address of their own")]
+    MetricsBeside(SocketAddr),
     /// Header fields without a collector.
     #[error("telemetry.otlp_headers: there is no collector: set telemetry.otlp")]
     NoCollector,

@@ -10,7 +10,7 @@ use toml::{
 };
 
 use super::{ConfigError, Key, Settings};
-use crate::telemetry::LogFormat;
+use crate::{dialect::DialectName, telemetry::LogFormat};
 
 /// The longest file that is read, in bytes: many times the size of a file that sets every key.
 const LONGEST_FILE: usize = 1024 * 1024;
@@ -37,8 +37,44 @@ pub(super) fn set(layer: &mut Table, key: &str, value: Value) {
     }
 }
 
+/// Puts a layer over those below it, which it replaces under either name of a key that has two.
+pub(super) fn put_over(under: &mut Table, over: Table) {
+    let dialects = DialectName::ALL.iter();
+    for (name, older) in dialects.flat_map(|dialect| dialect.renamed()) {
+        for (given, other) in [(name, older), (older, name)] {
+            if has(&over, given) {
+                remove(under, other);
+            }
+        }
+    }
+    overlay(under, over);
+}
+
+fn has(layer: &Table, key: &str) -> bool {
+    match key.split_once('.') {
+        None => layer.contains_key(key),
+        Some((table, rest)) => {
+            let table = layer.get(table).and_then(Value::as_table);
+            table.is_some_and(|table| has(table, rest))
+        }
+    }
+}
+
+fn remove(layer: &mut Table, key: &str) {
+    match key.split_once('.') {
+        None => {
+            layer.remove(key);
+        }
+        Some((table, rest)) => {
+            if let Some(Value::Table(table)) = layer.get_mut(table) {
+                remove(table, rest);
+            }
+        }
+    }
+}
+
 /// Merges `over` into `under`, table by table.
-pub(super) fn overlay(under: &mut Table, over: Table) {
+fn overlay(under: &mut Table, over: Table) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
             (Some(Value::Table(under)), Value::Table(over)) => overlay(under, over),
@@ -79,8 +115,8 @@ impl From<toml::de::Error> for Wrong {
     }
 }
 
-/// Returns the parser's message in the words of the reference: the parser names a number by its Rust type, and keys by
-/// their fields.
+/// Returns the parser's message in the words of the reference: the parser names numbers and tables by their Rust types,
+/// and keys by their fields.
 pub(super) fn in_words(message: &str) -> String {
     let (said, names) = match message.split_once(", expected one of ") {
         Some((said, names)) => (said, Some(names)),
@@ -96,6 +132,9 @@ pub(super) fn in_words(message: &str) -> String {
             words = format!("{before}, expected {form}");
             break;
         }
+    }
+    if let Some((before, _)) = said.split_once(", expected struct ") {
+        words = format!("{before}, expected a table");
     }
     let Some(names) = names else { return words };
     let mut names = names.to_owned();

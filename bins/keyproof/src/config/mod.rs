@@ -158,12 +158,12 @@ impl Config {
             has_relative_store: has_relative_store(&table),
         });
         let environment = sources.environment.iter().cloned();
-        layers::overlay(&mut table, layers::environment(environment)?);
+        layers::put_over(&mut table, layers::environment(environment)?);
         let mut flags = Table::new();
         for (key, value) in &sources.flags {
             layers::set(&mut flags, key, value.clone());
         }
-        layers::overlay(&mut table, flags);
+        layers::put_over(&mut table, flags);
         let settings = Settings::deserialize(table)
             .map_err(|error| ConfigError::Flag(layers::in_words(error.message())))?;
         Ok(Self {
@@ -231,9 +231,15 @@ impl Config {
         Ok(config)
     }
 
-    /// Each listener needs a connection, and TLS if other machines can reach it.
+    /// Each listener needs a connection, and TLS if other machines can reach it. Metrics share none.
     fn check_listeners(&self) -> Result<(), ConfigError> {
         let http = &self.settings.http;
+        let metrics = self.settings.metrics.listen;
+        if let Some(metrics) = metrics.filter(|metrics| metrics.port() != 0)
+            && self.listeners().any(|listen| listen == metrics)
+        {
+            return Err(ConfigError::MetricsBeside(metrics));
+        }
         if self.listeners().count() > http.max_connections.get() as usize {
             return Err(ConfigError::TooFewConnections);
         }
@@ -255,8 +261,13 @@ impl Config {
             return Err(ConfigError::ClientCertificates(dialect));
         }
         let place = |listen: Option<SocketAddr>| listen.unwrap_or(self.settings.http.listen);
+        let is_beside = |other: Option<SocketAddr>| {
+            // Port 0 picks another port for each listener.
+            let is_one = place(listen).port() != 0 || (listen, other) == (None, None);
+            is_one && place(other) == place(listen)
+        };
         let mut sites = self.sites.iter();
-        match sites.find(|(_, other)| place(*other) == place(listen)) {
+        match sites.find(|(_, other)| is_beside(*other)) {
             Some(&(site, _)) => Err(ConfigError::ClientCertificatesBeside { dialect, site }),
             None => Ok(()),
         }

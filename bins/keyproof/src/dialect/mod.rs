@@ -43,6 +43,9 @@ pub trait Dialect: Application + Sized {
     /// The errors in its settings, each with its key.
     type Error: Error + Send + Sync + 'static;
 
+    /// The keys that have an older name in its section, each with that name.
+    const RENAMED: &'static [(&'static str, &'static str)] = &[];
+
     /// Validates its settings. Settings that are now shared ones move to `auth.*`.
     ///
     /// # Errors
@@ -136,6 +139,13 @@ macro_rules! register {
             pub const fn title(self) -> &'static str {
                 match self {
                     $(Self::$dialect => $title,)+
+                }
+            }
+
+            /// Returns [`Dialect::RENAMED`].
+            pub(crate) const fn renamed(self) -> &'static [(&'static str, &'static str)] {
+                match self {
+                    $(Self::$dialect => <$module::$dialect as Dialect>::RENAMED,)+
                 }
             }
 

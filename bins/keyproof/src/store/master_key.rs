@@ -25,9 +25,9 @@ pub enum MasterKeySource {
     /// The file beside an embedded store, with `.master-key` appended to the store's name.
     #[default]
     Beside,
-    /// The file `keyproof-master-key` in a credentials directory (systemd.exec(5)).
+    /// A file in a credentials directory (systemd.exec(5)).
     Credentials(PathBuf),
-    /// A file.
+    /// Any other file.
     File(PathBuf),
 }
 
@@ -44,18 +44,25 @@ impl fmt::Debug for MasterKeySource {
 }
 
 impl MasterKeySource {
-    /// Returns the first source that is present: a named file, a key in the environment, a credentials directory that
-    /// contains the credential, the file beside the store.
+    /// Returns the first source that is present: a named file, a key in the environment, the file
+    /// `keyproof-master-key` in the credentials directory, the file beside the store.
     pub fn choose(
         file: Option<PathBuf>,
         base64: Option<Zeroizing<String>>,
         credentials: Option<PathBuf>,
     ) -> Self {
-        let held = |directory: &PathBuf| directory.join(CREDENTIAL).exists();
-        match (file, base64, credentials.filter(held)) {
+        let credential = credentials
+            .as_ref()
+            .map(|directory| directory.join(CREDENTIAL));
+        match (file, base64, credential.filter(|path| path.exists())) {
+            (Some(file), ..)
+                if credentials.is_some() && file.parent() == credentials.as_deref() =>
+            {
+                Self::Credentials(file)
+            }
             (Some(file), ..) => Self::File(file),
             (None, Some(base64), _) => Self::Base64(base64),
-            (None, None, Some(directory)) => Self::Credentials(directory),
+            (None, None, Some(credential)) => Self::Credentials(credential),
             (None, None, None) => Self::Beside,
         }
     }
@@ -299,7 +306,7 @@ fn given(source: &MasterKeySource, store: Option<&Path>) -> Result<Found, Master
             (beside(store), Access::Nobody)
         }
         // systemd protects the directory, and may make the file readable by a group.
-        MasterKeySource::Credentials(directory) => (directory.join(CREDENTIAL), Access::Read),
+        MasterKeySource::Credentials(path) => (path.clone(), Access::Read),
         MasterKeySource::File(path) => (path.clone(), Access::Nobody),
     };
     Ok(match key_file::read(&path, access)? {
@@ -457,10 +464,13 @@ mod tests {
         fs::write(&path, BASE64.encode(&[7; 32])).unwrap();
         let source = MasterKeySource::File(path.clone());
         let credentials = MasterKeySource::choose(None, None, Some(directory.path().to_owned()));
-        assert_eq!(
-            credentials,
-            MasterKeySource::Credentials(directory.path().to_owned())
-        );
+        assert_eq!(credentials, MasterKeySource::Credentials(path.clone()));
+        // A unit may also name the credential, by `%d`.
+        let named = |credentials: &Path| {
+            MasterKeySource::choose(Some(path.clone()), None, Some(credentials.to_owned()))
+        };
+        assert_eq!(named(directory.path()), credentials);
+        assert_eq!(named(Path::new("/run/credentials/other")), source);
         for (mode, as_file, as_credential) in [
             (0o600, true, true),
             (0o400, true, true),

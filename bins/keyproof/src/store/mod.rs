@@ -420,6 +420,7 @@ mod tests {
             ("memory:", "memory:"),
             ("sqlite:/var/lib/k.db", "sqlite:/var/lib/k.db"),
             ("sqlite:k.db", "sqlite:k.db"),
+            ("sqlite:///var/lib/k.db", "sqlite:///var/lib/k.db"),
             (
                 "postgres://user:secret@host/db",
                 "postgres://user@host:5432/db",
@@ -434,6 +435,7 @@ mod tests {
             "sqlite:",
             "sqlite::memory:",
             "sqlite:k.db?mode=ro",
+            "sqlite://k.db",
             "/var/lib/k.db",
             "postgres:x",
             "postgres://user:se@cret@host/db",

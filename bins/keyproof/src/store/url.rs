@@ -83,6 +83,12 @@ impl FromStr for StoreUrl {
             Some(("sqlite", path)) if path.contains('?') => Err(OpenStoreError::NotAPath(
                 "it has no parameters, and no ? in its path",
             )),
+            // So other programs begin the URL of a file in the current folder, and here it would be in the root folder.
+            Some(("sqlite", path)) if path.starts_with("//") && !path.starts_with("///") => {
+                Err(OpenStoreError::NotAPath(
+                    "no // is before its path, as in sqlite:k.db or sqlite:/var/lib/k.db",
+                ))
+            }
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             Some(("postgres" | "postgresql", _)) => {
                 let (url, options) = (text.parse()?, PostgresOptions::default());

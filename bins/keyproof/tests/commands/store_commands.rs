@@ -645,6 +645,17 @@ fn a_folder_is_no_store_and_is_called_one() {
     assert!(!beside.exists());
 }
 
+/// SQLite would take this name for a URI.
+#[test]
+fn a_store_is_at_its_path_whatever_that_is() {
+    let home = Home::new();
+    let mut migrate = home.command(&["migrate", "--store", "sqlite:file:k.db"]);
+    let migrated = migrate.current_dir(home.0.path()).output().unwrap();
+    assert!(migrated.status.success(), "{}", text(&migrated.stderr));
+    let store = fs::metadata(home.0.path().join("file:k.db")).unwrap();
+    assert!(store.len() > 0);
+}
+
 #[test]
 fn tokens_are_shown_once_listed_and_revoked() {
     let home = Home::new();

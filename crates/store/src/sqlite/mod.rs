@@ -31,6 +31,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use tokio::sync::mpsc;
 
 use self::{
     cache::Cache, identity::Identities, log_index::LogIndex, readers::Readers,
@@ -74,7 +75,7 @@ impl Default for SqliteOptions {
 /// Records in one SQLite file.
 ///
 /// Its futures need no particular runtime. Dropping it finishes the queued work, which may block; [`Engine::close`]
-/// does the same without blocking.
+/// does the same without blocking. Whoever closes the file last copies the log back into it and deletes the log.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -136,10 +137,19 @@ impl SqliteEngine {
         let index = identity::index(path).and_then(|index| LogIndex::open(&index));
         let cache = Arc::new(Cache::new(index.map_err(failed)?));
         // The writer's connection opens before the readers' and closes after them, so that a read-only one always finds
-        // the shared memory that WAL mode needs.
+        // the shared memory that WAL mode needs, and so that the last to close can copy the log back and delete it.
         let mut threads = Threads::default();
-        let writer = Writer::start(path, options, connection, &identities, &cache, &mut threads)?;
-        let readers = Readers::start(path, options, &cache, &mut threads)?;
+        let (reading, readers_ended) = mpsc::channel(1);
+        let writer = Writer::start(
+            path,
+            options,
+            connection,
+            &identities,
+            &cache,
+            readers_ended,
+            &mut threads,
+        )?;
+        let readers = Readers::start(path, options, &cache, &reading, &mut threads)?;
         identities.check()?;
         Ok(Self {
             migration,
@@ -316,7 +326,9 @@ const READER_CACHE_KIB: i32 = 2_048;
 const WRITER_CACHE_KIB: i32 = 8_192;
 
 fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Result<Connection> {
-    // Each connection stays in one thread. URIs are disabled: a path is a path.
+    // A path is a path: with a folder before it, SQLite takes no name for a URI or a database in memory.
+    let path = Path::new(".").join(path);
+    // Each connection stays in one thread.
     let (mode, cache) = match access {
         Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB),
         Access::ReadWrite => (OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB),

@@ -327,6 +327,24 @@ async fn closing_finishes_what_was_queued() {
     );
 }
 
+/// Whoever copies a store that nothing uses may copy this one file.
+#[tokio::test]
+async fn a_store_that_was_closed_is_one_file() {
+    // Several times, because the order in which threads end is up to the system.
+    for at in 0..20 {
+        let (folder, path) = place();
+        let engine = open(&path).expect("a new store");
+        put(&engine, &Key::new("a", ["a"]), "a").await;
+        if at % 2 == 0 {
+            engine.close().await;
+        }
+        drop(engine);
+        let left = fs::read_dir(folder.path()).expect("a folder");
+        let left: Vec<_> = left.map(|file| file.expect("a file").file_name()).collect();
+        assert_eq!(left, ["store.db"], "round {at}");
+    }
+}
+
 #[tokio::test]
 async fn a_commit_whose_caller_has_gone_is_applied() {
     let (_folder, path) = place();

@@ -159,7 +159,7 @@ pub(super) struct ShowArguments {
     json: bool,
 }
 
-/// Bytes in hexadecimal, in either case.
+/// Bytes in hexadecimal, in either case, with or without `0x`, which firmware versions are shown with.
 #[derive(Clone, Debug)]
 struct Hex(Vec<u8>);
 
@@ -167,7 +167,8 @@ impl std::str::FromStr for Hex {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes());
         bytes.map(Self).map_err(|_| "not hexadecimal")
     }
 }
@@ -259,7 +260,8 @@ fn check_ek(arguments: &CheckEkArguments) -> Outcome {
 
 fn credential(arguments: &MakeCredentialArguments) -> Outcome {
     let ek = public(&arguments.ek)?;
-    let name = Name::parse(&arguments.name.0)?;
+    let name = Name::parse(&arguments.name.0)
+        .map_err(|error| Failure::Refused(format!("--name: {error}")))?;
     let secret = Zeroizing::new(read(&arguments.secret_file)?);
     let entropy = SystemEntropy::new();
     let mut random = |bytes: &mut [u8]| {

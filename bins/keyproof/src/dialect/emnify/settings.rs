@@ -33,6 +33,9 @@ keys! {
     }
 }
 
+const LIMIT: (&str, &str) = ("auth.address_limit", "emnify.authenticate_limit");
+const WINDOW: (&str, &str) = ("auth.address_window_s", "emnify.authenticate_window_s");
+
 /// What is wrong with the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
@@ -50,21 +53,15 @@ impl Dialect for Emnify {
     type Settings = Settings;
     type Error = SettingsError;
 
+    const RENAMED: &'static [(&'static str, &'static str)] = &[LIMIT, WINDOW];
+
     fn check(settings: &mut Settings, auth: &mut AuthSettings) -> Result<(), SettingsError> {
-        adopt(
-            ("auth.address_limit", &mut auth.address_limit),
-            (
-                "emnify.authenticate_limit",
-                settings.authenticate_limit.take(),
-            ),
-        )?;
-        adopt(
-            ("auth.address_window_s", &mut auth.address_window_s),
-            (
-                "emnify.authenticate_window_s",
-                settings.authenticate_window_s.take(),
-            ),
-        )
+        let (limit, window) = (
+            settings.authenticate_limit.take(),
+            settings.authenticate_window_s.take(),
+        );
+        adopt(LIMIT, &mut auth.address_limit, limit)?;
+        adopt(WINDOW, &mut auth.address_window_s, window)
     }
 
     fn rule(settings: &Settings, rules: &mut Rules) {
@@ -82,8 +79,9 @@ impl Dialect for Emnify {
 
 /// Adopts the value set under the key's older name.
 fn adopt<T: PartialEq>(
-    (name, value): (&'static str, &mut Option<T>),
-    (older, under_older): (&'static str, Option<T>),
+    (name, older): (&'static str, &'static str),
+    value: &mut Option<T>,
+    under_older: Option<T>,
 ) -> Result<(), SettingsError> {
     match (&*value, &under_older) {
         (Some(value), Some(other)) if value != other => {

@@ -75,6 +75,24 @@ fn the_limit_of_an_address_has_an_older_name() {
         assert_eq!(effective["auth"]["address_window_s"], window, "{file}");
         assert_eq!(effective["emnify"].get("authenticate_limit"), None);
     }
+    // The environment wins over the file, whichever name each of them uses.
+    for (file, variable) in [
+        (
+            "emnify.authenticate_limit = 7",
+            "KEYPROOF_AUTH__ADDRESS_LIMIT",
+        ),
+        (
+            "auth.address_limit = 7",
+            "KEYPROOF_EMNIFY__AUTHENTICATE_LIMIT",
+        ),
+    ] {
+        let effective = json_output(&check(file, &[(variable, "8")], &["--json"]), 0);
+        assert_eq!(effective["auth"]["address_limit"], 8, "{file}");
+    }
+    let file = "emnify.authenticate_window_s = 7";
+    let variable = [("KEYPROOF_AUTH__ADDRESS_WINDOW", "8s")];
+    let effective = json_output(&check(file, &variable, &["--json"]), 0);
+    assert_eq!(effective["auth"]["address_window_s"], 8);
 }
 
 #[test]
@@ -144,6 +162,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ("taler.currency = \"euro\"", "taler.currency"),
         ("auth.argon2_memory_kib = 1024", "auth.argon2"),
         ("metrics.listen = \"0.0.0.0:9464\"", "0.0.0.0:9464"),
+        (
+            "metrics.listen = \"127.0.0.1:8080\"",
+            "metrics.listen: another listener has 127.0.0.1:8080",
+        ),
         ("metrics.lisen = \"127.0.0.1:1\"", "unknown field"),
         (
             "dps.max_certificates = 0",
@@ -152,6 +174,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
         (
             "f5.rate_limit_per_minute = -1",
             "expected a number from 0 to 4294967295",
+        ),
+        (
+            "dialects.taler = true",
+            "keyproof.toml:1: invalid type: boolean `true`, expected a table",
         ),
         // The error names keys as the reference does.
         (
@@ -572,6 +598,25 @@ fn files_of_a_dialect_that_is_off_are_not_read() {
         let off = check(&issuer, &[], &["--quiet", "--dialects", "taler"]);
         assert_eq!((succeeds(&off), text(&off.stderr)), ("", ""));
     }
+}
+
+#[test]
+fn a_certificate_without_extensions_is_refused_for_what_it_is() {
+    // Made by `openssl x509 -req`.
+    const OLD: &str = "-----BEGIN CERTIFICATE-----\n\
+     MIIBIzCBywIUa1aFlNwkkBa7p0wU1IIiWDGB14EwCgYIKoZIzj0EAwIwFDESMBAG\n\
+     A1UEAwwJbG9jYWxob3N0MCAXDTI2MTIwMjA5NDEzN1oYDzIxMjYxMTA4MDk0MTM3\n\
+     WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+     AATR4U7ZCNJ0koQAK/XuFzz0VAGi5Hse0tZLXhy1or5VzS2QelyN8nI3JGxx+hWX\n\
+     GNIaGnaxlOzPJvIJehOKd4BiMAoGCCqGSM49BAMCA0cAMEQCIFMDDMjFtx5I81gf\n\
+     YfGU108YE1MqQ3KHzQorGztHeHe5AiBOnPU/x91dbNWFpC+37wbwIOrNZrsiuMXk\n\
+     OaXLxt7KWA==\n\
+     -----END CERTIFICATE-----\n";
+    let home = TempDir::new().unwrap();
+    let old = write_file(&home, "old.pem", OLD, 0o644);
+    let flags = ["--tls-cert", &old, "--tls-key", &old];
+    fails(&check("", &[], &flags), 2, "tls.certificate: ");
+    fails(&check("", &[], &flags), 2, "not of X.509 version 3");
 }
 
 #[test]

@@ -163,6 +163,10 @@ fn files_are_regular_or_pipes_and_bounded() {
         2,
         "longer than",
     );
+    // It can be read, but it does not parse.
+    let binary = folder.path().join("binary");
+    fs::write(&binary, b"\xff").unwrap();
+    fails(&code(binary.to_str().unwrap()), 1, "it is not UTF-8");
 
     let pipe = folder.path().join("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rcgen::generate_simple_self_signed;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, generate_simple_self_signed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -415,6 +415,24 @@ fn the_server_is_known_by_its_certificate() {
     create.args(["token", "create", "--scope", "tpm-station", "--quiet"]);
     fs::write(machine.path("token"), create.output().unwrap().stdout).unwrap();
 
+    // As openssl makes one by default.
+    let mut of_ca = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    of_ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    put("ca.pem", of_ca.self_signed(&own.signing_key).unwrap().pem());
+    let mut serve = keyproof(&machine.home);
+    serve.current_dir(machine.home.path()).args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        "memory:",
+        "--tls-cert",
+        "ca.pem",
+        "--tls-key",
+        "server.key",
+    ]);
+    let as_ca = Serving::start(&mut serve);
+
     let url = format!("https://{}", serving.address());
     let says = |url: &str, ca: &[&str], says: &str| {
         let output = machine.command("provision", url, ca).output().unwrap();
@@ -429,6 +447,11 @@ fn the_server_is_known_by_its_certificate() {
         &url,
         &["--ca-file", "other.pem"],
         "cannot connect: invalid peer certificate",
+    );
+    says(
+        &format!("https://{}", as_ca.address()),
+        &["--ca-file", "ca.pem"],
+        "it says CA:TRUE",
     );
     let elsewhere = url.replace("127.0.0.1", "localhost");
     says(

@@ -532,6 +532,7 @@ async fn no_certificate_is_asked_for_unless_that_is_configured_and_the_key_alone
             ("console.enabled", false.into()),
         ][..],
         &[("dialects.f5.listen", "127.0.0.1:1".into())],
+        &[("dialects.f5.listen", "127.0.0.1:0".into())],
         &[
             ("account.listen", "127.0.0.1:1".into()),
             ("console.listen", "127.0.0.1:1".into()),
