@@ -34,6 +34,10 @@ impl KeySet {
             keys: Vec<Value>,
         }
 
+        // A derived struct is also parsed from an array of its members.
+        if json.trim_ascii_start().starts_with(b"[") {
+            return Err(serde::de::Error::custom("not an object"));
+        }
         let Set { keys } = serde_json::from_slice(json)?;
         Ok(Self(
             keys.into_iter().filter_map(VerificationKey::read).collect(),
@@ -156,5 +160,18 @@ impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids = self.0.iter().map(|key| &key.id);
         f.debug_list().entries(ids).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_object_is_a_set() {
+        assert!(KeySet::parse(br#" {"keys": []}"#).unwrap().is_empty());
+        for other in ["[[]]", " \n[[]]", "{}", "null", r#"{"keys": {}}"#] {
+            assert!(KeySet::parse(other.as_bytes()).is_err(), "{other}");
+        }
     }
 }
