@@ -87,7 +87,7 @@ fn a_demo_that_fails_says_so() {
     let home = TempDir::new().unwrap();
     let mut command = keyproof(&home);
     let output = command
-        .env("TMPDIR", "/nonexistent")
+        .env("TMPDIR", home.path().join("absent"))
         .args(["demo", "--json"])
         .output();
     let findings = json_output(&output.unwrap(), 1);

@@ -489,7 +489,7 @@ async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
         ("id", "till"),
         ("description", "by the door"),
         ("algorithm", "2"),
-        ("key", "NO-SUCH-KEY"),
+        ("key", "NO-SUCH-KEY-1"),
     ];
     ops.post("/console/tills/default/devices", &fields)
         .await

@@ -158,7 +158,7 @@ async fn sessions_and_accounts_are_ended_and_let_in_again() {
     ops.sees("All sessions of the user have ended.");
     ada.get("/account").await.is(303);
     ada.sign_in(ADA).await.is(200);
-    ada.sees("All sessions ended");
+    ada.sees("End of all sessions");
 
     ops.submit(&format!("{path}/suspend"), &[]).await.is(200);
     ops.sees(">suspended</strong>");
