@@ -87,6 +87,11 @@ pub enum ConfigError {
     /// Two sockets for a listener that may have only one.
     #[error("two sockets are called {0}: only the name http may be used more than once")]
     SecondSocket(String),
+    /// The metrics have the address of another listener.
+    #[error(
+        "metrics.listen: another listener has the address {0}: give the metrics one of their own"
+    )]
+    SharedMetrics(SocketAddr),
     /// A passed socket that belongs to no listener.
     #[error(
         "no listener takes a socket called {0}: FileDescriptorName= must be http, metrics, account, console, {dialects}",

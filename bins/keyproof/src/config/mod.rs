@@ -231,11 +231,16 @@ impl Config {
         Ok(config)
     }
 
-    /// Each listener needs a connection, and TLS if other machines can reach it.
+    /// Each listener needs a connection, and TLS if other machines can reach it. That of the metrics serves nothing else.
     fn check_listeners(&self) -> Result<(), ConfigError> {
         let http = &self.settings.http;
         if self.listeners().count() > http.max_connections.get() as usize {
             return Err(ConfigError::TooFewConnections);
+        }
+        let metrics = self.settings.metrics.listen;
+        let is_metrics = |listen: &SocketAddr| listen.port() != 0 && metrics == Some(*listen);
+        if let Some(shared) = self.listeners().find(is_metrics) {
+            return Err(ConfigError::SharedMetrics(shared));
         }
         match self.exposed_listeners().next() {
             Some(exposed) if !http.insecure => Err(ConfigError::PlainHttp(exposed)),

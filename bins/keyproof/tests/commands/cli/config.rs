@@ -144,6 +144,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ("taler.currency = \"euro\"", "taler.currency"),
         ("auth.argon2_memory_kib = 1024", "auth.argon2"),
         ("metrics.listen = \"0.0.0.0:9464\"", "0.0.0.0:9464"),
+        (
+            "metrics.listen = \"127.0.0.1:8080\"",
+            "metrics.listen: another listener has the address 127.0.0.1:8080",
+        ),
         ("metrics.lisen = \"127.0.0.1:1\"", "unknown field"),
         (
             "dps.max_certificates = 0",
