@@ -327,6 +327,24 @@ async fn closing_finishes_what_was_queued() {
     );
 }
 
+/// Whoever copies a store that is not in use may copy the file alone.
+#[tokio::test]
+async fn a_closed_store_is_one_file() {
+    let folder = folder();
+    let key = |at: u8| Key::new("a", [at.to_string()]);
+    for at in 0..20 {
+        let engine = open(&folder.path().join("store.db")).expect("it is closed");
+        put(&engine, &key(at), "a").await;
+        assert_eq!(bodies(&engine).await.len(), usize::from(at) + 1);
+        if at % 2 == 0 {
+            engine.close().await;
+        }
+        drop(engine);
+        let left = fs::read_dir(folder.path()).expect("the folder").count();
+        assert_eq!(left, 1, "after {at}");
+    }
+}
+
 #[tokio::test]
 async fn a_commit_whose_caller_has_gone_is_applied() {
     let (_folder, path) = place();
