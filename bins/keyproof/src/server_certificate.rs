@@ -106,6 +106,14 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no private key in the file.
+    #[error("{key}: {}: no private key in it", path.display())]
+    NoKey {
+        /// The key or flag that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The first certificate is of X.509 version 1 or 2, which TLS does not use.
     #[error(
         "{key}: {}: it is not of X.509 version 3: make it with extensions, such as subjectAltName (openssl x509 -extfile)",
@@ -255,7 +263,13 @@ fn from_files(
                 path: key.to_owned(),
             };
         }
-        malformed(names.key, key, error)
+        match error {
+            pem::Error::NoItemsFound => TlsError::NoKey {
+                key: names.key,
+                path: key.to_owned(),
+            },
+            error => malformed(names.key, key, error),
+        }
     })?;
     CertifiedKey::from_der(chain, key, provider)
         .map_err(|source| TlsError::KeyMismatch { names, source })

@@ -309,44 +309,50 @@ impl Store {
         mut told: impl FnMut(u64),
         also: impl Fn(&mut Batch, &Rotation),
     ) -> Result<(), RotateError> {
-        let named = self.named_keys().await?;
-        self.keyring.learn(&named);
-        if let Some(to) = named.record.next {
-            let from = named.record.sealing;
-            return Err(RotateError::UnderWay { from, to });
-        }
-        let sealing = named.record.sealing;
-        let (mut read, mut left, mut first) = (0, 0, None);
-        let mut pages = Pages::default();
-        while let Some(page) = pages.next(self).await? {
-            for raw in page {
-                read += 1;
-                if has_other(raw.key(), raw.json(), sealing)? {
-                    left += 1;
-                    first.get_or_insert_with(|| raw.key().clone());
-                }
+        loop {
+            let named = self.named_keys().await?;
+            self.keyring.learn(&named);
+            if let Some(to) = named.record.next {
+                let from = named.record.sealing;
+                return Err(RotateError::UnderWay { from, to });
             }
-            told(read);
+            let sealing = named.record.sealing;
+            let (mut read, mut left, mut first) = (0, 0, None);
+            let mut pages = Pages::default();
+            while let Some(page) = pages.next(self).await? {
+                for raw in page {
+                    read += 1;
+                    if has_other(raw.key(), raw.json(), sealing)? {
+                        left += 1;
+                        first.get_or_insert_with(|| raw.key().clone());
+                    }
+                }
+                told(read);
+            }
+            if let Some(first) = first {
+                return Err(RotateError::Unfinished { left, first });
+            }
+            // Commits even if there is no key to remove. The caller discards the old keys now, and the process that
+            // sealed the last value may not know whether its commit is durable.
+            let (key, at) = (fingerprint_key(), named.version);
+            let mut batch = self.batch(Timestamp::EPOCH);
+            if named.record.opening.is_empty() {
+                batch.require(&key, at);
+            } else {
+                also(&mut batch, &Rotation::from(named.record.clone()));
+                let struck = Fingerprint {
+                    opening: Vec::new(),
+                    ..named.record
+                };
+                batch.replace(&key, at, &struck, None);
+            }
+            match self.commit_keys(batch).await {
+                // Somebody else has finished it, or prepared another key.
+                Err(CommitError::Conflict { .. }) => continue,
+                committed => committed?,
+            }
+            return Ok(self.learn().await?);
         }
-        if let Some(first) = first {
-            return Err(RotateError::Unfinished { left, first });
-        }
-        // Commits even if there is no key to remove. The caller discards the old keys now, and the process that sealed
-        // the last value may not know whether its commit is durable.
-        let (key, at) = (fingerprint_key(), named.version);
-        let mut batch = self.batch(Timestamp::EPOCH);
-        if named.record.opening.is_empty() {
-            batch.require(&key, at);
-        } else {
-            also(&mut batch, &Rotation::from(named.record.clone()));
-            let struck = Fingerprint {
-                opening: Vec::new(),
-                ..named.record
-            };
-            batch.replace(&key, at, &struck, None);
-        }
-        self.commit_keys(batch).await?;
-        Ok(self.learn().await?)
     }
 
     async fn named_keys(&self) -> Result<Stored<Fingerprint>, RotateError> {

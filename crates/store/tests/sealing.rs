@@ -356,6 +356,20 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     assert_eq!(store.prepare_rotation(three).await, Ok(()));
 }
 
+#[tokio::test]
+async fn two_who_finish_a_rotation_at_once_both_have_finished_it() {
+    let engine = FaultyEngine::new();
+    let node = || {
+        let both = keys(1).with(&master_key(2));
+        Store::open(engine.clone(), both, Arc::new(SystemEntropy::new()), NOW)
+    };
+    let one = node().await.expect("an empty store opens");
+    let other = node().await.expect("the same keys");
+    switched(&one).await;
+    let both = tokio::join!(one.finish_rotation(|_| ()), other.finish_rotation(|_| ()));
+    assert_eq!(both, (Ok(()), Ok(())));
+}
+
 /// Otherwise a process that dies after a step would lose its event, as a repeated step does nothing.
 #[tokio::test]
 async fn what_is_added_to_a_step_of_a_rotation_is_stored_with_it_once() {

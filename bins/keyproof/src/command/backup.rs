@@ -167,7 +167,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         let snapshot = store.snapshot().await?;
         let making = Making::begin(snapshot, made_at, keys.as_ref(), passphrase).await?;
         if arguments.is_to_standard_output() {
-            return making.write(stdout().lock()).await.map(drop);
+            let written = making.write(stdout().lock()).await.map(drop);
+            return written.map_err(|failure| failure.about(Path::new("standard output")));
         }
         let summary = making.summary.clone();
         let path = match arguments.keep {

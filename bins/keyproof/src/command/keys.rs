@@ -184,10 +184,13 @@ fn prepare(
         let replaced = lost.map_or_else(String::new, |lost| {
             format!("{id} replaces the prepared master key {lost}, under which nothing is sealed\n")
         });
-        let file = file.map_or_else(String::new, |file| format!(" in {file}"));
+        let (place, gift) = match file {
+            Some(file) => (format!(" in {file}"), "copy that file"),
+            None => (String::new(), "give both keys"),
+        };
         let text = format!(
-            "{replaced}master key {id} is prepared{file}, and {sealing} still seals\n\
-             copy that file to every node and restart them one by one; then: keyproof keys rotate switch"
+            "{replaced}master key {id} is prepared{place}, and {sealing} still seals\n\
+             {gift} to every node and restart them one by one; then: keyproof keys rotate switch"
         );
         output::print_either(arguments.json, &document, &text)
     })

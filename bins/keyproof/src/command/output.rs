@@ -29,7 +29,8 @@ pub(super) fn print(text: &str) -> Outcome {
 /// Prints a line that somebody must receive: a closed pipe is a failure.
 pub(super) fn deliver(text: &str) -> io::Result<()> {
     let mut out = stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush())
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    written.map_err(|error| io::Error::new(error.kind(), format!("standard output: {error}")))
 }
 
 /// Refuses to create a secret that is shown only once if nobody would see it. If standard output was closed, Rust's runtime

@@ -258,6 +258,14 @@ fn remedy_of_engine(error: &EngineError, url: &StoreUrl) -> Option<&'static str>
             Some("another process is using it: try again once that has ended")
         }
         (EngineError::Full { .. }, _) => Some(ROOM),
+        // rustls' text for a certificate that the client does not accept.
+        (EngineError::Io { detail }, StoreUrl::Postgres(_))
+            if detail.contains("invalid peer certificate") =>
+        {
+            Some(
+                "the URL must name the certificate's CA (sslrootcert) and the server by the certificate's name",
+            )
+        }
         (EngineError::Io { .. }, StoreUrl::Postgres(_)) => {
             Some("check whether the database runs, and accepts this user's connections from here")
         }
@@ -379,6 +387,15 @@ mod tests {
                 DATABASE,
                 EngineError::Io { detail: detail() }.into(),
                 "whether the database runs",
+                false,
+            ),
+            (
+                DATABASE,
+                EngineError::Io {
+                    detail: "invalid peer certificate: UnknownIssuer".to_owned(),
+                }
+                .into(),
+                "sslrootcert",
                 false,
             ),
             (

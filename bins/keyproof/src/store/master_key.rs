@@ -200,7 +200,8 @@ pub(super) fn check_for_embedded(
             // Only the store's own folder is created with it.
             match path.parent() {
                 Some(folder) if !store.starts_with(folder) && !folder.is_dir() => {
-                    let source = io::ErrorKind::NotFound.into();
+                    let missing = "its folder does not exist";
+                    let source = io::Error::new(io::ErrorKind::NotFound, missing);
                     Err(MasterKeyError::File { path, source })
                 }
                 _ => Ok(()),

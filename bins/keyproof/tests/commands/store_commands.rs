@@ -564,6 +564,26 @@ fn a_token_that_cannot_be_printed_is_revoked() {
 }
 
 #[test]
+fn a_full_disk_behind_standard_output_is_named() {
+    let home = Home::new();
+    home.prints(&["token", "create", "--scope", "admin"], "");
+    for words in [
+        &["audit", "export"][..],
+        &["token", "list", "--json"],
+        &["backup", "-"],
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = home.command(words).stdout(full).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(
+            said.contains("standard output: No space left"),
+            "{words:?}: {said}"
+        );
+    }
+}
+
+#[test]
 fn no_token_is_made_where_nobody_would_see_it() {
     let home = Home::new();
     let written = || File::options().write(true).open("/dev/null").unwrap();

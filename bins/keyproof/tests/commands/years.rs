@@ -1142,6 +1142,20 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     assert_eq!(home.users(&other), home.users(&url));
 }
 
+#[test]
+fn keys_of_the_environment_are_in_no_file_to_copy() {
+    let (home, url) = Home::filled();
+    let key = fs::read_to_string(home.path("k.db.master-key")).unwrap();
+    let next = format!("{}q6s=", "q6ur".repeat(10));
+    let output = home
+        .command(&["keys", "rotate", "prepare", "--store", &url])
+        .env("KEYPROOF_STORE__MASTER_KEY_BASE64", key + &next)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("give both keys to every node"), "{said}");
+}
+
 /// As after the restore of a backup that included only the key in use.
 #[test]
 fn a_prepared_key_that_is_lost_gives_way_to_another() {

@@ -31,7 +31,6 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use tokio::sync::mpsc;
 
 use self::{
     cache::Cache, identity::Identities, log_index::LogIndex, readers::Readers,
@@ -106,12 +105,14 @@ pub struct SqliteEngine {
     path: PathBuf,
     options: SqliteOptions,
     migration: Migration,
-    writer: Writer,
-    readers: Readers,
     cache: Arc<Cache>,
     identities: Arc<Identities>,
-    /// Must be last: fields drop in order, and the threads end once their queues are dropped.
-    threads: Threads,
+    // Fields drop in order, and threads end once their queue is dropped. The writer's connection closes last: that of a
+    // reader cannot copy the log into the file and delete it.
+    readers: Readers,
+    reading: Threads,
+    writer: Writer,
+    writing: Threads,
 }
 
 impl SqliteEngine {
@@ -137,29 +138,21 @@ impl SqliteEngine {
         let index = identity::index(path).and_then(|index| LogIndex::open(&index));
         let cache = Arc::new(Cache::new(index.map_err(failed)?));
         // The writer's connection opens before the readers' and closes after them, so that a read-only one always finds
-        // the shared memory that WAL mode needs, and so that the last to close can copy the log back and delete it.
-        let mut threads = Threads::default();
-        let (reading, readers_ended) = mpsc::channel(1);
-        let writer = Writer::start(
-            path,
-            options,
-            connection,
-            &identities,
-            &cache,
-            readers_ended,
-            &mut threads,
-        )?;
-        let readers = Readers::start(path, options, &cache, &reading, &mut threads)?;
+        // the shared memory that WAL mode needs.
+        let (mut writing, mut reading) = (Threads::default(), Threads::default());
+        let writer = Writer::start(path, options, connection, &identities, &cache, &mut writing)?;
+        let readers = Readers::start(path, options, &cache, &mut reading)?;
         identities.check()?;
         Ok(Self {
             migration,
             path: path.to_owned(),
             options: options.clone(),
-            writer,
-            readers,
             cache,
             identities,
-            threads,
+            readers,
+            reading,
+            writer,
+            writing,
         })
     }
 
@@ -299,8 +292,9 @@ impl Engine for SqliteEngine {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.readers.close();
+            self.reading.ended().await;
             self.writer.close().await;
-            self.threads.ended().await;
+            self.writing.ended().await;
         })
     }
 

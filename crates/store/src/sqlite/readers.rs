@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    convert::Infallible,
     io::ErrorKind,
     iter,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -12,7 +11,7 @@ use std::{
 
 use async_channel::{Receiver, Sender};
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     Access, SqliteOptions, Threads, cache::Cache, connect, engine_error, files, log_index::State,
@@ -55,12 +54,10 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Each thread keeps a clone of `reading` until it has closed its connection.
     pub(super) fn start(
         path: &Path,
         options: &SqliteOptions,
         cache: &Arc<Cache>,
-        reading: &mpsc::Sender<Infallible>,
         threads: &mut Threads,
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = async_channel::bounded::<Job>(QUEUE);
@@ -70,13 +67,11 @@ impl Readers {
             connection
                 .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
                 .map_err(engine_error)?;
-            let (jobs, cache, reading) = (jobs.clone(), cache.clone(), reading.clone());
+            let (jobs, cache) = (jobs.clone(), cache.clone());
             threads.spawn("keyproof-read", move || {
                 while let Ok(first) = jobs.recv_blocking() {
                     read_together(&connection, &cache, first, &jobs);
                 }
-                drop(connection);
-                drop(reading);
             })?;
         }
         Ok(Self { queue })

@@ -1,13 +1,13 @@
 //! Group commit: many batches in one transaction, each with its own verdict.
 
-use rusqlite::{Connection, ErrorCode, Statement, params};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, Statement, params};
 
 use super::engine_error;
 use crate::{Change, Changes, EngineError, Entry, Timestamp, sql::millis};
 
 pub(super) enum Work {
     Batch(Changes),
-    /// Takes and releases the write lock, to check that it is available.
+    /// Takes and releases the write lock, to check that it is available and that the file can be written.
     Lock,
     /// Writes without changing anything, to check that writing works.
     Probe {
@@ -165,7 +165,7 @@ impl<'c> Transactions<'c> {
     ) -> rusqlite::Result<Option<Vec<Verdict>>> {
         let verdicts = group.map(|work| match work {
             Work::Batch(changes) => self.apply_whole(changes),
-            Work::Lock => Ok(Some(None)),
+            Work::Lock => self.check_access().map(Some),
             Work::Probe { .. } => self.probe().map(Some),
         });
         verdicts.collect()
@@ -189,7 +189,7 @@ impl<'c> Transactions<'c> {
     ) -> rusqlite::Result<Vec<Verdict>> {
         let verdicts = group.map(|work| match work {
             Work::Batch(changes) => self.apply_or_undo(changes),
-            Work::Lock => Ok(None),
+            Work::Lock => self.check_access(),
             Work::Probe { .. } => self.probe(),
         });
         verdicts.collect()
@@ -243,6 +243,17 @@ impl<'c> Transactions<'c> {
             }
         };
         Ok(changed == 1)
+    }
+
+    /// Fails if the file could be opened for reading only. `BEGIN IMMEDIATE` succeeds on such a file, without a lock.
+    fn check_access(&self) -> rusqlite::Result<Verdict> {
+        if self.connection.is_readonly(MAIN_DB)? {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY),
+                Some("the file can only be read".to_owned()),
+            ));
+        }
+        Ok(None)
     }
 
     /// Writes the schema's number over itself, which dirties a page.
@@ -432,6 +443,20 @@ mod tests {
                 .run([inserts(&["a"], b"")].iter(), || ())
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_file_that_can_only_be_read_has_no_lock() {
+        let (folder, _connection) = database();
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let reader = Connection::open_with_flags(folder.path().join("store.db"), flags).unwrap();
+        let mut transactions = Transactions::prepare(&reader).unwrap();
+        let outcome = transactions.run([Work::Lock].iter(), || ());
+        let Err(Failure::NotApplied(EngineError::Io { detail })) = outcome else {
+            panic!("there is no lock")
+        };
+        assert_eq!(detail, "the file can only be read");
+        assert!(reader.is_autocommit(), "the transaction ended");
     }
 
     #[test]

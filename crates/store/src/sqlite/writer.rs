@@ -1,7 +1,6 @@
 //! The writing thread, and its queue.
 
 use std::{
-    convert::Infallible,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -79,7 +78,6 @@ impl Writer {
         connection: Connection,
         identities: &Arc<Identities>,
         cache: &Arc<Cache>,
-        readers_ended: mpsc::Receiver<Infallible>,
         threads: &mut Threads,
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -95,7 +93,6 @@ impl Writer {
             observed: observed.clone(),
             wal_pages: Arc::default(),
             has_written: Arc::default(),
-            readers_ended,
         };
         threads.spawn("keyproof-write", move || thread.run(connection))?;
         Ok(Self {
@@ -174,8 +171,6 @@ struct Thread {
     wal_pages: Arc<AtomicI32>,
     /// Whether the last transaction wrote to the log.
     has_written: Arc<AtomicBool>,
-    /// Returns `None` once every reader has closed its connection.
-    readers_ended: mpsc::Receiver<Infallible>,
 }
 
 impl Thread {
@@ -269,8 +264,6 @@ impl Thread {
                 return Ok(Served::UntilBroken);
             }
         }
-        // A connection that only reads cannot delete the log, and of two that close at once neither does.
-        let _ = self.readers_ended.blocking_recv();
         Ok(Served::All)
     }
 

@@ -404,7 +404,7 @@ fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
             &embedded,
             &["--master-key", &path("absent/key")],
             None,
-            "absent/key",
+            "absent/key: its folder does not exist",
         ),
         (&embedded, &[], Some("junk"), "not 32 bytes"),
         (

@@ -211,7 +211,11 @@ fn what_is_wrong_with_a_clients_certificate_is_told_by_its_flag() {
             "--client-cert: broken.pem: certificate 1: ",
         ),
         ("own.pem", "absent", "--client-key: absent: "),
-        ("own.pem", "token", "--client-key: token: "),
+        (
+            "own.pem",
+            "own.pem",
+            "--client-key: own.pem: no private key in it",
+        ),
         (
             "own.pem",
             "other.key",
