@@ -256,17 +256,17 @@ impl FromStr for DialectName {
     }
 }
 
-/// Returns the number and the usual status of each code in a guide's table of refusals.
+/// Returns the first cells of each row in a guide's table of refusals: the number, the usual status, and the text.
 #[cfg(test)]
-fn documented_codes(guide: &str) -> Vec<[String; 2]> {
+fn documented_codes<const CELLS: usize>(guide: &str) -> Vec<[String; CELLS]> {
     let (_, table) = guide.split_once("| code | status |").unwrap();
     let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
     rows.map(|row| {
-        let mut cells = row.split('|').skip(1).map(str::trim);
-        let (number, status) = (cells.next().unwrap(), cells.next().unwrap());
+        let mut all = row.split('|').skip(1).map(str::trim);
+        let mut cells: [String; CELLS] = std::array::from_fn(|_| all.next().unwrap().to_owned());
         // Some codes have other statuses, too, which follow in brackets.
-        let status = status.split(' ').next().unwrap();
-        [number, status].map(str::to_owned)
+        cells[1] = cells[1].split(' ').next().unwrap().to_owned();
+        cells
     })
     .collect()
 }

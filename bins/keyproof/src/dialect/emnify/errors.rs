@@ -533,7 +533,7 @@ mod tests {
             [number.to_string(), status.as_str().to_owned()]
         });
         let codes: Vec<_> = codes.collect();
-        assert_eq!(crate::dialect::documented_codes(guide), codes);
+        assert_eq!(crate::dialect::documented_codes::<2>(guide), codes);
     }
 
     #[test]
