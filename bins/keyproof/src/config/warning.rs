@@ -107,10 +107,10 @@ impl Config {
         let path = absolute(path).ok()?;
         let folder = path.parent()?;
         let metadata = fs::metadata(folder).ok()?;
-        let Exposure { mode, .. } = Exposure::of(&metadata, Access::Read)?;
+        let exposure = Exposure::of(&metadata, Access::Read)?;
         (!is_sticky(&metadata)).then(|| {
             format!(
-                "store.url: {} can be written by others (mode {mode:03o}): they can remove or replace the store (chmod go-w)",
+                "store.url: {} {exposure}: they can remove or replace the store (chmod go-w)",
                 folder.display()
             )
         })
