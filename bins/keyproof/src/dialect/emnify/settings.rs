@@ -36,26 +36,21 @@ keys! {
 const LIMIT: (&str, &str) = ("auth.address_limit", "emnify.authenticate_limit");
 const WINDOW: (&str, &str) = ("auth.address_window_s", "emnify.authenticate_window_s");
 
-/// What is wrong with the settings.
+/// A key and its older name have different values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// A key and its older name have different values.
-    #[error("{name} and {older} are the same key, but have different values: set only {name}")]
-    Contradiction {
-        /// The key.
-        name: &'static str,
-        /// Its older name.
-        older: &'static str,
-    },
+#[error("{name} and {older} are the same key, but have different values: set only {name}")]
+pub struct Contradiction {
+    name: &'static str,
+    older: &'static str,
 }
 
 impl Dialect for Emnify {
     type Settings = Settings;
-    type Error = SettingsError;
+    type Error = Contradiction;
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[LIMIT, WINDOW];
 
-    fn check(settings: &mut Settings, auth: &mut AuthSettings) -> Result<(), SettingsError> {
+    fn check(settings: &mut Settings, auth: &mut AuthSettings) -> Result<(), Contradiction> {
         let (limit, window) = (
             settings.authenticate_limit.take(),
             settings.authenticate_window_s.take(),
@@ -72,7 +67,7 @@ impl Dialect for Emnify {
         accounts.wording = events::word;
     }
 
-    fn mount(_: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
+    fn mount(_: &Settings, service: Arc<Service>) -> Result<Self, Contradiction> {
         Ok(Self { service })
     }
 }
@@ -82,10 +77,10 @@ fn adopt<T: PartialEq>(
     (name, older): (&'static str, &'static str),
     value: &mut Option<T>,
     under_older: Option<T>,
-) -> Result<(), SettingsError> {
+) -> Result<(), Contradiction> {
     match (&*value, &under_older) {
         (Some(value), Some(other)) if value != other => {
-            return Err(SettingsError::Contradiction { name, older });
+            return Err(Contradiction { name, older });
         }
         (None, _) => *value = under_older,
         (Some(_), _) => {}

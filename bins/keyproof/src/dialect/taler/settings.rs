@@ -21,25 +21,22 @@ keys! {
     }
 }
 
-/// What is wrong with the settings.
+/// `taler.currency` is not a valid currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// `taler.currency` is not a valid currency.
-    #[error("taler.currency: not 1 to 11 letters A to Z")]
-    Currency,
-}
+#[error("taler.currency: not 1 to 11 letters A to Z")]
+pub struct CurrencyError;
 
 impl Dialect for Taler {
     type Settings = Settings;
-    type Error = SettingsError;
+    type Error = CurrencyError;
 
-    fn check(settings: &mut Settings, _: &mut AuthSettings) -> Result<(), SettingsError> {
+    fn check(settings: &mut Settings, _: &mut AuthSettings) -> Result<(), CurrencyError> {
         // `Amount` defines what a currency is.
         let amount = format!("{}:0", settings.currency).parse::<Amount>();
-        amount.map_err(|_| SettingsError::Currency).map(drop)
+        amount.map_err(|_| CurrencyError).map(drop)
     }
 
-    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
+    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, CurrencyError> {
         Ok(Self {
             inflating: service.cpu_queue.with_shared_turns(),
             service,
