@@ -162,18 +162,14 @@ struct AttestBody {
     activation: Option<JsonObject<ActivationBody>>,
 }
 
-/// A preauth request.
-pub(super) struct Preauth {
-    pub(super) api_key: Zeroizing<String>,
-    pub(super) device: DeviceClaim,
-}
-
-pub(super) async fn preauth(exchange: &mut Exchange, needed: usize) -> Result<Preauth, Refusal> {
+/// Returns the API key and the device of a preauth request.
+pub(super) async fn preauth(
+    exchange: &mut Exchange,
+    needed: usize,
+) -> Result<(Zeroizing<String>, DeviceClaim), Refusal> {
     let PreauthBody { api_key, device } = read(exchange, needed).await?;
-    Ok(Preauth {
-        api_key: Zeroizing::new(api_key.unwrap_or_default()),
-        device: device.unwrap_or_default().0.into(),
-    })
+    let api_key = Zeroizing::new(api_key.unwrap_or_default());
+    Ok((api_key, device.unwrap_or_default().0.into()))
 }
 
 pub(super) async fn nonce(exchange: &mut Exchange, needed: usize) -> Result<NonceRequest, Refusal> {
