@@ -145,12 +145,12 @@ impl Server {
             let service = Service::start(store, clock, settings).await?;
             Self::mount(config, service, entropy, metrics).await
         };
-        match (started.await, told) {
-            (Ok(mut server), told) => {
+        match started.await {
+            Ok(mut server) => {
                 server.outgoing.extend(told);
                 Ok(server)
             }
-            (Err(error), told) => {
+            Err(error) => {
                 if let Some(told) = told {
                     told.finish().await;
                 }
@@ -228,11 +228,14 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let main = config.settings.http.listen;
-        let tls = config
-            .tls
-            .as_ref()
-            .map(|source| listen_with(source.load(main.ip())?, &metrics))
-            .transpose()?;
+        let tls = match &config.tls {
+            None => None,
+            Some(source) => {
+                let certificate = source.load(main.ip())?;
+                tell_end(&certificate, &metrics);
+                Some(Tls::new(certificate).map_err(TlsError::from)?)
+            }
+        };
         let mut places = places(main, dialects);
         add_front(&config, &mut places);
         // The applications of the main listener, at all of its addresses.
@@ -540,12 +543,7 @@ fn add_front(config: &Config, places: &mut [(SocketAddr, Served)]) {
     }
 }
 
-/// Creates TLS with this certificate, and reports its end to the metrics.
-fn listen_with(certificate: CertifiedKey, metrics: &Metrics) -> Result<Tls, TlsError> {
-    tell_end(&certificate, metrics);
-    Ok(Tls::new(certificate)?)
-}
-
+/// Reports the certificate's end to the metrics, and warns if clients refuse it.
 fn tell_end(certificate: &CertifiedKey, metrics: &Metrics) {
     if let Some(why) = untimely(certificate, SystemClock.now()) {
         warn!("tls.certificate: {why}");

@@ -19,6 +19,7 @@ use keyproof_service::{
 };
 use keyproof_x509::{Finding as _, ProofCheck, ProofFinding, Report};
 use serde::Serialize;
+use serde_json::json;
 use tracing::error;
 
 use self::Shape::{Arm, Details};
@@ -194,27 +195,14 @@ impl Refusal {
             details: &'a str,
         }
 
-        #[derive(Serialize)]
-        struct ErrorResponse<'a> {
-            error: ErrorDetail<'a>,
-        }
-
-        #[derive(Serialize)]
-        struct ErrorDetail<'a> {
-            code: &'static str,
-            message: &'a str,
-        }
-
         let (shape, status, message) = self.code.parts();
         let status = self.status.unwrap_or(status);
         let message = self.message.as_deref().unwrap_or(message);
         let mut response = match shape {
-            Arm(code) => wire::json(
-                status,
-                &ErrorResponse {
-                    error: ErrorDetail { code, message },
-                },
-            ),
+            Arm(code) => {
+                let error = json!({ "code": code, "message": message });
+                wire::json(status, &json!({ "error": error }))
+            }
             Details(code) => wire::json(
                 status,
                 &ErrorDetails {
