@@ -129,7 +129,7 @@ impl Server {
             audit.keep_refusals_days.get(),
         );
         for name in DialectName::ALL {
-            name.rule(&config.settings, &mut settings);
+            name.of(&config.settings).rule(&mut settings);
         }
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
@@ -463,9 +463,9 @@ async fn bind(
 }
 
 /// Logs what is stored but does not work with the settings of the enabled dialects.
-async fn review(config: &Config, service: &Service) {
+async fn review(config: &Config, service: &Arc<Service>) {
     for (name, _) in &config.dialects {
-        name.review(&config.settings, service).await;
+        name.of(&config.settings).review(Arc::clone(service)).await;
     }
 }
 
@@ -476,7 +476,7 @@ fn mount(
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Mounted>, StartError> {
     let dialects = config.dialects.iter().map(|(name, listen)| {
-        let dialect = name.mount(&config.settings, Arc::clone(service))?;
+        let dialect = name.of(&config.settings).mount(Arc::clone(service))?;
         Ok((dialect, *listen))
     });
     let around = Arc::new(ServerContext::of(config, Arc::clone(metrics)));

@@ -38,7 +38,7 @@ impl Config {
         warnings.extend(self.silent_log());
         warnings.extend(self.weak_passwords());
         let dialects = self.dialects.iter();
-        let warning = dialects.filter_map(|(name, _)| name.warning(&self.settings));
+        let warning = dialects.filter_map(|(name, _)| name.of(&self.settings).warning());
         warnings.extend(warning.map(str::to_owned));
         warnings.extend(self.no_dialects());
         warnings
@@ -141,7 +141,7 @@ impl Config {
         let key = self.settings.tls.key.iter();
         let key = key.map(|path| ("tls.key", path.as_path(), Access::GroupReads));
         let dialects = self.dialects.iter();
-        let named = dialects.flat_map(|(dialect, _)| dialect.files(&self.settings));
+        let named = dialects.flat_map(|(dialect, _)| dialect.of(&self.settings).files());
         let named = named.map(|(key, path)| (key, path, Access::Read));
         let files = own.chain(key).chain(named);
         let open = files.filter_map(|(name, path, others)| {
