@@ -160,7 +160,7 @@ impl<'p, O> Resource<'p, O> {
     pub fn asked(&self, exchange: &Exchange) -> Option<&'static Route<O>> {
         exchange.matched(self.template);
         let Some(route) = self.route(exchange.method()) else {
-            exchange.mark_method_not_allowed();
+            exchange.mark_method_not_allowed(&self.allow());
             return None;
         };
         if route.is_login {

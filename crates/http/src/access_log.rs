@@ -61,10 +61,9 @@ impl Drop for AccessRecord {
         let labels = RequestLabels {
             application: self.application,
             // Otherwise, anyone could create a label for each route and method, without credentials.
-            method: if route.is_method_not_allowed() {
-                OTHER
-            } else {
-                self.method
+            method: match route.allow() {
+                Some(_) => OTHER,
+                None => self.method,
             },
             route: route.template(),
             is_login: route.is_login(),

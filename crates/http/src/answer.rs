@@ -139,7 +139,7 @@ impl Answering {
             (Ok(()), Some(probe), _) => {
                 progress.route.matched(probe.route());
                 if !Probe::has(&head.method) {
-                    progress.route.mark_method_not_allowed();
+                    progress.route.mark_method_not_allowed(Probe::ALLOW);
                 }
                 Step::Probe(probe, head.method)
             }
@@ -202,6 +202,12 @@ impl Answering {
         if let Some(cookie) = progress.cookie.get() {
             let headers = response.headers_mut();
             headers.append(header::SET_COOKIE, cookie.clone());
+        }
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && let Some(allow) = progress.route.allow()
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::ALLOW, allow.clone());
         }
         served.stamp(application, request_id, &mut response);
         let is_unread =

@@ -89,9 +89,10 @@ impl Exchange {
         self.progress.route.matched(template);
     }
 
-    /// Records that the route does not have the request's method. Metrics count all such methods as one.
-    pub fn mark_method_not_allowed(&self) {
-        self.progress.route.mark_method_not_allowed();
+    /// Records that the route does not have the request's method, but those in `allow`. The stack adds them to an answer
+    /// with status 405 (RFC 9110, section 10.2.1). Metrics count all such methods as one.
+    pub fn mark_method_not_allowed(&self, allow: &str) {
+        self.progress.route.mark_method_not_allowed(allow);
     }
 
     /// Records that the request logs a user in, unless it is refused. For metrics.

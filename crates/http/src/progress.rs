@@ -47,7 +47,8 @@ impl Progress {
 #[derive(Default)]
 pub(crate) struct Route {
     template: OnceLock<&'static str>,
-    is_method_not_allowed: AtomicBool,
+    /// The route's methods, if the request's is not one of them.
+    allow: OnceLock<HeaderValue>,
     is_login: AtomicBool,
 }
 
@@ -61,13 +62,15 @@ impl Route {
         self.template.get().copied().unwrap_or("-")
     }
 
-    pub(crate) fn mark_method_not_allowed(&self) {
-        self.is_method_not_allowed.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_method_not_allowed(&self, allow: &str) {
+        // The names of methods are always valid.
+        let allow = HeaderValue::try_from(allow).unwrap_or(HeaderValue::from_static(""));
+        let _ = self.allow.set(allow);
     }
 
-    /// Returns whether the route does not have the request's method.
-    pub(crate) fn is_method_not_allowed(&self) -> bool {
-        self.is_method_not_allowed.load(Ordering::Relaxed)
+    /// Returns the methods for `Allow`, if the route does not have the request's method.
+    pub(crate) fn allow(&self) -> Option<&HeaderValue> {
+        self.allow.get()
     }
 
     pub(crate) fn mark_login(&self) {

@@ -131,8 +131,6 @@ pub(super) struct Refusal {
     message: Option<String>,
     /// The findings, one per line.
     details: String,
-    /// The `Allow` header of a 405 response.
-    allow: Option<String>,
     /// The status, if it is not the code's.
     status: Option<StatusCode>,
 }
@@ -143,7 +141,6 @@ impl From<Code> for Refusal {
             code,
             message: None,
             details: String::new(),
-            allow: None,
             status: None,
         }
     }
@@ -156,13 +153,6 @@ impl Refusal {
         Self {
             message: Some(cut(format!("{message} ({why})"))),
             ..self
-        }
-    }
-
-    pub(super) fn method(allow: String) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Code::MethodNotAllowed.into()
         }
     }
 
@@ -218,9 +208,6 @@ impl Refusal {
             ),
         };
         let headers = response.headers_mut();
-        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
-            headers.insert(header::ALLOW, allow);
-        }
         if let Some(challenge) = self.code.challenge() {
             headers.insert(
                 header::WWW_AUTHENTICATE,

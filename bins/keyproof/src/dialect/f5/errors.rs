@@ -46,8 +46,6 @@ pub(super) struct Refusal {
     message: String,
     /// The status, if it is not the code's.
     status: Option<StatusCode>,
-    /// The `Allow` header of a 405 response.
-    allow: Option<String>,
     /// The `Retry-After` header of 429 and 503 responses.
     retry_after: Option<Duration>,
 }
@@ -58,7 +56,6 @@ impl Refusal {
             code,
             message: message.into(),
             status: None,
-            allow: None,
             retry_after: None,
         }
     }
@@ -94,11 +91,8 @@ impl Refusal {
         )
     }
 
-    pub(super) fn method(allow: String) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Self::new(Code::Unimplemented, "the resource has no such method")
-        }
+    pub(super) fn method() -> Self {
+        Self::new(Code::Unimplemented, "the resource has no such method")
     }
 
     fn rate_limited(message: String, retry_after: Duration) -> Self {
@@ -159,9 +153,6 @@ impl Refusal {
         let body = json!({ "code": code, "details": [], "message": self.message });
         let mut response = stack::json(status, &body);
         let headers = response.headers_mut();
-        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
-            headers.insert(header::ALLOW, allow);
-        }
         if let Some(wait) = self.retry_after {
             retry_after(headers, wait);
         }

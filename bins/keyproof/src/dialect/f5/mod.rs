@@ -93,9 +93,7 @@ impl F5 {
         }
         let resource =
             resource.ok_or_else(|| Refusal::not_found("there is nothing at this path"))?;
-        let route = resource
-            .asked(&exchange)
-            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let route = resource.asked(&exchange).ok_or_else(Refusal::method)?;
         let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
         let at = Place {
             namespace: variable("namespace"),

@@ -66,8 +66,6 @@ pub(super) struct Refusal {
     detail: Option<String>,
     /// The invalid member of the body, and its index in the specification.
     field: Option<(String, usize)>,
-    /// The `Allow` header of a 405 response.
-    allow: Option<String>,
     /// The status, if it is not the registry's.
     status: Option<StatusCode>,
     /// The `Retry-After` header, if the status does not imply one.
@@ -81,7 +79,6 @@ impl From<Code> for Refusal {
             hint: None,
             detail: None,
             field: None,
-            allow: None,
             status: None,
             retry_after: None,
         }
@@ -141,13 +138,6 @@ impl Refusal {
             hint: Some(hint),
             retry_after: Some(retry_after),
             ..Code::TooManyAttempts.into()
-        }
-    }
-
-    pub(super) fn method(allow: String) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Code::MethodInvalid.into()
         }
     }
 
@@ -217,9 +207,6 @@ impl Refusal {
             },
         );
         let headers = response.headers_mut();
-        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
-            headers.insert(header::ALLOW, allow);
-        }
         if status == StatusCode::UNAUTHORIZED {
             // Required by RFC 9110, section 15.5.2.
             let challenge = HeaderValue::from_static("Bearer, Basic realm=\"merchant instance\"");
