@@ -267,24 +267,24 @@ pub(super) fn environment(
             let older = line.older.as_ref()?;
             (line.name == key || older.name == key).then_some((line, older))
         });
-        let Some((line, older)) = quantity else {
-            let typed = typed(&key, value).map_err(|error| refuse(&in_words(error.message())))?;
-            overlay(&mut layer, typed);
-            continue;
+        let (field, value) = match quantity {
+            None => (&key, value.to_owned()),
+            Some((line, older)) => {
+                if let Some((_, other)) = quantities.iter().find(|(seen, _)| *seen == line) {
+                    return Err(refuse(&contradiction(name, other)));
+                }
+                quantities.push((line, name.to_owned()));
+                let number = if older.name == key {
+                    value.to_owned()
+                } else {
+                    let number = older.quantity.read(value);
+                    let number = number.map_err(|wrong| refuse(&wrong.to_string()))?;
+                    number.to_string()
+                };
+                (&older.name, number)
+            }
         };
-        if let Some((_, other)) = quantities.iter().find(|(seen, _)| *seen == line) {
-            return Err(refuse(&contradiction(name, other)));
-        }
-        quantities.push((line, name.to_owned()));
-        let number = if older.name == key {
-            value.to_owned()
-        } else {
-            let number = older.quantity.read(value);
-            number
-                .map_err(|wrong| refuse(&wrong.to_string()))?
-                .to_string()
-        };
-        let typed = typed(&older.name, &number);
+        let typed = typed(field, &value);
         let typed = typed.map_err(|error| refuse(&in_words(error.message())))?;
         overlay(&mut layer, typed);
     }

@@ -112,8 +112,8 @@ impl Refusal {
     }
 
     /// Returns the refusal for a member that the use case rejected.
-    fn field_of(fields: Fields, name: &str) -> Self {
-        Self::field(Some(name), fields.line(name))
+    fn field_of(fields: Fields, name: &str, why: &impl ToString) -> Self {
+        Self::field(Some(name), fields.line(name)).with_detail(why.to_string())
     }
 
     /// Returns the refusal for a password that could not be verified.
@@ -316,16 +316,11 @@ impl From<Failure<AddDeviceError>> for Refusal {
             Failure::Refused(why) => match why {
                 AddDeviceError::Conflict => Code::DeviceExists.into(),
                 AddDeviceError::Description => {
-                    Self::field_of(DEVICE_DETAILS, "otp_device_description")
-                        .with_detail(why.to_string())
+                    Self::field_of(DEVICE_DETAILS, "otp_device_description", &why)
                 }
                 AddDeviceError::Ended => Code::TokenUnknown.into(),
-                AddDeviceError::Id => {
-                    Self::field_of(DEVICE_DETAILS, "otp_device_id").with_detail(why.to_string())
-                }
-                AddDeviceError::Key(_) => {
-                    Self::field_of(DEVICE_DETAILS, "otp_key").with_detail(why.to_string())
-                }
+                AddDeviceError::Id => Self::field_of(DEVICE_DETAILS, "otp_device_id", &why),
+                AddDeviceError::Key(_) => Self::field_of(DEVICE_DETAILS, "otp_key", &why),
             },
         }
     }
@@ -351,13 +346,10 @@ impl From<Failure<ChangeDeviceError<Self>>> for Refusal {
                 ChangeDeviceError::Algorithm => Code::DeviceChangeConflict.into(),
                 ChangeDeviceError::Body(refusal) => refusal,
                 ChangeDeviceError::Description => {
-                    let long = ChangeDeviceError::<Self>::Description.to_string();
-                    Self::field_of(DEVICE_CHANGE, "otp_device_description").with_detail(long)
+                    Self::field_of(DEVICE_CHANGE, "otp_device_description", &why)
                 }
                 ChangeDeviceError::Ended => Code::TokenUnknown.into(),
-                ChangeDeviceError::Key(error) => {
-                    Self::field_of(DEVICE_CHANGE, "otp_key").with_detail(error.to_string())
-                }
+                ChangeDeviceError::Key(error) => Self::field_of(DEVICE_CHANGE, "otp_key", &error),
                 ChangeDeviceError::Unknown => Code::DeviceUnknown.into(),
             },
         }
