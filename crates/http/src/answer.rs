@@ -137,9 +137,9 @@ impl Answering {
         let step = match (within_limits, probe, application.as_ref()) {
             (Err(refusal), ..) => Step::Refuse(refusal),
             (Ok(()), Some(probe), _) => {
-                progress.route.matched(probe.route());
+                progress.matched(probe.route());
                 if !Probe::has(&head.method) {
-                    progress.route.mark_method_not_allowed(Probe::ALLOW);
+                    progress.mark_method_not_allowed(Probe::ALLOW);
                 }
                 Step::Probe(probe, head.method)
             }
@@ -204,7 +204,7 @@ impl Answering {
             headers.append(header::SET_COOKIE, cookie.clone());
         }
         if response.status() == StatusCode::METHOD_NOT_ALLOWED
-            && let Some(allow) = progress.route.allow()
+            && let Some(allow) = progress.allow.get()
         {
             let headers = response.headers_mut();
             headers.insert(header::ALLOW, allow.clone());
