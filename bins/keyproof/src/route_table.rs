@@ -51,13 +51,9 @@ pub const fn login_route<O>(
     body: usize,
     operation: O,
 ) -> Route<O> {
-    Route {
-        method,
-        template,
-        body,
-        operation,
-        is_login: true,
-    }
+    let mut route = route(method, template, body, operation);
+    route.is_login = true;
+    route
 }
 
 /// The variables of a path: their names and values.

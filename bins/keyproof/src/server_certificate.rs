@@ -9,10 +9,7 @@ use std::{
 
 use keyproof_store::{Timestamp, file};
 use keyproof_x509::{Certificate, Version};
-use rustls::{
-    crypto::{CryptoProvider, ring},
-    sign::CertifiedKey,
-};
+use rustls::{crypto::ring, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
 
 /// The longest file that is read, in bytes: enough for hundreds of certificates.
@@ -136,12 +133,9 @@ impl TlsSource {
     ///
     /// [`TlsError`] if it cannot be used.
     pub fn load(&self, listen: IpAddr) -> Result<CertifiedKey, TlsError> {
-        let provider = ring::default_provider();
         match self {
-            Self::Files { certificate, key } => {
-                from_files(TlsNames::SERVER, certificate, key, &provider)
-            }
-            Self::SelfSigned => self_signed(listen, &provider),
+            Self::Files { certificate, key } => from_files(TlsNames::SERVER, certificate, key),
+            Self::SelfSigned => self_signed(listen),
         }
     }
 
@@ -168,7 +162,7 @@ pub(crate) fn of_client(
     certificate: &Path,
     key: &Path,
 ) -> Result<CertifiedKey, TlsError> {
-    from_files(names, certificate, key, &ring::default_provider())
+    from_files(names, certificate, key)
 }
 
 /// Returns why clients refuse a certificate because of its validity period, if they do.
@@ -189,12 +183,7 @@ pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'s
     }
 }
 
-fn from_files(
-    names: TlsNames,
-    certificate: &Path,
-    key: &Path,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsError> {
+fn from_files(names: TlsNames, certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let refused = |key, path: &Path, problem| TlsError::File {
         key,
         path: path.to_owned(),
@@ -203,7 +192,7 @@ fn from_files(
     let chain = read_chain(certificate)
         .map_err(|problem| refused(names.certificate, certificate, problem))?;
     let private_key = read_key(key).map_err(|problem| refused(names.key, key, problem))?;
-    CertifiedKey::from_der(chain, private_key, provider)
+    CertifiedKey::from_der(chain, private_key, &ring::default_provider())
         .map_err(|source| TlsError::KeyMismatch { names, source })
 }
 
@@ -235,7 +224,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     })
 }
 
-fn self_signed(listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+fn self_signed(listen: IpAddr) -> Result<CertifiedKey, TlsError> {
     let mut names = vec!["localhost".to_owned()];
     let loopback = [
         IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -248,5 +237,6 @@ fn self_signed(listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey
     let made = rcgen::generate_simple_self_signed(names)?;
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::from(made.signing_key);
-    Ok(CertifiedKey::from_der(vec![certificate], key, provider)?)
+    let provider = ring::default_provider();
+    Ok(CertifiedKey::from_der(vec![certificate], key, &provider)?)
 }

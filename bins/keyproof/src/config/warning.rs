@@ -87,9 +87,7 @@ impl Config {
 
     /// A command would open a different store in each folder that it is run in.
     fn relative_store(&self) -> Option<String> {
-        let StoreUrl::Sqlite(path) = &self.store.url else {
-            return None;
-        };
+        let path = self.store.url.path()?;
         let is_of_file = self.file.as_ref()?.has_relative_store;
         (is_of_file && path.is_relative()).then(|| {
             format!(
@@ -101,10 +99,7 @@ impl Config {
 
     /// Whoever can write to a folder can replace the files in it, unless the folder is sticky.
     fn open_store_folder(&self) -> Option<String> {
-        let StoreUrl::Sqlite(path) = &self.store.url else {
-            return None;
-        };
-        let path = absolute(path).ok()?;
+        let path = absolute(self.store.url.path()?).ok()?;
         let folder = path.parent()?;
         let metadata = fs::metadata(folder).ok()?;
         let exposure = Exposure::of(&metadata, Access::Read)?;
