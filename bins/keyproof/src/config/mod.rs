@@ -33,7 +33,7 @@ use crate::{
     telemetry::{CollectorFields, LogFormat, journal},
 };
 
-pub(crate) use reference::{Form, keys, name_of};
+pub(crate) use reference::{Form, forms, keys, name_of};
 pub use reference::{Key, Section};
 
 pub(crate) use address::parse_address;

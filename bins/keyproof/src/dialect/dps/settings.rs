@@ -20,7 +20,7 @@ use toml::Value;
 
 use super::{Dps, SubjectForm};
 use crate::{
-    config::{AuthSettings, Form, Key, keys},
+    config::{AuthSettings, Form, Key, forms, keys},
     dialect::{Dialect, DialectError},
 };
 
@@ -41,10 +41,8 @@ keys! {
     }
 }
 
-impl Form for SubjectForm {
-    fn form() -> String {
-        "distinguished_name, common_name".to_owned()
-    }
+forms! {
+    SubjectForm: "distinguished_name, common_name",
 }
 
 /// `dps.issuers[]`

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{F5, PublicUrl};
 use crate::{
-    config::{Form, keys},
+    config::{forms, keys},
     dialect::{Dialect, DialectError},
 };
 
@@ -32,16 +32,9 @@ keys! {
     }
 }
 
-impl Form for StationAuth {
-    fn form() -> String {
-        "authorization, api_key_only".to_owned()
-    }
-}
-
-impl Form for PublicUrl {
-    fn form() -> String {
-        "URL".to_owned()
-    }
+forms! {
+    PublicUrl: "URL",
+    StationAuth: "authorization, api_key_only",
 }
 
 /// How stations authenticate besides the API key in their requests' bodies.
