@@ -101,18 +101,18 @@ impl F5 {
             body: route.body,
         };
         match route.operation {
-            Operation::Objects(objects) => {
+            Operation::Objects { act, answer, .. } => {
                 let Authentication::Operator(operator) = shown else {
                     return Err(Refusal::unauthenticated());
                 };
                 let asked = Asked {
                     f5: self,
                     operator,
-                    act: objects.act,
+                    act,
                     at,
                     exchange,
                 };
-                (objects.answer)(asked).await
+                answer(asked).await
             }
             Operation::RevocationList => {
                 let devices = &self.service.device_identity;
