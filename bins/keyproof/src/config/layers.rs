@@ -38,38 +38,26 @@ pub(super) fn set(layer: &mut Table, key: &str, value: Value) {
 }
 
 /// Puts a layer over those below it, which it replaces under either name of a key that has two.
-pub(super) fn put_over(under: &mut Table, over: Table) {
+pub(super) fn put_over(under: &mut Table, mut over: Table) {
     let dialects = DialectName::ALL.iter();
     for (name, older) in dialects.flat_map(|dialect| dialect.renamed()) {
         for (given, other) in [(name, older), (older, name)] {
-            if has(&over, given) {
-                remove(under, other);
+            let found = place(&mut over, given);
+            if found.is_some_and(|(table, name)| table.contains_key(name))
+                && let Some((table, name)) = place(under, other)
+            {
+                table.remove(name);
             }
         }
     }
     overlay(under, over);
 }
 
-fn has(layer: &Table, key: &str) -> bool {
+/// Returns the table of a layer that may contain a key, and the key's name in it.
+fn place<'t, 'k>(layer: &'t mut Table, key: &'k str) -> Option<(&'t mut Table, &'k str)> {
     match key.split_once('.') {
-        None => layer.contains_key(key),
-        Some((table, rest)) => {
-            let table = layer.get(table).and_then(Value::as_table);
-            table.is_some_and(|table| has(table, rest))
-        }
-    }
-}
-
-fn remove(layer: &mut Table, key: &str) {
-    match key.split_once('.') {
-        None => {
-            layer.remove(key);
-        }
-        Some((table, rest)) => {
-            if let Some(Value::Table(table)) = layer.get_mut(table) {
-                remove(table, rest);
-            }
-        }
+        None => Some((layer, key)),
+        Some((table, rest)) => place(layer.get_mut(table)?.as_table_mut()?, rest),
     }
 }
 
