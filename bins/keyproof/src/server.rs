@@ -268,13 +268,13 @@ impl Server {
         let slots = Slots::of(&config.limits);
 
         // All sockets are opened before the first response, so that a server starts completely or not at all.
-        let listeners = listeners(&config, places, tls.as_ref(), &metrics).await?;
+        let (serving, exposing) = listeners(&config, places, tls.as_ref(), &metrics).await?;
         let mut addresses = Vec::new();
-        for (listener, address) in listeners.main {
+        for (listener, address) in serving {
             addresses.push(address);
             tokio::spawn(listener.serve(Arc::clone(&stack), slots.clone()));
         }
-        let metrics_address = listeners.metrics.map(|(listener, address)| {
+        let metrics_address = exposing.map(|(listener, address)| {
             tokio::spawn(listener.serve(beside, Slots::of_metrics()));
             address
         });
@@ -404,38 +404,32 @@ fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readines
     })
 }
 
-/// The listeners of a server, each with its bound address.
-struct Listeners {
-    main: Vec<(Listener, SocketAddr)>,
-    metrics: Option<(Listener, SocketAddr)>,
-}
+/// A listener with its bound address.
+type Bound = (Listener, SocketAddr);
 
-/// Opens all sockets. Every passed socket must be used.
+/// Opens all sockets: those of the applications, and that of the metrics. Every passed socket must be used.
 async fn listeners(
     config: &Config,
     places: Vec<(SocketAddr, Served)>,
     tls: Option<&Tls>,
     metrics: &Arc<Metrics>,
-) -> Result<Listeners, StartError> {
+) -> Result<(Vec<Bound>, Option<Bound>), StartError> {
     let around = (&config.sockets, &**metrics);
-    let mut listeners = Listeners {
-        main: Vec::new(),
-        metrics: None,
-    };
+    let mut serving = Vec::new();
     for (address, served) in places {
-        let listener = bind(around, address, served, tls).await?;
-        listeners.main.push(listener);
+        serving.push(bind(around, address, served, tls).await?);
     }
+    let mut exposing = None;
     if let Some(address) = config.settings.metrics.listen {
         let served = Served {
             applications: vec![Arc::new(Exposition(Arc::clone(metrics)))],
             unclaimed: None,
         };
-        listeners.metrics = Some(bind(around, address, served, tls).await?);
+        exposing = Some(bind(around, address, served, tls).await?);
     }
     match config.sockets.named().into_iter().next() {
         Some((name, address)) => Err(StartError::SpareSocket { name, address }),
-        None => Ok(listeners),
+        None => Ok((serving, exposing)),
     }
 }
 
@@ -445,7 +439,7 @@ async fn bind(
     address: SocketAddr,
     served: Served,
     tls: Option<&Tls>,
-) -> Result<(Listener, SocketAddr), StartError> {
+) -> Result<Bound, StartError> {
     let refused = |source| StartError::Bind { address, source };
     let passed = sockets.take(address);
     metrics.listens(passed.is_some());
