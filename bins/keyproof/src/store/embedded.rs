@@ -30,23 +30,22 @@ pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
         let path = path.to_owned();
         return Err(OpenStoreError::Folder { path });
     }
-    let (mut exposed, mut worst) = (Vec::new(), None);
+    let (mut exposed, mut first) = (Vec::new(), None);
     for file in files(path) {
         // If its metadata is unreadable, opening it fails too, with the reason.
         let Ok(metadata) = fs::metadata(&file) else {
             continue;
         };
         if let Some(exposure) = Exposure::of(&metadata, Access::Nobody) {
-            worst.get_or_insert(exposure);
+            first.get_or_insert(exposure);
             exposed.push(file);
         }
     }
-    match worst {
+    match first {
         None => Ok(()),
-        Some(Exposure { access, mode }) => Err(OpenStoreError::Exposed {
+        Some(first) => Err(OpenStoreError::Exposed {
             files: exposed,
-            access,
-            mode,
+            first,
         }),
     }
 }

@@ -81,11 +81,10 @@ pub(super) fn read(path: &Path, others: Access) -> Result<Option<GivenKeys>, Mas
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if let Some(Exposure { access, mode }) = Exposure::of(file.metadata(), others) {
+    if let Some(exposure) = Exposure::of(file.metadata(), others) {
         return Err(MasterKeyError::Permissions {
             path: path.to_owned(),
-            access,
-            mode,
+            exposure,
         });
     }
     match file.read(LONGEST_FILE) {

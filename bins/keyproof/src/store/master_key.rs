@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     embedded,
-    exposure::Access,
+    exposure::{Access, Exposure},
     key_file::{self, GivenKeys},
 };
 
@@ -127,14 +127,12 @@ pub enum MasterKeyError {
     )]
     NotGiven,
     /// Others may read or write the file.
-    #[error("the master key {} can be {access} by others (mode {mode:03o}): chmod 600 it", .path.display())]
+    #[error("the master key {} {exposure}: chmod 600 it", .path.display())]
     Permissions {
         /// The file.
         path: PathBuf,
-        /// `read` or `written`.
-        access: &'static str,
-        /// Its permission bits.
-        mode: u32,
+        /// Their access.
+        exposure: Exposure,
     },
 }
 

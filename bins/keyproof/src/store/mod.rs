@@ -11,7 +11,8 @@ mod master_key;
 mod url;
 
 pub(crate) use embedded::files as files_of_embedded;
-pub(crate) use exposure::{Access, Exposure};
+pub(crate) use exposure::Access;
+pub use exposure::Exposure;
 pub use key_file::GivenKeys;
 pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
@@ -50,17 +51,15 @@ pub enum OpenStoreError {
     },
     /// Others on the machine may read or write the store's files.
     #[error(
-        "the store {} can be {access} by others (mode {mode:03o}): chmod 600{}",
+        "the store {} {first}: chmod 600{}",
         .files.first().map(|file| file.display().to_string()).unwrap_or_default(),
         embedded::for_shell(.files)
     )]
     Exposed {
         /// The exposed files, the main file first.
         files: Vec<PathBuf>,
-        /// `read` or `written`: the access to the first of them.
-        access: &'static str,
-        /// The permission bits of the first of them.
-        mode: u32,
+        /// The access to the first of them.
+        first: Exposure,
     },
     /// The store's path is a folder.
     #[error("the store {} is a folder: name a file, which may be in it", .path.display())]

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response, with_body};
 use keyproof_service::{
-    Timestamp, Version,
+    Timestamp,
     certificates::{CertificateView, IssuedCode, Precondition, Upload},
 };
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
@@ -154,50 +154,33 @@ fn is_identity(coding: &str) -> bool {
 #[derive(Serialize)]
 struct Envelope<'a, P> {
     properties: P,
-    id: ResourceId<'a>,
+    /// The certificate's path, with the names as they were first written.
+    id: String,
     name: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    etag: Etag,
+    etag: String,
 }
 
 impl<'a, P> Envelope<'a, P> {
     fn of(view: &'a CertificateView, properties: P) -> Self {
-        Self {
-            properties,
-            id: ResourceId(view),
-            name: &view.name,
-            kind: "Microsoft.Devices/provisioningServices/Certificates",
-            etag: Etag(view.version),
-        }
-    }
-}
-
-/// A certificate's path, with the names as they were first written.
-struct ResourceId<'a>(&'a CertificateView);
-
-impl Serialize for ResourceId<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let CertificateView {
             subscription,
             resource_group,
             service,
             name,
             ..
-        } = self.0;
-        serializer.collect_str(&format_args!(
-            "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Devices\
-             /provisioningServices/{service}/certificates/{name}"
-        ))
-    }
-}
-
-/// A certificate's version.
-struct Etag(Version);
-
-impl Serialize for Etag {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        } = view;
+        Self {
+            properties,
+            id: format!(
+                "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Devices\
+                 /provisioningServices/{service}/certificates/{name}"
+            ),
+            name,
+            kind: "Microsoft.Devices/provisioningServices/Certificates",
+            etag: view.version.to_string(),
+        }
     }
 }
 
