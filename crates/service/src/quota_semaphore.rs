@@ -87,10 +87,6 @@ impl QuotaSemaphore {
     }
 
     /// Takes a place for this party without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`TooBusy`] if none is free.
     pub(crate) fn try_take(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
         let (user, own) = self.share_of(party);
         let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
@@ -101,10 +97,6 @@ impl QuotaSemaphore {
     }
 
     /// Takes a place that counts against no party's share, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`TooBusy`] if none is free.
     pub(crate) fn try_take_unshared(&self) -> Result<QuotaPermit, TooBusy> {
         let of_all = Arc::clone(&self.all).try_acquire_owned();
         Ok(QuotaPermit {

@@ -167,10 +167,6 @@ impl<E> Failure<E> {
 }
 
 /// Returns this refusal.
-///
-/// # Errors
-///
-/// Always this refusal.
 pub(crate) const fn refuse<T, E>(refusal: E) -> Result<T, Failure<E>> {
     Err(Failure::Refused(refusal))
 }
@@ -225,10 +221,6 @@ pub(crate) enum Attempt<T, E> {
 }
 
 /// Returns the body, or the refusal for a body that could not be read. To be called after existence and precondition are checked.
-///
-/// # Errors
-///
-/// The refusal that `refusal` returns.
 pub(crate) fn require_body<T, B: Clone, E>(
     body: &Result<T, B>,
     refusal: impl FnOnce(B) -> E,

@@ -248,10 +248,6 @@ impl<'a> Entries<'a> {
     }
 
     /// Returns the next entries: when each event was decided, and its position. Empty at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(super) async fn next(
         &mut self,
         now: Timestamp,

@@ -257,10 +257,6 @@ impl Audit {
 
     /// Checks that an operator's scopes cover `needed`, and returns the origin with the operator as the caller. Otherwise records
     /// that `action` on `target` was refused.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfScope`].
     pub(crate) async fn permit(
         &self,
         operator: &Operator,
@@ -326,10 +322,6 @@ impl Audit {
     /// Adds the event of a refusal to the batch of what the refusal changes, such as a count of failures. Events of one minute,
     /// action, target and caller are combined. The records that permit the request are not required: a guess that was checked
     /// counts although its session has ended meanwhile. A caller that changes more than a count must require them itself.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn counted(
         &self,
         batch: &mut Batch,
@@ -342,10 +334,6 @@ impl Audit {
 
     /// Like `counted`, for targets that a client makes up. Each new target uses up the caller's allowance. Beyond the allowance,
     /// events share the target `beyond` in a few combined events.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn counted_within(
         &self,
         batch: &mut Batch,
@@ -383,10 +371,6 @@ impl Audit {
 
     /// Adds to a batch the event of the use of something granted before, which changes nothing. Uses of one hour, action, target
     /// and user are combined, unless `alone` is set. The batch then also requires the records that permit the request.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn used(
         &self,
         batch: &mut Batch,
@@ -406,10 +390,6 @@ impl Audit {
 
     /// Adds to a batch the event of a first step, which needs another one to have an effect. Events of one minute, action, target
     /// and caller are combined. The batch then also requires the records that permit the request.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn begun(
         &self,
         batch: &mut Batch,

@@ -98,10 +98,6 @@ impl OtpDevices {
     }
 
     /// Creates the default instance without a password, unless it exists.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn ensure_default(&self) -> Result<(), StorageError> {
         let (use_case, origin) = ("otp_devices.ensure_default", Origin::keyproof());
         self.insert_instance(use_case, DEFAULT_INSTANCE, None, &origin)
