@@ -12,7 +12,7 @@ mod turns;
 
 pub use cursor::{Cursor, ParseCursorError};
 pub use filter::Search;
-pub(super) use turns::{Searcher, Turns};
+pub(super) use turns::Turns;
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -54,7 +54,7 @@ impl Audit {
         since: Timestamp,
         most: usize,
     ) -> Result<Found, StorageError> {
-        let _turn = self.turns.take(&reader.searcher).await?;
+        let _turn = self.turns.take(&reader.party).await?;
         let search = reader.narrow(search);
         let mut state = SearchState {
             search: &search,
