@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use keyproof_store::{CommitError, Store};
+use keyproof_store::Store;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::{
     Clock, ClockDifference, Service, StorageError,
     figures::{Count, UpkeepFigures},
     mutex::lock,
+    storage::commit_unless_changed,
 };
 
 /// How often the upkeep runs.
@@ -108,15 +109,13 @@ impl Upkeep {
             for (key, version) in &expired {
                 batch.remove(key, *version);
             }
-            match self.store.commit(batch).await {
-                Ok(()) => {
-                    removed += expired.len();
-                    self.removed.add(expired.len());
-                    lost = 0;
-                }
+            if commit_unless_changed(&self.store, batch).await? {
+                removed += expired.len();
+                self.removed.add(expired.len());
+                lost = 0;
+            } else {
                 // Another server does the same work, or a record was created anew: read again what is left.
-                Err(CommitError::Conflict { .. }) => lost += 1,
-                Err(error) => return Err(error.into()),
+                lost += 1;
             }
             if expired.len() < BATCH || lost == LOST {
                 return Ok(Round {

@@ -6,13 +6,13 @@
 use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 
 use data_encoding::HEXLOWER;
-use keyproof_store::{Batch, CommitError, Key, Prefix, Segment, Store, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Segment, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Audit, Cursor, Event, EventKey, Outcome, PAGE, Principal, Subject, Target, Window, all_events,
 };
-use crate::{StorageError, pages::Pages};
+use crate::{StorageError, pages::Pages, storage::commit_unless_changed};
 
 /// Stored at `audit_user/ORGANISATION/USER/OUTCOME/past/time/id` for the event `audit/_/time/id` of this user. `past` is the time
 /// of the decision, inverted so that the latest comes first.
@@ -182,11 +182,8 @@ impl Audit {
         };
         let mut batch = self.store.batch(now);
         batch.insert(&users_key(), &OfUsers { since }, None);
-        match self.store.commit(batch).await {
-            Ok(()) | Err(CommitError::Conflict { .. }) => {}
-            Err(error) => {
-                tracing::warn!(%error, "no index of users' own events: the whole audit trail is searched for them");
-            }
+        if let Err(error) = commit_unless_changed(&self.store, batch).await {
+            tracing::warn!(%error, "no index of users' own events: the whole audit trail is searched for them");
         }
         Ok(())
     }

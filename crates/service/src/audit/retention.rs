@@ -6,12 +6,12 @@
 
 use std::{mem, net::IpAddr, time::Duration};
 
-use keyproof_store::{CommitError, Key, Stored, Timestamp};
+use keyproof_store::{Key, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Audit, Event, EventKey, Outcome, RepeatedDetail, all_events, index};
-use crate::{StorageError, slot::Slot, upkeep::Round};
+use crate::{StorageError, slot::Slot, storage::commit_unless_changed, upkeep::Round};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -150,11 +150,8 @@ impl Audit {
         *from = last;
         index::take_out(&self.store, &mut batch, &removed, now).await?;
         kept.replace(&mut batch, &sweep, None);
-        match self.store.commit(batch).await {
-            Ok(()) => Ok(Some(count)),
-            Err(CommitError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let is_made = commit_unless_changed(&self.store, batch).await?;
+        Ok(is_made.then_some(count))
     }
 }
 
