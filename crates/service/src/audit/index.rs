@@ -111,8 +111,8 @@ fn pointed(entry: &Key) -> Option<(Timestamp, EventKey)> {
     let mut next = || segments.next().flatten();
     let (past, time, id) = (next()?, next()?, next()?);
     let past = u64::from_str_radix(std::str::from_utf8(&past).ok()?, 16).ok()?;
-    let key = Key::new("audit", ["_".as_bytes(), &*time, &*id]);
-    Some((Timestamp::from_millis(!past), EventKey(key)))
+    let event = EventKey::new(std::str::from_utf8(&time).ok()?, &id);
+    Some((Timestamp::from_millis(!past), event))
 }
 
 /// Returns a time as a key segment that sorts in reverse chronological order.

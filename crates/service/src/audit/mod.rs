@@ -528,10 +528,7 @@ impl Audit {
     fn key(&self, at: Timestamp) -> Key {
         let mut id = [0; 16];
         self.store.entropy().fill(&mut id);
-        Key::new(
-            "audit",
-            ["_".as_bytes(), moment(at).as_bytes(), id.as_slice()],
-        )
+        EventKey::new(&moment(at), &id).0
     }
 }
 
@@ -568,11 +565,7 @@ fn in_common(event: &Event) -> Context {
 }
 
 fn place_of(end: Timestamp, in_common: Context) -> Key {
-    let id = in_common.finish();
-    Key::new(
-        "audit",
-        ["_".as_bytes(), moment(end).as_bytes(), id.as_ref()],
-    )
+    EventKey::new(&moment(end), in_common.finish().as_ref()).0
 }
 
 /// The position of an event in the trail.
@@ -580,6 +573,11 @@ fn place_of(end: Timestamp, in_common: Context) -> Key {
 pub struct EventKey(Key);
 
 impl EventKey {
+    /// Returns the position of an event with this time, as [`moment`] writes it, and this id.
+    fn new(moment: &str, id: &[u8]) -> Self {
+        Self(Key::new("audit", ["_".as_bytes(), moment.as_bytes(), id]))
+    }
+
     /// Returns the position before every event of this time.
     fn start(at: Timestamp) -> Self {
         Self(Key::new("audit", ["_", &moment(at)]))
