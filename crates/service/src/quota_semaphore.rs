@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -40,12 +39,14 @@ struct Share {
 }
 
 /// A request that has a place in a party's share or waits for one.
+#[derive(Debug)]
 struct User {
     parties: Arc<Parties>,
     party: String,
 }
 
 /// A place in a [`QuotaSemaphore`], released on drop.
+#[derive(Debug)]
 #[must_use = "dropping it gives the place to another"]
 pub struct QuotaPermit {
     _of_all: OwnedSemaphorePermit,
@@ -136,12 +137,6 @@ impl Drop for User {
         if share.users == 0 {
             parties.remove(&self.party);
         }
-    }
-}
-
-impl fmt::Debug for QuotaPermit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
     }
 }
 
