@@ -297,8 +297,7 @@ fn every(period: Duration) -> Interval {
 mod tests {
     use super::*;
     use crate::{
-        Action, AuditSettings, ManualClock, Origin, Settings,
-        audit::{NewEvent, Target},
+        AuditSettings, ManualClock, Settings,
         otp_devices::{AnyToken, Lifetime},
         testing::{Bench, administrator, bench, bench_with, cheap_hashing, otp_device},
     };
@@ -380,7 +379,7 @@ mod tests {
     async fn one_failed_part_makes_the_round_a_failed_one() {
         let keep = |settings: &mut Settings| settings.audit = AuditSettings::days(Some(1), 90);
         let bench = bench_with(keep).await;
-        tell(&bench, 1).await;
+        bench.tell(1).await;
         bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
         let service = &bench.service;
         bench.faults.commits(CommitMode::NotApplied);
@@ -424,7 +423,7 @@ mod tests {
         devices.remove_instance(&shop).await.unwrap_err();
         bench.faults.commits(CommitMode::Made);
         for _ in 0..80 {
-            tell(&bench, 100).await;
+            bench.tell(100).await;
         }
         bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
 
@@ -440,22 +439,6 @@ mod tests {
             let left = bench.rows(&Prefix::collection(collection)).await;
             assert_eq!(left.len(), 0, "{collection}");
         }
-    }
-
-    /// Adds that many changes to the audit trail.
-    async fn tell(bench: &Bench, count: u32) {
-        let (now, origin) = (bench.clock.now(), Origin::keyproof());
-        let mut batch = bench.store.batch(now);
-        for number in 0..count {
-            let new_event = NewEvent {
-                action: Action::AuditLeaveOut,
-                target: Target::Instance(number.to_string()),
-                detail: None,
-                origin: &origin,
-            };
-            bench.service.audit.done(&mut batch, now, new_event);
-        }
-        bench.store.commit(batch).await.unwrap();
     }
 
     /// By its clock, which is a month ahead, everything that others use has expired.
