@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -13,9 +10,7 @@ use keyproof_store::Store;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::{
-    Clock, ClockDifference, Service, StorageError,
-    figures::{Count, UpkeepFigures},
-    mutex::lock,
+    Clock, ClockDifference, Service, StorageError, figures::UpkeepFigures, mutex::lock,
     storage::commit_unless_changed,
 };
 
@@ -44,10 +39,7 @@ const LOST: usize = 3;
 pub struct Upkeep {
     store: Store,
     clock: Arc<dyn Clock>,
-    rounds: Count,
-    failed: Count,
-    removed: Count,
-    is_behind: AtomicBool,
+    figures: Mutex<UpkeepFigures>,
 }
 
 /// The result of a round of the clean-up, or of a part of one.
@@ -65,31 +57,13 @@ impl Upkeep {
         Self {
             store,
             clock,
-            rounds: Count::default(),
-            failed: Count::default(),
-            removed: Count::default(),
-            is_behind: AtomicBool::new(false),
+            figures: Mutex::default(),
         }
     }
 
     /// Returns the counts so far.
     pub fn figures(&self) -> UpkeepFigures {
-        UpkeepFigures {
-            rounds: self.rounds.get(),
-            failed: self.failed.get(),
-            removed: self.removed.get(),
-            is_behind: self.is_behind.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Counts a round. A round with a failed part counts as failed.
-    fn count(&self, has_failed: bool) {
-        let rounds = if has_failed {
-            &self.failed
-        } else {
-            &self.rounds
-        };
-        rounds.add(1);
+        *lock(&self.figures)
     }
 
     /// Removes expired records, at most 5000 a call. After each 200 it pauses for as long as they took, so that others can use the
@@ -111,7 +85,7 @@ impl Upkeep {
             }
             if commit_unless_changed(&self.store, batch).await? {
                 removed += expired.len();
-                self.removed.add(expired.len());
+                lock(&self.figures).removed += expired.len() as u64;
                 lost = 0;
             } else {
                 // Another server does the same work, or a record was created anew: read again what is left.
@@ -204,12 +178,12 @@ impl Service {
                 if let Err(error) = self.accounts.renew_signing_key().await {
                     tracing::warn!(%error, "cannot check whether the signing key has changed");
                 }
-                self.upkeep.count(true);
+                lock(&self.upkeep.figures).failed += 1;
                 return false;
             }
             Err(error) => {
                 tracing::warn!(%error, "no upkeep: cannot check whether this machine's clock is right");
-                self.upkeep.count(true);
+                lock(&self.upkeep.figures).failed += 1;
                 return false;
             }
         }
@@ -240,8 +214,13 @@ impl Service {
                 }
             }
         }
-        self.upkeep.count(has_failed);
-        self.upkeep.is_behind.store(goes_on, Ordering::Relaxed);
+        let mut figures = lock(&self.upkeep.figures);
+        if has_failed {
+            figures.failed += 1;
+        } else {
+            figures.rounds += 1;
+        }
+        figures.is_behind = goes_on;
         goes_on
     }
 
