@@ -275,43 +275,4 @@ mod tests {
         assert_eq!(listed.collect::<Rows>(), documented());
         assert_eq!(documented().len(), Action::ALL.len(), "each text is once");
     }
-
-    #[test]
-    fn an_asker_is_told_by_the_name_of_its_kind() {
-        let name = || "x".to_owned();
-        let all = [
-            Principal::Anonymous,
-            Principal::CommandLine(name()),
-            Principal::External {
-                issuer: name(),
-                subject: name(),
-            },
-            Principal::Instance {
-                name: name(),
-                token: None,
-            },
-            Principal::Keyproof,
-            Principal::Operator {
-                token: name(),
-                subject: name(),
-            },
-            Principal::Station {
-                namespace: name(),
-                category: name(),
-            },
-            Principal::User {
-                subject: crate::audit::Subject {
-                    organisation: 1,
-                    user: 2,
-                    since: keyproof_store::Timestamp::EPOCH,
-                },
-                application_token: None,
-            },
-        ];
-        for (who, asker) in all.iter().zip(PrincipalKind::ALL) {
-            assert_eq!(PrincipalKind::of(who), asker);
-            let told = who.to_string();
-            assert_eq!(told.split(':').next(), Some(asker.name()));
-        }
-    }
 }

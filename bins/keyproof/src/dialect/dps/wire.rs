@@ -8,7 +8,7 @@ use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response, with_body};
 use keyproof_service::{
     Timestamp,
-    certificates::{CertificateView, IssuedCode, Precondition, Upload},
+    certificates::{CertificateView, IssuedCode, Precondition, ProvisioningService, Upload},
 };
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::ser::Formatter;
@@ -164,13 +164,12 @@ struct Envelope<'a, P> {
 
 impl<'a, P> Envelope<'a, P> {
     fn of(view: &'a CertificateView, properties: P) -> Self {
-        let CertificateView {
+        let CertificateView { service, name, .. } = view;
+        let ProvisioningService {
             subscription,
             resource_group,
-            service,
-            name,
-            ..
-        } = view;
+            name: service,
+        } = service;
         Self {
             properties,
             id: format!(
@@ -235,14 +234,15 @@ struct Properties<'a> {
 
 impl<'a> Properties<'a> {
     fn of(view: &'a CertificateView, style: Style) -> Self {
+        let description = &view.description;
         Self {
             verification_code: None,
-            subject: match (style.subject, &view.subject_common_name) {
+            subject: match (style.subject, &description.subject_common_name) {
                 (SubjectForm::CommonName, Some(name)) => name,
-                _ => &view.subject,
+                _ => &description.subject,
             },
-            expiry: http_date(view.not_after),
-            thumbprint: &view.thumbprint,
+            expiry: http_date(description.not_after),
+            thumbprint: &description.thumbprint,
             is_verified: view.verification.is_verified(),
             // azure-cli expects text here, so PEM is returned if PEM was uploaded.
             certificate: style.version.shows_certificate().then(|| match &view.pem {
