@@ -209,7 +209,8 @@ impl Arguments {
             }));
         }
         output::print(&format!(
-            "backed up {records} records of {store}, as they were at {made_at}, to {}",
+            "backed up {} of {store}, as of {made_at}, to {}",
+            output::counted(records, "record"),
             path.display()
         ))?;
         for path in removed {

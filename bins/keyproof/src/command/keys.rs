@@ -253,7 +253,8 @@ async fn switch(store: &Store, json: bool) -> Outcome {
     progress.end();
     let sealing = rotation.sealing;
     let document = json!({ "sealing": sealing, "opening": rotation.opening, "resealed": resealed });
-    let told = format!("master key {sealing} seals; {resealed} records were re-sealed");
+    let records = output::counted(resealed, "record");
+    let told = format!("master key {sealing} seals; {records} re-sealed");
     let text = format!("{told}\nthen: keyproof keys rotate finish");
     output::print_either(json, &document, &text)
 }
@@ -376,8 +377,11 @@ fn drawn(read: u64, of: Option<u64>) -> String {
     let done = |of: u64| usize::try_from(WIDTH.saturating_mul(read).checked_div(of)?).ok();
     let of = of.filter(|of| read <= *of);
     match of.and_then(|of| Some((of, done(of)?))) {
-        Some((of, done)) => format!("[{:<30}] {read} of {of} records", "#".repeat(done)),
-        None => format!("{read} records"),
+        Some((of, done)) => {
+            let records = output::counted(of, "record");
+            format!("[{:<30}] {read} of {records}", "#".repeat(done))
+        }
+        None => output::counted(read, "record"),
     }
 }
 
@@ -405,6 +409,7 @@ mod tests {
             assert_eq!(drawn(41, of), "41 records");
         }
         assert_eq!(drawn(0, Some(0)), "0 records");
+        assert_eq!(drawn(1, None), "1 record");
         let most = drawn(u64::MAX, Some(u64::MAX));
         assert!(most.ends_with("of 18446744073709551615 records"), "{most}");
     }
