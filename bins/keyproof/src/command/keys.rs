@@ -206,10 +206,10 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
         return Err(RotateError::UnderWay { from: *from, to }.into());
     }
     let given = config.store.find_keys()?;
-    let given = given.map_or_else(Vec::new, |keys| keys.ids());
+    let given = given.as_ref();
     // A command that gives up a key for the second time has replaced it the first time.
     if let Some(next) = rotation.next
-        && given.contains(&next)
+        && given.is_some_and(|keys| keys.get(next).is_some())
         && lost != Some(rotation.sealing)
     {
         return Ok(next);
@@ -228,15 +228,13 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
     if let (None, Some(next)) = (lost, rotation.next) {
         return Err(RotateError::UnknownKey { id: next }.into());
     }
-    // A key before it in the file may have sealed once, and was not removed.
     let sealing = rotation.sealing;
-    let mut behind = given.iter().skip_while(|id| **id != sealing);
-    if let Some(id) = behind.find(|id| **id != sealing) {
-        return Ok(*id);
+    if let Some(id) = given.and_then(|keys| keys.after(sealing)) {
+        return Ok(id);
     }
-    let key = MasterKey::generate(&SystemEntropy::new());
-    config.store.add_key(&key)?;
-    Ok(key.id())
+    // Another process may add one meanwhile, which is then the next for both.
+    let new = MasterKey::generate(&SystemEntropy::new());
+    Ok(config.store.key_after(sealing, &new)?)
 }
 
 async fn switch(store: &Store, json: bool) -> Outcome {
