@@ -28,8 +28,8 @@ use std::{
 };
 
 use keyproof_store::{
-    Engine, EngineError, EngineSnapshot, Entropy, Key, MasterKey, Migration, OpenError, Store,
-    Timestamp,
+    Engine, EngineError, EngineSnapshot, Entropy, Key, KeyId, MasterKey, Migration, OpenError,
+    Store, Timestamp,
     memory::MemoryEngine,
     postgres::{ParsePostgresUrlError, PostgresEngine},
     sqlite::{SqliteEngine, SqliteOptions},
@@ -300,13 +300,14 @@ impl Location {
         }
     }
 
-    /// Adds a master key to the store's key file.
+    /// Returns the first master key after `sealing` in the store's key file. Adds `new` if there is none.
     ///
     /// # Errors
     ///
     /// [`OpenStoreError::MasterKey`] if there is no such file, or it cannot be written.
-    pub fn add_key(&self, key: &MasterKey) -> Result<(), OpenStoreError> {
-        Ok(master_key::add(&self.master_key, self.url.path(), key)?)
+    pub fn key_after(&self, sealing: KeyId, new: &MasterKey) -> Result<KeyId, OpenStoreError> {
+        let path = self.url.path();
+        Ok(master_key::add_after(&self.master_key, path, sealing, new)?)
     }
 
     /// Stores master keys from elsewhere in the store's key file, and returns its path.

@@ -648,6 +648,20 @@ fn a_store_file_that_others_can_read_is_refused_by_name() {
 }
 
 #[test]
+fn another_programs_file_is_called_no_store_and_its_mode_is_left_alone() {
+    let home = Home::new();
+    let theirs = home.0.path().join("passwd");
+    fs::write(&theirs, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).unwrap();
+    let store = format!("sqlite:{}", theirs.display());
+    let says = format!("cannot open the store {store}: not a keyproof store");
+    for command in OPENING {
+        home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+    }
+    assert!(!home.0.path().join("passwd.master-key").exists());
+}
+
+#[test]
 fn a_folder_is_no_store_and_is_called_one() {
     let home = Home::new();
     let folder = home.0.path().join("folder");

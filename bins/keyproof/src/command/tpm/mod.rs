@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 use super::{
     Failure, Outcome,
     files::{pem, read, write},
+    flags::{UNIX, number},
     output, report,
 };
 use files::{certificate, pcr_file, public, revocation_lists, trusted, wrong};
@@ -111,7 +112,7 @@ pub(super) struct CheckEkArguments {
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     /// The time, in seconds since 1970; now if absent
-    #[arg(long, value_name = "UNIX")]
+    #[arg(long, value_name = "UNIX", value_parser = number::<u64>(UNIX, 0, None))]
     at: Option<u64>,
     /// Print JSON
     #[arg(long)]
