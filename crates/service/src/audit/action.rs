@@ -162,6 +162,8 @@ actions! {
         TpmCategoryReplace = "tpm_category.replace" by Operator;
         TpmCategoryDelete = "tpm_category.delete" by Operator;
         TpmCategoryRenewCa = "tpm_category.renew_ca" by Keyproof;
+        TpmCategoryRenewClient = "tpm_category.renew_client" by CommandLine | Operator;
+        TpmCategoryEndClients = "tpm_category.end_clients" by CommandLine | Operator;
         TpmCategoryGet = "tpm_category.get" by Operator;
         TpmCategoryList = "tpm_category.list" by Operator;
         TpmApiKeyCreate = "tpm_api_key.create" by Operator;

@@ -335,7 +335,8 @@ impl DeviceIdentity {
         detail: String,
         now: Timestamp,
     ) -> Batch {
-        object.system.modified_at = now;
+        // Never back, even if the clock of the server that made the last change was ahead.
+        object.system.modified_at = object.system.modified_at.max(now);
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
         batch.replace(&metadata.key::<K>(), version, &*object, None);
