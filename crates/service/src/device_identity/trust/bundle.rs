@@ -441,6 +441,7 @@ impl DeviceIdentity {
 mod tests {
     use std::{num::NonZeroUsize, time::Duration};
 
+    use keyproof_store::faults::CommitMode;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::{
@@ -538,6 +539,25 @@ mod tests {
             .set_server_time(now.saturating_add(Duration::from_secs(60 * 60)));
         let added = devices.add_trust(&root(), &command_line()).await;
         assert_eq!(added.unwrap().added.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_addition_whose_outcome_is_unknown_is_not_confirmed_by_the_next() {
+        let bench = bench().await;
+        let devices = &bench.service.device_identity;
+        let root = root();
+        bench.faults.commits(CommitMode::Lost);
+        for _ in 0..2 {
+            let added = devices.add_trust(&root, &command_line()).await;
+            let unknown = matches!(
+                added,
+                Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
+            );
+            assert!(unknown, "{added:?}");
+        }
+        bench.faults.commits(CommitMode::Made);
+        let added = devices.add_trust(&root, &command_line()).await;
+        assert_eq!(added.unwrap().known, 1);
     }
 
     /// After a change, all provision requests need it at once. Reading it for each would use up keyproof's own share.

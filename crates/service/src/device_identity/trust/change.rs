@@ -97,10 +97,12 @@ impl DeviceIdentity {
                 self.on_cpu_queue(&origin.who, move || Plan::of(&items, &bundle, now))
             };
             let plan = plan.await?.map_err(Failure::Refused)?;
-            if plan.is_empty() {
-                return Ok(Attempt::Done(plan.told()));
-            }
             let mut batch = self.store.batch(now);
+            if plan.is_empty() {
+                // The commit that added the items may not be durable, so this result requires the bundle that was read.
+                bundle.require(&mut batch);
+                return Ok(Attempt::Commit(batch, Ok(plan.told())));
+            }
             let head = self.trust_head().await?;
             if !bundle.is_of(head.version()) {
                 return Ok(Attempt::Again);
