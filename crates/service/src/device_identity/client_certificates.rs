@@ -210,11 +210,14 @@ impl DeviceIdentity {
                 .load::<Category>(administrator.namespace(), name)
                 .await?
                 .ok_or(Failure::Refused(EndClientsError::Unknown))?;
+            if stored.record.spec.earlier_client_certificates.is_empty() {
+                // The commit that ended them may not be durable, so this result requires what it read.
+                let mut batch = self.store.batch(now);
+                Object::require(&mut batch, &stored);
+                return Ok(Attempt::Commit(batch, Ok(0)));
+            }
             let mut object = stored.record;
             let ended = mem::take(&mut object.spec.earlier_client_certificates);
-            if ended.is_empty() {
-                return Ok(Attempt::Done(0));
-            }
             let detail = format!("{} earlier client certificates", ended.len());
             let action = Action::TpmCategoryEndClients;
             let mut batch = self.client_change(
