@@ -51,13 +51,9 @@ pub const fn login_route<O>(
     body: usize,
     operation: O,
 ) -> Route<O> {
-    Route {
-        method,
-        template,
-        body,
-        operation,
-        is_login: true,
-    }
+    let mut route = route(method, template, body, operation);
+    route.is_login = true;
+    route
 }
 
 /// The variables of a path: their names and values.
@@ -160,7 +156,7 @@ impl<'p, O> Resource<'p, O> {
     pub fn asked(&self, exchange: &Exchange) -> Option<&'static Route<O>> {
         exchange.matched(self.template);
         let Some(route) = self.route(exchange.method()) else {
-            exchange.mark_method_not_allowed();
+            exchange.mark_method_not_allowed(&self.allow());
             return None;
         };
         if route.is_login {

@@ -129,7 +129,7 @@ impl Server {
             audit.keep_refusals_days.get(),
         );
         for name in DialectName::ALL {
-            name.rule(&config.settings, &mut settings);
+            name.of(&config.settings).rule(&mut settings);
         }
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
@@ -145,12 +145,12 @@ impl Server {
             let service = Service::start(store, clock, settings).await?;
             Self::mount(config, service, entropy, metrics).await
         };
-        match (started.await, told) {
-            (Ok(mut server), told) => {
+        match started.await {
+            Ok(mut server) => {
                 server.outgoing.extend(told);
                 Ok(server)
             }
-            (Err(error), told) => {
+            Err(error) => {
                 if let Some(told) = told {
                     told.finish().await;
                 }
@@ -228,11 +228,14 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let main = config.settings.http.listen;
-        let tls = config
-            .tls
-            .as_ref()
-            .map(|source| listen_with(source.load(main.ip())?, &metrics))
-            .transpose()?;
+        let tls = match &config.tls {
+            None => None,
+            Some(source) => {
+                let certificate = source.load(main.ip())?;
+                tell_end(&certificate, &metrics);
+                Some(Tls::new(certificate).map_err(TlsError::from)?)
+            }
+        };
         let mut places = places(main, dialects);
         add_front(&config, &mut places);
         // The applications of the main listener, at all of its addresses.
@@ -265,13 +268,13 @@ impl Server {
         let slots = Slots::of(&config.limits);
 
         // All sockets are opened before the first response, so that a server starts completely or not at all.
-        let listeners = listeners(&config, places, tls.as_ref(), &metrics).await?;
+        let (serving, exposing) = listeners(&config, places, tls.as_ref(), &metrics).await?;
         let mut addresses = Vec::new();
-        for (listener, address) in listeners.main {
+        for (listener, address) in serving {
             addresses.push(address);
             tokio::spawn(listener.serve(Arc::clone(&stack), slots.clone()));
         }
-        let metrics_address = listeners.metrics.map(|(listener, address)| {
+        let metrics_address = exposing.map(|(listener, address)| {
             tokio::spawn(listener.serve(beside, Slots::of_metrics()));
             address
         });
@@ -401,38 +404,32 @@ fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readines
     })
 }
 
-/// The listeners of a server, each with its bound address.
-struct Listeners {
-    main: Vec<(Listener, SocketAddr)>,
-    metrics: Option<(Listener, SocketAddr)>,
-}
+/// A listener with its bound address.
+type Bound = (Listener, SocketAddr);
 
-/// Opens all sockets. Every passed socket must be used.
+/// Opens all sockets: those of the applications, and that of the metrics. Every passed socket must be used.
 async fn listeners(
     config: &Config,
     places: Vec<(SocketAddr, Served)>,
     tls: Option<&Tls>,
     metrics: &Arc<Metrics>,
-) -> Result<Listeners, StartError> {
+) -> Result<(Vec<Bound>, Option<Bound>), StartError> {
     let around = (&config.sockets, &**metrics);
-    let mut listeners = Listeners {
-        main: Vec::new(),
-        metrics: None,
-    };
+    let mut serving = Vec::new();
     for (address, served) in places {
-        let listener = bind(around, address, served, tls).await?;
-        listeners.main.push(listener);
+        serving.push(bind(around, address, served, tls).await?);
     }
+    let mut exposing = None;
     if let Some(address) = config.settings.metrics.listen {
         let served = Served {
             applications: vec![Arc::new(Exposition(Arc::clone(metrics)))],
             unclaimed: None,
         };
-        listeners.metrics = Some(bind(around, address, served, tls).await?);
+        exposing = Some(bind(around, address, served, tls).await?);
     }
     match config.sockets.named().into_iter().next() {
         Some((name, address)) => Err(StartError::SpareSocket { name, address }),
-        None => Ok(listeners),
+        None => Ok((serving, exposing)),
     }
 }
 
@@ -442,7 +439,7 @@ async fn bind(
     address: SocketAddr,
     served: Served,
     tls: Option<&Tls>,
-) -> Result<(Listener, SocketAddr), StartError> {
+) -> Result<Bound, StartError> {
     let refused = |source| StartError::Bind { address, source };
     let passed = sockets.take(address);
     metrics.listens(passed.is_some());
@@ -460,9 +457,9 @@ async fn bind(
 }
 
 /// Logs what is stored but does not work with the settings of the enabled dialects.
-async fn review(config: &Config, service: &Service) {
+async fn review(config: &Config, service: &Arc<Service>) {
     for (name, _) in &config.dialects {
-        name.review(&config.settings, service).await;
+        name.of(&config.settings).review(Arc::clone(service)).await;
     }
 }
 
@@ -473,7 +470,7 @@ fn mount(
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Mounted>, StartError> {
     let dialects = config.dialects.iter().map(|(name, listen)| {
-        let dialect = name.mount(&config.settings, Arc::clone(service))?;
+        let dialect = name.of(&config.settings).mount(Arc::clone(service))?;
         Ok((dialect, *listen))
     });
     let around = Arc::new(ServerContext::of(config, Arc::clone(metrics)));
@@ -540,12 +537,7 @@ fn add_front(config: &Config, places: &mut [(SocketAddr, Served)]) {
     }
 }
 
-/// Creates TLS with this certificate, and reports its end to the metrics.
-fn listen_with(certificate: CertifiedKey, metrics: &Metrics) -> Result<Tls, TlsError> {
-    tell_end(&certificate, metrics);
-    Ok(Tls::new(certificate)?)
-}
-
+/// Reports the certificate's end to the metrics, and warns if clients refuse it.
 fn tell_end(certificate: &CertifiedKey, metrics: &Metrics) {
     if let Some(why) = untimely(certificate, SystemClock.now()) {
         warn!("tls.certificate: {why}");

@@ -9,10 +9,7 @@ use std::{
 
 use keyproof_store::{Timestamp, file};
 use keyproof_x509::{Certificate, Version};
-use rustls::{
-    crypto::{CryptoProvider, ring},
-    sign::CertifiedKey,
-};
+use rustls::{crypto::ring, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
 
 /// The longest file that is read, in bytes: enough for hundreds of certificates.
@@ -66,25 +63,15 @@ pub(crate) fn is_encrypted(pem: &[u8]) -> bool {
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One of the file's certificates cannot be parsed.
-    #[error("{key}: {}: certificate {number}: {source}", path.display())]
-    Certificate {
+    /// One of the files cannot be used.
+    #[error("{key}: {}: {problem}", path.display())]
+    File {
         /// The key or flag that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// The position of the certificate; the first is 1.
-        number: usize,
         /// What is wrong with it.
-        source: keyproof_x509::X509Error,
-    },
-    /// The key is encrypted, and nobody can be asked for its passphrase.
-    #[error("{key}: {}: {}", path.display(), ENCRYPTED_KEY)]
-    EncryptedKey {
-        /// The key or flag that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
+        problem: TlsFileError,
     },
     /// The key does not belong to the certificate, or TLS does not support its type.
     #[error(
@@ -98,59 +85,45 @@ pub enum TlsError {
         /// What is wrong with them.
         source: rustls::Error,
     },
-    /// There is no certificate in the file.
-    #[error("{key}: {}: no certificate in it", path.display())]
-    NoCertificate {
-        /// The key or flag that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// There is no private key in the file.
-    #[error("{key}: {}: no private key in it", path.display())]
-    NoKey {
-        /// The key or flag that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The first certificate is of X.509 version 1 or 2, which TLS does not use.
-    #[error(
-        "{key}: {}: it is not of X.509 version 3: make it with extensions, such as subjectAltName (openssl x509 -extfile)",
-        path.display()
-    )]
-    OldVersion {
-        /// The key or flag that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is not PEM.
-    #[error("{key}: {}: {source}", path.display())]
-    Pem {
-        /// The key or flag that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: pem::Error,
-    },
     /// The self-signed certificate cannot be created.
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),
-    /// The file cannot be read.
-    #[error("{key}: {}: {source}", path.display())]
-    Unreadable {
-        /// The key or flag that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
     /// The TLS library rejects the configuration.
     #[error("TLS: {0}")]
     Setup(#[from] rustls::Error),
+}
+
+/// Why a file with a certificate chain or a private key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsFileError {
+    /// One of the certificates cannot be parsed.
+    #[error("certificate {number}: {source}")]
+    Certificate {
+        /// The position of the certificate; the first is 1.
+        number: usize,
+        /// What is wrong with it.
+        source: keyproof_x509::X509Error,
+    },
+    /// The key is encrypted, and nobody can be asked for its passphrase.
+    #[error("{ENCRYPTED_KEY}")]
+    EncryptedKey,
+    /// There is no certificate in it.
+    #[error("no certificate in it")]
+    NoCertificate,
+    /// There is no private key in it.
+    #[error("no private key in it")]
+    NoKey,
+    /// The first certificate is of X.509 version 1 or 2, which TLS does not use.
+    #[error(
+        "it is not of X.509 version 3: make it with extensions, such as subjectAltName (openssl x509 -extfile)"
+    )]
+    OldVersion,
+    /// It is not PEM.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
 }
 
 impl TlsSource {
@@ -160,12 +133,9 @@ impl TlsSource {
     ///
     /// [`TlsError`] if it cannot be used.
     pub fn load(&self, listen: IpAddr) -> Result<CertifiedKey, TlsError> {
-        let provider = ring::default_provider();
         match self {
-            Self::Files { certificate, key } => {
-                from_files(TlsNames::SERVER, certificate, key, &provider)
-            }
-            Self::SelfSigned => self_signed(listen, &provider),
+            Self::Files { certificate, key } => from_files(TlsNames::SERVER, certificate, key),
+            Self::SelfSigned => self_signed(listen),
         }
     }
 
@@ -192,7 +162,7 @@ pub(crate) fn of_client(
     certificate: &Path,
     key: &Path,
 ) -> Result<CertifiedKey, TlsError> {
-    from_files(names, certificate, key, &ring::default_provider())
+    from_files(names, certificate, key)
 }
 
 /// Returns why clients refuse a certificate because of its validity period, if they do.
@@ -213,69 +183,48 @@ pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'s
     }
 }
 
-fn from_files(
-    names: TlsNames,
-    certificate: &Path,
-    key: &Path,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsError> {
-    let read = |key, path: &Path| {
-        file::read(path, LONGEST_FILE).map_err(|source| TlsError::Unreadable {
-            key,
-            path: path.to_owned(),
-            source,
-        })
-    };
-    let malformed = |key, path: &Path, source| TlsError::Pem {
+fn from_files(names: TlsNames, certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let refused = |key, path: &Path, problem| TlsError::File {
         key,
         path: path.to_owned(),
-        source,
+        problem,
     };
-    let chain = CertificateDer::pem_slice_iter(&read(names.certificate, certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| malformed(names.certificate, certificate, error))?;
+    let chain = read_chain(certificate)
+        .map_err(|problem| refused(names.certificate, certificate, problem))?;
+    let private_key = read_key(key).map_err(|problem| refused(names.key, key, problem))?;
+    CertifiedKey::from_der(chain, private_key, &ring::default_provider())
+        .map_err(|source| TlsError::KeyMismatch { names, source })
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let pem = file::read(path, LONGEST_FILE)?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>()?;
     if chain.is_empty() {
-        return Err(TlsError::NoCertificate {
-            key: names.certificate,
-            path: certificate.to_owned(),
-        });
+        return Err(TlsFileError::NoCertificate);
     }
     for (at, der) in chain.iter().enumerate() {
         // Clients receive all of them, but rustls parses only the first.
-        let parsed = Certificate::from_der(der).map_err(|source| TlsError::Certificate {
-            key: names.certificate,
-            path: certificate.to_owned(),
+        let parsed = Certificate::from_der(der).map_err(|source| TlsFileError::Certificate {
             number: at.saturating_add(1),
             source,
         })?;
         if at == 0 && parsed.version() != Version::V3 {
-            return Err(TlsError::OldVersion {
-                key: names.certificate,
-                path: certificate.to_owned(),
-            });
+            return Err(TlsFileError::OldVersion);
         }
     }
-    let pem = read(names.key, key)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-        if is_encrypted(&pem) {
-            return TlsError::EncryptedKey {
-                key: names.key,
-                path: key.to_owned(),
-            };
-        }
-        match error {
-            pem::Error::NoItemsFound => TlsError::NoKey {
-                key: names.key,
-                path: key.to_owned(),
-            },
-            error => malformed(names.key, key, error),
-        }
-    })?;
-    CertifiedKey::from_der(chain, key, provider)
-        .map_err(|source| TlsError::KeyMismatch { names, source })
+    Ok(chain)
 }
 
-fn self_signed(listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
+    let pem = file::read(path, LONGEST_FILE)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        _ if is_encrypted(&pem) => TlsFileError::EncryptedKey,
+        pem::Error::NoItemsFound => TlsFileError::NoKey,
+        error => error.into(),
+    })
+}
+
+fn self_signed(listen: IpAddr) -> Result<CertifiedKey, TlsError> {
     let mut names = vec!["localhost".to_owned()];
     let loopback = [
         IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -288,5 +237,6 @@ fn self_signed(listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey
     let made = rcgen::generate_simple_self_signed(names)?;
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::from(made.signing_key);
-    Ok(CertifiedKey::from_der(vec![certificate], key, provider)?)
+    let provider = ring::default_provider();
+    Ok(CertifiedKey::from_der(vec![certificate], key, &provider)?)
 }

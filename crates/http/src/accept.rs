@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::{
     ClientCertificate, ListenerTls, TrustedProxies,
-    answer::{Origin, Transport},
+    answer::Origin,
     connection,
     observer::OpenConnection,
     served::Served,
@@ -116,13 +116,15 @@ async fn open(
     }
     let socket = Socket::new(socket);
     let client = socket.peer();
-    let origin = |transport| {
+    let is_tls = tls.is_some();
+    let origin = |certificate| {
         Arc::new(Origin {
             stack: Arc::clone(&stack),
             served,
             peer: peer.ip(),
             client,
-            transport,
+            is_tls,
+            certificate,
             turn: Arc::default(),
             slot: Arc::new(slot),
         })
@@ -130,7 +132,7 @@ async fn open(
     // Separate futures for TLS and plain connections: a common one would have the size of the larger one for its whole
     // life.
     let Some(tls) = tls else {
-        return Box::pin(connection::serve(socket, origin(Transport::Plain))).await;
+        return Box::pin(connection::serve(socket, origin(None))).await;
     };
     let handshake = async {
         let acceptor = tls.acceptor().await.map_err(io::Error::other)?;
@@ -144,7 +146,7 @@ async fn open(
     match shaken {
         Ok(Ok(session)) => {
             let certificate = ClientCertificate::of(session.get_ref().1);
-            let origin = origin(Transport::Tls(certificate));
+            let origin = origin(certificate);
             Box::pin(connection::serve(session, origin)).await;
         }
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),

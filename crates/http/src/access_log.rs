@@ -57,17 +57,16 @@ impl AccessRecord {
 impl Drop for AccessRecord {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let route = &self.progress.route;
+        let progress = &self.progress;
         let labels = RequestLabels {
             application: self.application,
             // Otherwise, anyone could create a label for each route and method, without credentials.
-            method: if route.is_method_not_allowed() {
-                OTHER
-            } else {
-                self.method
+            method: match progress.allow.get() {
+                Some(_) => OTHER,
+                None => self.method,
             },
-            route: route.template(),
-            is_login: route.is_login(),
+            route: progress.template(),
+            is_login: progress.is_login(),
         };
         let observer = &self.origin.stack.observer;
         observer.request_ended(labels, self.status, Some(duration));

@@ -27,31 +27,15 @@ use crate::{
     wire::Turn,
 };
 
-/// The transport of a connection.
-#[derive(Clone, Copy)]
-pub(crate) enum Transport {
-    /// No encryption.
-    Plain,
-    /// TLS, with the client's certificate if it presented one.
-    Tls(Option<ClientCertificate>),
-}
-
-impl Transport {
-    fn client_certificate(self) -> Option<ClientCertificate> {
-        match self {
-            Self::Plain => None,
-            Self::Tls(certificate) => certificate,
-        }
-    }
-}
-
 /// The connection of a request.
 pub(crate) struct Origin {
     pub(crate) stack: Arc<Stack>,
     pub(crate) served: Arc<Served>,
     pub(crate) peer: IpAddr,
     pub(crate) client: Peer,
-    pub(crate) transport: Transport,
+    pub(crate) is_tls: bool,
+    /// The certificate that the client presented, if it did.
+    pub(crate) certificate: Option<ClientCertificate>,
     pub(crate) turn: Arc<Turn>,
     /// The connection's slot. Handlers share it, so that one that outlives its connection still counts.
     pub(crate) slot: Arc<Slot>,
@@ -112,8 +96,7 @@ impl Answering {
         let (head, incoming) = request.into_parts();
         let (stack, served) = (&origin.stack, &origin.served);
         let client = stack.proxies.client(origin.peer, &head.headers);
-        let is_encrypted = matches!(origin.transport, Transport::Tls(_))
-            || stack.proxies.says_https(origin.peer, &head.headers);
+        let is_encrypted = origin.is_tls || stack.proxies.says_https(origin.peer, &head.headers);
         let path = RequestPath::of_target(head.uri.path());
         let application = served.application(&path).cloned();
         let progress = Arc::new(Progress::start(stack.limits.handler_timeout));
@@ -137,9 +120,9 @@ impl Answering {
         let step = match (within_limits, probe, application.as_ref()) {
             (Err(refusal), ..) => Step::Refuse(refusal),
             (Ok(()), Some(probe), _) => {
-                progress.route.matched(probe.route());
+                progress.matched(probe.route());
                 if !Probe::has(&head.method) {
-                    progress.route.mark_method_not_allowed();
+                    progress.mark_method_not_allowed(Probe::ALLOW);
                 }
                 Step::Probe(probe, head.method)
             }
@@ -154,7 +137,7 @@ impl Answering {
                     client,
                     is_encrypted,
                     waiting: Client::new(origin.client.clone(), Arc::clone(&progress)),
-                    client_certificate: origin.transport.client_certificate(),
+                    client_certificate: origin.certificate,
                     request_id,
                     progress: Arc::clone(&progress),
                     body,
@@ -202,6 +185,12 @@ impl Answering {
         if let Some(cookie) = progress.cookie.get() {
             let headers = response.headers_mut();
             headers.append(header::SET_COOKIE, cookie.clone());
+        }
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && let Some(allow) = progress.allow.get()
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::ALLOW, allow.clone());
         }
         served.stamp(application, request_id, &mut response);
         let is_unread =

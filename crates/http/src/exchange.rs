@@ -86,17 +86,18 @@ impl Exchange {
 
     /// Sets the route *template* that the request matched, for logs and metrics: `/private/otp-devices/{id}`.
     pub fn matched(&self, template: &'static str) {
-        self.progress.route.matched(template);
+        self.progress.matched(template);
     }
 
-    /// Records that the route does not have the request's method. Metrics count all such methods as one.
-    pub fn mark_method_not_allowed(&self) {
-        self.progress.route.mark_method_not_allowed();
+    /// Records that the route does not have the request's method, but those in `allow`. The stack adds them to an answer
+    /// with status 405 (RFC 9110, section 10.2.1). Metrics count all such methods as one.
+    pub fn mark_method_not_allowed(&self, allow: &str) {
+        self.progress.mark_method_not_allowed(allow);
     }
 
     /// Records that the request logs a user in, unless it is refused. For metrics.
     pub fn mark_login(&self) {
-        self.progress.route.mark_login();
+        self.progress.mark_login();
     }
 
     /// Adds this `Set-Cookie` field to the answer, even if the stack answers because the handler's deadline passes or the

@@ -32,6 +32,9 @@ impl Probe {
         }
     }
 
+    /// The methods of probes, for `Allow`.
+    pub(crate) const ALLOW: &str = "GET, HEAD";
+
     /// Returns whether probes support this method.
     pub(crate) fn has(method: &Method) -> bool {
         matches!(*method, Method::GET | Method::HEAD)
@@ -39,11 +42,7 @@ impl Probe {
 
     pub(crate) async fn answer(self, method: &Method, stack: &Stack) -> Response {
         if !Self::has(method) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
         }
         let unready = |why: &str| text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
         match self {

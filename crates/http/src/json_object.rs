@@ -1,10 +1,10 @@
-//! A wrapper that accepts only JSON objects. Derived serde structs also accept an array of their members in order.
+//! Types that accept only JSON objects. Derived serde structs also accept an array of their members in order.
 
-use std::{fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// A value that is deserialised only from a JSON object.
@@ -44,6 +44,40 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for MembersVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
         T::deserialize(MapAccessDeserializer::new(members)).map(JsonObject)
+    }
+}
+
+/// All members of a JSON object, by name. A member that occurs twice is refused, as another parser could use the other
+/// one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UniqueMembers<T>(
+    /// The members.
+    pub BTreeMap<String, T>,
+);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMembers<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueMembersVisitor(PhantomData))
+    }
+}
+
+struct UniqueMembersVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueMembersVisitor<T> {
+    type Value = UniqueMembers<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some((name, value)) = all.next_entry()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom("a member occurs twice"));
+            }
+        }
+        Ok(UniqueMembers(members))
     }
 }
 
@@ -89,6 +123,20 @@ mod tests {
         ] {
             let error = read(wrong).unwrap_err();
             assert!(error.is_data() && error.line() == 1, "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_member_occurs_once() {
+        let read = serde_json::from_str::<UniqueMembers<u8>>;
+        let UniqueMembers(members) = read(r#"{"a":1,"b":2}"#).unwrap();
+        assert!(
+            members
+                .into_iter()
+                .eq([("a".to_owned(), 1), ("b".to_owned(), 2)])
+        );
+        for wrong in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "[]", "null"] {
+            assert!(read(wrong).unwrap_err().is_data(), "{wrong}");
         }
     }
 

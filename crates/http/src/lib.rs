@@ -85,7 +85,7 @@ pub use application::{Application, BoxFuture};
 pub use authorization::Authorization;
 pub use client_address::TrustedProxies;
 pub use exchange::Exchange;
-pub use json_object::JsonObject;
+pub use json_object::{JsonObject, UniqueMembers};
 pub use limits::Limits;
 pub use observer::{RequestLabels, RequestObserver};
 pub use path::{PathError, RequestPath, SegmentFault};

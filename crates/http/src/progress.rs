@@ -14,7 +14,11 @@ use crate::deadline::HandlerDeadline;
 
 /// State shared by the parts of one request.
 pub(crate) struct Progress {
-    pub(crate) route: Route,
+    /// The matched route, which the handler sets. The access log reads it after the answer.
+    template: OnceLock<&'static str>,
+    /// The methods of the matched route, if the request's is not one of them.
+    pub(crate) allow: OnceLock<HeaderValue>,
+    is_login: AtomicBool,
     pub(crate) deadline: HandlerDeadline,
     /// The `Set-Cookie` field of the answer, even of one without the handler.
     pub(crate) cookie: OnceLock<HeaderValue>,
@@ -25,7 +29,9 @@ impl Progress {
     /// Starts the progress of a new request, whose handler may take `allowance`.
     pub(crate) fn start(allowance: Duration) -> Self {
         Self {
-            route: Route::default(),
+            template: OnceLock::new(),
+            allow: OnceLock::new(),
+            is_login: AtomicBool::default(),
             deadline: HandlerDeadline::start(allowance),
             cookie: OnceLock::new(),
             is_answered: AtomicBool::default(),
@@ -41,17 +47,7 @@ impl Progress {
     pub(crate) fn is_answered(&self) -> bool {
         self.is_answered.load(Ordering::Acquire)
     }
-}
 
-/// The matched route. The handler sets it, and the access log reads it after the answer.
-#[derive(Default)]
-pub(crate) struct Route {
-    template: OnceLock<&'static str>,
-    is_method_not_allowed: AtomicBool,
-    is_login: AtomicBool,
-}
-
-impl Route {
     pub(crate) fn matched(&self, template: &'static str) {
         // The first template counts.
         let _ = self.template.set(template);
@@ -61,13 +57,10 @@ impl Route {
         self.template.get().copied().unwrap_or("-")
     }
 
-    pub(crate) fn mark_method_not_allowed(&self) {
-        self.is_method_not_allowed.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns whether the route does not have the request's method.
-    pub(crate) fn is_method_not_allowed(&self) -> bool {
-        self.is_method_not_allowed.load(Ordering::Relaxed)
+    pub(crate) fn mark_method_not_allowed(&self, allow: &str) {
+        // The names of methods are always valid.
+        let allow = HeaderValue::try_from(allow).unwrap_or(HeaderValue::from_static(""));
+        let _ = self.allow.set(allow);
     }
 
     pub(crate) fn mark_login(&self) {

@@ -10,6 +10,7 @@ use keyproof_store::{Entropy, Key, NotApplied, Raw, Row, Segment, StoreError, Ti
 use crate::{accounts, certificates, device_identity};
 
 /// How a restore treats a record.
+#[derive(Clone, Copy)]
 enum Restored {
     /// It is restored unchanged.
     Kept,
@@ -93,166 +94,97 @@ impl fmt::Display for Ended {
     }
 }
 
-macro_rules! collections {
-    ($($(#[$doc:meta])* $collection:ident = $name:literal,)*) => {
-        /// A collection of the store: the first segment of its records' keys.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        enum Collection {
-            $($(#[$doc])* $collection,)*
-        }
+/// All collections, each with how a restore treats its records: the authoritative list.
+const COLLECTIONS: &[(&str, Restored)] = &[
+    // Valid until they are ended, which may have happened since.
+    (
+        "application_token",
+        Restored::Changed(accounts::without_validity),
+    ),
+    (
+        "application_token_text",
+        Restored::Ended(Ended::ApplicationTokens),
+    ),
+    ("login_token", Restored::Ended(Ended::LoginTokens)),
+    ("operator_token", Restored::Ended(Ended::OperatorTokens)),
+    ("mfa_devices", Restored::Ended(Ended::TrustedDevices)),
+    ("mfa_sessions", Restored::Ended(Ended::Sessions)),
+    ("operator_session", Restored::Ended(Ended::Sessions)),
+    ("refresh_family", Restored::Ended(Ended::Sessions)),
+    ("refresh_token", Restored::Ended(Ended::Sessions)),
+    ("user_session", Restored::Ended(Ended::Sessions)),
+    // A signature by one of these keys is all that an access token needs.
+    ("signing_key", Restored::Ended(Ended::AccessTokenKeys)),
+    (
+        "signing_key_in_use",
+        Restored::Ended(Ended::AccessTokenKeys),
+    ),
+    // Valid once.
+    (
+        "dps_certificate",
+        Restored::Changed(certificates::without_code),
+    ),
+    ("mfa_challenge", Restored::Ended(Ended::Challenges)),
+    ("mfa_key", Restored::Changed(accounts::without_steps)),
+    ("mfa_recovery", Restored::Ended(Ended::RecoveryCodes)),
+    // Its CRL number must rise.
+    (
+        "tpm_revocation_list",
+        Restored::Changed(device_identity::without_list),
+    ),
+    // Without this key, all earlier tickets and nonces are invalid.
+    (
+        "tpm_challenge_key",
+        Restored::Ended(Ended::DeviceChallenges),
+    ),
+    // Plain state, and lockouts.
+    ("audit", Restored::Kept),
+    ("audit_sweep", Restored::Kept),
+    ("audit_user", Restored::Kept),
+    ("audit_users", Restored::Kept),
+    ("dps_service", Restored::Kept),
+    ("mfa_addresses", Restored::Kept),
+    ("mfa_lockout", Restored::Kept),
+    ("organisation", Restored::Kept),
+    ("organisation_name", Restored::Kept),
+    ("otp_addresses", Restored::Kept),
+    ("otp_device", Restored::Kept),
+    ("otp_instance", Restored::Kept),
+    ("otp_leftover", Restored::Kept),
+    ("otp_lockout", Restored::Kept),
+    ("removed_user", Restored::Kept),
+    ("$store", Restored::Kept),
+    ("tpm_ak_certificate", Restored::Kept),
+    ("tpm_api_key", Restored::Kept),
+    ("tpm_api_key_digest", Restored::Kept),
+    ("tpm_attestation_key", Restored::Kept),
+    ("tpm_category", Restored::Kept),
+    ("tpm_client_certificate", Restored::Kept),
+    ("tpm_client_certificates", Restored::Kept),
+    ("tpm_deleted_api_key", Restored::Kept),
+    ("tpm_deleted_category", Restored::Kept),
+    ("tpm_device", Restored::Kept),
+    ("tpm_endorsement_key", Restored::Kept),
+    ("tpm_issued_certificate", Restored::Kept),
+    ("tpm_manager", Restored::Kept),
+    ("tpm_revocation_list_part", Restored::Kept),
+    ("tpm_revoked_certificate", Restored::Kept),
+    ("tpm_spent_nonce", Restored::Kept),
+    ("tpm_spent_ticket", Restored::Kept),
+    ("tpm_trust_bundle", Restored::Kept),
+    ("tpm_trust_entry", Restored::Kept),
+    ("user", Restored::Kept),
+    ("user_name", Restored::Kept),
+];
 
-        impl Collection {
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$collection,)*];
-
-            #[cfg(test)]
-            const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$collection => $name,)*
-                }
-            }
-
-            fn named(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$collection),)*
-                    _ => None,
-                }
-            }
-        }
+/// Returns how a restore treats this record, or `None` if its collection is not in the list.
+fn rule_for(key: &Key) -> Option<Restored> {
+    let Some(Segment::Plain(collection)) = key.segments().next() else {
+        return None;
     };
-}
-
-collections! {
-    ApplicationToken = "application_token",
-    ApplicationTokenText = "application_token_text",
-    Audit = "audit",
-    AuditSweep = "audit_sweep",
-    AuditUser = "audit_user",
-    AuditUsers = "audit_users",
-    DpsCertificate = "dps_certificate",
-    DpsService = "dps_service",
-    LoginToken = "login_token",
-    MfaAddresses = "mfa_addresses",
-    MfaChallenge = "mfa_challenge",
-    MfaDevices = "mfa_devices",
-    MfaKey = "mfa_key",
-    MfaLockout = "mfa_lockout",
-    MfaRecovery = "mfa_recovery",
-    MfaSessions = "mfa_sessions",
-    OperatorSession = "operator_session",
-    OperatorToken = "operator_token",
-    Organisation = "organisation",
-    OrganisationName = "organisation_name",
-    OtpAddresses = "otp_addresses",
-    OtpDevice = "otp_device",
-    OtpInstance = "otp_instance",
-    OtpLeftover = "otp_leftover",
-    OtpLockout = "otp_lockout",
-    RefreshFamily = "refresh_family",
-    RefreshToken = "refresh_token",
-    RemovedUser = "removed_user",
-    SigningKey = "signing_key",
-    SigningKeyInUse = "signing_key_in_use",
-    Store = "$store",
-    TpmAkCertificate = "tpm_ak_certificate",
-    TpmApiKey = "tpm_api_key",
-    TpmApiKeyDigest = "tpm_api_key_digest",
-    TpmAttestationKey = "tpm_attestation_key",
-    TpmCategory = "tpm_category",
-    TpmChallengeKey = "tpm_challenge_key",
-    TpmClientCertificate = "tpm_client_certificate",
-    TpmClientCertificates = "tpm_client_certificates",
-    TpmDeletedApiKey = "tpm_deleted_api_key",
-    TpmDeletedCategory = "tpm_deleted_category",
-    TpmDevice = "tpm_device",
-    TpmEndorsementKey = "tpm_endorsement_key",
-    TpmIssuedCertificate = "tpm_issued_certificate",
-    TpmManager = "tpm_manager",
-    TpmRevocationList = "tpm_revocation_list",
-    TpmRevocationListPart = "tpm_revocation_list_part",
-    TpmRevokedCertificate = "tpm_revoked_certificate",
-    TpmSpentNonce = "tpm_spent_nonce",
-    TpmSpentTicket = "tpm_spent_ticket",
-    TpmTrustBundle = "tpm_trust_bundle",
-    TpmTrustEntry = "tpm_trust_entry",
-    User = "user",
-    UserName = "user_name",
-    UserSession = "user_session",
-}
-
-impl Collection {
-    fn of(key: &Key) -> Option<Self> {
-        match key.segments().next() {
-            Some(Segment::Plain(name)) => Self::named(std::str::from_utf8(&name).ok()?),
-            _ => None,
-        }
-    }
-
-    /// How a restore treats the records of this collection: the authoritative list.
-    fn restored(self) -> Restored {
-        match self {
-            // Valid until they are ended, which may have happened since.
-            Self::ApplicationToken => Restored::Changed(accounts::without_validity),
-            Self::ApplicationTokenText => Restored::Ended(Ended::ApplicationTokens),
-            Self::LoginToken => Restored::Ended(Ended::LoginTokens),
-            Self::OperatorToken => Restored::Ended(Ended::OperatorTokens),
-            Self::MfaDevices => Restored::Ended(Ended::TrustedDevices),
-            Self::MfaSessions
-            | Self::OperatorSession
-            | Self::RefreshFamily
-            | Self::RefreshToken
-            | Self::UserSession => Restored::Ended(Ended::Sessions),
-            // A signature by one of these keys is all that an access token needs.
-            Self::SigningKey | Self::SigningKeyInUse => Restored::Ended(Ended::AccessTokenKeys),
-            // Valid once.
-            Self::DpsCertificate => Restored::Changed(certificates::without_code),
-            Self::MfaChallenge => Restored::Ended(Ended::Challenges),
-            Self::MfaKey => Restored::Changed(accounts::without_steps),
-            Self::MfaRecovery => Restored::Ended(Ended::RecoveryCodes),
-            // Its CRL number must rise.
-            Self::TpmRevocationList => Restored::Changed(device_identity::without_list),
-            // Without this key, all earlier tickets and nonces are invalid.
-            Self::TpmChallengeKey => Restored::Ended(Ended::DeviceChallenges),
-            // Plain state, and lockouts.
-            Self::Audit
-            | Self::AuditSweep
-            | Self::AuditUser
-            | Self::AuditUsers
-            | Self::DpsService
-            | Self::MfaAddresses
-            | Self::MfaLockout
-            | Self::Organisation
-            | Self::OrganisationName
-            | Self::OtpAddresses
-            | Self::OtpDevice
-            | Self::OtpInstance
-            | Self::OtpLeftover
-            | Self::OtpLockout
-            | Self::RemovedUser
-            | Self::Store
-            | Self::TpmAkCertificate
-            | Self::TpmApiKey
-            | Self::TpmApiKeyDigest
-            | Self::TpmAttestationKey
-            | Self::TpmCategory
-            | Self::TpmClientCertificate
-            | Self::TpmClientCertificates
-            | Self::TpmDeletedApiKey
-            | Self::TpmDeletedCategory
-            | Self::TpmDevice
-            | Self::TpmEndorsementKey
-            | Self::TpmIssuedCertificate
-            | Self::TpmManager
-            | Self::TpmRevocationListPart
-            | Self::TpmRevokedCertificate
-            | Self::TpmSpentNonce
-            | Self::TpmSpentTicket
-            | Self::TpmTrustBundle
-            | Self::TpmTrustEntry
-            | Self::User
-            | Self::UserName => Restored::Kept,
-        }
-    }
+    let mut rules = COLLECTIONS.iter();
+    let (_, rule) = rules.find(|(name, _)| name.as_bytes() == collection)?;
+    Some(*rule)
 }
 
 /// The error when a record of a backup cannot be restored.
@@ -309,7 +241,7 @@ impl<'e> Restoring<'e> {
     ///
     /// [`RestoreError`].
     pub fn record(&mut self, key: Key, row: Row) -> Result<Option<(Key, Row)>, RestoreError> {
-        let Some(collection) = Collection::of(&key) else {
+        let Some(rule) = rule_for(&key) else {
             return Err(RestoreError::Unknown { key });
         };
         // An expired record is absent for everybody, whatever its collection.
@@ -317,7 +249,7 @@ impl<'e> Restoring<'e> {
             return Ok(None);
         }
         let raw = Raw::from_row(key, row);
-        let (left, ended) = match collection.restored() {
+        let (left, ended) = match rule {
             Restored::Kept => (Some(raw), None),
             Restored::Ended(ended) => (None, Some(ended)),
             Restored::Changed(change) => change(raw, self)?,
@@ -406,11 +338,9 @@ mod tests {
         assert!(found.remove("audit_event") && found.insert("audit".to_owned()));
         // The store's own.
         found.insert("$store".to_owned());
-        let known: BTreeSet<_> = Collection::ALL
-            .iter()
-            .map(|it| it.name().to_owned())
-            .collect();
-        assert_eq!(found, known);
+        let known = COLLECTIONS.iter().map(|(name, _)| (*name).to_owned());
+        assert_eq!(found, known.collect());
+        assert_eq!(found.len(), COLLECTIONS.len(), "each is listed once");
     }
 
     #[tokio::test]
@@ -479,11 +409,9 @@ mod tests {
         let rows = section("## Records").lines();
         let rows = rows.filter_map(|line| line.strip_prefix("| `")?.split('/').next());
         let rows: BTreeSet<&str> = rows.collect();
-        let all: BTreeSet<_> = Collection::ALL.iter().map(|one| one.name()).collect();
-        assert_eq!(rows, all);
-        for collection in Collection::ALL {
-            let name = collection.name();
-            let is_ended = !matches!(collection.restored(), Restored::Kept);
+        assert_eq!(rows, COLLECTIONS.iter().map(|(name, _)| *name).collect());
+        for (name, rule) in COLLECTIONS {
+            let is_ended = !matches!(rule, Restored::Kept);
             let is_told = restore.contains(&format!("`{name}`"));
             assert_eq!(is_told, is_ended, "{name} under *What a restore ends*");
         }

@@ -4,14 +4,14 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use keyproof_store::{Batch, CommitOutcome, PoolStatus, Standbys, Timestamp};
 
-use crate::ClockDifference;
+use crate::{ClockDifference, mutex::lock};
 
 /// All figures at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,23 +108,17 @@ impl Count {
 
 /// Counts the lockouts of a domain.
 #[derive(Debug, Default)]
-pub(crate) struct Locks {
-    begun: Count,
-    refused: Count,
-}
+pub(crate) struct Locks(Mutex<LockFigures>);
 
 impl Locks {
     /// Returns how many lockouts began and how many attempts they refused.
     pub(crate) fn figures(&self) -> LockFigures {
-        LockFigures {
-            begun: self.begun.get(),
-            refused: self.refused.get(),
-        }
+        *lock(&self.0)
     }
 
     /// Counts an attempt that is refused because of a lockout.
     pub(crate) fn refused(&self) {
-        self.refused.add(1);
+        lock(&self.0).refused += 1;
     }
 
     /// Counts a lockout that begins with this batch, if the batch is applied.
@@ -132,7 +126,7 @@ impl Locks {
         let locks = Arc::clone(self);
         batch.on_outcome(move |outcome| {
             if outcome == CommitOutcome::Applied {
-                locks.begun.add(1);
+                lock(&locks.0).begun += 1;
             }
         });
     }

@@ -83,10 +83,6 @@ const READ: usize = 1_000;
 
 /// Returns a page of those records under a prefix that an operator has access to: at most `most` rows after `after`. `row` returns
 /// a record's position in the list, and its row if it is accessible. A page may have no rows and yet a next page.
-///
-/// # Errors
-///
-/// [`StorageError`].
 pub(crate) async fn reached<R: Record, T, P>(
     store: &Store,
     prefix: &Prefix,
@@ -111,10 +107,6 @@ pub(crate) async fn reached<R: Record, T, P>(
 }
 
 /// Returns a page of records under a prefix, at most `most` after `after`, and whether there are more.
-///
-/// # Errors
-///
-/// [`StorageError`].
 pub(crate) async fn scan_page<R: Record>(
     store: &Store,
     prefix: &Prefix,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -40,12 +39,14 @@ struct Share {
 }
 
 /// A request that has a place in a party's share or waits for one.
+#[derive(Debug)]
 struct User {
     parties: Arc<Parties>,
     party: String,
 }
 
 /// A place in a [`QuotaSemaphore`], released on drop.
+#[derive(Debug)]
 #[must_use = "dropping it gives the place to another"]
 pub struct QuotaPermit {
     _of_all: OwnedSemaphorePermit,
@@ -87,10 +88,6 @@ impl QuotaSemaphore {
     }
 
     /// Takes a place for this party without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`TooBusy`] if none is free.
     pub(crate) fn try_take(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
         let (user, own) = self.share_of(party);
         let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
@@ -101,10 +98,6 @@ impl QuotaSemaphore {
     }
 
     /// Takes a place that counts against no party's share, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`TooBusy`] if none is free.
     pub(crate) fn try_take_unshared(&self) -> Result<QuotaPermit, TooBusy> {
         let of_all = Arc::clone(&self.all).try_acquire_owned();
         Ok(QuotaPermit {
@@ -144,12 +137,6 @@ impl Drop for User {
         if share.users == 0 {
             parties.remove(&self.party);
         }
-    }
-}
-
-impl fmt::Debug for QuotaPermit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
     }
 }
 

@@ -122,10 +122,6 @@ impl<S, R: SessionRecord> Found<S, R> {
 }
 
 /// Returns the session that `find` finds, for a change that requires its record in the version read.
-///
-/// # Errors
-///
-/// Those of `find`.
 pub(crate) async fn session_for_change<S, R: SessionRecord, E, F>(
     store: &Store,
     find: impl Fn() -> F,

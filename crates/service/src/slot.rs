@@ -26,20 +26,12 @@ pub(crate) struct Slot<R> {
 
 impl<R: Record> Slot<R> {
     /// Takes the record at this key from a snapshot that covers it.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) fn of(found: &Snapshot, place: Key) -> Result<Self, StorageError> {
         let stored = found.get_shared(&place)?;
         Ok(Self { place, stored })
     }
 
     /// Reads the record at this key alone.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn read(
         store: &Store,
         place: Key,

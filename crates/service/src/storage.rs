@@ -167,10 +167,6 @@ impl<E> Failure<E> {
 }
 
 /// Returns this refusal.
-///
-/// # Errors
-///
-/// Always this refusal.
 pub(crate) const fn refuse<T, E>(refusal: E) -> Result<T, Failure<E>> {
     Err(Failure::Refused(refusal))
 }
@@ -225,10 +221,6 @@ pub(crate) enum Attempt<T, E> {
 }
 
 /// Returns the body, or the refusal for a body that could not be read. To be called after existence and precondition are checked.
-///
-/// # Errors
-///
-/// The refusal that `refusal` returns.
 pub(crate) fn require_body<T, B: Clone, E>(
     body: &Result<T, B>,
     refusal: impl FnOnce(B) -> E,
@@ -251,18 +243,36 @@ pub(crate) async fn transact<T, E, F>(
 where
     F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
 {
-    let mut race = Race::default();
+    let mut lost = 0;
     loop {
         let (batch, verdict) = match attempt().await? {
             Attempt::Again => continue,
             Attempt::Done(value) => return Ok(value),
             Attempt::Commit(batch, verdict) => (batch, verdict),
         };
-        if race.won(store.commit(batch).await).await? {
+        if commit_unless_changed(store, batch).await? {
             return verdict.map_err(Failure::Refused);
         }
+        lost += 1;
+        if lost == TRIES {
+            return Err(Failure::Storage(StorageError::Contended { tries: TRIES }));
+        }
         count_retry(name);
-        tracing::debug!(name, lost = race.lost, "a record was changed concurrently");
+        tracing::debug!(name, lost, "a record was changed concurrently");
+        // Lets the winner's task run on a single-threaded runtime.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Commits a batch. Returns `false`, with nothing changed, if one of its records has changed since it was loaded.
+pub(crate) async fn commit_unless_changed(
+    store: &Store,
+    batch: Batch,
+) -> Result<bool, StorageError> {
+    match store.commit(batch).await {
+        Ok(()) => Ok(true),
+        Err(CommitError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -319,35 +329,6 @@ pub(crate) fn retries() -> BTreeMap<&'static str, u64> {
 /// many as this who change one record at once.
 const TRIES: u32 = 64;
 
-/// Counts the races that a use case has lost.
-#[derive(Default)]
-struct Race {
-    lost: u32,
-}
-
-impl Race {
-    /// Returns whether the commit succeeded. `false` means that a record has changed since it was loaded.
-    ///
-    /// # Errors
-    ///
-    /// The commit's error, or [`StorageError::Contended`] after too many lost races.
-    async fn won(&mut self, outcome: Result<(), CommitError>) -> Result<bool, StorageError> {
-        match outcome {
-            Ok(()) => Ok(true),
-            Err(CommitError::Conflict { .. }) => {
-                self.lost += 1;
-                if self.lost == TRIES {
-                    return Err(StorageError::Contended { tries: TRIES });
-                }
-                // Lets the winner's task run on a single-threaded runtime.
-                tokio::task::yield_now().await;
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
 /// Implements `Record` with this name at version 1. Types at other versions implement it themselves.
 macro_rules! record {
     ($record:ty, $name:literal) => {
@@ -379,36 +360,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_race_is_run_again_and_given_up_in_the_end() {
-        let conflict = || Err(CommitError::Conflict { entry: 0 });
-        let mut race = Race::default();
         // The last of fifty who change one record at once loses to all others.
         const { assert!(TRIES >= 50) };
-        for _ in 1..TRIES {
-            assert_eq!(race.won(conflict()).await, Ok(false));
-        }
-        assert_eq!(race.won(Ok(())).await, Ok(true));
-        assert_eq!(
-            race.won(conflict()).await,
-            Err(StorageError::Contended { tries: TRIES })
-        );
-    }
-
-    #[tokio::test]
-    async fn an_unknown_outcome_is_not_taken_for_one_not_applied() {
-        let closed = || EngineError::Closed;
-        let unknown = Race::default()
-            .won(Err(CommitError::Unknown(closed())))
-            .await;
-        assert!(
-            matches!(unknown, Err(StorageError::OutcomeUnknown(_))),
-            "{unknown:?}"
-        );
-        let error = CommitError::NotApplied(NotApplied::Engine(closed()));
-        let not_applied = Race::default().won(Err(error)).await;
-        assert!(
-            matches!(not_applied, Err(StorageError::NotApplied(_))),
-            "{not_applied:?}"
-        );
+        let bench = bench().await;
+        let key = Key::new("settled", ["_"]);
+        let mut theirs = bench.store.batch(START);
+        theirs.insert(&key, &Marker {}, None);
+        bench.store.commit(theirs).await.unwrap();
+        let attempts = Cell::new(0);
+        let settled = transact("test.contended", &bench.store, || async {
+            attempts.set(attempts.get() + 1);
+            let mut batch = bench.store.batch(START);
+            batch.insert(&key, &Marker {}, None);
+            Ok::<_, Failure<&str>>(Attempt::Commit(batch, Ok(())))
+        });
+        let contended = StorageError::Contended { tries: TRIES };
+        assert_eq!(settled.await, Err(Failure::Storage(contended)));
+        assert_eq!(attempts.get(), TRIES);
     }
 
     #[tokio::test]

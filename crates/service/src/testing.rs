@@ -23,7 +23,7 @@ use crate::{
     Action, AddressLimit, Clock, CommandLine, CpuQueue, Ended, Failure, HashingSettings,
     ManualClock, Origin, Principal, Requester, Restoring, Service, Settings, StorageError, TooBusy,
     access::{NewOperatorToken, Operator},
-    audit::{AuditReader, Event},
+    audit::{AuditReader, Event, NewEvent, Target},
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
         DeviceView, InstanceAdministrator, Issuer, Lifetime, LoginError, Moment, NotPermitted,
@@ -165,12 +165,7 @@ pub(crate) fn command_line() -> CommandLine {
 }
 
 pub(crate) fn console() -> Origin {
-    Origin {
-        who: Principal::CommandLine("root".to_owned()),
-        request_id: None,
-        address: None,
-        ..origin()
-    }
+    command_line().origin().clone()
 }
 
 /// Returns the rights of a command-line user for this instance.
@@ -341,6 +336,22 @@ impl Bench {
     ) -> Result<Caller<R>, Failure<NotPermitted>> {
         let devices = &self.service.otp_devices;
         devices.permit(instance, Some(token), None, &origin()).await
+    }
+
+    /// Adds so many events of changes to the audit trail, with a client's address.
+    pub(crate) async fn tell(&self, count: u32) {
+        let (now, origin) = (self.clock.now(), origin().by(Principal::Keyproof));
+        let mut batch = self.store.batch(now);
+        for number in 0..count {
+            let new_event = NewEvent {
+                action: Action::AuditLeaveOut,
+                target: Target::Instance(number.to_string()),
+                detail: None,
+                origin: &origin,
+            };
+            self.service.audit.done(&mut batch, now, new_event);
+        }
+        self.store.commit(batch).await.unwrap();
     }
 
     /// Returns how often an action is in the audit trail.

@@ -2,20 +2,16 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use keyproof_store::{CommitError, Store};
+use keyproof_store::Store;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::{
-    Clock, ClockDifference, Service, StorageError,
-    figures::{Count, UpkeepFigures},
-    mutex::lock,
+    Clock, ClockDifference, Service, StorageError, figures::UpkeepFigures, mutex::lock,
+    storage::commit_unless_changed,
 };
 
 /// How often the upkeep runs.
@@ -43,10 +39,7 @@ const LOST: usize = 3;
 pub struct Upkeep {
     store: Store,
     clock: Arc<dyn Clock>,
-    rounds: Count,
-    failed: Count,
-    removed: Count,
-    is_behind: AtomicBool,
+    figures: Mutex<UpkeepFigures>,
 }
 
 /// The result of a round of the clean-up, or of a part of one.
@@ -64,31 +57,13 @@ impl Upkeep {
         Self {
             store,
             clock,
-            rounds: Count::default(),
-            failed: Count::default(),
-            removed: Count::default(),
-            is_behind: AtomicBool::new(false),
+            figures: Mutex::default(),
         }
     }
 
     /// Returns the counts so far.
     pub fn figures(&self) -> UpkeepFigures {
-        UpkeepFigures {
-            rounds: self.rounds.get(),
-            failed: self.failed.get(),
-            removed: self.removed.get(),
-            is_behind: self.is_behind.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Counts a round. A round with a failed part counts as failed.
-    fn count(&self, has_failed: bool) {
-        let rounds = if has_failed {
-            &self.failed
-        } else {
-            &self.rounds
-        };
-        rounds.add(1);
+        *lock(&self.figures)
     }
 
     /// Removes expired records, at most 5000 a call. After each 200 it pauses for as long as they took, so that others can use the
@@ -108,15 +83,13 @@ impl Upkeep {
             for (key, version) in &expired {
                 batch.remove(key, *version);
             }
-            match self.store.commit(batch).await {
-                Ok(()) => {
-                    removed += expired.len();
-                    self.removed.add(expired.len());
-                    lost = 0;
-                }
+            if commit_unless_changed(&self.store, batch).await? {
+                removed += expired.len();
+                lock(&self.figures).removed += expired.len() as u64;
+                lost = 0;
+            } else {
                 // Another server does the same work, or a record was created anew: read again what is left.
-                Err(CommitError::Conflict { .. }) => lost += 1,
-                Err(error) => return Err(error.into()),
+                lost += 1;
             }
             if expired.len() < BATCH || lost == LOST {
                 return Ok(Round {
@@ -205,12 +178,12 @@ impl Service {
                 if let Err(error) = self.accounts.renew_signing_key().await {
                     tracing::warn!(%error, "cannot check whether the signing key has changed");
                 }
-                self.upkeep.count(true);
+                lock(&self.upkeep.figures).failed += 1;
                 return false;
             }
             Err(error) => {
                 tracing::warn!(%error, "no upkeep: cannot check whether this machine's clock is right");
-                self.upkeep.count(true);
+                lock(&self.upkeep.figures).failed += 1;
                 return false;
             }
         }
@@ -241,8 +214,13 @@ impl Service {
                 }
             }
         }
-        self.upkeep.count(has_failed);
-        self.upkeep.is_behind.store(goes_on, Ordering::Relaxed);
+        let mut figures = lock(&self.upkeep.figures);
+        if has_failed {
+            figures.failed += 1;
+        } else {
+            figures.rounds += 1;
+        }
+        figures.is_behind = goes_on;
         goes_on
     }
 
@@ -298,8 +276,7 @@ fn every(period: Duration) -> Interval {
 mod tests {
     use super::*;
     use crate::{
-        Action, AuditSettings, ManualClock, Origin, Settings,
-        audit::{NewEvent, Target},
+        AuditSettings, ManualClock, Settings,
         otp_devices::{AnyToken, Lifetime},
         testing::{Bench, administrator, bench, bench_with, cheap_hashing, otp_device},
     };
@@ -381,7 +358,7 @@ mod tests {
     async fn one_failed_part_makes_the_round_a_failed_one() {
         let keep = |settings: &mut Settings| settings.audit = AuditSettings::days(Some(1), 90);
         let bench = bench_with(keep).await;
-        tell(&bench, 1).await;
+        bench.tell(1).await;
         bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
         let service = &bench.service;
         bench.faults.commits(CommitMode::NotApplied);
@@ -425,7 +402,7 @@ mod tests {
         devices.remove_instance(&shop).await.unwrap_err();
         bench.faults.commits(CommitMode::Made);
         for _ in 0..80 {
-            tell(&bench, 100).await;
+            bench.tell(100).await;
         }
         bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
 
@@ -441,22 +418,6 @@ mod tests {
             let left = bench.rows(&Prefix::collection(collection)).await;
             assert_eq!(left.len(), 0, "{collection}");
         }
-    }
-
-    /// Adds that many changes to the audit trail.
-    async fn tell(bench: &Bench, count: u32) {
-        let (now, origin) = (bench.clock.now(), Origin::keyproof());
-        let mut batch = bench.store.batch(now);
-        for number in 0..count {
-            let new_event = NewEvent {
-                action: Action::AuditLeaveOut,
-                target: Target::Instance(number.to_string()),
-                detail: None,
-                origin: &origin,
-            };
-            bench.service.audit.done(&mut batch, now, new_event);
-        }
-        bench.store.commit(batch).await.unwrap();
     }
 
     /// By its clock, which is a month ahead, everything that others use has expired.

@@ -50,7 +50,7 @@ pub enum RotateError {
     },
     /// Some values are still sealed under another key than the current one.
     #[error(
-        "{left} records still have values under an older master key, the first of them {first}"
+        "records that still have values under an older master key: {left}, the first of them {first}"
     )]
     Unfinished {
         /// How many records have such values.

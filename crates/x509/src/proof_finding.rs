@@ -541,10 +541,8 @@ impl fmt::Display for ProofFinding {
                 write!(f, "{role} expired at {}", Moment(*not_after))
             }
             Self::FurtherCertificates { count } => {
-                write!(
-                    f,
-                    "the upload holds {count} more certificates; the first one counts"
-                )
+                let all = count.saturating_add(1);
+                write!(f, "the first of the upload's {all} certificates counts")
             }
             Self::IssuerEmpty => {
                 f.write_str("the leaf's issuer and the CA's subject are both empty")

@@ -169,8 +169,8 @@ fn has_wrong_type(members: &Map<String, Value>, name: &str) -> bool {
 /// Returns the credentials as a body that contains nothing else.
 fn show(credentials: &Credentials) -> Value {
     match credentials {
-        Credentials::Application { token } => json!({ "application_token": **token }),
-        Credentials::Refresh { token } => json!({ "refresh_token": **token }),
+        Credentials::Application(token) => json!({ "application_token": **token }),
+        Credentials::Refresh(token) => json!({ "refresh_token": **token }),
         Credentials::Password(login) => json!({
             "username": login.name,
             "password": *login.password,

@@ -208,7 +208,8 @@ fn line(event: &Event) -> String {
         text += &format!(": {detail}");
     }
     if event.left_out > 0 {
-        text += &format!(" ({} refusals are left out)", event.left_out);
+        let refusals = output::counted(event.left_out, "refusal");
+        text += &format!(" ({refusals} left out)");
     }
     if let Some(repeats) = &event.repeats {
         text += &repeats_text(event, repeats);
@@ -264,7 +265,7 @@ mod tests {
             line(&event),
             "2023-11-14T22:13:20.000Z done otp_device.add \
              instance/default/device/a\\n\\u{1b}[2Jé\\u{202e} by instance:default \
-             from 127.0.0.1 request 0123 (2 refusals are left out)"
+             from 127.0.0.1 request 0123 (2 refusals left out)"
         );
         let document = event_document(&event).unwrap();
         assert_eq!(document["at"], "2023-11-14T22:13:20.000Z");

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::{
     Failure, Outcome,
     files::{self, is_same_file, is_shortage},
-    flags::StoreArguments,
+    flags::{StoreArguments, number},
     keys::listed,
     output,
     terminal::PassphraseSource,
@@ -49,16 +49,16 @@ pub(super) struct Arguments {
     #[arg(long)]
     with_master_key: bool,
     /// Name the backup by its time, and remove all but the latest N backups from the folder
-    #[arg(long, value_name = "N", value_parser = number_from_1)]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = number("a whole number of backups", NonZeroUsize::MIN, None)
+    )]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]
     passphrase: PassphraseSource,
     #[command(flatten)]
     on: StoreArguments,
-}
-
-fn number_from_1(text: &str) -> Result<NonZeroUsize, &'static str> {
-    text.parse().map_err(|_| "a number from 1")
 }
 
 impl Arguments {
@@ -209,7 +209,8 @@ impl Arguments {
             }));
         }
         output::print(&format!(
-            "backed up {records} records of {store}, as they were at {made_at}, to {}",
+            "backed up {} of {store}, as of {made_at}, to {}",
+            output::counted(records, "record"),
             path.display()
         ))?;
         for path in removed {

@@ -120,8 +120,8 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
             .forget_device(&device_administrator(), &device.0)
             .await?;
         let document = json!({ "forgotten": device.to_string(), "revoked": revoked });
-        let told =
-            format!("forgot the device {shown}; {revoked} certificates revoked (store {store})");
+        let certificates = output::counted(revoked as u64, "certificate");
+        let told = format!("forgot the device {shown}; {certificates} revoked (store {store})");
         output::print_either(on.json, &document, &told)
     })
 }

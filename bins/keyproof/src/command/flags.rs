@@ -1,8 +1,10 @@
-//! Flags that set configuration keys.
+//! Flags that set configuration keys, and numbers in flags.
 
 use std::{
+    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use clap::Args;
@@ -199,5 +201,49 @@ fn sources(file: Option<PathBuf>, layer: Layer) -> Sources {
         file,
         flags: layer.0,
         ..Sources::of_this_process()
+    }
+}
+
+/// What the number in `--at` is.
+pub(super) const UNIX: &str = "a moment in whole seconds since 1970,";
+
+/// Returns the parser of a number from `least` to `most`. Its error names what the number is, such as
+/// `a whole number of seconds`, and the range.
+pub(super) fn number<T>(
+    what: &'static str,
+    least: T,
+    most: Option<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text: &str| {
+        let number: Option<T> = text.parse().ok();
+        let is_within =
+            |number: &T| *number >= least && most.as_ref().is_none_or(|most| number <= most);
+        number.filter(is_within).ok_or_else(|| match &most {
+            Some(most) => format!("{what} from {least} to {most}"),
+            None => format!("{what} from {least}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_refused_is_told_its_range() {
+        let seconds = number::<u64>("a whole number of seconds", 1, Some(3600));
+        for (text, is_right) in [("1", true), ("3600", true), ("0", false), ("3601", false)] {
+            assert_eq!(seconds(text).is_ok(), is_right, "{text}");
+        }
+        let expected = "a whole number of seconds from 1 to 3600".to_owned();
+        for wrong in ["", "x", "1.5", "99999999999999999999"] {
+            assert_eq!(seconds(wrong), Err(expected.clone()), "{wrong}");
+        }
+        let counter = number::<u64>("a whole number", 0, None);
+        assert_eq!(counter("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(counter("x"), Err("a whole number from 0".to_owned()));
     }
 }

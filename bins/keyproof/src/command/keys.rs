@@ -206,10 +206,10 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
         return Err(RotateError::UnderWay { from: *from, to }.into());
     }
     let given = config.store.find_keys()?;
-    let given = given.map_or_else(Vec::new, |keys| keys.ids());
+    let given = given.as_ref();
     // A command that gives up a key for the second time has replaced it the first time.
     if let Some(next) = rotation.next
-        && given.contains(&next)
+        && given.is_some_and(|keys| keys.get(next).is_some())
         && lost != Some(rotation.sealing)
     {
         return Ok(next);
@@ -228,15 +228,13 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
     if let (None, Some(next)) = (lost, rotation.next) {
         return Err(RotateError::UnknownKey { id: next }.into());
     }
-    // A key before it in the file may have sealed once, and was not removed.
     let sealing = rotation.sealing;
-    let mut behind = given.iter().skip_while(|id| **id != sealing);
-    if let Some(id) = behind.find(|id| **id != sealing) {
-        return Ok(*id);
+    if let Some(id) = given.and_then(|keys| keys.after(sealing)) {
+        return Ok(id);
     }
-    let key = MasterKey::generate(&SystemEntropy::new());
-    config.store.add_key(&key)?;
-    Ok(key.id())
+    // Another process may add one meanwhile, which is then the next for both.
+    let new = MasterKey::generate(&SystemEntropy::new());
+    Ok(config.store.key_after(sealing, &new)?)
 }
 
 async fn switch(store: &Store, json: bool) -> Outcome {
@@ -253,7 +251,8 @@ async fn switch(store: &Store, json: bool) -> Outcome {
     progress.end();
     let sealing = rotation.sealing;
     let document = json!({ "sealing": sealing, "opening": rotation.opening, "resealed": resealed });
-    let told = format!("master key {sealing} seals; {resealed} records were re-sealed");
+    let records = output::counted(resealed, "record");
+    let told = format!("master key {sealing} seals; {records} re-sealed");
     let text = format!("{told}\nthen: keyproof keys rotate finish");
     output::print_either(json, &document, &text)
 }
@@ -376,8 +375,11 @@ fn drawn(read: u64, of: Option<u64>) -> String {
     let done = |of: u64| usize::try_from(WIDTH.saturating_mul(read).checked_div(of)?).ok();
     let of = of.filter(|of| read <= *of);
     match of.and_then(|of| Some((of, done(of)?))) {
-        Some((of, done)) => format!("[{:<30}] {read} of {of} records", "#".repeat(done)),
-        None => format!("{read} records"),
+        Some((of, done)) => {
+            let records = output::counted(of, "record");
+            format!("[{:<30}] {read} of {records}", "#".repeat(done))
+        }
+        None => output::counted(read, "record"),
     }
 }
 
@@ -405,6 +407,7 @@ mod tests {
             assert_eq!(drawn(41, of), "41 records");
         }
         assert_eq!(drawn(0, Some(0)), "0 records");
+        assert_eq!(drawn(1, None), "1 record");
         let most = drawn(u64::MAX, Some(u64::MAX));
         assert!(most.ends_with("of 18446744073709551615 records"), "{most}");
     }

@@ -60,6 +60,12 @@ pub(super) fn print_on(text: &str) -> io::Result<bool> {
     }
 }
 
+/// Formats a count of things, whose plural ends in s: `1 record`, `2 records`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{end}")
+}
+
 /// Colours a verdict green or red for a terminal. Returns it unchanged for other outputs and if colours are off
 /// (https://no-color.org).
 pub(super) fn coloured(verdict: &str, good: bool, is_terminal: bool) -> String {
@@ -164,4 +170,16 @@ pub(super) fn ask(question: &str) {
     let mut error = stderr();
     // Somebody who cannot see the question cannot answer it.
     let _ = write!(error, "{question}").and_then(|()| error.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        for (count, expected) in [(0, "0 records"), (1, "1 record"), (2, "2 records")] {
+            assert_eq!(counted(count, "record"), expected);
+        }
+    }
 }

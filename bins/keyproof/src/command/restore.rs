@@ -230,7 +230,8 @@ impl Arguments {
             }));
         }
         output::print(&format!(
-            "restored {records} records to {store}, as they were at {made_at}, {}",
+            "restored {} to {store}, as of {made_at}, {}",
+            output::counted(records, "record"),
             if ahead > 0 {
                 format!("{} from now", words(ahead))
             } else {

@@ -96,11 +96,12 @@ impl Arguments {
             "moved": self.is_move,
         });
         let outcome = if copied.was_complete {
-            format!("{to} already had all {records} records of {from}, byte for byte")
+            let records = output::counted(records, "record");
+            format!("{to} already had all {records} of {from}, byte for byte")
         } else {
-            format!(
-                "copied {records} records from {from} to {to} with {written} writes, and compared them"
-            )
+            let records = output::counted(records, "record");
+            let writes = output::counted(written, "write");
+            format!("copied {records} from {from} to {to} with {writes}, and compared them")
         };
         let notice = if self.is_move {
             format!("{from} is no longer served: serve {to}")

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::{
     Failure, Outcome,
     files::{pem, read, write},
+    flags::{UNIX, number},
     output, report,
 };
 use crate::server_certificate::{ENCRYPTED_KEY, is_encrypted};
@@ -56,7 +57,7 @@ pub(super) struct CheckArguments {
     #[arg(long)]
     code: String,
     /// The time, in seconds since 1970; now if absent
-    #[arg(long, value_name = "UNIX")]
+    #[arg(long, value_name = "UNIX", value_parser = number::<u64>(UNIX, 0, None))]
     at: Option<u64>,
     /// How strict the check is: as the real service (default), or as RFC 5280 (strict)
     #[arg(long, value_enum, default_value_t)]

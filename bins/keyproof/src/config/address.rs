@@ -3,7 +3,6 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    str::FromStr,
 };
 
 use ipnet::IpNet;
@@ -15,7 +14,7 @@ use serde::{
 /// Parses an address to listen on.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let form = "not an address and its port, such as 127.0.0.1:8080, 0.0.0.0:8443 or [::1]:8080";
-    parse(text, form)
+    text.parse().map_err(|_| form.to_owned())
 }
 
 /// Parses a network, or an address as the network that has only this address.
@@ -23,7 +22,7 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     let form = "not a network or address, such as 10.0.0.0/24, 192.0.2.7 or 2001:db8::/32";
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => parse::<IpNet>(text, form)?,
+        Err(_) => text.parse::<IpNet>().map_err(|_| form.to_owned())?,
     };
     match network {
         // Client addresses are compared as IPv4 if they are mapped, so such a network would match none.
@@ -32,10 +31,6 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
         )),
         _ => Ok(network),
     }
-}
-
-fn parse<T: FromStr>(text: &str, otherwise: &str) -> Result<T, String> {
-    text.parse().map_err(|_| otherwise.to_owned())
 }
 
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

@@ -38,38 +38,26 @@ pub(super) fn set(layer: &mut Table, key: &str, value: Value) {
 }
 
 /// Puts a layer over those below it, which it replaces under either name of a key that has two.
-pub(super) fn put_over(under: &mut Table, over: Table) {
+pub(super) fn put_over(under: &mut Table, mut over: Table) {
     let dialects = DialectName::ALL.iter();
     for (name, older) in dialects.flat_map(|dialect| dialect.renamed()) {
         for (given, other) in [(name, older), (older, name)] {
-            if has(&over, given) {
-                remove(under, other);
+            let found = place(&mut over, given);
+            if found.is_some_and(|(table, name)| table.contains_key(name))
+                && let Some((table, name)) = place(under, other)
+            {
+                table.remove(name);
             }
         }
     }
     overlay(under, over);
 }
 
-fn has(layer: &Table, key: &str) -> bool {
+/// Returns the table of a layer that may contain a key, and the key's name in it.
+fn place<'t, 'k>(layer: &'t mut Table, key: &'k str) -> Option<(&'t mut Table, &'k str)> {
     match key.split_once('.') {
-        None => layer.contains_key(key),
-        Some((table, rest)) => {
-            let table = layer.get(table).and_then(Value::as_table);
-            table.is_some_and(|table| has(table, rest))
-        }
-    }
-}
-
-fn remove(layer: &mut Table, key: &str) {
-    match key.split_once('.') {
-        None => {
-            layer.remove(key);
-        }
-        Some((table, rest)) => {
-            if let Some(Value::Table(table)) = layer.get_mut(table) {
-                remove(table, rest);
-            }
-        }
+        None => Some((layer, key)),
+        Some((table, rest)) => place(layer.get_mut(table)?.as_table_mut()?, rest),
     }
 }
 
@@ -267,24 +255,24 @@ pub(super) fn environment(
             let older = line.older.as_ref()?;
             (line.name == key || older.name == key).then_some((line, older))
         });
-        let Some((line, older)) = quantity else {
-            let typed = typed(&key, value).map_err(|error| refuse(&in_words(error.message())))?;
-            overlay(&mut layer, typed);
-            continue;
+        let (field, value) = match quantity {
+            None => (&key, value.to_owned()),
+            Some((line, older)) => {
+                if let Some((_, other)) = quantities.iter().find(|(seen, _)| *seen == line) {
+                    return Err(refuse(&contradiction(name, other)));
+                }
+                quantities.push((line, name.to_owned()));
+                let number = if older.name == key {
+                    value.to_owned()
+                } else {
+                    let number = older.quantity.read(value);
+                    let number = number.map_err(|wrong| refuse(&wrong.to_string()))?;
+                    number.to_string()
+                };
+                (&older.name, number)
+            }
         };
-        if let Some((_, other)) = quantities.iter().find(|(seen, _)| *seen == line) {
-            return Err(refuse(&contradiction(name, other)));
-        }
-        quantities.push((line, name.to_owned()));
-        let number = if older.name == key {
-            value.to_owned()
-        } else {
-            let number = older.quantity.read(value);
-            number
-                .map_err(|wrong| refuse(&wrong.to_string()))?
-                .to_string()
-        };
-        let typed = typed(&older.name, &number);
+        let typed = typed(field, &value);
         let typed = typed.map_err(|error| refuse(&in_words(error.message())))?;
         overlay(&mut layer, typed);
     }

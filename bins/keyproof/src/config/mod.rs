@@ -33,7 +33,7 @@ use crate::{
     telemetry::{CollectorFields, LogFormat, journal},
 };
 
-pub(crate) use reference::{Form, keys, name_of};
+pub(crate) use reference::{Form, forms, keys, name_of};
 pub use reference::{Key, Section};
 
 pub(crate) use address::parse_address;
@@ -252,7 +252,7 @@ impl Config {
     /// A listener that requests client certificates needs TLS, and must not serve a site.
     fn check_client_certificates(&self) -> Result<(), ConfigError> {
         let asks = |(name, _): &&(DialectName, Option<SocketAddr>)| {
-            name.asks_for_client_certificates(&self.settings)
+            name.of(&self.settings).asks_for_client_certificates()
         };
         let Some(&(dialect, listen)) = self.dialects.iter().find(asks) else {
             return Ok(());
@@ -276,7 +276,7 @@ impl Config {
     /// Returns whether any listener requests client certificates.
     pub fn requests_client_certificates(&self) -> bool {
         let mut dialects = self.dialects.iter();
-        dialects.any(|(name, _)| name.asks_for_client_certificates(&self.settings))
+        dialects.any(|(name, _)| name.of(&self.settings).asks_for_client_certificates())
     }
 
     /// Returns every address on which an application is served.

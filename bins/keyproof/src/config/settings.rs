@@ -15,7 +15,7 @@ use super::{
     reference::{Key, Quantity, Section, keys},
 };
 use crate::{
-    dialect::{self, Dialect, DialectName, dialects},
+    dialect::{self, DialectName, dialects},
     http_client::ServerUrl,
     telemetry::{LogFormat, LogLevel},
 };
@@ -38,7 +38,7 @@ macro_rules! settings {
             pub store: StoreSettings,
             /// The wire contracts that are served, and their listeners.
             pub dialects: DialectsSettings,
-            $($(#[$doc])* pub $module: <dialect::$module::$dialect as Dialect>::Settings,)+
+            $($(#[$doc])* pub $module: dialect::$module::settings::Settings,)+
             /// The site for users.
             pub account: ServedSettings,
             /// The site for operators.
@@ -74,7 +74,7 @@ macro_rules! settings {
                     LogSettings::keys("log"),
                     StoreSettings::keys("store"),
                     DialectsSettings::keys("dialects"),
-                    $(<dialect::$module::$dialect as Dialect>::Settings::keys(stringify!($module)),)+
+                    $(dialect::$module::settings::Settings::keys(stringify!($module)),)+
                     ServedSettings::keys("account"),
                     ServedSettings::keys("console"),
                     AuthSettings::keys("auth"),

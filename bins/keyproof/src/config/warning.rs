@@ -38,7 +38,7 @@ impl Config {
         warnings.extend(self.silent_log());
         warnings.extend(self.weak_passwords());
         let dialects = self.dialects.iter();
-        let warning = dialects.filter_map(|(name, _)| name.warning(&self.settings));
+        let warning = dialects.filter_map(|(name, _)| name.of(&self.settings).warning());
         warnings.extend(warning.map(str::to_owned));
         warnings.extend(self.no_dialects());
         warnings
@@ -87,9 +87,7 @@ impl Config {
 
     /// A command would open a different store in each folder that it is run in.
     fn relative_store(&self) -> Option<String> {
-        let StoreUrl::Sqlite(path) = &self.store.url else {
-            return None;
-        };
+        let path = self.store.url.path()?;
         let is_of_file = self.file.as_ref()?.has_relative_store;
         (is_of_file && path.is_relative()).then(|| {
             format!(
@@ -101,16 +99,13 @@ impl Config {
 
     /// Whoever can write to a folder can replace the files in it, unless the folder is sticky.
     fn open_store_folder(&self) -> Option<String> {
-        let StoreUrl::Sqlite(path) = &self.store.url else {
-            return None;
-        };
-        let path = absolute(path).ok()?;
+        let path = absolute(self.store.url.path()?).ok()?;
         let folder = path.parent()?;
         let metadata = fs::metadata(folder).ok()?;
-        let Exposure { mode, .. } = Exposure::of(&metadata, Access::Read)?;
+        let exposure = Exposure::of(&metadata, Access::Read)?;
         (!is_sticky(&metadata)).then(|| {
             format!(
-                "store.url: {} can be written by others (mode {mode:03o}): they can remove or replace the store (chmod go-w)",
+                "store.url: {} {exposure}: they can remove or replace the store (chmod go-w)",
                 folder.display()
             )
         })
@@ -141,7 +136,7 @@ impl Config {
         let key = self.settings.tls.key.iter();
         let key = key.map(|path| ("tls.key", path.as_path(), Access::GroupReads));
         let dialects = self.dialects.iter();
-        let named = dialects.flat_map(|(dialect, _)| dialect.files(&self.settings));
+        let named = dialects.flat_map(|(dialect, _)| dialect.of(&self.settings).files());
         let named = named.map(|(key, path)| (key, path, Access::Read));
         let files = own.chain(key).chain(named);
         let open = files.filter_map(|(name, path, others)| {

@@ -263,10 +263,6 @@ impl Person<'_> {
 /// Expects a response with exactly these members.
 fn holds(members: &[&str], answer: &Value) -> Result<(), StepError> {
     let found = answer.as_object().into_iter();
-    let found: Vec<_> = found.flat_map(|answer| answer.keys()).collect();
-    same(
-        "members",
-        &members.to_vec(),
-        &found.iter().map(|name| name.as_str()).collect(),
-    )
+    let names = found.flat_map(|answer| answer.keys()).map(String::as_str);
+    same("members", &members.to_vec(), &names.collect())
 }

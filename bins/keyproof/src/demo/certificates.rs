@@ -15,7 +15,7 @@ use super::{
     client::{Answer, Client},
     expect, member, same,
     stage::Stage,
-    token,
+    text, token,
 };
 
 const SERVICE: &str = "/subscriptions/demo/resourceGroups/shop/providers/Microsoft.Devices/provisioningServices/fleet";
@@ -76,7 +76,7 @@ impl<'a> Onboarding<'a> {
         let answer = self.client.put(&path(""), &body).await?;
         expect("PUT certificate", StatusCode::OK, answer.status)?;
         same("isVerified", &json!(false), verified(&answer))?;
-        self.etag = etag(&answer);
+        self.etag = text(&answer.json, "etag");
         self.first_etag.clone_from(&self.etag);
         Ok("the CA is stored, and not yet trusted: isVerified is false".to_owned())
     }
@@ -87,10 +87,9 @@ impl<'a> Onboarding<'a> {
             .post_nothing(&path("/generateVerificationCode"))
             .await?;
         expect("generateVerificationCode", StatusCode::OK, answer.status)?;
-        self.etag = etag(&answer);
+        self.etag = text(&answer.json, "etag");
         let properties = member(&answer.json, "properties");
-        let code = member(properties, "verificationCode").as_str();
-        self.code = code.unwrap_or_default().to_owned();
+        self.code = text(properties, "verificationCode");
         same("digits of the code", &48, &self.code.len())?;
         Ok("a code of 24 random bytes, for this certificate and for one use".to_owned())
     }
@@ -105,7 +104,7 @@ impl<'a> Onboarding<'a> {
         )?;
         let code = member(&answer.json, "code");
         same("the code", &json!(POSSESSION_NOT_PROVEN), code)?;
-        let details = member(&answer.json, "details").as_str().unwrap_or_default();
+        let details = text(&answer.json, "details");
         same("a report", &true, &details.contains("signature"))?;
         Ok("a leaf of a CA with the same name and another key is refused, 400053, and the report says which check failed".to_owned())
     }
@@ -114,7 +113,7 @@ impl<'a> Onboarding<'a> {
         let answer = self.verify(&self.ca.leaf(&self.code, self.stage)?).await?;
         expect("verify", StatusCode::OK, answer.status)?;
         same("isVerified", &json!(true), verified(&answer))?;
-        self.etag = etag(&answer);
+        self.etag = text(&answer.json, "etag");
         Ok(
             "a leaf naming the code, signed with the CA's key, is accepted: isVerified is true"
                 .to_owned(),
@@ -189,9 +188,4 @@ fn path(operation: &str) -> String {
 
 fn verified(answer: &Answer) -> &Value {
     member(member(&answer.json, "properties"), "isVerified")
-}
-
-fn etag(answer: &Answer) -> String {
-    let etag = member(&answer.json, "etag").as_str();
-    etag.unwrap_or_default().to_owned()
 }

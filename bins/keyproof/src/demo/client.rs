@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -21,46 +21,42 @@ pub(super) struct Answer {
     pub(super) json: Value,
 }
 
-/// A client of one server, with an optional `Authorization` and `If-Match`.
+/// A client of one server, with header fields of its own.
 #[derive(Clone)]
 pub(super) struct Client {
     address: SocketAddr,
-    authorization: Option<HeaderValue>,
-    if_match: Option<HeaderValue>,
+    fields: HeaderMap,
 }
 
 impl Client {
     pub(super) fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            authorization: None,
-            if_match: None,
+            fields: HeaderMap::new(),
         }
     }
 
     /// Returns the client with this entity tag as `If-Match`.
     pub(super) fn if_match(&self, etag: &str) -> Self {
-        Self {
-            if_match: HeaderValue::try_from(etag).ok(),
-            ..self.clone()
-        }
+        self.with(header::IF_MATCH, etag)
     }
 
     pub(super) fn authorized(&self, authorization: &str) -> Self {
-        let authorization = HeaderValue::try_from(authorization).ok().map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
-        Self {
-            authorization,
-            ..self.clone()
-        }
+        self.with(header::AUTHORIZATION, authorization)
     }
 
-    /// Returns a client of another server with the same `Authorization`.
+    fn with(&self, name: HeaderName, value: &str) -> Self {
+        let mut client = self.clone();
+        if let Ok(value) = HeaderValue::try_from(value) {
+            client.fields.insert(name, value);
+        }
+        client
+    }
+
+    /// Returns a client of another server with the same header fields.
     pub(super) fn to(self, other: Self) -> Self {
         Self {
-            authorization: self.authorization,
+            fields: self.fields,
             ..other
         }
     }
@@ -100,11 +96,8 @@ impl Client {
             .method(method)
             .uri(path)
             .header(header::HOST, self.address.to_string());
-        if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
-        if let Some(if_match) = &self.if_match {
-            request = request.header(header::IF_MATCH, if_match);
+        for (name, value) in &self.fields {
+            request = request.header(name, value);
         }
         let body = match body {
             Some(body) => {

@@ -10,7 +10,9 @@ use keyproof_service::otp_devices::InstanceAdministrator;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{StepError, Stopped, Walk, client::Client, expect, member, same, stage::Stage};
+use super::{
+    StepError, Stopped, Walk, client::Client, expect, member, otherwise, same, stage::Stage, text,
+};
 
 const INSTANCE: &str = "demo-shop";
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -89,9 +91,7 @@ async fn login(stage: &Stage, password: &str, scope: &str) -> Result<Client, Ste
     )?;
     let issued = with(password).post(TOKEN, &request).await?;
     expect("POST token", StatusCode::OK, issued.status)?;
-    let token = member(&issued.json, "access_token")
-        .as_str()
-        .unwrap_or_default();
+    let token = text(&issued.json, "access_token");
     Ok(stage.client().authorized(&format!("Bearer {token}")))
 }
 
@@ -157,10 +157,7 @@ impl Shop<'_> {
 
     async fn lends(&self, password: &str) -> Result<String, StepError> {
         let reader = login(self.stage, password, "readonly").await?;
-        let listed = reader.get(DEVICES).await?;
-        expect("GET devices", StatusCode::OK, listed.status)?;
-        let devices = member(&listed.json, "otp_devices").as_array();
-        same("devices listed", &Some(2), &devices.map(Vec::len))?;
+        lists_both(&reader).await?;
         let refused = reader
             .post(DEVICES, &device("stall", "TOTP_WITHOUT_PRICE"))
             .await?;
@@ -203,22 +200,22 @@ impl Shop<'_> {
             let [_, _, present, _, _] = confirmation.codes();
             present.to_string()
         });
-        own.ok_or_else(|| StepError::Otherwise {
-            what: "the kiosk's own code",
-            expected: "one".to_owned(),
-            found: "none".to_owned(),
-        })
+        own.ok_or("none").map_err(otherwise("the kiosk's own code"))
     }
 }
 
 async fn restart(stage: &mut Stage, owner: Client) -> Result<String, StepError> {
     stage.restart().await?;
-    let owner = owner.to(stage.client());
-    let listed = owner.get(DEVICES).await?;
+    lists_both(&owner.to(stage.client())).await?;
+    Ok("the server is restarted: the token and both devices still exist".to_owned())
+}
+
+/// Expects both devices in the list.
+async fn lists_both(client: &Client) -> Result<(), StepError> {
+    let listed = client.get(DEVICES).await?;
     expect("GET devices", StatusCode::OK, listed.status)?;
     let devices = member(&listed.json, "otp_devices").as_array();
-    same("devices listed", &Some(2), &devices.map(Vec::len))?;
-    Ok("the server is restarted: the token and both devices still exist".to_owned())
+    same("devices listed", &Some(2), &devices.map(Vec::len))
 }
 
 fn key() -> Result<Secret, StepError> {
@@ -235,7 +232,7 @@ fn device(id: &str, algorithm: &str) -> Value {
 }
 
 fn codes(device: &Value) -> Vec<String> {
-    let lines = member(device, "otp_code").as_str().unwrap_or_default();
+    let lines = text(device, "otp_code");
     lines.lines().map(str::to_owned).collect()
 }
 

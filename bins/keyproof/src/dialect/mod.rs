@@ -11,10 +11,10 @@ pub mod taler;
 
 use std::{error::Error, fmt, future::ready, path::Path, str::FromStr, sync::Arc};
 
-use keyproof_http::Application;
+use keyproof_http::{Application, BoxFuture};
 use keyproof_service::{Service, Settings as Rules};
 
-use crate::config::{AuthSettings, Section, Settings};
+use crate::config::{AuthSettings, Settings};
 
 /// The one list of dialects: module, type and display name. The module's name is also the dialect's and that of its
 /// settings. A shared listener asks them in this order whether they claim a path. The first one refuses unclaimed
@@ -35,67 +35,66 @@ macro_rules! dialects {
 }
 pub(crate) use dialects;
 
-/// What a dialect registers, for the server, the configuration and the commands.
-pub trait Dialect: Application + Sized {
-    /// Its section of the configuration, which has its name.
-    type Settings: Section;
+/// What a dialect registers, for the server, the configuration and the commands. Its settings implement this.
+pub trait Dialect: Sync {
+    /// Returns the keys that have an older name in its section, each with that name.
+    fn renamed() -> &'static [(&'static str, &'static str)]
+    where
+        Self: Sized,
+    {
+        &[]
+    }
 
-    /// The errors in its settings, each with its key.
-    type Error: Error + Send + Sync + 'static;
-
-    /// The keys that have an older name in its section, each with that name.
-    const RENAMED: &'static [(&'static str, &'static str)] = &[];
-
-    /// Validates its settings. Settings that are now shared ones move to `auth.*`.
+    /// Validates the settings. Settings that are now shared ones move to `auth.*`.
     ///
     /// # Errors
     ///
     /// The first invalid setting.
-    fn check(_: &mut Self::Settings, _: &mut AuthSettings) -> Result<(), Self::Error> {
+    fn check(&mut self, _: &mut AuthSettings) -> Result<(), DialectError> {
         Ok(())
     }
 
-    /// Validates the files that its settings name.
+    /// Validates the files that the settings name.
     ///
     /// # Errors
     ///
     /// The first file that cannot be used.
-    fn check_files(_: &Self::Settings) -> Result<(), Self::Error> {
+    fn check_files(&self) -> Result<(), DialectError> {
         Ok(())
     }
 
-    /// Returns the files that its settings name, each with its key. There is a warning for each file that others can
+    /// Returns the files that the settings name, each with its key. There is a warning for each file that others can
     /// write to.
-    fn files(_: &Self::Settings) -> Vec<(&'static str, &Path)> {
+    fn files(&self) -> Vec<(&'static str, &Path)> {
         Vec::new()
     }
 
     /// Returns whether its listener requests client certificates.
-    fn asks_for_client_certificates(_: &Self::Settings) -> bool {
+    fn asks_for_client_certificates(&self) -> bool {
         false
     }
 
     /// Returns a warning about settings that are allowed but unwise.
-    fn warning(_: &Self::Settings) -> Option<&'static str> {
+    fn warning(&self) -> Option<&'static str> {
         None
     }
 
-    /// Adds its settings to the rules of the use cases. Called whether or not the dialect is enabled, as sites use the
+    /// Adds the settings to the rules of the use cases. Called whether or not the dialect is enabled, as sites use the
     /// same use cases. Where several contracts cover a domain, only one of them may implement this: the rules of a
     /// later one would replace its.
-    fn rule(_: &Self::Settings, _: &mut Rules) {}
+    fn rule(&self, _: &mut Rules) {}
 
-    /// Logs what is stored but does not work with its settings. Called once after a start.
-    fn review(_: &Self::Settings, _: &Service) -> impl Future<Output = ()> + Send {
-        ready(())
+    /// Logs what is stored but does not work with the settings. Called once after a start.
+    fn review(&self, _: Arc<Service>) -> BoxFuture<()> {
+        Box::pin(ready(()))
     }
 
     /// Creates the dialect over these use cases.
     ///
     /// # Errors
     ///
-    /// An error in a file that its settings name.
-    fn mount(settings: &Self::Settings, service: Arc<Service>) -> Result<Self, Self::Error>;
+    /// An error in a file that the settings name.
+    fn mount(&self, service: Arc<Service>) -> Result<Arc<dyn Application>, DialectError>;
 }
 
 /// An error in a dialect's settings, with its key.
@@ -142,81 +141,25 @@ macro_rules! register {
                 }
             }
 
-            /// Returns [`Dialect::RENAMED`].
-            pub(crate) const fn renamed(self) -> &'static [(&'static str, &'static str)] {
+            /// Returns [`Dialect::renamed`].
+            pub(crate) fn renamed(self) -> &'static [(&'static str, &'static str)] {
                 match self {
-                    $(Self::$dialect => <$module::$dialect as Dialect>::RENAMED,)+
+                    $(Self::$dialect => $module::settings::Settings::renamed(),)+
+                }
+            }
+
+            /// Returns its settings.
+            pub(crate) fn of(self, settings: &Settings) -> &dyn Dialect {
+                match self {
+                    $(Self::$dialect => &settings.$module,)+
                 }
             }
 
             /// Calls [`Dialect::check`].
             pub(crate) fn check(self, settings: &mut Settings) -> Result<(), DialectError> {
-                let auth = &mut settings.auth;
                 match self {
-                    $(Self::$dialect => {
-                        $module::$dialect::check(&mut settings.$module, auth).map_err(DialectError::of)
-                    })+
+                    $(Self::$dialect => settings.$module.check(&mut settings.auth),)+
                 }
-            }
-
-            /// Calls [`Dialect::check_files`].
-            pub(crate) fn check_files(self, settings: &Settings) -> Result<(), DialectError> {
-                match self {
-                    $(Self::$dialect => {
-                        $module::$dialect::check_files(&settings.$module).map_err(DialectError::of)
-                    })+
-                }
-            }
-
-            /// Calls [`Dialect::files`].
-            pub(crate) fn files(self, settings: &Settings) -> Vec<(&'static str, &Path)> {
-                match self {
-                    $(Self::$dialect => $module::$dialect::files(&settings.$module),)+
-                }
-            }
-
-            /// Calls [`Dialect::asks_for_client_certificates`].
-            pub(crate) fn asks_for_client_certificates(self, settings: &Settings) -> bool {
-                match self {
-                    $(Self::$dialect => {
-                        $module::$dialect::asks_for_client_certificates(&settings.$module)
-                    })+
-                }
-            }
-
-            /// Calls [`Dialect::warning`].
-            pub(crate) fn warning(self, settings: &Settings) -> Option<&'static str> {
-                match self {
-                    $(Self::$dialect => $module::$dialect::warning(&settings.$module),)+
-                }
-            }
-
-            /// Calls [`Dialect::rule`].
-            pub(crate) fn rule(self, settings: &Settings, rules: &mut Rules) {
-                match self {
-                    $(Self::$dialect => $module::$dialect::rule(&settings.$module, rules),)+
-                }
-            }
-
-            /// Calls [`Dialect::review`].
-            pub(crate) async fn review(self, settings: &Settings, service: &Service) {
-                match self {
-                    $(Self::$dialect => $module::$dialect::review(&settings.$module, service).await,)+
-                }
-            }
-
-            /// Calls [`Dialect::mount`].
-            pub(crate) fn mount(
-                self,
-                settings: &Settings,
-                service: Arc<Service>,
-            ) -> Result<Arc<dyn Application>, DialectError> {
-                Ok(match self {
-                    $(Self::$dialect => {
-                        let mounted = $module::$dialect::mount(&settings.$module, service);
-                        Arc::new(mounted.map_err(DialectError::of)?)
-                    })+
-                })
             }
         }
     };
@@ -236,6 +179,11 @@ impl fmt::Display for DialectName {
 pub struct UnknownDialect;
 
 impl DialectName {
+    /// Calls [`Dialect::check_files`].
+    pub(crate) fn check_files(self, settings: &Settings) -> Result<(), DialectError> {
+        self.of(settings).check_files()
+    }
+
     /// Lists all names in a sentence, with `conjunction` before the last.
     pub(crate) fn names(conjunction: &str) -> String {
         let names: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();
@@ -256,17 +204,17 @@ impl FromStr for DialectName {
     }
 }
 
-/// Returns the number and the usual status of each code in a guide's table of refusals.
+/// Returns the first cells of each row in a guide's table of refusals: the number, the usual status, and the text.
 #[cfg(test)]
-fn documented_codes(guide: &str) -> Vec<[String; 2]> {
+fn documented_codes<const CELLS: usize>(guide: &str) -> Vec<[String; CELLS]> {
     let (_, table) = guide.split_once("| code | status |").unwrap();
     let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
     rows.map(|row| {
-        let mut cells = row.split('|').skip(1).map(str::trim);
-        let (number, status) = (cells.next().unwrap(), cells.next().unwrap());
+        let mut all = row.split('|').skip(1).map(str::trim);
+        let mut cells: [String; CELLS] = std::array::from_fn(|_| all.next().unwrap().to_owned());
         // Some codes have other statuses, too, which follow in brackets.
-        let status = status.split(' ').next().unwrap();
-        [number, status].map(str::to_owned)
+        cells[1] = cells[1].split(' ').next().unwrap().to_owned();
+        cells
     })
     .collect()
 }

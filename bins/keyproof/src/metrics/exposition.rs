@@ -2,7 +2,7 @@
 
 use std::{future::ready, sync::Arc};
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
     plain_refusal, with_body,
@@ -29,8 +29,10 @@ impl Application for Exposition {
         let response = match *exchange.method() {
             Method::GET | Method::HEAD => self.answer(exchange.request_id()),
             _ => {
-                exchange.mark_method_not_allowed();
-                only_get()
+                exchange.mark_method_not_allowed("GET, HEAD");
+                let mut response = Response::default();
+                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+                response
             }
         };
         Box::pin(ready(response))
@@ -51,13 +53,4 @@ impl Exposition {
             }
         }
     }
-}
-
-fn only_get() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    response
 }

@@ -2,14 +2,20 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
+use keyproof_store::OpenError;
+
 use super::{
-    OpenStoreError,
+    OpenStoreError, StoreUrl,
     exposure::{Access, Exposure},
 };
+
+/// The beginning of each SQLite database that is not empty.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 /// The suffixes of SQLite's files after the store's name.
 const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
@@ -24,31 +30,50 @@ pub(super) fn exists(path: &Path) -> io::Result<bool> {
 }
 
 /// Rejects a folder, and a store with a file that others can read or write. SQLite's files are created with mode 0600,
-/// but copies may have another one.
+/// but copies may have another one. What is no store at all is named as such: its permissions are not keyproof's to change.
 pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
     if path.is_dir() {
         let path = path.to_owned();
         return Err(OpenStoreError::Folder { path });
     }
-    let (mut exposed, mut worst) = (Vec::new(), None);
+    let (mut exposed, mut first) = (Vec::new(), None);
     for file in files(path) {
         // If its metadata is unreadable, opening it fails too, with the reason.
         let Ok(metadata) = fs::metadata(&file) else {
             continue;
         };
         if let Some(exposure) = Exposure::of(&metadata, Access::Nobody) {
-            worst.get_or_insert(exposure);
+            first.get_or_insert(exposure);
             exposed.push(file);
         }
     }
-    match worst {
+    match first {
         None => Ok(()),
-        Some(Exposure { access, mode }) => Err(OpenStoreError::Exposed {
+        Some(_) if is_foreign(path) => Err(OpenStoreError::Open {
+            url: StoreUrl::Sqlite(path.to_owned()),
+            source: OpenError::Foreign {
+                detail: "it is not an SQLite database".to_owned(),
+            },
+        }),
+        Some(first) => Err(OpenStoreError::Exposed {
             files: exposed,
-            access,
-            mode,
+            first,
         }),
     }
+}
+
+/// Whether there is a file at `path` that is not empty and not an SQLite database. An unreadable one may be a store.
+///
+/// Only for a file that this process refuses: closing one that it has open as a store would release SQLite's locks on it.
+fn is_foreign(path: &Path) -> bool {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
+        return false;
+    }
+    let mut start = Vec::new();
+    let length = HEADER.len() as u64;
+    let read = File::open(path).and_then(|file| file.take(length).read_to_end(&mut start));
+    read.is_ok() && start != HEADER
 }
 
 /// Returns all files that the store may have, the main file first.
@@ -95,7 +120,7 @@ mod tests {
         assert_eq!(refusal(&store), None);
         for suffix in ["", "-wal", "-shm"] {
             let name = format!("it's.db{suffix}");
-            fs::write(file(&name), "x").unwrap();
+            fs::write(file(&name), "SQLite format 3\0 and so on").unwrap();
             chmod(&name, 0o600);
         }
         assert_eq!(refusal(&store), None);
@@ -121,5 +146,28 @@ mod tests {
             both.contains("s.db' '") && both.ends_with("-wal'"),
             "{both}"
         );
+    }
+
+    #[test]
+    fn what_is_no_store_is_called_so_and_its_mode_is_left_to_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwd");
+        for (contents, is_foreign) in [
+            (&b"root:x:0:0:root:/root:/bin/bash\n"[..], true),
+            (b"SQLite", true),
+            (b"SQLite format 3\0", false),
+            // The creation of a store has begun.
+            (b"", false),
+        ] {
+            fs::write(&path, contents).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let refused = refusal(&path).unwrap();
+            assert_eq!(
+                refused.contains("not a keyproof store"),
+                is_foreign,
+                "{refused}"
+            );
+            assert_eq!(refused.contains("chmod"), !is_foreign, "{refused}");
+        }
     }
 }

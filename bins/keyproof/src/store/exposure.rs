@@ -1,6 +1,7 @@
 //! Permissions of files that contain secrets.
 
 use std::{
+    fmt,
     fs::{self, Metadata},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -18,11 +19,19 @@ pub(crate) enum Access {
 }
 
 /// A file gives others more access than allowed.
-pub(crate) struct Exposure {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exposure {
     /// `read` or `written`.
-    pub(crate) access: &'static str,
+    access: &'static str,
     /// The file's permission bits.
-    pub(crate) mode: u32,
+    mode: u32,
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { access, mode } = self;
+        write!(f, "can be {access} by others (mode {mode:03o})")
+    }
 }
 
 impl Exposure {
@@ -49,10 +58,10 @@ impl Exposure {
         let metadata = fs::metadata(path).ok()?;
         // A pipe's contents cannot be read by others.
         let exposure = metadata.is_file().then(|| Self::of(&metadata, others));
-        let Self { access, mode } = exposure??;
         Some(format!(
-            "{} can be {access} by others (mode {mode:03o}): chmod 600 it, or 640 for the service's group",
-            path.display()
+            "{} {}: chmod 600 it, or 640 for the service's group",
+            path.display(),
+            exposure??
         ))
     }
 }

@@ -53,6 +53,12 @@ impl GivenKeys {
         self.iter().map(MasterKey::id).collect()
     }
 
+    /// Returns the first other key after this one. A key before it may have sealed once, and was not removed.
+    pub fn after(&self, id: KeyId) -> Option<KeyId> {
+        let mut from_it = self.iter().map(MasterKey::id).skip_while(|it| *it != id);
+        from_it.find(|other| *other != id)
+    }
+
     /// Converts the keys for the store.
     pub(super) fn prepared(&self) -> MasterKeys {
         let keys = MasterKeys::new(&self.first);
@@ -81,11 +87,10 @@ pub(super) fn read(path: &Path, others: Access) -> Result<Option<GivenKeys>, Mas
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if let Some(Exposure { access, mode }) = Exposure::of(file.metadata(), others) {
+    if let Some(exposure) = Exposure::of(file.metadata(), others) {
         return Err(MasterKeyError::Permissions {
             path: path.to_owned(),
-            access,
-            mode,
+            exposure,
         });
     }
     match file.read(LONGEST_FILE) {
@@ -116,8 +121,13 @@ pub(super) fn create(path: &Path, keys: &GivenKeys) -> io::Result<()> {
     draft(path, keys)?.create()
 }
 
-/// Adds a key to a key file and keeps the file's owner, or creates the file. Concurrent calls wait for each other.
-pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
+/// Returns the first key after `sealing` in a key file. If there is none, adds `new` and keeps the file's owner, or creates
+/// the file. Concurrent calls wait for each other, so all return the same key.
+pub(super) fn add_after(
+    path: &Path,
+    sealing: KeyId,
+    new: &MasterKey,
+) -> Result<KeyId, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,
@@ -131,22 +141,26 @@ pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
     loop {
         let locked = locked(path).map_err(failed)?;
         let keys = match read(path, Access::Nobody)? {
-            Some(keys) if keys.get(key.id()).is_some() => return Ok(()),
-            Some(keys) if keys.iter().count() >= MOST_KEYS => {
-                return Err(MasterKeyError::Full {
-                    path: path.to_owned(),
-                    most: MOST_KEYS,
-                });
-            }
             Some(mut keys) => {
-                keys.others.push(key.clone());
+                let there = keys.get(new.id()).map(MasterKey::id);
+                if let Some(id) = keys.after(sealing).or(there) {
+                    return Ok(id);
+                }
+                if keys.iter().count() >= MOST_KEYS {
+                    return Err(MasterKeyError::Full {
+                        path: path.to_owned(),
+                        most: MOST_KEYS,
+                    });
+                }
+                keys.others.push(new.clone());
                 keys
             }
-            None => key.clone().into(),
+            None => new.clone().into(),
         };
         if locked.is_some() {
             let draft = draft(path, &keys);
-            return draft.and_then(Draft::replace_for_its_owner).map_err(failed);
+            let replaced = draft.and_then(Draft::replace_for_its_owner);
+            return replaced.map(|()| new.id()).map_err(failed);
         }
         // Creation is not locked, so another process may create the file first. Therefore it is read again.
         create(path, &keys).map_err(failed)?;
@@ -197,6 +211,33 @@ mod tests {
     use keyproof_store::SystemEntropy;
 
     use super::*;
+
+    /// Adds a key whatever other keys there are.
+    fn add(path: &Path, key: &MasterKey) -> Result<KeyId, MasterKeyError> {
+        add_after(path, key.id(), key)
+    }
+
+    #[test]
+    fn those_that_prepare_at_once_get_one_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let key = || MasterKey::generate(&SystemEntropy::new());
+        // One that sealed before, and the one that seals.
+        let [former, sealing] = [key(), key()];
+        add(&path, &former).unwrap();
+        add(&path, &sealing).unwrap();
+        let prepare = || add_after(&path, sealing.id(), &key()).unwrap();
+        let ids: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(prepare)).collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap())
+                .collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        let keys = read(&path, Access::Nobody).unwrap().unwrap();
+        assert_eq!(keys.ids(), [former.id(), sealing.id(), ids[0]]);
+    }
 
     #[test]
     fn a_file_takes_as_many_keys_as_can_be_read_again() {

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyproof_store::{Entropy, MasterKey};
+use keyproof_store::{Entropy, KeyId, MasterKey};
 use zeroize::Zeroizing;
 
 use super::{
     embedded,
-    exposure::Access,
+    exposure::{Access, Exposure},
     key_file::{self, GivenKeys},
 };
 
@@ -127,14 +127,12 @@ pub enum MasterKeyError {
     )]
     NotGiven,
     /// Others may read or write the file.
-    #[error("the master key {} can be {access} by others (mode {mode:03o}): chmod 600 it", .path.display())]
+    #[error("the master key {} {exposure}: chmod 600 it", .path.display())]
     Permissions {
         /// The file.
         path: PathBuf,
-        /// `read` or `written`.
-        access: &'static str,
-        /// Its permission bits.
-        mode: u32,
+        /// Their access.
+        exposure: Exposure,
     },
 }
 
@@ -276,14 +274,15 @@ pub(super) fn keep(
     }
 }
 
-/// Adds a key to the store's key file.
-pub(super) fn add(
+/// Returns the first key after `sealing` in the store's key file. Adds `new` if there is none.
+pub(super) fn add_after(
     source: &MasterKeySource,
     store: Option<&Path>,
-    key: &MasterKey,
-) -> Result<(), MasterKeyError> {
+    sealing: KeyId,
+    new: &MasterKey,
+) -> Result<KeyId, MasterKeyError> {
     let path = file(source, store).ok_or(MasterKeyError::NoFile)?;
-    key_file::add(&path, key)
+    key_file::add_after(&path, sealing, new)
 }
 
 enum Found {
@@ -337,7 +336,7 @@ mod tests {
         fs::write(&path, first.as_bytes()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         for key in [&second, &third] {
-            add(&source, None, key).unwrap();
+            add_after(&source, None, key.id(), key).unwrap();
         }
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -356,7 +355,7 @@ mod tests {
             ));
         }
         let outright = MasterKeySource::Base64(Zeroizing::new(String::new()));
-        let nowhere = add(&outright, None, &first);
+        let nowhere = add_after(&outright, None, first.id(), &first);
         assert!(matches!(nowhere, Err(MasterKeyError::NoFile)));
     }
 

@@ -11,7 +11,8 @@ mod master_key;
 mod url;
 
 pub(crate) use embedded::files as files_of_embedded;
-pub(crate) use exposure::{Access, Exposure};
+pub(crate) use exposure::Access;
+pub use exposure::Exposure;
 pub use key_file::GivenKeys;
 pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
@@ -27,8 +28,8 @@ use std::{
 };
 
 use keyproof_store::{
-    Engine, EngineError, EngineSnapshot, Entropy, Key, MasterKey, Migration, OpenError, Store,
-    Timestamp,
+    Engine, EngineError, EngineSnapshot, Entropy, Key, KeyId, MasterKey, Migration, OpenError,
+    Store, Timestamp,
     memory::MemoryEngine,
     postgres::{ParsePostgresUrlError, PostgresEngine},
     sqlite::{SqliteEngine, SqliteOptions},
@@ -50,17 +51,15 @@ pub enum OpenStoreError {
     },
     /// Others on the machine may read or write the store's files.
     #[error(
-        "the store {} can be {access} by others (mode {mode:03o}): chmod 600{}",
+        "the store {} {first}: chmod 600{}",
         .files.first().map(|file| file.display().to_string()).unwrap_or_default(),
         embedded::for_shell(.files)
     )]
     Exposed {
         /// The exposed files, the main file first.
         files: Vec<PathBuf>,
-        /// `read` or `written`: the access to the first of them.
-        access: &'static str,
-        /// The permission bits of the first of them.
-        mode: u32,
+        /// The access to the first of them.
+        first: Exposure,
     },
     /// The store's path is a folder.
     #[error("the store {} is a folder: name a file, which may be in it", .path.display())]
@@ -301,13 +300,14 @@ impl Location {
         }
     }
 
-    /// Adds a master key to the store's key file.
+    /// Returns the first master key after `sealing` in the store's key file. Adds `new` if there is none.
     ///
     /// # Errors
     ///
     /// [`OpenStoreError::MasterKey`] if there is no such file, or it cannot be written.
-    pub fn add_key(&self, key: &MasterKey) -> Result<(), OpenStoreError> {
-        Ok(master_key::add(&self.master_key, self.url.path(), key)?)
+    pub fn key_after(&self, sealing: KeyId, new: &MasterKey) -> Result<KeyId, OpenStoreError> {
+        let path = self.url.path();
+        Ok(master_key::add_after(&self.master_key, path, sealing, new)?)
     }
 
     /// Stores master keys from elsewhere in the store's key file, and returns its path.

@@ -62,7 +62,7 @@ impl StoreUrl {
     }
 
     /// Returns the path of an embedded store.
-    pub(super) fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Sqlite(path) => Some(path),
             Self::Memory | Self::Postgres(_) => None,

@@ -59,14 +59,12 @@ pub enum CollectorFieldsError {
         problem: &'static str,
     },
     /// Others may read or write the file.
-    #[error("{} can be {access} by others (mode {mode:03o}): chmod 600 it", .path.display())]
+    #[error("{} {exposure}: chmod 600 it", .path.display())]
     Permissions {
         /// The file.
         path: PathBuf,
-        /// `read` or `written`.
-        access: &'static str,
-        /// Its permission bits.
-        mode: u32,
+        /// Their access.
+        exposure: Exposure,
     },
 }
 
@@ -99,11 +97,10 @@ impl CollectorFields {
             source,
         };
         let file = NamedFile::open(&self.path).map_err(failed)?;
-        if let Some(Exposure { access, mode }) = Exposure::of(file.metadata(), self.others) {
+        if let Some(exposure) = Exposure::of(file.metadata(), self.others) {
             return Err(CollectorFieldsError::Permissions {
                 path: path(),
-                access,
-                mode,
+                exposure,
             });
         }
         let text = file.read(LONGEST_FILE).map_err(failed)?;

@@ -648,6 +648,20 @@ fn a_store_file_that_others_can_read_is_refused_by_name() {
 }
 
 #[test]
+fn another_programs_file_is_called_no_store_and_its_mode_is_left_alone() {
+    let home = Home::new();
+    let theirs = home.0.path().join("passwd");
+    fs::write(&theirs, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).unwrap();
+    let store = format!("sqlite:{}", theirs.display());
+    let says = format!("cannot open the store {store}: not a keyproof store");
+    for command in OPENING {
+        home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+    }
+    assert!(!home.0.path().join("passwd.master-key").exists());
+}
+
+#[test]
 fn a_folder_is_no_store_and_is_called_one() {
     let home = Home::new();
     let folder = home.0.path().join("folder");
@@ -971,4 +985,68 @@ fn a_store_that_is_moved_or_deleted_while_it_is_served_takes_nothing_and_says_so
     fs::remove_file(home.0.path().join("k.db")).unwrap();
     assert!(node.ask(login).0 >= 500);
     assert_eq!(node.ask("GET /readyz").0, 503);
+}
+
+#[test]
+fn a_client_certificate_is_renewed_into_new_files_and_the_earlier_one_is_ended() {
+    let home = Home::new();
+    let token = home.prints(&["token", "create", "--scope", "tpm", "--quiet"], "");
+    let node = Node::start(&mut home.command(&["serve", "--listen", "127.0.0.1:0"]));
+    let makes = |kind: &str, name: &str, spec: Value| {
+        let body = json!({ "metadata": { "name": name }, "spec": spec });
+        let (status, _, answer) = node.ask(&format!(
+            "POST /api/tpm/namespaces/default/{kind}\nAuthorization: APIToken {}\nContent-Type: application/json\n\n{body}",
+            token.trim()
+        ));
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    makes("tpm_managers", "acme", json!({}));
+    let above = json!({ "tpm_manager_ref": [{ "name": "acme" }] });
+    let category = makes("tpm_categorys", "line-2", above);
+
+    let path = |name: &str| home.0.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = (path("client.pem"), path("client.key"));
+    let renew = ["tpm", "client-certificate", "renew"];
+    let into = ["--cert-out", &cert, "--key-out", &key, "--json"];
+    let renewal = [&renew[..], &["default/line-2"], &into].concat();
+    let renewed = home.document(&renewal, "");
+    assert_eq!(renewed["category"], "default/line-2");
+    assert!(renewed["not_after"].as_str().unwrap().ends_with('Z'));
+    for (file, what) in [(&cert, "CERTIFICATE"), (&key, "PRIVATE KEY")] {
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+        let begin = format!("-----BEGIN {what}-----");
+        assert!(fs::read_to_string(file).unwrap().starts_with(&begin));
+    }
+    let issued = fs::read_to_string(&cert).unwrap();
+    assert_ne!(category["spec"]["client_cert"], issued);
+
+    // Nothing is issued that could not be written.
+    let (new, nowhere) = (path("new.pem"), path("absent/new.key"));
+    for (cert, key, says) in [
+        (&new, &key, "it exists"),
+        (&cert, &new, "it exists"),
+        (&new, &nowhere, "its folder does not exist"),
+        (&new, &new, "name another file"),
+    ] {
+        let files = ["default/line-2", "--cert-out", cert, "--key-out", key];
+        home.fails(&[&renew[..], &files].concat(), "", 2, says);
+    }
+    let new_key = path("new.key");
+    let files = ["default/other", "--cert-out", &new, "--key-out", &new_key];
+    let unknown = [&renew[..], &files].concat();
+    home.fails(&unknown, "", 1, "no such tpm_category");
+    assert!(!fs::exists(&new).unwrap());
+
+    let end = ["tpm", "client-certificate", "end-earlier"];
+    for ended in [1, 0] {
+        let told = home.document(&[&end[..], &["default/line-2", "--json"]].concat(), "");
+        assert_eq!(
+            told,
+            json!({ "category": "default/line-2", "ended": ended })
+        );
+    }
+    let unknown = [&end[..], &["default/other"]].concat();
+    home.fails(&unknown, "", 1, "no such tpm_category");
 }

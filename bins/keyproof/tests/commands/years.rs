@@ -459,7 +459,7 @@ fn a_folder_of_backups_keeps_the_latest() {
         "not a file",
     );
     let absent = home.path("absent");
-    for (keep, says) in [("2", "absent"), ("0", "a number from 1")] {
+    for (keep, says) in [("2", "absent"), ("0", "a whole number of backups from 1")] {
         let backup = ["backup", text(&absent), "--keep", keep, "--store", &url];
         home.fails(&backup, b"", 2, says);
     }

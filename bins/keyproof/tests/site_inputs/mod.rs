@@ -339,6 +339,8 @@ fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
         ),
         parts(there("categories/category/allow"), &["text"]),
         plain(there("categories/category/disallow"), &["fingerprint"]),
+        plain(there("categories/category/client/renew"), &[]),
+        plain(there("categories/category/client/end-earlier"), &[]),
         parts(
             there("categories/category/registers"),
             &["policy", "registers"],

@@ -162,6 +162,8 @@ actions! {
         TpmCategoryReplace = "tpm_category.replace" by Operator;
         TpmCategoryDelete = "tpm_category.delete" by Operator;
         TpmCategoryRenewCa = "tpm_category.renew_ca" by Keyproof;
+        TpmCategoryRenewClient = "tpm_category.renew_client" by CommandLine | Operator;
+        TpmCategoryEndClients = "tpm_category.end_clients" by CommandLine | Operator;
         TpmCategoryGet = "tpm_category.get" by Operator;
         TpmCategoryList = "tpm_category.list" by Operator;
         TpmApiKeyCreate = "tpm_api_key.create" by Operator;
@@ -274,44 +276,5 @@ mod tests {
         });
         assert_eq!(listed.collect::<Rows>(), documented());
         assert_eq!(documented().len(), Action::ALL.len(), "each text is once");
-    }
-
-    #[test]
-    fn an_asker_is_told_by_the_name_of_its_kind() {
-        let name = || "x".to_owned();
-        let all = [
-            Principal::Anonymous,
-            Principal::CommandLine(name()),
-            Principal::External {
-                issuer: name(),
-                subject: name(),
-            },
-            Principal::Instance {
-                name: name(),
-                token: None,
-            },
-            Principal::Keyproof,
-            Principal::Operator {
-                token: name(),
-                subject: name(),
-            },
-            Principal::Station {
-                namespace: name(),
-                category: name(),
-            },
-            Principal::User {
-                subject: crate::audit::Subject {
-                    organisation: 1,
-                    user: 2,
-                    since: keyproof_store::Timestamp::EPOCH,
-                },
-                application_token: None,
-            },
-        ];
-        for (who, asker) in all.iter().zip(PrincipalKind::ALL) {
-            assert_eq!(PrincipalKind::of(who), asker);
-            let told = who.to_string();
-            assert_eq!(told.split(':').next(), Some(asker.name()));
-        }
     }
 }

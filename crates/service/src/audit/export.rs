@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use data_encoding::HEXLOWER;
-use keyproof_store::{Key, Segment, Timestamp};
+use keyproof_store::{Segment, Timestamp};
 
 use super::{Audit, Event, EventKey, PAGE, all_events};
 use crate::{StorageError, keys::moment, pages::Pages};
@@ -71,9 +71,7 @@ impl Audit {
         }
         let at = moment(now.saturating_sub(SET_BACK));
         // With an id, like a cursor that was parsed.
-        let id = [0; 16];
-        let key = Key::new("audit", ["_".as_bytes(), at.as_bytes(), id.as_slice()]);
-        Some(EventKey(key))
+        Some(EventKey::new(&at, &[0; 16]))
     }
 }
 
@@ -132,10 +130,7 @@ impl FromStr for EventKey {
                 .bytes()
                 .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if is_moment && (16..=32).contains(&id.len()) {
-            Ok(Self(Key::new(
-                "audit",
-                ["_".as_bytes(), moment.as_bytes(), &id],
-            )))
+            Ok(Self::new(moment, &id))
         } else {
             Err(ParseEventKeyError)
         }

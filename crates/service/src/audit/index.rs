@@ -6,13 +6,13 @@
 use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 
 use data_encoding::HEXLOWER;
-use keyproof_store::{Batch, CommitError, Key, Prefix, Segment, Store, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Segment, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Audit, Cursor, Event, EventKey, Outcome, PAGE, Principal, Subject, Target, Window, all_events,
 };
-use crate::{StorageError, pages::Pages};
+use crate::{StorageError, pages::Pages, storage::commit_unless_changed};
 
 /// Stored at `audit_user/ORGANISATION/USER/OUTCOME/past/time/id` for the event `audit/_/time/id` of this user. `past` is the time
 /// of the decision, inverted so that the latest comes first.
@@ -111,8 +111,8 @@ fn pointed(entry: &Key) -> Option<(Timestamp, EventKey)> {
     let mut next = || segments.next().flatten();
     let (past, time, id) = (next()?, next()?, next()?);
     let past = u64::from_str_radix(std::str::from_utf8(&past).ok()?, 16).ok()?;
-    let key = Key::new("audit", ["_".as_bytes(), &*time, &*id]);
-    Some((Timestamp::from_millis(!past), EventKey(key)))
+    let event = EventKey::new(std::str::from_utf8(&time).ok()?, &id);
+    Some((Timestamp::from_millis(!past), event))
 }
 
 /// Returns a time as a key segment that sorts in reverse chronological order.
@@ -182,11 +182,8 @@ impl Audit {
         };
         let mut batch = self.store.batch(now);
         batch.insert(&users_key(), &OfUsers { since }, None);
-        match self.store.commit(batch).await {
-            Ok(()) | Err(CommitError::Conflict { .. }) => {}
-            Err(error) => {
-                tracing::warn!(%error, "no index of users' own events: the whole audit trail is searched for them");
-            }
+        if let Err(error) = commit_unless_changed(&self.store, batch).await {
+            tracing::warn!(%error, "no index of users' own events: the whole audit trail is searched for them");
         }
         Ok(())
     }
@@ -248,10 +245,6 @@ impl<'a> Entries<'a> {
     }
 
     /// Returns the next entries: when each event was decided, and its position. Empty at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(super) async fn next(
         &mut self,
         now: Timestamp,

@@ -257,10 +257,6 @@ impl Audit {
 
     /// Checks that an operator's scopes cover `needed`, and returns the origin with the operator as the caller. Otherwise records
     /// that `action` on `target` was refused.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfScope`].
     pub(crate) async fn permit(
         &self,
         operator: &Operator,
@@ -326,10 +322,6 @@ impl Audit {
     /// Adds the event of a refusal to the batch of what the refusal changes, such as a count of failures. Events of one minute,
     /// action, target and caller are combined. The records that permit the request are not required: a guess that was checked
     /// counts although its session has ended meanwhile. A caller that changes more than a count must require them itself.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn counted(
         &self,
         batch: &mut Batch,
@@ -342,10 +334,6 @@ impl Audit {
 
     /// Like `counted`, for targets that a client makes up. Each new target uses up the caller's allowance. Beyond the allowance,
     /// events share the target `beyond` in a few combined events.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn counted_within(
         &self,
         batch: &mut Batch,
@@ -383,10 +371,6 @@ impl Audit {
 
     /// Adds to a batch the event of the use of something granted before, which changes nothing. Uses of one hour, action, target
     /// and user are combined, unless `alone` is set. The batch then also requires the records that permit the request.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn used(
         &self,
         batch: &mut Batch,
@@ -406,10 +390,6 @@ impl Audit {
 
     /// Adds to a batch the event of a first step, which needs another one to have an effect. Events of one minute, action, target
     /// and caller are combined. The batch then also requires the records that permit the request.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn begun(
         &self,
         batch: &mut Batch,
@@ -548,10 +528,7 @@ impl Audit {
     fn key(&self, at: Timestamp) -> Key {
         let mut id = [0; 16];
         self.store.entropy().fill(&mut id);
-        Key::new(
-            "audit",
-            ["_".as_bytes(), moment(at).as_bytes(), id.as_slice()],
-        )
+        EventKey::new(&moment(at), &id).0
     }
 }
 
@@ -588,11 +565,7 @@ fn in_common(event: &Event) -> Context {
 }
 
 fn place_of(end: Timestamp, in_common: Context) -> Key {
-    let id = in_common.finish();
-    Key::new(
-        "audit",
-        ["_".as_bytes(), moment(end).as_bytes(), id.as_ref()],
-    )
+    EventKey::new(&moment(end), in_common.finish().as_ref()).0
 }
 
 /// The position of an event in the trail.
@@ -600,6 +573,11 @@ fn place_of(end: Timestamp, in_common: Context) -> Key {
 pub struct EventKey(Key);
 
 impl EventKey {
+    /// Returns the position of an event with this time, as [`moment`] writes it, and this id.
+    fn new(moment: &str, id: &[u8]) -> Self {
+        Self(Key::new("audit", ["_".as_bytes(), moment.as_bytes(), id]))
+    }
+
     /// Returns the position before every event of this time.
     fn start(at: Timestamp) -> Self {
         Self(Key::new("audit", ["_", &moment(at)]))

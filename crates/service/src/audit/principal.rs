@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use super::Subject;
-
-/// The start of a user's text.
-const USER: &str = "user:";
+use super::{PrincipalKind, Subject};
 
 /// Separates a user and the number of their application token.
 pub(super) const APPLICATION_TOKEN: &str = "/application_token:";
@@ -76,12 +73,13 @@ impl Principal {
     /// Returns the part of a caller's text that identifies a user, if it is a user: their subject, or their name in events of
     /// earlier releases. It may be followed by an application token.
     pub fn user_in(text: &str) -> Option<&str> {
-        text.strip_prefix(USER)
+        text.strip_prefix(PrincipalKind::User.name())?
+            .strip_prefix(':')
     }
 
     /// Returns the text of a user, given their subject or, for events of earlier releases, their name.
     pub(crate) fn user_named(name: &str) -> String {
-        format!("{USER}{name}")
+        format!("{}:{name}", PrincipalKind::User.name())
     }
 
     /// Returns the account of the user with this text.
@@ -93,29 +91,29 @@ impl Principal {
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PrincipalKind::of(self).name())?;
         match self {
-            Self::Anonymous => f.write_str("anonymous"),
-            Self::CommandLine(user) => write!(f, "console:{user}"),
-            Self::External { issuer, subject } => write!(f, "external:{issuer}/{subject}"),
-            Self::Instance { name, token: None } => write!(f, "instance:{name}"),
+            Self::Anonymous | Self::Keyproof => Ok(()),
+            Self::CommandLine(user) => write!(f, ":{user}"),
+            Self::External { issuer, subject } => write!(f, ":{issuer}/{subject}"),
+            Self::Instance { name, token: None } => write!(f, ":{name}"),
             Self::Instance {
                 name,
                 token: Some(token),
-            } => write!(f, "instance:{name}/token:{token}"),
-            Self::Keyproof => f.write_str("keyproof"),
-            Self::Operator { token, .. } => write!(f, "operator:{token}"),
+            } => write!(f, ":{name}/token:{token}"),
+            Self::Operator { token, .. } => write!(f, ":{token}"),
             Self::Station {
                 namespace,
                 category,
-            } => write!(f, "station:{namespace}/{category}"),
+            } => write!(f, ":{namespace}/{category}"),
             Self::User {
                 subject,
                 application_token: None,
-            } => write!(f, "{USER}{subject}"),
+            } => write!(f, ":{subject}"),
             Self::User {
                 subject,
                 application_token: Some(token),
-            } => write!(f, "{USER}{subject}{APPLICATION_TOKEN}{token}"),
+            } => write!(f, ":{subject}{APPLICATION_TOKEN}{token}"),
         }
     }
 }

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use keyproof_auth::operator::{AccessLevel, OperatorScope};
 
-use super::{Audit, Search, Subject, search::Searcher};
+use super::{Audit, Principal, Search, Subject};
 use crate::access::{Operator, OutOfScope};
 
 /// A caller who may read the trail: an operator with the scope for it reads all of it, a user their own events.
 #[derive(Clone, Debug)]
 pub struct AuditReader {
-    pub(super) searcher: Searcher,
+    /// The party whose share of the searches the reader uses: an operator with all their tokens, or a user.
+    pub(super) party: String,
     /// For a user: the `by`, `of` and `named` to which every search is limited.
     own: Option<Search>,
 }
@@ -31,7 +32,7 @@ impl Audit {
             return Err(OutOfScope { needed });
         }
         Ok(AuditReader {
-            searcher: Searcher::Operator(operator.subject.clone()),
+            party: format!("operator:{}", operator.subject),
             own: None,
         })
     }
@@ -39,20 +40,17 @@ impl Audit {
 
 impl AuditReader {
     /// Creates the reader of a user's own events.
-    pub(crate) const fn of_user(subject: Subject, own: Search) -> Self {
+    pub(crate) fn of_user(subject: Subject, own: Search) -> Self {
         Self {
-            searcher: Searcher::User(subject),
+            party: Principal::user_named(&subject.to_string()),
             own: Some(own),
         }
     }
 
-    /// Creates the reader for an operator with this subject, without a permission check.
+    /// Creates a reader of the whole trail without a permission check.
     #[cfg(test)]
-    pub(crate) const fn unasked(subject: String) -> Self {
-        Self {
-            searcher: Searcher::Operator(subject),
-            own: None,
-        }
+    pub(crate) const fn unasked(party: String) -> Self {
+        Self { party, own: None }
     }
 
     /// Returns the search, limited to what this reader may read.

@@ -6,12 +6,12 @@
 
 use std::{mem, net::IpAddr, time::Duration};
 
-use keyproof_store::{CommitError, Key, Stored, Timestamp};
+use keyproof_store::{Key, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Audit, Event, EventKey, Outcome, RepeatedDetail, all_events, index};
-use crate::{StorageError, slot::Slot, upkeep::Round};
+use crate::{StorageError, slot::Slot, storage::commit_unless_changed, upkeep::Round};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -150,11 +150,8 @@ impl Audit {
         *from = last;
         index::take_out(&self.store, &mut batch, &removed, now).await?;
         kept.replace(&mut batch, &sweep, None);
-        match self.store.commit(batch).await {
-            Ok(()) => Ok(Some(count)),
-            Err(CommitError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let is_made = commit_unless_changed(&self.store, batch).await?;
+        Ok(is_made.then_some(count))
     }
 }
 
@@ -200,23 +197,8 @@ mod tests {
     use crate::{
         Clock, Origin,
         audit::{Action, NewEvent, Repeats, Target},
-        testing::{Bench, START, bench_with, origin},
+        testing::{Bench, START, bench_with},
     };
-
-    async fn tell(bench: &Bench, origin: &Origin, count: u32) {
-        let now = bench.clock.now();
-        let mut batch = bench.store.batch(now);
-        for number in 0..count {
-            let new_event = NewEvent {
-                action: Action::AuditLeaveOut,
-                target: Target::Instance(number.to_string()),
-                detail: None,
-                origin,
-            };
-            bench.service.audit.done(&mut batch, now, new_event);
-        }
-        bench.store.commit(batch).await.unwrap();
-    }
 
     async fn events(bench: &Bench) -> Vec<Event> {
         let all = all_events();
@@ -231,10 +213,6 @@ mod tests {
             .collect()
     }
 
-    fn by_keyproof() -> Origin {
-        origin().by(crate::Principal::Keyproof)
-    }
-
     async fn forget(bench: &Bench) -> usize {
         bench.service.audit.forget_old().await.unwrap().removed
     }
@@ -243,9 +221,9 @@ mod tests {
     async fn what_was_done_stays_as_long_as_it_is_to_and_no_longer() {
         let bench = bench_with(|settings| settings.audit = AuditSettings::days(Some(10), 90)).await;
         let before = events(&bench).await.len();
-        tell(&bench, &by_keyproof(), 250).await;
+        bench.tell(250).await;
         bench.clock.advance(DAY);
-        tell(&bench, &by_keyproof(), 1).await;
+        bench.tell(1).await;
         bench.clock.advance(DAY * 9);
         assert_eq!(forget(&bench).await, 0);
         assert_eq!(events(&bench).await.len(), before + 251);
@@ -260,10 +238,10 @@ mod tests {
     #[tokio::test]
     async fn what_was_done_stays_for_ever_without_its_address_unless_said_otherwise() {
         let bench = bench_with(|_| {}).await;
-        tell(&bench, &by_keyproof(), 3).await;
+        bench.tell(3).await;
         bench.clock.advance(DAY * 90);
         assert_eq!(forget(&bench).await, 0);
-        tell(&bench, &by_keyproof(), 1).await;
+        bench.tell(1).await;
         bench.clock.advance(Duration::from_millis(1));
         let before = events(&bench).await;
         assert_eq!(forget(&bench).await, 3);
@@ -345,7 +323,7 @@ mod tests {
     async fn how_far_an_earlier_release_was_is_neither_believed_nor_changed() {
         let bench =
             bench_with(|settings| settings.audit = AuditSettings::days(Some(100), 90)).await;
-        tell(&bench, &by_keyproof(), 3).await;
+        bench.tell(3).await;
         let id = Some("7fffffffffffffff-000102030405060708090a0b0c0d0eff".to_owned());
         let theirs = Sweep {
             addresses: id.clone(),
@@ -372,7 +350,7 @@ mod tests {
     async fn refusals_end_as_the_operator_has_it() {
         let bench = bench_with(|settings| settings.audit = AuditSettings::days(None, 2)).await;
         let before = events(&bench).await.len();
-        let origin = by_keyproof();
+        let origin = Origin::keyproof();
         let new_event = NewEvent {
             action: Action::AuditLeaveOut,
             target: Target::Store,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Failure,
     otp_devices::LoginError,
-    testing::{Bench, READER, START, administrator, bench, console, origin, secret},
+    testing::{Bench, READER, START, administrator, bench, origin, secret},
 };
 
 /// How long refusals are kept by default.
@@ -21,17 +21,6 @@ pub(super) async fn tell(bench: &Bench, at: Timestamp, instance: &str) {
     let new_event = NewEvent {
         action: Action::AuditLeaveOut,
         target: Target::Instance(instance.to_owned()),
-        detail: None,
-        origin: &origin,
-    };
-    done(bench, at, new_event).await;
-}
-
-async fn note(bench: &Bench, at: Timestamp, action: Action) {
-    let origin = console();
-    let new_event = NewEvent {
-        action,
-        target: Target::Store,
         detail: None,
         origin: &origin,
     };
@@ -462,7 +451,7 @@ async fn pages_meet_without_gap_or_overlap() {
     let total = PAGE + 7;
     for number in 0..total {
         let at = START.saturating_add(Duration::from_millis(10 + number as u64 / 3));
-        note(&bench, at, Action::UserAdd).await;
+        tell(&bench, at, "shop").await;
     }
     let since = START.saturating_add(Duration::from_millis(10));
     let audit = &bench.service.audit;
@@ -488,40 +477,11 @@ async fn pages_meet_without_gap_or_overlap() {
 }
 
 #[tokio::test]
-async fn a_follower_tells_each_event_once_stragglers_included() {
-    let bench = bench().await;
-    let mut follower = Follower::new(START);
-    let poll = async |follower: &mut Follower| {
-        let events = follower.poll(&bench.service.audit).await.unwrap();
-        events
-            .into_iter()
-            .map(|event| event.action)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(poll(&mut follower).await, ["instance.add"]);
-    assert_eq!(poll(&mut follower).await, [""; 0]);
-
-    bench.clock.advance(Duration::from_secs(60));
-    let now = bench.clock.now();
-    note(&bench, now, Action::UserAdd).await;
-    assert_eq!(poll(&mut follower).await, ["user.add"]);
-    // Decided earlier than an event already yielded, on a slow server.
-    note(
-        &bench,
-        now.saturating_sub(Duration::from_secs(29)),
-        Action::UserRemove,
-    )
-    .await;
-    assert_eq!(poll(&mut follower).await, ["user.remove"]);
-    assert_eq!(poll(&mut follower).await, [""; 0]);
-}
-
-#[tokio::test]
 async fn a_follower_of_a_long_trail_gets_all_of_it_page_by_page() {
     let bench = bench().await;
     for number in 0..PAGE * 2 {
         let at = START.saturating_add(Duration::from_millis(number as u64));
-        note(&bench, at, Action::UserAdd).await;
+        tell(&bench, at, "shop").await;
     }
     bench.clock.advance(Duration::from_secs(3600));
     let mut follower = Follower::new(START);

@@ -10,10 +10,6 @@ use crate::{
 
 impl Certificates {
     /// Returns the certificates that expire before `until` or have expired.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn expiry(&self, until: Timestamp) -> Result<Expiries, StorageError> {
         let (first, now) = (&self.first_to_end, self.clock.now());
         first.before(until, &self.store, now, of).await

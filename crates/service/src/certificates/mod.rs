@@ -17,7 +17,7 @@ mod services;
 pub use caller::Caller;
 pub use possession::{GenerateCodeError, IssuedCode, Verified, VerifyError, findings};
 pub use precondition::Precondition;
-pub use records::{HoldingService, Verification};
+pub use records::{Description, HoldingService, Verification};
 pub use resources::{
     CertificateView, DeleteError, Deletion, GetError, PutError, Upload, UploadError,
 };
@@ -55,7 +55,7 @@ impl Default for CertificateSettings {
 }
 
 /// A provisioning service, as it is also stored. It need not be created: it exists wherever a caller's scope covers it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvisioningService {
     /// The subscription.
     pub subscription: String,

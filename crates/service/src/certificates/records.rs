@@ -43,13 +43,17 @@ pub(super) struct Certificate {
     pub(super) updated_at: Timestamp,
 }
 
-/// The fields of a certificate that are shown.
+/// What is shown of a certificate's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Description {
-    pub(super) subject: String,
-    pub(super) subject_common_name: Option<String>,
-    pub(super) not_after: i64,
-    pub(super) thumbprint: String,
+pub struct Description {
+    /// The subject as RFC 4514 text.
+    pub subject: String,
+    /// The value of the subject's last common name.
+    pub subject_common_name: Option<String>,
+    /// The last second of its validity period since the Unix epoch; negative before 1970.
+    pub not_after: i64,
+    /// SHA-1 over its DER: 40 upper-case hexadecimal digits.
+    pub thumbprint: String,
 }
 
 record!(Certificate, "dps_certificate");

@@ -6,7 +6,7 @@ use keyproof_store::{Batch, ReadPlan, Stored, Timestamp, Version};
 use keyproof_x509::{self as x509, X509Error};
 
 use super::{
-    Caller, Certificates, Precondition, Verification,
+    Caller, Certificates, Precondition, ProvisioningService, Verification,
     records::{
         Certificate, Description, HoldingService, all_certificates, certificate_key, holder_key,
     },
@@ -23,22 +23,12 @@ const MAX_NAME_CHARACTERS: usize = 256;
 /// A certificate as clients see it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CertificateView {
-    /// The subscription, as first spelled.
-    pub subscription: String,
-    /// The resource group, as first spelled.
-    pub resource_group: String,
     /// The provisioning service, as first spelled.
-    pub service: String,
+    pub service: ProvisioningService,
     /// The certificate's name, as first spelled.
     pub name: String,
-    /// The subject as RFC 4514 text.
-    pub subject: String,
-    /// The value of the subject's last common name.
-    pub subject_common_name: Option<String>,
-    /// The last second of its validity period since the Unix epoch; negative before 1970.
-    pub not_after: i64,
-    /// SHA-1 over its DER: 40 upper-case hexadecimal digits.
-    pub thumbprint: String,
+    /// Its subject, end and thumbprint.
+    pub description: Description,
     /// Whether it counts as verified, and why.
     pub verification: Verification,
     /// Its DER.
@@ -447,14 +437,9 @@ pub(super) fn view(
     version: Version,
 ) -> CertificateView {
     CertificateView {
-        subject: description.subject,
-        subject_common_name: description.subject_common_name,
-        not_after: description.not_after,
-        thumbprint: description.thumbprint,
-        subscription: record.place.subscription,
-        resource_group: record.place.resource_group,
-        service: record.place.name,
+        service: record.place,
         name: record.name,
+        description,
         verification: record.verification,
         der: record.der,
         pem: record.pem,
@@ -489,7 +474,7 @@ impl fmt::Debug for CertificateView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertificateView")
             .field("name", &self.name)
-            .field("thumbprint", &self.thumbprint)
+            .field("thumbprint", &self.description.thumbprint)
             .field("verification", &self.verification)
             .field("version", &self.version)
             .finish_non_exhaustive()

@@ -113,6 +113,14 @@ impl Kind for ApiKey {
     }
 }
 
+impl Object<ApiKey> {
+    /// Returns whether the key is revoked. A revocation in force on the server that last changed the key is in force on
+    /// a server whose clock is behind, too.
+    pub(super) fn is_revoked(&self, now: Timestamp) -> bool {
+        self.spec.is_revoked(now.max(self.system.modified_at))
+    }
+}
+
 impl ApiKey {
     /// Returns whether the key is revoked at this time.
     pub fn is_revoked(&self, at: Timestamp) -> bool {
@@ -376,7 +384,7 @@ impl DeviceIdentity {
                 is_disabled,
                 ..
             } = key.spec;
-            need_mtls && !is_disabled && !key.spec.is_revoked(now)
+            need_mtls && !is_disabled && !key.is_revoked(now)
         };
         let all = Prefix::collection(ApiKey::NAME);
         let mut pages = Pages::<Object<ApiKey>>::of(&self.store, all);
@@ -405,7 +413,8 @@ impl DeviceIdentity {
             let change = change(&stored.record.spec, now).map_err(ReplaceApiKeyError::Body);
             let change = change.map_err(Failure::Refused)?;
             let mut object = stored.record;
-            if let Some(from) = object.spec.revoked_at.filter(|from| *from <= now)
+            if let Some(from) = object.spec.revoked_at
+                && object.is_revoked(now)
                 && change.revoked_at.is_none_or(|to| to > from)
             {
                 return refuse(ReplaceApiKeyError::Revoked);
@@ -473,13 +482,21 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use keyproof_auth::TOKEN_BYTES;
 
     use super::{
-        super::testing::{api_key, furnish, may, named},
+        super::{
+            ApiKeyRefusal, ProvisionError, Station,
+            testing::{api_key, furnish, may, named, nothing_but},
+        },
         *,
     };
-    use crate::{Clock, testing::bench};
+    use crate::{
+        Clock,
+        testing::{bench, origin},
+    };
 
     #[tokio::test]
     async fn a_key_that_needs_a_client_certificate_is_found_while_it_is_in_use() {
@@ -509,6 +526,33 @@ mod tests {
         let revoked = devices.revoke_api_key(&changing, "bound", "");
         revoked.await.unwrap();
         assert_eq!(found().await, None);
+    }
+
+    /// Otherwise a server could still issue certificates, which would be from before the revocation and valid for good.
+    #[tokio::test]
+    async fn a_key_that_was_revoked_by_a_clock_that_is_ahead_is_revoked_on_all_servers() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let key = api_key(&bench).await;
+        let ahead = bench.another_ahead(Duration::from_secs(30)).await;
+        let changing = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
+        let revoked = ahead.device_identity.revoke_api_key(&changing, "k", "");
+        revoked.await.unwrap();
+
+        let devices = &bench.service.device_identity;
+        let station = Station::with_api_key_only(origin(), None);
+        let refused = async || devices.provision(&station, nothing_but(&key)).await.err();
+        let expected = Failure::Refused(ProvisionError::ApiKey(ApiKeyRefusal::Revoked));
+        assert_eq!(refused().await, Some(expected.clone()));
+        let change = Ok::<_, Infallible>(ApiKeyChange::default());
+        let lifted = devices.replace_api_key(&changing, "k", change).await;
+        assert_eq!(lifted, Err(Failure::Refused(ReplaceApiKeyError::Revoked)));
+        // Another change by this server does not forget that the time of the revocation has come.
+        for is_disabled in [true, false] {
+            let changed = devices.disable_api_key(&changing, "k", is_disabled);
+            changed.await.unwrap();
+        }
+        assert_eq!(refused().await, Some(expected));
     }
 
     #[tokio::test]

@@ -172,6 +172,7 @@ impl fmt::Display for DeviceFinding {
                 let than = if *learnt { "learnt" } else { "expected" };
                 write!(f, "other than {than}: {}", registers.join(", "))
             }
+            Self::RegistersLearnt(1) => f.write_str("1 register learnt"),
             Self::RegistersLearnt(count) => write!(f, "{count} registers learnt"),
             Self::RegistersMissing(registers) => {
                 write!(f, "not quoted: {}", registers.join(", "))

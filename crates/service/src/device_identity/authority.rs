@@ -93,10 +93,15 @@ pub(super) struct AkCertificate {
     pub(super) not_after: Timestamp,
 }
 
-/// A station's client certificate and private key, both in PEM.
-pub(super) struct ClientCertificate {
-    pub(super) certificate: String,
-    pub(super) key: Zeroizing<String>,
+/// A new client certificate for a category's stations, with its private key, which is not stored.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    /// In PEM.
+    pub certificate: String,
+    /// In PEM.
+    pub key: Zeroizing<String>,
+    /// The last moment at which it is valid.
+    pub not_after: Timestamp,
 }
 
 impl Authority {
@@ -153,6 +158,17 @@ impl Authority {
         is_near && until.min(root.validity.not_after) > ends
     }
 
+    /// Issues another client certificate for a category's stations.
+    pub(super) fn issue_client(
+        category: &Object<Category>,
+        store: &Store,
+        now: Timestamp,
+    ) -> Result<ClientCertificate, AuthorityError> {
+        let (authority, owner) = (&category.spec.authority, &category.metadata);
+        let own = IssuerParts::of(authority, store, &owner.key::<Category>(), owner)?;
+        authority.client(&own.pair, store.entropy(), owner, now)
+    }
+
     /// Returns this category CA with a new certificate for the same name and key. Existing signatures stay valid.
     pub(super) fn renewed(
         &self,
@@ -204,7 +220,7 @@ impl Authority {
         now: Timestamp,
     ) -> Result<ClientCertificate, AuthorityError> {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let (mut params, _) = params(entropy, now, CLIENT_LIFE, Some(self))?;
+        let (mut params, validity) = params(entropy, now, CLIENT_LIFE, Some(self))?;
         params.distinguished_name = subject(owner, &draw_name("Station", entropy));
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -214,6 +230,7 @@ impl Authority {
         Ok(ClientCertificate {
             certificate: params.signed_by(&pair, &issuer)?.pem(),
             key: Zeroizing::new(pair.serialize_pem()),
+            not_after: validity.not_after,
         })
     }
 

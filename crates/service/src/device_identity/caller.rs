@@ -16,7 +16,8 @@ use crate::{
     storage::refuse,
 };
 
-/// A caller that may act on one kind of object in one namespace. Only [`DeviceIdentity::permit`] creates it.
+/// A caller that may act on one kind of object in one namespace: an operator ([`DeviceIdentity::permit`]), or the command
+/// line.
 #[derive(Debug)]
 pub struct Administrator<K> {
     namespace: String,
@@ -230,6 +231,16 @@ impl DeviceIdentity {
 }
 
 impl<K> Administrator<K> {
+    /// Returns an administrator of the objects of this namespace.
+    pub fn of_command_line(command_line: &CommandLine, namespace: String) -> Self {
+        Self {
+            namespace,
+            origin: command_line.origin().clone(),
+            prefetch: Prefetched::default(),
+            kind: PhantomData,
+        }
+    }
+
     /// Returns the caller's identity.
     pub const fn who(&self) -> &Principal {
         &self.origin.who

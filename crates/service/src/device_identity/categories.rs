@@ -30,8 +30,11 @@ pub struct Category {
     /// The policy for the PCRs of its devices.
     #[serde(default)]
     pub pcr_policy: PcrPolicy,
-    /// The client certificate of its stations, in PEM.
+    /// The latest client certificate of its stations, in PEM.
     pub client_certificate: String,
+    /// The client certificates before that one, in PEM, which stay accepted until they expire or are ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_client_certificates: Vec<String>,
     pub(super) authority: Authority,
 }
 
@@ -67,7 +70,10 @@ impl Kind for Category {
     ) -> Result<(), StorageError> {
         let metadata = category.metadata.clone();
         let place = metadata.key::<Self>();
-        devices.strike_client(batch, &category, now).await?;
+        let clients = category.spec.client_certificates();
+        devices
+            .strike_clients(batch, &category, &clients, now)
+            .await?;
         if devices.has_certificates(&metadata).await? {
             let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
             let authority = category.spec.authority;
@@ -294,6 +300,7 @@ impl DeviceIdentity {
                 attestation_key: new.attestation_key,
                 pcr_policy: new.pcr_policy.clone(),
                 client_certificate: client.certificate,
+                earlier_client_certificates: Vec::new(),
                 authority,
             };
             let detail = Some(format!("below tpm_manager {}", new.manager));

@@ -1,4 +1,6 @@
-//! The client certificates of stations. Each category has one, which its CA issues when the category is created.
+//! The client certificates of stations. Each category has one, which its CA issues when the category is created and
+//! whenever it is renewed. The earlier ones stay accepted until they expire or are ended, while stations are given the
+//! new one.
 //!
 //! The TLS handshake proves only that the station has the private key. The certificate is then looked up by its SHA-256
 //! thumbprint. It is accepted if it is valid and in the category's record, and neither the category nor its manager is
@@ -7,6 +9,7 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
+    iter, mem,
     sync::{Arc, Mutex},
 };
 
@@ -15,19 +18,26 @@ use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Ve
 use keyproof_x509::{Sha256Thumbprint, Upload};
 use serde::{Deserialize, Serialize};
 
-use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object_key};
+use super::{
+    Administrator, AuthorityError, Category, DeviceIdentity, Manager, Metadata, Object,
+    authority::{Authority, ClientCertificate},
+    objects::{new_event, object_key},
+};
 use crate::{
-    Failure, StorageError,
+    Action, Failure, StorageError,
     audit::Warrant,
     mutex::lock,
     pages::{Page, Pages, transact_pages},
     slot::{Slot, next_keys},
-    storage::damaged,
+    storage::{Attempt, damaged, refuse, refused, transact},
 };
 
 /// The limit for the CA names offered to clients, in bytes; a handshake message is at most 64 KiB. Above it no names
 /// are offered, which means any CA.
 const OFFERED: usize = 32 * 1024;
+
+/// The most earlier client certificates of a category that are accepted beside the latest.
+const MOST_EARLIER: usize = 4;
 
 /// At `tpm_client_certificate/_/<SHA-256>`: the category that has this client certificate.
 #[derive(Clone, Serialize, Deserialize)]
@@ -46,9 +56,9 @@ impl Holder {
         Key::new(Self::TYPE, ["_", &thumbprint.to_string()])
     }
 
-    /// Returns the record of a category and its certificate's thumbprint; `None` if the certificate cannot be parsed.
-    fn of(category: &Object<Category>) -> Option<(Sha256Thumbprint, Self)> {
-        let upload = Upload::decode(category.spec.client_certificate.as_bytes()).ok()?;
+    /// Returns a certificate's thumbprint and the record of its category; `None` if the certificate cannot be parsed.
+    fn of(category: &Object<Category>, certificate: &str) -> Option<(Sha256Thumbprint, Self)> {
+        let upload = Upload::decode(certificate.as_bytes()).ok()?;
         let certificate = upload.certificate().ok()?;
         let holder = Self {
             namespace: category.metadata.namespace.clone(),
@@ -87,24 +97,144 @@ pub(super) struct KnownAuthorities(Mutex<Option<(Version, Names)>>);
 #[error("the client certificate belongs to no category or to a disabled one, or is not valid")]
 pub struct CertificateNotAccepted;
 
+/// Why a category's client certificate was not renewed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenewClientError {
+    /// It could not be issued.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// Too many earlier ones are accepted.
+    #[error("{MOST_EARLIER} earlier client certificates are still accepted: end them first")]
+    TooMany,
+    /// There is no category of this name.
+    #[error("there is no such tpm_category")]
+    Unknown,
+}
+
+/// Why a category's earlier client certificates were not ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndClientsError {
+    /// There is no category of this name.
+    #[error("there is no such tpm_category")]
+    Unknown,
+}
+
 impl Category {
-    /// Returns whether this is the category's client certificate, and is valid now.
+    /// Returns its client certificates, in PEM, the latest first.
+    pub(super) fn client_certificates(&self) -> Vec<&str> {
+        let latest = iter::once(&self.client_certificate);
+        let all = latest.chain(&self.earlier_client_certificates);
+        all.map(String::as_str).collect()
+    }
+
+    /// Returns whether this is a client certificate of the category, and is valid now.
     pub(super) fn has_client(&self, shown: &Sha256Thumbprint, now: Timestamp) -> bool {
-        let Ok(upload) = Upload::decode(self.client_certificate.as_bytes()) else {
-            return false;
+        let is_shown = |certificate: &str| {
+            let Ok(upload) = Upload::decode(certificate.as_bytes()) else {
+                return false;
+            };
+            upload.certificate().is_ok_and(|certificate| {
+                let (validity, now) = (certificate.validity(), now.as_secs());
+                certificate.sha256_thumbprint() == *shown
+                    && validity.has_begun(now)
+                    && !validity.has_ended(now)
+            })
         };
-        upload.certificate().is_ok_and(|certificate| {
-            let (validity, now) = (certificate.validity(), now.as_secs());
-            certificate.sha256_thumbprint() == *shown
-                && validity.has_begun(now)
-                && !validity.has_ended(now)
-        })
+        self.client_certificates().into_iter().any(is_shown)
     }
 }
 
 impl DeviceIdentity {
+    /// Issues another client certificate for a category's stations. The earlier ones stay accepted until they expire or
+    /// are ended with [`end_earlier_clients`](Self::end_earlier_clients).
+    ///
+    /// # Errors
+    ///
+    /// [`RenewClientError`].
+    pub async fn renew_client(
+        &self,
+        administrator: &Administrator<Category>,
+        name: &str,
+    ) -> Result<ClientCertificate, Failure<RenewClientError>> {
+        transact("device_identity.renew_client", &self.store, || async {
+            let now = self.clock.now();
+            let stored = self
+                .load::<Category>(administrator.namespace(), name)
+                .await?
+                .ok_or(Failure::Refused(RenewClientError::Unknown))?;
+            let mut object = stored.record;
+            if object.spec.earlier_client_certificates.len() >= MOST_EARLIER {
+                return refuse(RenewClientError::TooMany);
+            }
+            let issued = {
+                let (store, category) = (self.store.clone(), object.clone());
+                self.on_cpu_queue(administrator.who(), move || {
+                    Authority::issue_client(&category, &store, now)
+                })
+            };
+            let issued = issued.await?.map_err(refused)?;
+            let spec = &mut object.spec;
+            let replaced = mem::replace(&mut spec.client_certificate, issued.certificate.clone());
+            spec.earlier_client_certificates.insert(0, replaced);
+            let kept = spec.earlier_client_certificates.len();
+            let detail = format!("{kept} earlier client certificates stay accepted");
+            let action = Action::TpmCategoryRenewClient;
+            let mut batch = self.client_change(
+                administrator,
+                action,
+                stored.version,
+                &mut object,
+                detail,
+                now,
+            );
+            self.enter_client(&mut batch, &object).await?;
+            Ok(Attempt::Commit(batch, Ok(issued)))
+        })
+        .await
+    }
+
+    /// Ends all client certificates of a category except the latest, and returns how many. None of them is accepted
+    /// afterwards on any server.
+    ///
+    /// # Errors
+    ///
+    /// [`EndClientsError`].
+    pub async fn end_earlier_clients(
+        &self,
+        administrator: &Administrator<Category>,
+        name: &str,
+    ) -> Result<usize, Failure<EndClientsError>> {
+        transact("device_identity.end_clients", &self.store, || async {
+            let now = self.clock.now();
+            let stored = self
+                .load::<Category>(administrator.namespace(), name)
+                .await?
+                .ok_or(Failure::Refused(EndClientsError::Unknown))?;
+            let mut object = stored.record;
+            let ended = mem::take(&mut object.spec.earlier_client_certificates);
+            if ended.is_empty() {
+                return Ok(Attempt::Done(0));
+            }
+            let detail = format!("{} earlier client certificates", ended.len());
+            let action = Action::TpmCategoryEndClients;
+            let mut batch = self.client_change(
+                administrator,
+                action,
+                stored.version,
+                &mut object,
+                detail,
+                now,
+            );
+            let certificates: Vec<&str> = ended.iter().map(String::as_str).collect();
+            self.strike_clients(&mut batch, &object, &certificates, now)
+                .await?;
+            Ok(Attempt::Commit(batch, Ok(ended.len())))
+        })
+        .await
+    }
+
     /// Returns the names of the CAs that issue client certificates, each in DER, for a TLS handshake. Empty if they are
-    /// too long to offer. Returns the same `Arc` until a category is created or deleted on any server.
+    /// too long to offer. Returns the same `Arc` until a client certificate is added or removed on any server.
     ///
     /// # Errors
     ///
@@ -145,7 +275,8 @@ impl DeviceIdentity {
     }
 
     /// Returns the category that has this client certificate, if it is accepted. The warrant is the index record, which
-    /// is deleted with the category. Nothing else disables a category after its creation.
+    /// is deleted when the certificate is ended, and with the category. Nothing else disables a category after its
+    /// creation.
     pub(super) async fn client(
         &self,
         shown: &Sha256Thumbprint,
@@ -178,34 +309,62 @@ impl DeviceIdentity {
         Ok(counts.then_some((category.metadata, Warrant { place, version })))
     }
 
-    /// Adds a new category's client certificate to a batch.
+    /// Adds a category's latest client certificate to the index.
     pub(super) async fn enter_client(
         &self,
         batch: &mut Batch,
         category: &Object<Category>,
     ) -> Result<(), StorageError> {
-        let (thumbprint, holder) =
-            Holder::of(category).ok_or_else(|| damaged("a new client certificate"))?;
+        let (thumbprint, holder) = Holder::of(category, &category.spec.client_certificate)
+            .ok_or_else(|| damaged("a new client certificate"))?;
         batch.insert(&Holder::key(&thumbprint), &holder, None);
         self.change_roster(batch).await
     }
 
-    /// Removes a category's client certificate from the index.
-    pub(super) async fn strike_client(
+    /// Removes these client certificates of a category from the index.
+    pub(super) async fn strike_clients(
         &self,
         batch: &mut Batch,
         category: &Object<Category>,
+        certificates: &[&str],
         now: Timestamp,
     ) -> Result<(), StorageError> {
-        let Some((thumbprint, _)) = Holder::of(category) else {
-            return Ok(());
-        };
-        let place = Holder::key(&thumbprint);
-        if let Some(known) = self.store.get::<Holder>(&place, now).await? {
-            batch.remove(&place, known.version);
+        let mut is_changed = false;
+        for certificate in certificates {
+            let Some((thumbprint, _)) = Holder::of(category, certificate) else {
+                continue;
+            };
+            let place = Holder::key(&thumbprint);
+            if let Some(known) = self.store.get::<Holder>(&place, now).await? {
+                batch.remove(&place, known.version);
+                is_changed = true;
+            }
+        }
+        if is_changed {
             self.change_roster(batch).await?;
         }
         Ok(())
+    }
+
+    /// Returns a batch that replaces a category with this one, whose client certificates are changed, with its audit
+    /// event.
+    fn client_change(
+        &self,
+        administrator: &Administrator<Category>,
+        action: Action,
+        version: Version,
+        object: &mut Object<Category>,
+        detail: String,
+        now: Timestamp,
+    ) -> Batch {
+        object.system.modified_at = now;
+        let metadata = &object.metadata;
+        let mut batch = self.store.batch(now);
+        batch.replace(&metadata.key::<Category>(), version, &*object, None);
+        let origin = administrator.origin();
+        let new_event = new_event::<Category>(action, metadata, Some(detail), origin);
+        self.audit.done(&mut batch, now, new_event);
+        batch
     }
 
     async fn roster(&self) -> Result<Slot<Roster>, StorageError> {
@@ -233,15 +392,21 @@ impl DeviceIdentity {
                 let mut batch = self.store.batch(page.now);
                 let mut added = 0;
                 for (place, category) in &page.records {
-                    let Some((thumbprint, holder)) = Holder::of(&category.record) else {
-                        continue;
-                    };
-                    let holder_place = Holder::key(&thumbprint);
-                    let known = self.store.get::<Holder>(&holder_place, page.now).await?;
-                    if known.is_none() {
+                    let before = added;
+                    for certificate in category.record.spec.client_certificates() {
+                        let found = Holder::of(&category.record, certificate);
+                        let Some((thumbprint, holder)) = found else {
+                            continue;
+                        };
+                        let holder_place = Holder::key(&thumbprint);
+                        let known = self.store.get::<Holder>(&holder_place, page.now).await?;
+                        if known.is_none() {
+                            batch.insert(&holder_place, &holder, None);
+                            added += 1;
+                        }
+                    }
+                    if added > before {
                         batch.require(place, category.version);
-                        batch.insert(&holder_place, &holder, None);
-                        added += 1;
                     }
                 }
                 if page.is_last {

@@ -144,7 +144,7 @@ impl Grant {
             || self.manager.record.metadata.disable;
         if disabled {
             Some(ApiKeyRefusal::Disabled)
-        } else if key.is_revoked(now) {
+        } else if self.key.record.is_revoked(now) {
             Some(ApiKeyRefusal::Revoked)
         } else if key.need_mtls && !self.is_of_station(station, now) {
             Some(ApiKeyRefusal::NeedsClientCertificate)

@@ -50,13 +50,13 @@ pub use api_keys::{
 };
 pub use attestation::AttestError;
 pub use attestation_report::{DeviceCheck, DeviceFinding, DeviceReport};
-pub use authority::AuthorityError;
+pub use authority::{AuthorityError, ClientCertificate};
 pub use caller::{Administrator, DeviceAdministrator, ObjectOperation, Station, StationOperation};
 pub use categories::{
     AttestationKeyTemplate, Category, CategoryChange, CreateCategoryError, IssuedCategory,
     NewCategory, ReplaceCategoryError,
 };
-pub use client_certificates::CertificateNotAccepted;
+pub use client_certificates::{CertificateNotAccepted, EndClientsError, RenewClientError};
 pub use der_text::{DerTextError, decode_der};
 pub use devices::{BoundDevice, DeviceError, DeviceKey};
 pub use endorsement::{EndorsementError, TrustListError};

@@ -168,7 +168,7 @@ pub enum DeleteError<B> {
     #[error("the body was refused")]
     Body(B),
     /// Other objects refer to it.
-    #[error("it is referred to by {count} objects, {} {:?} among them", .one.kind, .one.name)]
+    #[error("it is referred to by {} {:?}{}", .one.kind, .one.name, and_more(*.count))]
     Referred {
         /// One of the objects that refer to it.
         one: Reference,
@@ -178,6 +178,14 @@ pub enum DeleteError<B> {
     /// There is no object of this name.
     #[error("there is no such object")]
     Unknown,
+}
+
+/// Tells that there are more objects than the one that is named.
+fn and_more(count: usize) -> String {
+    match count.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    }
 }
 
 impl<K: Kind> Object<K> {
@@ -327,7 +335,8 @@ impl DeviceIdentity {
         detail: String,
         now: Timestamp,
     ) -> Batch {
-        object.system.modified_at = now;
+        // Never back, even if the clock of the server that made the last change was ahead.
+        object.system.modified_at = object.system.modified_at.max(now);
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
         batch.replace(&metadata.key::<K>(), version, &*object, None);

@@ -40,6 +40,7 @@ pub struct Caller<R> {
 }
 
 /// A valid login token.
+#[derive(Debug)]
 pub(super) struct LiveToken {
     pub(super) scope: LoginScope,
     pub(super) id: String,

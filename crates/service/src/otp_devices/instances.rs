@@ -98,15 +98,14 @@ impl OtpDevices {
     }
 
     /// Creates the default instance without a password, unless it exists.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
     pub(crate) async fn ensure_default(&self) -> Result<(), StorageError> {
         let (use_case, origin) = ("otp_devices.ensure_default", Origin::keyproof());
-        self.insert_instance(use_case, DEFAULT_INSTANCE, None, &origin)
-            .await?;
-        Ok(())
+        let exists = AddInstanceError::Exists;
+        let inserted = self.insert_instance(use_case, DEFAULT_INSTANCE, None, &origin, exists);
+        match inserted.await {
+            Ok(()) | Err(Failure::Refused(_)) => Ok(()),
+            Err(Failure::Storage(error)) => Err(error),
+        }
     }
 
     /// Creates an instance.
@@ -125,14 +124,9 @@ impl OtpDevices {
         }
         let (use_case, origin) = ("otp_devices.add_instance", administrator.origin());
         let password = self.hashed::<AddInstanceError>(password, origin).await?;
-        if self
-            .insert_instance(use_case, name, Some(&password), origin)
-            .await?
-        {
-            Ok(())
-        } else {
-            refuse(AddInstanceError::Exists)
-        }
+        let exists = AddInstanceError::Exists;
+        self.insert_instance(use_case, name, Some(&password), origin, exists)
+            .await
     }
 
     /// Returns a page of the instances by name: those after `after`, the last of the page before. Empty at the end.
@@ -196,14 +190,9 @@ impl OtpDevices {
                 ..instance.clone()
             })
         };
-        if self
-            .change_instance(use_case, administrator, act, next)
-            .await?
-        {
-            Ok(())
-        } else {
-            refuse(SetPasswordError::Unknown)
-        }
+        let unknown = SetPasswordError::Unknown;
+        self.change_instance(use_case, administrator, act, next, unknown)
+            .await
     }
 
     /// Removes an instance with its devices and tokens. The default instance is replaced by an empty one without a
@@ -221,14 +210,9 @@ impl OtpDevices {
             let is_default = instance.name == DEFAULT_INSTANCE;
             is_default.then(|| self.new_instance(DEFAULT_INSTANCE, None, now))
         };
-        if self
-            .change_instance(use_case, administrator, act, next)
-            .await?
-        {
-            Ok(())
-        } else {
-            refuse(RemoveInstanceError::Unknown)
-        }
+        let unknown = RemoveInstanceError::Unknown;
+        self.change_instance(use_case, administrator, act, next, unknown)
+            .await
     }
 
     /// Validates and hashes a new password.
@@ -243,45 +227,46 @@ impl OtpDevices {
         Ok(hash.await?)
     }
 
-    /// Creates an instance. Returns `false` if one of this name exists.
-    async fn insert_instance(
+    /// Creates an instance. Refuses with `exists` if there is one of this name.
+    async fn insert_instance<E: Clone>(
         &self,
         use_case: &'static str,
         name: &str,
         password: Option<&str>,
         origin: &Origin,
-    ) -> Result<bool, StorageError> {
+        exists: E,
+    ) -> Result<(), Failure<E>> {
         let key = instance_key(name);
         transact(use_case, &self.store, || async {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
-                return Ok(Attempt::Done(false));
+                return refuse(exists.clone());
             }
             let mut batch = self.store.batch(now);
             batch.insert(&key, &self.new_instance(name, password, now), None);
             self.record_event(&mut batch, now, Action::InstanceAdd, name, origin);
-            Ok(Attempt::Commit(batch, Ok(true)))
+            Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
-        .map_err(Failure::without_refusal)
     }
 
     /// Replaces an instance with `next`, or removes it if that is `None`. Then deletes the tokens of the old generation
     /// and, if the incarnation changes, the devices. A new password ends lockouts; a new incarnation resets all
-    /// counters. Returns `false` if there is no such instance.
-    async fn change_instance(
+    /// counters. Refuses with `unknown` if there is no such instance.
+    async fn change_instance<E: Clone>(
         &self,
         use_case: &'static str,
         administrator: &InstanceAdministrator,
         act: Action,
         next: impl Fn(&Instance, Timestamp) -> Option<Instance>,
-    ) -> Result<bool, StorageError> {
+        unknown: E,
+    ) -> Result<(), Failure<E>> {
         let name = administrator.instance();
         let key = instance_key(name);
-        let is_changed = transact(use_case, &self.store, || async {
+        transact(use_case, &self.store, || async {
             let now = self.clock.now();
             let Some((stored, guesses)) = self.guarded(name, now).await? else {
-                return Ok(Attempt::Done(false));
+                return refuse(unknown.clone());
             };
             let Stored {
                 record, version, ..
@@ -303,13 +288,11 @@ impl OtpDevices {
                 None => batch.remove(&key, version),
             }
             self.record_event(&mut batch, now, act, name, administrator.origin());
-            Ok(Attempt::Commit(batch, Ok(true)))
-        });
-        let is_changed = is_changed.await.map_err(Failure::without_refusal)?;
-        if is_changed {
-            self.clear_leftovers_now().await;
-        }
-        Ok(is_changed)
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await?;
+        self.clear_leftovers_now().await;
+        Ok(())
     }
 
     fn new_instance(&self, name: &str, password: Option<&str>, now: Timestamp) -> Instance {

@@ -3,13 +3,13 @@
 //! They are already unreachable: devices are found only by their incarnation, tokens are valid only with their
 //! generation, and neither value is drawn again. So this can be interrupted, repeated, and run on several servers.
 
-use keyproof_store::{CommitError, Key, Timestamp, Version};
+use keyproof_store::{Key, Timestamp, Version};
 
 use super::{
     OtpDevices,
     records::{Device, Leftover, LoginToken, all_devices, all_leftovers, all_tokens},
 };
-use crate::{StorageError, upkeep::Round};
+use crate::{StorageError, pages::Pages, storage::commit_unless_changed, upkeep::Round};
 
 /// The most records that one batch deletes, and the most leftovers read at once.
 const BATCH: usize = 100;
@@ -55,21 +55,16 @@ impl OtpDevices {
 
     /// Returns at most a batch of the tokens of an ended generation.
     async fn dead_tokens(&self, leftover: &Leftover) -> Result<Vec<(Key, Version)>, StorageError> {
-        let prefix = all_tokens(&leftover.instance);
+        let mut pages =
+            Pages::<LoginToken>::of(&self.store, all_tokens(&leftover.instance)).at_once(BATCH);
         let mut dead = Vec::new();
-        let mut after = None;
-        while dead.len() < BATCH {
-            let page = self
-                .store
-                .scan::<LoginToken>(&prefix, after.as_ref(), BATCH, Timestamp::EPOCH)
-                .await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            dead.extend(
-                page.into_iter()
-                    .filter(|(_, token)| token.record.generation == leftover.generation)
-                    .map(|(key, token)| (key, token.version)),
-            );
+        while dead.len() < BATCH
+            && let Some(page) = pages.next(Timestamp::EPOCH).await?
+        {
+            let ended = page
+                .into_iter()
+                .filter(|(_, token)| token.record.generation == leftover.generation);
+            dead.extend(ended.map(|(key, token)| (key, token.version)));
         }
         Ok(dead)
     }
@@ -99,12 +94,9 @@ impl OtpDevices {
         for (key, version) in records {
             batch.remove(key, *version);
         }
-        match self.store.commit(batch).await {
-            Ok(()) => Ok(records.len()),
-            // Another process deletes the same records. The next call finds the rest.
-            Err(CommitError::Conflict { .. }) => Ok(0),
-            Err(error) => Err(error.into()),
-        }
+        // Another process may delete the same records. The next call finds the rest.
+        let is_made = commit_unless_changed(&self.store, batch).await?;
+        Ok(if is_made { records.len() } else { 0 })
     }
 }
 

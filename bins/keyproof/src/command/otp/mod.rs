@@ -25,7 +25,12 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Failure, Outcome, files::read_text, output, report};
+use super::{
+    Failure, Outcome,
+    files::read_text,
+    flags::{UNIX, number},
+    output, report,
+};
 use crate::qr;
 
 /// The warning for a secret that is too short.
@@ -147,7 +152,7 @@ pub(super) struct SecretArguments {
         long,
         value_name = "N",
         default_value_t = 20,
-        value_parser = clap::value_parser!(u8).range(16..=Secret::MAX_LEN as i64)
+        value_parser = number::<u8>("a whole number of bytes", 16, Some(Secret::MAX_LEN as u8))
     )]
     bytes: u8,
     /// Print JSON
@@ -205,10 +210,15 @@ struct KeyArguments {
     #[arg(long, conflicts_with = "uri", value_parser = digits)]
     digits: Option<Digits>,
     /// The length of a step in seconds; 30 by default
-    #[arg(long, conflicts_with_all = ["uri", "counter"])]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        conflicts_with_all = ["uri", "counter"],
+        value_parser = number("a whole number of seconds", NonZeroU64::MIN, None)
+    )]
     period: Option<NonZeroU64>,
     /// Compute HOTP from this counter, instead of TOTP
-    #[arg(long, conflicts_with = "uri")]
+    #[arg(long, conflicts_with = "uri", value_parser = number::<u64>("a whole number", 0, None))]
     counter: Option<u64>,
 }
 
@@ -227,7 +237,7 @@ struct SourceArguments {
 #[derive(Args, Debug)]
 struct Moment {
     /// The moment in Unix seconds; now by default
-    #[arg(long, value_name = "UNIX")]
+    #[arg(long, value_name = "UNIX", value_parser = number::<u64>(UNIX, 0, None))]
     at: Option<u64>,
 }
 
@@ -254,28 +264,21 @@ impl Moment {
 struct WindowArgument(Window);
 
 impl FromStr for WindowArgument {
-    type Err = String;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (before, after) = text
-            .split_once(',')
-            .ok_or("two numbers with a comma between")?;
-        let steps = |text: &str| {
-            text.parse::<u8>()
-                .map_err(|_| "each from 0 to 255".to_owned())
-        };
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "two whole numbers from 0 to 255 with a comma between, such as 1,1";
+        let (before, after) = text.split_once(',').ok_or(WRONG)?;
         Ok(Self(Window {
-            before: steps(before)?,
-            after: steps(after)?,
+            before: before.parse().map_err(|_| WRONG)?,
+            after: after.parse().map_err(|_| WRONG)?,
         }))
     }
 }
 
 fn digits(text: &str) -> Result<Digits, String> {
-    let digits = text
-        .parse()
-        .map_err(|_| "a number from 6 to 10".to_owned())?;
-    Digits::new(digits).map_err(|error| error.to_string())
+    let number = number("a whole number", Digits::MIN, Some(Digits::MAX));
+    Digits::new(number(text)?).map_err(|error| error.to_string())
 }
 
 /// A key with the kind of code that it generates.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Moment, STRENGTHEN, WEAK, WindowArgument, conclude, is_weak, read_secret, warn_of_weakness,
 };
-use crate::command::{Failure, Outcome, files::read_text, output};
+use crate::command::{Failure, Outcome, files::read_text, flags::number, output};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
@@ -78,7 +78,7 @@ struct Challenge {
     #[arg(long, value_name = "QUESTION")]
     own_question: Option<String>,
     /// The counter, if the suite has one; for verify, the next expected one
-    #[arg(long)]
+    #[arg(long, value_parser = number::<u64>("a whole number", 0, None))]
     counter: Option<u64>,
     /// A file with the PIN, if the suite has one
     #[arg(long, value_name = "FILE")]
@@ -99,10 +99,8 @@ fn hex(text: &str) -> Result<Hex, String> {
 }
 
 fn look_ahead(text: &str) -> Result<LookAhead, String> {
-    let counters = text
-        .parse()
-        .map_err(|_| format!("a number up to {}", LookAhead::MAX))?;
-    LookAhead::new(counters).map_err(|error| error.to_string())
+    let number = number("a whole number", 0, Some(LookAhead::MAX));
+    LookAhead::new(number(text)?).map_err(|error| error.to_string())
 }
 
 impl Challenge {

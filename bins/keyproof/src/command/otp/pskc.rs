@@ -21,6 +21,7 @@ use super::{migration::lines, uri_if_any};
 use crate::command::{
     Failure, Outcome,
     files::{read_text, write_secret},
+    flags::number,
     output,
 };
 
@@ -69,7 +70,7 @@ pub(in crate::command) struct WriteArguments {
         value_name = "N",
         requires = "password_file",
         default_value_t = Prf::HmacSha256.recommended_iterations(),
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(KeyDerivation::MAX_ITERATIONS))
+        value_parser = number("a whole number", 1, Some(KeyDerivation::MAX_ITERATIONS))
     )]
     iterations: u32,
     /// The manufacturer of the devices

@@ -16,7 +16,7 @@ use super::{
     files::{public, wrong},
     hex,
 };
-use crate::command::{Failure, Outcome, files::read, report};
+use crate::command::{Failure, Outcome, files::read, flags::number, report};
 
 /// An attestation or quote, and the key that signed it.
 #[derive(Args, Debug)]
@@ -94,8 +94,13 @@ pub(in crate::command) struct NvArguments {
     /// The expected contents of the index
     #[arg(long, value_name = "FILE")]
     contents: Option<PathBuf>,
-    /// The offset of these contents in the index
-    #[arg(long, default_value_t = 0)]
+    /// The offset of these contents in the index, in bytes
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 0,
+        value_parser = number("a whole number of bytes", 0, Some(u16::MAX))
+    )]
     offset: u16,
 }
 

@@ -1,7 +1,8 @@
 //! `keyproof tpm`: checks what TPMs write and sign, offline; provisions and attests devices; and manages the TPM
-//! manufacturers' CAs in the store.
+//! manufacturers' CAs and the stations' client certificates in the store.
 
 mod attestations;
+mod client_certificate;
 mod event_log;
 mod files;
 mod show;
@@ -31,6 +32,7 @@ use zeroize::Zeroizing;
 use super::{
     Failure, Outcome,
     files::{pem, read, write},
+    flags::{UNIX, number},
     output, report,
 };
 use files::{certificate, pcr_file, public, revocation_lists, trusted, wrong};
@@ -49,6 +51,9 @@ pub(super) enum Command {
     CheckQuote(CheckQuoteArguments),
     /// Check a TPM's clock, counters and firmware, from its attestation
     CheckTime(attestations::TimeArguments),
+    /// Renew the client certificates of stations in the store
+    #[command(subcommand)]
+    ClientCertificate(client_certificate::Command),
     /// Make a credential for one key that only one TPM can open
     MakeCredential(MakeCredentialArguments),
     /// Decrypt the certificate in a provision response, with the key that the TPM took from the credential
@@ -111,7 +116,7 @@ pub(super) struct CheckEkArguments {
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     /// The time, in seconds since 1970; now if absent
-    #[arg(long, value_name = "UNIX")]
+    #[arg(long, value_name = "UNIX", value_parser = number::<u64>(UNIX, 0, None))]
     at: Option<u64>,
     /// Print JSON
     #[arg(long)]
@@ -181,6 +186,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::CheckNv(arguments) => attestations::nv(&arguments),
         Command::CheckQuote(arguments) => quote(&arguments),
         Command::CheckTime(arguments) => attestations::time(&arguments),
+        Command::ClientCertificate(command) => client_certificate::run(command),
         Command::MakeCredential(arguments) => credential(&arguments),
         Command::OpenProvision(arguments) => open_provision(&arguments),
         Command::ReplayLog(arguments) => event_log::run(&arguments),

@@ -26,15 +26,17 @@ pub(crate) trait Form {
     }
 }
 
+/// Gives types their kinds of values, in words.
 macro_rules! forms {
     ($($type:ty: $form:literal,)+) => {
-        $(impl Form for $type {
+        $(impl $crate::config::Form for $type {
             fn form() -> String {
                 $form.to_owned()
             }
         })+
     };
 }
+pub(crate) use forms;
 
 forms! {
     bool: "true or false",

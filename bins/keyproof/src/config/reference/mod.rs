@@ -10,7 +10,7 @@ mod form;
 mod page;
 mod quantity;
 
-pub(crate) use form::{Form, name_of};
+pub(crate) use form::{Form, forms, name_of};
 pub use page::{markdown, roff, text};
 pub use quantity::{Quantity, WrongQuantity};
 

@@ -19,6 +19,7 @@ use keyproof_service::{
 };
 use keyproof_x509::{Finding as _, ProofCheck, ProofFinding, Report};
 use serde::Serialize;
+use serde_json::json;
 use tracing::error;
 
 use self::Shape::{Arm, Details};
@@ -130,8 +131,6 @@ pub(super) struct Refusal {
     message: Option<String>,
     /// The findings, one per line.
     details: String,
-    /// The `Allow` header of a 405 response.
-    allow: Option<String>,
     /// The status, if it is not the code's.
     status: Option<StatusCode>,
 }
@@ -142,7 +141,6 @@ impl From<Code> for Refusal {
             code,
             message: None,
             details: String::new(),
-            allow: None,
             status: None,
         }
     }
@@ -155,13 +153,6 @@ impl Refusal {
         Self {
             message: Some(cut(format!("{message} ({why})"))),
             ..self
-        }
-    }
-
-    pub(super) fn method(allow: String) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Code::MethodNotAllowed.into()
         }
     }
 
@@ -194,27 +185,14 @@ impl Refusal {
             details: &'a str,
         }
 
-        #[derive(Serialize)]
-        struct ErrorResponse<'a> {
-            error: ErrorDetail<'a>,
-        }
-
-        #[derive(Serialize)]
-        struct ErrorDetail<'a> {
-            code: &'static str,
-            message: &'a str,
-        }
-
         let (shape, status, message) = self.code.parts();
         let status = self.status.unwrap_or(status);
         let message = self.message.as_deref().unwrap_or(message);
         let mut response = match shape {
-            Arm(code) => wire::json(
-                status,
-                &ErrorResponse {
-                    error: ErrorDetail { code, message },
-                },
-            ),
+            Arm(code) => {
+                let error = json!({ "code": code, "message": message });
+                wire::json(status, &json!({ "error": error }))
+            }
             Details(code) => wire::json(
                 status,
                 &ErrorDetails {
@@ -230,9 +208,6 @@ impl Refusal {
             ),
         };
         let headers = response.headers_mut();
-        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
-            headers.insert(header::ALLOW, allow);
-        }
         if let Some(challenge) = self.code.challenge() {
             headers.insert(
                 header::WWW_AUTHENTICATE,

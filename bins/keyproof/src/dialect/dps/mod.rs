@@ -72,9 +72,7 @@ impl Dps {
             subject: self.subject,
         };
         let resource = resource.map_err(|error| *error)?.ok_or(Code::PathUnknown)?;
-        let route = resource
-            .asked(&exchange)
-            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let route = resource.asked(&exchange).ok_or(Code::MethodNotAllowed)?;
         let act = route.operation.act;
         let (certificates, origin) = (&self.service.certificates, origin(&exchange));
         let permitted = certificates.permit(&operator, act, service, &name, &origin);

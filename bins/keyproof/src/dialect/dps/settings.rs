@@ -10,6 +10,7 @@ use std::{
 };
 
 use keyproof_auth::{AuthError, operator::OperatorScopes};
+use keyproof_http::Application;
 use keyproof_service::{
     CertificateSettings, Service, Settings as Rules,
     access::{IssuerSettings, Issuers, KeyFileError},
@@ -19,8 +20,8 @@ use toml::Value;
 
 use super::{Dps, SubjectForm};
 use crate::{
-    config::{AuthSettings, Form, Key, keys},
-    dialect::Dialect,
+    config::{AuthSettings, Form, Key, forms, keys},
+    dialect::{Dialect, DialectError},
 };
 
 keys! {
@@ -40,10 +41,8 @@ keys! {
     }
 }
 
-impl Form for SubjectForm {
-    fn form() -> String {
-        "distinguished_name, common_name".to_owned()
-    }
+forms! {
+    SubjectForm: "distinguished_name, common_name",
 }
 
 /// `dps.issuers[]`
@@ -114,10 +113,10 @@ pub enum OneOrMore {
 
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+enum SettingsError {
     /// The keys of an entry of `dps.issuers` cannot be used.
     #[error("dps.issuers: {0}")]
-    Keys(#[from] KeyFileError),
+    Keys(KeyFileError),
     /// `dps.issuers[].scopes` contains an invalid scope.
     #[error("dps.issuers: the scopes of {value:?} of {issuer}: {error}")]
     Scope {
@@ -130,45 +129,47 @@ pub enum SettingsError {
     },
 }
 
-impl Dialect for Dps {
-    type Settings = Settings;
-    type Error = SettingsError;
-
-    fn check(settings: &mut Settings, _: &mut AuthSettings) -> Result<(), SettingsError> {
-        settings.issuers().map(drop)
+impl Dialect for Settings {
+    fn check(&mut self, _: &mut AuthSettings) -> Result<(), DialectError> {
+        self.issuers().map(drop).map_err(DialectError::of)
     }
 
-    fn check_files(settings: &Settings) -> Result<(), SettingsError> {
-        Ok(Issuers::load(settings.issuers()?).map(drop)?)
+    fn check_files(&self) -> Result<(), DialectError> {
+        self.load_issuers().map(drop)
     }
 
-    fn files(settings: &Settings) -> Vec<(&'static str, &Path)> {
-        let issuers = settings.issuers.iter();
+    fn files(&self) -> Vec<(&'static str, &Path)> {
+        let issuers = self.issuers.iter();
         let files = issuers.map(|issuer| ("dps.issuers[].jwks_file", issuer.jwks_file.as_path()));
         files.collect()
     }
 
-    fn rule(settings: &Settings, rules: &mut Rules) {
+    fn rule(&self, rules: &mut Rules) {
         let seconds = |seconds: NonZeroU32| Duration::from_secs(seconds.get().into());
         rules.certificates = CertificateSettings {
-            allow_unproven: settings.allow_unproven,
-            max_certificates: settings.max_certificates,
-            code_lifetime: settings.code_lifetime_s.map(seconds),
+            allow_unproven: self.allow_unproven,
+            max_certificates: self.max_certificates,
+            code_lifetime: self.code_lifetime_s.map(seconds),
         };
     }
 
-    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
-        Ok(Self {
+    fn mount(&self, service: Arc<Service>) -> Result<Arc<dyn Application>, DialectError> {
+        Ok(Arc::new(Dps {
             service,
-            issuers: Issuers::load(settings.issuers()?)?,
-            subject: settings.subject,
-        })
+            issuers: self.load_issuers()?,
+            subject: self.subject,
+        }))
     }
 }
 
 impl Settings {
     fn issuers(&self) -> Result<Vec<IssuerSettings>, SettingsError> {
         self.issuers.iter().map(Issuer::read).collect()
+    }
+
+    fn load_issuers(&self) -> Result<Issuers, DialectError> {
+        let issuers = self.issuers().map_err(DialectError::of)?;
+        Issuers::load(issuers).map_err(|error| DialectError::of(SettingsError::Keys(error)))
     }
 }
 

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response, with_body};
 use keyproof_service::{
-    Timestamp, Version,
-    certificates::{CertificateView, IssuedCode, Precondition, Upload},
+    Timestamp,
+    certificates::{CertificateView, IssuedCode, Precondition, ProvisioningService, Upload},
 };
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::ser::Formatter;
@@ -154,50 +154,32 @@ fn is_identity(coding: &str) -> bool {
 #[derive(Serialize)]
 struct Envelope<'a, P> {
     properties: P,
-    id: ResourceId<'a>,
+    /// The certificate's path, with the names as they were first written.
+    id: String,
     name: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    etag: Etag,
+    etag: String,
 }
 
 impl<'a, P> Envelope<'a, P> {
     fn of(view: &'a CertificateView, properties: P) -> Self {
-        Self {
-            properties,
-            id: ResourceId(view),
-            name: &view.name,
-            kind: "Microsoft.Devices/provisioningServices/Certificates",
-            etag: Etag(view.version),
-        }
-    }
-}
-
-/// A certificate's path, with the names as they were first written.
-struct ResourceId<'a>(&'a CertificateView);
-
-impl Serialize for ResourceId<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let CertificateView {
+        let CertificateView { service, name, .. } = view;
+        let ProvisioningService {
             subscription,
             resource_group,
-            service,
+            name: service,
+        } = service;
+        Self {
+            properties,
+            id: format!(
+                "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Devices\
+                 /provisioningServices/{service}/certificates/{name}"
+            ),
             name,
-            ..
-        } = self.0;
-        serializer.collect_str(&format_args!(
-            "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Devices\
-             /provisioningServices/{service}/certificates/{name}"
-        ))
-    }
-}
-
-/// A certificate's version.
-struct Etag(Version);
-
-impl Serialize for Etag {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+            kind: "Microsoft.Devices/provisioningServices/Certificates",
+            etag: view.version.to_string(),
+        }
     }
 }
 
@@ -252,14 +234,15 @@ struct Properties<'a> {
 
 impl<'a> Properties<'a> {
     fn of(view: &'a CertificateView, style: Style) -> Self {
+        let description = &view.description;
         Self {
             verification_code: None,
-            subject: match (style.subject, &view.subject_common_name) {
+            subject: match (style.subject, &description.subject_common_name) {
                 (SubjectForm::CommonName, Some(name)) => name,
-                _ => &view.subject,
+                _ => &description.subject,
             },
-            expiry: http_date(view.not_after),
-            thumbprint: &view.thumbprint,
+            expiry: http_date(description.not_after),
+            thumbprint: &description.thumbprint,
             is_verified: view.verification.is_verified(),
             // azure-cli expects text here, so PEM is returned if PEM was uploaded.
             certificate: style.version.shows_certificate().then(|| match &view.pem {

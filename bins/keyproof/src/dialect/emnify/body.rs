@@ -59,17 +59,11 @@ pub enum BodyError {
 /// The credentials of `POST authenticate`: one complete kind.
 pub enum Credentials {
     /// An application token, which programs use.
-    Application {
-        /// The token.
-        token: Zeroizing<String>,
-    },
+    Application(Zeroizing<String>),
     /// The first step of a person's login. The fingerprint is also read from `trusted_device`.
     Password(PasswordLogin),
     /// A refresh token from an earlier login.
-    Refresh {
-        /// The token.
-        token: Zeroizing<String>,
-    },
+    Refresh(Zeroizing<String>),
     /// The second step.
     SecondFactor {
         /// The challenge from the first step.
@@ -113,8 +107,8 @@ impl Credentials {
         let device = members.object("trusted_device")?;
         let trust = device.map(trust).transpose()?.flatten();
         match (application, refresh, name, password, challenge, code) {
-            (Some(token), ..) => Ok(Self::Application { token }),
-            (_, Some(token), ..) => Ok(Self::Refresh { token }),
+            (Some(token), ..) => Ok(Self::Application(token)),
+            (_, Some(token), ..) => Ok(Self::Refresh(token)),
             (_, _, Some(name), Some(password), ..) => Ok(Self::Password(PasswordLogin {
                 name,
                 password,

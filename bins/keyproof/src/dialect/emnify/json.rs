@@ -4,9 +4,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use keyproof_http::UniqueMembers;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use zeroize::Zeroizing;
 
@@ -138,14 +139,9 @@ impl<'de> Visitor<'de> for Values {
         Ok(Value::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some((name, value)) = entries.next_entry::<String, Value>()? {
-            if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member occurs twice"));
-            }
-        }
-        Ok(Value::Object(Members(members)))
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Value, A::Error> {
+        let members = UniqueMembers::deserialize(MapAccessDeserializer::new(entries));
+        members.map(|UniqueMembers(members)| Value::Object(Members(members)))
     }
 }
 

@@ -139,7 +139,7 @@ impl Call<()> {
         let credentials = self.read(Credentials::parse).await?;
         let accounts = self.accounts();
         match credentials {
-            Credentials::Application { token } => {
+            Credentials::Application(token) => {
                 let address = self.exchange.client_address();
                 let access = accounts.application_login(&token, address, &origin).await;
                 Ok(wire::tokens(&access?, None))
@@ -150,7 +150,7 @@ impl Call<()> {
                 }
                 FirstStep::Challenged(token) => Ok(wire::challenge(&token)),
             },
-            Credentials::Refresh { token } => {
+            Credentials::Refresh(token) => {
                 let refreshed = accounts.refresh(&token, &origin).await?;
                 Ok(wire::tokens(&refreshed.access, refreshed.refresh.as_ref()))
             }

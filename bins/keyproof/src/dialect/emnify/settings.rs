@@ -2,13 +2,14 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+use keyproof_http::Application;
 use keyproof_service::{Service, Settings as Rules};
 use serde::{Deserialize, Serialize};
 
 use super::{Emnify, events};
 use crate::{
     config::{AuthSettings, keys},
-    dialect::Dialect,
+    dialect::{Dialect, DialectError},
 };
 
 keys! {
@@ -36,44 +37,36 @@ keys! {
 const LIMIT: (&str, &str) = ("auth.address_limit", "emnify.authenticate_limit");
 const WINDOW: (&str, &str) = ("auth.address_window_s", "emnify.authenticate_window_s");
 
-/// What is wrong with the settings.
+/// A key and its older name have different values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// A key and its older name have different values.
-    #[error("{name} and {older} are the same key, but have different values: set only {name}")]
-    Contradiction {
-        /// The key.
-        name: &'static str,
-        /// Its older name.
-        older: &'static str,
-    },
+#[error("{name} and {older} are the same key, but have different values: set only {name}")]
+struct Contradiction {
+    name: &'static str,
+    older: &'static str,
 }
 
-impl Dialect for Emnify {
-    type Settings = Settings;
-    type Error = SettingsError;
+impl Dialect for Settings {
+    fn renamed() -> &'static [(&'static str, &'static str)] {
+        &[LIMIT, WINDOW]
+    }
 
-    const RENAMED: &'static [(&'static str, &'static str)] = &[LIMIT, WINDOW];
-
-    fn check(settings: &mut Settings, auth: &mut AuthSettings) -> Result<(), SettingsError> {
-        let (limit, window) = (
-            settings.authenticate_limit.take(),
-            settings.authenticate_window_s.take(),
-        );
+    fn check(&mut self, auth: &mut AuthSettings) -> Result<(), DialectError> {
+        let limit = self.authenticate_limit.take();
         adopt(LIMIT, &mut auth.address_limit, limit)?;
+        let window = self.authenticate_window_s.take();
         adopt(WINDOW, &mut auth.address_window_s, window)
     }
 
-    fn rule(settings: &Settings, rules: &mut Rules) {
+    fn rule(&self, rules: &mut Rules) {
         let accounts = &mut rules.accounts;
-        accounts.policy.lockout_failures = settings.lockout_failures;
-        accounts.policy.lockout = Duration::from_secs(settings.lockout_s.get().into());
-        accounts.rotate_refresh_tokens = settings.rotate_refresh_tokens;
+        accounts.policy.lockout_failures = self.lockout_failures;
+        accounts.policy.lockout = Duration::from_secs(self.lockout_s.get().into());
+        accounts.rotate_refresh_tokens = self.rotate_refresh_tokens;
         accounts.wording = events::word;
     }
 
-    fn mount(_: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
-        Ok(Self { service })
+    fn mount(&self, service: Arc<Service>) -> Result<Arc<dyn Application>, DialectError> {
+        Ok(Arc::new(Emnify { service }))
     }
 }
 
@@ -82,10 +75,10 @@ fn adopt<T: PartialEq>(
     (name, older): (&'static str, &'static str),
     value: &mut Option<T>,
     under_older: Option<T>,
-) -> Result<(), SettingsError> {
+) -> Result<(), DialectError> {
     match (&*value, &under_older) {
         (Some(value), Some(other)) if value != other => {
-            return Err(SettingsError::Contradiction { name, older });
+            return Err(DialectError::of(Contradiction { name, older }));
         }
         (None, _) => *value = under_older,
         (Some(_), _) => {}

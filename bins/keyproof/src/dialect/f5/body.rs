@@ -1,18 +1,13 @@
 //! Request bodies. Unknown members are ignored, `null` is absent, and types are not coerced.
 
-use std::{collections::BTreeMap, fmt};
-
-use keyproof_http::{Exchange, JsonObject};
+use keyproof_http::{Exchange, JsonObject, UniqueMembers};
 use keyproof_service::device_identity::{
     Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange, DeviceClaim,
     ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy, ProvisionRequest,
     Sent, SentEvidence, TrustedMakers, decode_der,
 };
 use keyproof_tpm::HashAlgorithm;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error, MapAccess, Visitor},
-};
+use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{Place, errors::Refusal};
@@ -28,40 +23,10 @@ struct Envelope<S> {
 struct MetadataBody {
     name: Option<String>,
     namespace: Option<String>,
-    labels: Option<Texts>,
-    annotations: Option<Texts>,
+    labels: Option<UniqueMembers<String>>,
+    annotations: Option<UniqueMembers<String>>,
     description: Option<String>,
     disable: Option<bool>,
-}
-
-/// Texts by key. A repeated key is refused, like a repeated member.
-#[derive(Default)]
-struct Texts(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextsVisitor;
-
-        impl<'de> Visitor<'de> for TextsVisitor {
-            type Value = Texts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of texts")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Texts, A::Error> {
-                let mut texts = BTreeMap::new();
-                while let Some((key, text)) = members.next_entry()? {
-                    if texts.insert(key, text).is_some() {
-                        return Err(A::Error::custom("a key is repeated"));
-                    }
-                }
-                Ok(Texts(texts))
-            }
-        }
-
-        deserializer.deserialize_map(TextsVisitor)
-    }
 }
 
 #[derive(Default, Deserialize)]
@@ -197,18 +162,14 @@ struct AttestBody {
     activation: Option<JsonObject<ActivationBody>>,
 }
 
-/// A preauth request.
-pub(super) struct Preauth {
-    pub(super) api_key: Zeroizing<String>,
-    pub(super) device: DeviceClaim,
-}
-
-pub(super) async fn preauth(exchange: &mut Exchange, needed: usize) -> Result<Preauth, Refusal> {
+/// Returns the API key and the device of a preauth request.
+pub(super) async fn preauth(
+    exchange: &mut Exchange,
+    needed: usize,
+) -> Result<(Zeroizing<String>, DeviceClaim), Refusal> {
     let PreauthBody { api_key, device } = read(exchange, needed).await?;
-    Ok(Preauth {
-        api_key: Zeroizing::new(api_key.unwrap_or_default()),
-        device: device.unwrap_or_default().0.into(),
-    })
+    let api_key = Zeroizing::new(api_key.unwrap_or_default());
+    Ok((api_key, device.unwrap_or_default().0.into()))
 }
 
 pub(super) async fn nonce(exchange: &mut Exchange, needed: usize) -> Result<NonceRequest, Refusal> {

@@ -18,40 +18,25 @@ use keyproof_service::{
 use serde_json::json;
 use tracing::error;
 
-/// The gRPC codes that are used here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Code {
-    InvalidArgument = 3,
-    DeadlineExceeded = 4,
-    NotFound = 5,
-    AlreadyExists = 6,
-    PermissionDenied = 7,
-    ResourceExhausted = 8,
-    FailedPrecondition = 9,
-    Aborted = 10,
-    Unimplemented = 12,
-    Internal = 13,
-    Unavailable = 14,
-    Unauthenticated = 16,
-}
+use crate::dialect::codes::codes;
 
-impl Code {
-    const fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidArgument => StatusCode::BAD_REQUEST,
-            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            // gRPC gateways map `FailedPrecondition` to 400. The contract has 409 for conflicts, and no 400.
-            Self::Aborted | Self::AlreadyExists | Self::FailedPrecondition => StatusCode::CONFLICT,
-            Self::PermissionDenied => StatusCode::FORBIDDEN,
-            Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-        }
-    }
+codes! {
+    /// The gRPC codes that are used here.
+    u8;
+
+    InvalidArgument = 3, BAD_REQUEST;
+    DeadlineExceeded = 4, GATEWAY_TIMEOUT;
+    NotFound = 5, NOT_FOUND;
+    AlreadyExists = 6, CONFLICT;
+    PermissionDenied = 7, FORBIDDEN;
+    ResourceExhausted = 8, TOO_MANY_REQUESTS;
+    /// gRPC gateways map it to 400. The contract has 409 for conflicts, and no 400.
+    FailedPrecondition = 9, CONFLICT;
+    Aborted = 10, CONFLICT;
+    Unimplemented = 12, METHOD_NOT_ALLOWED;
+    Internal = 13, INTERNAL_SERVER_ERROR;
+    Unavailable = 14, SERVICE_UNAVAILABLE;
+    Unauthenticated = 16, UNAUTHORIZED;
 }
 
 /// A refusal, with the content of its response.
@@ -61,8 +46,6 @@ pub(super) struct Refusal {
     message: String,
     /// The status, if it is not the code's.
     status: Option<StatusCode>,
-    /// The `Allow` header of a 405 response.
-    allow: Option<String>,
     /// The `Retry-After` header of 429 and 503 responses.
     retry_after: Option<Duration>,
 }
@@ -73,7 +56,6 @@ impl Refusal {
             code,
             message: message.into(),
             status: None,
-            allow: None,
             retry_after: None,
         }
     }
@@ -109,11 +91,8 @@ impl Refusal {
         )
     }
 
-    pub(super) fn method(allow: String) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Self::new(Code::Unimplemented, "the resource has no such method")
-        }
+    pub(super) fn method() -> Self {
+        Self::new(Code::Unimplemented, "the resource has no such method")
     }
 
     fn rate_limited(message: String, retry_after: Duration) -> Self {
@@ -169,13 +148,11 @@ impl Refusal {
     }
 
     pub(super) fn into_response(self) -> Response {
-        let status = self.status.unwrap_or(self.code.status());
-        let body = json!({ "code": self.code as u8, "details": [], "message": self.message });
+        let (code, status, _) = self.code.parts();
+        let status = self.status.unwrap_or(status);
+        let body = json!({ "code": code, "details": [], "message": self.message });
         let mut response = stack::json(status, &body);
         let headers = response.headers_mut();
-        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
-            headers.insert(header::ALLOW, allow);
-        }
         if let Some(wait) = self.retry_after {
             retry_after(headers, wait);
         }
@@ -204,7 +181,7 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::NotFound => Code::NotFound,
         };
         let status = match refusal {
-            StackRefusal::DeadlineExceeded { .. } => code.status(),
+            StackRefusal::DeadlineExceeded { .. } => code.parts().1,
             other => other.status(),
         };
         Self {
@@ -543,22 +520,12 @@ mod tests {
     #[test]
     fn each_code_is_in_the_documentation_and_no_other() {
         let guide = include_str!("../../../../../docs/tpms.md");
-        let codes = [
-            Code::InvalidArgument,
-            Code::DeadlineExceeded,
-            Code::NotFound,
-            Code::AlreadyExists,
-            Code::PermissionDenied,
-            Code::ResourceExhausted,
-            Code::FailedPrecondition,
-            Code::Aborted,
-            Code::Unimplemented,
-            Code::Internal,
-            Code::Unavailable,
-            Code::Unauthenticated,
-        ];
-        let codes = codes.map(|code| [(code as u8).to_string(), code.status().as_str().to_owned()]);
-        assert_eq!(crate::dialect::documented_codes(guide), codes);
+        let codes = Code::ALL.iter().map(|code| {
+            let (number, status, _) = code.parts();
+            [number.to_string(), status.as_str().to_owned()]
+        });
+        let codes: Vec<_> = codes.collect();
+        assert_eq!(crate::dialect::documented_codes::<2>(guide), codes);
     }
 
     /// Anybody may request a CRL, so this is no error of the server each time.

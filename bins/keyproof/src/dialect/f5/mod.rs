@@ -60,7 +60,7 @@ enum Authentication {
 type HandlerResult = Result<Response, Refusal>;
 
 impl F5 {
-    async fn answer(&self, exchange: Exchange) -> HandlerResult {
+    async fn answer(self: Arc<Self>, exchange: Exchange) -> HandlerResult {
         let segments = routes::segments(exchange.path());
         let known = segments.as_deref().ok();
         let resource = known.and_then(|segments| ROUTES.resource(segments));
@@ -73,20 +73,18 @@ impl F5 {
             Some(resource) if is_revocation_list(resource) => None,
             _ => self.operator(&exchange, prefetch).await?,
         };
-        let certificate = certificate(&exchange);
+        let is_stations = resource.as_ref().and_then(station_act).is_some();
+        // A client certificate identifies stations only.
+        let certificate = certificate(&exchange).filter(|_| is_stations);
         let shown = match (operator, certificate) {
             (Some(operator), _) => Authentication::Operator(operator),
-            (None, Some(certificate)) if resource.as_ref().and_then(station_act).is_some() => {
-                self.shown_by(certificate, &exchange).await?
-            }
-            (None, _) => Authentication::Nothing,
+            (None, Some(certificate)) => self.shown_by(certificate, &exchange).await?,
+            (None, None) => Authentication::Nothing,
         };
         if matches!(shown, Authentication::Nothing) && !self.is_open(resource.as_ref()) {
-            let is_stations = resource.as_ref().and_then(station_act).is_some();
-            return Err(if is_stations && certificate.is_some() {
-                Refusal::certificate_not_accepted()
-            } else {
-                Refusal::unauthenticated()
+            return Err(match certificate {
+                Some(_) => Refusal::certificate_not_accepted(),
+                None => Refusal::unauthenticated(),
             });
         }
         // An undecodable path is reported differently from an unknown one.
@@ -95,9 +93,7 @@ impl F5 {
         }
         let resource =
             resource.ok_or_else(|| Refusal::not_found("there is nothing at this path"))?;
-        let route = resource
-            .asked(&exchange)
-            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let route = resource.asked(&exchange).ok_or_else(Refusal::method)?;
         let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
         let at = Place {
             namespace: variable("namespace"),
@@ -105,19 +101,18 @@ impl F5 {
             body: route.body,
         };
         match route.operation {
-            Operation::Objects(objects) => {
+            Operation::Objects { act, answer, .. } => {
                 let Authentication::Operator(operator) = shown else {
                     return Err(Refusal::unauthenticated());
                 };
                 let asked = Asked {
-                    service: Arc::clone(&self.service),
-                    client_certificates: self.client_certificates,
+                    f5: self,
                     operator,
-                    act: objects.act,
+                    act,
                     at,
                     exchange,
                 };
-                (objects.answer)(asked).await
+                answer(asked).await
             }
             Operation::RevocationList => {
                 let devices = &self.service.device_identity;
@@ -127,7 +122,7 @@ impl F5 {
             Operation::Station(act, answer) => {
                 let station = self.station(shown, act, &exchange).await?;
                 let call = StationCall {
-                    service: Arc::clone(&self.service),
+                    f5: self,
                     station,
                     body: route.body,
                     exchange,
@@ -243,9 +238,7 @@ struct Place {
 
 /// An operator's request about objects.
 struct Asked {
-    service: Arc<Service>,
-    /// As in [`F5`].
-    client_certificates: bool,
+    f5: Arc<F5>,
     operator: Operator,
     act: ObjectOperation,
     at: Place,
@@ -255,13 +248,12 @@ struct Asked {
 impl Asked {
     /// Checks the permission, and answers the request for objects of one kind.
     async fn answer<K: Offered>(self) -> HandlerResult {
-        let (devices, at) = (&self.service.device_identity, &self.at);
+        let (devices, at) = (&self.f5.service.device_identity, &self.at);
         let origin = origin(&self.exchange);
         let permitted = devices.permit(&self.operator, self.act, &at.namespace, &at.name, &origin);
         let call = Call::<K> {
             administrator: permitted.await?,
-            service: self.service,
-            client_certificates: self.client_certificates,
+            f5: self.f5,
             at: self.at,
             exchange: self.exchange,
         };
@@ -284,9 +276,7 @@ trait Offered: Kind + wire::Spec {
 
 /// A permitted request about objects whose head was validated.
 struct Call<K> {
-    service: Arc<Service>,
-    /// As in [`F5`].
-    client_certificates: bool,
+    f5: Arc<F5>,
     administrator: Administrator<K>,
     at: Place,
     exchange: Exchange,
@@ -294,7 +284,7 @@ struct Call<K> {
 
 impl<K: Offered> Call<K> {
     fn devices(&self) -> &DeviceIdentity {
-        &self.service.device_identity
+        &self.f5.service.device_identity
     }
 
     async fn list(self) -> HandlerResult {
@@ -308,7 +298,7 @@ impl<K: Offered> Call<K> {
         let full = query.first("report_fields").is_some();
         // An operator has one share, however many namespaces their scopes cover.
         let party = self.administrator.who().party();
-        let place = self.service.lists.take(&party).await;
+        let place = self.f5.service.lists.take(&party).await;
         let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(with_guard(wire::list(&objects, full), place))
@@ -328,7 +318,7 @@ impl<K: Offered> Call<K> {
             ResponseFormat::ReferringObjects => {
                 // All objects of the namespace are read for it.
                 let party = self.administrator.who().party();
-                let place = self.service.lists.take(&party).await;
+                let place = self.f5.service.lists.take(&party).await;
                 let _place = place.map_err(StorageError::from)?;
                 related.referring = devices.referring(&object).await?;
             }
@@ -385,7 +375,7 @@ impl Offered for ApiKey {
         let new = body::new_api_key(&mut call.exchange, &call.at).await?;
         let issued = call.devices().create_api_key(&call.administrator, new);
         let issued = issued.await.map_err(Refusal::new_api_key)?;
-        if issued.object.spec.need_mtls && !call.client_certificates {
+        if issued.object.spec.need_mtls && !call.f5.client_certificates {
             let Metadata {
                 namespace, name, ..
             } = &issued.object.metadata;
@@ -410,7 +400,7 @@ impl Offered for ApiKey {
 
 /// A permitted station's request whose head was validated.
 struct StationCall {
-    service: Arc<Service>,
+    f5: Arc<F5>,
     station: Station,
     /// The limit of the body, in bytes.
     body: usize,
@@ -418,38 +408,37 @@ struct StationCall {
 }
 
 impl StationCall {
+    fn devices(&self) -> &DeviceIdentity {
+        &self.f5.service.device_identity
+    }
+
     async fn activate(mut self) -> HandlerResult {
         let activation = body::activation(&mut self.exchange, self.body).await?;
-        let devices = &self.service.device_identity;
-        devices.activate(&self.station, &activation).await?;
+        self.devices().activate(&self.station, &activation).await?;
         Ok(no_content())
     }
 
     async fn attest(mut self) -> HandlerResult {
         let (request, evidence) = body::attest(&mut self.exchange, self.body).await?;
-        let devices = &self.service.device_identity;
-        let report = devices.attest(&self.station, &request, evidence).await?;
-        Ok(wire::attested(&report))
+        let report = self.devices().attest(&self.station, &request, evidence);
+        Ok(wire::attested(&report.await?))
     }
 
     async fn attestation_nonce(mut self) -> HandlerResult {
         let request = body::nonce(&mut self.exchange, self.body).await?;
-        let devices = &self.service.device_identity;
-        let nonce = devices.attestation_nonce(&self.station, &request).await?;
-        Ok(wire::nonce(&nonce))
+        let nonce = self.devices().attestation_nonce(&self.station, &request);
+        Ok(wire::nonce(&nonce.await?))
     }
 
     async fn preauth(mut self) -> HandlerResult {
-        let request = body::preauth(&mut self.exchange, self.body).await?;
-        let devices = &self.service.device_identity;
-        let verdict = devices.preauth(&self.station, &request.api_key, &request.device);
+        let (api_key, device) = body::preauth(&mut self.exchange, self.body).await?;
+        let verdict = self.devices().preauth(&self.station, &api_key, &device);
         Ok(wire::preauth(&verdict.await?))
     }
 
     async fn provision(mut self) -> HandlerResult {
         let request = body::provision(&mut self.exchange, self.body).await?;
-        let devices = &self.service.device_identity;
-        let provisioned = devices.provision(&self.station, request);
+        let provisioned = self.devices().provision(&self.station, request);
         Ok(wire::provisioned(&provisioned.await?))
     }
 }

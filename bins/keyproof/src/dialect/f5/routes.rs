@@ -15,8 +15,12 @@ use crate::route_table::{Case, Resource, RouteTable, route};
 /// The handler of an operation, and its required caller.
 #[derive(Debug)]
 pub(super) enum Operation {
-    /// For administrators of the namespace.
-    Objects(Objects),
+    /// On objects of one kind, for administrators of the namespace.
+    Objects {
+        act: ObjectOperation,
+        answer: fn(Asked) -> BoxFuture<HandlerResult>,
+        prefetch: fn(&str, &str) -> Prefetch,
+    },
     /// Public: a category's CRL.
     RevocationList,
     /// For stations.
@@ -26,20 +30,12 @@ pub(super) enum Operation {
     ),
 }
 
-/// An operation on objects of one kind.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Objects {
-    pub(super) act: ObjectOperation,
-    pub(super) answer: fn(Asked) -> BoxFuture<HandlerResult>,
-    prefetch: fn(&str, &str) -> Prefetch,
-}
-
 const fn objects<K: Offered>(act: ObjectOperation) -> Operation {
-    Operation::Objects(Objects {
+    Operation::Objects {
         act,
         answer: |asked| Box::pin(asked.answer::<K>()),
         prefetch: DeviceIdentity::prefetch::<K>,
-    })
+    }
 }
 
 impl Operation {
@@ -47,9 +43,11 @@ impl Operation {
     pub(super) fn prefetch(&self, resource: &Resource<'_, Self>) -> Prefetch {
         let variable = |name| resource.variable(name).unwrap_or_default();
         match self {
-            Self::Objects(objects) if objects.act == ObjectOperation::Get => {
-                (objects.prefetch)(variable("namespace"), variable("name"))
-            }
+            Self::Objects {
+                act: ObjectOperation::Get,
+                prefetch,
+                ..
+            } => prefetch(variable("namespace"), variable("name")),
             _ => Prefetch::default(),
         }
     }

@@ -1,7 +1,8 @@
 //! `f5.*`
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
+use keyproof_http::{Application, BoxFuture};
 use keyproof_service::{
     DeviceIdentitySettings, Service, Settings as Rules, device_identity::Metadata,
 };
@@ -10,8 +11,8 @@ use tracing::warn;
 
 use super::{F5, PublicUrl};
 use crate::{
-    config::{Form, keys},
-    dialect::Dialect,
+    config::{forms, keys},
+    dialect::{Dialect, DialectError},
 };
 
 keys! {
@@ -31,16 +32,9 @@ keys! {
     }
 }
 
-impl Form for StationAuth {
-    fn form() -> String {
-        "authorization, api_key_only".to_owned()
-    }
-}
-
-impl Form for PublicUrl {
-    fn form() -> String {
-        "URL".to_owned()
-    }
+forms! {
+    PublicUrl: "URL",
+    StationAuth: "authorization, api_key_only",
 }
 
 /// How stations authenticate besides the API key in their requests' bodies.
@@ -54,53 +48,53 @@ pub enum StationAuth {
     Authorization,
 }
 
-impl Dialect for F5 {
-    type Settings = Settings;
-    type Error = Infallible;
-
-    fn asks_for_client_certificates(settings: &Settings) -> bool {
-        settings.client_certificates
+impl Dialect for Settings {
+    fn asks_for_client_certificates(&self) -> bool {
+        self.client_certificates
     }
 
-    fn warning(settings: &Settings) -> Option<&'static str> {
-        let is_unlimited = settings.rate_limit_per_minute == 0;
+    fn warning(&self) -> Option<&'static str> {
+        let is_unlimited = self.rate_limit_per_minute == 0;
         is_unlimited
             .then_some("f5.rate_limit_per_minute: calls with one API key are not limited (remove it for the default, 600)")
     }
 
-    fn rule(settings: &Settings, rules: &mut Rules) {
-        let public_url = settings.public_url.as_ref();
+    fn rule(&self, rules: &mut Rules) {
+        let public_url = self.public_url.as_ref();
         rules.device_identity = DeviceIdentitySettings {
-            rate_limit_per_minute: settings.rate_limit_per_minute,
+            rate_limit_per_minute: self.rate_limit_per_minute,
             revocation_list_url: public_url.map(PublicUrl::revocation_list),
         };
     }
 
-    async fn review(settings: &Settings, service: &Service) {
-        if settings.client_certificates {
-            return;
-        }
-        match service.device_identity.key_with_client_certificate().await {
-            Ok(None) => {}
-            Ok(Some(Metadata {
-                namespace, name, ..
-            })) => warn!(
-                namespace,
-                name,
-                "this server refuses API keys that need a client certificate, such as this one: none is requested \
-                 (f5.client_certificates)"
-            ),
-            Err(error) => {
-                warn!(%error, "cannot look for API keys that need a client certificate");
+    fn review(&self, service: Arc<Service>) -> BoxFuture<()> {
+        let are_requested = self.client_certificates;
+        Box::pin(async move {
+            if are_requested {
+                return;
             }
-        }
+            match service.device_identity.key_with_client_certificate().await {
+                Ok(None) => {}
+                Ok(Some(Metadata {
+                    namespace, name, ..
+                })) => warn!(
+                    namespace,
+                    name,
+                    "this server refuses API keys that need a client certificate, such as this one: none is requested \
+                     (f5.client_certificates)"
+                ),
+                Err(error) => {
+                    warn!(%error, "cannot look for API keys that need a client certificate");
+                }
+            }
+        })
     }
 
-    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, Infallible> {
-        Ok(Self {
+    fn mount(&self, service: Arc<Service>) -> Result<Arc<dyn Application>, DialectError> {
+        Ok(Arc::new(F5 {
             service,
-            station_auth: settings.station_auth,
-            client_certificates: settings.client_certificates,
-        })
+            station_auth: self.station_auth,
+            client_certificates: self.client_certificates,
+        }))
     }
 }

@@ -1,16 +1,13 @@
 //! Request bodies: decompressed within the stack's limit, then parsed as one JSON object.
 
-use std::{collections::BTreeMap, fmt, io::Read};
+use std::{collections::BTreeMap, io::Read};
 
 use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 use http::header;
-use keyproof_http::Exchange;
+use keyproof_http::{Exchange, UniqueMembers};
 use keyproof_service::CpuQueue;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error, MapAccess, Visitor},
-};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::errors::{Code, Refusal};
@@ -125,7 +122,7 @@ impl Members {
         let outer: Box<RawValue> =
             serde_json::from_slice(body).map_err(|_| Refusal::from(Code::JsonInvalid))?;
         match serde_json::from_str(outer.get()) {
-            Ok(Object(members)) => Ok(Self {
+            Ok(UniqueMembers(members)) => Ok(Self {
                 members,
                 fields: Fields(&[]),
             }),
@@ -173,35 +170,6 @@ impl Members {
 
     fn refuse(&self, name: &str) -> Refusal {
         Refusal::field(Some(name), self.fields.line(name))
-    }
-}
-
-/// An object without duplicate members, which different parsers could resolve differently.
-struct Object(BTreeMap<String, Box<RawValue>>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Once;
-
-        impl<'de> Visitor<'de> for Once {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object, M::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(M::Error::custom("a member occurs twice"));
-                    }
-                }
-                Ok(Object(members))
-            }
-        }
-
-        deserializer.deserialize_map(Once)
     }
 }
 

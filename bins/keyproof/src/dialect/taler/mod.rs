@@ -43,9 +43,7 @@ impl Taler {
     async fn answer(self: Arc<Self>, mut exchange: Exchange) -> HandlerResult {
         let (instance, segments) = routes::split(exchange.path())?;
         let resource = ROUTES.resource(&segments).ok_or(Code::EndpointUnknown)?;
-        let route = resource
-            .asked(&exchange)
-            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let route = resource.asked(&exchange).ok_or(Code::MethodInvalid)?;
         let instance = instance.to_owned();
         let id = resource.variable("id").map(str::to_owned);
         let body = route.body;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use keyproof_http::Application;
 use keyproof_otp::pos::Amount;
 use keyproof_service::Service;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Taler;
 use crate::{
     config::{AuthSettings, keys},
-    dialect::Dialect,
+    dialect::{Dialect, DialectError},
 };
 
 keys! {
@@ -21,29 +22,25 @@ keys! {
     }
 }
 
-/// What is wrong with the settings.
+/// `taler.currency` is not a valid currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// `taler.currency` is not a valid currency.
-    #[error("taler.currency: not 1 to 11 letters A to Z")]
-    Currency,
-}
+#[error("taler.currency: not 1 to 11 letters A to Z")]
+struct CurrencyError;
 
-impl Dialect for Taler {
-    type Settings = Settings;
-    type Error = SettingsError;
-
-    fn check(settings: &mut Settings, _: &mut AuthSettings) -> Result<(), SettingsError> {
+impl Dialect for Settings {
+    fn check(&mut self, _: &mut AuthSettings) -> Result<(), DialectError> {
         // `Amount` defines what a currency is.
-        let amount = format!("{}:0", settings.currency).parse::<Amount>();
-        amount.map_err(|_| SettingsError::Currency).map(drop)
+        let amount = format!("{}:0", self.currency).parse::<Amount>();
+        amount
+            .map(drop)
+            .map_err(|_| DialectError::of(CurrencyError))
     }
 
-    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
-        Ok(Self {
+    fn mount(&self, service: Arc<Service>) -> Result<Arc<dyn Application>, DialectError> {
+        Ok(Arc::new(Taler {
             inflating: service.cpu_queue.with_shared_turns(),
             service,
-            currency: settings.currency.clone(),
-        })
+            currency: self.currency.clone(),
+        }))
     }
 }

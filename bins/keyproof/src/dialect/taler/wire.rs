@@ -5,14 +5,12 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{JsonObject, Query, Response, no_content, with_body};
 use keyproof_otp::pos::PosAlgorithm;
-use keyproof_service::{
-    Timestamp,
-    otp_devices::{
-        DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, Moment,
-        TokenRequest,
-    },
+use keyproof_service::otp_devices::{
+    DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, Moment,
+    TokenRequest,
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
@@ -133,15 +131,8 @@ pub(super) fn issued_token(issued: &IssuedToken) -> Response {
 
     #[derive(Serialize)]
     struct AbsoluteTime {
-        #[serde(serialize_with = "or_never")]
-        t_s: Option<Timestamp>,
-    }
-
-    fn or_never<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-        match at {
-            Some(at) => serializer.serialize_u64(at.as_secs()),
-            None => serializer.serialize_str("never"),
-        }
+        /// Seconds, or `never`.
+        t_s: Value,
     }
 
     let token = Zeroizing::new(format!("secret-token:{}", *issued.text));
@@ -150,7 +141,10 @@ pub(super) fn issued_token(issued: &IssuedToken) -> Response {
         access_token: &token,
         scope: issued.scope.grant.name(),
         expiration: AbsoluteTime {
-            t_s: issued.valid_until,
+            t_s: match issued.valid_until {
+                Some(at) => at.as_secs().into(),
+                None => "never".into(),
+            },
         },
         refreshable: issued.scope.refreshable,
     })

@@ -311,6 +311,38 @@ fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
             "user tokens ada revoke x",
             &["'<ID>'", "a number, as `user tokens NAME list` shows it"],
         ),
+        (
+            "backup k --keep x",
+            &["'--keep <N>'", "a whole number of backups from 1"],
+        ),
+        (
+            "otp secret --bytes many",
+            &["'--bytes <N>'", "a whole number of bytes from 16 to 128"],
+        ),
+        (
+            "otp secret --bytes 15",
+            &["a whole number of bytes from 16 to 128"],
+        ),
+        (
+            "otp code --secret-file F --digits six",
+            &["a whole number from 6 to 10"],
+        ),
+        (
+            "otp code --secret-file F --period 30s",
+            &["a whole number of seconds from 1"],
+        ),
+        (
+            "otp code --secret-file F --counter first",
+            &["a whole number from 0"],
+        ),
+        (
+            "otp code --secret-file F --at now",
+            &["a moment in whole seconds since 1970, from 0"],
+        ),
+        (
+            "otp verify --secret-file F --window 1 123456",
+            &["two whole numbers from 0 to 255"],
+        ),
     ] {
         let output = run_line(wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong}");

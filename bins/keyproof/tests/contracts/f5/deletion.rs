@@ -49,7 +49,7 @@ async fn what_is_referred_to_is_not_deleted_and_the_rest_is() {
     delete(&site, MANAGERS, "manager")
         .await
         .refuses(409, 9)
-        .saying("referred to by 1 objects, tpm_category \"category\" among them");
+        .saying("it is referred to by tpm_category \"category\"");
     delete(&site, CATEGORIES, "category")
         .await
         .refuses(409, 9)

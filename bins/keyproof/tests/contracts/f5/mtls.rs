@@ -14,8 +14,11 @@ use keyproof::{
     server::Server,
 };
 use keyproof_service::{
-    Failure, StorageError,
-    device_identity::{Activation, CertificateNotAccepted},
+    CommandLine, Failure, StorageError,
+    device_identity::{
+        Activation, Administrator, Category, CertificateNotAccepted, EndClientsError,
+        RenewClientError,
+    },
 };
 use keyproof_store::SystemEntropy;
 use keyproof_x509::{Certificate, Upload};
@@ -420,6 +423,135 @@ async fn a_station_whose_category_is_gone_by_then_changes_nothing() {
         station().await,
         Err(Failure::Refused(CertificateNotAccepted))
     ));
+}
+
+/// The person at the command line, who renews client certificates.
+fn administrator() -> Administrator<Category> {
+    let person = CommandLine::of("tester".to_owned());
+    Administrator::of_command_line(&person, "default".to_owned())
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_accepted_beside_the_earlier_ones_until_those_are_ended() {
+    let secured = Secured::start().await;
+    let (cert, key) = secured.category("category").await;
+    let bound = secured.api_key("category", "bound", true).await;
+    let station = secured.site.operator_token(&["tpm-station"], None).await;
+    let devices = &secured.site.console.device_identity;
+    let administrator = administrator();
+    secured.site.clock.advance(YEAR * 9);
+    let renewed = devices.renew_client(&administrator, "category").await;
+    let renewed = renewed.unwrap();
+    let earlier = identity(&cert, &key);
+    let latest = identity(&renewed.certificate, &renewed.key);
+    let shown = secured.site.get(&format!("{CATEGORIES}/category")).await;
+    assert_eq!(
+        shown.is(200).json["spec"]["client_cert"],
+        renewed.certificate
+    );
+    assert_eq!(shown.json["spec"]["client_key"], "");
+    for version in VERSIONS {
+        for shown in [&earlier, &latest] {
+            let told = secured.preauth(version, shown, None, &bound).await;
+            assert_eq!(told.as_deref(), Some(SUCCESS));
+        }
+    }
+    // A server that makes the index anew finds the earlier one, too.
+    let index = ["tpm_client_certificate", "tpm_client_certificates"];
+    secured.site.lose(&index).await;
+    let version = &version::TLS13;
+    let told = secured.preauth(version, &earlier, None, &bound).await;
+    assert_eq!(told.as_deref(), Some(SUCCESS));
+
+    let ended = devices.end_earlier_clients(&administrator, "category");
+    assert_eq!(ended.await, Ok(1));
+    for (shown, token, expected) in [
+        (&earlier, None, UNAUTHENTICATED),
+        (&earlier, Some(&*station), INVALID),
+        (&latest, None, SUCCESS),
+        (&latest, Some(&*station), SUCCESS),
+    ] {
+        let told = secured.preauth(version, shown, token, &bound).await;
+        assert_eq!(told.as_deref(), Some(expected));
+    }
+    let ended = devices.end_earlier_clients(&administrator, "category");
+    assert_eq!(ended.await, Ok(0));
+    // It is valid for ten years, from when it was issued.
+    secured.site.clock.advance(YEAR * 10);
+    let told = secured.preauth(version, &latest, None, &bound).await;
+    assert_eq!(told.as_deref(), Some(SUCCESS));
+
+    for action in ["tpm_category.renew_client", "tpm_category.end_clients"] {
+        let events = secured.site.events_of(action).await;
+        let told: Vec<(&str, &str)> = events
+            .iter()
+            .map(|event| (&*event.who, &*event.target))
+            .collect();
+        let expected = ("console:tester", "tpm_category/default/category");
+        assert_eq!(told, [expected], "{action}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_only_a_few_times_before_earlier_ones_are_ended() {
+    let (site, _, _) = furnished().await;
+    let devices = &site.console.device_identity;
+    let administrator = administrator();
+    let name = "category";
+    for _ in 0..4 {
+        assert!(devices.renew_client(&administrator, name).await.is_ok());
+    }
+    let many = devices.renew_client(&administrator, name).await.err();
+    assert_eq!(many, Some(Failure::Refused(RenewClientError::TooMany)));
+    let ended = devices.end_earlier_clients(&administrator, name).await;
+    assert_eq!(ended, Ok(4));
+    assert_eq!(site.records("tpm_client_certificate").await, 1);
+    assert!(devices.renew_client(&administrator, name).await.is_ok());
+
+    let unknown = devices.renew_client(&administrator, "other").await.err();
+    assert_eq!(unknown, Some(Failure::Refused(RenewClientError::Unknown)));
+    let unknown = devices.end_earlier_clients(&administrator, "other").await;
+    assert_eq!(unknown, Err(Failure::Refused(EndClientsError::Unknown)));
+}
+
+/// The body of a request may arrive long after its head, with which the station was authenticated.
+#[tokio::test]
+async fn a_station_whose_certificate_is_ended_by_then_changes_nothing() {
+    let (site, key, device) = furnished().await;
+    let other = site.category("other").await;
+    let client = other.is(200).json["spec"]["client_cert"].as_str().unwrap();
+    let client = Upload::decode(client.as_bytes()).unwrap();
+    let client = client.certificate().unwrap().sha256_thumbprint();
+    let shown = device.activation(&site.provisioned(&key, &device).await);
+    let text = |member: &str| shown[member].as_str().unwrap().to_owned();
+    let activation = Activation {
+        ticket: text("ticket"),
+        proof: Ok(BASE64.decode(text("proof").as_bytes()).unwrap()),
+    };
+    let devices = &site.console.device_identity;
+    let administrator = administrator();
+    assert!(devices.renew_client(&administrator, "other").await.is_ok());
+    let origin = console_origin();
+    let before = devices.station_with_certificate(client, &origin).await;
+    let before = before.unwrap();
+    let ended = devices.end_earlier_clients(&administrator, "other").await;
+    assert_eq!(ended, Ok(1));
+    let late = devices.activate(&before, &activation).await;
+    assert!(
+        matches!(late, Err(Failure::Storage(StorageError::Contended { .. }))),
+        "{late:?}"
+    );
+    assert_eq!(site.records("tpm_attestation_key").await, 0);
+    let after = devices.station_with_certificate(client, &origin).await;
+    assert!(matches!(
+        after,
+        Err(Failure::Refused(CertificateNotAccepted))
+    ));
+    // None of its records stays when the category is deleted.
+    assert!(devices.renew_client(&administrator, "other").await.is_ok());
+    let gone = format!("{CATEGORIES}/other");
+    site.admin("DELETE", &gone).send().await.is(200);
+    assert_eq!(site.records("tpm_client_certificate").await, 1);
 }
 
 /// Clients may choose a certificate by the names in the handshake, which contains each category as soon as it exists.

@@ -44,6 +44,7 @@ const UNCHANGING: &[&str] = &[
     "/console/tpms/default/managers/manager/delete",
     "/console/tpms/default/categories/category/allow",
     "/console/tpms/default/categories/category/disallow",
+    "/console/tpms/default/categories/category/client/end-earlier",
     "/console/tpms/default/categories/category/delete",
     "/activate",
     "/remove-key",
@@ -288,6 +289,8 @@ impl Scene {
                 tpms("categories/category/registers"),
                 Parts(vec![("policy", "any".as_bytes())]),
             ),
+            (tpms("categories/category/client/renew"), nothing()),
+            (tpms("categories/category/client/end-earlier"), nothing()),
             (tpms("categories/category/delete"), nothing()),
             (
                 tpms("keys"),

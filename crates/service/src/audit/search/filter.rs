@@ -87,41 +87,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_looked_for_is_a_filter() {
-        let text = || Some("x".to_owned());
-        let texts = || vec!["x".to_owned()];
-        let everything = Search::default();
-        assert!(everything.is_unfiltered());
-        let filters = [
-            Search {
-                action: text(),
-                ..everything.clone()
-            },
-            Search {
-                target: text(),
-                ..everything.clone()
-            },
-            Search {
-                outcome: Some(Outcome::Done),
-                ..everything.clone()
-            },
-            Search {
-                by: texts(),
-                ..everything.clone()
-            },
-            Search {
-                of: texts(),
-                ..everything.clone()
-            },
-            Search {
-                named: texts(),
-                ..everything
-            },
-        ];
-        assert!(!filters.iter().any(Search::is_unfiltered));
-    }
-
-    #[test]
     fn a_user_is_not_one_who_is_called_like_what_is_below() {
         assert!(is_by("user:ada", "user:ada"));
         assert!(is_by("user:ada/application_token:1", "user:ada"));

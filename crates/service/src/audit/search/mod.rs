@@ -12,7 +12,7 @@ mod turns;
 
 pub use cursor::{Cursor, ParseCursorError};
 pub use filter::Search;
-pub(super) use turns::{Searcher, Turns};
+pub(super) use turns::Turns;
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -54,26 +54,19 @@ impl Audit {
         since: Timestamp,
         most: usize,
     ) -> Result<Found, StorageError> {
-        let _turn = self.turns.take(&reader.searcher).await?;
+        let _turn = self.turns.take(&reader.party).await?;
         let search = reader.narrow(search);
         let mut state = SearchState {
             search: &search,
             since,
             most,
-            events: Vec::new(),
-            read: 0,
+            found: Found::default(),
         };
-        let before = self.run_search(&mut state, before).await?;
-        let SearchState {
-            mut events, read, ..
-        } = state;
+        state.found.before = self.run_search(&mut state, before).await?;
+        let mut found = state.found;
         // Combined events sort by their last time.
-        events.sort_by_key(|event| Reverse(event.last_at()));
-        Ok(Found {
-            events,
-            before,
-            read,
-        })
+        found.events.sort_by_key(|event| Reverse(event.last_at()));
+        Ok(found)
     }
 
     async fn run_search(
@@ -142,7 +135,7 @@ impl Audit {
                 // An expired event leaves its entry for a while.
                 let Some(event) = event else { continue };
                 let sought = state.saw(event.decode()?.record);
-                state.events.extend(sought);
+                state.found.events.extend(sought);
             }
         }
     }
@@ -153,18 +146,17 @@ struct SearchState<'s> {
     search: &'s Search,
     since: Timestamp,
     most: usize,
-    events: Vec<Event>,
-    read: usize,
+    found: Found,
 }
 
 impl SearchState<'_> {
     fn is_over(&self) -> bool {
-        self.events.len() >= self.most || self.read >= Search::MOST_READ
+        self.found.events.len() >= self.most || self.found.read >= Search::MOST_READ
     }
 
     /// Counts an event that was read, and returns it if it matches.
     fn saw(&mut self, mut event: Event) -> Option<Event> {
-        self.read += 1;
+        self.found.read += 1;
         // Texts of earlier releases may be as long as a client's request.
         event.cut();
         let is_sought = event.last_at() >= self.since && self.search.matches(&event);

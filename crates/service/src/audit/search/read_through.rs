@@ -54,14 +54,14 @@ impl Audit {
             match self.between(state, start, end).await? {
                 Seen::All(found, read) => {
                     for (key, event) in found {
-                        if state.events.len() >= state.most {
+                        if state.found.events.len() >= state.most {
                             return Ok(Some(before));
                         }
                         before = Cursor {
                             moment: key.moment().unwrap_or(start),
                             rest: Some(key),
                         };
-                        state.events.push(event);
+                        state.found.events.push(event);
                     }
                     before = Cursor::moment(start);
                     look = match read {
@@ -96,7 +96,7 @@ impl Audit {
         start: Timestamp,
         end: Timestamp,
     ) -> Result<Seen, StorageError> {
-        let (mut found, before) = (Vec::new(), state.read);
+        let (mut found, before) = (Vec::new(), state.found.read);
         let end = EventKey::start(end);
         let mut pages = self.pages(start, None).at_once(AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
@@ -104,16 +104,16 @@ impl Audit {
             for (key, stored) in page {
                 let key = EventKey(key);
                 if key >= end {
-                    return Ok(Seen::of(found, state.read - before));
+                    return Ok(Seen::of(found, state.found.read - before));
                 }
                 last = key.moment().unwrap_or(last);
                 found.extend(state.saw(stored.record).map(|event| (key, event)));
             }
-            if state.read - before > state.window() && !pages.is_over() {
+            if state.found.read - before > state.window() && !pages.is_over() {
                 return Ok(Seen::More(last));
             }
         }
-        Ok(Seen::of(found, state.read - before))
+        Ok(Seen::of(found, state.found.read - before))
     }
 
     /// Reads the events of the same moment after this one, in key order. Returns where to continue if not all were read.
@@ -138,7 +138,7 @@ impl Audit {
                     return Ok(Some(last));
                 }
                 let sought = state.saw(stored.record);
-                state.events.extend(sought);
+                state.found.events.extend(sought);
                 last = key;
             }
         }

@@ -1,10 +1,8 @@
 //! Limits concurrent searches in total and for each reader, so that nobody shuts the others out.
 
-use std::fmt;
-
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{QuotaPermit, QuotaSemaphore, TooBusy, audit::Subject};
+use crate::{QuotaPermit, QuotaSemaphore, TooBusy};
 
 /// How many searches read at once, since they share the store with logins.
 const SEARCHES: usize = 4;
@@ -14,24 +12,6 @@ const WAITING: usize = 28;
 
 /// How many of these one reader may have.
 const EACH: usize = 2;
-
-/// A reader, for whom only a few searches run at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::audit) enum Searcher {
-    /// An operator by the subject of their tokens.
-    Operator(String),
-    /// A user.
-    User(Subject),
-}
-
-impl fmt::Display for Searcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Operator(subject) => write!(f, "operator:{subject}"),
-            Self::User(subject) => write!(f, "user:{subject}"),
-        }
-    }
-}
 
 /// The permits for searches.
 #[derive(Debug)]
@@ -54,9 +34,9 @@ impl Default for Turns {
 impl Turns {
     pub(super) async fn take(
         &self,
-        searcher: &Searcher,
+        party: &str,
     ) -> Result<(QuotaPermit, SemaphorePermit<'_>), TooBusy> {
-        let place = self.places.try_take(&searcher.to_string())?;
+        let place = self.places.try_take(party)?;
         let turn = self.turns.acquire().await.map_err(|_| TooBusy)?;
         Ok((place, turn))
     }
@@ -98,23 +78,15 @@ mod tests {
         let bench = bench().await;
         let audit = &bench.service.audit;
         let search = Search::default();
-        let looks = async |subject: &str| {
-            let reader = AuditReader::unasked(subject.to_owned());
+        let looks = async |party: &str| {
+            let reader = AuditReader::unasked(party.to_owned());
             audit.search(&reader, &search, None, START, 5).await
         };
-        let taken = [(); EACH].map(|()| audit.turns.places.try_take("operator:1").unwrap());
+        let taken = [(); EACH].map(|()| audit.turns.places.try_take("1").unwrap());
         let refused = looks("1").await;
         assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
         assert!(looks("2").await.is_ok());
         drop(taken);
         assert!(looks("1").await.is_ok());
-    }
-
-    #[test]
-    fn no_looker_is_another() {
-        let subject = "1:7:0000000000".parse().unwrap();
-        let user = Searcher::User(subject);
-        let namesake = Searcher::Operator(subject.to_string());
-        assert_ne!(user.to_string(), namesake.to_string());
     }
 }

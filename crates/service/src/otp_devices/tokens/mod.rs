@@ -30,16 +30,12 @@ const MAX_DESCRIPTION: usize = 4096;
 
 /// A caller that may be issued a token, by the password or a refreshable token.
 #[derive(Debug)]
-pub struct Issuer(IssuerKind);
-
-#[derive(Debug)]
-enum IssuerKind {
-    Password {
-        instance: String,
-        generation: Generation,
-        origin: Origin,
-    },
-    Token(Box<Caller<Refreshing>>),
+pub struct Issuer {
+    instance: String,
+    generation: Generation,
+    /// The refreshable token; `None` for the password.
+    shown: Option<LiveToken>,
+    origin: Origin,
 }
 
 /// The lifetime of a token.
@@ -95,46 +91,31 @@ pub enum RevokeError {
 
 impl Issuer {
     pub(super) fn by_password(instance: &str, generation: Generation, origin: &Origin) -> Self {
-        Self(IssuerKind::Password {
+        Self {
             instance: instance.to_owned(),
             generation,
+            shown: None,
             origin: origin.by(Principal::Instance {
                 name: instance.to_owned(),
                 token: None,
             }),
-        })
+        }
     }
 
     /// Returns the party whose share of shared resources the issuer uses.
     pub fn party(&self) -> String {
-        self.origin().who.party()
-    }
-
-    fn instance(&self) -> &str {
-        match &self.0 {
-            IssuerKind::Password { instance, .. } => instance,
-            IssuerKind::Token(caller) => caller.instance(),
-        }
-    }
-
-    const fn generation(&self) -> &Generation {
-        match &self.0 {
-            IssuerKind::Password { generation, .. } => generation,
-            IssuerKind::Token(caller) => &caller.generation,
-        }
-    }
-
-    const fn origin(&self) -> &Origin {
-        match &self.0 {
-            IssuerKind::Password { origin, .. } => origin,
-            IssuerKind::Token(caller) => caller.origin(),
-        }
+        self.origin.who.party()
     }
 }
 
 impl From<Caller<Refreshing>> for Issuer {
     fn from(caller: Caller<Refreshing>) -> Self {
-        Self(IssuerKind::Token(Box::new(caller)))
+        Self {
+            instance: caller.instance().to_owned(),
+            generation: caller.generation,
+            origin: caller.origin().clone(),
+            shown: caller.shown,
+        }
     }
 }
 
@@ -158,17 +139,18 @@ impl OtpDevices {
         issuer: &Issuer,
         request: &TokenRequest,
     ) -> Result<IssuedToken, Failure<IssueError>> {
-        if let IssuerKind::Token(caller) = &issuer.0
-            && let Some(LiveToken { scope, .. }) = &caller.shown
+        if let Some(LiveToken { scope, .. }) = &issuer.shown
             && !scope.may_issue(request.scope)
         {
-            let why = format!("{} from a token of scope {scope}", request.scope);
-            let target = Target::Instance(caller.instance().to_owned());
-            let new_event = caller.new_event(Action::LoginTokenIssue, target, Some(why));
+            let new_event = NewEvent {
+                action: Action::LoginTokenIssue,
+                target: Target::Instance(issuer.instance.clone()),
+                detail: Some(format!("{} from a token of scope {scope}", request.scope)),
+                origin: &issuer.origin,
+            };
             self.audit.refused(new_event).await;
             return refuse(IssueError::ScopeExceeded);
         }
-        let instance = issuer.instance();
         transact("otp_devices.issue", &self.store, || async {
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
@@ -181,25 +163,25 @@ impl OtpDevices {
                 Lifetime::For(lifetime) => Some(now.saturating_add(lifetime)),
             };
             let record = LoginToken {
-                generation: *issuer.generation(),
+                generation: issuer.generation,
                 scope: request.scope,
                 created_at: now,
                 valid_until,
                 description: request.description.as_deref().map(kept),
             };
             batch.insert(
-                &login_token_key(instance, &token, &digest),
+                &login_token_key(&issuer.instance, &token, &digest),
                 &record,
                 valid_until.map(|end| end.saturating_add(REMEMBERED)),
             );
             let new_event = NewEvent {
                 action: Action::LoginTokenIssue,
                 target: Target::LoginToken {
-                    instance: instance.to_owned(),
+                    instance: issuer.instance.clone(),
                     id: token_name(&digest),
                 },
                 detail: Some(format!("scope {}", request.scope)),
-                origin: issuer.origin(),
+                origin: &issuer.origin,
             };
             self.audit.done(&mut batch, now, new_event);
             let issued = IssuedToken {
@@ -220,17 +202,13 @@ impl OtpDevices {
         now: Timestamp,
     ) -> Result<(), Failure<IssueError>> {
         let ended = || Failure::Refused(IssueError::Ended);
-        let shown = match &issuer.0 {
-            IssuerKind::Password { .. } => None,
-            // An operator has no token to exchange.
-            IssuerKind::Token(caller) => Some(caller.shown.as_ref().ok_or_else(ended)?),
-        };
-        let place = instance_key(issuer.instance());
+        let place = instance_key(&issuer.instance);
+        let shown = issuer.shown.as_ref();
         let keys = [Some(&place), shown.map(|shown| &shown.place)];
         let plan = ReadPlan::new(keys.into_iter().flatten().cloned());
         let found = self.store.read(plan, now).await?;
         let stored = found.get::<Instance>(&place)?.ok_or_else(ended)?;
-        if stored.record.generation != *issuer.generation() {
+        if stored.record.generation != issuer.generation {
             return Err(ended());
         }
         batch.require(&place, stored.version);

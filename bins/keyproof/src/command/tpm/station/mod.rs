@@ -31,6 +31,7 @@ use crate::{
     command::{
         Failure, Outcome,
         files::{read, read_text, unusable},
+        flags::number,
         output,
         with_store::block_on,
     },
@@ -83,7 +84,12 @@ struct StationArguments {
     #[arg(long, value_name = "FILE")]
     endorsement_auth_file: Option<PathBuf>,
     /// The time limit for each request and each call of tpm2-tools
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        value_parser = number::<u64>("a whole number of seconds", 1, Some(3600))
+    )]
     timeout: u64,
     /// Print JSON
     #[arg(long)]

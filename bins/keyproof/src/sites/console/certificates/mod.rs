@@ -165,25 +165,21 @@ impl Visit<Signed> {
         proof: ProofShown,
         status: StatusCode,
     ) -> HandlerResult {
-        let place = Place::of(&ProvisioningService {
-            subscription: view.subscription.clone(),
-            resource_group: view.resource_group.clone(),
-            name: view.service.clone(),
-        });
+        let place = Place::of(&view.service);
         let code = proof.code.as_ref().map(|code| code.as_str());
         let page = CertificatePage {
             frame,
             name: &view.name,
             query: place.query_of(&view.name),
-            subject: &view.subject,
-            ends: moment_of(view.not_after),
-            thumbprint: &view.thumbprint,
+            subject: &view.description.subject,
+            ends: moment_of(view.description.not_after),
+            thumbprint: &view.description.thumbprint,
             possession: possession(view.verification),
             is_proven: view.verification == Verification::Proven,
             uploaded: moment(view.created_at),
             etag: view.version.to_string(),
             code,
-            commands: code.map(|code| Commands::of(code, &view.thumbprint)),
+            commands: code.map(|code| Commands::of(code, &view.description.thumbprint)),
             report: proof.report,
             confirm: self.confirm_url(&place.link_to(&view.name)),
             place,

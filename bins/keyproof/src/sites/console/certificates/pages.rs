@@ -127,9 +127,9 @@ impl CertificateRow {
         Self {
             query: place.query_of(&view.name),
             name: view.name,
-            subject: view.subject,
+            subject: view.description.subject,
             possession: possession(view.verification),
-            ends: moment_of(view.not_after),
+            ends: moment_of(view.description.not_after),
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Categories: adding one with a client certificate, whose key is shown only once; deleting one; the endorsement
-//! certificates that it allows; and the registers that it requires.
+//! Categories: adding one with a client certificate, whose key is shown only once; renewing that certificate; deleting
+//! one; the endorsement certificates that it allows; and the registers that it requires.
 
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::device_identity::{
-    Administrator, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister,
-    ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy, PcrPolicyError,
-    ReplaceCategoryError,
+    Administrator, AttestationKeyTemplate, Category, CreateCategoryError, EndClientsError,
+    ExpectedRegister, ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy,
+    PcrPolicyError, RenewClientError, ReplaceCategoryError,
 };
 
 use super::{
@@ -92,6 +92,7 @@ impl Paged for Category {
             allowed: allowed.into_iter().map(AllowedRow::of).collect(),
             more_allowed,
             certificate: &category.spec.client_certificate,
+            earlier_certificates: category.spec.earlier_client_certificates.len(),
             confirm: visit.confirm_url(&link),
         };
         render(&page, status)
@@ -128,6 +129,7 @@ impl Paged for Category {
         let page = CategoryMadePage {
             frame: &visit.frame_in(Area::Tpms),
             name,
+            is_renewed: false,
             link: visit.link_to::<Self>(name),
             key: &issued.client_key,
             certificate: &issued.object.spec.client_certificate,
@@ -154,6 +156,37 @@ impl Visit<Signed> {
         let devices = &self.service().device_identity;
         let removed = devices.disallow(&category, name, &fingerprint).await;
         self.changed::<Category>(removed, &[]).await
+    }
+
+    /// Renews the client certificate of its stations. The private key is shown only once.
+    pub(in crate::sites::console) async fn renew_client(self) -> HandlerResult {
+        const FULL: &str =
+            "The category’s record is full: remove certificates from its allow-list first.";
+        let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
+        let devices = &self.service().device_identity;
+        let issued = match devices.renew_client(&category, name).await {
+            Ok(issued) => issued,
+            Err(failure) => {
+                let failed = too_large_at(failure, "file", FULL);
+                return self.changed::<Category>(Err(failed), &[]).await;
+            }
+        };
+        let page = CategoryMadePage {
+            frame: &self.frame_in(Area::Tpms),
+            name,
+            is_renewed: true,
+            link: self.link_to::<Category>(name),
+            key: &issued.key,
+            certificate: &issued.certificate,
+        };
+        render(&page, StatusCode::OK)
+    }
+
+    pub(in crate::sites::console) async fn end_earlier_clients(self) -> HandlerResult {
+        let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
+        let devices = &self.service().device_identity;
+        let ended = devices.end_earlier_clients(&category, name).await;
+        self.changed::<Category>(ended.map(drop), &[]).await
     }
 
     pub(in crate::sites::console) async fn set_registers(self) -> HandlerResult {
@@ -219,6 +252,22 @@ impl From<CreateCategoryError> for Unfilled {
                 Wrong::at("manager", "There is no manager of this name.")
             }
         })
+    }
+}
+
+impl From<RenewClientError> for Unfilled {
+    fn from(why: RenewClientError) -> Self {
+        match why {
+            RenewClientError::Authority(why) => why.into(),
+            RenewClientError::TooMany => Wrong::of_all(sentence(&why)).into(),
+            RenewClientError::Unknown => Refusal::NotFound.into(),
+        }
+    }
+}
+
+impl From<EndClientsError> for Unfilled {
+    fn from(EndClientsError::Unknown: EndClientsError) -> Self {
+        Refusal::NotFound.into()
     }
 }
 

@@ -43,6 +43,8 @@ pages! {
     }
     CategoryMadePage("console/tpm_category_made.html") {
         name: &'a str,
+        /// Whether it existed, and its client certificate was renewed.
+        is_renewed: bool,
         link: String,
         key: &'a str,
         certificate: &'a str,
@@ -66,6 +68,8 @@ pages! {
         allowed: Vec<AllowedRow>,
         more_allowed: Option<String>,
         certificate: &'a str,
+        /// How many earlier client certificates are accepted beside it.
+        earlier_certificates: usize,
         confirm: Option<String>,
     }
     ManagerAddPage("console/tpm_manager_add.html") {

@@ -36,6 +36,8 @@ const CHANGES: &[&str] = &[
     "/managers/manager/bundle/distrust",
     "/managers/manager/delete",
     "/categories/category/disallow",
+    "/categories/category/client/renew",
+    "/categories/category/client/end-earlier",
     "/categories/category/delete",
 ];
 
@@ -538,6 +540,26 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     ops.get(&category).await.is(200);
     ops.sees("Its devices may have any values");
 
+    // The client certificate is renewed until too many earlier ones are accepted; those are ended.
+    let client = format!("{category}/client");
+    for earlier in 1..5 {
+        ops.get(&category).await.is(200);
+        ops.post(&format!("{client}/renew"), &[]).await.is(200);
+        ops.sees("A new client certificate of category");
+        ops.sees("BEGIN PRIVATE KEY");
+        ops.sees("BEGIN CERTIFICATE");
+        ops.get(&category).await.is(200);
+        ops.sees(&format!("that are still accepted: {earlier}."));
+        ops.sees_not("BEGIN PRIVATE KEY");
+    }
+    ops.post(&format!("{client}/renew"), &[]).await.is(422);
+    ops.sees("4 earlier client certificates are still accepted: end them first");
+    ops.post(&format!("{client}/end-earlier"), &[])
+        .await
+        .is(303);
+    ops.get(&category).await.is(200);
+    ops.sees_not("still accepted");
+
     // A key is disabled, and enabled again.
     let of_key = format!("{NAMESPACE}/keys/station");
     for (deed, status) in [("disable", 403), ("enable", 200)] {
@@ -567,6 +589,8 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
         ("tpm_manager.delete", 1),
         ("tpm_category.create", 1),
         ("tpm_category.replace", 4),
+        ("tpm_category.renew_client", 4),
+        ("tpm_category.end_clients", 1),
         ("tpm_category.delete", 1),
         ("tpm_api_key.create", 1),
         ("tpm_api_key.replace", 2),
