@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, line, output, run, search_path},
+    process::{cargo, line, output, run, search_path, test_threads},
     workspace,
 };
 
@@ -255,6 +255,7 @@ impl Toolchain {
         let mut command = Command::new("rustup");
         command.args(["run", &self.name, program]);
         command.env("PATH", search_path());
+        command.envs(test_threads());
         // Otherwise those of the toolchain that runs this program would take precedence.
         for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
             command.env_remove(variable);
