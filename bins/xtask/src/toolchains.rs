@@ -1,43 +1,41 @@
 //! The builds that published crates must support: their own `rust-version`, every set of their features, and targets
 //! without an operating system.
 
-use std::collections::BTreeMap;
+use std::{panic::resume_unwind, thread};
 
 use crate::{
     failure::Failure,
-    postgres,
+    postgres::{self, Unpacked},
     process::{cargo, run},
     sources,
     tools::{self, Toolchain, need_cargo_tool, need_programs, need_targets},
     workspace::{self, Member},
 };
 
-/// Tests each published crate with all features, on exactly the Rust release that its manifest names. Checks the server
-/// on its own, because people build it from source, too.
-pub(crate) fn test_on_each_rust_version() -> Result<(), Failure> {
+/// Tests each published crate with all features, on exactly the workspace's `rust-version`. Checks the server on its own,
+/// because people build it from source, too.
+pub(crate) fn test_on_rust_version() -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
-    let members = workspace::members()?;
-    let mut by_version: BTreeMap<String, Vec<&Member>> = BTreeMap::new();
-    for member in members.iter().filter(|member| member.is_published()) {
-        by_version
-            .entry(workspace::rust_version(member)?)
-            .or_default()
-            .push(member);
+    let toolchain = Toolchain::release(&workspace::rust_version()?)?;
+    let published = workspace::published()?;
+    let mut packages = vec!["--locked", "--quiet", "--all-features"];
+    for member in &published {
+        packages.extend(["--package", member.name()?]);
     }
-    for (version, members) in by_version {
-        let mut test =
-            Toolchain::release(&version)?.cargo(["test", "--locked", "--quiet", "--all-features"]);
-        for member in members {
-            test.args(["--package", member.name()?]);
-        }
-        run(test.envs([postgres::FEWER_CUTS]))?;
-    }
-    let server = members
-        .iter()
-        .find(|member| member.name().is_ok_and(|name| name == SERVER))
-        .ok_or_else(|| Failure::wrong("Cargo.toml", "has no member `keyproof`"))?;
-    let toolchain = Toolchain::release(&workspace::rust_version(server)?)?;
-    run(&mut toolchain.cargo(["check", "--locked", "--quiet", "--package", SERVER]))
+    let test = || {
+        let mut test = toolchain.cargo(["test"]);
+        test.args(&packages);
+        test
+    };
+    run(test().arg("--no-run"))?;
+    let server = postgres::unpacked_for_rust_version()?;
+    let mut check = toolchain.cargo(["check", "--locked", "--quiet", "--package", SERVER]);
+    // The tests of the store wait for databases, and so leave time to compile.
+    thread::scope(|scope| {
+        let check = scope.spawn(|| run(&mut check));
+        run(test().envs(server.iter().flat_map(Unpacked::variables)))?;
+        check.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 const SERVER: &str = "keyproof";
@@ -130,31 +128,39 @@ fn conditions(text: &str) -> impl Iterator<Item = &str> {
 const BARE_TARGETS: &[&str] = &["thumbv7em-none-eabi", "wasm32-unknown-unknown"];
 
 /// Features that need no cryptography in C or assembly: the embedder provides a table of algorithms.
-const BARE_FEATURES: &[(&str, &str)] = &[
-    ("keyproof-auth", "serde"),
-    ("keyproof-mfa", "serde"),
-    ("keyproof-otp", "alloc,serde"),
-    ("keyproof-pskc", "serde"),
-    ("keyproof-tpm", "activate,provision,serde"),
-    ("keyproof-x509", "prover,serde"),
+const BARE_FEATURES: &[(&str, &[&str])] = &[
+    ("keyproof-auth", &["serde"]),
+    ("keyproof-mfa", &["serde"]),
+    ("keyproof-otp", &["alloc", "serde"]),
+    ("keyproof-pskc", &["serde"]),
+    ("keyproof-tpm", &["activate", "provision", "serde"]),
+    ("keyproof-x509", &["prover", "serde"]),
 ];
 
-/// Builds each protocol crate for those targets with the features available there, and checks it without features.
+/// Builds the protocol crates for those targets with the features available there, and checks them without features.
+///
+/// All at once, so that a dependency is compiled once. That each crate enables what it needs itself is found by
+/// [`lint_each_set_of_features`].
 pub(crate) fn build_for_bare_targets() -> Result<(), Failure> {
     need_targets(BARE_TARGETS)?;
+    let on_each = |verb| {
+        let mut command = cargo([verb, "--locked", "--quiet", "--no-default-features"]);
+        for (package, _) in BARE_FEATURES {
+            command.args(["--package", package]);
+        }
+        for target in BARE_TARGETS {
+            command.args(["--target", target]);
+        }
+        command
+    };
+    run(&mut on_each("check"))?;
+    let mut build = on_each("build");
     for (package, features) in BARE_FEATURES {
-        let on_each = |verb, features| {
-            let mut command = cargo([verb, "--locked", "--quiet", "--no-default-features"]);
-            command.args(["--package", package, "--features", features]);
-            for target in BARE_TARGETS {
-                command.args(["--target", target]);
-            }
-            run(&mut command)
-        };
-        on_each("check", "")?;
-        on_each("build", features)?;
+        for feature in *features {
+            build.args(["--features", &format!("{package}/{feature}")]);
+        }
     }
-    Ok(())
+    run(&mut build)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, line, output, run, search_path},
+    process::{cargo, line, output, run, search_path, test_threads},
     workspace,
 };
 
@@ -196,7 +196,7 @@ pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
 
 /// A toolchain of rustup, in addition to the one that runs this program.
 pub(crate) struct Toolchain {
-    /// Such as `1.88.0` or `nightly-2026-05-20`.
+    /// Such as `1.89.0` or `nightly-2026-05-20`.
     name: String,
 }
 
@@ -236,7 +236,7 @@ impl Toolchain {
         run(Command::new("rustup").args(["component", "add", component, "--toolchain", &self.name]))
     }
 
-    /// Lines of rustup's list begin with a name such as `1.88.0-x86_64-unknown-linux-gnu`.
+    /// Lines of rustup's list begin with a name such as `1.89.0-x86_64-unknown-linux-gnu`.
     fn is_listed_as(&self, line: &str) -> bool {
         line.strip_prefix(&self.name)
             .is_some_and(|rest| rest.starts_with('-'))
@@ -255,6 +255,7 @@ impl Toolchain {
         let mut command = Command::new("rustup");
         command.args(["run", &self.name, program]);
         command.env("PATH", search_path());
+        command.envs(test_threads());
         // Otherwise those of the toolchain that runs this program would take precedence.
         for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
             command.env_remove(variable);
@@ -350,10 +351,10 @@ mod tests {
 
     #[test]
     fn a_toolchain_is_found_by_its_whole_name() {
-        let release = Toolchain::of_rust_version("1.88");
-        assert!(release.is_listed_as("1.88.0-x86_64-unknown-linux-gnu (active)"));
-        assert!(!release.is_listed_as("1.88-x86_64-unknown-linux-gnu"));
-        assert!(!release.is_listed_as("1.88.01-x86_64-unknown-linux-gnu"));
+        let release = Toolchain::of_rust_version("1.89");
+        assert!(release.is_listed_as("1.89.0-x86_64-unknown-linux-gnu (active)"));
+        assert!(!release.is_listed_as("1.89-x86_64-unknown-linux-gnu"));
+        assert!(!release.is_listed_as("1.89.01-x86_64-unknown-linux-gnu"));
         let name = "nightly-2026-05-20".to_owned();
         let nightly = Toolchain { name };
         assert!(nightly.is_listed_as("nightly-2026-05-20-x86_64-unknown-linux-gnu"));

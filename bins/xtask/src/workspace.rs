@@ -59,12 +59,9 @@ pub(crate) fn version() -> Result<String, Failure> {
     inherited("version")
 }
 
-/// Returns the oldest Rust release that a member supports, such as `1.88`: its own, or the workspace's.
-pub(crate) fn rust_version(member: &Member) -> Result<String, Failure> {
-    match member.package("rust-version").and_then(Value::as_str) {
-        Some(own) => Ok(own.to_owned()),
-        None => inherited("rust-version"),
-    }
+/// Returns the oldest Rust release that all members support, such as `1.89`.
+pub(crate) fn rust_version() -> Result<String, Failure> {
+    inherited("rust-version")
 }
 
 /// Returns a field that members inherit.
