@@ -652,11 +652,13 @@ fn another_programs_file_is_called_no_store_and_its_mode_is_left_alone() {
     let home = Home::new();
     let theirs = home.0.path().join("passwd");
     fs::write(&theirs, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
-    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).unwrap();
     let store = format!("sqlite:{}", theirs.display());
     let says = format!("cannot open the store {store}: not a keyproof store");
-    for command in OPENING {
-        home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+    for mode in [0o644, 0o600] {
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(mode)).unwrap();
+        for command in OPENING {
+            home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+        }
     }
     assert!(!home.0.path().join("passwd.master-key").exists());
 }
