@@ -8,7 +8,7 @@ use keyproof_store::{
     Change, CommitError, Engine, EngineError, Key, Standbys,
     postgres::{PostgresEngine, PostgresOptions},
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time};
 use tokio_postgres::Client;
 
 use super::database::{
@@ -244,6 +244,31 @@ async fn a_fence_that_no_standby_has_is_refused_however_often_it_is_asked_for() 
     assert_eq!(engine.fence().await, Ok(()));
 }
 
+/// Both the fence and its confirmation. A minute passes as soon as either waits.
+#[tokio::test]
+async fn a_fence_that_waits_for_a_standby_says_so() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let engine = database.open_with(&impatient()).await;
+    let back_door = database.back_door().await;
+    wait_for(&back_door, "nowhere").await;
+    for _ in 0..2 {
+        let pass_a_minute = async {
+            until(async || waiting(&back_door).await == 1).await;
+            time::pause();
+            time::advance(Duration::from_secs(61)).await;
+            time::resume();
+        };
+        let (fenced, ()) = tokio::join!(engine.fence(), pass_a_minute);
+        assert!(
+            matches!(&fenced, Err(EngineError::Io { detail }) if detail.contains("waits for a standby")),
+            "{fenced:?}"
+        );
+        until(async || waiting(&back_door).await == 0).await;
+    }
+    wait_for(&back_door, "").await;
+    assert_eq!(engine.fence().await, Ok(()));
+}
+
 /// As if it was found on a former leader, and the current leader does not have it.
 #[tokio::test]
 async fn a_fence_that_the_server_has_not_is_not_confirmed() {
@@ -271,7 +296,7 @@ fn cancel_waits(back_door: Client) -> JoinHandle<()> {
         let cancel =
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         while back_door.query(cancel, &[]).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            time::sleep(Duration::from_millis(10)).await;
         }
     })
 }
