@@ -111,18 +111,18 @@ impl Removal {
         self.named.name()
     }
 
-    /// Makes a change that cannot be undone, once the person at the terminal has agreed to it.
-    pub(super) fn change<E: Display>(
+    /// Makes a change that cannot be undone, once the person at the terminal has agreed to it. Prints the message that it
+    /// returns and the store.
+    pub(super) fn change<'a, E: Display>(
         &self,
         question: &str,
-        words: &Change,
-        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<(), E>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
     ) -> Outcome {
         let question = Change::words(question, self.name());
         let agreed = |store: &str| self.consent.given(&format!("{question} (store {store})"));
         self.named
             .change_if(agreed, async |service, name, command, ()| {
-                change(service, name, command).await.map(|()| words)
+                change(service, name, command).await
             })
     }
 }
