@@ -96,9 +96,11 @@ impl Named {
     ) -> Outcome {
         with_store(&self.on.store, async |service, store| {
             let answer = wanted(store)?;
-            let words = change(&service, &self.name, &terminal::command_line(), answer)
-                .await
-                .map_err(Failure::refused)?;
+            let changed = change(&service, &self.name, &terminal::command_line(), answer).await;
+            let words = changed.map_err(|error| {
+                let name = printable(&self.name);
+                Failure::Refused(format!("{name}: {error} (store {store})"))
+            })?;
             let document = json!({ words.member: self.name });
             let done = Change::words(words.done, &self.name);
             output::print_either(self.on.json, &document, &format!("{done} (store {store})"))

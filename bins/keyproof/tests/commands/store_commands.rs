@@ -326,6 +326,10 @@ fn changes_say_what_they_did_and_in_which_store() {
         "set the password of the user ada",
     );
     tell(&["user", "remove", "ada"], "removed the user ada");
+    for kind in ["instance", "user"] {
+        let says = format!("eve: there is no such {kind} (store {})\n", home.store());
+        home.fails(&[kind, "remove", "eve"], "", 1, &says);
+    }
     let created = home.document(&["token", "create", "--scope", "admin", "--json"], "");
     let id = created["id"].as_str().unwrap();
     tell(&["token", "revoke", id], &format!("revoked the token {id}"));
