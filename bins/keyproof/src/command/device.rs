@@ -113,7 +113,7 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
     with_store(&on.store, async |service, store| {
         let shown = printable(&device.to_string());
         let question =
-            format!("forget the device {shown}, and revoke its certificates (store {store})");
+            format!("Forget the device {shown}, and revoke its certificates (store {store})");
         arguments.consent.given(&question)?;
         let devices = &service.device_identity;
         let revoked = devices

@@ -394,6 +394,20 @@ fn a_removal_is_asked_about_at_a_terminal() {
             "{arguments:?}"
         );
     }
+    for (arguments, question) in [
+        (
+            &["device", "forget", "default/acme/ExampleCorp/SN0001"][..],
+            "Forget the device default/acme/ExampleCorp/SN0001, ",
+        ),
+        (
+            &["tpm", "client-certificate", "end-earlier", "default/line-2"],
+            "End all client certificates of the category default/line-2 ",
+        ),
+    ] {
+        let kept = remove(arguments, "n\n");
+        assert_eq!(kept.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&kept.stderr).starts_with(question), "{kept:?}");
+    }
     let unasked = remove(&["instance", "remove", "bar", "--yes"], "");
     assert_eq!(
         (unasked.status.code(), text(&unasked.stderr)),
@@ -1053,6 +1067,11 @@ fn a_client_certificate_is_renewed_into_new_files_and_the_earlier_one_is_ended()
             json!({ "category": "default/line-2", "ended": ended })
         );
     }
+    let files = ["default/line-2", "--cert-out", &new, "--key-out", &new_key];
+    home.prints(&[&renew[..], &files].concat(), "");
+    let said = home.prints(&[&end[..], &["default/line-2"]].concat(), "");
+    let says = "ended 1 earlier client certificate of default/line-2 (store ";
+    assert!(said.starts_with(says), "{said}");
     let unknown = [&end[..], &["default/other"]].concat();
     home.fails(&unknown, "", 1, "no such tpm_category");
 }

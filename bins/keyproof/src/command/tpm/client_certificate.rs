@@ -107,7 +107,7 @@ fn end_earlier(arguments: &EndArguments) -> Outcome {
     } = arguments;
     with_store(&on.store, async |service, store| {
         let question = format!(
-            "end all client certificates of the category {category} except the latest (store {store})"
+            "End all client certificates of the category {category} except the latest (store {store})"
         );
         consent.given(&question)?;
         let devices = &service.device_identity;
@@ -115,8 +115,8 @@ fn end_earlier(arguments: &EndArguments) -> Outcome {
             .end_earlier_clients(&category.administrator(), &category.name)
             .await?;
         let document = json!({ "category": category.to_string(), "ended": ended });
-        let told =
-            format!("ended {ended} earlier client certificates of {category} (store {store})");
+        let ended = output::counted(ended as u64, "earlier client certificate");
+        let told = format!("ended {ended} of {category} (store {store})");
         output::print_either(on.json, &document, &told)
     })
 }
