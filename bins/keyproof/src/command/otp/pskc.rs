@@ -131,7 +131,8 @@ impl GivenArguments {
 
 fn show(arguments: &ShowArguments) -> Outcome {
     let document = read_text(&arguments.file)?;
-    let container = Container::parse(&document)?;
+    let container =
+        Container::parse(&document).map_err(|error| Failure::from(error).about(&arguments.file))?;
     let given = arguments.given.read()?;
     if container.has_unverified_signature() {
         output::print_notice("keyproof: warning: the container's signature is not verified");
@@ -147,7 +148,9 @@ fn show(arguments: &ShowArguments) -> Outcome {
         output::print_notice("keyproof: the container is encrypted: its values are not shown");
         shown.extend(container.keys().map(Shown::closed));
     } else {
-        for Key { info, data, .. } in container.open(unlock)? {
+        let opened = container.open(unlock);
+        let opened = opened.map_err(|error| Failure::from(error).about(&arguments.file))?;
+        for Key { info, data, .. } in opened {
             let key = Shown::open(&info, &data, arguments.show_secrets);
             if key.has_uri() && is_limited(&info) {
                 let id = output::printable(&info.id);

@@ -451,7 +451,7 @@ fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
     fs::write(path("empty"), "").unwrap();
     for (command, file, code, says) in [
         ("read", "half", 1, "code 1 of the export is missing"),
-        ("read", "wrong", 1, "line 2: the account at byte 2"),
+        ("read", "wrong", 1, "wrong: line 2: the account at byte 2"),
         ("read", "nowhere", 2, "nowhere"),
         ("write", "empty", 1, "no account"),
     ] {
@@ -523,7 +523,10 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
 
     for (more, says) in [
         ("--show-secrets", "encrypted with a key, and none was given"),
-        (&*format!("--key-file {wrong}"), "wrong key or password"),
+        (
+            &*format!("--key-file {wrong}"),
+            &*format!("{container}: wrong key or password"),
+        ),
         (&*format!("--password-file {password}"), "none was given"),
         (&*format!("--key-file {container}"), "not hexadecimal"),
     ] {
@@ -535,7 +538,7 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     assert_eq!(succeeds(&none), "");
     assert!(text(&none.stderr).contains("the container has no key"));
     let no_xml = otp(&format!("pskc show {password}"));
-    fails(&no_xml, 1, "not well-formed XML");
+    fails(&no_xml, 1, &format!("{password}: not well-formed XML"));
     let nowhere = otp(&format!("pskc show {}", path("nowhere")));
     fails(&nowhere, 2, "nowhere");
 }
