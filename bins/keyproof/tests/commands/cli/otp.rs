@@ -224,7 +224,7 @@ fn otp_verify_reports() {
         text(&verified.stdout).contains("the counter is at its end"),
         "{verified:?}"
     );
-    fails(&verify("94287082", "1"), 2, "two numbers");
+    fails(&verify("94287082", "1"), 2, "two whole numbers");
 }
 
 /// HMAC accepts an empty key, whose codes anybody can compute.
