@@ -29,13 +29,14 @@ pub(super) struct StoreArguments {
 /// The flags of every command that touches a store.
 #[derive(Args, Debug)]
 pub(super) struct StoreFlags {
-    /// The configuration file
+    /// The configuration file, in TOML; `keyproof config reference` prints its keys
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The store: sqlite:PATH, postgres://…, or (only for `serve`) memory:
+    /// The store: sqlite:PATH, postgres://…, or (only for `serve`) memory:; if none is configured either,
+    /// keyproof/keyproof.db in the user's state folder
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The master key's file
+    /// The master key's file; if none is configured either, that of an embedded store is beside it
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
 }
@@ -43,10 +44,10 @@ pub(super) struct StoreFlags {
 /// The flags of a command whose arguments name its stores.
 #[derive(Args, Debug)]
 pub(super) struct KeyFlags {
-    /// The configuration file
+    /// The configuration file for a store that is not named by config:FILE
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The master key's file
+    /// The master key's file, for both stores
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
 }

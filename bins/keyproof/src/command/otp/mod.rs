@@ -226,7 +226,7 @@ struct KeyArguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct SourceArguments {
-    /// An otpauth URI
+    /// An otpauth URI, whose secret others on this machine can see while the command runs
     #[arg(long)]
     uri: Option<String>,
     /// A file with the secret in Base32, in any common spelling
