@@ -208,6 +208,9 @@ fn sources(file: Option<PathBuf>, layer: Layer) -> Sources {
 /// What the number in `--at` is.
 pub(super) const UNIX: &str = "a moment in whole seconds since 1970,";
 
+/// Why a text is not bytes in hexadecimal.
+pub(super) const NOT_HEX: &str = "not hexadecimal, with two digits for each byte";
+
 /// Returns the parser of a number from `least` to `most`. Its error names what the number is, such as
 /// `a whole number of seconds`, and the range.
 pub(super) fn number<T>(

@@ -21,7 +21,7 @@ use super::{migration::lines, uri_if_any};
 use crate::command::{
     Failure, Outcome,
     files::{read_text, write_secret},
-    flags::number,
+    flags::{NOT_HEX, number},
     output,
 };
 
@@ -116,7 +116,7 @@ impl GivenArguments {
             let key = HEXLOWER_PERMISSIVE
                 .decode(text.trim().as_bytes())
                 .map(Zeroizing::new);
-            let wrong = |_| Failure::Refused(format!("{}: not hexadecimal", file.display()));
+            let wrong = |_| Failure::Refused(format!("{}: {NOT_HEX}", file.display()));
             return key.map(Given::Key).map_err(wrong);
         }
         let Some(file) = &self.password_file else {

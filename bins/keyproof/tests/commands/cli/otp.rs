@@ -373,6 +373,8 @@ fn otp_ocra_responds_and_verifies() {
         fails(&with(command, more), 1, says);
     }
     fails(&otp("ocra response --suite OCRA-1"), 2, "RFC 6287");
+    let odd = with("response", "--counter 3 --session abc");
+    fails(&odd, 2, "not hexadecimal, with two digits for each byte");
 }
 
 #[test]
@@ -528,7 +530,10 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
             &*format!("{container}: wrong key or password"),
         ),
         (&*format!("--password-file {password}"), "none was given"),
-        (&*format!("--key-file {container}"), "not hexadecimal"),
+        (
+            &*format!("--key-file {container}"),
+            "not hexadecimal, with two digits for each byte",
+        ),
     ] {
         fails(&show(more), 1, says);
     }
