@@ -299,9 +299,7 @@ impl KeyArguments {
             (Some(uri), _) => {
                 let uri = OtpauthUri::parse(uri)?;
                 if uri.issuer_mismatch() {
-                    output::print_notice(
-                        "keyproof: warning: label and parameter name different issuers",
-                    );
+                    output::warn("the URI's label and its parameter name different issuers");
                 }
                 Key {
                     secret: uri.secret().clone(),
@@ -346,7 +344,7 @@ fn is_weak(secret: &Secret) -> bool {
 
 fn warn_of_weakness(secret: &Secret) {
     if is_weak(secret) {
-        output::print_notice(&format!("keyproof: warning: {WEAK}"));
+        output::warn(WEAK);
     }
 }
 
