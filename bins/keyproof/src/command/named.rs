@@ -99,7 +99,7 @@ impl Named {
             let changed = change(&service, &self.name, &terminal::command_line(), answer).await;
             let words = changed.map_err(|error| {
                 let name = printable(&self.name);
-                Failure::Refused(format!("{name}: {error} (store {store})"))
+                Failure::Refused(format!("{name}: {error}")).of_store(store)
             })?;
             let document = json!({ words.member: self.name });
             let done = Change::words(words.done, &self.name);

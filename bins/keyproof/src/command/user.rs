@@ -11,7 +11,7 @@ use keyproof_service::{
 use serde_json::json;
 
 use super::{
-    Outcome,
+    Failure, Outcome,
     flags::StoreArguments,
     named::{Change, Named, PasswordArguments, Removal},
     output::{self, printable},
@@ -270,7 +270,9 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
         let accounts = &service.accounts;
         let command = terminal::command_line();
         let revoked = accounts.revoke_application_token(name, arguments.id, &command);
-        let revocation = revoked.await?;
+        let revocation = revoked
+            .await
+            .map_err(|error| Failure::from(error).of_store(store))?;
         let (id, name) = (arguments.id, printable(name));
         let told = match revocation {
             Revocation::Before => {

@@ -330,6 +330,17 @@ fn changes_say_what_they_did_and_in_which_store() {
         let says = format!("eve: there is no such {kind} (store {})\n", home.store());
         home.fails(&[kind, "remove", "eve"], "", 1, &says);
     }
+    let of_this_store = format!(" (store {})\n", home.store());
+    for unknown in [
+        &["token", "revoke", "nowhere"][..],
+        &["tpm", "trust", "remove", &"00".repeat(32)],
+        &["device", "forget", "default/acme/ExampleCorp/SN0001"],
+        &["device", "relearn", "default/acme/ExampleCorp/SN0001"],
+        &["tpm", "client-certificate", "end-earlier", "default/none"],
+        &["user", "tokens", "eve", "revoke", "1"],
+    ] {
+        home.fails(unknown, "", 1, &of_this_store);
+    }
     let created = home.document(&["token", "create", "--scope", "admin", "--json"], "");
     let id = created["id"].as_str().unwrap();
     tell(&["token", "revoke", id], &format!("revoked the token {id}"));
