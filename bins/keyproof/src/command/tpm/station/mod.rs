@@ -179,7 +179,8 @@ impl StationArguments {
             serial: &device.serial,
             vendor: &device.vendor,
             version: &device.version,
-        })?;
+        })
+        .map_err(|error| Failure::from(error).about(&self.device))?;
         let roots = self.ca_file.as_deref().map(trusted).transpose()?;
         let CredentialArguments {
             token_file,
