@@ -127,7 +127,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ("[http]\nmax_connections = 0\n", "keyproof.toml:2: "),
         (
             "http.max_connections = 1\ndialects.taler.listen = \"127.0.0.1:0\"",
-            "http.max_connections",
+            "http.max_connections: 1 is too few for 2 listeners",
         ),
         (
             "[log]\nlevel = \"loud\"\n",
