@@ -133,7 +133,13 @@ async fn copy(
     let missing = missing_keys(&mut *snapshot, from, to).await?;
     into(to, snapshot, missing, async || {
         if is_move {
-            source.fence().await?;
+            let fenced = source.fence().await;
+            fenced.map_err(|error| {
+                Failure::Refused(format!(
+                    "{}: {error}; it may be fenced now, so that its servers answer 503: run this again to complete the move",
+                    from.store
+                ))
+            })?;
             Ok(Some(source.snapshot().await?))
         } else {
             Ok(None)
