@@ -18,7 +18,7 @@ use super::{
 /// The thing's name, and its store.
 #[derive(Args, Debug)]
 pub(super) struct Named {
-    /// Its name
+    /// The name of the user or instance
     name: String,
     #[command(flatten)]
     on: StoreArguments,

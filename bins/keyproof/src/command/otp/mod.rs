@@ -115,7 +115,7 @@ impl fmt::Display for CodeFinding {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print the code for a moment
+    /// Print the code for a moment, or for a counter
     Code(CodeArguments),
     /// Read and write Google Authenticator's exports (otpauth-migration)
     #[command(subcommand)]

@@ -232,8 +232,10 @@ fn help_says_what_is_meant_and_what_is_taken_otherwise() {
             "keyproof/keyproof.db in the user's state folder",
         ),
         ("keys", "rotate Rotate the master key, while servers run"),
+        ("otp", "code Print the code for a moment, or for a counter"),
         ("otp code", "whose secret others on this machine can see"),
         ("store copy", "The master key's file, for both stores"),
+        ("user suspend", "<NAME> The name of the user or instance"),
         (
             "tpm station attest",
             "A file whose first line is the API key",
