@@ -163,7 +163,7 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
     commit(&engine, [insert("before", "a")]).await.unwrap();
     let back_door = database.back_door().await;
     wait_for(&back_door, "nowhere").await;
-    let mut given_up = 0;
+    let (mut given_up, mut is_told) = (0, false);
     for round in 0..6 {
         let alone = engine.commit(changes([insert(&format!("{round} a"), "a")]));
         let two = [
@@ -174,7 +174,12 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
         let (alone, among_others) = tokio::join!(alone, among_others);
         for outcome in [alone, among_others] {
             match outcome {
-                Err(CommitError::Unknown(_)) => given_up += 1,
+                Err(CommitError::Unknown(error)) => {
+                    given_up += 1;
+                    is_told |= error
+                        .to_string()
+                        .contains("a standby that commits wait for is away");
+                }
                 // A busy machine did not start it in time.
                 Err(CommitError::NotApplied(_)) => {}
                 other => panic!("{other:?}"),
@@ -182,6 +187,7 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
         }
     }
     assert!(given_up > 0, "nothing was given up");
+    assert!(is_told, "no error named the standby");
     until(async || waiting(&back_door).await == 0).await;
     engine.close().await;
     until(async || waiting(&back_door).await == 0).await;
