@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use serde_json::{Value, json};
 
 use super::{
-    Outcome,
+    Failure, Outcome,
     flags::StoreArguments,
     output::{self, printable},
     terminal::{self, Consent},
@@ -113,12 +113,13 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
     with_store(&on.store, async |service, store| {
         let shown = printable(&device.to_string());
         let question =
-            format!("forget the device {shown}, and revoke its certificates (store {store})");
+            format!("Forget the device {shown}, and revoke its certificates (store {store})");
         arguments.consent.given(&question)?;
         let devices = &service.device_identity;
         let revoked = devices
             .forget_device(&device_administrator(), &device.0)
-            .await?;
+            .await
+            .map_err(|error| Failure::from(error).of_store(store))?;
         let document = json!({ "forgotten": device.to_string(), "revoked": revoked });
         let certificates = output::counted(revoked as u64, "certificate");
         let told = format!("forgot the device {shown}; {certificates} revoked (store {store})");
@@ -131,7 +132,8 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
         let devices = &service.device_identity;
         devices
             .relearn_device(&device_administrator(), &arguments.device.0)
-            .await?;
+            .await
+            .map_err(|error| Failure::from(error).of_store(store))?;
         let device = arguments.device.to_string();
         let (document, device) = (json!({ "relearned": device }), printable(&device));
         let told = format!(

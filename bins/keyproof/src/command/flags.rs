@@ -29,13 +29,14 @@ pub(super) struct StoreArguments {
 /// The flags of every command that touches a store.
 #[derive(Args, Debug)]
 pub(super) struct StoreFlags {
-    /// The configuration file
+    /// The configuration file, in TOML; `keyproof config reference` prints its keys
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The store: sqlite:PATH, postgres://…, or (only for `serve`) memory:
+    /// The store: sqlite:PATH, postgres://…, or (only for `serve`) memory:; if none is configured either,
+    /// keyproof/keyproof.db in the user's state folder
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The master key's file
+    /// The master key's file; if none is configured either, that of an embedded store is beside it
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
 }
@@ -43,10 +44,10 @@ pub(super) struct StoreFlags {
 /// The flags of a command whose arguments name its stores.
 #[derive(Args, Debug)]
 pub(super) struct KeyFlags {
-    /// The configuration file
+    /// The configuration file for a store that is not named by config:FILE
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The master key's file
+    /// The master key's file, for both stores
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
 }
@@ -206,6 +207,9 @@ fn sources(file: Option<PathBuf>, layer: Layer) -> Sources {
 
 /// What the number in `--at` is.
 pub(super) const UNIX: &str = "a moment in whole seconds since 1970,";
+
+/// Why a text is not bytes in hexadecimal.
+pub(super) const NOT_HEX: &str = "not hexadecimal, with two digits for each byte";
 
 /// Returns the parser of a number from `least` to `most`. Its error names what the number is, such as
 /// `a whole number of seconds`, and the range.

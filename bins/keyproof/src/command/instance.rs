@@ -67,11 +67,10 @@ pub(super) fn run(command: Command) -> Outcome {
                     &REMOVED,
                 )
             };
-            instance.change(question, words, async |service, name, _| {
-                service
-                    .otp_devices
-                    .remove_instance(&administrator(name))
-                    .await
+            instance.change(question, async |service, name, _| {
+                let devices = &service.otp_devices;
+                let removed = devices.remove_instance(&administrator(name)).await;
+                removed.map(|()| words)
             })
         }
         Command::SetPassword(PasswordArguments { named, password }) => named.change_with(

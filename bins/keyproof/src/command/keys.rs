@@ -25,7 +25,7 @@ refuses if anything is under the old key; then remove the old key's line from ev
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Rotate the master key, or the key that signs access tokens
+    /// Rotate the master key, while servers run
     #[command(subcommand, after_help = STEPS)]
     Rotate(Step),
     /// Manage the keys that sign access tokens

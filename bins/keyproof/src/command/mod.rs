@@ -124,6 +124,14 @@ impl Failure {
             other => other,
         }
     }
+
+    /// Adds the store that was asked, by its name: another may have been meant.
+    fn of_store(self, store: &str) -> Self {
+        match self {
+            Self::Refused(message) => Self::Refused(format!("{message} (store {store})")),
+            other => other,
+        }
+    }
 }
 
 impl From<ConfigError> for Failure {

@@ -18,7 +18,7 @@ use super::{
 /// The thing's name, and its store.
 #[derive(Args, Debug)]
 pub(super) struct Named {
-    /// Its name
+    /// The name of the user or instance
     name: String,
     #[command(flatten)]
     on: StoreArguments,
@@ -96,9 +96,11 @@ impl Named {
     ) -> Outcome {
         with_store(&self.on.store, async |service, store| {
             let answer = wanted(store)?;
-            let words = change(&service, &self.name, &terminal::command_line(), answer)
-                .await
-                .map_err(Failure::refused)?;
+            let changed = change(&service, &self.name, &terminal::command_line(), answer).await;
+            let words = changed.map_err(|error| {
+                let name = printable(&self.name);
+                Failure::Refused(format!("{name}: {error}")).of_store(store)
+            })?;
             let document = json!({ words.member: self.name });
             let done = Change::words(words.done, &self.name);
             output::print_either(self.on.json, &document, &format!("{done} (store {store})"))
@@ -111,18 +113,18 @@ impl Removal {
         self.named.name()
     }
 
-    /// Makes a change that cannot be undone, once the person at the terminal has agreed to it.
-    pub(super) fn change<E: Display>(
+    /// Makes a change that cannot be undone, once the person at the terminal has agreed to it. Prints the message that it
+    /// returns and the store.
+    pub(super) fn change<'a, E: Display>(
         &self,
         question: &str,
-        words: &Change,
-        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<(), E>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
     ) -> Outcome {
         let question = Change::words(question, self.name());
         let agreed = |store: &str| self.consent.given(&format!("{question} (store {store})"));
         self.named
             .change_if(agreed, async |service, name, command, ()| {
-                change(service, name, command).await.map(|()| words)
+                change(service, name, command).await
             })
     }
 }

@@ -32,8 +32,8 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = WHAT_IS_COPIED)]
 pub(super) struct Arguments {
-    /// The store: sqlite:PATH, postgres://…, or config:FILE for the store of another configuration file, so that no password
-    /// is visible in the arguments
+    /// The store to copy: sqlite:PATH, postgres://…, or config:FILE for the store of another configuration file, so that no
+    /// password is visible in the arguments
     from: String,
     /// The empty store to fill, or one that an interrupted copy of FROM has begun to fill; named like FROM
     to: String,
@@ -54,7 +54,8 @@ pub(super) fn run(command: &Command) -> Outcome {
     must_be_shared(&from)?;
     must_be_shared(&to)?;
     if from.store.url == to.store.url {
-        return Err(Failure::Usage("both are the same store".to_owned()));
+        let message = format!("FROM and TO are the same store, {}", to.store);
+        return Err(Failure::Usage(message));
     }
     block_on(async {
         let copied = match from.store.moved().await? {
@@ -132,7 +133,13 @@ async fn copy(
     let missing = missing_keys(&mut *snapshot, from, to).await?;
     into(to, snapshot, missing, async || {
         if is_move {
-            source.fence().await?;
+            let fenced = source.fence().await;
+            fenced.map_err(|error| {
+                Failure::Refused(format!(
+                    "{}: {error}; it may be fenced now, so that its servers answer 503: run this again to complete the move",
+                    from.store
+                ))
+            })?;
             Ok(Some(source.snapshot().await?))
         } else {
             Ok(None)

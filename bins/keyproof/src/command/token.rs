@@ -168,7 +168,8 @@ fn list(arguments: &StoreArguments) -> Outcome {
 fn revoke(arguments: &RevokeArguments) -> Outcome {
     with_store(&arguments.on.store, async |service, store| {
         let command = terminal::command_line();
-        service.access.revoke(&arguments.id, &command).await?;
+        let revoked = service.access.revoke(&arguments.id, &command).await;
+        revoked.map_err(|error| Failure::from(error).of_store(store))?;
         let document = json!({ "revoked": arguments.id });
         let id = printable(&arguments.id);
         let text = format!("revoked the token {id} (store {store})");

@@ -4,14 +4,14 @@ use clap::{Args, Subcommand};
 use keyproof_service::{
     Timestamp,
     accounts::{
-        AccountTarget, ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserChange,
-        UserStatus, UserSummary,
+        AccountTarget, ApplicationTokenSummary, Forgetting, NewUser, Revocation, Role, Unlocking,
+        UserChange, UserStatus, UserSummary,
     },
 };
 use serde_json::json;
 
 use super::{
-    Outcome,
+    Failure, Outcome,
     flags::StoreArguments,
     named::{Change, Named, PasswordArguments, Removal},
     output::{self, printable},
@@ -87,6 +87,11 @@ const FORGOTTEN: Change = Change {
     done: "removed the user {} with their keys, devices and tokens, and forgot the name",
 };
 
+const NAME_FORGOTTEN: Change = Change {
+    member: "forgotten",
+    done: "the user {} was already removed; forgot the name",
+};
+
 const PASSWORD_SET: Change = Change {
     member: "password_set",
     done: "set the password of the user {}; their tokens, application tokens and trusted devices are revoked",
@@ -147,15 +152,20 @@ pub(super) fn run(command: Command) -> Outcome {
             forget: false,
         }) => {
             let question = "Remove the user {} with their keys, devices and tokens";
-            user.change(question, &REMOVED, async |service, name, command| {
-                service.accounts.remove_user(name, command).await
+            user.change(question, async |service, name, command| {
+                let removed = service.accounts.remove_user(name, command).await;
+                removed.map(|()| &REMOVED)
             })
         }
         Command::Remove(RemoveArguments { user, forget: true }) => {
             let question =
                 "Remove the user {} with their keys, devices and tokens, and forget the name";
-            user.change(question, &FORGOTTEN, async |service, name, command| {
-                service.accounts.forget_user(name, command).await
+            user.change(question, async |service, name, command| {
+                let forgotten = service.accounts.forget_user(name, command).await;
+                forgotten.map(|forgetting| match forgetting {
+                    Forgetting::Removed => &FORGOTTEN,
+                    Forgetting::RemovedBefore => &NAME_FORGOTTEN,
+                })
             })
         }
         Command::SetPassword(PasswordArguments { named, password }) => named.change_with(
@@ -260,7 +270,9 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
         let accounts = &service.accounts;
         let command = terminal::command_line();
         let revoked = accounts.revoke_application_token(name, arguments.id, &command);
-        let revocation = revoked.await?;
+        let revocation = revoked
+            .await
+            .map_err(|error| Failure::from(error).of_store(store))?;
         let (id, name) = (arguments.id, printable(name));
         let told = match revocation {
             Revocation::Before => {

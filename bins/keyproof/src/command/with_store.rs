@@ -266,6 +266,10 @@ fn remedy_of_engine(error: &EngineError, url: &StoreUrl) -> Option<&'static str>
                 "the URL must name the certificate's CA (sslrootcert) and the server by the certificate's name",
             )
         }
+        // The engine's texts for a commit that may lack its standby.
+        (EngineError::Io { detail }, StoreUrl::Postgres(_)) if detail.contains(" a standby ") => {
+            Some("check whether its standby follows it, and try again")
+        }
         (EngineError::Io { .. }, StoreUrl::Postgres(_)) => {
             Some("check whether the database runs, and accepts this user's connections from here")
         }
@@ -396,6 +400,15 @@ mod tests {
                 }
                 .into(),
                 "sslrootcert",
+                false,
+            ),
+            (
+                DATABASE,
+                EngineError::Io {
+                    detail: "the commit waits for a standby (synchronous_standby_names)".to_owned(),
+                }
+                .into(),
+                "standby follows it",
                 false,
             ),
             (

@@ -106,8 +106,15 @@ pub enum ConfigError {
     #[error("tls: give certificate and key, or self_signed alone")]
     Tls,
     /// Each listener occupies a connection while it waits for the next.
-    #[error("http.max_connections: less than the number of listeners")]
-    TooFewConnections,
+    #[error(
+        "http.max_connections: {found} is too few for {listeners} listeners, each of which needs one"
+    )]
+    TooFewConnections {
+        /// The configured maximum.
+        found: u32,
+        /// The number of listeners.
+        listeners: usize,
+    },
     /// The file cannot be read.
     #[error("the configuration file {}: {source}", path.display())]
     Unreadable {

@@ -112,9 +112,9 @@ pub(super) fn in_words(message: &str) -> String {
     };
     let mut words = said.to_owned();
     for (kind, form) in [
-        ("a nonzero u32", "a number from 1 to 4294967295"),
-        ("a nonzero usize", "a number from 1"),
-        ("u32", "a number from 0 to 4294967295"),
+        ("a nonzero u32", "a whole number from 1 to 4294967295"),
+        ("a nonzero usize", "a whole number from 1"),
+        ("u32", "a whole number from 0 to 4294967295"),
     ] {
         if let Some(before) = said.strip_suffix(&format!(", expected {kind}")) {
             words = format!("{before}, expected {form}");

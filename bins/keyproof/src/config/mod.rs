@@ -240,8 +240,9 @@ impl Config {
         {
             return Err(ConfigError::MetricsBeside(metrics));
         }
-        if self.listeners().count() > http.max_connections.get() as usize {
-            return Err(ConfigError::TooFewConnections);
+        let (found, listeners) = (http.max_connections.get(), self.listeners().count());
+        if listeners > found as usize {
+            return Err(ConfigError::TooFewConnections { found, listeners });
         }
         match self.exposed_listeners().next() {
             Some(exposed) if !http.insecure => Err(ConfigError::PlainHttp(exposed)),

@@ -47,19 +47,25 @@ pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
             exposed.push(file);
         }
     }
-    match first {
-        None => Ok(()),
-        Some(_) if is_foreign(path) => Err(OpenStoreError::Open {
-            url: StoreUrl::Sqlite(path.to_owned()),
-            source: OpenError::Foreign {
-                detail: "it is not an SQLite database".to_owned(),
-            },
-        }),
-        Some(first) => Err(OpenStoreError::Exposed {
-            files: exposed,
-            first,
-        }),
+    let Some(first) = first else { return Ok(()) };
+    refuse_foreign(path)?;
+    Err(OpenStoreError::Exposed {
+        files: exposed,
+        first,
+    })
+}
+
+/// Rejects a file that is no store at all. Only for one that the caller rejects anyway, as [`is_foreign`] is.
+pub(super) fn refuse_foreign(path: &Path) -> Result<(), OpenStoreError> {
+    if !is_foreign(path) {
+        return Ok(());
     }
+    Err(OpenStoreError::Open {
+        url: StoreUrl::Sqlite(path.to_owned()),
+        source: OpenError::Foreign {
+            detail: "it is not an SQLite database".to_owned(),
+        },
+    })
 }
 
 /// Whether there is a file at `path` that is not empty and not an SQLite database. An unreadable one may be a store.

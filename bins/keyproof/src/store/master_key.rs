@@ -9,7 +9,7 @@ use keyproof_store::{Entropy, KeyId, MasterKey};
 use zeroize::Zeroizing;
 
 use super::{
-    embedded,
+    OpenStoreError, embedded,
     exposure::{Access, Exposure},
     key_file::{self, GivenKeys},
 };
@@ -165,7 +165,7 @@ pub(super) fn for_embedded(
     source: &MasterKeySource,
     store: &Path,
     entropy: &dyn Entropy,
-) -> Result<GivenKeys, MasterKeyError> {
+) -> Result<GivenKeys, OpenStoreError> {
     match given(source, Some(store))? {
         Found::Keys(keys) => Ok(keys),
         Found::NoFile(path) => {
@@ -177,10 +177,10 @@ pub(super) fn for_embedded(
             })?;
             match key_file::read(&path, Access::Nobody)? {
                 Some(keys) => Ok(keys),
-                None => Err(MasterKeyError::Missing {
-                    path,
-                    reason: "it was taken away as soon as it was made".to_owned(),
-                }),
+                None => {
+                    let reason = "it was taken away as soon as it was made".to_owned();
+                    Err(MasterKeyError::Missing { path, reason }.into())
+                }
             }
         }
     }
@@ -190,7 +190,7 @@ pub(super) fn for_embedded(
 pub(super) fn check_for_embedded(
     source: &MasterKeySource,
     store: &Path,
-) -> Result<(), MasterKeyError> {
+) -> Result<(), OpenStoreError> {
     match given(source, Some(store))? {
         Found::Keys(_) => Ok(()),
         Found::NoFile(path) => {
@@ -200,7 +200,7 @@ pub(super) fn check_for_embedded(
                 Some(folder) if !store.starts_with(folder) && !folder.is_dir() => {
                     let missing = "its folder does not exist";
                     let source = io::Error::new(io::ErrorKind::NotFound, missing);
-                    Err(MasterKeyError::File { path, source })
+                    Err(MasterKeyError::File { path, source }.into())
                 }
                 _ => Ok(()),
             }
@@ -209,17 +209,19 @@ pub(super) fn check_for_embedded(
 }
 
 /// Checks that the store is empty, so that a key may be created at `path`.
-fn check_new(store: &Path, path: &Path) -> Result<(), MasterKeyError> {
+fn check_new(store: &Path, path: &Path) -> Result<(), OpenStoreError> {
     let exists = embedded::exists(store).map_err(|source| MasterKeyError::File {
         path: store.to_owned(),
         source,
     })?;
     // A process that creates the same store creates its key first, so check the key again.
     if exists && !path.exists() {
+        embedded::refuse_foreign(store)?;
         return Err(MasterKeyError::Missing {
             path: path.to_owned(),
             reason: format!("the store {} exists", store.display()),
-        });
+        }
+        .into());
     }
     Ok(())
 }
@@ -415,7 +417,10 @@ mod tests {
         ] {
             let refused = for_embedded(&source, &store, &entropy());
             assert!(
-                matches!(refused, Err(MasterKeyError::Missing { .. })),
+                matches!(
+                    refused,
+                    Err(OpenStoreError::MasterKey(MasterKeyError::Missing { .. }))
+                ),
                 "{refused:?}"
             );
         }
@@ -434,7 +439,10 @@ mod tests {
             assert!(check(&elsewhere, &store).is_ok());
             let refused = check(&nowhere, &store);
             assert!(
-                matches!(refused, Err(MasterKeyError::File { .. })),
+                matches!(
+                    refused,
+                    Err(OpenStoreError::MasterKey(MasterKeyError::File { .. }))
+                ),
                 "{refused:?}"
             );
             assert!(for_embedded(&nowhere, &store, &entropy()).is_err());
@@ -451,7 +459,10 @@ mod tests {
         for source in [MasterKeySource::Beside, elsewhere] {
             let refused = check(&source, &store);
             assert!(
-                matches!(refused, Err(MasterKeyError::Missing { .. })),
+                matches!(
+                    refused,
+                    Err(OpenStoreError::MasterKey(MasterKeyError::Missing { .. }))
+                ),
                 "{refused:?}"
             );
         }

@@ -326,6 +326,21 @@ fn changes_say_what_they_did_and_in_which_store() {
         "set the password of the user ada",
     );
     tell(&["user", "remove", "ada"], "removed the user ada");
+    for kind in ["instance", "user"] {
+        let says = format!("eve: there is no such {kind} (store {})\n", home.store());
+        home.fails(&[kind, "remove", "eve"], "", 1, &says);
+    }
+    let of_this_store = format!(" (store {})\n", home.store());
+    for unknown in [
+        &["token", "revoke", "nowhere"][..],
+        &["tpm", "trust", "remove", &"00".repeat(32)],
+        &["device", "forget", "default/acme/ExampleCorp/SN0001"],
+        &["device", "relearn", "default/acme/ExampleCorp/SN0001"],
+        &["tpm", "client-certificate", "end-earlier", "default/none"],
+        &["user", "tokens", "eve", "revoke", "1"],
+    ] {
+        home.fails(unknown, "", 1, &of_this_store);
+    }
     let created = home.document(&["token", "create", "--scope", "admin", "--json"], "");
     let id = created["id"].as_str().unwrap();
     tell(&["token", "revoke", id], &format!("revoked the token {id}"));
@@ -389,6 +404,20 @@ fn a_removal_is_asked_about_at_a_terminal() {
             Some(0),
             "{arguments:?}"
         );
+    }
+    for (arguments, question) in [
+        (
+            &["device", "forget", "default/acme/ExampleCorp/SN0001"][..],
+            "Forget the device default/acme/ExampleCorp/SN0001, ",
+        ),
+        (
+            &["tpm", "client-certificate", "end-earlier", "default/line-2"],
+            "End all client certificates of the category default/line-2 ",
+        ),
+    ] {
+        let kept = remove(arguments, "n\n");
+        assert_eq!(kept.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&kept.stderr).starts_with(question), "{kept:?}");
     }
     let unasked = remove(&["instance", "remove", "bar", "--yes"], "");
     assert_eq!(
@@ -652,11 +681,13 @@ fn another_programs_file_is_called_no_store_and_its_mode_is_left_alone() {
     let home = Home::new();
     let theirs = home.0.path().join("passwd");
     fs::write(&theirs, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
-    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).unwrap();
     let store = format!("sqlite:{}", theirs.display());
     let says = format!("cannot open the store {store}: not a keyproof store");
-    for command in OPENING {
-        home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+    for mode in [0o644, 0o600] {
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(mode)).unwrap();
+        for command in OPENING {
+            home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+        }
     }
     assert!(!home.0.path().join("passwd.master-key").exists());
 }
@@ -1047,6 +1078,11 @@ fn a_client_certificate_is_renewed_into_new_files_and_the_earlier_one_is_ended()
             json!({ "category": "default/line-2", "ended": ended })
         );
     }
+    let files = ["default/line-2", "--cert-out", &new, "--key-out", &new_key];
+    home.prints(&[&renew[..], &files].concat(), "");
+    let said = home.prints(&[&end[..], &["default/line-2"]].concat(), "");
+    let says = "ended 1 earlier client certificate of default/line-2 (store ";
+    assert!(said.starts_with(says), "{said}");
     let unknown = [&end[..], &["default/other"]].concat();
     home.fails(&unknown, "", 1, "no such tpm_category");
 }

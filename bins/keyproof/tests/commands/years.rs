@@ -593,7 +593,8 @@ fn a_store_is_copied_to_postgresql_and_back() {
     let again = ["store", "copy", &url, &back];
     home.fails(&[&again[..], &with_key].concat(), b"", 1, "not empty");
     let same = ["store", "copy", &url, &url];
-    home.fails(&[&same[..], &with_key].concat(), b"", 2, "the same store");
+    let says = format!("FROM and TO are the same store, {url}");
+    home.fails(&[&same[..], &with_key].concat(), b"", 2, &says);
 }
 
 #[test]

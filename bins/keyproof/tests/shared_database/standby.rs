@@ -101,6 +101,31 @@ fn a_server_says_that_a_failover_may_lose_what_was_acknowledged() {
     node.wait_until_logged("the store is safe against a failover again");
 }
 
+/// The fence is a commit that waits for the standby, so a command that loses its answer cannot know whether there is one.
+#[test]
+fn a_move_that_lost_the_answer_to_its_fence_says_how_to_complete_it() {
+    let site = Site::new();
+    site.document(&["migrate", "--json"]);
+    site.add_shop();
+    site.sql("ALTER SYSTEM SET synchronous_standby_names = 'nowhere'");
+    site.sql("SELECT pg_reload_conf()");
+    let to = format!("sqlite:{}", site.path("k.db").display());
+    let copy = ["store", "copy", &*site.url, &*to, "--move"];
+    let (code, _, complaint) = std::thread::scope(|scope| {
+        let moving = scope.spawn(|| site.run(&copy));
+        site.terminate(1);
+        moving.join().unwrap()
+    });
+    assert_eq!(code, Some(1), "{complaint}");
+    let says = "it may be fenced now, so that its servers answer 503: run this again";
+    assert!(complaint.contains(says), "{complaint}");
+
+    site.sql("ALTER SYSTEM SET synchronous_standby_names = ''");
+    site.sql("SELECT pg_reload_conf()");
+    let (code, _, complaint) = site.run(&copy);
+    assert_eq!(code, Some(0), "{complaint}");
+}
+
 #[test]
 fn what_was_acknowledged_is_there_when_the_synchronous_standby_takes_over() {
     let mut site = Site::new();

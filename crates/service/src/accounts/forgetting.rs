@@ -21,11 +21,20 @@ use crate::{
     audit::{Event, NewEvent},
     pages::Pages,
     slot::Slot,
-    storage::{Attempt, refuse, transact},
+    storage::{Attempt, transact},
 };
 
 /// The number of subjects looked up at once. Each takes two keys of a plan.
 const SUBJECTS: usize = ReadPlan::MAX_KEYS / 2;
+
+/// The result of forgetting a user. In either case the name is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgetting {
+    /// The account was removed now.
+    Removed,
+    /// There was no account: it had been removed before.
+    RemovedBefore,
+}
 
 impl Accounts {
     /// Removes the account with this name, if there is one, and forgets the name of every account that had it. The audit trail then
@@ -38,10 +47,10 @@ impl Accounts {
         &self,
         name: &str,
         command: &CommandLine,
-    ) -> Result<(), Failure<UnknownUser>> {
-        let mut is_known = match self.remove_user(name, command).await {
-            Ok(()) => true,
-            Err(Failure::Refused(UnknownUser)) => false,
+    ) -> Result<Forgetting, Failure<UnknownUser>> {
+        let mut forgetting = match self.remove_user(name, command).await {
+            Ok(()) => Some(Forgetting::Removed),
+            Err(Failure::Refused(UnknownUser)) => None,
             Err(failure) => return Err(failure),
         };
         let mut pages = Pages::<RemovedUser>::of(&self.store, all_removed_users());
@@ -50,14 +59,10 @@ impl Accounts {
             for (_, removed) in page.into_iter().filter(called) {
                 let forgotten = self.forget_removed(&removed.record, command.origin()).await;
                 forgotten.map_err(|failure| Failure::Storage(failure.without_refusal()))?;
-                is_known = true;
+                forgetting.get_or_insert(Forgetting::RemovedBefore);
             }
         }
-        if is_known {
-            Ok(())
-        } else {
-            refuse(UnknownUser)
-        }
+        forgetting.ok_or(Failure::Refused(UnknownUser))
     }
 
     /// Deletes the record of the name last: as long as it exists, other traces may exist too.

@@ -57,6 +57,7 @@ pub use caller::{AddUserAsError, Caller, OrganisationPage, SeeUsersError, UserSt
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{UserPage, UserView};
+pub use forgetting::Forgetting;
 pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveKeyError};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use overview::Overview;

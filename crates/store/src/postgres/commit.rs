@@ -14,7 +14,7 @@ use tokio_postgres::{
 };
 
 use super::{
-    connection::{Connection, not_durable, took_too_long},
+    connection::{Connection, not_durable},
     error::{engine_error, is_cancelled, is_contention, is_failed_check, is_lost, is_read_only},
     statements::{BEGIN, Check},
 };
@@ -97,7 +97,7 @@ impl Connection {
                 };
                 (judged, !is_lost(&error) && !is_read_only(&error))
             }
-            Err(_) => (Outcome::Lost(took_too_long("committing")), false),
+            Err(_) => (Outcome::Lost(unanswered()), false),
         }
     }
 
@@ -301,10 +301,18 @@ impl<'c> Pipeline<'c> {
                 let is_spoilt = is_open || is_lost(&error) || is_read_only(&error);
                 (judge(step, &error), is_spoilt)
             }
-            Err(_) => (Outcome::Lost(took_too_long("committing")), true),
+            Err(_) => (Outcome::Lost(unanswered()), true),
         };
         self.is_settled &= !is_spoilt;
         self.failure.get_or_insert(outcome);
+    }
+}
+
+/// The error of a commit whose answer did not come in time.
+fn unanswered() -> EngineError {
+    EngineError::Io {
+        detail: "committing took too long: the database is slow, or a standby that commits wait for is away"
+            .to_owned(),
     }
 }
 

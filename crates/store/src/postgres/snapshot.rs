@@ -31,8 +31,13 @@ fn begin_text() -> String {
     )
 }
 
-/// How long the server may take to answer a fence: longer than it may wait for locks and for a standby.
+/// How long the server may take to answer a fence: longer than it waits for locks. A commit may wait for a standby for ever.
 const FENCE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the server may take to answer what a fence waits for.
+const REASON_PATIENCE: Duration = Duration::from_secs(5);
+/// Whether a commit of this user waits for a standby. No timeout of the server ends that wait.
+const WAITS_FOR_STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
+     WHERE datname = current_database() AND usename = session_user AND wait_event = 'SyncRep')";
 /// The id written to confirm a fence. No batch has it, since it is shorter than theirs.
 const CONFIRMED: &str = "\\x66656e6365";
 /// The table's name once the records were moved.
@@ -127,8 +132,9 @@ impl Node {
         );
         let asked = connection.session.client.batch_execute(&fence);
         let Ok(fenced) = timeout(FENCE_PATIENCE, asked).await else {
+            let error = self.unanswered_fence().await;
             Object::take(connection).session.give_up();
-            return Err(took_too_long("fencing"));
+            return Err(error);
         };
         let is_doubtful = connection.session.take_warning();
         drop(Object::take(connection));
@@ -156,8 +162,9 @@ impl Node {
         );
         let asked = session.client.simple_query(&confirm);
         let Ok(confirmed) = timeout(FENCE_PATIENCE, asked).await else {
+            let error = self.unanswered_fence().await;
             session.give_up();
-            return Err(took_too_long("fencing"));
+            return Err(error);
         };
         let answers = confirmed.map_err(|error| engine_error(&error))?;
         if value(&answers) != Some("t") {
@@ -169,6 +176,24 @@ impl Node {
             return Err(not_durable());
         }
         Ok(())
+    }
+
+    /// Returns the error of a fence whose answer did not come in time. Asks in another session what the fence waits for,
+    /// so it must not be given up yet.
+    async fn unanswered_fence(&self) -> EngineError {
+        let asked = async {
+            let session = self.pool.manager().reach().await?;
+            let answers = session.client.simple_query(WAITS_FOR_STANDBY).await;
+            let answers = answers.map_err(|error| engine_error(&error))?;
+            Ok::<_, EngineError>(value(&answers) == Some("t"))
+        };
+        match timeout(REASON_PATIENCE, asked).await {
+            Ok(Ok(true)) => EngineError::Io {
+                detail: "fencing took too long: the commit waits for a standby (synchronous_standby_names)"
+                    .to_owned(),
+            },
+            _ => took_too_long("fencing"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use keyproof_store::{
     Change, CommitError, Engine, EngineError, Key, Standbys,
     postgres::{PostgresEngine, PostgresOptions},
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time};
 use tokio_postgres::Client;
 
 use super::database::{
@@ -163,7 +163,7 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
     commit(&engine, [insert("before", "a")]).await.unwrap();
     let back_door = database.back_door().await;
     wait_for(&back_door, "nowhere").await;
-    let mut given_up = 0;
+    let (mut given_up, mut is_told) = (0, false);
     for round in 0..6 {
         let alone = engine.commit(changes([insert(&format!("{round} a"), "a")]));
         let two = [
@@ -174,7 +174,12 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
         let (alone, among_others) = tokio::join!(alone, among_others);
         for outcome in [alone, among_others] {
             match outcome {
-                Err(CommitError::Unknown(_)) => given_up += 1,
+                Err(CommitError::Unknown(error)) => {
+                    given_up += 1;
+                    is_told |= error
+                        .to_string()
+                        .contains("a standby that commits wait for is away");
+                }
                 // A busy machine did not start it in time.
                 Err(CommitError::NotApplied(_)) => {}
                 other => panic!("{other:?}"),
@@ -182,6 +187,7 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
         }
     }
     assert!(given_up > 0, "nothing was given up");
+    assert!(is_told, "no error named the standby");
     until(async || waiting(&back_door).await == 0).await;
     engine.close().await;
     until(async || waiting(&back_door).await == 0).await;
@@ -244,6 +250,31 @@ async fn a_fence_that_no_standby_has_is_refused_however_often_it_is_asked_for() 
     assert_eq!(engine.fence().await, Ok(()));
 }
 
+/// Both the fence and its confirmation. A minute passes as soon as either waits.
+#[tokio::test]
+async fn a_fence_that_waits_for_a_standby_says_so() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let engine = database.open_with(&impatient()).await;
+    let back_door = database.back_door().await;
+    wait_for(&back_door, "nowhere").await;
+    for _ in 0..2 {
+        let pass_a_minute = async {
+            until(async || waiting(&back_door).await == 1).await;
+            time::pause();
+            time::advance(Duration::from_secs(61)).await;
+            time::resume();
+        };
+        let (fenced, ()) = tokio::join!(engine.fence(), pass_a_minute);
+        assert!(
+            matches!(&fenced, Err(EngineError::Io { detail }) if detail.contains("waits for a standby")),
+            "{fenced:?}"
+        );
+        until(async || waiting(&back_door).await == 0).await;
+    }
+    wait_for(&back_door, "").await;
+    assert_eq!(engine.fence().await, Ok(()));
+}
+
 /// As if it was found on a former leader, and the current leader does not have it.
 #[tokio::test]
 async fn a_fence_that_the_server_has_not_is_not_confirmed() {
@@ -271,7 +302,7 @@ fn cancel_waits(back_door: Client) -> JoinHandle<()> {
         let cancel =
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         while back_door.query(cancel, &[]).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            time::sleep(Duration::from_millis(10)).await;
         }
     })
 }

@@ -55,7 +55,7 @@ pub(super) fn run(command: Command) -> Outcome {
     }
 }
 
-/// Parses each line that is not empty. The error names the line.
+/// Parses each line that is not empty. The error names the file and the line.
 pub(super) fn lines<T>(
     file: &Path,
     parse: impl Fn(&str) -> Result<T, keyproof_otp::OtpError>,
@@ -66,7 +66,9 @@ pub(super) fn lines<T>(
         .map(|(index, line)| (index + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty())
         .map(|(number, line)| {
-            parse(line).map_err(|error| Failure::Refused(format!("line {number}: {error}")))
+            parse(line).map_err(|error| {
+                Failure::Refused(format!("{}: line {number}: {error}", file.display()))
+            })
         })
         .collect()
 }

@@ -115,7 +115,7 @@ impl fmt::Display for CodeFinding {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print the code for a moment
+    /// Print the code for a moment, or for a counter
     Code(CodeArguments),
     /// Read and write Google Authenticator's exports (otpauth-migration)
     #[command(subcommand)]
@@ -226,7 +226,7 @@ struct KeyArguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct SourceArguments {
-    /// An otpauth URI
+    /// An otpauth URI, whose secret others on this machine can see while the command runs
     #[arg(long)]
     uri: Option<String>,
     /// A file with the secret in Base32, in any common spelling
@@ -299,9 +299,7 @@ impl KeyArguments {
             (Some(uri), _) => {
                 let uri = OtpauthUri::parse(uri)?;
                 if uri.issuer_mismatch() {
-                    output::print_notice(
-                        "keyproof: warning: label and parameter name different issuers",
-                    );
+                    output::warn("the URI's label and its parameter name different issuers");
                 }
                 Key {
                     secret: uri.secret().clone(),
@@ -346,7 +344,7 @@ fn is_weak(secret: &Secret) -> bool {
 
 fn warn_of_weakness(secret: &Secret) {
     if is_weak(secret) {
-        output::print_notice(&format!("keyproof: warning: {WEAK}"));
+        output::warn(WEAK);
     }
 }
 

@@ -15,7 +15,12 @@ use serde_json::{Map, Value, json};
 use super::{
     Moment, STRENGTHEN, WEAK, WindowArgument, conclude, is_weak, read_secret, warn_of_weakness,
 };
-use crate::command::{Failure, Outcome, files::read_text, flags::number, output};
+use crate::command::{
+    Failure, Outcome,
+    files::read_text,
+    flags::{NOT_HEX, number},
+    output,
+};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
@@ -93,9 +98,9 @@ struct Challenge {
 #[derive(Clone, Debug)]
 struct Hex(Vec<u8>);
 
-fn hex(text: &str) -> Result<Hex, String> {
+fn hex(text: &str) -> Result<Hex, &'static str> {
     let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
-    bytes.map(Hex).map_err(|error| error.to_string())
+    bytes.map(Hex).map_err(|_| NOT_HEX)
 }
 
 fn look_ahead(text: &str) -> Result<LookAhead, String> {

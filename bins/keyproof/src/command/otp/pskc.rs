@@ -21,7 +21,7 @@ use super::{migration::lines, uri_if_any};
 use crate::command::{
     Failure, Outcome,
     files::{read_text, write_secret},
-    flags::number,
+    flags::{NOT_HEX, number},
     output,
 };
 
@@ -116,7 +116,7 @@ impl GivenArguments {
             let key = HEXLOWER_PERMISSIVE
                 .decode(text.trim().as_bytes())
                 .map(Zeroizing::new);
-            let wrong = |_| Failure::Refused(format!("{}: not hexadecimal", file.display()));
+            let wrong = |_| Failure::Refused(format!("{}: {NOT_HEX}", file.display()));
             return key.map(Given::Key).map_err(wrong);
         }
         let Some(file) = &self.password_file else {
@@ -131,10 +131,11 @@ impl GivenArguments {
 
 fn show(arguments: &ShowArguments) -> Outcome {
     let document = read_text(&arguments.file)?;
-    let container = Container::parse(&document)?;
+    let container =
+        Container::parse(&document).map_err(|error| Failure::from(error).about(&arguments.file))?;
     let given = arguments.given.read()?;
     if container.has_unverified_signature() {
-        output::print_notice("keyproof: warning: the container's signature is not verified");
+        output::warn("the container's signature is not verified");
     }
     let unlock = match &given {
         Given::Key(key) => DecryptionKey::Key(key),
@@ -144,22 +145,26 @@ fn show(arguments: &ShowArguments) -> Outcome {
     let mut shown = Vec::new();
     // Without a key, the container can be listed but no secret shown.
     if matches!(given, Given::None) && container.is_encrypted() && !arguments.show_secrets {
-        output::print_notice("keyproof: the container is encrypted: its values are not shown");
+        output::print_notice(
+            "the container is encrypted, so its values are not shown: give --key-file or --password-file to see them",
+        );
         shown.extend(container.keys().map(Shown::closed));
     } else {
-        for Key { info, data, .. } in container.open(unlock)? {
+        let opened = container.open(unlock);
+        let opened = opened.map_err(|error| Failure::from(error).about(&arguments.file))?;
+        for Key { info, data, .. } in opened {
             let key = Shown::open(&info, &data, arguments.show_secrets);
             if key.has_uri() && is_limited(&info) {
                 let id = output::printable(&info.id);
-                output::print_notice(&format!(
-                    "keyproof: warning: key {id} is limited by dates, a number of uses or a PIN, which an otpauth URI cannot express"
+                output::warn(&format!(
+                    "key {id} is limited by dates, a number of uses or a PIN, which an otpauth URI cannot express"
                 ));
             }
             shown.push(key);
         }
     }
     if shown.is_empty() {
-        output::print_notice("keyproof: the container has no key");
+        output::print_notice("the container has no key");
     }
     if arguments.json {
         return output::print_secret_json(&Document {

@@ -107,13 +107,14 @@ fn end_earlier(arguments: &EndArguments) -> Outcome {
     } = arguments;
     with_store(&on.store, async |service, store| {
         let question = format!(
-            "end all client certificates of the category {category} except the latest (store {store})"
+            "End all client certificates of the category {category} except the latest (store {store})"
         );
         consent.given(&question)?;
         let devices = &service.device_identity;
         let ended = devices
             .end_earlier_clients(&category.administrator(), &category.name)
-            .await?;
+            .await
+            .map_err(|error| Failure::from(error).of_store(store))?;
         let document = json!({ "category": category.to_string(), "ended": ended });
         let ended = output::counted(ended as u64, "earlier client certificate");
         let told = format!("ended {ended} of {category} (store {store})");
@@ -137,7 +138,8 @@ fn renew(arguments: &RenewArguments) -> Outcome {
         let devices = &service.device_identity;
         let issued = devices
             .renew_client(&category.administrator(), &category.name)
-            .await?;
+            .await
+            .map_err(|error| Failure::from(error).of_store(store))?;
         write_secret(key_out, issued.key.as_bytes())?;
         write_secret(cert_out, issued.certificate.as_bytes())?;
         let until = Rfc3339(issued.not_after).to_string();

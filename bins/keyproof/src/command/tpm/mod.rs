@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 use super::{
     Failure, Outcome,
     files::{pem, read, write},
-    flags::{UNIX, number},
+    flags::{NOT_HEX, UNIX, number},
     output, report,
 };
 use files::{certificate, pcr_file, public, revocation_lists, trusted, wrong};
@@ -174,7 +174,7 @@ impl std::str::FromStr for Hex {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix("0x").unwrap_or(text);
         let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes());
-        bytes.map(Self).map_err(|_| "not hexadecimal")
+        bytes.map(Self).map_err(|_| NOT_HEX)
     }
 }
 
@@ -318,12 +318,13 @@ fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
     let key = Zeroizing::new(read(&arguments.key)?);
     let answer: SealedAnswer =
         serde_json::from_slice(&read(&arguments.response)?).map_err(|error| {
-            let problem = format!("not a provision answer: {error}");
+            let problem = format!("not a provision response: {error}");
             wrong(&arguments.response, &problem)
         })?;
     let key = ActivationKey::from_bytes(&key)
         .map_err(|_| wrong(&arguments.key, &"a key has 32 bytes"))?;
-    let pem = pem(&answer.open(&key)?)?;
+    let opened = answer.open(&key);
+    let pem = pem(&opened.map_err(|failure| failure.about(&arguments.response))?)?;
     let document = json!({ "certificate": pem, "chain": answer.ak_cert_chain });
     output::print_either(arguments.json, &document, pem.trim_end())
 }

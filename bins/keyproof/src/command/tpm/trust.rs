@@ -222,7 +222,8 @@ fn remove(arguments: &RemoveArguments) -> Outcome {
         let Fingerprint(fingerprint) = &arguments.fingerprint;
         let devices = &service.device_identity;
         let command_line = terminal::command_line();
-        devices.remove_trust(fingerprint, &command_line).await?;
+        let removed = devices.remove_trust(fingerprint, &command_line).await;
+        removed.map_err(|error| Failure::from(error).of_store(store))?;
         let document = json!({ "removed": fingerprint.to_string() });
         let told = format!("removed {fingerprint} (store {store})");
         output::print_either(arguments.on.json, &document, &told)

@@ -127,7 +127,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ("[http]\nmax_connections = 0\n", "keyproof.toml:2: "),
         (
             "http.max_connections = 1\ndialects.taler.listen = \"127.0.0.1:0\"",
-            "http.max_connections",
+            "http.max_connections: 1 is too few for 2 listeners",
         ),
         (
             "[log]\nlevel = \"loud\"\n",
@@ -169,11 +169,11 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ("metrics.lisen = \"127.0.0.1:1\"", "unknown field"),
         (
             "dps.max_certificates = 0",
-            "keyproof.toml:1: invalid value: integer `0`, expected a number from 1 to 4294967295",
+            "keyproof.toml:1: invalid value: integer `0`, expected a whole number from 1 to 4294967295",
         ),
         (
             "f5.rate_limit_per_minute = -1",
-            "expected a number from 0 to 4294967295",
+            "expected a whole number from 0 to 4294967295",
         ),
         (
             "dialects.taler = true",
@@ -204,9 +204,12 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "auth.address_window_s = 5\nemnify.authenticate_window_s = 6",
             "auth.address_window_s and emnify.authenticate_window_s are the same",
         ),
-        ("auth.address_window_s = 0", "a number from 1"),
-        ("auth.argon2_concurrency = 0", "expected a number from 1\n"),
-        ("emnify.lockout_failures = 0", "a number from 1"),
+        ("auth.address_window_s = 0", "a whole number from 1"),
+        (
+            "auth.argon2_concurrency = 0",
+            "expected a whole number from 1\n",
+        ),
+        ("emnify.lockout_failures = 0", "a whole number from 1"),
         (
             "emnify.lockout = 5",
             "keyproof.toml:1: emnify.lockout: expected a time with its unit",

@@ -225,6 +225,29 @@ fn audit_help_says_where_repeated_events_are_listed() {
 }
 
 #[test]
+fn help_says_what_is_meant_and_what_is_taken_otherwise() {
+    for (command, says) in [
+        (
+            "instance list",
+            "keyproof/keyproof.db in the user's state folder",
+        ),
+        ("keys", "rotate Rotate the master key, while servers run"),
+        ("otp", "code Print the code for a moment, or for a counter"),
+        ("otp code", "whose secret others on this machine can see"),
+        ("store copy", "The master key's file, for both stores"),
+        ("user suspend", "<NAME> The name of the user or instance"),
+        (
+            "tpm station attest",
+            "A file whose first line is the API key",
+        ),
+    ] {
+        let help = run_line(&format!("{command} --help"));
+        let words: Vec<_> = succeeds(&help).split_whitespace().collect();
+        assert!(words.join(" ").contains(says), "{command}: {words:?}");
+    }
+}
+
+#[test]
 fn pskc_help_says_what_encryption_does_not_protect() {
     let help = run(&["otp", "pskc", "write", "--help"]);
     let words: Vec<_> = text(&help.stdout).split_whitespace().collect();

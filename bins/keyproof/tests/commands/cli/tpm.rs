@@ -526,9 +526,11 @@ fn a_provision_answer_opens_with_its_key_only() {
         (&document["certificate"], &document["chain"]),
         (&pem.into(), &"chain".into())
     );
-    fails(&open("other", ""), 1, "cannot be decrypted");
+    let of_another = open("other", "");
+    fails(&of_another, 1, "cannot be decrypted");
+    fails(&of_another, 1, &format!("{}: ", path("response.json")));
     fs::write(path("response.json"), "{}").unwrap();
-    fails(&open("key", ""), 1, "not a provision answer");
+    fails(&open("key", ""), 1, "not a provision response");
 }
 
 /// Unreadable files give exit code 2, malformed ones 1. Nothing is written, and the error names the file.
@@ -552,7 +554,7 @@ fn bad_files_and_arguments_are_told_apart() {
     for (line, code, says) in [
         (format!("{quote} --nonce 00 --ek {nothing}"), 2, &*nothing),
         (format!("{quote} --nonce 00 --ek {garbage}"), 1, &garbage),
-        (format!("{quote} --nonce 0"), 2, "hexadecimal"),
+        (format!("{quote} --nonce 0"), 2, "two digits for each byte"),
         (
             format!("{quote} --nonce 00 --selection sha256:"),
             2,
@@ -617,7 +619,7 @@ fn bad_files_and_arguments_are_told_apart() {
         (
             format!("open-provision --key {secret} {garbage}"),
             1,
-            "not a provision answer",
+            "not a provision response",
         ),
         (format!("show {garbage}"), 1, &unknown),
         (format!("show {}", folder.path().display()), 2, "directory"),

@@ -180,7 +180,8 @@ fn flags_and_files_are_judged_before_the_tpm_is_asked() {
         r#"{"name": "short", "vendor": "V", "serial": "S", "version": "1"}"#,
     )
     .unwrap();
-    fails(&machine.run("provision", &[]), 1, "name");
+    let short = "device.json: the device's name has 5 characters";
+    fails(&machine.run("provision", &[]), 1, short);
     fs::write(machine.path("device.json"), r#"{"name": "device-0001"}"#).unwrap();
     fails(&machine.run("provision", &[]), 1, "device.json");
     fs::write(machine.path("api-key"), "\n").unwrap();

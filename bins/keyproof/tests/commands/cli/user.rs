@@ -198,6 +198,19 @@ fn a_name_is_in_the_trail_until_it_is_forgotten() {
         assert!(trail.contains(told), "{told}: {trail}");
     }
     fails(&machine.user(&forget, ""), 1, "no such user");
+
+    // What is printed does not claim a removal that was made before.
+    for (is_removed, says) in [
+        (false, "removed the user bob with their keys"),
+        (true, "the user bob was already removed; forgot the name"),
+    ] {
+        if is_removed {
+            machine.add("bob");
+            machine.prints(&["remove", "bob"], "");
+        }
+        let said = machine.prints(&["remove", "bob", "--forget"], "");
+        assert!(said.starts_with(says), "{said}");
+    }
 }
 
 #[test]

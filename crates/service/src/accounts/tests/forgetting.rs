@@ -4,7 +4,7 @@ use keyproof_store::{Key, Prefix};
 
 use super::*;
 use crate::{
-    accounts::UnknownUser,
+    accounts::{Forgetting, UnknownUser},
     audit::{Event, EventKey, Search},
 };
 
@@ -78,7 +78,10 @@ async fn a_name_is_shown_in_the_trail_until_it_is_forgotten() {
     add(&bench, ADA, Role::Observer).await;
     let of_the_first = trail(&bench).await.len();
     accounts.remove_user(ADA, &command_line()).await.unwrap();
-    accounts.forget_user(ADA, &command_line()).await.unwrap();
+    assert_eq!(
+        accounts.forget_user(ADA, &command_line()).await,
+        Ok(Forgetting::RemovedBefore)
+    );
     assert_eq!(named(&bench).await, Vec::<String>::new());
     let by_number = shown(&bench).await;
     assert!(!by_number.contains(ADA), "{by_number}");
@@ -101,7 +104,10 @@ async fn an_account_is_removed_and_forgotten_at_once() {
     add(&bench, "bob", Role::User).await;
     live(&bench).await;
     let accounts = &bench.service.accounts;
-    accounts.forget_user(ADA, &command_line()).await.unwrap();
+    assert_eq!(
+        accounts.forget_user(ADA, &command_line()).await,
+        Ok(Forgetting::Removed)
+    );
     assert_eq!(named(&bench).await, Vec::<String>::new());
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),

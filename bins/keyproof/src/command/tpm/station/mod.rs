@@ -59,7 +59,7 @@ struct StationArguments {
     /// The client certificate's private key, in PEM
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
-    /// The API key
+    /// A file whose first line is the API key
     #[arg(long, value_name = "FILE")]
     api_key_file: PathBuf,
     /// The namespace of the API key's category
@@ -71,7 +71,7 @@ struct StationArguments {
     /// The CAs of the server's certificate, in PEM; if absent, those that the system trusts
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// The device: {"name": …, "vendor": …, "serial": …, "version": …}
+    /// A file that describes the device, in JSON: {"name": …, "vendor": …, "serial": …, "version": …}
     #[arg(long, value_name = "FILE")]
     device: PathBuf,
     /// The folder for the attestation key and its certificate; if absent, keyproof/station in the user's state folder
@@ -100,7 +100,7 @@ struct StationArguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct CredentialArguments {
-    /// The station's token
+    /// A file whose first line is the station's token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The station's client certificate, in PEM
@@ -179,7 +179,8 @@ impl StationArguments {
             serial: &device.serial,
             vendor: &device.vendor,
             version: &device.version,
-        })?;
+        })
+        .map_err(|error| Failure::from(error).about(&self.device))?;
         let roots = self.ca_file.as_deref().map(trusted).transpose()?;
         let CredentialArguments {
             token_file,
