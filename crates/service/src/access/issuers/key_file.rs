@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::KeySet;
+use super::{KeySet, key_set::IgnoredKey};
 use crate::mutex::lock;
 
 /// The maximum size of the file in bytes, enough for hundreds of keys.
@@ -28,10 +28,12 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file contains no key that can verify signatures.
-    #[error("{}: it contains no key that verifies signatures", path.display())]
+    #[error("{}: it contains no key that verifies signatures{}", path.display(), listed(keys.ignored()))]
     Empty {
         /// The file.
         path: PathBuf,
+        /// What it contains instead.
+        keys: Arc<KeySet>,
     },
     /// The file is not a JWK set.
     #[error("{}: not a JWK set: {source}", path.display())]
@@ -100,7 +102,7 @@ impl KeyFile {
         let stamp = stamp_of(&path);
         let set = Arc::new(read(&path)?);
         if set.is_empty() {
-            return Err(KeyFileError::Empty { path });
+            return Err(KeyFileError::Empty { path, keys: set });
         }
         let keys = Keys { generation: 0, set };
         Ok(Self {
@@ -208,10 +210,18 @@ fn read(path: &Path) -> Result<KeySet, KeyFileError> {
         },
         _ => unreadable(error),
     })?;
-    KeySet::parse(&json).map_err(|source| KeyFileError::Malformed {
+    let keys = KeySet::parse(&json).map_err(|source| KeyFileError::Malformed {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    for key in keys.ignored().iter().filter(|key| key.is_unexpected()) {
+        tracing::warn!(path = %path.display(), "an issuer's key is ignored: {key}");
+    }
+    Ok(keys)
+}
+
+fn listed(keys: &[IgnoredKey]) -> String {
+    keys.iter().map(|key| format!("; {key}")).collect()
 }
 
 #[cfg(test)]
