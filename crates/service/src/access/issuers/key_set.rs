@@ -150,10 +150,23 @@ impl VerificationKey {
             return Err(Reason::Unsupported);
         }
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| Reason::Malformed)?;
-        if let DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind() {
-            let bits = modulus_bits(n).ok_or(Reason::Malformed)?;
-            if !RSA_BITS.contains(&bits) {
-                return Err(Reason::RsaBits(bits));
+        match key.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, .. } => {
+                let bits = modulus_bits(n).ok_or(Reason::Malformed)?;
+                if !RSA_BITS.contains(&bits) {
+                    return Err(Reason::RsaBits(bits));
+                }
+            }
+            DecodingKeyKind::SecretOrDer(point) => {
+                // An uncompressed point, or an Ed25519 key. Coordinates keep their leading zeros (RFC 7518, section 6.2.1.2).
+                let length = match algorithms.as_slice() {
+                    [Algorithm::ES256] => 1 + 2 * 32,
+                    [Algorithm::ES384] => 1 + 2 * 48,
+                    _ => 32,
+                };
+                if point.len() != length {
+                    return Err(Reason::Malformed);
+                }
             }
         }
         Ok(Self {
@@ -259,6 +272,10 @@ mod tests {
             modulus[0] = first;
             json!({"kty": "RSA", "n": BASE64URL_NOPAD.encode(&modulus), "e": "AQAB"})
         };
+        let ec = |curve: &str, length: usize| {
+            let coordinate = BASE64URL_NOPAD.encode(&vec![7_u8; length]);
+            json!({"kty": "EC", "crv": curve, "x": coordinate, "y": coordinate})
+        };
         let for_encryption = |member: &str, value: &str| {
             let mut key = rsa(0xff, 256);
             key[member] = value.into();
@@ -289,13 +306,16 @@ mod tests {
                 json!({"kty": "RSA", "n": "+", "e": "AQAB"}),
                 "it is malformed",
             ),
+            (ec("P-256", 31), "it is malformed"),
+            (ec("P-384", 32), "it is malformed"),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
+                "it is malformed",
+            ),
             (json!({"kty": "RSA", "e": "AQAB"}), unsupported),
             (json!({"kty": "oct", "k": "AAAA"}), unsupported),
             (json!({"kty": "new"}), unsupported),
-            (
-                json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}),
-                unsupported,
-            ),
+            (ec("P-521", 66), unsupported),
             (
                 json!({"kty": "OKP", "crv": "X25519", "x": "AA"}),
                 unsupported,
