@@ -193,6 +193,11 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "dps.issuers: /nowhere",
         ),
         (
+            "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/one\"\n\
+             [[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/other\"\nscope_claim = \"roles\"",
+            "dps.issuers: two entries have the issuer i and the audience a",
+        ),
+        (
             "auth.argon2_concurrency = 1025",
             "auth.argon2_concurrency: 1025 is not in 1 to 1024",
         ),
