@@ -155,7 +155,8 @@ impl KeyFile {
         self.look.send_modify(|look| look.is_running = false);
     }
 
-    /// Checks the file and reads it only if it changed. Blocks on the file system.
+    /// Checks the file and reads it only if it changed. A file that exists and cannot be read is tried again at the next look: its
+    /// permissions may be corrected, or file descriptors be free again. Blocks on the file system.
     fn reload_if_changed(&self) {
         let stamp = stamp_of(&self.path);
         if stamp == lock(&self.last).stamp {
@@ -163,8 +164,6 @@ impl KeyFile {
         }
         let read = read(&self.path);
         let mut last = lock(&self.last);
-        // `stamp` was taken before the read, so that a write in between counts as another change.
-        last.stamp = stamp;
         match read {
             Ok(keys) => {
                 tracing::info!(path = %self.path.display(), keys = keys.len(), "an issuer's keys were read again");
@@ -175,8 +174,13 @@ impl KeyFile {
             }
             Err(error) => {
                 tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay in use");
+                if stamp.is_some() && matches!(error, KeyFileError::Unreadable { .. }) {
+                    return;
+                }
             }
         }
+        // `stamp` was taken before the read, so that a write in between counts as another change.
+        last.stamp = stamp;
     }
 }
 
@@ -260,5 +264,26 @@ mod tests {
         assert_eq!(known().await, 0, "within the second");
         tokio::time::advance(FRESH).await;
         assert_eq!(known().await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_exists_and_cannot_be_read_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwks.json");
+        fs::write(&path, ONE).unwrap();
+        let file = Arc::new(KeyFile::load(path.clone()).unwrap());
+        let looked_at = async || {
+            tokio::time::advance(FRESH).await;
+            assert_eq!(KeyFile::current(&file).await.set.len(), 1);
+            lock(&file.last).stamp == stamp_of(&path)
+        };
+        fs::remove_file(&path).unwrap();
+        assert!(looked_at().await);
+        // Nobody can read it as a file.
+        fs::create_dir(&path).unwrap();
+        assert!(!looked_at().await);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "{").unwrap();
+        assert!(looked_at().await);
     }
 }
