@@ -142,8 +142,11 @@ impl Dialect for Settings {
         self.issuers().map(drop).map_err(DialectError::of)
     }
 
-    fn check_files(&self) -> Result<(), DialectError> {
-        self.load_issuers().map(drop)
+    fn check_files(&self) -> Result<Vec<String>, DialectError> {
+        let warnings = self.load_issuers()?.warnings().into_iter();
+        Ok(warnings
+            .map(|warning| format!("dps.issuers: {warning}"))
+            .collect())
     }
 
     fn files(&self) -> Vec<(&'static str, &Path)> {

@@ -115,6 +115,15 @@ impl KeyFile {
         })
     }
 
+    /// Returns a warning for each key of the file that cannot be used.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let set = Arc::clone(&lock(&self.last).keys.set);
+        let warning = |key: &IgnoredKey| {
+            format!("{}: an issuer's key is ignored: {key}", self.path.display())
+        };
+        set.unusable().map(warning).collect()
+    }
+
     /// Returns the keys that the file had at most a second ago, or the last ones if it cannot be read. Waits at most a second
     /// for a file system that does not answer.
     pub(super) async fn current(this: &Arc<Self>) -> Keys {
@@ -218,7 +227,7 @@ fn read(path: &Path) -> Result<KeySet, KeyFileError> {
         path: path.to_owned(),
         source,
     })?;
-    for key in keys.ignored().iter().filter(|key| key.is_unexpected()) {
+    for key in keys.unusable() {
         tracing::warn!(path = %path.display(), "an issuer's key is ignored: {key}");
     }
     Ok(keys)

@@ -94,6 +94,13 @@ impl KeySet {
         &self.ignored
     }
 
+    /// Returns those of the ignored keys that were meant to verify tokens, as far as is known. A key for encryption may be in any
+    /// set.
+    pub(super) fn unusable(&self) -> impl Iterator<Item = &IgnoredKey> {
+        let ignored = self.ignored.iter();
+        ignored.filter(|key| key.reason != Reason::Purpose)
+    }
+
     /// Verifies a token's signature, issuer and audience, and returns its claims. Its validity period is not checked.
     ///
     /// # Errors
@@ -182,13 +189,6 @@ fn modulus_bits(modulus: &[u8]) -> Option<usize> {
     let first = modulus.first().filter(|first| **first != 0)?;
     let zeros = usize::try_from(first.leading_zeros()).ok()?;
     modulus.len().checked_mul(8)?.checked_sub(zeros)
-}
-
-impl IgnoredKey {
-    /// Whether the key was meant to verify tokens, as far as is known. A key for encryption may be in any set.
-    pub(super) fn is_unexpected(&self) -> bool {
-        self.reason != Reason::Purpose
-    }
 }
 
 impl fmt::Display for IgnoredKey {
