@@ -4,7 +4,11 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     num::NonZeroUsize,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -17,6 +21,10 @@ use keyproof_store::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::oneshot, task::JoinHandle};
+use tracing::{
+    Event as LogEvent, Level, Metadata, Subscriber, span,
+    subscriber::{DefaultGuard, set_default},
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -425,4 +433,38 @@ impl Holder {
         let caller = self.caller(Some(id)).await;
         devices.device(&caller, Ok(Moment { at, price }))
     }
+}
+
+/// Counts the warnings of the module whose path ends like this.
+pub(crate) struct Warnings(&'static str, Arc<AtomicUsize>);
+
+impl Warnings {
+    /// Counts those of this thread until the guard is dropped.
+    pub(crate) fn counted(module: &'static str) -> (Arc<AtomicUsize>, DefaultGuard) {
+        let count = Arc::<AtomicUsize>::default();
+        let guard = set_default(Self(module, Arc::clone(&count)));
+        (count, guard)
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, of: &Metadata<'_>) -> bool {
+        *of.level() == Level::WARN && of.target().ends_with(self.0)
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &LogEvent<'_>) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
 }

@@ -73,7 +73,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
     }
     for (name, _) in &config.dialects {
         let checked = name.check_files(&config.settings);
-        checked.map_err(|error| Failure::Usage(error.to_string()))?;
+        warnings.extend(checked.map_err(|error| Failure::Usage(error.to_string()))?);
     }
     if let Some(fields) = &config.collector_fields {
         let read = fields.read();

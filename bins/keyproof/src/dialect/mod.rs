@@ -54,13 +54,13 @@ pub trait Dialect: Sync {
         Ok(())
     }
 
-    /// Validates the files that the settings name.
+    /// Validates the files that the settings name, and returns warnings about them.
     ///
     /// # Errors
     ///
     /// The first file that cannot be used.
-    fn check_files(&self) -> Result<(), DialectError> {
-        Ok(())
+    fn check_files(&self) -> Result<Vec<String>, DialectError> {
+        Ok(Vec::new())
     }
 
     /// Returns the files that the settings name, each with its key. There is a warning for each file that others can
@@ -180,7 +180,7 @@ pub struct UnknownDialect;
 
 impl DialectName {
     /// Calls [`Dialect::check_files`].
-    pub(crate) fn check_files(self, settings: &Settings) -> Result<(), DialectError> {
+    pub(crate) fn check_files(self, settings: &Settings) -> Result<Vec<String>, DialectError> {
         self.of(settings).check_files()
     }
 

@@ -1,7 +1,7 @@
 //! `dps.*`
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     path::{Path, PathBuf},
     slice,
@@ -127,6 +127,14 @@ enum SettingsError {
         /// What is wrong with its scopes.
         error: AuthError,
     },
+    /// Two entries of `dps.issuers` are for the same tokens, although only one would decide what a token allows.
+    #[error("dps.issuers: two entries have the issuer {issuer} and the audience {audience}")]
+    Twice {
+        /// Their issuer.
+        issuer: String,
+        /// Their audience.
+        audience: String,
+    },
 }
 
 impl Dialect for Settings {
@@ -134,8 +142,11 @@ impl Dialect for Settings {
         self.issuers().map(drop).map_err(DialectError::of)
     }
 
-    fn check_files(&self) -> Result<(), DialectError> {
-        self.load_issuers().map(drop)
+    fn check_files(&self) -> Result<Vec<String>, DialectError> {
+        let warnings = self.load_issuers()?.warnings().into_iter();
+        Ok(warnings
+            .map(|warning| format!("dps.issuers: {warning}"))
+            .collect())
     }
 
     fn files(&self) -> Vec<(&'static str, &Path)> {
@@ -164,6 +175,18 @@ impl Dialect for Settings {
 
 impl Settings {
     fn issuers(&self) -> Result<Vec<IssuerSettings>, SettingsError> {
+        let mut known = BTreeSet::new();
+        for Issuer {
+            issuer, audience, ..
+        } in &self.issuers
+        {
+            if !known.insert((issuer, audience)) {
+                return Err(SettingsError::Twice {
+                    issuer: issuer.clone(),
+                    audience: audience.clone(),
+                });
+            }
+        }
         self.issuers.iter().map(Issuer::read).collect()
     }
 

@@ -193,6 +193,11 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "dps.issuers: /nowhere",
         ),
         (
+            "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/one\"\n\
+             [[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/other\"\nscope_claim = \"roles\"",
+            "dps.issuers: two entries have the issuer i and the audience a",
+        ),
+        (
             "auth.argon2_concurrency = 1025",
             "auth.argon2_concurrency: 1025 is not in 1 to 1024",
         ),
@@ -691,4 +696,26 @@ fn files_that_others_can_read_or_write_are_warned_of() {
         said.contains("dps.issuers[].jwks_file: ") && said.contains("can be written by others"),
         "{said}"
     );
+}
+
+#[test]
+fn an_issuers_key_that_cannot_be_used_is_warned_of() {
+    let home = TempDir::new().unwrap();
+    let modulus = data_encoding::BASE64URL_NOPAD.encode(&[0xff; 128]);
+    let set = json!({"keys": [
+        // RFC 8037, appendix A.2.
+        {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+        {"kty": "RSA", "kid": "short", "n": modulus, "e": "AQAB"},
+    ]});
+    let jwks = write_file(&home, "jwks.json", set.to_string(), 0o600);
+    let issuer =
+        format!("[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = {jwks:?}\n");
+    let output = check(&issuer, &[], &["--quiet"]);
+    succeeds(&output);
+    let expected = format!(
+        "warning: dps.issuers: {jwks}: an issuer's key is ignored: key \"short\": its modulus has 1024 bits, \
+         not 2048 to 8192"
+    );
+    let said = text(&output.stderr);
+    assert!(said.lines().any(|line| line == expected), "{said}");
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::KeySet;
+use super::{KeySet, key_set::IgnoredKey};
 use crate::mutex::lock;
 
 /// The maximum size of the file in bytes, enough for hundreds of keys.
@@ -28,10 +28,12 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file contains no key that can verify signatures.
-    #[error("{}: it contains no key that verifies signatures", path.display())]
+    #[error("{}: it contains no key that verifies signatures{}", path.display(), listed(keys.ignored()))]
     Empty {
         /// The file.
         path: PathBuf,
+        /// What it contains instead.
+        keys: Arc<KeySet>,
     },
     /// The file is not a JWK set.
     #[error("{}: not a JWK set: {source}", path.display())]
@@ -100,7 +102,7 @@ impl KeyFile {
         let stamp = stamp_of(&path);
         let set = Arc::new(read(&path)?);
         if set.is_empty() {
-            return Err(KeyFileError::Empty { path });
+            return Err(KeyFileError::Empty { path, keys: set });
         }
         let keys = Keys { generation: 0, set };
         Ok(Self {
@@ -111,6 +113,15 @@ impl KeyFile {
                 is_running: false,
             }),
         })
+    }
+
+    /// Returns a warning for each key of the file that cannot be used.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let set = Arc::clone(&lock(&self.last).keys.set);
+        let warning = |key: &IgnoredKey| {
+            format!("{}: an issuer's key is ignored: {key}", self.path.display())
+        };
+        set.unusable().map(warning).collect()
     }
 
     /// Returns the keys that the file had at most a second ago, or the last ones if it cannot be read. Waits at most a second
@@ -153,7 +164,8 @@ impl KeyFile {
         self.look.send_modify(|look| look.is_running = false);
     }
 
-    /// Checks the file and reads it only if it changed. Blocks on the file system.
+    /// Checks the file and reads it only if it changed. A file that exists and cannot be read is tried again at the next look: its
+    /// permissions may be corrected, or file descriptors be free again. Blocks on the file system.
     fn reload_if_changed(&self) {
         let stamp = stamp_of(&self.path);
         if stamp == lock(&self.last).stamp {
@@ -161,8 +173,6 @@ impl KeyFile {
         }
         let read = read(&self.path);
         let mut last = lock(&self.last);
-        // `stamp` was taken before the read, so that a write in between counts as another change.
-        last.stamp = stamp;
         match read {
             Ok(keys) => {
                 tracing::info!(path = %self.path.display(), keys = keys.len(), "an issuer's keys were read again");
@@ -173,8 +183,13 @@ impl KeyFile {
             }
             Err(error) => {
                 tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay in use");
+                if stamp.is_some() && matches!(error, KeyFileError::Unreadable { .. }) {
+                    return;
+                }
             }
         }
+        // `stamp` was taken before the read, so that a write in between counts as another change.
+        last.stamp = stamp;
     }
 }
 
@@ -208,10 +223,18 @@ fn read(path: &Path) -> Result<KeySet, KeyFileError> {
         },
         _ => unreadable(error),
     })?;
-    KeySet::parse(&json).map_err(|source| KeyFileError::Malformed {
+    let keys = KeySet::parse(&json).map_err(|source| KeyFileError::Malformed {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    for key in keys.unusable() {
+        tracing::warn!(path = %path.display(), "an issuer's key is ignored: {key}");
+    }
+    Ok(keys)
+}
+
+fn listed(keys: &[IgnoredKey]) -> String {
+    keys.iter().map(|key| format!("; {key}")).collect()
 }
 
 #[cfg(test)]
@@ -250,5 +273,26 @@ mod tests {
         assert_eq!(known().await, 0, "within the second");
         tokio::time::advance(FRESH).await;
         assert_eq!(known().await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_exists_and_cannot_be_read_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwks.json");
+        fs::write(&path, ONE).unwrap();
+        let file = Arc::new(KeyFile::load(path.clone()).unwrap());
+        let looked_at = async || {
+            tokio::time::advance(FRESH).await;
+            assert_eq!(KeyFile::current(&file).await.set.len(), 1);
+            lock(&file.last).stamp == stamp_of(&path)
+        };
+        fs::remove_file(&path).unwrap();
+        assert!(looked_at().await);
+        // Nobody can read it as a file.
+        fs::create_dir(&path).unwrap();
+        assert!(!looked_at().await);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "{").unwrap();
+        assert!(looked_at().await);
     }
 }

@@ -1,9 +1,9 @@
 //! The keys of an issuer, and verifying tokens with them.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation, decode, decode_header,
+    Algorithm, DecodingKey, DecodingKeyKind, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
@@ -12,8 +12,34 @@ use serde_json::Value;
 
 use super::{Claims, ExternalTokenError};
 
-/// The public keys of a JWK set that can verify tokens. Symmetric keys and keys of other kinds are ignored.
-pub struct KeySet(Vec<VerificationKey>);
+/// The lengths of RSA moduli, in bits, that the library supports. RFC 7518, section 3.3 requires at least 2,048.
+const RSA_BITS: RangeInclusive<usize> = 2_048..=8_192;
+
+/// The public keys of a JWK set that can verify tokens. All others are ignored (RFC 7517, section 5).
+pub struct KeySet {
+    keys: Vec<VerificationKey>,
+    ignored: Vec<IgnoredKey>,
+}
+
+/// A key of a JWK set that cannot verify tokens. `Display` names it and says why.
+#[derive(Debug)]
+pub(super) struct IgnoredKey {
+    id: Option<String>,
+    reason: Reason,
+}
+
+/// Why a key cannot verify tokens.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Reason {
+    #[error("it is malformed")]
+    Malformed,
+    #[error("it is not for verifying signatures")]
+    Purpose,
+    #[error("its modulus has {0} bits, not {min} to {max}", min = RSA_BITS.start(), max = RSA_BITS.end())]
+    RsaBits(usize),
+    #[error("its type, curve or algorithm is not supported, or a member is missing")]
+    Unsupported,
+}
 
 struct VerificationKey {
     id: Option<String>,
@@ -39,19 +65,40 @@ impl KeySet {
             return Err(serde::de::Error::custom("not an object"));
         }
         let Set { keys } = serde_json::from_slice(json)?;
-        Ok(Self(
-            keys.into_iter().filter_map(VerificationKey::read).collect(),
-        ))
+        let mut set = Self {
+            keys: Vec::new(),
+            ignored: Vec::new(),
+        };
+        for json in keys {
+            let id = json.get("kid").and_then(Value::as_str).map(str::to_owned);
+            match VerificationKey::read(json) {
+                Ok(key) => set.keys.push(key),
+                Err(reason) => set.ignored.push(IgnoredKey { id, reason }),
+            }
+        }
+        Ok(set)
     }
 
     /// Returns the number of keys.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
+    }
+
+    /// Returns the keys of the set that cannot verify tokens.
+    pub(super) fn ignored(&self) -> &[IgnoredKey] {
+        &self.ignored
+    }
+
+    /// Returns those of the ignored keys that were meant to verify tokens, as far as is known. A key for encryption may be in any
+    /// set.
+    pub(super) fn unusable(&self) -> impl Iterator<Item = &IgnoredKey> {
+        let ignored = self.ignored.iter();
+        ignored.filter(|key| key.reason != Reason::Purpose)
     }
 
     /// Verifies a token's signature, issuer and audience, and returns its claims. Its validity period is not checked.
@@ -71,7 +118,7 @@ impl KeySet {
             // RFC 7515, section 4.1.11: no critical parameter is supported.
             return Err(ExternalTokenError::Malformed);
         }
-        let mut fitting = self.0.iter().filter(|own| {
+        let mut fitting = self.keys.iter().filter(|own| {
             own.algorithms.contains(&header.alg) && (header.kid.is_none() || header.kid == own.id)
         });
         // Without a `kid`, exactly one key must fit.
@@ -91,26 +138,66 @@ impl KeySet {
 }
 
 impl VerificationKey {
-    fn read(json: Value) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_value(json).ok()?;
+    fn read(json: Value) -> Result<Self, Reason> {
+        let jwk: Jwk = serde_json::from_value(json).map_err(|_| Reason::Malformed)?;
         let common = &jwk.common;
         let for_signatures = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature))
             && common
                 .key_operations
                 .as_ref()
                 .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+        if !for_signatures {
+            return Err(Reason::Purpose);
+        }
         let mut algorithms = Vec::from(algorithms(&jwk.algorithm));
         if let Some(only) = common.key_algorithm {
             algorithms.retain(|algorithm| only == (*algorithm).into());
         }
-        if !for_signatures || algorithms.is_empty() {
-            return None;
+        if algorithms.is_empty() {
+            return Err(Reason::Unsupported);
         }
-        Some(Self {
+        let key = DecodingKey::from_jwk(&jwk).map_err(|_| Reason::Malformed)?;
+        match key.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, .. } => {
+                let bits = modulus_bits(n).ok_or(Reason::Malformed)?;
+                if !RSA_BITS.contains(&bits) {
+                    return Err(Reason::RsaBits(bits));
+                }
+            }
+            DecodingKeyKind::SecretOrDer(point) => {
+                // An uncompressed point, or an Ed25519 key. Coordinates keep their leading zeros (RFC 7518, section 6.2.1.2).
+                let length = match algorithms.as_slice() {
+                    [Algorithm::ES256] => 1 + 2 * 32,
+                    [Algorithm::ES384] => 1 + 2 * 48,
+                    _ => 32,
+                };
+                if point.len() != length {
+                    return Err(Reason::Malformed);
+                }
+            }
+        }
+        Ok(Self {
             id: common.key_id.clone(),
             algorithms,
-            key: DecodingKey::from_jwk(&jwk).ok()?,
+            key,
         })
+    }
+}
+
+/// Returns the length of an RSA modulus in bits. RFC 7518, section 6.3.1.1 forbids leading zeros, and the library refuses them.
+fn modulus_bits(modulus: &[u8]) -> Option<usize> {
+    let first = modulus.first().filter(|first| **first != 0)?;
+    let zeros = usize::try_from(first.leading_zeros()).ok()?;
+    modulus.len().checked_mul(8)?.checked_sub(zeros)
+}
+
+impl fmt::Display for IgnoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, reason } = self;
+        match id {
+            Some(id) => write!(f, "key {id:?}: {reason}"),
+            None => write!(f, "a key without kid: {reason}"),
+        }
     }
 }
 
@@ -158,13 +245,16 @@ fn refusal(error: &Error) -> ExternalTokenError {
 
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = self.0.iter().map(|key| &key.id);
+        let ids = self.keys.iter().map(|key| &key.id);
         f.debug_list().entries(ids).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64URL_NOPAD;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -172,6 +262,80 @@ mod tests {
         assert!(KeySet::parse(br#" {"keys": []}"#).unwrap().is_empty());
         for other in ["[[]]", " \n[[]]", "{}", "null", r#"{"keys": {}}"#] {
             assert!(KeySet::parse(other.as_bytes()).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_verify_tokens_is_ignored_by_reason() {
+        let rsa = |first: u8, length: usize| {
+            let mut modulus = vec![0xff; length];
+            modulus[0] = first;
+            json!({"kty": "RSA", "n": BASE64URL_NOPAD.encode(&modulus), "e": "AQAB"})
+        };
+        let ec = |curve: &str, length: usize| {
+            let coordinate = BASE64URL_NOPAD.encode(&vec![7_u8; length]);
+            json!({"kty": "EC", "crv": curve, "x": coordinate, "y": coordinate})
+        };
+        let for_encryption = |member: &str, value: &str| {
+            let mut key = rsa(0xff, 256);
+            key[member] = value.into();
+            key
+        };
+        let unsupported = "its type, curve or algorithm is not supported, or a member is missing";
+        for (mut key, reason) in [
+            (rsa(0x80, 256), ""),
+            (rsa(0xff, 1_024), ""),
+            (
+                rsa(0xff, 128),
+                "its modulus has 1024 bits, not 2048 to 8192",
+            ),
+            (
+                rsa(0x7f, 256),
+                "its modulus has 2047 bits, not 2048 to 8192",
+            ),
+            (
+                rsa(0x01, 1_025),
+                "its modulus has 8193 bits, not 2048 to 8192",
+            ),
+            (rsa(0, 257), "it is malformed"),
+            (
+                json!({"kty": "RSA", "n": "", "e": "AQAB"}),
+                "it is malformed",
+            ),
+            (
+                json!({"kty": "RSA", "n": "+", "e": "AQAB"}),
+                "it is malformed",
+            ),
+            (ec("P-256", 31), "it is malformed"),
+            (ec("P-384", 32), "it is malformed"),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
+                "it is malformed",
+            ),
+            (json!({"kty": "RSA", "e": "AQAB"}), unsupported),
+            (json!({"kty": "oct", "k": "AAAA"}), unsupported),
+            (json!({"kty": "new"}), unsupported),
+            (ec("P-521", 66), unsupported),
+            (
+                json!({"kty": "OKP", "crv": "X25519", "x": "AA"}),
+                unsupported,
+            ),
+            (for_encryption("alg", "RSA-OAEP"), unsupported),
+            (
+                for_encryption("use", "enc"),
+                "it is not for verifying signatures",
+            ),
+        ] {
+            key["kid"] = "k\n".into();
+            let set = json!({ "keys": [key] }).to_string();
+            let set = KeySet::parse(set.as_bytes()).unwrap();
+            let ignored: Vec<_> = set.ignored().iter().map(ToString::to_string).collect();
+            if reason.is_empty() {
+                assert_eq!((set.len(), ignored.len()), (1, 0), "{key}");
+            } else {
+                assert_eq!(ignored, [format!("key \"k\\n\": {reason}")], "{key}");
+                assert!(set.is_empty());
+            }
         }
     }
 }

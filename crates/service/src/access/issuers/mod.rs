@@ -118,6 +118,12 @@ impl Issuers {
         })
     }
 
+    /// Returns a warning for each key in the issuers' files that cannot be used.
+    pub fn warnings(&self) -> Vec<String> {
+        let files = self.issuers.iter().map(|issuer| &issuer.keys);
+        files.flat_map(|file| file.warnings()).collect()
+    }
+
     /// Verifies a token and returns its bearer.
     ///
     /// # Errors

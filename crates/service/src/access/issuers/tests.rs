@@ -1,6 +1,10 @@
 //! Tokens signed by another library than the one that verifies them.
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{
+    fs,
+    path::Path,
+    sync::{LazyLock, atomic::Ordering},
+};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -16,7 +20,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::START;
+use crate::testing::{START, Warnings};
 
 const ISSUER: &str = "https://login.example/tenant/";
 const AUDIENCE: &str = "https://management.example";
@@ -614,6 +618,46 @@ fn a_file_that_cannot_be_used_is_refused_at_the_start() {
         let error = format!("{:?}", load().unwrap());
         assert!(error.starts_with(fits), "{text:.40}: {error}");
     }
+}
+
+/// An RSA key that is too short.
+fn weak() -> Value {
+    json!({"kty": "RSA", "kid": "weak", "n": BASE64URL_NOPAD.encode(&[0xff; 128]), "e": "AQAB"})
+}
+
+#[tokio::test]
+async fn a_weak_key_is_warned_of_and_the_others_of_its_set_are_used() {
+    let mut for_encryption = KEYS.p384.jwk();
+    for_encryption["use"] = "enc".into();
+    let (warnings, _counting) = Warnings::counted("issuers::key_file");
+    let set = json!({"keys": [weak(), for_encryption, KEYS.rsa.jwk()]});
+    let (_folder, issuers) = issuers(&set, "scp");
+    assert_eq!(warnings.load(Ordering::Relaxed), 1);
+    let of = |header: Value| KEYS.rsa.token_of("RS256", &header, &claims());
+    let weakly = of(json!({"alg": "RS256", "kid": "weak"}));
+    let refused = issuers.authenticate(&weakly, START).await;
+    assert_eq!(refused, Err(ExternalTokenError::Key));
+    // Only one key fits a token without a kid.
+    for header in [
+        json!({"alg": "RS256", "kid": "rsa"}),
+        json!({"alg": "RS256"}),
+    ] {
+        assert!(issuers.authenticate(&of(header), START).await.is_ok());
+    }
+}
+
+#[test]
+fn a_file_of_nothing_but_unusable_keys_is_refused_by_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    fs::write(&file, json!({"keys": [weak(), 7]}).to_string()).unwrap();
+    let refused = Issuers::load(vec![settings(&file, "scp")]).unwrap_err();
+    let expected = format!(
+        "{}: it contains no key that verifies signatures; key \"weak\": its modulus has 1024 bits, \
+         not 2048 to 8192; a key without kid: it is malformed",
+        file.display()
+    );
+    assert_eq!(refused.to_string(), expected);
 }
 
 #[test]

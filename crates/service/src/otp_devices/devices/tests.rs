@@ -1,15 +1,11 @@
 //! Devices added, changed, listed and removed, alone and in races.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use keyproof_store::{Prefix, faults::CommitMode};
-use tracing::{Event, Level, Metadata, Subscriber, span, subscriber::set_default};
 
 use super::*;
-use crate::testing::{DEVICE_KEY, bench, otp_device as device, refusal, secret};
+use crate::testing::{DEVICE_KEY, Warnings, bench, otp_device as device, refusal, secret};
 
 fn change(description: &str) -> DeviceChange {
     DeviceChange {
@@ -113,37 +109,11 @@ async fn keys_have_no_least_length_and_one_alphabet() {
     );
 }
 
-/// Counts the warnings about devices.
-struct Warnings(Arc<AtomicUsize>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, of: &Metadata<'_>) -> bool {
-        *of.level() == Level::WARN && of.target().ends_with("otp_devices::devices")
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 #[tokio::test]
 async fn a_weak_key_is_warned_of_once() {
     let bench = bench().await;
     let session = bench.session("shop").await;
-    let warnings = Arc::<AtomicUsize>::default();
-    let _counting = set_default(Warnings(Arc::clone(&warnings)));
+    let (warnings, _counting) = Warnings::counted("otp_devices::devices");
     let mut details = device("till");
     details.key = secret("");
     for _ in 0..2 {
