@@ -9,8 +9,8 @@ use keyproof_http::Exchange;
 pub struct RouteTable<O: 'static> {
     /// How the fixed segments of paths are compared.
     pub case: Case,
-    /// Whether the contract answers OPTIONS, the CORS preflight of web pages, at each path. It has no lines, and `Allow`
-    /// lists it.
+    /// Whether the dialect answers OPTIONS, the CORS preflight of web pages, for each path, before it calls
+    /// [`Resource::asked`]. OPTIONS has no lines then, and `Allow` lists it.
     pub preflight: bool,
     /// If several templates match a path, the first applies: `/user/mfa` is listed before `/user/{id}`.
     pub routes: &'static [Route<O>],
