@@ -9,6 +9,9 @@ use keyproof_http::Exchange;
 pub struct RouteTable<O: 'static> {
     /// How the fixed segments of paths are compared.
     pub case: Case,
+    /// Whether the dialect answers OPTIONS, the CORS preflight of web pages, for each path, before it calls
+    /// [`Resource::asked`]. OPTIONS has no lines then, and `Allow` lists it.
+    pub preflight: bool,
     /// If several templates match a path, the first applies: `/user/mfa` is listed before `/user/{id}`.
     pub routes: &'static [Route<O>],
 }
@@ -74,6 +77,7 @@ pub struct Resource<'p, O: 'static> {
     template: &'static str,
     /// The variables' names and values.
     variables: Vec<(&'static str, &'p str)>,
+    preflight: bool,
     routes: &'static [Route<O>],
 }
 
@@ -105,6 +109,7 @@ impl<O> RouteTable<O> {
         Some(Resource {
             template: route.template,
             variables: variables.collect(),
+            preflight: self.preflight,
             routes: self.routes,
         })
     }
@@ -171,6 +176,9 @@ impl<'p, O> Resource<'p, O> {
         if methods.contains(&Method::GET.as_str()) {
             methods.push(Method::HEAD.as_str());
         }
+        if self.preflight {
+            methods.push(Method::OPTIONS.as_str());
+        }
         methods.sort_unstable();
         methods.join(", ")
     }
@@ -219,6 +227,7 @@ mod tests {
 
     static TABLE: RouteTable<u8> = RouteTable {
         case: Case::Sensitive,
+        preflight: false,
         routes: &[
             route(Method::POST, "/things", 0),
             route(Method::GET, "/things", 1),
@@ -290,5 +299,12 @@ mod tests {
             (Some("x"), Some("y"))
         );
         assert_eq!(other.variable("of"), None);
+        let with_preflight = RouteTable {
+            case: Case::Sensitive,
+            preflight: true,
+            routes: TABLE.routes,
+        };
+        let things = with_preflight.resource(&["things"]).unwrap();
+        assert_eq!(things.allow(), "GET, HEAD, OPTIONS, POST");
     }
 }

@@ -2,7 +2,8 @@
 
 /// Defines `Code`, an enum with a variant per line, and `parts`, which returns the values of a line. A line has the
 /// code's name, its number in the contract (of the type given first), its status, and the message for the client.
-/// Without a message, the code's name is the message. Lines are sorted by number.
+/// Without a message, the code's name is the message. Lines are sorted by number; texts are in the order
+/// of the contract's page.
 macro_rules! codes {
     (@text $code:ident) => { stringify!($code) };
     (@text $code:ident $text:expr) => { $text };

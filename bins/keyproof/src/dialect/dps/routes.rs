@@ -40,6 +40,7 @@ macro_rules! service {
 #[rustfmt::skip]
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Insensitive,
+    preflight: false,
     routes: &[
         route(Method::GET, service!("/certificates"), Action::CertificateList, 0, |call| Box::pin(call.list())),
         route(Method::GET, service!("/certificates/{name}"), Action::CertificateGet, 0, |call| Box::pin(call.get())),

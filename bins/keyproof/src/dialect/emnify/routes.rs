@@ -53,6 +53,7 @@ const USER: &str = api!("/user/{name}");
 #[rustfmt::skip]
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
+    preflight: false,
     routes: &[
         login_route(Method::POST, api!("/authenticate"), BODY, Public(|call| Box::pin(call.authenticate()))),
         route(Method::GET, "/keyproof/v1/jwks.json", 0, Public(|call| Box::pin(call.jwks()))),

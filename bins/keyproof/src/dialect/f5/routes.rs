@@ -88,6 +88,7 @@ pub(super) const REVOCATION_LIST: &str = objects!("tpm_categorys/{name}/crl");
 #[rustfmt::skip]
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
+    preflight: false,
     routes: &[
         route(Method::POST, "/api/tpm/tpm/activate", ACTIVATE, Operation::Station(StationOperation::Activate, |call| Box::pin(call.activate()))),
         route(Method::POST, "/api/tpm/tpm/attest", ATTEST, Operation::Station(StationOperation::Attest, |call| Box::pin(call.attest()))),

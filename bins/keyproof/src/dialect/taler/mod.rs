@@ -13,7 +13,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, no_content,
     with_guard,
@@ -43,6 +43,10 @@ impl Taler {
     async fn answer(self: Arc<Self>, mut exchange: Exchange) -> HandlerResult {
         let (instance, segments) = routes::split(exchange.path())?;
         let resource = ROUTES.resource(&segments).ok_or(Code::EndpointUnknown)?;
+        if exchange.method() == Method::OPTIONS {
+            exchange.matched(resource.template());
+            return Ok(wire::preflight(&resource.allow()));
+        }
         let route = resource.asked(&exchange).ok_or(Code::MethodInvalid)?;
         let instance = instance.to_owned();
         let id = resource.variable("id").map(str::to_owned);
@@ -53,7 +57,6 @@ impl Taler {
             Operation::IssueToken => {
                 Box::pin(self.issue_token(&instance, &mut exchange, body)).await
             }
-            Operation::Preflight => Ok(wire::preflight(&resource.allow())),
             Operation::AnyToken(answer) => {
                 let caller = self.permit(&instance, None, &exchange).await?;
                 answer(Call::new(self, caller, id, body, exchange)).await

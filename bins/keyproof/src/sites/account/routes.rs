@@ -15,6 +15,7 @@ type Operation = operation::Operation<Account>;
 #[rustfmt::skip]
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
+    preflight: false,
     routes: &[
         page("/account", Operation::Show(Own, |visit| Box::pin(visit.overview()))),
         page("/account/icon.svg", Operation::Asset(Asset::Icon)),

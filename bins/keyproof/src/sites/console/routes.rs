@@ -31,6 +31,7 @@ type Operation = operation::Operation<Console>;
 #[rustfmt::skip]
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
+    preflight: false,
     routes: &[
         page("/console", Operation::Show(Area::Start, |visit| Box::pin(visit.start()))),
         page("/console/icon.svg", Operation::Asset(Asset::Icon)),

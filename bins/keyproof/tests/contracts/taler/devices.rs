@@ -1,4 +1,4 @@
-//! The five operations on `private/otp-devices`
+//! The operations on `private/otp-devices`
 
 use serde::Deserialize;
 use serde_json::{Value, json};
