@@ -1,6 +1,7 @@
 //! One node's use of its pool: retries batches, reads back lost answers, and tracks its health.
 
 use std::{
+    ops::{Deref, DerefMut},
     slice,
     sync::{
         Arc,
@@ -9,16 +10,16 @@ use std::{
     time::Duration,
 };
 
-use deadpool::{
-    Runtime,
-    managed::{Object, Pool, PoolError, Timeouts},
+use deadpool::managed::{Object, Pool, PoolError};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     LONGEST, PostgresOptions,
     commit::{Binary, Outcome, Parameter, Patience},
-    connection::{Connector, not_durable, took_too_long},
+    connection::{Connection, Connector, not_durable, took_too_long},
     error::{engine_error, is_lost, is_read_only},
     names::{Name, Names},
     pooler,
@@ -36,23 +37,52 @@ const BACKOFF: Duration = Duration::from_millis(4);
 const READ_BACK_PAUSE: Duration = Duration::from_millis(100);
 /// How long each step of `close` may wait for the server; it need not succeed.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// If the server refuses another connection: how often to look for a free one of ours, and when to ask the server
-/// again.
-const FREE_PAUSE: Duration = Duration::from_millis(5);
+/// How long a connection that the server refused is not asked for again.
 const REFUSED_PAUSE: Duration = Duration::from_millis(250);
 /// With only one connection: how often to try to get more.
 const LOOK_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Node {
     pub(super) pool: Pool<Connector>,
+    /// One place for each connection of the pool that may be open. Callers wait here, first come, first served; in the
+    /// pool's own queue, one that the server refused a connection would be overtaken.
+    places: Arc<Semaphore>,
     pub(super) options: PostgresOptions,
     names: Names,
     observed: Observed,
     /// Whether the last commit found the database in order.
     is_healthy: AtomicBool,
     is_closed: AtomicBool,
-    /// The number of callers that were refused a connection and wait for a free one.
-    refused: AtomicUsize,
+    /// The number of callers that wait for a connection.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A connection for exclusive use, which goes back to the pool when this is dropped.
+pub(super) struct Leased {
+    connection: Object<Connector>,
+    /// Dropped last, so that whoever gets it finds the connection in the pool.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Leased {
+    /// Removes the connection from the pool.
+    pub(super) fn remove(self) -> Connection {
+        Object::take(self.connection)
+    }
+}
+
+impl Deref for Leased {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Leased {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
 }
 
 impl Node {
@@ -62,26 +92,20 @@ impl Node {
         options: &PostgresOptions,
         connections: usize,
     ) -> Result<Self, EngineError> {
-        let timeouts = Timeouts {
-            wait: Some(options.acquire_timeout),
-            ..Timeouts::default()
-        };
-        let pool = Pool::builder(connector)
-            .max_size(connections.max(1))
-            .timeouts(timeouts)
-            .runtime(Runtime::Tokio1)
-            .build();
+        let connections = connections.max(1);
+        let pool = Pool::builder(connector).max_size(connections).build();
         let pool = pool.map_err(|error| EngineError::Other {
             detail: error.to_string(),
         })?;
         Ok(Self {
             pool,
+            places: Arc::new(Semaphore::new(connections)),
             options: options.clone(),
             names: Names::default(),
             observed: Observed::default(),
             is_healthy: AtomicBool::new(true),
             is_closed: AtomicBool::new(false),
-            refused: AtomicUsize::new(0),
+            waiting: Arc::default(),
         })
     }
 
@@ -95,7 +119,9 @@ impl Node {
                     return;
                 };
                 if let Ok(Some(_)) = node.pool.manager().reach_another().await {
-                    node.pool.resize(node.options.connections.max(1));
+                    let connections = node.options.connections.max(1);
+                    node.pool.resize(connections);
+                    node.places.add_permits(connections - 1);
                     return;
                 }
             }
@@ -120,6 +146,7 @@ impl Node {
         if !self.pool.is_closed() {
             self.forget(self.names.take_all(), FAREWELL).await;
         }
+        self.places.close();
         self.pool.close();
         drop(self.pool.manager().take_spare());
         let _ = timeout(FAREWELL, self.pool.manager().is_idle()).await;
@@ -159,7 +186,7 @@ impl Node {
             let outcome = connection.attempt(name.as_bytes(), changes, patience).await;
             if connection.is_busy {
                 // Removed from the pool, so that its transaction ends with it.
-                Object::take(connection).session.give_up();
+                connection.remove().session.give_up();
             } else {
                 // It may be the only one, and reading back needs a connection from the pool.
                 drop(connection);
@@ -231,7 +258,7 @@ impl Node {
         };
         let is_doubtful = connection.session.take_warning();
         if connection.is_busy {
-            Object::take(connection).session.give_up();
+            connection.remove().session.give_up();
         }
         let row = answer
             .map_err(too_long)?
@@ -272,7 +299,7 @@ impl Node {
         });
         match done.await {
             Ok(Ok(())) => connection.is_busy = false,
-            _ => Object::take(connection).session.give_up(),
+            _ => connection.remove().session.give_up(),
         }
     }
 
@@ -297,7 +324,7 @@ impl Node {
             most: status.max_size,
             open: status.size,
             idle: status.available,
-            waiting: status.waiting + self.refused.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
         }
     }
 
@@ -305,13 +332,12 @@ impl Node {
     /// detect it.
     async fn keeps_sessions(&self) -> Result<(), EngineError> {
         let mut first = self.acquire().await?;
-        let at_once = Timeouts {
-            wait: Some(Duration::ZERO),
-            ..Timeouts::default()
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return Ok(());
         };
-        let mut second = match self.pool.timeout_get(&at_once).await {
+        let mut second = match self.connection_for(place).await {
             Ok(second) => second,
-            Err(PoolError::Backend(EngineError::TransactionPooling)) => {
+            Err((EngineError::TransactionPooling, _)) => {
                 return Err(EngineError::TransactionPooling);
             }
             Err(_) => return Ok(()),
@@ -327,25 +353,70 @@ impl Node {
 
     /// Returns a connection for exclusive use. If the server has no room for another, waits for one of ours as if the
     /// pool were full.
-    pub(super) async fn acquire(&self) -> Result<Object<Connector>, EngineError> {
+    pub(super) async fn acquire(&self) -> Result<Leased, EngineError> {
         let deadline = Instant::now() + self.options.acquire_timeout.min(LONGEST);
+        let _waits = Waits::count(&self.waiting);
+        let mut refused = None;
         loop {
-            let refused = match self.pool.get().await.map_err(unpooled) {
-                Err(error @ EngineError::Busy { .. }) if Instant::now() < deadline => error,
-                done => return done,
+            let place = timeout_at(deadline, self.places.clone().acquire_owned()).await;
+            let Ok(place) = place else {
+                return Err(refused.unwrap_or_else(in_use));
             };
-            let _waits = Waits::count(&self.refused);
-            let again = deadline.min(Instant::now() + REFUSED_PAUSE);
-            while self.pool.status().available == 0 {
-                if Instant::now() >= deadline {
-                    return Err(refused);
+            let place = place.map_err(|_| EngineError::Closed)?;
+            match self.connection_for(place).await {
+                Ok(connection) => return Ok(connection),
+                Err((error @ EngineError::Busy { .. }, place)) => {
+                    self.set_aside(place);
+                    refused = Some(error);
                 }
-                if Instant::now() >= again {
-                    break;
-                }
-                sleep(FREE_PAUSE).await;
+                Err((error, _)) => return Err(error),
             }
         }
+    }
+
+    /// Returns an idle connection or a new one; the place is given back if there is neither.
+    async fn connection_for(
+        &self,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Leased, (EngineError, OwnedSemaphorePermit)> {
+        match self.pool.get().await {
+            Ok(connection) => Ok(Leased {
+                connection,
+                _place: place,
+            }),
+            Err(error) => Err((unpooled(error), place)),
+        }
+    }
+
+    /// Withholds a place that the server has no room for, as long as it has none and callers wait, so that none of them
+    /// loses its turn by asking the server in vain.
+    fn set_aside(&self, place: OwnedSemaphorePermit) {
+        let (pool, waiting) = (self.pool.weak(), self.waiting.clone());
+        tokio::spawn(async move {
+            let _withheld = place;
+            loop {
+                sleep(REFUSED_PAUSE).await;
+                let Some(pool) = pool.upgrade().filter(|pool| !pool.is_closed()) else {
+                    return;
+                };
+                if waiting.load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                match pool.manager().reach_another().await {
+                    Ok(None) => {}
+                    Ok(Some(session)) => {
+                        pool.manager().keep(session);
+                        if pool.is_closed() {
+                            // `close` may have looked for it before it was there.
+                            drop(pool.manager().take_spare());
+                        }
+                        return;
+                    }
+                    // The next caller asks, and gets the error.
+                    Err(_) => return,
+                }
+            }
+        });
     }
 }
 
@@ -353,10 +424,11 @@ fn unpooled(error: PoolError<EngineError>) -> EngineError {
     match error {
         PoolError::Backend(error) => error,
         PoolError::Closed => EngineError::Closed,
-        PoolError::Timeout(_) => in_use(),
-        PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => EngineError::Other {
-            detail: "the pool of connections is not set up as it was".to_owned(),
-        },
+        PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+            EngineError::Other {
+                detail: "the pool of connections is not set up as it was".to_owned(),
+            }
+        }
     }
 }
 

@@ -8,15 +8,14 @@
 
 use std::collections::HashMap;
 
-use deadpool::managed::Object;
 use tokio::time::{error::Elapsed, timeout};
 use tokio_postgres::{Error, SimpleQueryMessage, Statement};
 
 use super::{
     commit::{Binary, Parameter},
-    connection::{Connector, took_too_long, value},
+    connection::{took_too_long, value},
     error::{engine_error, is_contention, is_lost},
-    node::Node,
+    node::{Leased, Node},
     pooler::BACKEND,
     statements::Statements,
 };
@@ -157,7 +156,7 @@ impl Node {
                     return Ok(());
                 }
                 // Another connection may reach the server that does.
-                _ => drop(Object::take(connection)),
+                _ => drop(connection.remove()),
             }
         }
         Err(EngineError::Io {
@@ -204,13 +203,13 @@ impl Node {
 
 /// Takes a connection that cannot be used again out of the pool: one whose answer did not come in time, or that is lost.
 fn settle<T>(
-    connection: Object<Connector>,
+    connection: Leased,
     answer: Result<Result<T, Error>, Elapsed>,
     asking: &str,
 ) -> Result<Result<T, Error>, EngineError> {
     match &answer {
-        Err(_) => Object::take(connection).session.give_up(),
-        Ok(Err(error)) if is_lost(error) => drop(Object::take(connection)),
+        Err(_) => connection.remove().session.give_up(),
+        Ok(Err(error)) if is_lost(error) => drop(connection.remove()),
         Ok(_) => {}
     }
     answer.map_err(|_| took_too_long(asking))

@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use deadpool::managed::Object;
 use tokio::time::timeout;
 use tokio_postgres::{Error, Statement, types::Type};
 
 use super::{
     commit::{Binary, Parameter},
-    connection::{Connector, Session, durable, not_durable, took_too_long, value},
+    connection::{Session, durable, not_durable, took_too_long, value},
     error::engine_error,
-    node::Node,
+    node::{Leased, Node},
     read::{corrupt, stored},
 };
 use crate::{
@@ -58,7 +57,7 @@ pub(super) struct PostgresSnapshot {
 
 /// The connection of the transaction.
 enum Held {
-    Pooled(Box<Object<Connector>>),
+    Pooled(Box<Leased>),
     /// A separate connection: once the records were moved, the pool cannot prepare any.
     Own(Box<Session>),
 }
@@ -77,7 +76,7 @@ impl Drop for PostgresSnapshot {
         // The transaction ends with its connection, at once; in the pool it would stay open until the connection's next
         // use.
         if let Some(Held::Pooled(connection)) = self.held.take() {
-            drop(Object::take(*connection));
+            drop(connection.remove());
         }
     }
 }
@@ -102,7 +101,7 @@ impl Node {
             Ok(statements) => statements,
             Err(error) => {
                 if let Held::Pooled(connection) = held {
-                    drop(Object::take(*connection));
+                    drop(connection.remove());
                 }
                 return Err(error);
             }
@@ -133,11 +132,11 @@ impl Node {
         let asked = connection.session.client.batch_execute(&fence);
         let Ok(fenced) = timeout(FENCE_PATIENCE, asked).await else {
             let error = self.unanswered_fence().await;
-            Object::take(connection).session.give_up();
+            connection.remove().session.give_up();
             return Err(error);
         };
         let is_doubtful = connection.session.take_warning();
-        drop(Object::take(connection));
+        drop(connection.remove());
         match fenced.map_err(|error| engine_error(&error)) {
             Ok(()) if is_doubtful => Err(not_durable()),
             Err(EngineError::Relocated) => self.confirm_fence().await,

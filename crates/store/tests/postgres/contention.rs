@@ -5,7 +5,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::{
     Change, CommitError, Engine, EngineError, NotApplied, OpenError, Row,
-    postgres::{PostgresEngine, PostgresOptions},
+    postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
 };
 use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient};
@@ -244,6 +244,17 @@ async fn a_commit_waits_no_longer_for_a_connection_than_it_may_take() {
     until(async || engine.is_empty().await == Ok(true)).await;
 }
 
+/// Opens a database whose server allows two connections at least. It takes a moment to notice that an earlier client has
+/// disconnected.
+async fn open_with_another(url: &PostgresUrl, options: &PostgresOptions) -> PostgresEngine {
+    loop {
+        match PostgresEngine::open(url, options).await {
+            Ok(engine) if engine.pool().unwrap().most == options.connections => return engine,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_comes_free() {
     let database = Database::new();
@@ -253,16 +264,9 @@ async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_come
     options.statement_timeout = Duration::from_secs(60);
     options.acquire_timeout = Duration::from_secs(60);
     PostgresEngine::migrate(&url, &options).await.unwrap();
-    // The server takes a moment to notice that the migrating client has disconnected.
-    let open = async |options: &PostgresOptions| loop {
-        match PostgresEngine::open(&url, options).await {
-            Ok(engine) if engine.pool().unwrap().most == options.connections => return engine,
-            _ => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
     for patience in [Duration::from_secs(60), Duration::from_millis(300)] {
         options.acquire_timeout = patience;
-        let engine = open(&options).await;
+        let engine = open_with_another(&url, &options).await;
         let (held, back_door) = locked(&database, &engine).await;
         let remove = || {
             let at = held.version;
@@ -303,6 +307,31 @@ async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_come
         assert_eq!(pool().waiting, 0);
         engine.close().await;
     }
+}
+
+/// A regression: callers that never let a connection rest kept it from the one that was refused until its time was up.
+#[tokio::test]
+async fn who_is_refused_another_connection_by_the_server_is_not_overtaken_again_and_again() {
+    let database = Database::new();
+    let url = parse(&database.url_limited_to(2).await);
+    PostgresEngine::migrate(&url, &frugal()).await.unwrap();
+    let engine = open_with_another(&url, &frugal()).await;
+    let keys = [key("a")];
+    let has_read = Cell::new(false);
+    let read_on = async || {
+        while !has_read.get() {
+            let read = engine.get_many(&keys, NOW).await;
+            assert!(read.is_ok(), "{read:?}");
+        }
+    };
+    let read_once = async {
+        until(async || engine.pool().unwrap().open == 2).await;
+        let read = engine.get_many(&keys, NOW).await;
+        has_read.set(true);
+        assert!(read.is_ok(), "{read:?}");
+    };
+    tokio::join!(read_on(), read_on(), read_once);
+    engine.close().await;
 }
 
 /// Batches that require a record share a lock; with exclusive locks each would wait for the one before.
