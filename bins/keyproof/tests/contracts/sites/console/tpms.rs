@@ -284,6 +284,41 @@ async fn a_key_that_was_made_disabled_is_not_said_to_be_in_use() {
     ops.sees_not("able the API key");
 }
 
+#[tokio::test]
+async fn a_key_below_a_disabled_category_or_manager_is_not_said_to_be_in_use() {
+    let (site, _, device) = furnished().await;
+    // The first category is disabled, and the second is below a disabled manager.
+    for (manager, category, is_disabled) in [("manager", "off", true), ("off", "below-off", false)]
+    {
+        if manager == "off" {
+            let body = json!({ "metadata": { "name": manager, "disable": true }, "spec": {} });
+            site.post(MANAGERS, &body).await.is(200);
+        }
+        let body = json!({
+            "metadata": { "name": category, "disable": is_disabled },
+            "spec": { "tpm_manager_ref": [{ "name": manager }] },
+        });
+        site.post(CATEGORIES, &body).await.is(200);
+        let body = json!({
+            "metadata": { "name": category },
+            "spec": { "category_ref": [{ "name": category }] },
+        });
+        let key = site.post(API_KEYS, &body).await.is(200).json.clone();
+        let text = key["api_key"].as_str().unwrap();
+        let refused = site.post(PROVISION, &device.request(text)).await;
+        assert_eq!(refused.status, 403, "{category}");
+    }
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let told = "unusable below a disabled category or manager";
+    ops.get(NAMESPACE).await.is(200);
+    assert_eq!(ops.page.matches(told).count(), 2);
+    ops.sees("in use");
+    for key in ["off", "below-off"] {
+        ops.get(&format!("{NAMESPACE}/keys/{key}")).await.is(200);
+        ops.sees(&format!("<strong class=\"refused\">{told}</strong>"));
+    }
+}
+
 /// Returns the number of certificates on the category's CRL.
 async fn revoked(site: &Site) -> usize {
     let list = site.call("GET", &format!("{CATEGORIES}/category/crl"));
