@@ -38,7 +38,7 @@ use pages::{
 };
 use registers::before;
 
-pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
+pub(super) use categories::{ALLOWED, CATEGORY, LATEST, REGISTERS};
 pub(super) use managers::{MAKERS, MANAGER};
 
 const HERE: &str = "/console/tpms";

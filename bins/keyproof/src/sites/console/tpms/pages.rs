@@ -68,6 +68,8 @@ pages! {
         allowed: Vec<AllowedRow>,
         more_allowed: Option<String>,
         certificate: &'a str,
+        /// Its fingerprint.
+        latest: String,
         /// How many earlier client certificates are accepted beside it.
         earlier_certificates: usize,
         confirm: Option<String>,

@@ -579,15 +579,23 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     let client = format!("{category}/client");
     for earlier in 1..5 {
         ops.get(&category).await.is(200);
-        ops.post(&format!("{client}/renew"), &[]).await.is(200);
+        let latest = ops.hidden("latest").unwrap();
+        let fields = [("latest", &*latest)];
+        let renew = format!("{client}/renew");
+        ops.post(&renew, &fields).await.is(200);
         ops.sees("A new client certificate of category");
         ops.sees("BEGIN PRIVATE KEY");
         ops.sees("BEGIN CERTIFICATE");
+        // As if this page were reloaded.
+        ops.post(&renew, &fields).await.is(422);
+        ops.sees("The client certificate was renewed meanwhile: nothing is changed.");
         ops.get(&category).await.is(200);
         ops.sees(&format!("that are still accepted: {earlier}."));
         ops.sees_not("BEGIN PRIVATE KEY");
     }
-    ops.post(&format!("{client}/renew"), &[]).await.is(422);
+    let latest = ops.hidden("latest").unwrap();
+    let fields = [("latest", &*latest)];
+    ops.post(&format!("{client}/renew"), &fields).await.is(422);
     ops.sees("4 earlier client certificates are still accepted: end them first");
     ops.post(&format!("{client}/end-earlier"), &[])
         .await
