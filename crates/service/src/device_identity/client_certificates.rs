@@ -137,6 +137,13 @@ impl Category {
         Some(certificate.sha256_thumbprint())
     }
 
+    /// Returns the last moment at which its latest client certificate is valid; `None` if that cannot be parsed.
+    pub(super) fn client_ends(&self) -> Option<Timestamp> {
+        let upload = Upload::decode(self.client_certificate.as_bytes()).ok()?;
+        let not_after = upload.certificate().ok()?.validity().not_after;
+        Some(Timestamp::from_secs(u64::try_from(not_after).unwrap_or(0)))
+    }
+
     /// Returns whether this is a client certificate of the category, and is valid now.
     pub(super) fn has_client(&self, shown: &Sha256Thumbprint, now: Timestamp) -> bool {
         let is_shown = |certificate: &str| {
