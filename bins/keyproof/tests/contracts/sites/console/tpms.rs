@@ -218,6 +218,12 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     ops.post(&revoke, &[("reason", "again")]).await.is(422);
     ops.sees("The API key is revoked already. Nothing is changed.");
     ops.sees("revoked</strong>: <bdi>lost &#60;i&#62;</bdi>");
+    let (mut reader, _) = site.operator(&["audit-read"]).await;
+    reader
+        .get("/console/audit?what=tpm_api_key.replace")
+        .await
+        .is(200);
+    reader.sees("revoked from 2023-<wbr>11-<wbr>14T");
 }
 
 /// No listener requests client certificates by default.
