@@ -21,7 +21,8 @@ const REMEMBERED: usize = 100;
 pub struct Expiry {
     /// The last moment at which it is valid.
     pub at: Timestamp,
-    /// Its name in the audit trail: `certificate/…` or `tpm_category/…`.
+    /// Its name, with that of the audit trail: `certificate/…`, `tpm_category/…` or `client certificate of
+    /// tpm_category/…`.
     pub(crate) what: String,
     /// The scope that an operator needs to see the name.
     pub(crate) needed: OperatorScope,
@@ -30,8 +31,8 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// Returns its name in the audit trail, `certificate/…` or `tpm_category/…`. An operator without access to it gets only its
-    /// kind.
+    /// Returns its name, with that of the audit trail: `certificate/…`, `tpm_category/…` or `client certificate of
+    /// tpm_category/…`. An operator without access to it gets only its kind.
     pub fn name_for(&self, operator: &Operator) -> &str {
         if operator.may(&self.needed) {
             &self.what
@@ -102,17 +103,17 @@ impl EarliestExpiries {
     }
 
     /// Reads all records of this type and remembers those that expire first.
-    pub(crate) async fn scan<R: Record>(
+    pub(crate) async fn scan<R: Record, E: IntoIterator<Item = Expiry>>(
         &self,
         store: &Store,
         now: Timestamp,
-        end: impl Fn(&R) -> Option<Expiry>,
+        ends: impl Fn(&R) -> E,
     ) -> Result<(), StorageError> {
         let mut pages = self.pages::<R>(store);
         let (mut first, mut next) = (Vec::<Expiry>::new(), None::<Timestamp>);
         while let Some(page) = pages.next(now).await? {
             let before = first.len();
-            first.extend(page.iter().filter_map(|(_, stored)| end(&stored.record)));
+            first.extend(page.iter().flat_map(|(_, stored)| ends(&stored.record)));
             let found = first.iter().skip(before).map(|expiry| expiry.at);
             next = found.filter(|at| *at >= now).chain(next).min();
             first.sort();
@@ -137,12 +138,12 @@ impl EarliestExpiries {
     }
 
     /// Returns the records of this type that expire before `until`.
-    pub(crate) async fn before<R: Record>(
+    pub(crate) async fn before<R: Record, E: IntoIterator<Item = Expiry>>(
         &self,
         until: Timestamp,
         store: &Store,
         now: Timestamp,
-        end: impl Fn(&R) -> Option<Expiry>,
+        ends: impl Fn(&R) -> E,
     ) -> Result<Expiries, StorageError> {
         let is_soon = |expiry: &Expiry| expiry.at < until;
         let mut pages = self.pages::<R>(store);
@@ -161,8 +162,8 @@ impl EarliestExpiries {
                 return Ok(Expiries { found, seen });
             }
             read += page.len();
-            let ends = page.iter().filter_map(|(_, stored)| end(&stored.record));
-            found.extend(ends.filter(is_soon));
+            let of_page = page.iter().flat_map(|(_, stored)| ends(&stored.record));
+            found.extend(of_page.filter(is_soon));
         }
         found.sort();
         Ok(Expiries {

@@ -38,6 +38,8 @@ pub struct Figures {
     pub certificates_end: Option<Timestamp>,
     /// When the first CA of a TPM category expires, as of the last look; `None` if there is none.
     pub authorities_end: Option<Timestamp>,
+    /// When the next CA or latest client certificate of a TPM category expires, as of the last look; `None` if there is none.
+    pub tpm_certificates_end: Option<Timestamp>,
 }
 
 /// The hashing of passwords.

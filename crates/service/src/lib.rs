@@ -301,6 +301,7 @@ impl Service {
             pool: self.store.pool(),
             certificates_end: self.certificates.next_end(),
             authorities_end: self.device_identity.authorities_end(),
+            tpm_certificates_end: self.device_identity.next_end(),
         }
     }
 

@@ -14,7 +14,7 @@ pub struct ServiceStatus {
     pub trouble: Option<NotReady>,
     /// The figures for a dashboard.
     pub figures: Figures,
-    /// The CA certificates and the CAs of categories that expire soon or have expired.
+    /// The CA certificates, and the CAs and client certificates of categories, that expire soon or have expired.
     pub endings: Expiries,
     /// When this was collected.
     pub at: Timestamp,

@@ -16,7 +16,10 @@ use super::{
     output,
     with_store::with_service,
 };
-use crate::{event_json::event_document, rfc3339::Rfc3339};
+use crate::{
+    event_json::{event_document, readable},
+    rfc3339::Rfc3339,
+};
 
 /// How repeated events are listed.
 const TIMES: &str = "\
@@ -205,7 +208,7 @@ fn line(event: &Event) -> String {
         text += &format!(" request {id}");
     }
     if let Some(detail) = &event.detail {
-        text += &format!(": {detail}");
+        text += &format!(": {}", readable(detail));
     }
     if event.left_out > 0 {
         let refusals = output::counted(event.left_out, "refusal");
@@ -236,7 +239,7 @@ fn repeats_text(event: &Event, repeats: &Repeats) -> String {
         text += &format!(", also from {}", others.join(", "));
     }
     for told in event.other_details() {
-        text += &format!("; {} of them: {}", told.count, told.detail);
+        text += &format!("; {} of them: {}", told.count, readable(&told.detail));
     }
     text + ")"
 }

@@ -357,6 +357,7 @@ mod tests {
             retries: [("accounts.log_in", 1)].into(),
             certificates_end: Some(Timestamp::EPOCH),
             authorities_end: Some(Timestamp::EPOCH),
+            tpm_certificates_end: Some(Timestamp::EPOCH),
             ..Figures::default()
         };
         families.extend(scrape::gather(Some(&figures)).unwrap());

@@ -63,6 +63,13 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
                 ends.as_secs(),
             )?;
         }
+        if let Some(ends) = figures.tpm_certificates_end {
+            families.gauge(
+                "keyproof_tpm_certificate_expiry_timestamp_seconds",
+                "When the next CA or client certificate of a TPM category expires, in seconds since 1970.",
+                ends.as_secs(),
+            )?;
+        }
     }
     Ok(families.0.gather())
 }
@@ -371,6 +378,7 @@ mod tests {
             }),
             certificates_end: Some(Timestamp::from_secs(29)),
             authorities_end: Some(Timestamp::from_secs(30)),
+            tpm_certificates_end: Some(Timestamp::from_secs(31)),
         };
         assert_eq!(
             series(&figures),
@@ -404,6 +412,7 @@ mod tests {
                 "keyproof_store_failover_unsafe 1",
                 "keyproof_store_standbys 25",
                 "keyproof_tpm_ca_expiry_timestamp_seconds 30",
+                "keyproof_tpm_certificate_expiry_timestamp_seconds 31",
                 "keyproof_upkeep_behind 1",
                 "keyproof_upkeep_removed_total 24",
                 "keyproof_upkeep_rounds_total{outcome=\"done\"} 22",

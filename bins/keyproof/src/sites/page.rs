@@ -66,13 +66,50 @@ pub(super) use pages;
 
 /// Creates the response for a page, which is not cached.
 pub(super) fn html(status: StatusCode, text: String) -> Response {
-    let mut response = Response::new(Full::from(Bytes::from(text)));
+    let mut response = Response::new(Full::from(Bytes::from(reveal(text))));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(HEADERS);
     headers.insert(header::CONTENT_TYPE, fixed("text/html; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, fixed("no-store"));
     response
+}
+
+/// Shows characters that hide or reorder others by their numbers, as commands do, so that no name can be read as
+/// another. Attributes keep them: a form sends back what was typed.
+fn reveal(page: String) -> String {
+    if !page.contains(is_hidden) {
+        return page;
+    }
+    let mut shown = String::with_capacity(page.len());
+    let mut is_in_tag = false;
+    for character in page.chars() {
+        match character {
+            // Those of texts and of attributes are escaped.
+            '<' => is_in_tag = true,
+            '>' => is_in_tag = false,
+            _ => {}
+        }
+        if is_hidden(character) && !is_in_tag {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Whether a character has no width or changes the direction of others.
+const fn is_hidden(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
 }
 
 /// Renders a template as a page.
@@ -121,6 +158,19 @@ pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn what_hides_or_reorders_a_text_is_shown_in_it_and_kept_in_attributes() {
+        let page = "<title>eve\u{202e}gro</title><input value=\"a\u{200b}\"><bdi>\u{feff}é</bdi>";
+        assert_eq!(
+            reveal(page.to_owned()),
+            "<title>eve\\u{202e}gro</title><input value=\"a\u{200b}\"><bdi>\\u{feff}é</bdi>"
+        );
+        let usual = "<p>Müller – שלום</p>";
+        assert_eq!(reveal(usual.to_owned()), usual);
+    }
 
     /// Collects every text of these files, by path.
     fn texts(folder: &Path, end: &str, into: &mut Vec<(String, String)>) {

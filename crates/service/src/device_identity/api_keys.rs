@@ -1,6 +1,9 @@
 //! API keys, with which manufacturing stations provision. The key text is returned once; only its digest is stored.
 
-use std::convert::Infallible;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
 
 use keyproof_auth::{Token, TokenDigest};
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
@@ -8,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Administrator, Category, DeviceIdentity, Kind, Metadata, MetadataError, Object,
+    Administrator, Category, DeviceIdentity, Kind, Manager, Metadata, MetadataError, Object,
     ObjectOperation, authority::ATTESTATION_KEY_LIFE, revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
@@ -116,17 +119,13 @@ impl Kind for ApiKey {
 impl Object<ApiKey> {
     /// Returns whether the key is revoked. A revocation in force on the server that last changed the key is in force on
     /// a server whose clock is behind, too.
-    pub(super) fn is_revoked(&self, now: Timestamp) -> bool {
-        self.spec.is_revoked(now.max(self.system.modified_at))
+    pub fn is_revoked(&self, now: Timestamp) -> bool {
+        let now = now.max(self.system.modified_at);
+        self.spec.revoked_at.is_some_and(|from| from <= now)
     }
 }
 
 impl ApiKey {
-    /// Returns whether the key is revoked at this time.
-    pub fn is_revoked(&self, at: Timestamp) -> bool {
-        self.revoked_at.is_some_and(|from| from <= at)
-    }
-
     /// Returns why a certificate made with this key at `made_at` is not valid, or `None` if it is valid.
     ///
     /// A disabled key puts all its certificates on hold. A revoked key permanently revokes those made since the
@@ -395,6 +394,37 @@ impl DeviceIdentity {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the names of those categories of these API keys, all of one namespace, below which no key is accepted: the
+    /// category or its manager is disabled or does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn closed_categories(
+        &self,
+        keys: &[Object<ApiKey>],
+    ) -> Result<BTreeSet<String>, StorageError> {
+        let places = keys
+            .iter()
+            .map(|key| (key.spec.category.clone(), &*key.metadata.namespace));
+        let places: BTreeMap<String, &str> = places.collect();
+        let mut closed = BTreeSet::new();
+        for (name, namespace) in places {
+            let is_open = match self.load::<Category>(namespace, &name).await? {
+                Some(category) if !category.record.metadata.disable => {
+                    let manager = &category.record.spec.manager;
+                    let manager = self.load::<Manager>(namespace, manager).await?;
+                    manager.is_some_and(|manager| !manager.record.metadata.disable)
+                }
+                _ => false,
+            };
+            if !is_open {
+                closed.insert(name);
+            }
+        }
+        Ok(closed)
     }
 
     /// Applies `change`, which is given the current key and time.

@@ -103,6 +103,9 @@ pub enum RenewClientError {
     /// It could not be issued.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The latest one is not the one that the caller knows.
+    #[error("the client certificate was renewed meanwhile: nothing is changed")]
+    Renewed,
     /// Too many earlier ones are accepted.
     #[error("{MOST_EARLIER} earlier client certificates are still accepted: end them first")]
     TooMany,
@@ -127,6 +130,20 @@ impl Category {
         all.map(String::as_str).collect()
     }
 
+    /// Returns the thumbprint of its latest client certificate; `None` if that cannot be parsed.
+    pub fn client_thumbprint(&self) -> Option<Sha256Thumbprint> {
+        let upload = Upload::decode(self.client_certificate.as_bytes()).ok()?;
+        let certificate = upload.certificate().ok()?;
+        Some(certificate.sha256_thumbprint())
+    }
+
+    /// Returns the last moment at which its latest client certificate is valid; `None` if that cannot be parsed.
+    pub(super) fn client_ends(&self) -> Option<Timestamp> {
+        let upload = Upload::decode(self.client_certificate.as_bytes()).ok()?;
+        let not_after = upload.certificate().ok()?.validity().not_after;
+        Some(Timestamp::from_secs(u64::try_from(not_after).unwrap_or(0)))
+    }
+
     /// Returns whether this is a client certificate of the category, and is valid now.
     pub(super) fn has_client(&self, shown: &Sha256Thumbprint, now: Timestamp) -> bool {
         let is_shown = |certificate: &str| {
@@ -146,7 +163,8 @@ impl Category {
 
 impl DeviceIdentity {
     /// Issues another client certificate for a category's stations. The earlier ones stay accepted until they expire or
-    /// are ended with [`end_earlier_clients`](Self::end_earlier_clients).
+    /// are ended with [`end_earlier_clients`](Self::end_earlier_clients). With `latest`, only that one is renewed, so that a
+    /// repeated request renews nothing.
     ///
     /// # Errors
     ///
@@ -155,6 +173,7 @@ impl DeviceIdentity {
         &self,
         administrator: &Administrator<Category>,
         name: &str,
+        latest: Option<&Sha256Thumbprint>,
     ) -> Result<ClientCertificate, Failure<RenewClientError>> {
         transact("device_identity.renew_client", &self.store, || async {
             let now = self.clock.now();
@@ -163,6 +182,9 @@ impl DeviceIdentity {
                 .await?
                 .ok_or(Failure::Refused(RenewClientError::Unknown))?;
             let mut object = stored.record;
+            if latest.is_some() && object.spec.client_thumbprint().as_ref() != latest {
+                return refuse(RenewClientError::Renewed);
+            }
             if object.spec.earlier_client_certificates.len() >= MOST_EARLIER {
                 return refuse(RenewClientError::TooMany);
             }

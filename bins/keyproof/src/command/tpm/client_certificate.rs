@@ -137,7 +137,7 @@ fn renew(arguments: &RenewArguments) -> Outcome {
     with_store(&on.store, async |service, store| {
         let devices = &service.device_identity;
         let issued = devices
-            .renew_client(&category.administrator(), &category.name)
+            .renew_client(&category.administrator(), &category.name, None)
             .await
             .map_err(|error| Failure::from(error).of_store(store))?;
         write_secret(key_out, issued.key.as_bytes())?;

@@ -19,7 +19,7 @@ use super::{
     users::path_of,
 };
 use crate::{
-    event_json::event_document,
+    event_json::{event_document, readable},
     sites::{
         entries::{Unfilled, Wrong},
         moment::{Moment, second},
@@ -106,8 +106,8 @@ impl Row {
     fn of(event: Event, bearers: &BTreeMap<String, String>, reaches_users: bool) -> Self {
         let others = event
             .other_details()
-            .map(|told| format!("{} of them: {}", told.count, cut(told.detail.clone())));
-        let own = event.detail.clone().map(cut);
+            .map(|told| format!("{} of them: {}", told.count, cut(readable(&told.detail))));
+        let own = event.detail.as_deref().map(|detail| cut(readable(detail)));
         Self {
             details: own.into_iter().chain(others).collect(),
             bearer: token_of(&event.who).and_then(|id| bearers.get(id).cloned()),

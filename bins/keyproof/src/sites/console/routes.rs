@@ -9,7 +9,7 @@ use super::{
     Area, Console,
     certificates::{CA, LEAF},
     session::CONFIRMATION,
-    tpms::{ALLOWED, CATEGORY, MAKERS, MANAGER, REGISTERS},
+    tpms::{ALLOWED, CATEGORY, LATEST, MAKERS, MANAGER, REGISTERS},
 };
 use crate::{
     route_table::{Case, RouteTable},
@@ -66,7 +66,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         upload("/console/tpms/{namespace}/categories/{category}/allow", FILES, Operation::Change(Area::Tpms, Parts(&ALLOWED), |visit| Box::pin(visit.allow()))),
         form("/console/tpms/{namespace}/categories/{category}/disallow", Operation::Change(Area::Tpms, Lines(&["fingerprint"]), |visit| Box::pin(visit.disallow()))),
         upload("/console/tpms/{namespace}/categories/{category}/registers", FILES, Operation::Change(Area::Tpms, Parts(&REGISTERS), |visit| Box::pin(visit.set_registers()))),
-        form("/console/tpms/{namespace}/categories/{category}/client/renew", Operation::Change(Area::Tpms, Lines(&[]), |visit| Box::pin(visit.renew_client()))),
+        form("/console/tpms/{namespace}/categories/{category}/client/renew", Operation::Change(Area::Tpms, Lines(&[LATEST]), |visit| Box::pin(visit.renew_client()))),
         form("/console/tpms/{namespace}/categories/{category}/client/end-earlier", Operation::Change(Area::Tpms, Lines(&[]), |visit| Box::pin(visit.end_earlier_clients()))),
         form("/console/tpms/{namespace}/categories/{category}/delete", Operation::Change(Area::Tpms, Lines(&[]), |visit| Box::pin(visit.delete::<Category>()))),
         page("/console/tpms/{namespace}/keys", Operation::Show(Area::Tpms, |visit| Box::pin(visit.show_add::<ApiKey>()))),

@@ -440,7 +440,7 @@ async fn a_renewed_certificate_is_accepted_beside_the_earlier_ones_until_those_a
     let devices = &secured.site.console.device_identity;
     let administrator = administrator();
     secured.site.clock.advance(YEAR * 9);
-    let renewed = devices.renew_client(&administrator, "category").await;
+    let renewed = devices.renew_client(&administrator, "category", None).await;
     let renewed = renewed.unwrap();
     let earlier = identity(&cert, &key);
     let latest = identity(&renewed.certificate, &renewed.key);
@@ -499,16 +499,29 @@ async fn a_certificate_is_renewed_only_a_few_times_before_earlier_ones_are_ended
     let administrator = administrator();
     let name = "category";
     for _ in 0..4 {
-        assert!(devices.renew_client(&administrator, name).await.is_ok());
+        assert!(
+            devices
+                .renew_client(&administrator, name, None)
+                .await
+                .is_ok()
+        );
     }
-    let many = devices.renew_client(&administrator, name).await.err();
+    let many = devices.renew_client(&administrator, name, None).await.err();
     assert_eq!(many, Some(Failure::Refused(RenewClientError::TooMany)));
     let ended = devices.end_earlier_clients(&administrator, name).await;
     assert_eq!(ended, Ok(4));
     assert_eq!(site.records("tpm_client_certificate").await, 1);
-    assert!(devices.renew_client(&administrator, name).await.is_ok());
+    assert!(
+        devices
+            .renew_client(&administrator, name, None)
+            .await
+            .is_ok()
+    );
 
-    let unknown = devices.renew_client(&administrator, "other").await.err();
+    let unknown = devices
+        .renew_client(&administrator, "other", None)
+        .await
+        .err();
     assert_eq!(unknown, Some(Failure::Refused(RenewClientError::Unknown)));
     let unknown = devices.end_earlier_clients(&administrator, "other").await;
     assert_eq!(unknown, Err(Failure::Refused(EndClientsError::Unknown)));
@@ -530,7 +543,12 @@ async fn a_station_whose_certificate_is_ended_by_then_changes_nothing() {
     };
     let devices = &site.console.device_identity;
     let administrator = administrator();
-    assert!(devices.renew_client(&administrator, "other").await.is_ok());
+    assert!(
+        devices
+            .renew_client(&administrator, "other", None)
+            .await
+            .is_ok()
+    );
     let origin = console_origin();
     let before = devices.station_with_certificate(client, &origin).await;
     let before = before.unwrap();
@@ -548,7 +566,12 @@ async fn a_station_whose_certificate_is_ended_by_then_changes_nothing() {
         Err(Failure::Refused(CertificateNotAccepted))
     ));
     // None of its records stays when the category is deleted.
-    assert!(devices.renew_client(&administrator, "other").await.is_ok());
+    assert!(
+        devices
+            .renew_client(&administrator, "other", None)
+            .await
+            .is_ok()
+    );
     let gone = format!("{CATEGORIES}/other");
     site.admin("DELETE", &gone).send().await.is(200);
     assert_eq!(site.records("tpm_client_certificate").await, 1);

@@ -74,6 +74,8 @@ struct Scene {
     user: String,
     /// The etag of the certificate.
     etag: String,
+    /// The fingerprint of the category's client certificate.
+    client: String,
     /// A fingerprint that matches nothing.
     zeros: String,
     maker: Manufacturer,
@@ -111,6 +113,9 @@ impl Scene {
         let certificate = format!("/console/certificates/certificate?{CERTIFICATE}");
         ops.get(&certificate).await.is(200);
         let etag = ops.hidden("etag").unwrap();
+        let category = "/console/tpms/default/categories/category";
+        ops.get(category).await.is(200);
+        let client = ops.hidden("latest").unwrap();
         let to_list = ops.get("/console/users").await.is(303).location();
         ops.get(&to_list).await.is(200);
         let (_, rest) = ops
@@ -131,6 +136,7 @@ impl Scene {
             token,
             user,
             etag,
+            client,
             zeros: "00".repeat(32),
             maker,
         }
@@ -289,7 +295,10 @@ impl Scene {
                 tpms("categories/category/registers"),
                 Parts(vec![("policy", "any".as_bytes())]),
             ),
-            (tpms("categories/category/client/renew"), nothing()),
+            (
+                tpms("categories/category/client/renew"),
+                Fields(vec![("latest", &self.client)]),
+            ),
             (tpms("categories/category/client/end-earlier"), nothing()),
             (tpms("categories/category/delete"), nothing()),
             (

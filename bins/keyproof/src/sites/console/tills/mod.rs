@@ -103,6 +103,7 @@ impl Visit<Signed> {
         self.confirmed(&till_link(instance))?;
         if let Err(failure) = devices.remove_instance(&administrator).await {
             let RemoveInstanceError::Unknown = failure.refusal()?;
+            return Err(Refusal::NotFound);
         }
         Ok(see_other(&with_notice(HERE, "instance-removed")))
     }
@@ -323,10 +324,8 @@ impl Visit<Signed> {
         self.confirmed(&device_link(caller.instance(), &id))?;
         let removed = self.service().otp_devices.remove_device(&caller, &id);
         if let Err(failure) = removed.await {
-            match failure.refusal()? {
-                RemoveDeviceError::Ended => return Err(Refusal::NotFound),
-                RemoveDeviceError::Unknown => {}
-            }
+            let (RemoveDeviceError::Ended | RemoveDeviceError::Unknown) = failure.refusal()?;
+            return Err(Refusal::NotFound);
         }
         let list = till_link(caller.instance());
         Ok(see_other(&with_notice(&list, "device-removed")))

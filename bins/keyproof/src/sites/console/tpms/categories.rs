@@ -23,6 +23,9 @@ const POLICY: Part = Part::Line("policy");
 /// The required values, one per line: 64 for each of the 24 registers of the two widest banks.
 const VALUES: Part = Part::Upload("registers", 384 * 1024);
 
+/// The fingerprint of the client certificate that the page shows.
+pub(in crate::sites::console) const LATEST: &str = "latest";
+
 /// The parts of the form that adds a category.
 pub(in crate::sites::console) const CATEGORY: [Part; 8] = [
     Part::Line("name"),
@@ -92,6 +95,11 @@ impl Paged for Category {
             allowed: allowed.into_iter().map(AllowedRow::of).collect(),
             more_allowed,
             certificate: &category.spec.client_certificate,
+            latest: category
+                .spec
+                .client_thumbprint()
+                .map(|latest| latest.to_string())
+                .unwrap_or_default(),
             earlier_certificates: category.spec.earlier_client_certificates.len(),
             confirm: visit.confirm_url(&link),
         };
@@ -152,19 +160,21 @@ impl Visit<Signed> {
 
     pub(in crate::sites::console) async fn disallow(self) -> HandlerResult {
         let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
-        let fingerprint = self.fingerprint()?;
+        let fingerprint = self.fingerprint("fingerprint")?;
         let devices = &self.service().device_identity;
         let removed = devices.disallow(&category, name, &fingerprint).await;
         self.changed::<Category>(removed, &[]).await
     }
 
-    /// Renews the client certificate of its stations. The private key is shown only once.
+    /// Renews the client certificate of its stations that the form's page showed, so that reloading the answer renews
+    /// nothing. The private key is shown only once.
     pub(in crate::sites::console) async fn renew_client(self) -> HandlerResult {
         const FULL: &str =
             "The category’s record is full: remove certificates from its allow-list first.";
         let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
-        let issued = match devices.renew_client(&category, name).await {
+        let latest = self.fingerprint(LATEST)?;
+        let issued = match devices.renew_client(&category, name, Some(&latest)).await {
             Ok(issued) => issued,
             Err(failure) => {
                 let failed = too_large_at(failure, "file", FULL);
@@ -259,7 +269,9 @@ impl From<RenewClientError> for Unfilled {
     fn from(why: RenewClientError) -> Self {
         match why {
             RenewClientError::Authority(why) => why.into(),
-            RenewClientError::TooMany => Wrong::of_all(sentence(&why)).into(),
+            RenewClientError::Renewed | RenewClientError::TooMany => {
+                Wrong::of_all(sentence(&why)).into()
+            }
             RenewClientError::Unknown => Refusal::NotFound.into(),
         }
     }

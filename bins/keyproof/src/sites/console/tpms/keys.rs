@@ -1,6 +1,6 @@
 //! API keys of stations: adding, showing once, disabling, revoking and deleting them.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, slice};
 
 use http::StatusCode;
 use keyproof_http::Response;
@@ -40,20 +40,22 @@ impl Paged for ApiKey {
             .await?;
         let devices = &visit.service().device_identity;
         let key = devices.find(&administrator, name).await?;
-        let now = visit.service().now();
+        let closed = devices.closed_categories(slice::from_ref(&*key)).await?;
+        let (is_closed, now) = (!closed.is_empty(), visit.service().now());
         let page = KeyPage {
             frame: &frame,
             namespace: visit.named("namespace"),
             name,
             category: &key.spec.category,
             description: &key.metadata.description,
-            state: state(&key.spec, key.metadata.disable, now),
+            state: state(&key, is_closed, now),
             reason: &key.spec.revoke_reason,
             needs_certificate: key.spec.need_mtls,
             is_refused_here: visit.is_refused_here(&key.spec),
             is_disabled: key.spec.is_disabled,
             is_unusable: key.metadata.disable,
-            is_revoked: key.spec.is_revoked(now),
+            is_closed,
+            is_revoked: key.is_revoked(now),
             confirm: visit.confirm_url(&visit.link_to::<Self>(name)),
         };
         render(&page, status)
@@ -116,7 +118,7 @@ impl Visit<Signed> {
         if let Err(wrong) = self.token_shown(CONFIRMATION) {
             let known = devices.find(&key, name).await?;
             // The page of a revoked key has no field for the token.
-            let wrong = if known.spec.is_revoked(self.service().now()) {
+            let wrong = if known.is_revoked(self.service().now()) {
                 Wrong::of_all(REVOKED)
             } else {
                 wrong

@@ -131,7 +131,7 @@ impl Visit<Signed> {
 
     pub(in crate::sites::console) async fn remove_maker(self) -> HandlerResult {
         let (manager, name) = self.weakening::<Manager>(ObjectOperation::Replace).await?;
-        let fingerprint = self.fingerprint()?;
+        let fingerprint = self.fingerprint("fingerprint")?;
         let devices = &self.service().device_identity;
         let removed = devices.remove_maker(&manager, name, &fingerprint).await;
         self.changed::<Manager>(removed, &[]).await

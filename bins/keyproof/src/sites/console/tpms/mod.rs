@@ -38,7 +38,7 @@ use pages::{
 };
 use registers::before;
 
-pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
+pub(super) use categories::{ALLOWED, CATEGORY, LATEST, REGISTERS};
 pub(super) use managers::{MAKERS, MANAGER};
 
 const HERE: &str = "/console/tpms";
@@ -92,13 +92,18 @@ impl Visit<Signed> {
         let managers = self.some::<Manager>("managers").await?;
         let categories = self.some::<Category>("categories").await?;
         let keys = self.some::<ApiKey>("keys").await?;
+        let devices = &self.service().device_identity;
+        let closed = devices.closed_categories(&keys.rows).await?;
         let left = self.devices_left().await?;
         let page = NamespacePage {
             frame: &self.frame_in(Area::Tpms),
             namespace: self.named("namespace"),
             managers: managers.map(ManagerRow::of),
             categories: categories.map(CategoryRow::of),
-            keys: keys.map(|key| KeyRow::of(key, now)),
+            keys: keys.map(|key| {
+                let is_closed = closed.contains(&key.spec.category);
+                KeyRow::of(key, is_closed, now)
+            }),
             left: left.map(DeviceRow::of),
         };
         render(&page, StatusCode::OK)

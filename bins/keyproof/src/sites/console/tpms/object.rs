@@ -150,9 +150,9 @@ impl Visit<Signed> {
         }
     }
 
-    /// Returns the fingerprint of the certificate in a list to change.
-    pub(super) fn fingerprint(&self) -> Result<Sha256Thumbprint, Refusal> {
-        let fingerprint = self.typed("fingerprint").parse();
+    /// Returns the fingerprint in this field, of the certificate to change.
+    pub(super) fn fingerprint(&self, field: &str) -> Result<Sha256Thumbprint, Refusal> {
+        let fingerprint = self.typed(field).parse();
         fingerprint.map_err(|_| Refusal::NotFound)
     }
 }

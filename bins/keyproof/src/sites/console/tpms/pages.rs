@@ -68,6 +68,8 @@ pages! {
         allowed: Vec<AllowedRow>,
         more_allowed: Option<String>,
         certificate: &'a str,
+        /// Its fingerprint.
+        latest: String,
         /// How many earlier client certificates are accepted beside it.
         earlier_certificates: usize,
         confirm: Option<String>,
@@ -96,6 +98,8 @@ pages! {
         is_disabled: bool,
         /// Whether it was created disabled, which nothing changes.
         is_unusable: bool,
+        /// Whether its category or manager is disabled.
+        is_closed: bool,
         is_revoked: bool,
         confirm: Option<String>,
     }
@@ -271,15 +275,18 @@ pub(super) fn link_of(place: &DevicePlace) -> String {
     format!("{HERE}/{namespace}/managers/{manager}/device?{query}")
 }
 
-/// Describes the state of an API key at a moment. `is_unusable` is whether it was created disabled.
-pub(super) fn state(key: &ApiKey, is_unusable: bool, now: Timestamp) -> &'static str {
-    match key.revoked_at {
-        Some(from) if from <= now && key.is_disabled => "revoked, and disabled",
-        Some(from) if from <= now => "revoked",
-        _ if is_unusable => "disabled for good",
-        Some(_) if key.is_disabled => "disabled, and will be revoked",
+/// Describes the state of an API key at a moment. `is_closed` is whether its category or manager is disabled.
+pub(super) fn state(key: &Object<ApiKey>, is_closed: bool, now: Timestamp) -> &'static str {
+    let is_disabled = key.spec.is_disabled;
+    match key.spec.revoked_at {
+        Some(_) if key.is_revoked(now) && is_disabled => "revoked, and disabled",
+        Some(_) if key.is_revoked(now) => "revoked",
+        // It was created disabled.
+        _ if key.metadata.disable => "disabled for good",
+        _ if is_closed => "unusable below a disabled category or manager",
+        Some(_) if is_disabled => "disabled, and will be revoked",
         Some(_) => "will be revoked",
-        None if key.is_disabled => "disabled",
+        None if is_disabled => "disabled",
         None => "in use",
     }
 }
@@ -328,11 +335,11 @@ impl CategoryRow {
 }
 
 impl KeyRow {
-    pub(super) fn of(key: Object<ApiKey>, now: Timestamp) -> Self {
+    pub(super) fn of(key: Object<ApiKey>, is_closed: bool, now: Timestamp) -> Self {
         let reason = &key.spec.revoke_reason;
         Self {
             category: key.spec.category.clone(),
-            state: state(&key.spec, key.metadata.disable, now),
+            state: state(&key, is_closed, now),
             reason: (!reason.is_empty()).then(|| reason.clone()),
             made: moment(key.system.created_at),
             name: key.metadata.name,
@@ -403,34 +410,64 @@ impl AllowedRow {
 
 #[cfg(test)]
 mod tests {
+    use keyproof_service::device_identity::{Metadata, SystemMetadata};
     use serde_json::json;
 
     use super::*;
+
+    fn key(revoked_at: Option<Timestamp>, is_disabled: bool) -> Object<ApiKey> {
+        let spec = json!({
+            "category": "gateways",
+            "need_mtls": false,
+            "is_disabled": is_disabled,
+            "revoke_reason": "",
+            "revoked_at": revoked_at,
+        });
+        Object {
+            metadata: Metadata::default(),
+            system: SystemMetadata {
+                uid: String::new(),
+                creator: String::new(),
+                created_at: Timestamp::EPOCH,
+                modified_at: Timestamp::EPOCH,
+            },
+            spec: serde_json::from_value(spec).unwrap(),
+        }
+    }
 
     #[test]
     fn a_key_that_is_revoked_and_disabled_is_said_to_be_both() {
         let now = Timestamp::from_secs(10);
         let (before, after) = (Timestamp::from_secs(9), Timestamp::from_secs(11));
-        for (revoked_at, is_disabled, is_unusable, text) in [
-            (None, false, false, "in use"),
-            (None, true, false, "disabled"),
-            (Some(now), false, false, "revoked"),
-            (Some(before), true, false, "revoked, and disabled"),
-            (Some(after), false, false, "will be revoked"),
-            (Some(after), true, false, "disabled, and will be revoked"),
-            (None, false, true, "disabled for good"),
-            (Some(after), true, true, "disabled for good"),
-            (Some(now), false, true, "revoked"),
+        let closed = "unusable below a disabled category or manager";
+        for (revoked_at, is_disabled, is_unusable, is_closed, text) in [
+            (None, false, false, false, "in use"),
+            (None, true, false, false, "disabled"),
+            (Some(now), false, false, false, "revoked"),
+            (Some(before), true, false, false, "revoked, and disabled"),
+            (Some(after), false, false, false, "will be revoked"),
+            (
+                Some(after),
+                true,
+                false,
+                false,
+                "disabled, and will be revoked",
+            ),
+            (None, false, true, false, "disabled for good"),
+            (Some(after), true, true, false, "disabled for good"),
+            (Some(now), false, true, false, "revoked"),
+            (None, false, false, true, closed),
+            (Some(after), true, false, true, closed),
+            (None, false, true, true, "disabled for good"),
+            (Some(now), false, false, true, "revoked"),
         ] {
-            let key = json!({
-                "category": "gateways",
-                "need_mtls": false,
-                "is_disabled": is_disabled,
-                "revoke_reason": "",
-                "revoked_at": revoked_at,
-            });
-            let key: ApiKey = serde_json::from_value(key).unwrap();
-            assert_eq!(state(&key, is_unusable, now), text, "{key:?}");
+            let mut key = key(revoked_at, is_disabled);
+            key.metadata.disable = is_unusable;
+            assert_eq!(state(&key, is_closed, now), text, "{key:?}");
         }
+        // The clock of the server that revoked it was ahead.
+        let mut key = key(Some(after), false);
+        key.system.modified_at = after;
+        assert_eq!(state(&key, false, now), "revoked");
     }
 }

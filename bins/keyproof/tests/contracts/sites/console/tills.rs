@@ -105,6 +105,14 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.submit("/console/tills/kiosk/remove", &[]).await.is(200);
     ops.sees("The instance is removed.");
     ops.get("/console/tills/kiosk").await.is(404);
+    // What is not there is not said to be removed.
+    ops.get("/console/tills/default").await.is(200);
+    for nothing in ["kiosk/remove", "default/device/remove?id=till"] {
+        let remove = format!("/console/tills/{nothing}");
+        let csrf = ops.csrf();
+        ops.post_with(&remove, &csrf, &[]).await.is(404);
+        ops.get("/console/tills/default").await.is(200);
+    }
 }
 
 /// A device's key is typed off its label or its manual, which show it in groups.

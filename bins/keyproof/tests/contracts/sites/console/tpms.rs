@@ -218,6 +218,12 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     ops.post(&revoke, &[("reason", "again")]).await.is(422);
     ops.sees("The API key is revoked already. Nothing is changed.");
     ops.sees("revoked</strong>: <bdi>lost &#60;i&#62;</bdi>");
+    let (mut reader, _) = site.operator(&["audit-read"]).await;
+    reader
+        .get("/console/audit?what=tpm_api_key.replace")
+        .await
+        .is(200);
+    reader.sees("revoked from 2023-<wbr>11-<wbr>14T");
 }
 
 /// No listener requests client certificates by default.
@@ -282,6 +288,41 @@ async fn a_key_that_was_made_disabled_is_not_said_to_be_in_use() {
     ops.get(&format!("{NAMESPACE}/keys/line-2")).await.is(200);
     ops.sees("<strong class=\"refused\">disabled for good</strong>");
     ops.sees_not("able the API key");
+}
+
+#[tokio::test]
+async fn a_key_below_a_disabled_category_or_manager_is_not_said_to_be_in_use() {
+    let (site, _, device) = furnished().await;
+    // The first category is disabled, and the second is below a disabled manager.
+    for (manager, category, is_disabled) in [("manager", "off", true), ("off", "below-off", false)]
+    {
+        if manager == "off" {
+            let body = json!({ "metadata": { "name": manager, "disable": true }, "spec": {} });
+            site.post(MANAGERS, &body).await.is(200);
+        }
+        let body = json!({
+            "metadata": { "name": category, "disable": is_disabled },
+            "spec": { "tpm_manager_ref": [{ "name": manager }] },
+        });
+        site.post(CATEGORIES, &body).await.is(200);
+        let body = json!({
+            "metadata": { "name": category },
+            "spec": { "category_ref": [{ "name": category }] },
+        });
+        let key = site.post(API_KEYS, &body).await.is(200).json.clone();
+        let text = key["api_key"].as_str().unwrap();
+        let refused = site.post(PROVISION, &device.request(text)).await;
+        assert_eq!(refused.status, 403, "{category}");
+    }
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let told = "unusable below a disabled category or manager";
+    ops.get(NAMESPACE).await.is(200);
+    assert_eq!(ops.page.matches(told).count(), 2);
+    ops.sees("in use");
+    for key in ["off", "below-off"] {
+        ops.get(&format!("{NAMESPACE}/keys/{key}")).await.is(200);
+        ops.sees(&format!("<strong class=\"refused\">{told}</strong>"));
+    }
 }
 
 /// Returns the number of certificates on the category's CRL.
@@ -544,15 +585,23 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     let client = format!("{category}/client");
     for earlier in 1..5 {
         ops.get(&category).await.is(200);
-        ops.post(&format!("{client}/renew"), &[]).await.is(200);
+        let latest = ops.hidden("latest").unwrap();
+        let fields = [("latest", &*latest)];
+        let renew = format!("{client}/renew");
+        ops.post(&renew, &fields).await.is(200);
         ops.sees("A new client certificate of category");
         ops.sees("BEGIN PRIVATE KEY");
         ops.sees("BEGIN CERTIFICATE");
+        // As if this page were reloaded.
+        ops.post(&renew, &fields).await.is(422);
+        ops.sees("The client certificate was renewed meanwhile: nothing is changed.");
         ops.get(&category).await.is(200);
         ops.sees(&format!("that are still accepted: {earlier}."));
         ops.sees_not("BEGIN PRIVATE KEY");
     }
-    ops.post(&format!("{client}/renew"), &[]).await.is(422);
+    let latest = ops.hidden("latest").unwrap();
+    let fields = [("latest", &*latest)];
+    ops.post(&format!("{client}/renew"), &fields).await.is(422);
     ops.sees("4 earlier client certificates are still accepted: end them first");
     ops.post(&format!("{client}/end-earlier"), &[])
         .await

@@ -467,6 +467,9 @@ async fn names_from_outside_are_text_on_a_page() {
     list(&mut ops, "&#60;b&#62;Org&#60;/b&#62;").await;
     ops.sees_not("<script>alert");
     ops.sees("&#60;script&#62;alert(1)&#60;/script&#62;");
+    // What would turn the rest of the name around is shown.
+    ops.sees("\\u{202e}gro");
+    ops.sees_not("\u{202e}");
 }
 
 /// With an unattended console nobody can create a password.
