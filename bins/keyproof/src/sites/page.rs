@@ -76,21 +76,24 @@ pub(super) fn html(status: StatusCode, text: String) -> Response {
 }
 
 /// Shows characters that hide or reorder others by their numbers, as commands do, so that no name can be read as
-/// another. Attributes keep them: a form sends back what was typed.
+/// another. Attributes and `textarea` keep them: a form sends back what was typed.
 fn reveal(page: String) -> String {
     if !page.contains(is_hidden) {
         return page;
     }
     let mut shown = String::with_capacity(page.len());
-    let mut is_in_tag = false;
-    for character in page.chars() {
+    let (mut tag, mut is_kept) = ("", false);
+    for (at, character) in page.char_indices() {
         match character {
             // Those of texts and of attributes are escaped.
-            '<' => is_in_tag = true,
-            '>' => is_in_tag = false,
+            '<' => {
+                tag = page.get(at..).unwrap_or_default();
+                is_kept = true;
+            }
+            '>' => is_kept = tag.starts_with("<textarea"),
             _ => {}
         }
-        if is_hidden(character) && !is_in_tag {
+        if is_hidden(character) && !is_kept {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
@@ -99,12 +102,12 @@ fn reveal(page: String) -> String {
     shown
 }
 
-/// Whether a character has no width or changes the direction of others.
+/// Whether a character has no width or changes the direction of others. Not the soft hyphen, which the German texts of
+/// `/account` have.
 const fn is_hidden(character: char) -> bool {
     matches!(
         character,
-        '\u{ad}'
-            | '\u{61c}'
+        '\u{61c}'
             | '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
@@ -168,7 +171,12 @@ mod tests {
             reveal(page.to_owned()),
             "<title>eve\\u{202e}gro</title><input value=\"a\u{200b}\"><bdi>\\u{feff}é</bdi>"
         );
-        let usual = "<p>Müller – שלום</p>";
+        let field = "<textarea>\u{feff}a</textarea>\u{feff}";
+        assert_eq!(
+            reveal(field.to_owned()),
+            "<textarea>\u{feff}a</textarea>\\u{feff}"
+        );
+        let usual = "<p>Müller – שלום, Wort\u{ad}teil</p>";
         assert_eq!(reveal(usual.to_owned()), usual);
     }
 

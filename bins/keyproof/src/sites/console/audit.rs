@@ -14,7 +14,7 @@ use keyproof_service::{
 
 use super::{
     Area, Frame, HandlerResult, ROWS, Signed, Visit,
-    addressing::{INTERRUPTED, query},
+    addressing::{INTERRUPTED, query, with_query},
     render,
     users::path_of,
 };
@@ -23,7 +23,7 @@ use crate::{
     sites::{
         entries::{Unfilled, Wrong},
         moment::{Moment, second},
-        page::pages,
+        page::{pages, see_other},
         refusal::Refusal,
     },
 };
@@ -52,6 +52,12 @@ const NOT_DOWNLOADED: &str = "You are signed in again, and the file is not downl
 /// The fields of the search form.
 const SOUGHT: [&str; 6] = ["since", "until", "who", "what", "target", "outcome"];
 
+/// The field with the name of a file that the next one continues.
+const FILE: &str = "after_file";
+
+/// What the name of a file that does not contain everything has before its position.
+const GOES_ON: &str = "goes-on-before-";
+
 /// A part of the trail.
 #[derive(Debug)]
 struct Place {
@@ -69,6 +75,8 @@ pages! {
     Trail("console/audit.html") {
         actions: &'static [Action],
         events: Vec<Row>,
+        /// The fields of the search that are filled in.
+        criteria: Vec<(&'static str, &'a str)>,
         /// The search as a query, without the position.
         query: String,
         /// The position of this page, if there is a next one.
@@ -178,7 +186,11 @@ impl Visit<Signed> {
         let mut place = match self.part_of_trail() {
             Ok(place) => place,
             Err(Unfilled::Refused(why)) => return Err(why),
-            Err(Unfilled::Wrong(_)) => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
+            // The page with the form says what is wrong.
+            Err(Unfilled::Wrong(_)) => {
+                let sent: Vec<_> = self.exchange.query().iter().collect();
+                return Ok(see_other(&with_query(Area::Audit.place().0, &sent)));
+            }
         };
         let (mut lines, mut told, mut read) = (String::new(), 0, 0);
         let before = loop {
@@ -213,7 +225,7 @@ impl Visit<Signed> {
                     self.sought_in_query()
                 );
                 tell(header::LINK, &next);
-                format!("keyproof-audit-goes-on-before-{before}.jsonl")
+                format!("keyproof-audit-{GOES_ON}{before}.jsonl")
             }
         };
         let disposition = format!("attachment; filename=\"{file}\"");
@@ -231,17 +243,34 @@ impl Visit<Signed> {
         query.first(field).unwrap_or_default().trim()
     }
 
-    fn sought_in_query(&self) -> String {
+    /// Returns the fields of the search that are filled in.
+    fn criteria(&self) -> Vec<(&'static str, &str)> {
         let pairs = SOUGHT.map(|field| (field, self.sought(field)));
         let given = pairs.into_iter().filter(|(_, text)| !text.is_empty());
-        query(&given.collect::<Vec<_>>())
+        given.collect()
+    }
+
+    fn sought_in_query(&self) -> String {
+        query(&self.criteria())
+    }
+
+    /// Returns where to begin, if the address has a position or the name of a file.
+    fn begins(&self) -> Result<Option<Cursor>, Unfilled> {
+        const WRONG: &str = "This is not the name of a file that another one continues.";
+        match self.sought(FILE) {
+            "" => Ok(self.before()?),
+            file => match end_of(file) {
+                None => Err(Wrong::at(FILE, WRONG).into()),
+                end => Ok(end),
+            },
+        }
     }
 
     /// Returns the requested part of the trail.
     fn part_of_trail(&self) -> Result<Place, Unfilled> {
         let since = time_of("since", self.sought("since"))?.unwrap_or(Timestamp::EPOCH);
         let until = time_of("until", self.sought("until"))?;
-        let before = self.before()?;
+        let before = self.begins()?;
         Ok(Place {
             is_latest: before.is_none() && until.is_none(),
             before: before.or(until.map(Cursor::moment)),
@@ -294,7 +323,7 @@ impl Visit<Signed> {
     }
 
     async fn trail<'a>(
-        &self,
+        &'a self,
         frame: &'a Frame,
         found: Found,
         is_latest: bool,
@@ -303,9 +332,10 @@ impl Visit<Signed> {
         let bearers = self.service().access.subjects_of(tokens.collect()).await?;
         let reaches_users = Area::Users.is_shown_to(self.operator());
         let events = found.events.into_iter();
-        let begins = self.before().ok().flatten();
+        let begins = self.begins().ok().flatten();
         Ok(Trail {
             frame,
+            criteria: self.criteria(),
             query: self.sought_in_query(),
             actions: Action::ALL,
             begins: begins.map(|before| before.to_string()),
@@ -322,6 +352,13 @@ impl Visit<Signed> {
 
 fn given(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Returns where the trail goes on after a file, by its name, which a browser may have numbered.
+fn end_of(file: &str) -> Option<Cursor> {
+    let (_, end) = file.rsplit_once(GOES_ON)?;
+    let end = end.split(['.', ' ', '(']).next()?;
+    end.parse().ok()
 }
 
 /// Parses a time from a browser, in UTC: `2026-11-30T12:00`.
@@ -398,6 +435,25 @@ mod tests {
             ("instance/organisation/7/user/9", None),
         ] {
             assert_eq!(user_page(target).as_deref(), page, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_continued_by_its_name() {
+        for (file, end) in [
+            ("keyproof-audit-goes-on-before-7.jsonl", Some("7")),
+            ("keyproof-audit-goes-on-before-7 (1).jsonl", Some("7")),
+            ("keyproof-audit-goes-on-before-7(1).jsonl", Some("7")),
+            (
+                "keyproof-audit-goes-on-before-1-0000018bcfe56800-000102030405060708090a0b0c0d0e0f.jsonl",
+                Some("1-0000018bcfe56800-000102030405060708090a0b0c0d0e0f"),
+            ),
+            ("keyproof-audit.jsonl", None),
+            ("keyproof-audit-goes-on-before-.jsonl", None),
+            ("7", None),
+        ] {
+            let found = end_of(file).map(|end| end.to_string());
+            assert_eq!(found.as_deref(), end, "{file}");
         }
     }
 

@@ -297,8 +297,22 @@ async fn a_page_that_goes_on_is_taken_along_from_there() {
     let (path, next) = (ops.link(download), ops.next_page().unwrap());
     let (all, _, _) = ops.file(&path).await;
     ops.get(&next).await.is(200);
+    // The form for the next file has the same search.
+    ops.sees("Continue a download");
+    ops.sees("<input type=\"hidden\" name=\"what\" value=\"user.unlock\">");
     let path = ops.link(download);
     let (rest, _, _) = ops.file(&path).await;
     assert_eq!((all.len(), rest.len()), (60, 10));
     assert_eq!(all[50..], rest[..]);
+    // A file is continued by its name.
+    let (_, before) = next.split_once("before=").unwrap();
+    let export = "/console/audit/export?what=user.unlock&after_file=keyproof-audit";
+    let path = format!("{export}-goes-on-before-{before}.jsonl");
+    let (after, _, _) = ops.file(&path).await;
+    assert_eq!(after, rest);
+    let wrong = ops.send("GET", &format!("{export}.jsonl"), None).await;
+    let page = wrong.is(303).location();
+    ops.get(&page).await.is(422);
+    ops.sees("id=\"after_file-error\">This is not the name of a file");
+    ops.sees("<details open>\n<summary>Continue a download");
 }

@@ -39,6 +39,7 @@ async fn it_tells_how_the_server_is_to_whoever_may_know() {
         ops.sees(&format!("<span class=\"piece\">{}</span>", dialect.title()));
     }
     ops.sees("data-label=\"Requests\"");
+    ops.sees("data-label=\"Refused (4xx)\"");
     // Two by the operators themselves, and Ada's login that was accepted.
     ops.sees("data-label=\"Login steps accepted\">3</td>");
     ops.sees("aria-current=\"page\">Start</a>");

@@ -287,6 +287,8 @@ async fn a_key_that_was_made_disabled_is_not_said_to_be_in_use() {
     ops.sees("disabled for good");
     ops.get(&format!("{NAMESPACE}/keys/line-2")).await.is(200);
     ops.sees("<strong class=\"refused\">disabled for good</strong>");
+    // Somebody who jumps from heading to heading hears what each is about.
+    ops.sees("<h2 id=\"delete\">Delete the API key</h2>");
     ops.sees_not("able the API key");
 }
 

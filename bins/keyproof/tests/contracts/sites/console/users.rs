@@ -121,6 +121,7 @@ async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_doe
     site.clock.advance(Duration::from_secs(5 * 60));
     for deed in ["end-sessions", "suspend"] {
         ops.get(&path).await.is(200);
+        ops.sees("aria-describedby=\"ended\">Suspend the user</button>");
         let done = ops.post(&format!("{path}/{deed}"), &[]).await;
         assert!(done.is(303).location().starts_with(&*path), "{deed}");
     }
