@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use keyproof_http::{Response, retry_after};
+use memchr::memchr3_iter;
 
 use super::refusal::{HandlerResult, Refusal};
 
@@ -78,7 +79,7 @@ pub(super) fn html(status: StatusCode, text: String) -> Response {
 /// Shows characters that hide or reorder others by their numbers, as commands do, so that no name can be read as
 /// another. Attributes and `textarea` keep them: a form sends back what was typed.
 fn reveal(page: String) -> String {
-    if !page.contains(is_hidden) {
+    if !hides(&page) {
         return page;
     }
     let mut shown = String::with_capacity(page.len());
@@ -100,6 +101,13 @@ fn reveal(page: String) -> String {
         }
     }
     shown
+}
+
+/// Whether a page has a hidden character. Only these three octets begin one in UTF-8, so most of the page is not decoded.
+fn hides(page: &str) -> bool {
+    memchr3_iter(0xd8, 0xe2, 0xef, page.as_bytes())
+        .filter_map(|at| page.get(at..)?.chars().next())
+        .any(is_hidden)
 }
 
 /// Whether a character has no width or changes the direction of others. Not the soft hyphen, which the German texts of

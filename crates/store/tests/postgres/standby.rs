@@ -40,6 +40,8 @@ pub(crate) async fn wait_for(back_door: &Client, standbys: &str) {
     let set =
         "SELECT 1 FROM pg_stat_activity WHERE current_setting('synchronous_standby_names') = $1";
     until(async || !back_door.query(set, &[&standbys]).await.unwrap().is_empty()).await;
+    // Whether commits wait is decided by the checkpointer, which may read the setting later than this session.
+    back_door.batch_execute("CHECKPOINT").await.unwrap();
 }
 
 pub(crate) async fn waiting(back_door: &Client) -> i64 {
