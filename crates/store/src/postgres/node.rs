@@ -365,7 +365,7 @@ impl Node {
             let place = place.map_err(|_| EngineError::Closed)?;
             match self.connection_for(place).await {
                 Ok(connection) => return Ok(connection),
-                Err((error @ EngineError::Busy { .. }, place)) => {
+                Err((error @ EngineError::Busy { .. }, place)) if Instant::now() < deadline => {
                     self.set_aside(place);
                     refused = Some(error);
                 }
