@@ -383,7 +383,7 @@ impl DeviceIdentity {
                 is_disabled,
                 ..
             } = key.spec;
-            need_mtls && !is_disabled && !key.is_revoked(now)
+            need_mtls && !is_disabled && !key.metadata.disable && !key.is_revoked(now)
         };
         let all = Prefix::collection(ApiKey::NAME);
         let mut pages = Pages::<Object<ApiKey>>::of(&self.store, all);

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Administrator, AuthorityError, Category, DeviceIdentity, Manager, Metadata, Object,
     authority::{Authority, ClientCertificate},
-    objects::{new_event, object_key},
+    objects::object_key,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -201,7 +201,7 @@ impl DeviceIdentity {
             let kept = spec.earlier_client_certificates.len();
             let detail = format!("{kept} earlier client certificates stay accepted");
             let action = Action::TpmCategoryRenewClient;
-            let mut batch = self.client_change(
+            let mut batch = self.change(
                 administrator,
                 action,
                 stored.version,
@@ -242,7 +242,7 @@ impl DeviceIdentity {
             let ended = mem::take(&mut object.spec.earlier_client_certificates);
             let detail = format!("{} earlier client certificates", ended.len());
             let action = Action::TpmCategoryEndClients;
-            let mut batch = self.client_change(
+            let mut batch = self.change(
                 administrator,
                 action,
                 stored.version,
@@ -369,27 +369,6 @@ impl DeviceIdentity {
             self.change_roster(batch).await?;
         }
         Ok(())
-    }
-
-    /// Returns a batch that replaces a category with this one, whose client certificates are changed, with its audit
-    /// event.
-    fn client_change(
-        &self,
-        administrator: &Administrator<Category>,
-        action: Action,
-        version: Version,
-        object: &mut Object<Category>,
-        detail: String,
-        now: Timestamp,
-    ) -> Batch {
-        object.system.modified_at = now;
-        let metadata = &object.metadata;
-        let mut batch = self.store.batch(now);
-        batch.replace(&metadata.key::<Category>(), version, &*object, None);
-        let origin = administrator.origin();
-        let new_event = new_event::<Category>(action, metadata, Some(detail), origin);
-        self.audit.done(&mut batch, now, new_event);
-        batch
     }
 
     async fn roster(&self) -> Result<Slot<Roster>, StorageError> {

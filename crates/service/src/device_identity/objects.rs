@@ -130,6 +130,13 @@ pub struct SystemMetadata {
     pub modified_at: Timestamp,
 }
 
+impl SystemMetadata {
+    /// Sets the time of the last change. It never goes back, even if the clock of the server that made the last change was ahead.
+    pub(super) fn touch(&mut self, now: Timestamp) {
+        self.modified_at = self.modified_at.max(now);
+    }
+}
+
 /// Why metadata was rejected. Reports the first problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
@@ -335,13 +342,25 @@ impl DeviceIdentity {
         detail: String,
         now: Timestamp,
     ) -> Batch {
-        // Never back, even if the clock of the server that made the last change was ahead.
-        object.system.modified_at = object.system.modified_at.max(now);
+        let action = K::action(ObjectOperation::Replace);
+        self.change(administrator, action, version, object, detail, now)
+    }
+
+    /// Returns the batch of [`replacement`](Self::replacement), with another action in the audit trail.
+    pub(super) fn change<K: Kind>(
+        &self,
+        administrator: &Administrator<K>,
+        action: Action,
+        version: Version,
+        object: &mut Object<K>,
+        detail: String,
+        now: Timestamp,
+    ) -> Batch {
+        object.system.touch(now);
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
         batch.replace(&metadata.key::<K>(), version, &*object, None);
-        let (action, origin) = (K::action(ObjectOperation::Replace), administrator.origin());
-        let new_event = new_event::<K>(action, metadata, Some(detail), origin);
+        let new_event = new_event::<K>(action, metadata, Some(detail), administrator.origin());
         self.audit.done(&mut batch, now, new_event);
         batch
     }

@@ -86,7 +86,7 @@ impl DeviceIdentity {
                 })
             };
             object.spec.authority = new.await?.map_err(Failure::Refused)?;
-            object.system.modified_at = now;
+            object.system.touch(now);
             let ends = object.spec.authority.ends_at();
             let mut batch = self.store.batch(now);
             batch.require(

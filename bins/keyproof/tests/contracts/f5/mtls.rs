@@ -21,7 +21,7 @@ use keyproof_service::{
     },
 };
 use keyproof_store::SystemEntropy;
-use keyproof_x509::{Certificate, Upload};
+use keyproof_x509::{Certificate, Sha256Thumbprint, Upload};
 use rcgen::{CertificateParams, CertifiedKey, Issuer, KeyPair, generate_simple_self_signed};
 use rustls::{
     ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion,
@@ -392,8 +392,8 @@ async fn a_certificate_that_has_ended_or_whose_category_is_gone_or_disabled_coun
     assert_eq!(told.as_deref(), Some(UNAUTHENTICATED));
 }
 
-#[tokio::test]
-async fn a_station_whose_category_is_gone_by_then_changes_nothing() {
+/// Returns a site, the client certificate of its category `other`, and an activation that is to be sent with it.
+async fn activation_below_another() -> (Site, Sha256Thumbprint, Activation) {
     let (site, key, device) = furnished().await;
     let other = site.category("other").await;
     let client = other.is(200).json["spec"]["client_cert"].as_str().unwrap();
@@ -405,6 +405,12 @@ async fn a_station_whose_category_is_gone_by_then_changes_nothing() {
         ticket: text("ticket"),
         proof: Ok(BASE64.decode(text("proof").as_bytes()).unwrap()),
     };
+    (site, client, activation)
+}
+
+#[tokio::test]
+async fn a_station_whose_category_is_gone_by_then_changes_nothing() {
+    let (site, client, activation) = activation_below_another().await;
     let devices = &site.console.device_identity;
     let station = async || {
         let origin = console_origin();
@@ -530,17 +536,7 @@ async fn a_certificate_is_renewed_only_a_few_times_before_earlier_ones_are_ended
 /// The body of a request may arrive long after its head, with which the station was authenticated.
 #[tokio::test]
 async fn a_station_whose_certificate_is_ended_by_then_changes_nothing() {
-    let (site, key, device) = furnished().await;
-    let other = site.category("other").await;
-    let client = other.is(200).json["spec"]["client_cert"].as_str().unwrap();
-    let client = Upload::decode(client.as_bytes()).unwrap();
-    let client = client.certificate().unwrap().sha256_thumbprint();
-    let shown = device.activation(&site.provisioned(&key, &device).await);
-    let text = |member: &str| shown[member].as_str().unwrap().to_owned();
-    let activation = Activation {
-        ticket: text("ticket"),
-        proof: Ok(BASE64.decode(text("proof").as_bytes()).unwrap()),
-    };
+    let (site, client, activation) = activation_below_another().await;
     let devices = &site.console.device_identity;
     let administrator = administrator();
     assert!(
