@@ -539,14 +539,19 @@ mod tests {
             found.map(|found| found.name)
         };
         assert_eq!(found().await, None);
-        let new = NewApiKey {
-            metadata: named("bound"),
-            category: "c".to_owned(),
-            need_mtls: true,
-        };
-        let creating = may::<ApiKey>(&bench, ObjectOperation::Create, "bound").await;
-        devices.create_api_key(&creating, new).await.unwrap();
-        assert_eq!(found().await.as_deref(), Some("bound"));
+        for (name, disable, expected) in [("dead", true, None), ("bound", false, Some("bound"))] {
+            let new = NewApiKey {
+                metadata: Metadata {
+                    disable,
+                    ..named(name)
+                },
+                category: "c".to_owned(),
+                need_mtls: true,
+            };
+            let creating = may::<ApiKey>(&bench, ObjectOperation::Create, name).await;
+            devices.create_api_key(&creating, new).await.unwrap();
+            assert_eq!(found().await.as_deref(), expected);
+        }
         let changing = may::<ApiKey>(&bench, ObjectOperation::Replace, "bound").await;
         for (is_disabled, expected) in [(true, None), (false, Some("bound"))] {
             let changed = devices.disable_api_key(&changing, "bound", is_disabled);

@@ -113,11 +113,10 @@ impl Connector {
             _ => self.reach().await?,
         };
         let set = session.client.simple_query(&self.session);
-        let Ok(answers) = timeout(self.connect_timeout, set).await else {
-            session.abandon();
-            return Err(took_too_long("connecting"));
-        };
-        let answers = answers.map_err(|error| engine_error(&error))?;
+        let answers = timeout(self.connect_timeout, set)
+            .await
+            .map_err(|_| took_too_long("connecting"))?
+            .map_err(|error| engine_error(&error))?;
         Ok((session, value(&answers).map(ToOwned::to_owned)))
     }
 
@@ -380,12 +379,11 @@ impl Manager for Connector {
     async fn create(&self) -> Result<Connection, EngineError> {
         // Boxed: it is a large future, with TLS in it, and every future that may need a connection would contain it.
         let (session, backend) = Box::pin(self.connect()).await?;
-        let prepared = timeout(self.connect_timeout, Statements::prepare(&session.client));
-        let Ok(statements) = prepared.await else {
-            session.abandon();
-            return Err(took_too_long("preparing the statements"));
-        };
-        let statements = statements.map_err(|error| engine_error(&error))?;
+        let statements = timeout(self.connect_timeout, Statements::prepare(&session.client));
+        let statements = statements
+            .await
+            .map_err(|_| took_too_long("preparing the statements"))?
+            .map_err(|error| engine_error(&error))?;
         Ok(Connection {
             session,
             statements,

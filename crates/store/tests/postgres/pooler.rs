@@ -9,10 +9,7 @@ use keyproof_store::{
 };
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::{
-    database::{Database, body, changes, commit, frugal, insert, parse, until},
-    proxy::Proxy,
-};
+use super::database::{Database, body, changes, commit, frugal, insert, parse, until};
 
 const OF_A_SESSION: &str = "pool_mode=session";
 const OF_A_TRANSACTION: &str = "pool_mode=transaction";
@@ -100,33 +97,6 @@ async fn a_pooler_of_sessions_is_as_good_as_the_server() {
     }
     assert_eq!(body(&engine, "a 0").await, Some("a".to_owned()));
     engine.close().await;
-}
-
-/// A regression: the connection stayed open until the pooler had a session for it.
-#[tokio::test]
-async fn a_connection_that_gets_no_session_in_time_is_closed() {
-    let database = Database::new();
-    let settings = [OF_A_SESSION, "default_pool_size=2", "query_wait_timeout=0"];
-    let pooler = Pooler::before(&database.server, &settings).unwrap();
-    let url = pooler.url(&database.url);
-    let (_, place) = url.rsplit_once(':').unwrap();
-    let (port, _) = place.split_once('/').unwrap();
-    let proxy = Proxy::before(port.parse().unwrap()).await;
-    let through_both = parse(&proxy.url(&url));
-    let mut options = frugal();
-    options.connect_timeout = Duration::from_secs(2);
-    PostgresEngine::migrate(&through_both, &options)
-        .await
-        .unwrap();
-    let engine = PostgresEngine::open(&through_both, &options).await.unwrap();
-    // Both sessions are in use.
-    let _snapshot = engine.snapshot().await.unwrap();
-    let other = through(&pooler, &database.url).await;
-    other.batch_execute("").await.unwrap();
-    let before = proxy.connections();
-    let read = engine.is_empty().await;
-    assert!(matches!(read, Err(EngineError::Io { .. })), "{read:?}");
-    until(async || proxy.connections() <= before).await;
 }
 
 /// Works with as many concurrent calls as the pool allows connections, and is ready meanwhile.
