@@ -112,6 +112,9 @@ pub(super) enum Cause {
     Superseded,
 }
 
+/// The most certificates that one batch revokes, so that there is room for its other entries.
+pub(super) const REVOKED_AT_ONCE: usize = 500;
+
 impl Certified {
     pub(super) fn key(
         namespace: &str,

@@ -11,7 +11,7 @@ use super::{
     Category, DeviceAdministrator, DeviceIdentity, DevicePlace, Kind, LearntRegister, Manager,
     Object, Verdict, Withdrawal,
     categories::DeletedCategory,
-    certified::{Cause, Certified, Issued},
+    certified::{Cause, Certified, Issued, REVOKED_AT_ONCE},
     identity::{ActiveKey, Device, Owner, draw},
     key_records::{issuing_api_keys, withdrawal},
     objects::object_key,
@@ -69,11 +69,9 @@ pub enum DeviceError {
     Unknown,
 }
 
-/// How many of a device's keys are read at once.
+/// How many of a device's keys are read at once. What changes for them fits in a batch beside [`REVOKED_AT_ONCE`]
+/// revocations.
 const AT_ONCE: usize = 100;
-
-/// The most certificates that one batch revokes. With what else changes for [`AT_ONCE`] keys, they fit in it.
-const REVOKED_AT_ONCE: usize = 500;
 
 impl DevicePlace {
     fn manager_key(&self) -> Key {
@@ -515,6 +513,7 @@ mod tests {
                 category: "c".to_owned(),
                 ek: "000b".to_owned(),
                 ak: "000b01".to_owned(),
+                certificate: Some("1".to_owned()),
             };
             let known = devices.key_records(at, [], START).await.unwrap().unwrap();
             let is_valid = known.is_still_valid(&certified.issued).unwrap();
