@@ -183,6 +183,11 @@ impl Certified {
         self.all().find(|issued| issued.serial == serial)
     }
 
+    /// Returns the certificate that attestations are judged by, the proven one; or the latest while none is proven.
+    pub(super) fn decisive(&self) -> &Issued {
+        self.proven.as_ref().unwrap_or(&self.issued)
+    }
+
     /// Returns the proven certificate and all issued after it.
     pub(super) fn all(&self) -> impl Iterator<Item = &Issued> {
         let earlier = self.proven.iter().chain(&self.unproven);
