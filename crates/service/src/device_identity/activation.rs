@@ -8,7 +8,7 @@ use keyproof_tpm::Name;
 
 use super::{
     DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationOperation,
-    certified::{Cause, Issued},
+    certified::{Cause, Issued, REVOKED_AT_ONCE},
     identity::ActiveKey,
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::ChallengeKeyRecord,
@@ -116,6 +116,7 @@ impl Proven {
             category,
             ek,
             ak,
+            certificate,
             ..
         } = &self.0;
         KeyPlace {
@@ -123,6 +124,7 @@ impl Proven {
             category: category.clone(),
             ek: ek.clone(),
             ak: ak.clone(),
+            certificate: Some(certificate.clone()),
         }
     }
 
@@ -198,8 +200,12 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<ActivateError>> {
         let (target, failure) = match activation.verify(self, self.clock.now()) {
             Ok(proven) => {
-                let failure = match self.transact_activation(station, &proven).await {
-                    Ok(()) => return Ok(()),
+                let mut is_active = Ok(false);
+                while matches!(is_active, Ok(false)) {
+                    is_active = self.transact_activation(station, &proven).await;
+                }
+                let failure = match is_active {
+                    Ok(_) => return Ok(()),
                     Err(failure) => failure,
                 };
                 (proven.0.device.target(), failure)
@@ -213,25 +219,56 @@ impl DeviceIdentity {
         Err(failure)
     }
 
+    /// Returns `false` if it only revoked some of the certificates that the proven one replaces. The rest is then still to
+    /// be done.
     async fn transact_activation(
         &self,
         station: &Station,
         proven: &Proven,
-    ) -> Result<(), Failure<ActivateError>> {
+    ) -> Result<bool, Failure<ActivateError>> {
         transact("device_identity.activate", &self.store, || async {
             let now = self.clock.now();
             let known = self
                 .key_records(proven.place(), proven.keys(), now)
                 .await?
                 .ok_or(Failure::Refused(ActivateError::Disabled))?;
-            let mut batch = self.store.batch(now);
             let (next, revoked) = proven.activate(&known, now)?;
+            let surplus = self.revoke_surplus(station, proven, &known, &revoked, now);
+            if let Some(batch) = surplus.await? {
+                return Ok(Attempt::Commit(batch, Ok(false)));
+            }
+            let mut batch = self.store.batch(now);
             self.write_activation(&mut batch, station, proven, &revoked, now)
                 .await?;
             known.write(&mut batch, next)?;
-            Ok(Attempt::Commit(batch, Ok(())))
+            Ok(Attempt::Commit(batch, Ok(true)))
         })
         .await
+    }
+
+    /// Returns a batch that revokes the oldest of these certificates, if they are more than an activation's own batch has
+    /// room for. The activation is to be tried again once it is committed.
+    pub(super) async fn revoke_surplus(
+        &self,
+        station: &Station,
+        proven: &Proven,
+        known: &KeyRecords,
+        revoked: &[Issued],
+        now: Timestamp,
+    ) -> Result<Option<Batch>, StorageError> {
+        if revoked.len() <= REVOKED_AT_ONCE {
+            return Ok(None);
+        }
+        let Proven(ticket) = proven;
+        let mut batch = self.store.batch(now);
+        // At most one of them was proven before, and is revoked with the rest.
+        let oldest = known.take_unproven(&mut batch, REVOKED_AT_ONCE)?;
+        let at = (&*ticket.device.namespace, &*ticket.category);
+        self.revoke(&mut batch, at, &oldest, Cause::Superseded, now)
+            .await?;
+        let detail = format!("attestation key {}, not yet active", ticket.ak);
+        self.note_activation(&mut batch, station, ticket, detail, &oldest, now);
+        Ok(Some(batch))
     }
 
     /// Adds to a batch what an activation changes besides the key: the spent ticket, revocations and the audit event.
@@ -249,10 +286,24 @@ impl DeviceIdentity {
         let at = (&*ticket.device.namespace, &*ticket.category);
         self.revoke(batch, at, revoked, Cause::Superseded, now)
             .await?;
-        let mut detail = format!(
+        let detail = format!(
             "attestation key {}, certificate {}",
             ticket.ak, ticket.certificate
         );
+        self.note_activation(batch, station, ticket, detail, revoked, now);
+        Ok(())
+    }
+
+    /// Adds the audit event of an activation, or of a part of it, to a batch.
+    fn note_activation(
+        &self,
+        batch: &mut Batch,
+        station: &Station,
+        ticket: &Ticket,
+        mut detail: String,
+        revoked: &[Issued],
+        now: Timestamp,
+    ) {
         for issued in revoked {
             detail.push_str("; revoked ");
             detail.push_str(&issued.serial);
@@ -264,6 +315,89 @@ impl DeviceIdentity {
             origin: station.origin(),
         };
         self.audit.done(batch, now, new_event);
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use keyproof_store::{Prefix, Record};
+
+    use super::{
+        super::{
+            Manager,
+            authority::AkCertificate,
+            certified::{Certified, Revoked},
+            testing::{api_key, device, furnish, station},
+            ticket,
+        },
+        *,
+    };
+    use crate::testing::{START, bench};
+
+    /// A batch has a limited number of entries, and a read a limited number of keys.
+    #[tokio::test]
+    async fn a_key_with_more_unproven_certificates_than_fit_in_a_batch_is_activated() {
+        const LAST: usize = 1_200;
+        const NAMES: (&str, &str) = ("000b", "000b01");
+        let bench = bench().await;
+        furnish(&bench).await;
+        let key = api_key(&bench).await.object;
+        let devices = &bench.service.device_identity;
+        let manager = devices.load::<Manager>("default", "m").await.unwrap();
+        let incarnation = manager.unwrap().record.spec.incarnation.clone();
+        let place = device("m", "s").place;
+        let mut certified = None;
+        for number in 0..=LAST {
+            let certificate = AkCertificate {
+                der: Vec::new(),
+                serial: format!("{number:04x}"),
+                not_after: START.saturating_add(Duration::from_secs(60)),
+            };
+            // Only the last one's API key is looked for.
+            let name = if number == LAST {
+                key.metadata.name.clone()
+            } else {
+                format!("k{number}")
+            };
+            let by = (&*name, &*key.system.uid);
+            let made = Certified::made(certificate, START, by, NAMES, &incarnation, certified);
+            certified = Some(made);
+        }
+        let (ek, ak) = NAMES;
+        let at = Certified::key("default", "c", &place, ek, ak);
+        let mut batch = bench.store.batch(START);
+        batch.insert(&at, &certified.unwrap(), None);
+        bench.store.commit(batch).await.unwrap();
+
+        let ticket = Ticket {
+            id: "ticket".to_owned(),
+            device: place,
+            name: "device".to_owned(),
+            version: "1".to_owned(),
+            under: devices.challenge_key().await.unwrap().id,
+            incarnation,
+            category: "c".to_owned(),
+            ek: ek.to_owned(),
+            ak: ak.to_owned(),
+            certificate: format!("{LAST:04x}"),
+            proof: ticket::digest_of(b"proof"),
+            expires_at: START.saturating_add(ticket::LIFE),
+        };
+        let activation = Activation {
+            ticket: ticket.seal(&bench.store).unwrap(),
+            proof: Ok(b"proof".to_vec()),
+        };
+        let station = station(&bench).await;
+        let activate = async || devices.activate(&station, &activation).await;
+        assert_eq!(activate().await, Ok(()));
+        let revoked = bench.rows(&Prefix::collection(Revoked::TYPE)).await;
+        assert_eq!(revoked.len(), LAST);
+        let active = ActiveKey::key("default", "m", ak);
+        let active = bench.store.get::<ActiveKey>(&active, START).await;
+        assert!(active.unwrap().is_some());
+        let spent = Err(Failure::Refused(ActivateError::Spent));
+        assert_eq!(activate().await, spent);
     }
 }

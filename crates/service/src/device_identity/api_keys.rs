@@ -6,13 +6,14 @@ use std::{
 };
 
 use keyproof_auth::{Token, TokenDigest};
-use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
     Administrator, Category, DeviceIdentity, Kind, Manager, Metadata, MetadataError, Object,
-    ObjectOperation, authority::ATTESTATION_KEY_LIFE, revocation_list::LISTED_BEYOND_END,
+    ObjectOperation, authority::ATTESTATION_KEY_LIFE, objects::object_key,
+    revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -397,7 +398,7 @@ impl DeviceIdentity {
     }
 
     /// Returns the names of those categories of these API keys, all of one namespace, below which no key is accepted: the
-    /// category or its manager is disabled or does not exist.
+    /// category or its manager is disabled or does not exist. All are read from one snapshot.
     ///
     /// # Errors
     ///
@@ -406,22 +407,37 @@ impl DeviceIdentity {
         &self,
         keys: &[Object<ApiKey>],
     ) -> Result<BTreeSet<String>, StorageError> {
-        let places = keys
-            .iter()
-            .map(|key| (key.spec.category.clone(), &*key.metadata.namespace));
-        let places: BTreeMap<String, &str> = places.collect();
+        let manager_of = |category: &Object<Category>| {
+            object_key::<Manager>(&category.metadata.namespace, &category.spec.manager)
+        };
+        let categories = keys.iter().map(|key| {
+            let name = &*key.spec.category;
+            (name, object_key::<Category>(&key.metadata.namespace, name))
+        });
+        let categories: BTreeMap<&str, Key> = categories.collect();
+        let places: Vec<Key> = categories.values().cloned().collect();
+        let plan = ReadPlan::new(places.clone()).then(move |found| {
+            let mut managers = Vec::new();
+            for place in &places {
+                if let Some(category) = found.get_shared::<Object<Category>>(place)? {
+                    managers.push(manager_of(&category.record));
+                }
+            }
+            Ok(managers)
+        });
+        let found = self.store.read(plan, self.clock.now()).await?;
         let mut closed = BTreeSet::new();
-        for (name, namespace) in places {
-            let is_open = match self.load::<Category>(namespace, &name).await? {
+        for (name, place) in categories {
+            let is_open = match found.get_shared::<Object<Category>>(&place)? {
                 Some(category) if !category.record.metadata.disable => {
-                    let manager = &category.record.spec.manager;
-                    let manager = self.load::<Manager>(namespace, manager).await?;
+                    let place = manager_of(&category.record);
+                    let manager = found.get_shared::<Object<Manager>>(&place)?;
                     manager.is_some_and(|manager| !manager.record.metadata.disable)
                 }
                 _ => false,
             };
             if !is_open {
-                closed.insert(name);
+                closed.insert(name.to_owned());
             }
         }
         Ok(closed)
@@ -518,7 +534,8 @@ mod tests {
 
     use super::{
         super::{
-            ApiKeyRefusal, ProvisionError, Station,
+            ApiKeyRefusal, AttestationKeyTemplate, NewCategory, PcrPolicy, ProvisionError, Station,
+            TrustedMakers,
             testing::{api_key, furnish, may, named, nothing_but},
         },
         *,
@@ -561,6 +578,50 @@ mod tests {
         let revoked = devices.revoke_api_key(&changing, "bound", "");
         revoked.await.unwrap();
         assert_eq!(found().await, None);
+    }
+
+    /// Each key of a page may be of another category.
+    #[tokio::test]
+    async fn what_closes_the_categories_of_several_keys_is_read_at_once() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let off = Metadata {
+            disable: true,
+            ..named("off")
+        };
+        let creating = may::<Manager>(&bench, ObjectOperation::Create, "off").await;
+        let made = devices.create_manager(&creating, off, TrustedMakers::default());
+        made.await.unwrap();
+        for (name, manager, disable) in [
+            ("open", "m", false),
+            ("shut", "m", true),
+            ("below", "off", false),
+        ] {
+            let new = NewCategory {
+                metadata: Metadata {
+                    disable,
+                    ..named(name)
+                },
+                manager: manager.to_owned(),
+                allow_list: Vec::new(),
+                attestation_key: AttestationKeyTemplate::default(),
+                pcr_policy: PcrPolicy::default(),
+            };
+            let creating = may::<Category>(&bench, ObjectOperation::Create, name).await;
+            assert!(devices.create_category(&creating, new).await.is_ok());
+        }
+        let key = api_key(&bench).await.object;
+        let keys = ["c", "open", "shut", "below", "gone", "c"].map(|category| {
+            let mut key = key.clone();
+            key.spec.category = category.to_owned();
+            key
+        });
+        bench.faults.steps();
+        let closed = devices.closed_categories(&keys).await.unwrap();
+        assert_eq!(bench.faults.steps(), 1);
+        let closed: Vec<String> = closed.into_iter().collect();
+        assert_eq!(closed, ["below", "gone", "shut"]);
     }
 
     /// Otherwise a server could still issue certificates, which would be from before the revocation and valid for good.

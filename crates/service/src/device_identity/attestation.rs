@@ -105,21 +105,25 @@ impl DeviceIdentity {
         let nonce_key = self.challenge_key().await?;
         let (name, origin) = ("device_identity.attest", station.origin());
         let (store, clock) = (&self.store, &*self.clock);
-        let judged = transact_permitted(name, store, clock, origin, contended, || async {
-            let category = self
-                .load::<Category>(&request.namespace, &request.category)
-                .await?
-                .ok_or(Failure::Refused(AttestError::UnknownCategory))?;
-            let case = Case {
-                station,
-                request,
-                category: &category.record.spec,
-                evidence: evidence.clone().map_err(refused)?,
-                now: self.clock.now(),
-            };
-            Ok(self.try_attest(&case, &nonce_key).await?)
-        });
-        let Judged { report, unstored } = judged.await?;
+        let Judged { report, unstored } = loop {
+            let judged = transact_permitted(name, store, clock, origin, contended, || async {
+                let category = self
+                    .load::<Category>(&request.namespace, &request.category)
+                    .await?
+                    .ok_or(Failure::Refused(AttestError::UnknownCategory))?;
+                let case = Case {
+                    station,
+                    request,
+                    category: &category.record.spec,
+                    evidence: evidence.clone().map_err(refused)?,
+                    now: self.clock.now(),
+                };
+                Ok(self.try_attest(&case, &nonce_key).await?)
+            });
+            if let Some(judged) = judged.await? {
+                break judged;
+            }
+        };
         if let Some(target) = unstored
             && !report.accepted()
         {
@@ -129,11 +133,13 @@ impl DeviceIdentity {
         Ok(report)
     }
 
+    /// Returns nothing if it only revoked some of the certificates that an activation replaces. The evidence is then still to
+    /// be evaluated.
     async fn try_attest(
         &self,
         case: &Case<'_>,
         nonce_key: &ChallengeKey,
-    ) -> Result<Attempt<Judged, AttestError>, StorageError> {
+    ) -> Result<Attempt<Option<Judged>, AttestError>, StorageError> {
         let nonce = case.nonce(nonce_key);
         let (subject, activation) = self.subject(case, nonce.as_ref()).await?;
         let appraisal = self
@@ -151,11 +157,17 @@ impl DeviceIdentity {
         else {
             let state = subject.as_ref().and_then(|subject| subject.state.as_ref());
             let target = state.map_or(Target::Station, |state| state.device.place.target());
-            return Ok(Attempt::Done(Judged {
+            return Ok(Attempt::Done(Some(Judged {
                 report: appraisal.report,
                 unstored: Some(target),
-            }));
+            })));
         };
+        if let Some((proven, revoked)) = activated {
+            let surplus = self.revoke_surplus(case.station, proven, known, revoked, case.now);
+            if let Some(batch) = surplus.await? {
+                return Ok(Attempt::Commit(batch, Ok(None)));
+            }
+        }
         let mut batch = self.store.batch(case.now);
         let (place, spent, until) = nonce.spent();
         batch.insert(&place, &spent, Some(until));
@@ -172,7 +184,7 @@ impl DeviceIdentity {
             report: appraisal.report,
             unstored: None,
         };
-        Ok(Attempt::Commit(batch, Ok(judged)))
+        Ok(Attempt::Commit(batch, Ok(Some(judged))))
     }
 
     /// Checks the nonce, the quote and the event log. If the key has signed the quote, also reports `activation`, and
@@ -322,6 +334,7 @@ impl DeviceIdentity {
             category: request.category.clone(),
             ek: record.ek,
             ak,
+            certificate: None,
         }))
     }
 

@@ -112,6 +112,9 @@ pub(super) enum Cause {
     Superseded,
 }
 
+/// The most certificates that one batch revokes, so that there is room for its other entries.
+pub(super) const REVOKED_AT_ONCE: usize = 500;
+
 impl Certified {
     pub(super) fn key(
         namespace: &str,
@@ -178,6 +181,11 @@ impl Certified {
     /// Returns the certificate with this serial number, unless a later one was proven.
     pub(super) fn find(&self, serial: &str) -> Option<&Issued> {
         self.all().find(|issued| issued.serial == serial)
+    }
+
+    /// Returns the certificate that attestations are judged by, the proven one; or the latest while none is proven.
+    pub(super) fn decisive(&self) -> &Issued {
+        self.proven.as_ref().unwrap_or(&self.issued)
     }
 
     /// Returns the proven certificate and all issued after it.

@@ -138,7 +138,7 @@ impl Category {
     }
 
     /// Returns the last moment at which its latest client certificate is valid; `None` if that cannot be parsed.
-    pub(super) fn client_ends(&self) -> Option<Timestamp> {
+    pub fn client_ends(&self) -> Option<Timestamp> {
         let upload = Upload::decode(self.client_certificate.as_bytes()).ok()?;
         let not_after = upload.certificate().ok()?.validity().not_after;
         Some(Timestamp::from_secs(u64::try_from(not_after).unwrap_or(0)))

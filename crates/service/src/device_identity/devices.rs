@@ -11,7 +11,7 @@ use super::{
     Category, DeviceAdministrator, DeviceIdentity, DevicePlace, Kind, LearntRegister, Manager,
     Object, Verdict, Withdrawal,
     categories::DeletedCategory,
-    certified::{Cause, Certified, Issued},
+    certified::{Cause, Certified, Issued, REVOKED_AT_ONCE},
     identity::{ActiveKey, Device, Owner, draw},
     key_records::{issuing_api_keys, withdrawal},
     objects::object_key,
@@ -51,9 +51,9 @@ pub struct DeviceKey {
     pub category: String,
     /// The Name of the AK, in hex.
     pub ak_name: String,
-    /// When it was activated; `None` if it is not active.
+    /// When it was activated; `None` if it is not active, or if no credential of this category was opened.
     pub active_since: Option<Timestamp>,
-    /// The serial number of its latest certificate.
+    /// The serial number of the certificate whose credential was opened last, or of the latest while none was opened.
     pub certificate: String,
     /// When that certificate expires.
     pub not_after: Timestamp,
@@ -69,11 +69,9 @@ pub enum DeviceError {
     Unknown,
 }
 
-/// How many of a device's keys are read at once.
+/// How many of a device's keys are read at once. What changes for them fits in a batch beside [`REVOKED_AT_ONCE`]
+/// revocations.
 const AT_ONCE: usize = 100;
-
-/// The most certificates that one batch revokes. With what else changes for [`AT_ONCE`] keys, they fit in it.
-const REVOKED_AT_ONCE: usize = 500;
 
 impl DevicePlace {
     fn manager_key(&self) -> Key {
@@ -270,20 +268,22 @@ impl DeviceIdentity {
             let mut places = Vec::new();
             for (_, Stored { record, .. }) in &page {
                 places.push(active_at(&record.ak));
-                places.extend(issuing_api_keys(namespace, category, &record.issued));
+                places.extend(issuing_api_keys(namespace, category, record.decisive()));
             }
             let plan = ReadPlan::new(places);
             let found = self.store.read(plan, self.clock.now()).await?;
             for (_, Stored { record, .. }) in page {
                 let active = found.get::<ActiveKey>(&active_at(&record.ak))?;
-                let active = active.filter(|active| active.record.counts_for(device));
+                let active = active
+                    .filter(|active| record.proven.is_some() && active.record.counts_for(device));
+                let decisive = record.decisive();
                 keys.push(DeviceKey {
                     category: category.to_owned(),
                     active_since: active.map(|active| active.record.activated_at),
-                    withdrawal: withdrawal(&found, (namespace, category), &record.issued)?,
+                    certificate: decisive.serial.clone(),
+                    not_after: decisive.not_after,
+                    withdrawal: withdrawal(&found, (namespace, category), decisive)?,
                     ak_name: record.ak,
-                    not_after: record.issued.not_after,
-                    certificate: record.issued.serial,
                 });
             }
         }
@@ -445,6 +445,62 @@ mod tests {
         assert_eq!(steps, [steps[0]; 3]);
     }
 
+    /// Attestations are judged by the certificate that was proven.
+    #[tokio::test]
+    async fn a_key_is_shown_with_its_proven_certificate_whatever_was_made_since() {
+        let (bench, place) = bench_with_device().await;
+        let key = api_key(&bench).await.object;
+        let devices = &bench.service.device_identity;
+        let made = |serial: &str, by: (&str, &str), ak: &str, earlier: Option<Certified>| {
+            let certificate = AkCertificate {
+                der: Vec::new(),
+                serial: serial.to_owned(),
+                not_after: START.saturating_add(Duration::from_secs(60)),
+            };
+            Certified::made(certificate, START, by, ("000b", ak), "", earlier)
+        };
+        let (own, other) = (("k", &*key.system.uid), ("other", "uid"));
+        let unproven = made("1", other, "000b01", None);
+        let mut proven = made("2", own, "000b02", None);
+        let opened = proven.issued.clone();
+        assert!(proven.prove(&opened).is_empty());
+        let later = made("3", other, "000b02", Some(proven));
+        let mut batch = bench.store.batch(START);
+        for certified in [unproven, later] {
+            let active = ActiveKey {
+                vendor: place.vendor.clone(),
+                serial: place.serial.clone(),
+                ek: certified.ek.clone(),
+                incarnation: String::new(),
+                manager_incarnation: String::new(),
+                activated_at: START,
+                last_seen: None,
+            };
+            let ak = &*certified.ak;
+            batch.insert(&ActiveKey::key("default", "m", ak), &active, None);
+            let at = Certified::key("default", "c", &place, "000b", ak);
+            batch.insert(&at, &certified, None);
+        }
+        bench.store.commit(batch).await.unwrap();
+
+        let device_administrator = DeviceAdministrator::of_command_line(&command_line());
+        let views = async || {
+            let (_, keys) = devices.device(&device_administrator, &place).await.unwrap();
+            let views = keys.into_iter().map(|key| {
+                let is_withdrawn = key.withdrawal.is_some();
+                (key.certificate, key.active_since, is_withdrawn)
+            });
+            views.collect::<Vec<_>>()
+        };
+        let unproven = ("1".to_owned(), None, false);
+        let proven = |is_withdrawn| ("2".to_owned(), Some(START), is_withdrawn);
+        assert_eq!(views().await, [unproven.clone(), proven(false)]);
+        let changing = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
+        let disabled = devices.disable_api_key(&changing, "k", true);
+        disabled.await.unwrap();
+        assert_eq!(views().await, [unproven, proven(true)]);
+    }
+
     /// A batch has a limited number of entries.
     #[tokio::test]
     async fn a_device_with_more_certificates_than_fit_in_a_batch_is_forgotten() {
@@ -515,6 +571,7 @@ mod tests {
                 category: "c".to_owned(),
                 ek: "000b".to_owned(),
                 ak: "000b01".to_owned(),
+                certificate: Some("1".to_owned()),
             };
             let known = devices.key_records(at, [], START).await.unwrap().unwrap();
             let is_valid = known.is_still_valid(&certified.issued).unwrap();

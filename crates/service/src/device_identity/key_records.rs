@@ -22,6 +22,8 @@ pub(super) struct KeyPlace {
     /// The Names of the EK and the AK, in hex.
     pub(super) ek: String,
     pub(super) ak: String,
+    /// The serial number of the certificate that a ticket is for, if there is a ticket.
+    pub(super) certificate: Option<String>,
 }
 
 /// The records of an AK.
@@ -75,16 +77,16 @@ impl DeviceIdentity {
         let plan = ReadPlan::new(keys).then({
             let (active, certified) = (active.clone(), certified.clone());
             let manager_name = place.device.manager.clone();
+            let shown = place.certificate.clone();
             move |found| {
                 let mut keys = Vec::new();
                 if let Some(Stored { record, .. }) = found.get::<ActiveKey>(&active)? {
                     keys.push(record.device(&namespace, &manager_name).key());
                 }
                 if let Some(Stored { record, .. }) = found.get::<Certified>(&certified)? {
-                    let all = record.all();
-                    keys.extend(
-                        all.flat_map(|issued| issuing_api_keys(&namespace, &category_name, issued)),
-                    );
+                    for issued in judged(&record, shown.as_deref()) {
+                        keys.extend(issuing_api_keys(&namespace, &category_name, issued));
+                    }
                 }
                 Ok(keys)
             }
@@ -168,7 +170,8 @@ impl KeyRecords {
         })
     }
 
-    /// Returns whether a certificate's API key keeps it valid, or did so when the key was deleted.
+    /// Returns whether the API key of the proven certificate, or of the ticket's, keeps it valid, or did so when the key was
+    /// deleted.
     pub(super) fn is_still_valid(&self, issued: &Issued) -> Result<bool, StorageError> {
         let place = (&*self.place.device.namespace, &*self.place.category);
         Ok(withdrawal(&self.found, place, issued)?.is_none())
@@ -176,17 +179,7 @@ impl KeyRecords {
 
     /// Adds the AK's new state to a batch, which commits only if all that was read is unchanged.
     pub(super) fn write(&self, batch: &mut Batch, next: KeyState) -> Result<(), StorageError> {
-        Object::require(batch, &self.category);
-        Object::require(batch, &self.manager);
-        let certificates = self.certified.record().into_iter().flat_map(Certified::all);
-        let issuing_api_keys: BTreeSet<&str> =
-            certificates.map(|issued| &*issued.api_key).collect();
-        for name in issuing_api_keys {
-            let place = object_key::<ApiKey>(&self.place.device.namespace, name);
-            if let Some(key) = self.found.get::<Object<ApiKey>>(&place)? {
-                batch.require(&place, key.version);
-            }
-        }
+        self.require_objects(batch)?;
         let KeyState {
             device,
             active,
@@ -195,11 +188,62 @@ impl KeyRecords {
         self.identity.write(batch, device);
         self.active.put(batch, Some(active), None);
         if let Some(certified) = certified {
-            let until = Some(certified.issued.expires_at());
-            self.certified.put(batch, Some(certified), until);
+            self.write_certified(batch, certified);
         }
         Ok(())
     }
+
+    /// Takes the oldest certificates whose credentials were not opened out of the AK's record, at most this many, and returns
+    /// them. The batch commits only if all that was read is unchanged.
+    pub(super) fn take_unproven(
+        &self,
+        batch: &mut Batch,
+        most: usize,
+    ) -> Result<Vec<Issued>, StorageError> {
+        let Some(mut rest) = self.certified().cloned() else {
+            return Ok(Vec::new());
+        };
+        let taken = rest.take_unproven(most);
+        self.require_objects(batch)?;
+        self.identity.require(batch);
+        self.active.require(batch);
+        self.write_certified(batch, rest);
+        Ok(taken)
+    }
+
+    fn write_certified(&self, batch: &mut Batch, next: Certified) {
+        let until = Some(next.issued.expires_at());
+        self.certified.put(batch, Some(next), until);
+    }
+
+    /// Lets a batch commit only if the category, its manager and the API keys that were judged are unchanged.
+    fn require_objects(&self, batch: &mut Batch) -> Result<(), StorageError> {
+        Object::require(batch, &self.category);
+        Object::require(batch, &self.manager);
+        let shown = self.place.certificate.as_deref();
+        let certified = self.certified.record().into_iter();
+        let certificates = certified.flat_map(|certified| judged(certified, shown));
+        let issuing_api_keys: BTreeSet<&str> =
+            certificates.map(|issued| &*issued.api_key).collect();
+        for name in issuing_api_keys {
+            let place = object_key::<ApiKey>(&self.place.device.namespace, name);
+            if let Some(key) = self.found.get::<Object<ApiKey>>(&place)? {
+                batch.require(&place, key.version);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the certificates that are judged: the proven one, and the one with this serial number. An AK may have more unproven
+/// ones than a read has room for their API keys.
+fn judged<'a>(
+    certified: &'a Certified,
+    shown: Option<&'a str>,
+) -> impl Iterator<Item = &'a Issued> {
+    certified.all().filter(move |issued| {
+        certified.proven.as_ref() == Some(*issued) || shown == Some(&*issued.serial)
+    })
 }
 
 /// Returns where the API key of a certificate is stored: the live key, and the deleted one.

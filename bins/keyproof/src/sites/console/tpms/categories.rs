@@ -95,6 +95,7 @@ impl Paged for Category {
             allowed: allowed.into_iter().map(AllowedRow::of).collect(),
             more_allowed,
             certificate: &category.spec.client_certificate,
+            client_ends: category.spec.client_ends().map(moment),
             latest: category
                 .spec
                 .client_thumbprint()

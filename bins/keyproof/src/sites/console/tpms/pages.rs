@@ -68,6 +68,7 @@ pages! {
         allowed: Vec<AllowedRow>,
         more_allowed: Option<String>,
         certificate: &'a str,
+        client_ends: Option<Moment>,
         /// Its fingerprint.
         latest: String,
         /// How many earlier client certificates are accepted beside it.

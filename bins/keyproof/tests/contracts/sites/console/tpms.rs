@@ -651,6 +651,23 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     }
 }
 
+/// Nothing renews it automatically, so a page must say so in time.
+#[tokio::test]
+async fn a_category_tells_when_the_latest_client_certificate_of_its_stations_expires() {
+    let (site, _, _) = furnished().await;
+    site.clock.advance(Duration::from_secs(365 * 24 * 60 * 60));
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let category = format!("{NAMESPACE}/categories/category");
+    ops.get(&category).await.is(200);
+    ops.sees("It expires <time datetime=\"2033-11-11T22:13Z\">");
+    let latest = ops.hidden("latest").unwrap();
+    ops.post(&format!("{category}/client/renew"), &[("latest", &*latest)])
+        .await
+        .is(200);
+    ops.get(&category).await.is(200);
+    ops.sees("It expires <time datetime=\"2034-11-11T22:13Z\">");
+}
+
 #[tokio::test]
 async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
     let (site, _, _) = furnished().await;
