@@ -115,6 +115,8 @@ pub fn in_folder_below(
     measure: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     let parent = parent.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
+    // There is no `target/` where cargo builds elsewhere.
+    fs::create_dir_all(&parent)?;
     let folder = parent
         .canonicalize()?
         .join(format!("bench-{name}-{}", std::process::id()));
