@@ -37,6 +37,8 @@ use crate::EngineError;
 const CANCELS: usize = 3;
 /// The timeout of each cancellation.
 const CANCEL_PAUSE: Duration = Duration::from_secs(1);
+/// How long the next caller waits for an answer that nobody waits for any more. Most reads take a few milliseconds.
+const LEFTOVER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates connections, and tracks whether any is left.
 pub(super) struct Connector {
@@ -70,6 +72,8 @@ pub(super) struct Connection {
     pub(super) backend: Option<String>,
     /// Whether a transaction may be open or an answer outstanding; if so, the connection is not reused.
     pub(super) is_busy: bool,
+    /// Whether the answer to a read may be outstanding, since its caller was cancelled.
+    pub(super) is_asked: bool,
 }
 
 impl Connector {
@@ -389,6 +393,7 @@ impl Manager for Connector {
             statements,
             backend,
             is_busy: false,
+            is_asked: false,
         })
     }
 
@@ -402,6 +407,14 @@ impl Manager for Connector {
         let is_of_before = !self.hosts.is_leader(session.reached);
         if connection.is_busy || session.client.is_closed() || is_of_before {
             return Err(RecycleError::message("it is of no more use"));
+        }
+        if connection.is_asked {
+            // Answered after that read.
+            let answered = timeout(LEFTOVER_PAUSE, session.client.batch_execute("")).await;
+            if !matches!(answered, Ok(Ok(()))) {
+                return Err(RecycleError::message("a read that was cancelled goes on"));
+            }
+            connection.is_asked = false;
         }
         Ok(())
     }

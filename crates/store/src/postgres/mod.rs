@@ -24,7 +24,7 @@
 //! The database may be reached directly or through a proxy that gives each connection its own session. A proxy that
 //! does not ([`EngineError::TransactionPooling`]) is detected when the engine is opened, and by [`Engine::ready`]. If the server
 //! has no room for a second connection when the engine is opened, the engine uses one, and tries to get more once a
-//! minute.
+//! minute. Connections that no caller needed for five minutes are closed, except one.
 
 mod commit;
 mod connection;
@@ -50,7 +50,7 @@ use tokio::{
 
 use self::{
     connection::{Connector, took_too_long},
-    node::Node,
+    node::{IDLE, Node},
 };
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
@@ -177,6 +177,7 @@ impl PostgresEngine {
         // room for.
         let connections = if has_another { options.connections } else { 1 };
         let node = Arc::new(Node::new(connector, options, connections)?);
+        node.give_up_idle(IDLE);
         if !has_another {
             node.look_for_more();
         }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use deadpool::managed::{Object, Pool, PoolError};
+use deadpool::managed::{Object, Pool, PoolError, QueueMode};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout, timeout_at},
@@ -41,6 +41,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const REFUSED_PAUSE: Duration = Duration::from_millis(250);
 /// With only one connection: how often to try to get more.
 const LOOK_PAUSE: Duration = Duration::from_secs(60);
+/// How long a connection stays open that no caller needs.
+pub(super) const IDLE: Duration = Duration::from_secs(5 * 60);
 
 pub(super) struct Node {
     pub(super) pool: Pool<Connector>,
@@ -93,7 +95,11 @@ impl Node {
         connections: usize,
     ) -> Result<Self, EngineError> {
         let connections = connections.max(1);
-        let pool = Pool::builder(connector).max_size(connections).build();
+        let pool = Pool::builder(connector)
+            .max_size(connections)
+            // Used last, reused first: those that are not needed become idle.
+            .queue_mode(QueueMode::Lifo)
+            .build();
         let pool = pool.map_err(|error| EngineError::Other {
             detail: error.to_string(),
         })?;
@@ -124,6 +130,31 @@ impl Node {
                     node.places.add_permits(connections - 1);
                     return;
                 }
+            }
+        });
+    }
+
+    /// Closes connections that were idle for this long, except one. They count in the server's limits, which another
+    /// node may have reached.
+    pub(super) fn give_up_idle(self: &Arc<Self>, idle: Duration) {
+        let node = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                sleep(idle / 5).await;
+                let Some(node) = node.upgrade().filter(|node| !node.is_closed()) else {
+                    return;
+                };
+                let mut open = node.pool.status().size;
+                // A spare that came when its caller had found another one.
+                if open > 0 && node.waiting.load(Ordering::Relaxed) == 0 {
+                    drop(node.pool.manager().take_spare());
+                }
+                // The one used last comes last.
+                node.pool.retain(|_, metrics| {
+                    let is_kept = open <= 1 || metrics.last_used() < idle;
+                    open -= usize::from(!is_kept);
+                    is_kept
+                });
             }
         });
     }
@@ -466,7 +497,50 @@ fn backoff(id: &[u8; Changes::ID_LEN], attempt: u8) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use keyproof_peer_postgres::Postgres;
+    use tokio_postgres::NoTls;
+
     use super::*;
+    use crate::postgres::{PostgresUrl, schema};
+
+    #[tokio::test]
+    async fn connections_that_no_caller_needs_are_closed_except_one() {
+        let server = Postgres::shared().unwrap();
+        let url = server.database().unwrap();
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        schema::migrate(&client).await.unwrap();
+        let sessions = async || {
+            let count = "SELECT count(*) FROM pg_stat_activity
+                WHERE application_name = 'keyproof' AND datname = current_database()";
+            let row = client.query_one(count, &[]).await.unwrap();
+            row.get::<_, i64>(0)
+        };
+
+        let options = PostgresOptions::default();
+        let url: PostgresUrl = url.parse().unwrap();
+        let connector = Connector::new(&url, &options).unwrap();
+        let node = Arc::new(Node::new(connector, &options, 3).unwrap());
+        let all = tokio::join!(node.acquire(), node.acquire(), node.acquire());
+        assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok());
+        drop(all);
+        let spare = node.pool.manager().reach().await.unwrap();
+        node.pool.manager().keep(spare);
+        assert_eq!((node.pool_figures().open, sessions().await), (3, 4));
+
+        let idle = Duration::from_secs(1);
+        node.give_up_idle(idle);
+        // A caller every few milliseconds needs one of them.
+        let closed = timeout(Duration::from_secs(120), async {
+            while sessions().await > 1 {
+                drop(node.acquire().await.unwrap());
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(closed.await.is_ok());
+        sleep(idle * 2).await;
+        assert_eq!((node.pool_figures().open, sessions().await), (1, 1));
+    }
 
     #[test]
     fn batches_that_met_wait_for_different_times() {

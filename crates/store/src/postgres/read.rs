@@ -129,7 +129,7 @@ impl Node {
         let mut tries = 0;
         loop {
             tries += 1;
-            let connection = self.acquire().await?;
+            let connection = self.to_ask().await?;
             let asked = connection.session.client.simple_query(question);
             let answer = timeout(self.options.answer_timeout(), asked).await;
             match settle(connection, answer, asking)? {
@@ -144,12 +144,13 @@ impl Node {
     pub(super) async fn takes_writes(&self) -> Result<(), EngineError> {
         let question = format!("SHOW transaction_read_only; {BACKEND}");
         for _ in 0..TRIES {
-            let connection = self.acquire().await?;
+            let mut connection = self.to_ask().await?;
             let asked = connection.session.client.simple_query(&question);
             let answer = timeout(self.options.answer_timeout(), asked).await;
             let is_off = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("off"));
             match answer {
                 Ok(Ok(messages)) if messages.iter().any(is_off) => {
+                    connection.is_asked = false;
                     if value(&messages) != connection.backend.as_deref() {
                         return Err(EngineError::TransactionPooling);
                     }
@@ -167,7 +168,7 @@ impl Node {
     /// Checks that no client has an exclusive lock on the tables (`LOCK TABLE`, or a change of their columns), on which
     /// commits would wait in vain.
     pub(super) async fn is_unlocked(&self) -> Result<(), EngineError> {
-        let connection = self.acquire().await?;
+        let connection = self.to_ask().await?;
         // Several statements sent at once are one transaction, which ends with the last one. So the lock that a commit
         // needs is taken and released, or is refused.
         let question = format!(
@@ -179,6 +180,13 @@ impl Node {
         locked.map_err(|error| engine_error(&error))
     }
 
+    /// Returns a connection for a read. Should the read be cancelled, the next caller does not wait for its answer.
+    async fn to_ask(&self) -> Result<Leased, EngineError> {
+        let mut connection = self.acquire().await?;
+        connection.is_asked = true;
+        Ok(connection)
+    }
+
     async fn query(
         &self,
         statement: impl Fn(&Statements) -> &Statement,
@@ -187,7 +195,7 @@ impl Node {
         let mut tries = 0;
         loop {
             tries += 1;
-            let connection = self.acquire().await?;
+            let connection = self.to_ask().await?;
             let query = connection
                 .session
                 .client
@@ -203,14 +211,14 @@ impl Node {
 
 /// Takes a connection that cannot be used again out of the pool: one whose answer did not come in time, or that is lost.
 fn settle<T>(
-    connection: Leased,
+    mut connection: Leased,
     answer: Result<Result<T, Error>, Elapsed>,
     asking: &str,
 ) -> Result<Result<T, Error>, EngineError> {
     match &answer {
         Err(_) => connection.remove().session.give_up(),
         Ok(Err(error)) if is_lost(error) => drop(connection.remove()),
-        Ok(_) => {}
+        Ok(_) => connection.is_asked = false,
     }
     answer.map_err(|_| took_too_long(asking))
 }
@@ -245,5 +253,40 @@ fn version(row: &tokio_postgres::Row, column: usize) -> Result<Version, EngineEr
 pub(super) fn corrupt(error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Corrupt {
         detail: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use keyproof_peer_postgres::Postgres;
+    use tokio_postgres::NoTls;
+
+    use super::*;
+    use crate::postgres::{Connector, PostgresOptions, PostgresUrl, schema};
+
+    #[tokio::test]
+    async fn nobody_waits_for_the_answer_to_a_read_that_was_cancelled() {
+        let server = Postgres::shared().unwrap();
+        let url = server.database().unwrap();
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        schema::migrate(&client).await.unwrap();
+        let options = PostgresOptions {
+            statement_timeout: Duration::from_secs(60),
+            ..PostgresOptions::default()
+        };
+        let url: PostgresUrl = url.parse().unwrap();
+        let connector = Connector::new(&url, &options).unwrap();
+        let node = Node::new(connector, &options, 2).unwrap();
+        // Connecting may take longer than the read is waited for.
+        drop(node.acquire().await.unwrap());
+        let asked = node.ask("SELECT pg_sleep(20)", "sleeping");
+        let asked = timeout(Duration::from_millis(100), asked).await;
+        assert!(asked.is_err());
+        assert_eq!(node.pool_figures().idle, 1);
+        let read = timeout(Duration::from_secs(10), node.server_time()).await;
+        assert!(read.is_ok_and(|time| time.is_ok()));
     }
 }
