@@ -326,8 +326,8 @@ impl Account {
         self.save(batch, next, change);
     }
 
-    /// Whether the user gets a kind of record that they did not have. The store cannot require that a record is absent, so the
-    /// user's record, which every decision requires, gets a new version with it.
+    /// Whether the user gets a kind of record that they did not have. The store cannot require that a record is absent without a
+    /// write, so the user's record, which every decision requires, gets a new version with it.
     fn is_joined(&self, next: &UserRecords) -> bool {
         (self.second_factor.stored.is_none() && next.key.is_some())
             || (self.devices.stored.is_none() && next.devices.is_some())

@@ -7,8 +7,12 @@ use keyproof_otp::{
     Code, DEFAULT_PERIOD, Digits, OtpError,
     pos::{Amount, Confirmation, PosAlgorithm, confirmation_codes},
 };
+use keyproof_store::Stored;
 
-use super::{super::OtpDevices, new_event};
+use super::{
+    super::{OtpDevices, records::Device},
+    new_event,
+};
 use crate::{
     Action, Failure,
     otp_devices::{Caller, Reading},
@@ -122,24 +126,26 @@ impl OtpDevices {
     ) -> Result<Option<MatchingStep>, Failure<CheckCodeError>> {
         let device = caller.device();
         let (place, device) = device.ok_or(Failure::Refused(CheckCodeError::Unknown))?;
-        if device.algorithm == PosAlgorithm::None {
-            return refuse(CheckCodeError::NoCodes);
-        }
-        let price = price.filter(|_| device.algorithm == PosAlgorithm::TotpWithPrice);
-        if device.algorithm == PosAlgorithm::TotpWithPrice && price.is_none() {
-            return refuse(CheckCodeError::PriceNeeded);
-        }
+        price_for(device, price)?;
         let code = Code::parse(code, Digits::EIGHT).map_err(refused)?;
-        let now = self.clock.now();
         let counted = self.count_code(caller);
         counted.map_err(|wait| Failure::Refused(CheckCodeError::Limited { wait }))?;
-        let key = self.key_of(place, device)?;
-        let at = now.as_secs();
-        let codes = |at| confirmation_codes(&key, device.algorithm, price, at);
-        let fitting = matching_step(&code, at, codes);
         let (name, origin) = ("otp_devices.check_code", caller.origin());
         let (store, clock) = (&self.store, &*self.clock);
         transact_permitted(name, store, clock, origin, contended, || async {
+            // Read again, because its key may have been replaced since the permission was checked.
+            let current = self.changing(caller, place, CheckCodeError::Unknown);
+            let (now, mut batch, device) = current.await?;
+            let Stored {
+                record: device,
+                version,
+                ..
+            } = device.ok_or(Failure::Refused(CheckCodeError::Unknown))?;
+            let price = price_for(&device, price)?;
+            let key = self.key_of(place, &device)?;
+            let codes = |at| confirmation_codes(&key, device.algorithm, price, at);
+            let fitting = matching_step(&code, now.as_secs(), codes);
+            batch.require(place, version);
             let found = match fitting {
                 Some(step) if step.is_shown => "a code of now".to_owned(),
                 Some(step) => format!(
@@ -149,7 +155,6 @@ impl OtpDevices {
                 None => "no code of it".to_owned(),
             };
             let new_event = new_event(Action::OtpDeviceCheck, caller, &device.id, Some(found));
-            let mut batch = self.store.batch(now);
             match fitting.filter(|step| step.is_shown) {
                 Some(_) => self.audit.done(&mut batch, now, new_event),
                 None => {
@@ -160,6 +165,19 @@ impl OtpDevices {
             Ok(Attempt::Commit(batch, Ok(fitting)))
         })
         .await
+    }
+}
+
+/// Returns the price that the device's codes depend on, if they do.
+fn price_for<'p>(
+    device: &Device,
+    price: Option<&'p Amount>,
+) -> Result<Option<&'p Amount>, Failure<CheckCodeError>> {
+    match (device.algorithm, price) {
+        (PosAlgorithm::None, _) => refuse(CheckCodeError::NoCodes),
+        (PosAlgorithm::TotpWithPrice, None) => refuse(CheckCodeError::PriceNeeded),
+        (PosAlgorithm::TotpWithPrice, price) => Ok(price),
+        (PosAlgorithm::TotpWithoutPrice, _) => Ok(None),
     }
 }
 
@@ -204,10 +222,10 @@ mod tests {
         access::Operator,
         audit::Outcome,
         otp_devices::{
-            AddDeviceError, DeviceDetails, OperatorNotPermitted, OperatorRight, RemoveDeviceError,
-            Writing,
+            AddDeviceError, DeviceChange, DeviceDetails, OperatorNotPermitted, OperatorRight,
+            RemoveDeviceError, Writing,
         },
-        testing::{Bench, administrator, bench, command_line, origin, otp_device, refusal},
+        testing::{Bench, administrator, bench, command_line, origin, otp_device, refusal, secret},
     };
 
     /// Permits an operator in an instance.
@@ -343,6 +361,33 @@ mod tests {
         let noted = devices.note_shown(&caller, false).await;
         assert_eq!(noted, Err(contended()));
         assert_eq!(bench.times(Action::OtpDeviceShow).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_code_of_a_key_that_was_replaced_meanwhile_is_no_code() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let devices = &bench.service.otp_devices;
+        let ops = bench.operator("instances:default").await;
+        let writing = permitted::<Writing>(&bench, &ops, "default", None).await;
+        let writing = writing.unwrap();
+        let code = shown(bench.clock.now().as_secs(), None);
+        let change = DeviceChange {
+            description: "till".to_owned(),
+            key: Some(secret("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
+            algorithm: None,
+            counter: None,
+        };
+        let replacing = async {
+            let changed = devices.change_device::<()>(&writing, "till", Ok(change));
+            changed.await.unwrap();
+        };
+        let slow = devices.check_code(&caller, &code, None);
+        assert_eq!(bench.faults.overtake(slow, replacing).await, Ok(None));
+
+        let removing = async { devices.remove_device(&writing, "till").await.unwrap() };
+        let slow = devices.check_code(&caller, &code, None);
+        let checked = bench.faults.overtake(slow, removing).await;
+        assert_eq!(checked.err(), refusal(CheckCodeError::Unknown));
     }
 
     #[tokio::test]

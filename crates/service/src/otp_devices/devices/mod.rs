@@ -378,12 +378,12 @@ impl OtpDevices {
         .await
     }
 
-    /// Reads the device at this place for a change. Returns the time, a batch that requires the version of the instance
-    /// that was read with the device, and the device. Refuses with `ended` if the caller's token or the instance has
-    /// ended.
-    async fn changing<E>(
+    /// Reads the device at this place for a change or a check. Returns the time, a batch that requires the version of the
+    /// instance that was read with the device, and the device. Refuses with `ended` if the caller's token or the
+    /// instance has ended.
+    async fn changing<R, E>(
         &self,
-        caller: &Caller<Writing>,
+        caller: &Caller<R>,
         place: &Key,
         ended: E,
     ) -> Result<(Timestamp, Batch, Option<Stored<Device>>), Failure<E>> {
