@@ -13,7 +13,7 @@ use super::{
     flags::KeyFlags,
     keys::listed,
     output,
-    with_store::{block_on, must_be_shared, open_existing, record_event},
+    with_store::{block_on, must_be_shared_as, open_existing, record_event},
 };
 use crate::{config::Config, store::GivenKeys};
 
@@ -51,8 +51,8 @@ pub(super) fn run(command: &Command) -> Outcome {
     let Command::Copy(arguments) = command;
     let from = arguments.flags.load(&arguments.from)?;
     let to = arguments.flags.load(&arguments.to)?;
-    must_be_shared(&from)?;
-    must_be_shared(&to)?;
+    must_be_shared_as(&from, "FROM")?;
+    must_be_shared_as(&to, "TO")?;
     if from.store.url == to.store.url {
         let message = format!("FROM and TO are the same store, {}", to.store);
         return Err(Failure::Usage(message));

@@ -117,11 +117,15 @@ pub(super) fn runtime(builder: &mut Builder) -> io::Result<Runtime> {
 
 /// Refuses a store in memory: a command would work on its own empty one.
 pub(super) fn must_be_shared(config: &Config) -> Outcome {
+    must_be_shared_as(config, "--store, --config")
+}
+
+/// The same for a store that is named by this argument.
+pub(super) fn must_be_shared_as(config: &Config, argument: &str) -> Outcome {
     match config.store.url {
-        StoreUrl::Memory => Err(Failure::Usage(
-            "a memory: store exists in the server's own process, where commands cannot reach it: name another (--store, --config)"
-                .to_owned(),
-        )),
+        StoreUrl::Memory => Err(Failure::Usage(format!(
+            "a memory: store exists in the server's own process, where commands cannot reach it: name another ({argument})"
+        ))),
         StoreUrl::Postgres(_) | StoreUrl::Sqlite(_) => Ok(()),
     }
 }

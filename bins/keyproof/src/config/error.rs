@@ -85,7 +85,7 @@ pub enum ConfigError {
     #[error("{0} is not loopback: set a TLS certificate, or http.insecure (--insecure-http)")]
     PlainHttp(SocketAddr),
     /// The default store's folder is unknown.
-    #[error("store.url: neither XDG_STATE_HOME nor HOME is set; set store.url")]
+    #[error("store.url: neither XDG_STATE_HOME nor HOME has an absolute path; set store.url")]
     NoStateFolder,
     /// Two sockets for a listener that may have only one.
     #[error("two sockets are called {0}: only the name http may be used more than once")]

@@ -973,6 +973,13 @@ fn no_command_works_on_a_store_that_lives_in_a_servers_own_process() {
         let command = [command, &["--store", "memory:"]].concat();
         home.fails(&command, PASSWORD, 2, "in the server's own process");
     }
+    let store = home.store();
+    for (from, to, says) in [
+        ("memory:", &*store, "name another (FROM)"),
+        (&store, "memory:", "name another (TO)"),
+    ] {
+        home.fails(&["store", "copy", from, to], "", 2, says);
+    }
 }
 
 #[test]

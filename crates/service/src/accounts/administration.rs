@@ -486,8 +486,14 @@ fn is_user_name(name: &str) -> bool {
         && name
             .chars()
             .all(|c| !c.is_whitespace() && !c.is_control() && c != ':')
-        && name.parse::<f64>().is_err()
+        && !is_number(name)
         && !WORDS.contains(&name)
+}
+
+/// Whether a path's segment in a user's place is a number, so that no user has it as a name.
+pub fn is_number(text: &str) -> bool {
+    // The standard library also parses words such as `inf` and `nan`, which are names.
+    text.bytes().any(|byte| byte.is_ascii_digit()) && text.parse::<f64>().is_ok()
 }
 
 fn is_organisation_name(name: &str) -> bool {
@@ -502,12 +508,21 @@ mod unit_tests {
 
     #[test]
     fn names_are_told_from_numbers_and_words() {
-        for name in ["ada", "ada@example.org", "Ada_Lovelace", "1st", "ä"] {
+        for name in [
+            "ada",
+            "ada@example.org",
+            "Ada_Lovelace",
+            "1st",
+            "ä",
+            "nan",
+            "Inf",
+            "-infinity",
+        ] {
             assert!(is_user_name(name), "{name}");
         }
         let long = "a".repeat(255);
         for name in [
-            "", "a b", "a:b", "a\n", "44", "44.0", "1e3", "my", "mfa", &long,
+            "", "a b", "a:b", "a\n", "44", "44.0", "1e3", "1e999", "my", "mfa", &long,
         ] {
             assert!(!is_user_name(name), "{name}");
         }

@@ -9,6 +9,7 @@ use keyproof_tpm::{
     QualifiedName, Structure, TimePolicy, TpmsNvPublic, TpmtPublic, algorithms, check_certify,
     check_creation, check_nv_certify, check_time,
 };
+use keyproof_x509::{Finding, Report};
 use serde_json::json;
 
 use super::{
@@ -178,6 +179,21 @@ impl Common {
         policy.qualified_signer = evidence.signer.as_ref();
         policy
     }
+
+    /// Prints the report with the names of the attestation key and the attested object. Returns its verdict.
+    fn finish<F: Finding>(
+        &self,
+        report: &Report<F>,
+        evidence: &Evidence,
+        object: Option<Name>,
+    ) -> Outcome {
+        let hex = |name: Name| hex(name.as_bytes());
+        let facts = json!({
+            "ak_name": Name::of(&evidence.ak).ok().map(hex),
+            "object_name": object.map(hex),
+        });
+        report::finish(report, self.json, &facts)
+    }
 }
 
 impl Evidence {
@@ -255,11 +271,8 @@ pub(super) fn certify(arguments: &CertifyArguments) -> Outcome {
     );
     policy.parent = arguments.object.place(parent.as_ref());
     let report = check_certify(&evidence.ak, evidence.attestation(), &policy).report;
-    report::finish(
-        &report,
-        arguments.common.json,
-        &names(&evidence, Name::of(&object).ok()),
-    )
+    let name = Name::of(&object).ok();
+    arguments.common.finish(&report, &evidence, name)
 }
 
 pub(super) fn creation(arguments: &CreationArguments) -> Outcome {
@@ -281,11 +294,8 @@ pub(super) fn creation(arguments: &CreationArguments) -> Outcome {
         ticket: ticket.as_deref(),
     };
     let report = check_creation(&evidence.ak, &creation, &policy).report;
-    report::finish(
-        &report,
-        arguments.common.json,
-        &names(&evidence, Name::of(&object).ok()),
-    )
+    let name = Name::of(&object).ok();
+    arguments.common.finish(&report, &evidence, name)
 }
 
 pub(super) fn time(arguments: &TimeArguments) -> Outcome {
@@ -299,7 +309,7 @@ pub(super) fn time(arguments: &TimeArguments) -> Outcome {
     let mut policy = TimePolicy::new(arguments.common.policy(&evidence));
     policy.firmware_version = firmware.transpose()?;
     let report = check_time(&evidence.ak, evidence.attestation(), &policy).report;
-    report::finish(&report, arguments.common.json, &names(&evidence, None))
+    arguments.common.finish(&report, &evidence, None)
 }
 
 pub(super) fn nv(arguments: &NvArguments) -> Outcome {
@@ -310,19 +320,8 @@ pub(super) fn nv(arguments: &NvArguments) -> Outcome {
     policy.contents = contents.as_deref();
     policy.offset = arguments.offset;
     let report = check_nv_certify(&evidence.ak, evidence.attestation(), &policy).report;
-    report::finish(
-        &report,
-        arguments.common.json,
-        &names(&evidence, Name::of_nv_index(&index).ok()),
-    )
-}
-
-fn names(evidence: &Evidence, object: Option<Name>) -> serde_json::Value {
-    let hex = |name: Name| hex(name.as_bytes());
-    json!({
-        "ak_name": Name::of(&evidence.ak).ok().map(hex),
-        "object_name": object.map(hex),
-    })
+    let name = Name::of_nv_index(&index).ok();
+    arguments.common.finish(&report, &evidence, name)
 }
 
 fn nv_public(path: &Path) -> Result<TpmsNvPublic, Failure> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use keyproof_service::accounts::TargetUser;
+use keyproof_service::accounts::{TargetUser, is_number};
 
 use super::{errors::Refusal, json::whole};
 use crate::route_table::Resource;
@@ -98,7 +98,7 @@ fn named(segment: &str) -> Result<Named, Refusal> {
         Some(id) => Ok(Named::Number(Id(id))),
         None if segment.is_empty() => Err(Refusal::not_found()),
         // No user name is a number.
-        None if segment.parse::<f64>().is_ok() => number(segment).map(Named::Number),
+        None if is_number(segment) => number(segment).map(Named::Number),
         None => Ok(Named::Name(segment.to_owned())),
     }
 }
@@ -144,7 +144,7 @@ mod tests {
                 "{number}: {refused:?}"
             );
         }
-        for name in ["4e", "1st", "0x4", "1.2.3", "a/b"] {
+        for name in ["4e", "1st", "0x4", "1.2.3", "a/b", "nan", "inf"] {
             assert_eq!(named(name), Ok(Named::Name(name.to_owned())));
         }
         assert_eq!(named("7.0"), Ok(Named::Number(Id(7))));

@@ -440,6 +440,22 @@ fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
 }
 
 #[test]
+fn without_a_state_folder_the_variables_that_lack_its_path_are_named() {
+    let home = TempDir::new().unwrap();
+    for variables in [
+        &[("HOME", "")][..],
+        &[("HOME", "home"), ("XDG_STATE_HOME", "state")],
+    ] {
+        let mut command = keyproof(&home);
+        command
+            .args(["config", "check"])
+            .envs(variables.iter().copied());
+        let says = "store.url: neither XDG_STATE_HOME nor HOME has an absolute path; set store.url";
+        fails(&command.output().unwrap(), 2, says);
+    }
+}
+
+#[test]
 fn no_secret_is_printed() {
     let key = (
         "KEYPROOF_STORE__MASTER_KEY_BASE64",

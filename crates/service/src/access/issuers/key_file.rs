@@ -24,6 +24,9 @@ const MAX_LENGTH: usize = 256 * 1024;
 /// How long the file is not looked at again, and the longest that a token waits for a look.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// After how long it is logged again that a file which is tried each time still cannot be read.
+const REMINDER: Duration = Duration::from_secs(60 * 60);
+
 /// The error when a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
@@ -76,6 +79,34 @@ struct Last {
     /// The file's state at that time; `None` if there was no file.
     stamp: Option<FileStamp>,
     keys: Keys,
+    /// The last error that was logged since the keys were read.
+    logged: Option<Logged>,
+}
+
+/// An error that was logged.
+struct Logged {
+    stamp: Option<FileStamp>,
+    error: String,
+    at: Instant,
+}
+
+impl Last {
+    /// Logs why the file cannot be read, unless this was logged less than [`REMINDER`] ago for the same state of the file.
+    fn log(&mut self, stamp: Option<FileStamp>, error: &KeyFileError) {
+        let text = error.to_string();
+        let is_known = self.logged.as_ref().is_some_and(|logged| {
+            logged.stamp == stamp && logged.error == text && logged.at.elapsed() < REMINDER
+        });
+        if is_known {
+            return;
+        }
+        tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay in use");
+        self.logged = Some(Logged {
+            stamp,
+            error: text,
+            at: Instant::now(),
+        });
+    }
 }
 
 /// The current keys.
@@ -107,7 +138,11 @@ impl KeyFile {
         let keys = Keys { generation: 0, set };
         Ok(Self {
             path,
-            last: Mutex::new(Last { stamp, keys }),
+            last: Mutex::new(Last {
+                stamp,
+                keys,
+                logged: None,
+            }),
             look: watch::Sender::new(Look {
                 began,
                 is_running: false,
@@ -180,9 +215,10 @@ impl KeyFile {
                     generation: last.keys.generation.wrapping_add(1),
                     set: Arc::new(keys),
                 };
+                last.logged = None;
             }
             Err(error) => {
-                tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay in use");
+                last.log(stamp, &error);
                 if stamp.is_some() && matches!(error, KeyFileError::Unreadable { .. }) {
                     return;
                 }
@@ -276,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_exists_and_cannot_be_read_is_tried_again() {
+    async fn a_file_that_exists_and_cannot_be_read_is_tried_again_and_logged_seldom() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jwks.json");
         fs::write(&path, ONE).unwrap();
@@ -291,6 +327,13 @@ mod tests {
         // Nobody can read it as a file.
         fs::create_dir(&path).unwrap();
         assert!(!looked_at().await);
+        let logged = || lock(&file.last).logged.as_ref().map(|logged| logged.at);
+        let first = logged();
+        assert!(!looked_at().await);
+        assert_eq!(logged(), first, "not a line for each look");
+        tokio::time::advance(REMINDER).await;
+        assert!(!looked_at().await);
+        assert_ne!(logged(), first);
         fs::remove_dir(&path).unwrap();
         fs::write(&path, "{").unwrap();
         assert!(looked_at().await);

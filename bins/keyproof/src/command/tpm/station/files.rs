@@ -108,7 +108,8 @@ impl Folder {
             Some(path) => path.to_owned(),
             None => {
                 let state = Sources::of_this_process().state_folder();
-                let missing = "neither XDG_STATE_HOME nor HOME is set: name a folder (--state)";
+                let missing =
+                    "neither XDG_STATE_HOME nor HOME has an absolute path: name a folder (--state)";
                 state
                     .ok_or_else(|| Failure::Usage(missing.to_owned()))?
                     .join("keyproof")
