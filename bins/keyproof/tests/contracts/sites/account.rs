@@ -834,6 +834,12 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let right = [("name", ADA), ("password", PASSWORD), ("to", &*to)];
     let signed_in = ada.post("/account/sign-in", &right).await;
     assert_eq!(signed_in.is(303).location(), "/account/devices");
+    // The code's page leads there, too, if somebody starts again.
+    let mut another = Browser::new(&site);
+    another.get("/account/sign-in").await.is(200);
+    let code = another.get("/account/code?to=/account/devices").await;
+    code.is(200);
+    another.sees("href=\"/account/sign-in?to=/account/devices\"");
     // Another window was sent to the sign-in page before, or still shows a step of it.
     let there = ada.get(&sent).await;
     assert_eq!(there.is(303).location(), "/account/devices");
