@@ -83,6 +83,8 @@ fn reveal(page: String) -> String {
         return page;
     }
     let mut shown = String::with_capacity(page.len());
+    // The German texts have soft hyphens of their own.
+    let is_german = page.contains("<html lang=\"de\"");
     let (mut tag, mut is_kept) = ("", false);
     for (at, character) in page.char_indices() {
         match character {
@@ -94,7 +96,8 @@ fn reveal(page: String) -> String {
             '>' => is_kept = tag.starts_with("<textarea"),
             _ => {}
         }
-        if is_hidden(character) && !is_kept {
+        let is_ours = is_german && character == '\u{ad}';
+        if is_hidden(character) && !is_kept && !is_ours {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
@@ -103,23 +106,38 @@ fn reveal(page: String) -> String {
     shown
 }
 
-/// Whether a page has a hidden character. Only these three octets begin one in UTF-8, so most of the page is not decoded.
+/// Whether a page has a hidden character. Only these octets begin one in UTF-8, so most of the page is not decoded.
 fn hides(page: &str) -> bool {
-    memchr3_iter(0xd8, 0xe2, 0xef, page.as_bytes())
+    let octets = page.as_bytes();
+    memchr3_iter(0xc2, 0xcd, 0xd8, octets)
+        .chain(memchr3_iter(0xe1, 0xe2, 0xe3, octets))
+        .chain(memchr3_iter(0xef, 0xf0, 0xf3, octets))
         .filter_map(|at| page.get(at..)?.chars().next())
         .any(is_hidden)
 }
 
-/// Whether a character has no width or changes the direction of others. Not the soft hyphen, which the German texts of
-/// `/account` have.
+/// Whether a character has no width or changes the direction of others: Unicode's `Default_Ignorable_Code_Point`, and
+/// the directions.
 const fn is_hidden(character: char) -> bool {
     matches!(
         character,
-        '\u{61c}'
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
@@ -184,8 +202,29 @@ mod tests {
             reveal(field.to_owned()),
             "<textarea>\u{feff}a</textarea>\\u{feff}"
         );
-        let usual = "<p>Müller – שלום, Wort\u{ad}teil</p>";
+        let usual = "<p>Müller – שלום, 東京, ¿✓?</p>";
         assert_eq!(reveal(usual.to_owned()), usual);
+        for hidden in [
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{17b4}',
+            '\u{180e}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{ffa0}',
+            '\u{1d173}',
+            '\u{e0061}',
+        ] {
+            let shown = reveal(format!("<bdi>ad{hidden}a</bdi>"));
+            assert_eq!(shown, format!("<bdi>ad{}a</bdi>", hidden.escape_unicode()));
+        }
+        let german = "<html lang=\"de\"><p>Wort\u{ad}teil, a\u{180e}b</p>";
+        assert_eq!(
+            reveal(german.to_owned()),
+            "<html lang=\"de\"><p>Wort\u{ad}teil, a\\u{180e}b</p>"
+        );
     }
 
     /// Collects every text of these files, by path.

@@ -167,9 +167,8 @@ impl Visit<Signed> {
         };
         let (field, text, wait) = match why {
             RecoveryCodesError::Body(never) => match never {},
-            RecoveryCodesError::CodeNeeded | RecoveryCodesError::WrongCode => {
-                ("code", t.code_wrong.to_owned(), None)
-            }
+            RecoveryCodesError::CodeNeeded => ("code", t.code_needed.to_owned(), None),
+            RecoveryCodesError::WrongCode => ("code", t.code_wrong.to_owned(), None),
             RecoveryCodesError::NoActiveKey => return Ok(see_other(RECOVERY)),
             RecoveryCodesError::SessionRefused(why) => return Err(why.into()),
             RecoveryCodesError::PasswordRefused(why) => password_refused(why, "password", t)?,

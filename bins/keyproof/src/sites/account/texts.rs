@@ -57,6 +57,8 @@ texts! {
     code_hint: "Six digits, or one of your recovery codes", "Sechs Ziffern oder einer Ihrer Wiederherstellungscodes";
     code_wrong: "This code is wrong, or it was used before. Wait until your phone shows the next one and type that.",
         "Dieser Code ist falsch oder wurde schon benutzt. Warten Sie, bis Ihr Telefon den nächsten zeigt, und geben Sie diesen ein.";
+    code_needed: "A code is needed, too. Type the one that your phone shows now.",
+        "Es wird auch ein Code gebraucht. Geben Sie den ein, den Ihr Telefon jetzt zeigt.";
     code_late: "This code is wrong or was used before, or ten minutes are over since you typed your password. Type your phone’s next code, or start again.",
         "Dieser Code ist falsch oder wurde schon benutzt, oder seit der Eingabe Ihres Passworts sind zehn Minuten vergangen. Geben Sie den nächsten Code Ihres Telefons ein, oder fangen Sie von vorn an.";
     trust: "Trust this browser for 90 days", "Diesem Browser 90 Tage lang vertrauen";

@@ -574,6 +574,26 @@ async fn a_phone_that_is_activated_gives_the_session_another_id() {
     ada.sees("action=\"/account/phone/remove\"");
 }
 
+/// The page was shown without a field for it, while the code of the activation still counted.
+#[tokio::test]
+async fn whoever_has_typed_no_code_is_told_that_one_is_needed_and_not_that_it_is_wrong() {
+    let site = Site::start().await;
+    let mut ada = Browser::of_ada(&site).await;
+    let phone = ada.set_up().await;
+    ada.sees_not("name=\"code\"");
+    site.clock.advance(Duration::from_secs(300));
+    ada.post("/account/recovery-codes", &[("password", PASSWORD)])
+        .await
+        .is(422);
+    ada.sees("A code is needed, too.");
+    ada.sees_not("This code is wrong");
+    ada.sees("name=\"code\"");
+    let code = phone.shows(site.now());
+    let fields = [("password", PASSWORD), ("code", &*code)];
+    ada.post("/account/recovery-codes", &fields).await.is(200);
+    ada.sees("<li><code>");
+}
+
 /// Everybody who knows the name can cause any number of failures.
 #[tokio::test]
 async fn failures_at_a_users_name_hide_no_sign_in() {
@@ -814,6 +834,12 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let right = [("name", ADA), ("password", PASSWORD), ("to", &*to)];
     let signed_in = ada.post("/account/sign-in", &right).await;
     assert_eq!(signed_in.is(303).location(), "/account/devices");
+    // The code's page leads there, too, if somebody starts again.
+    let mut another = Browser::new(&site);
+    another.get("/account/sign-in").await.is(200);
+    let code = another.get("/account/code?to=/account/devices").await;
+    code.is(200);
+    another.sees("href=\"/account/sign-in?to=/account/devices\"");
     // Another window was sent to the sign-in page before, or still shows a step of it.
     let there = ada.get(&sent).await;
     assert_eq!(there.is(303).location(), "/account/devices");
