@@ -2,6 +2,9 @@
 
 use std::{fmt, ops::RangeInclusive};
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm, ParsedPublicKey,
+};
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
@@ -33,6 +36,8 @@ pub(super) struct IgnoredKey {
 enum Reason {
     #[error("it is malformed")]
     Malformed,
+    #[error("its point is not on its curve")]
+    Point,
     #[error("it is not for verifying signatures")]
     Purpose,
     #[error("its modulus has {0} bits, not {min} to {max}", min = RSA_BITS.start(), max = RSA_BITS.end())]
@@ -166,13 +171,18 @@ impl VerificationKey {
             }
             DecodingKeyKind::SecretOrDer(point) => {
                 // An uncompressed point, or an Ed25519 key. Coordinates keep their leading zeros (RFC 7518, section 6.2.1.2).
-                let length = match algorithms.as_slice() {
-                    [Algorithm::ES256] => 1 + 2 * 32,
-                    [Algorithm::ES384] => 1 + 2 * 48,
-                    _ => 32,
-                };
+                let (length, curve): (_, Option<&'static EcdsaVerificationAlgorithm>) =
+                    match algorithms.as_slice() {
+                        [Algorithm::ES256] => (1 + 2 * 32, Some(&ECDSA_P256_SHA256_FIXED)),
+                        [Algorithm::ES384] => (1 + 2 * 48, Some(&ECDSA_P384_SHA384_FIXED)),
+                        _ => (32, None),
+                    };
                 if point.len() != length {
                     return Err(Reason::Malformed);
+                }
+                // Otherwise the key would load, and refuse every signature.
+                if curve.is_some_and(|curve| ParsedPublicKey::new(curve, point).is_err()) {
+                    return Err(Reason::Point);
                 }
             }
         }
@@ -307,6 +317,8 @@ mod tests {
                 "it is malformed",
             ),
             (ec("P-256", 31), "it is malformed"),
+            (ec("P-256", 32), "its point is not on its curve"),
+            (ec("P-384", 48), "its point is not on its curve"),
             (ec("P-384", 32), "it is malformed"),
             (
                 json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
