@@ -2,8 +2,12 @@
 
 use std::{fmt, ops::RangeInclusive};
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm, ParsedPublicKey,
+use aws_lc_rs::{
+    encoding::{AsDer, PublicKeyX509Der},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm,
+        ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    },
 };
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, Validation, decode, decode_header,
@@ -40,6 +44,8 @@ enum Reason {
     Point,
     #[error("it is not for verifying signatures")]
     Purpose,
+    #[error("no RSA key has its modulus and exponent")]
+    Rsa,
     #[error("its modulus has {0} bits, not {min} to {max}", min = RSA_BITS.start(), max = RSA_BITS.end())]
     RsaBits(usize),
     #[error("its type, curve or algorithm is not supported, or a member is missing")]
@@ -163,10 +169,19 @@ impl VerificationKey {
         }
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| Reason::Malformed)?;
         match key.kind() {
-            DecodingKeyKind::RsaModulusExponent { n, .. } => {
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
                 let bits = modulus_bits(n).ok_or(Reason::Malformed)?;
                 if !RSA_BITS.contains(&bits) {
                     return Err(Reason::RsaBits(bits));
+                }
+                // An even modulus, or an exponent that is even, 1 or very long: the key would refuse every signature.
+                let spki: Result<PublicKeyX509Der<'_>, _> =
+                    RsaPublicKeyComponents { n, e }.as_der();
+                let is_key = spki.is_ok_and(|spki| {
+                    ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, spki.as_ref()).is_ok()
+                });
+                if !is_key {
+                    return Err(Reason::Rsa);
                 }
             }
             DecodingKeyKind::SecretOrDer(point) => {
@@ -282,6 +297,11 @@ mod tests {
             modulus[0] = first;
             json!({"kty": "RSA", "n": BASE64URL_NOPAD.encode(&modulus), "e": "AQAB"})
         };
+        let changed = |member: &str, value: &[u8]| {
+            let mut key = rsa(0xff, 256);
+            key[member] = BASE64URL_NOPAD.encode(value).into();
+            key
+        };
         let ec = |curve: &str, length: usize| {
             let coordinate = BASE64URL_NOPAD.encode(&vec![7_u8; length]);
             json!({"kty": "EC", "crv": curve, "x": coordinate, "y": coordinate})
@@ -308,6 +328,18 @@ mod tests {
                 "its modulus has 8193 bits, not 2048 to 8192",
             ),
             (rsa(0, 257), "it is malformed"),
+            (
+                changed("n", &[0xfe; 256]),
+                "no RSA key has its modulus and exponent",
+            ),
+            (
+                changed("e", &[1]),
+                "no RSA key has its modulus and exponent",
+            ),
+            (
+                changed("e", &[1, 0]),
+                "no RSA key has its modulus and exponent",
+            ),
             (
                 json!({"kty": "RSA", "n": "", "e": "AQAB"}),
                 "it is malformed",
