@@ -49,7 +49,7 @@ forms! {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// The `iss` of its tokens.
+    /// The `iss` of its tokens. Another entry's must not be this, a slash and more.
     pub issuer: String,
     /// The `aud` of its tokens.
     pub audience: String,
@@ -72,7 +72,13 @@ impl Form for Issuer {
         const NEEDED: Option<&str> = Some("none (required)");
         let claim = Some(Value::from(scp()));
         [
-            ("issuer", "text", None, NEEDED, "The `iss` of its tokens."),
+            (
+                "issuer",
+                "text",
+                None,
+                NEEDED,
+                "The `iss` of its tokens. Another entry's must not be this, a slash and more.",
+            ),
             ("audience", "text", None, NEEDED, "The `aud` of its tokens."),
             ("jwks_file", "path", None, NEEDED, "Its keys, as a JWK set."),
             (
@@ -126,6 +132,17 @@ enum SettingsError {
         value: String,
         /// What is wrong with its scopes.
         error: AuthError,
+    },
+    /// The issuer of one entry of `dps.issuers` is that of another, a slash and more: in the audit trail, which separates issuer
+    /// and subject by a slash, a user of the one could have the name of a user of the other.
+    #[error(
+        "dps.issuers: the issuer {inner} begins with the issuer {outer} and a slash, so users of both could have one name, external:ISSUER/SUBJECT"
+    )]
+    Nested {
+        /// The shorter issuer.
+        outer: String,
+        /// The longer issuer.
+        inner: String,
     },
     /// Two entries of `dps.issuers` are for the same tokens, although only one would decide what a token allows.
     #[error("dps.issuers: two entries have the issuer {issuer} and the audience {audience}")]
@@ -184,6 +201,16 @@ impl Settings {
                 return Err(SettingsError::Twice {
                     issuer: issuer.clone(),
                     audience: audience.clone(),
+                });
+            }
+            let is_within = |other: &&Issuer| {
+                let rest = other.issuer.strip_prefix(issuer.as_str());
+                rest.is_some_and(|rest| rest.starts_with('/'))
+            };
+            if let Some(inner) = self.issuers.iter().find(is_within) {
+                return Err(SettingsError::Nested {
+                    outer: issuer.clone(),
+                    inner: inner.issuer.clone(),
                 });
             }
         }

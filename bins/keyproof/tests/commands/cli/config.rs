@@ -198,6 +198,22 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "dps.issuers: two entries have the issuer i and the audience a",
         ),
         (
+            "[[dps.issuers]]\nissuer = \"https://a/b\"\naudience = \"a\"\njwks_file = \"/one\"\n\
+             [[dps.issuers]]\nissuer = \"https://a\"\naudience = \"other\"\njwks_file = \"/other\"",
+            "dps.issuers: the issuer https://a/b begins with the issuer https://a and a slash",
+        ),
+        (
+            "[[dps.issuers]]\nissuer = \"https://a\"\naudience = \"a\"\njwks_file = \"/one\"\n\
+             [[dps.issuers]]\nissuer = \"https://a/\"\naudience = \"a\"\njwks_file = \"/other\"",
+            "dps.issuers: the issuer https://a/ begins with the issuer https://a and a slash",
+        ),
+        // Without the slash no subject is ambiguous, so only the missing file is wrong.
+        (
+            "[[dps.issuers]]\nissuer = \"https://a/\"\naudience = \"a\"\njwks_file = \"/one\"\n\
+             [[dps.issuers]]\nissuer = \"https://a/b\"\naudience = \"a\"\njwks_file = \"/other\"",
+            "dps.issuers: /one",
+        ),
+        (
             "auth.argon2_concurrency = 1025",
             "auth.argon2_concurrency: 1025 is not in 1 to 1024",
         ),

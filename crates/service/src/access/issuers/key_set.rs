@@ -2,6 +2,13 @@
 
 use std::{fmt, ops::RangeInclusive};
 
+use aws_lc_rs::{
+    encoding::{AsDer, PublicKeyX509Der},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm,
+        ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    },
+};
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
@@ -33,8 +40,12 @@ pub(super) struct IgnoredKey {
 enum Reason {
     #[error("it is malformed")]
     Malformed,
+    #[error("its point is not on its curve")]
+    Point,
     #[error("it is not for verifying signatures")]
     Purpose,
+    #[error("no RSA key has its modulus and exponent")]
+    Rsa,
     #[error("its modulus has {0} bits, not {min} to {max}", min = RSA_BITS.start(), max = RSA_BITS.end())]
     RsaBits(usize),
     #[error("its type, curve or algorithm is not supported, or a member is missing")]
@@ -158,21 +169,35 @@ impl VerificationKey {
         }
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| Reason::Malformed)?;
         match key.kind() {
-            DecodingKeyKind::RsaModulusExponent { n, .. } => {
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
                 let bits = modulus_bits(n).ok_or(Reason::Malformed)?;
                 if !RSA_BITS.contains(&bits) {
                     return Err(Reason::RsaBits(bits));
                 }
+                // An even modulus, or an exponent that is even, 1 or very long: the key would refuse every signature.
+                let spki: Result<PublicKeyX509Der<'_>, _> =
+                    RsaPublicKeyComponents { n, e }.as_der();
+                let is_key = spki.is_ok_and(|spki| {
+                    ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, spki.as_ref()).is_ok()
+                });
+                if !is_key {
+                    return Err(Reason::Rsa);
+                }
             }
             DecodingKeyKind::SecretOrDer(point) => {
                 // An uncompressed point, or an Ed25519 key. Coordinates keep their leading zeros (RFC 7518, section 6.2.1.2).
-                let length = match algorithms.as_slice() {
-                    [Algorithm::ES256] => 1 + 2 * 32,
-                    [Algorithm::ES384] => 1 + 2 * 48,
-                    _ => 32,
-                };
+                let (length, curve): (_, Option<&'static EcdsaVerificationAlgorithm>) =
+                    match algorithms.as_slice() {
+                        [Algorithm::ES256] => (1 + 2 * 32, Some(&ECDSA_P256_SHA256_FIXED)),
+                        [Algorithm::ES384] => (1 + 2 * 48, Some(&ECDSA_P384_SHA384_FIXED)),
+                        _ => (32, None),
+                    };
                 if point.len() != length {
                     return Err(Reason::Malformed);
+                }
+                // Otherwise the key would load, and refuse every signature.
+                if curve.is_some_and(|curve| ParsedPublicKey::new(curve, point).is_err()) {
+                    return Err(Reason::Point);
                 }
             }
         }
@@ -272,6 +297,11 @@ mod tests {
             modulus[0] = first;
             json!({"kty": "RSA", "n": BASE64URL_NOPAD.encode(&modulus), "e": "AQAB"})
         };
+        let changed = |member: &str, value: &[u8]| {
+            let mut key = rsa(0xff, 256);
+            key[member] = BASE64URL_NOPAD.encode(value).into();
+            key
+        };
         let ec = |curve: &str, length: usize| {
             let coordinate = BASE64URL_NOPAD.encode(&vec![7_u8; length]);
             json!({"kty": "EC", "crv": curve, "x": coordinate, "y": coordinate})
@@ -299,6 +329,18 @@ mod tests {
             ),
             (rsa(0, 257), "it is malformed"),
             (
+                changed("n", &[0xfe; 256]),
+                "no RSA key has its modulus and exponent",
+            ),
+            (
+                changed("e", &[1]),
+                "no RSA key has its modulus and exponent",
+            ),
+            (
+                changed("e", &[1, 0]),
+                "no RSA key has its modulus and exponent",
+            ),
+            (
                 json!({"kty": "RSA", "n": "", "e": "AQAB"}),
                 "it is malformed",
             ),
@@ -307,6 +349,8 @@ mod tests {
                 "it is malformed",
             ),
             (ec("P-256", 31), "it is malformed"),
+            (ec("P-256", 32), "its point is not on its curve"),
+            (ec("P-384", 48), "its point is not on its curve"),
             (ec("P-384", 32), "it is malformed"),
             (
                 json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
