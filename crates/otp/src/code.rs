@@ -91,7 +91,8 @@ impl From<Digits> for u8 {
     }
 }
 
-/// A one-time code of exactly the number of ASCII digits that its [`Digits`] give.
+/// A one-time code (RFC 4226 section 5.3) of exactly the number of ASCII digits that its [`Digits`]
+/// give.
 ///
 /// `Display` writes all digits, including leading zeros. A code is secret while it is valid, so
 /// `Debug` hides it, and two codes are compared in constant time.

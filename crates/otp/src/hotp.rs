@@ -6,7 +6,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::{Algorithm, Code, Digits, OtpError, Secret, mac::KeyedMac};
 
-/// HOTP with a prepared key. A code costs two compressions of the hash, and no allocation.
+/// HOTP (RFC 4226) with a prepared key. A code costs two compressions of the hash, and no
+/// allocation.
 ///
 /// Cloning copies the prepared key, which is wiped on drop. Moving a value and computing hashes can
 /// leave traces on the stack, which no type can wipe.

@@ -10,7 +10,8 @@ use crate::{Algorithm, Code, Digits, Hotp, Secret, hotp::Found};
 /// The default time step X of RFC 6238 section 4: 30 seconds.
 pub const DEFAULT_PERIOD: NonZeroU64 = NonZeroU64::new(30).unwrap();
 
-/// TOTP with a prepared key. A code costs two compressions of the hash, and no allocation.
+/// TOTP (RFC 6238) with a prepared key. A code costs two compressions of the hash, and no
+/// allocation.
 ///
 /// Times are in seconds since the Unix epoch. A time `now` belongs to step `(now - t0) / period`,
 /// or to step 0 if it is before `t0`. By default the period is 30 seconds, `t0` is 0 and the window

@@ -12,7 +12,8 @@ use crate::{
     xml::{Element, PSKC, once},
 };
 
-/// A container's description of a key, none of it secret. Whatever the container does not contain is `None`.
+/// A container's description of a key (RFC 6030 section 4), none of it secret.
+/// Whatever the container does not contain is `None`.
 ///
 /// The feature `serde` serialises it as a structure of its fields. An unknown field is rejected, because it may
 /// restrict the use of the key.
@@ -188,7 +189,7 @@ impl DeviceInfo {
     }
 }
 
-/// The format of challenges.
+/// The format of challenges (RFC 6030 section 4.3.4, `ChallengeFormat`).
 ///
 /// ```
 /// use keyproof_pskc::{ChallengeFormat, Encoding};
@@ -232,7 +233,7 @@ impl ChallengeFormat {
     }
 }
 
-/// The format of a key's codes or responses.
+/// The format of a key's codes or responses (RFC 6030 section 4.3.4, `ResponseFormat`).
 ///
 /// ```
 /// use keyproof_pskc::{Encoding, KeyInfo, ResponseFormat};

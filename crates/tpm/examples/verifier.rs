@@ -1,6 +1,8 @@
 //! An attestation verifier. It checks that a quote comes from the TPM of a trusted manufacturer, contains this verifier's
 //! nonce, and matches the firmware's event log.
 //!
+//! `cargo run --example verifier --features aws-lc-rs [-- ARGUMENTS]`, with these arguments:
+//!
 //! - `verifier challenge DEVICE KEPT` reads a device's public areas and writes the challenge for it: a credential and a
 //!   nonce.
 //! - `verifier DEVICE KEPT` checks the device's response. Without arguments, it checks the response of a software TPM, with

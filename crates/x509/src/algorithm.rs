@@ -264,7 +264,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// A hash of the SHA-2 family.
+/// A hash of the SHA-2 family (FIPS 180-4).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Hash {

@@ -346,7 +346,7 @@ pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a 
         .ok_or_else(|| reader.error(Tag::BitString.value_error()))
 }
 
-/// The version of a certificate.
+/// The version of a certificate (RFC 5280 section 4.1.2.1).
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Version};
@@ -387,7 +387,7 @@ impl Version {
     }
 }
 
-/// A serial number in two's complement, most significant octet first.
+/// A serial number in two's complement, most significant octet first (RFC 5280 section 4.1.2.2).
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Serial};

@@ -47,7 +47,7 @@ pub(crate) fn read_extensions<'a>(
     })
 }
 
-/// A certificate extension.
+/// A certificate extension (RFC 5280 section 4.2).
 ///
 /// ```
 /// use keyproof_x509::Certificate;

@@ -221,7 +221,7 @@ impl fmt::Debug for Name<'_> {
     }
 }
 
-/// A relative distinguished name: usually one attribute, rarely several.
+/// A relative distinguished name (RFC 5280 section 4.1.2.4): usually one attribute, rarely several.
 #[derive(Clone, Copy)]
 pub struct Rdn<'a>(&'a [u8]);
 
@@ -261,7 +261,7 @@ impl fmt::Display for Rdn<'_> {
     }
 }
 
-/// An attribute of a name.
+/// An attribute of a name (RFC 5280 section 4.1.2.4).
 #[derive(Clone, Copy, Debug)]
 pub struct Attribute<'a> {
     /// The type, such as `2.5.4.3` for commonName.

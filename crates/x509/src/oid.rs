@@ -9,7 +9,7 @@ use der::{
 
 use crate::reader::contents;
 
-/// An object identifier.
+/// An object identifier (X.690 section 8.19).
 ///
 /// Unlike `der`'s type it supports arcs of any size, because `2.25.<UUID>` occurs.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]

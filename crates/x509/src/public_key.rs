@@ -251,7 +251,7 @@ impl fmt::Display for KeyKind {
     }
 }
 
-/// A named curve.
+/// A named curve (RFC 5480 section 2.1.1.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Curve {

@@ -10,7 +10,7 @@ use crate::reader::received;
 /// UniversalString's identifier octet (X.680 section 41), which `der` does not support.
 const UNIVERSAL_STRING: u8 = 0x1C;
 
-/// An attribute value as received.
+/// An attribute value as received (RFC 5280 section 4.1.2.4).
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     der: &'a [u8],

@@ -4,8 +4,8 @@ use core::fmt;
 
 use super::{QuestionFormat, Suite};
 
-/// A challenge question of its suite's full length, drawn by [`Suite::random_question`]. It is not
-/// secret: it is shown to the party that answers it.
+/// A challenge question (RFC 6287 section 5.1) of its suite's full length, drawn by
+/// [`Suite::random_question`]. It is not secret: it is shown to the party that answers it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question {
     /// ASCII, of the suite's format.

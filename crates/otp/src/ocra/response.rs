@@ -7,8 +7,8 @@ use subtle::{Choice, ConstantTimeEq};
 use super::{ResponseLength, Suite};
 use crate::{OtpError, mac::Tag};
 
-/// A response to a challenge, or a signature: decimal digits, or the whole HMAC if the suite does
-/// not truncate.
+/// A response to a challenge, or a signature (RFC 6287 section 5.2): decimal digits, or the whole
+/// HMAC if the suite does not truncate.
 ///
 /// `Display` writes it as a token shows it; an HMAC is in lower-case hexadecimal. `Debug` hides it,
 /// and two responses are compared in constant time.

@@ -57,7 +57,8 @@ attestation_checks! {
     }
 }
 
-/// Checks a certification signed by the key with the public area `ak`.
+/// Checks a certification (`TPM2_Certify`; Part 2, 10.12.3) signed by the key with the public area
+/// `ak`.
 ///
 /// A TPM certifies any object, whatever its attributes. Only `object-profile` checks that the
 /// object cannot leave the TPM.

@@ -86,7 +86,8 @@ attestation_checks! {
     }
 }
 
-/// Checks a certified creation signed by the key with the public area `ak`.
+/// Checks a certified creation (`TPM2_CertifyCreation`; Part 2, 10.12.7) signed by the key with the
+/// public area `ak`.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {

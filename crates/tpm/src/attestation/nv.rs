@@ -50,7 +50,8 @@ attestation_checks! {
     }
 }
 
-/// Checks a certified NV index signed by the key with the public area `ak`.
+/// Checks a certified NV index (`TPM2_NV_Certify`; Part 2, 10.12.8 and 10.12.9) signed by the key
+/// with the public area `ak`.
 pub fn check_nv_certify(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,

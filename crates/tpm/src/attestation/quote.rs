@@ -138,7 +138,7 @@ pub struct AcceptedQuote {
     pub registers: Option<QuotedRegisters>,
 }
 
-/// Checks a quote signed by the key with the public area `ak`.
+/// Checks a quote (`TPM2_Quote`; Part 2, 10.12.4) signed by the key with the public area `ak`.
 ///
 /// The check needs the whole public area, not just the key: a key that is not restricted signs
 /// forged attestations. Only a public area that a credential or a certificate binds to its TPM

@@ -41,7 +41,8 @@ attestation_checks! {
     }
 }
 
-/// Checks an attested time signed by the key with the public area `ak`.
+/// Checks an attested time (`TPM2_GetTime`; Part 2, 10.12.2) signed by the key with the public area
+/// `ak`.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {

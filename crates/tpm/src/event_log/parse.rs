@@ -10,7 +10,7 @@ use crate::{
     wire::{MAX_DIGEST, Reader},
 };
 
-/// A parsed event log.
+/// A parsed event log (TCG PC Client Platform Firmware Profile, 10.2).
 ///
 /// Parsing and replaying verify nothing: anyone can write a log, and [`EventLog::replay`] returns
 /// the values to which it leads. [`check_event_log`](super::check_event_log) compares them with

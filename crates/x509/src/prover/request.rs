@@ -12,7 +12,7 @@ use crate::{
     reader::{contents, read_whole, received},
 };
 
-/// A certification request as received. Its attributes are ignored.
+/// A certification request (PKCS #10, RFC 2986) as received. Its attributes are ignored.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
