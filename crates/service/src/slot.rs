@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use keyproof_mfa::UnixMillis;
 use keyproof_store::{Batch, Key, Record, Snapshot, Store, StoreError, Stored, Timestamp, Version};
 
-use crate::{StorageError, audit::Warrant};
+use crate::{StorageError, audit::Warrant, clock::timestamp};
 
 /// Returns a rule for [`ReadPlan::then`](keyproof_store::ReadPlan::then): once the record at `place` is read, the keys that `next`
 /// returns for it are read too.
@@ -117,5 +118,16 @@ impl<R: Record + PartialEq> Slot<R> {
             Some(next) if self.record() == Some(&next) => self.require(batch),
             Some(next) => self.replace(batch, &next, expires_at),
         }
+    }
+
+    /// Like [`put`](Self::put), for a record with an expiry of its own, as `keyproof-mfa` returns it.
+    pub(crate) fn put_until(
+        &self,
+        batch: &mut Batch,
+        next: Option<R>,
+        expires_at: impl FnOnce(&R) -> UnixMillis,
+    ) {
+        let kept = next.as_ref().map(|record| timestamp(expires_at(record)));
+        self.put(batch, next, kept);
     }
 }

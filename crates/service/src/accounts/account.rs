@@ -7,7 +7,7 @@ use keyproof_auth::Token;
 use keyproof_mfa::{
     self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
 };
-use keyproof_store::{Batch, Key, ReadPlan, Record, Snapshot, Timestamp};
+use keyproof_store::{Batch, Key, ReadPlan, Snapshot, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
@@ -258,9 +258,9 @@ impl Account {
         debug_assert!(self.counted.is_some() || !counts, "it was not read");
         if let Some(counted) = &self.counted {
             let lockout = next.lockout.map(LockoutRecord);
-            put_until(batch, &counted.lockout, lockout, |record| {
-                record.0.expires_at()
-            });
+            counted
+                .lockout
+                .put_until(batch, lockout, |record| record.0.expires_at());
         }
         let Some(before) = self.user.record() else {
             return;
@@ -288,21 +288,20 @@ impl Account {
         });
         self.second_factor.put(batch, second_factor, None);
         let devices = next.devices.map(DevicesRecord);
-        put_until(batch, &self.devices, devices, |record| {
-            record.0.expires_at()
-        });
+        self.devices
+            .put_until(batch, devices, |record| record.0.expires_at());
         let recovery = next.recovery.map(RecoveryRecord);
         self.recovery.put(batch, recovery, None);
         if let Some(counted) = &self.counted {
             counted.name.require(batch);
             let addresses = next.addresses.map(AddressesRecord);
-            put_until(batch, &counted.addresses, addresses, |record| {
-                record.0.expires_at()
-            });
+            counted
+                .addresses
+                .put_until(batch, addresses, |record| record.0.expires_at());
             let sessions = next.sessions.map(SessionsRecord);
-            put_until(batch, &counted.sessions, sessions, |record| {
-                record.0.expires_at()
-            });
+            counted
+                .sessions
+                .put_until(batch, sessions, |record| record.0.expires_at());
         }
         let new_challenge = change.challenge.map(Slot::unread);
         if let Some(slot) = new_challenge.as_ref().or(self.challenge.as_ref()) {
@@ -311,9 +310,7 @@ impl Account {
                 name: before.name.clone(),
                 challenge,
             });
-            put_until(batch, slot, challenge, |record| {
-                record.challenge.expires_at()
-            });
+            slot.put_until(batch, challenge, |record| record.challenge.expires_at());
         }
     }
 
@@ -363,17 +360,6 @@ pub(super) fn records_of(user: &User, second_factor: Option<&SecondFactor>) -> U
     let mut records = UserRecords::new(mfa::User::new(id, user.generation));
     records.key = second_factor.map(|record| record.key);
     records
-}
-
-/// Adds the next state of a record that expires.
-fn put_until<R: Record + PartialEq>(
-    batch: &mut Batch,
-    slot: &Slot<R>,
-    next: Option<R>,
-    expires_at: impl FnOnce(&R) -> UnixMillis,
-) {
-    let kept = next.as_ref().map(|record| timestamp(expires_at(record)));
-    slot.put(batch, next, kept);
 }
 
 /// Returns the generation of the key that is required at login.

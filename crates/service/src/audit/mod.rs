@@ -362,9 +362,9 @@ impl Audit {
             |raw: &Option<Raw>| raw.as_ref().map(|raw| raw.decode::<Event>()).transpose();
         match event_of(told)? {
             None if lock(&self.allowance).take_room(&who, at).is_err() => {
-                self.put_repeated(batch, rest_key, rest, event_of(told_rest)?);
+                self.put_short_lived(batch, rest_key, rest, event_of(told_rest)?);
             }
-            stored => self.put_repeated(batch, own_key, own, stored),
+            stored => self.put_short_lived(batch, own_key, own, stored),
         }
         Ok(())
     }
@@ -381,8 +381,7 @@ impl Audit {
         new_event.origin.require(batch);
         let event = new_event.event(at, Outcome::Done);
         if alone {
-            let kept = Some(at.saturating_add(self.settings.keep_refusals));
-            self.put(batch, self.key(at), None, event, kept);
+            self.put_short_lived(batch, self.key(at), event, None);
             return Ok(());
         }
         self.repeated(batch, event, Window::Hour).await
@@ -410,11 +409,12 @@ impl Audit {
     ) -> Result<(), StorageError> {
         let key = repeated_key(window.end(event.at), &event);
         let stored = self.store.get::<Event>(&key, event.at).await?;
-        self.put_repeated(batch, key, event, stored);
+        self.put_short_lived(batch, key, event, stored);
         Ok(())
     }
 
-    fn put_repeated(
+    /// Adds an event that is kept as long as a refusal, combined with the earlier ones in `stored`, if any.
+    fn put_short_lived(
         &self,
         batch: &mut Batch,
         key: Key,
@@ -446,8 +446,7 @@ impl Audit {
         }
         let event = new_event.event(at, Outcome::Refused);
         let (action, mut batch) = (event.action.clone(), self.store.batch(at));
-        let kept = Some(at.saturating_add(self.settings.keep_refusals));
-        self.put(&mut batch, self.key(at), None, event, kept);
+        self.put_short_lived(&mut batch, self.key(at), event, None);
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, action, "a refusal could not be written to the audit trail");
         }
@@ -484,8 +483,7 @@ impl Audit {
                 left_out: left_out.total(),
                 ..new_event.event(at, Outcome::Refused)
             };
-            let kept = Some(at.saturating_add(self.settings.keep_refusals));
-            self.put(&mut batch, self.key(at), None, event, kept);
+            self.put_short_lived(&mut batch, self.key(at), event, None);
         }
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, "the number of refusals left out of the audit trail could not be written to it");

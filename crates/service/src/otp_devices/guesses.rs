@@ -84,12 +84,11 @@ impl Guesses {
     /// Adds the new counters to a batch.
     pub(super) fn save(&self, batch: &mut Batch, next: &UserRecords) {
         let lockout = next.lockout.map(LockoutRecord);
-        let kept = lockout.as_ref().map(|kept| timestamp(kept.0.expires_at()));
-        self.lockout.put(batch, lockout, kept);
+        self.lockout
+            .put_until(batch, lockout, |record| record.0.expires_at());
         let addresses = next.addresses.clone().map(AddressesRecord);
-        let kept = addresses.as_ref();
-        let kept = kept.map(|kept| timestamp(kept.0.expires_at()));
-        self.addresses.put(batch, addresses, kept);
+        self.addresses
+            .put_until(batch, addresses, |record| record.0.expires_at());
     }
 
     /// Adds the deletion of all counters to a batch.
