@@ -173,9 +173,9 @@ pub enum X509Error {
         /// The time, in seconds since the Unix epoch.
         seconds: i64,
     },
-    /// The upload is longer than [`MAX_UPLOAD_LEN`](crate::MAX_UPLOAD_LEN), or the CRL longer than
+    /// The upload or certificate is longer than [`MAX_UPLOAD_LEN`](crate::MAX_UPLOAD_LEN), or the CRL longer than
     /// [`MAX_CRL_LEN`](crate::crl::MAX_CRL_LEN).
-    #[error("the upload has {found} bytes, more than {limit}")]
+    #[error("the input has {found} bytes, more than {limit}")]
     TooLong {
         /// The length in bytes.
         found: usize,

@@ -1239,6 +1239,8 @@ fn lists_of_more_bytes_than_the_limit_are_refused_unread() {
         limit: MAX_CRL_LEN,
     };
     assert_eq!(Crl::from_der(&long).unwrap_err(), too_long);
+    let text = "the input has 16777217 bytes, more than 16777216";
+    assert_eq!(too_long.to_string(), text);
     let longest = Crl::from_der(&long[1..]);
     assert!(matches!(longest, Err(X509Error::Malformed { .. })));
 }
