@@ -285,6 +285,23 @@ async fn tokens_that_nobody_signed_are_refused() {
     }
 }
 
+/// For the neutral element as the key, `0·B` and the number 0 sign every message (RFC 8032, section 5.1.7).
+#[tokio::test]
+async fn a_signature_that_anybody_can_make_for_a_key_of_small_order_is_no_signature() {
+    let mut neutral = [0; 64];
+    neutral[0] = 1;
+    let (point, _) = neutral.split_at(32);
+    let small =
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "small", "x": BASE64URL_NOPAD.encode(point)});
+    let (_folder, issuers) = issuers(&json!({"keys": [small, KEYS.p256.jwk()]}), "scp");
+    let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let header = part(json!({"alg": "EdDSA", "kid": "small"}));
+    let forged = BASE64URL_NOPAD.encode(&neutral);
+    let token = format!("{header}.{}.{forged}", part(claims()));
+    let refused = issuers.authenticate(&token, START).await;
+    assert_eq!(refused, Err(ExternalTokenError::Key));
+}
+
 #[tokio::test]
 async fn a_changed_token_does_not_verify() {
     let token = KEYS.p256.token("ES256", &claims());
