@@ -26,6 +26,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::Warrant,
+    clock::APART_AT_MOST,
     mutex::lock,
     pages::{Page, Pages, transact_pages},
     slot::{Slot, next_keys},
@@ -151,10 +152,12 @@ impl Category {
                 return false;
             };
             upload.certificate().is_ok_and(|certificate| {
-                let (validity, now) = (certificate.validity(), now.as_secs());
+                let validity = certificate.validity();
+                // A server whose clock is ahead may have issued it just now.
+                let begun_by = now.saturating_add(APART_AT_MOST);
                 certificate.sha256_thumbprint() == *shown
-                    && validity.has_begun(now)
-                    && !validity.has_ended(now)
+                    && validity.has_begun(begun_by.as_secs())
+                    && !validity.has_ended(now.as_secs())
             })
         };
         self.client_certificates().into_iter().any(is_shown)
@@ -451,5 +454,28 @@ impl DeviceIdentity {
         let indexed = indexed.await;
         indexed.map_err(Failure::<Infallible>::without_refusal)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{super::testing::furnish, *};
+    use crate::testing::{START, bench, origin};
+
+    #[tokio::test]
+    async fn a_certificate_of_a_server_whose_clock_is_ahead_is_accepted_at_once() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let category = devices.load::<Category>("default", "c").await.unwrap();
+        let client = category.unwrap().record.spec.client_thumbprint().unwrap();
+        for (ahead, is_accepted) in [(0, true), (120, true), (121, false)] {
+            let ahead = Duration::from_secs(ahead);
+            bench.clock.set(START.saturating_sub(ahead));
+            let station = devices.station_with_certificate(client, &origin()).await;
+            assert_eq!(station.is_ok(), is_accepted, "{ahead:?}");
+        }
     }
 }
