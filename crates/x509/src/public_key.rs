@@ -170,8 +170,29 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// Checks that the key is well-formed for its kind. EC points must be uncompressed, because providers differ in their support.
-    /// An Ed25519 key must not be of small order.
-    pub(crate) fn check_key(&self) -> Result<(), X509Error> {
+    /// An Ed25519 key must not be of small order, because anybody can sign for such a key. Whether a point is on its curve is not
+    /// checked: providers do this when they verify a signature.
+    ///
+    /// ```
+    /// use keyproof_x509::{Certificate, SubjectPublicKeyInfo, X509Error};
+    ///
+    /// let ca = Certificate::from_der(include_bytes!("../tests/data/ed25519-ca.der"))?;
+    /// assert!(ca.public_key().check_key().is_ok());
+    ///
+    /// let mut neutral = ca.public_key().as_der().to_vec();
+    /// neutral.truncate(12);
+    /// neutral.push(1); // the neutral element, whose order is 1
+    /// neutral.resize(44, 0);
+    /// let refused = SubjectPublicKeyInfo::from_der(&neutral)?.check_key();
+    /// assert!(matches!(refused, Err(X509Error::PublicKeyMalformed { .. })));
+    /// # Ok::<(), X509Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`X509Error::AlgorithmParameters`], [`X509Error::AlgorithmUnsupported`], [`X509Error::PublicKeyCompressed`] and
+    /// [`X509Error::PublicKeyMalformed`].
+    pub fn check_key(&self) -> Result<(), X509Error> {
         let well_formed = match self.kind()? {
             KeyKind::Ec(curve) if matches!(self.key, [0x02 | 0x03, x @ ..] if x.len() == curve.coordinate_len()) =>
             {

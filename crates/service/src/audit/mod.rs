@@ -34,6 +34,7 @@ pub use search::{Cursor, Found, ParseCursorError, Search};
 pub use sink::AuditSink;
 pub use subject::{ParseSubjectError, Subject};
 pub use target::{LoginName, ObjectKind, ParseTargetError, Target, UserPart};
+pub(crate) use text::bounded;
 
 use std::{
     fmt,

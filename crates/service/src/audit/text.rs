@@ -16,7 +16,7 @@ const DIGITS: usize = 64;
 
 /// Returns the text if it is short enough, otherwise its beginning and its digest, which distinguishes texts with the same
 /// beginning.
-pub(super) fn bounded(text: &str) -> Cow<'_, str> {
+pub(crate) fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= MOST {
         return Cow::Borrowed(text);
     }

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::Warrant,
+    clock::APART_AT_MOST,
     mutex::lock,
     pages::{Page, Pages, transact_pages},
     slot::{Slot, next_keys},
@@ -151,20 +152,31 @@ impl Category {
                 return false;
             };
             upload.certificate().is_ok_and(|certificate| {
-                let (validity, now) = (certificate.validity(), now.as_secs());
+                let validity = certificate.validity();
+                // A server whose clock is ahead may have issued it just now.
+                let begun_by = now.saturating_add(APART_AT_MOST);
                 certificate.sha256_thumbprint() == *shown
-                    && validity.has_begun(now)
-                    && !validity.has_ended(now)
+                    && validity.has_begun(begun_by.as_secs())
+                    && !validity.has_ended(now.as_secs())
             })
         };
         self.client_certificates().into_iter().any(is_shown)
     }
 }
 
+/// Returns whether a client certificate has not expired.
+fn is_unexpired(certificate: &str, now: Timestamp) -> bool {
+    let Ok(upload) = Upload::decode(certificate.as_bytes()) else {
+        return false;
+    };
+    let certificate = upload.certificate();
+    certificate.is_ok_and(|certificate| !certificate.validity().has_ended(now.as_secs()))
+}
+
 impl DeviceIdentity {
     /// Issues another client certificate for a category's stations. The earlier ones stay accepted until they expire or
-    /// are ended with [`end_earlier_clients`](Self::end_earlier_clients). With `latest`, only that one is renewed, so that a
-    /// repeated request renews nothing.
+    /// are ended with [`end_earlier_clients`](Self::end_earlier_clients). Expired ones are deleted. With `latest`, only that
+    /// one is renewed, so that a repeated request renews nothing.
     ///
     /// # Errors
     ///
@@ -185,7 +197,8 @@ impl DeviceIdentity {
             if latest.is_some() && object.spec.client_thumbprint().as_ref() != latest {
                 return refuse(RenewClientError::Renewed);
             }
-            if object.spec.earlier_client_certificates.len() >= MOST_EARLIER {
+            let earlier = object.spec.earlier_client_certificates.iter();
+            if earlier.filter(|earlier| is_unexpired(earlier, now)).count() >= MOST_EARLIER {
                 return refuse(RenewClientError::TooMany);
             }
             let issued = {
@@ -197,8 +210,12 @@ impl DeviceIdentity {
             let issued = issued.await?.map_err(refused)?;
             let spec = &mut object.spec;
             let replaced = mem::replace(&mut spec.client_certificate, issued.certificate.clone());
-            spec.earlier_client_certificates.insert(0, replaced);
-            let kept = spec.earlier_client_certificates.len();
+            let earlier = mem::take(&mut spec.earlier_client_certificates);
+            let earlier = iter::once(replaced).chain(earlier);
+            let (accepted, expired): (Vec<_>, Vec<_>) =
+                earlier.partition(|earlier| is_unexpired(earlier, now));
+            let kept = accepted.len();
+            spec.earlier_client_certificates = accepted;
             let detail = format!("{kept} earlier client certificates stay accepted");
             let action = Action::TpmCategoryRenewClient;
             let mut batch = self.change(
@@ -209,6 +226,8 @@ impl DeviceIdentity {
                 detail,
                 now,
             );
+            let expired: Vec<&str> = expired.iter().map(String::as_str).collect();
+            self.strike(&mut batch, &object, &expired, now).await?;
             self.enter_client(&mut batch, &object).await?;
             Ok(Attempt::Commit(batch, Ok(issued)))
         })
@@ -354,6 +373,21 @@ impl DeviceIdentity {
         certificates: &[&str],
         now: Timestamp,
     ) -> Result<(), StorageError> {
+        if self.strike(batch, category, certificates, now).await? {
+            self.change_roster(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes these client certificates of a category from the index, but does not rewrite the roster. Returns whether any
+    /// was there.
+    async fn strike(
+        &self,
+        batch: &mut Batch,
+        category: &Object<Category>,
+        certificates: &[&str],
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
         let mut is_changed = false;
         for certificate in certificates {
             let Some((thumbprint, _)) = Holder::of(category, certificate) else {
@@ -365,10 +399,7 @@ impl DeviceIdentity {
                 is_changed = true;
             }
         }
-        if is_changed {
-            self.change_roster(batch).await?;
-        }
-        Ok(())
+        Ok(is_changed)
     }
 
     async fn roster(&self) -> Result<Slot<Roster>, StorageError> {
@@ -423,5 +454,28 @@ impl DeviceIdentity {
         let indexed = indexed.await;
         indexed.map_err(Failure::<Infallible>::without_refusal)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{super::testing::furnish, *};
+    use crate::testing::{START, bench, origin};
+
+    #[tokio::test]
+    async fn a_certificate_of_a_server_whose_clock_is_ahead_is_accepted_at_once() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let category = devices.load::<Category>("default", "c").await.unwrap();
+        let client = category.unwrap().record.spec.client_thumbprint().unwrap();
+        for (ahead, is_accepted) in [(0, true), (120, true), (121, false)] {
+            let ahead = Duration::from_secs(ahead);
+            bench.clock.set(START.saturating_sub(ahead));
+            let station = devices.station_with_certificate(client, &origin()).await;
+            assert_eq!(station.is_ok(), is_accepted, "{ahead:?}");
+        }
     }
 }

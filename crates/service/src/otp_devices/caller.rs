@@ -4,7 +4,7 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use keyproof_auth::{
-    Generation, Token, Validity, ValidityError,
+    Generation, Token, ValidityError,
     operator::{AccessLevel, OperatorScope},
     taler::{LoginScope, Permission},
 };
@@ -18,7 +18,6 @@ use crate::{
     Action, CommandLine, Failure, Origin, Principal, StorageError,
     access::{Operator, OutOfScope},
     audit::{NewEvent, Target, Warrant},
-    clock::auth_millis,
     derived::Derived,
     keys::token_name,
     slot::{Slot, next_keys},
@@ -254,11 +253,7 @@ impl OtpDevices {
             return refuse(NotPermitted::TokenUnknown);
         };
         let instance = &found.instance;
-        let validity = Validity {
-            generation: stored.record.generation,
-            expires_at: stored.record.valid_until.map(auth_millis),
-        };
-        match validity.check(&instance.generation, auth_millis(found.now)) {
+        match stored.record.check(&instance.generation, found.now) {
             Ok(()) => {}
             Err(ValidityError::Expired { .. }) => return refuse(NotPermitted::Expired),
             Err(ValidityError::Superseded) => return refuse(NotPermitted::TokenUnknown),

@@ -1,11 +1,11 @@
 //! The records of this domain and their keys.
 
-use keyproof_auth::{Generation, Token, TokenDigest, taler::LoginScope};
+use keyproof_auth::{Generation, Token, TokenDigest, Validity, ValidityError, taler::LoginScope};
 use keyproof_otp::pos::PosAlgorithm;
 use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::token_key_of;
+use crate::{clock::auth_millis, keys::token_key_of};
 
 /// At `otp_instance/<name>`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,6 +44,17 @@ pub(super) struct LoginToken {
 }
 
 record!(LoginToken, "login_token");
+
+impl LoginToken {
+    /// Checks that the token is valid in an instance of this generation.
+    pub(super) fn check(&self, current: &Generation, now: Timestamp) -> Result<(), ValidityError> {
+        let validity = Validity {
+            generation: self.generation,
+            expires_at: self.valid_until.map(auth_millis),
+        };
+        validity.check(current, auth_millis(now))
+    }
+}
 
 pub(super) fn login_token_key(instance: &str, token: &Token, digest: &TokenDigest) -> Key {
     token_key_of("login_token", instance, token, digest)

@@ -293,6 +293,7 @@ impl From<Failure<IssueError>> for Refusal {
         match failure {
             Failure::Storage(error) => Self::changing(error),
             Failure::Refused(IssueError::Ended) => Code::TokenUnknown.into(),
+            Failure::Refused(IssueError::Expired) => Code::TokenExpired.into(),
             Failure::Refused(IssueError::ScopeExceeded) => Code::TokenPermissionInsufficient.into(),
         }
     }

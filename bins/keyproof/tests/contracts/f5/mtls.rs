@@ -533,6 +533,23 @@ async fn a_certificate_is_renewed_only_a_few_times_before_earlier_ones_are_ended
     assert_eq!(unknown, Err(Failure::Refused(EndClientsError::Unknown)));
 }
 
+/// Otherwise those that stations still have would be ended with them.
+#[tokio::test]
+async fn earlier_certificates_that_have_expired_do_not_prevent_a_renewal() {
+    let (site, _, _) = furnished().await;
+    let devices = &site.console.device_identity;
+    let administrator = administrator();
+    let renewed = async || devices.renew_client(&administrator, "category", None).await;
+    for _ in 0..4 {
+        assert!(renewed().await.is_ok());
+    }
+    site.clock.advance(YEAR * 10 + Duration::from_secs(1));
+    assert!(renewed().await.is_ok());
+    assert_eq!(site.records("tpm_client_certificate").await, 1);
+    let ended = devices.end_earlier_clients(&administrator, "category");
+    assert_eq!(ended.await, Ok(0));
+}
+
 /// The body of a request may arrive long after its head, with which the station was authenticated.
 #[tokio::test]
 async fn a_station_whose_certificate_is_ended_by_then_changes_nothing() {

@@ -5,7 +5,7 @@ use std::{fmt, ops::RangeInclusive};
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, EcdsaVerificationAlgorithm,
         ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     },
 };
@@ -14,6 +14,7 @@ use jsonwebtoken::{
     errors::{Error, ErrorKind},
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
+use keyproof_x509::SubjectPublicKeyInfo;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -48,6 +49,8 @@ enum Reason {
     Rsa,
     #[error("its modulus has {0} bits, not {min} to {max}", min = RSA_BITS.start(), max = RSA_BITS.end())]
     RsaBits(usize),
+    #[error("it is of small order: anybody can sign for it")]
+    SmallOrder,
     #[error("its type, curve or algorithm is not supported, or a member is missing")]
     Unsupported,
 }
@@ -195,9 +198,13 @@ impl VerificationKey {
                 if point.len() != length {
                     return Err(Reason::Malformed);
                 }
-                // Otherwise the key would load, and refuse every signature.
-                if curve.is_some_and(|curve| ParsedPublicKey::new(curve, point).is_err()) {
-                    return Err(Reason::Point);
+                match curve {
+                    // Otherwise the key would load, and refuse every signature.
+                    Some(curve) if ParsedPublicKey::new(curve, point).is_err() => {
+                        return Err(Reason::Point);
+                    }
+                    None if !is_sound_ed25519(point) => return Err(Reason::SmallOrder),
+                    _ => {}
                 }
             }
         }
@@ -207,6 +214,17 @@ impl VerificationKey {
             key,
         })
     }
+}
+
+/// Returns whether an Ed25519 key of 32 bytes is not of small order. The libraries decode the point only when they verify, and
+/// export no check of it alone: bytes that are no point load, and refuse every signature.
+fn is_sound_ed25519(key: &[u8]) -> bool {
+    let parsed = ParsedPublicKey::new(&ED25519, key).ok();
+    let spki: Option<PublicKeyX509Der<'_>> = parsed.and_then(|key| key.as_der().ok());
+    spki.is_some_and(|spki| {
+        let spki = SubjectPublicKeyInfo::from_der(spki.as_ref());
+        spki.is_ok_and(|spki| spki.check_key().is_ok())
+    })
 }
 
 /// Returns the length of an RSA modulus in bits. RFC 7518, section 6.3.1.1 forbids leading zeros, and the library refuses them.
@@ -306,6 +324,11 @@ mod tests {
             let coordinate = BASE64URL_NOPAD.encode(&vec![7_u8; length]);
             json!({"kty": "EC", "crv": curve, "x": coordinate, "y": coordinate})
         };
+        let ed25519 = |low: u8| {
+            let mut point = [0; 32];
+            point[0] = low;
+            json!({"kty": "OKP", "crv": "Ed25519", "x": BASE64URL_NOPAD.encode(&point)})
+        };
         let for_encryption = |member: &str, value: &str| {
             let mut key = rsa(0xff, 256);
             key[member] = value.into();
@@ -352,6 +375,13 @@ mod tests {
             (ec("P-256", 32), "its point is not on its curve"),
             (ec("P-384", 48), "its point is not on its curve"),
             (ec("P-384", 32), "it is malformed"),
+            // RFC 8037, appendix A.2; and points of the orders 1 and 4.
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+                "",
+            ),
+            (ed25519(1), "it is of small order: anybody can sign for it"),
+            (ed25519(0), "it is of small order: anybody can sign for it"),
             (
                 json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
                 "it is malformed",

@@ -10,7 +10,7 @@ mod key_set;
 pub use key_file::KeyFileError;
 pub use key_set::KeySet;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use keyproof_auth::operator::{OperatorScope, OperatorScopes};
 use keyproof_store::Timestamp;
@@ -20,15 +20,12 @@ use super::{
     Operator, Prefetched,
     token_cache::{VerifiedTokenCache, digest_of},
 };
-use crate::Principal;
+use crate::{Principal, audit::bounded};
 use key_file::{KeyFile, Keys};
 
 /// How far an issuer's clock may be ahead, so that a token that was just issued is accepted. There is no tolerance for expiry: the
 /// client fetches a new token.
 const CLOCK_SKEW: Duration = Duration::from_secs(10);
-
-/// The maximum length of a subject in the audit trail, in characters.
-const MAX_SUBJECT: usize = 128;
 
 /// An issuer whose tokens are accepted.
 #[derive(Clone, Debug)]
@@ -247,11 +244,16 @@ fn as_seconds(at: Timestamp) -> f64 {
     Duration::from_millis(at.as_millis()).as_secs_f64()
 }
 
-/// Returns the subject in one printable line.
+/// Returns the subject in one printable line, which identifies it in the audit trail and for limits. The claim is optional (RFC 7519,
+/// section 4.1.2): without it the subject is `-`.
 fn subject(claims: &Claims) -> String {
-    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or("-");
-    let printable = subject.chars().take(MAX_SUBJECT);
-    printable.flat_map(char::escape_debug).collect()
+    let subject = match claims.get("sub") {
+        None | Some(Value::Null) => Cow::Borrowed("-"),
+        Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+        Some(other) => Cow::Owned(other.to_string()),
+    };
+    let printable: String = subject.chars().flat_map(char::escape_debug).collect();
+    bounded(&printable).into_owned()
 }
 
 impl fmt::Debug for Issuers {

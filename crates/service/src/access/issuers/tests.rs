@@ -285,6 +285,23 @@ async fn tokens_that_nobody_signed_are_refused() {
     }
 }
 
+/// For the neutral element as the key, `0·B` and the number 0 sign every message (RFC 8032, section 5.1.7).
+#[tokio::test]
+async fn a_signature_that_anybody_can_make_for_a_key_of_small_order_is_no_signature() {
+    let mut neutral = [0; 64];
+    neutral[0] = 1;
+    let (point, _) = neutral.split_at(32);
+    let small =
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "small", "x": BASE64URL_NOPAD.encode(point)});
+    let (_folder, issuers) = issuers(&json!({"keys": [small, KEYS.p256.jwk()]}), "scp");
+    let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let header = part(json!({"alg": "EdDSA", "kid": "small"}));
+    let forged = BASE64URL_NOPAD.encode(&neutral);
+    let token = format!("{header}.{}.{forged}", part(claims()));
+    let refused = issuers.authenticate(&token, START).await;
+    assert_eq!(refused, Err(ExternalTokenError::Key));
+}
+
 #[tokio::test]
 async fn a_changed_token_does_not_verify() {
     let token = KEYS.p256.token("ES256", &claims());
@@ -664,9 +681,20 @@ fn a_file_of_nothing_but_unusable_keys_is_refused_by_reason() {
 fn subjects_are_printable_and_bounded() {
     let of = |sub: Value| subject(with(json!({ "sub": sub })).as_object().unwrap());
     assert_eq!(of(json!("a\nb\u{1b}[0m")), "a\\nb\\u{1b}[0m");
-    assert_eq!(of(json!("é".repeat(500))).chars().count(), MAX_SUBJECT);
-    assert_eq!(of(json!(7)), "-");
     assert_eq!(of(Value::Null), "-");
+    assert_eq!(of(json!(7)), "7");
+    assert_eq!(of(json!("é".repeat(256))), "é".repeat(256));
+    assert!(of(json!("é".repeat(500))).len() <= 512);
+}
+
+/// As the workloads of one project, whose subjects differ at their ends.
+#[test]
+fn subjects_that_begin_alike_are_not_one_subject() {
+    let of = |sub: String| subject(with(json!({ "sub": sub })).as_object().unwrap());
+    for length in [128, 600] {
+        let [one, other] = ["one", "other"].map(|end| of(format!("{}{end}", "x".repeat(length))));
+        assert_ne!(one, other, "{length}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use keyproof_auth::{Generation, taler::LoginScope};
+use keyproof_auth::{Generation, ValidityError, taler::LoginScope};
 use keyproof_store::{Batch, ReadPlan, Timestamp};
 use zeroize::Zeroizing;
 
@@ -76,6 +76,9 @@ pub enum IssueError {
     /// The token was revoked, the password changed, or the instance was removed since the permission was checked.
     #[error("the token or password is no longer valid")]
     Ended,
+    /// The token has expired since the permission was checked.
+    #[error("the token has expired")]
+    Expired,
     /// The requested scope exceeds that of the issuer's token.
     #[error("the requested scope exceeds the token's own")]
     ScopeExceeded,
@@ -217,7 +220,12 @@ impl OtpDevices {
             if token.version != *version {
                 return Err(ended());
             }
-            batch.require(place, *version);
+            // The record is kept for a while after the token's expiry.
+            match token.record.check(&issuer.generation, now) {
+                Ok(()) => batch.require(place, *version),
+                Err(ValidityError::Expired { .. }) => return refuse(IssueError::Expired),
+                Err(ValidityError::Superseded) => return Err(ended()),
+            }
         }
         Ok(())
     }

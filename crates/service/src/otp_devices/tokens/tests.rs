@@ -145,6 +145,25 @@ async fn a_revoked_token_is_gone_and_issues_nothing() {
     assert_eq!(refused.err(), refusal(IssueError::Ended));
 }
 
+/// The body of a refresh may arrive after the token's end, whose record is kept for a day.
+#[tokio::test]
+async fn a_token_that_expires_after_its_permission_issues_nothing() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let lifetime = Lifetime::For(Duration::from_millis(1_500));
+    let token = bench.token("shop", "all:refreshable", lifetime).await;
+    let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
+    bench
+        .clock
+        .set(START.saturating_add(Duration::from_millis(1_499)));
+    assert!(devices.issue(&issuer, &request("all")).await.is_ok());
+    bench
+        .clock
+        .set(START.saturating_add(Duration::from_millis(1_500)));
+    let refused = devices.issue(&issuer, &request("all")).await;
+    assert_eq!(refused.err(), refusal(IssueError::Expired));
+}
+
 #[tokio::test]
 async fn a_password_that_changed_after_login_issues_nothing() {
     let bench = bench().await;
