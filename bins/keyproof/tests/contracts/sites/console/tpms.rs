@@ -1030,6 +1030,14 @@ async fn that_a_categorys_record_is_full_stands_at_the_field_that_needs_room() {
     ops.upload(&registers, &parts).await.is(422);
     ops.sees("id=\"registers-error\"");
     ops.sees("do not fit into the category’s record");
+
+    // A form without a field has it above the page.
+    ops.get(&category).await.is(200);
+    let latest = ops.hidden("latest").unwrap();
+    let renew = format!("{category}/client/renew");
+    ops.post(&renew, &[("latest", &*latest)]).await.is(422);
+    ops.sees("role=\"alert\">The category’s record is full");
+    ops.sees_not("file-error");
 }
 
 #[tokio::test]
