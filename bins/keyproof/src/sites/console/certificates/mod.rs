@@ -220,8 +220,16 @@ impl Visit<Signed> {
             code: is_code.then(|| Zeroizing::new(code.to_owned())),
             report,
         };
-        let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let leaf = self.uploaded().to_vec();
+        if leaf.is_empty() {
+            let wrong = Wrong::at("file", NO_FILE);
+            let frame = self.frame_with(Area::Certificates, wrong, &[]);
+            let (proof, status) = (proof_with(None), StatusCode::UNPROCESSABLE_ENTITY);
+            return self
+                .certificate_page(&frame, &caller, &name, proof, status)
+                .await;
+        }
+        let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let certificates = &self.service().certificates;
         let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
         let failure = match verified.await {

@@ -78,6 +78,17 @@ async fn an_operator_walks_to_possession() {
     ops.sees("the leaf’s issuer is <code>CN=Another,O=Acme</code>");
     // The code is still valid, and its commands are still shown.
     ops.sees(&format!("/CN={code}"));
+    // Without a leaf, none is judged.
+    let parts = [
+        ("etag", etag.as_bytes()),
+        ("code", code.as_bytes()),
+        ("file", b""),
+        ("text", b""),
+    ];
+    ops.upload(&of("/verify", "root"), &parts).await.is(422);
+    ops.sees("id=\"file-error\">Choose a file, or paste its text.");
+    ops.sees_not("Possession is not proven");
+    ops.sees(&format!("/CN={code}"));
 
     // Pasted as text.
     let leaf = data_encoding::BASE64.encode(&ca.leaf(&code));
