@@ -174,9 +174,9 @@ impl Visit<Signed> {
                 (frame, Found::default(), false, status)
             }
         };
-        frame.entries.filled = SOUGHT
-            .map(|field| (field, self.sought(field).to_owned()))
-            .into();
+        let fields = SOUGHT.into_iter().chain([FILE]);
+        let typed = fields.map(|field| (field, self.sought(field).to_owned()));
+        frame.entries.filled = typed.collect();
         render(&self.trail(&frame, found, is_latest).await?, status)
     }
 
