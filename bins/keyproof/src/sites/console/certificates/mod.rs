@@ -299,10 +299,14 @@ impl Visit<Signed> {
             .await
     }
 
-    /// Returns the provisioning service in the query.
+    /// Returns the provisioning service in the query. White space around names is dropped only from those that were
+    /// typed: the names of existing services may have some.
     fn service_asked_for(&self) -> Option<ProvisioningService> {
+        let query = self.exchange.query();
+        let is_typed = query.first("typed").is_some();
         let named = |name| {
-            let text = self.exchange.query().first(name)?.trim();
+            let text = query.first(name)?;
+            let text = if is_typed { text.trim() } else { text };
             (!text.is_empty()).then(|| text.to_owned())
         };
         Some(ProvisioningService {

@@ -308,6 +308,26 @@ async fn hostile_names_are_text() {
 }
 
 #[tokio::test]
+async fn a_service_is_found_by_its_exact_name_and_typed_with_blanks_around_it() {
+    let site = Site::start().await;
+    let (mut ops, _) = site.operator(&["certificates"]).await;
+    let exact = format!("{SERVICE}%20");
+    ops.get(&exact).await.is(200);
+    let ca = Ca::new("Acme Root");
+    let parts = [("name", &b"root"[..]), ("file", &ca.der)];
+    ops.upload(&exact, &parts).await.is(303);
+    ops.get("/console/certificates").await.is(200);
+    ops.sees(&format!("href=\"{}\"", exact.replace('&', "&#38;")));
+    ops.sees("name=\"typed\" value=\"on\"");
+    ops.get(&exact).await.is(200);
+    ops.sees(">root<");
+    for other in [SERVICE, &format!("{exact}&typed=on")] {
+        ops.get(other).await.is(200);
+        ops.sees("The service has none yet.");
+    }
+}
+
+#[tokio::test]
 async fn the_start_tells_what_ends_within_ninety_days() {
     /// The end of the tests' CAs: 6 May 2030.
     const END: u64 = 1_904_256_000;
