@@ -8,7 +8,7 @@ use http::StatusCode;
 use keyproof_service::{
     Action,
     certificates::{
-        Caller, CertificateView, DeleteError, GenerateCodeError, GetError, Precondition,
+        Caller, CertificateView, DeleteError, Deletion, GenerateCodeError, GetError, Precondition,
         ProvisioningService, PutError, Upload, UploadError, Verification, VerifyError,
     },
 };
@@ -274,7 +274,8 @@ impl Visit<Signed> {
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let deleted = self.service().certificates.delete(&caller, &name, &etag);
         match deleted.await {
-            Ok(_) => Ok(see_other(&with_notice(
+            Ok(Deletion::Absent) => Err(Refusal::NotFound),
+            Ok(Deletion::Deleted) => Ok(see_other(&with_notice(
                 &place.link(),
                 "certificate-deleted",
             ))),

@@ -117,6 +117,11 @@ async fn an_operator_walks_to_possession() {
         .await
         .is(303);
     ops.get(&of("", "root")).await.is(404);
+    // What is not there is not said to be deleted.
+    ops.get(SERVICE).await.is(200);
+    ops.post(&of("/delete", "root"), &[("etag", &etag)])
+        .await
+        .is(404);
 }
 
 /// After a form, a phone shows the result instead of the page's head. Without a result it shows the head, which contains the
