@@ -32,8 +32,7 @@ pub fn form(data: &[u8]) {
                 b"password" => text.len() <= LONGEST_PASSWORD,
                 _ => text.encode_utf16().count() <= LONGEST,
             };
-            let is_odd =
-                |c: char| (c.is_control() && c != '\t') || c == char::REPLACEMENT_CHARACTER;
+            let is_odd = |c: char| c.is_control() && c != '\t';
             fits && !text.contains(is_odd)
         })
     });

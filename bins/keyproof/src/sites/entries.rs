@@ -45,6 +45,11 @@ impl Wrong {
     pub(super) fn is_at(&self, field: &str) -> bool {
         self.field == field
     }
+
+    /// The same error at another field.
+    pub(super) fn moved_to(self, field: &'static str) -> Self {
+        Self { field, ..self }
+    }
 }
 
 impl Entries {

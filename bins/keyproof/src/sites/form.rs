@@ -3,6 +3,7 @@
 
 use form_urlencoded::parse;
 use http::StatusCode;
+use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
 /// The field with the token of `csrf`, which every form has.
@@ -63,6 +64,10 @@ impl Form {
         if !is_form {
             return Err(FormError::ContentType);
         }
+        let is_utf8 = || {
+            let decoded: Vec<u8> = percent_decode(body).collect();
+            str::from_utf8(&Zeroizing::new(decoded)).is_ok()
+        };
         let mut filled: Vec<(String, Zeroizing<String>)> = Vec::new();
         for (name, value) in parse(body) {
             let (name, value) = (name.into_owned(), Zeroizing::new(value.into_owned()));
@@ -76,7 +81,9 @@ impl Form {
             } else {
                 is_line(&value)
             };
-            if !fits {
+            // Either somebody typed this, or bytes that are not UTF-8 became it.
+            let is_text = !value.contains(char::REPLACEMENT_CHARACTER) || is_utf8();
+            if !fits || !is_text {
                 return Err(FormError::Value);
             }
             filled.push((name, value));
@@ -97,9 +104,9 @@ pub(super) fn is_line(value: &str) -> bool {
     value.encode_utf16().count() <= MAX_VALUE && !value.contains(is_odd)
 }
 
-/// Whether a character cannot be typed or pasted in a line, as a tab can. Invalid UTF-8 has become U+FFFD.
+/// Whether a character cannot be typed or pasted in a line, as a tab can.
 fn is_odd(c: char) -> bool {
-    (c.is_control() && c != '\t') || c == char::REPLACEMENT_CHARACTER
+    c.is_control() && c != '\t'
 }
 
 /// Prints only the names.
@@ -139,6 +146,12 @@ mod tests {
         assert_eq!(of(b"name=a%0Ab"), Some(FormError::Value));
         assert_eq!(of(b"name=a%09b"), None, "it can be pasted");
         assert_eq!(of(b"name=%ff"), Some(FormError::Value));
+        assert_eq!(of(b"name=\xff"), Some(FormError::Value));
+        // This can be pasted, too: it may be what another program made of a text.
+        assert_eq!(of(b"name=a+%EF%BF%BD%"), None);
+        assert_eq!(of("name=\u{fffd}".as_bytes()), None);
+        let both = of(b"name=%EF%BF%BD&csrf=%ff");
+        assert_eq!(both, Some(FormError::Value));
         assert_eq!(
             of(format!("name={}", "x".repeat(1025)).as_bytes()),
             Some(FormError::Value)

@@ -206,6 +206,7 @@ mod tests {
             let longer = name + text;
             assert_eq!(refused(&[(head, longer.as_bytes())]).await, value, "{text}");
         }
+        assert_eq!(refused(&[(head, "\u{fffd}".as_bytes())]).await, None);
         for wrong in [&b"a\nb"[..], b"\0", b"\xff"] {
             assert_eq!(refused(&[(head, wrong)]).await, value, "{wrong:?}");
         }

@@ -17,7 +17,6 @@ mod texts;
 
 use std::sync::Arc;
 
-use http::Method;
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
@@ -101,7 +100,6 @@ impl Application for Account {
             let reader = Reader::of(&exchange);
             let path = format!("/{}", exchange.path().lossy_segments().join("/"));
             let context = Context {
-                is_page: [Method::GET, Method::HEAD].contains(exchange.method()),
                 language: reader.language,
                 request_id: exchange.request_id(),
                 // A sign-in step belongs to the page that it leads to.
@@ -118,7 +116,6 @@ impl Application for Account {
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
         // The request's language and session are unknown here.
         let context = Context {
-            is_page: false,
             language: Language::English,
             request_id,
             page: page_of(""),
@@ -130,8 +127,6 @@ impl Application for Account {
 
 /// Facts from a request's head that outlive it.
 struct Context {
-    /// Whether the request only reads a page.
-    is_page: bool,
     language: Language,
     request_id: RequestId,
     /// The page that the request belongs to.

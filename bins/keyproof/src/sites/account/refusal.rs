@@ -34,7 +34,7 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
 fn location(refusal: &Refusal, context: &Context) -> Option<String> {
     match refusal {
         Refusal::ConfirmFirst(_) => Some(with_return_to("/account/confirm", context.page)),
-        Refusal::SignInFirst(_) if context.is_page && context.page != OVERVIEW => {
+        Refusal::SignInFirst(_) if context.page != OVERVIEW => {
             Some(format!("/account/sign-in?over&to={}", context.page))
         }
         Refusal::SignInFirst(_) => Some("/account/sign-in?over".to_owned()),

@@ -174,9 +174,9 @@ impl Visit<Signed> {
                 (frame, Found::default(), false, status)
             }
         };
-        frame.entries.filled = SOUGHT
-            .map(|field| (field, self.sought(field).to_owned()))
-            .into();
+        let fields = SOUGHT.into_iter().chain([FILE]);
+        let typed = fields.map(|field| (field, self.sought(field).to_owned()));
+        frame.entries.filled = typed.collect();
         render(&self.trail(&frame, found, is_latest).await?, status)
     }
 
@@ -368,6 +368,11 @@ fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfille
     }
     const WRONG: &str = "A time is like 2026-11-30T12:00, in UTC.";
     let wrong = || Unfilled::from(Wrong::at(field, WRONG));
+    // The library ignores these, and the time would be another.
+    let (_, clock) = text.split_once(['T', 't', ' ']).unwrap_or_default();
+    if clock.contains(['+', '-']) || text.contains('[') {
+        return Err(wrong());
+    }
     let time: DateTime = text.parse().map_err(|_| wrong())?;
     let time = time.to_zoned(TimeZone::UTC).map_err(|_| wrong())?;
     let millis = time.timestamp().as_millisecond();
@@ -469,7 +474,15 @@ mod tests {
         assert_eq!(of("2023-11-14T22:13:20"), Some(1_700_000_000_000));
         assert_eq!(of("1950-01-01T00:00"), Some(0));
         assert_eq!(of(""), None);
-        for wrong in ["x", "2023-13-14T22:13", "99999-01-01T00:00"] {
+        for wrong in [
+            "x",
+            "2023-13-14T22:13",
+            "99999-01-01T00:00",
+            "2023-11-14T22:13Z",
+            "2023-11-14T22:13-05:00",
+            "2023-11-14 22:13+01",
+            "2023-11-14T22:13[Europe/Berlin]",
+        ] {
             assert!(
                 matches!(time_of("since", wrong), Err(Unfilled::Wrong(_))),
                 "{wrong}"

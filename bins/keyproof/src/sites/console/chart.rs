@@ -41,23 +41,27 @@ impl Chart {
         let top = ceiling(most);
         let mut bars = Vec::new();
         for (x, minute) in (LEFT..).step_by(STEP).zip(minutes) {
+            let [refused, failed] =
+                [minute.refused, minute.failed].map(|count| u64::from(count > 0));
             let (mut below, mut drawn) = (0, 0);
-            for (kind, count) in [
-                ("answered", minute.answered),
-                ("refused", minute.refused),
-                ("failed", minute.failed),
+            for (kind, count, above) in [
+                ("answered", minute.answered, refused + failed),
+                ("refused", minute.refused, failed),
+                ("failed", minute.failed, 0),
             ] {
-                below += count;
-                let upto = scaled(below, top);
-                if upto > drawn {
-                    bars.push(Bar {
-                        kind,
-                        x,
-                        y: TOP + HEIGHT - upto,
-                        height: upto - drawn,
-                    });
-                    drawn = upto;
+                if count == 0 {
+                    continue;
                 }
+                below += count;
+                // Each is visible, however small, and leaves room for those above it.
+                let upto = scaled(below, top).clamp(drawn + 1, HEIGHT - above);
+                bars.push(Bar {
+                    kind,
+                    x,
+                    y: TOP + HEIGHT - upto,
+                    height: upto - drawn,
+                });
+                drawn = upto;
             }
         }
         let lines = [0, top / 2, top].map(|count| {
@@ -72,12 +76,9 @@ impl Chart {
     }
 }
 
-/// Returns a number's height. Numbers above zero are always visible.
+/// Returns a number's height.
 fn scaled(count: u64, top: u64) -> u64 {
-    match count {
-        0 => 0,
-        count => (count.saturating_mul(HEIGHT) / top).clamp(1, HEIGHT),
-    }
+    (count.saturating_mul(HEIGHT) / top).min(HEIGHT)
 }
 
 /// Formats a number in at most four characters, the space beside the chart: 250, 2.5k, 20k, 1M.
@@ -138,6 +139,35 @@ mod tests {
                 .iter()
                 .all(|bar| bar.y >= TOP && bar.y + bar.height <= TOP + HEIGHT)
         );
+        // Also among many others, which are not as many as the top, or nearly.
+        for (answered, refused, failed, drawn) in [
+            (1_000, 0, 1, &[("answered", 70_u64), ("failed", 1)][..]),
+            (
+                99_998,
+                1,
+                1,
+                &[("answered", 138), ("refused", 1), ("failed", 1)],
+            ),
+            (
+                1,
+                99_998,
+                1,
+                &[("answered", 1), ("refused", 138), ("failed", 1)],
+            ),
+            (0, 0, 5, &[("failed", 70)]),
+        ] {
+            let minute = Minute {
+                answered,
+                refused,
+                failed,
+                ..Minute::default()
+            };
+            let bars = Chart::of(&[minute]).bars;
+            let heights: Vec<_> = bars.iter().map(|bar| (bar.kind, bar.height)).collect();
+            assert_eq!(heights, drawn);
+            let last = bars.last().unwrap();
+            assert!(last.y >= TOP, "{}", last.y);
+        }
     }
 
     #[test]

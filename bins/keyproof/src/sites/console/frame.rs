@@ -48,7 +48,7 @@ const DONE: [(&str, &str); 20] = [
 
 /// The fields whose input no page shows again, with the notice in its place. Without it, somebody might send the form
 /// without a file or a key, which does something else.
-const UNKEPT: [(&str, &str); 3] = [
+const UNKEPT: [(&str, &str); 4] = [
     (
         "file",
         "This is not kept: choose the file again, or paste its text again.",
@@ -60,6 +60,10 @@ const UNKEPT: [(&str, &str); 3] = [
     (
         "password",
         "This is not kept, because it is secret: type it again.",
+    ),
+    (
+        "text",
+        "This is not kept, because it contains a private key: paste only the certificates.",
     ),
 ];
 
@@ -160,14 +164,21 @@ impl<W: Known> Visit<W> {
     pub(super) fn frame_with(&self, area: Area, wrong: Wrong, filled: &[&'static str]) -> Frame {
         let typed = |field: &&'static str| (*field, self.typed(field).to_owned());
         let mut filled: Vec<_> = filled.iter().map(typed).collect();
+        // Without a file, the text is what was read.
+        let reads_text = !self.is_filled_in("file") && self.is_filled_in("text");
+        let wrong = if wrong.is_at("file") && reads_text {
+            wrong.moved_to("text")
+        } else {
+            wrong
+        };
         // A pasted text remains if another field is wrong.
         let pasted = self.typed("text");
-        let stays = !pasted.is_empty() && !wrong.is_at("file") && !has_private_key(pasted);
-        if stays {
+        let has_key = has_private_key(pasted);
+        if !pasted.is_empty() && !wrong.is_at("text") && !has_key {
             filled.push(("text", pasted.to_owned()));
         }
         let is_lost = |field: &str| match field {
-            "file" => self.is_filled_in("file") || self.is_filled_in("text") && !stays,
+            "text" => has_key,
             field => self.is_filled_in(field),
         };
         let lost = UNKEPT.into_iter().filter(|(field, _)| is_lost(field));

@@ -173,6 +173,12 @@ impl Visit<Signed> {
         let users = self.accounts().users_as(&caller, organisation, &query);
         let (organisation, found) = users.await?;
         let (pages, is_more) = pages_of(found.total);
+        // There may have been more users when the address was made.
+        if query.page() > pages {
+            let (list, last) = (list_of(Some(organisation.id)), pages.to_string());
+            let last = with_query(&list, &[("name", sought), ("page", &last)]);
+            return Ok(see_other(&last));
+        }
         let page = Users {
             frame: &self.frame_in(Area::Users),
             may_add: caller.may_change(&organisation.name),

@@ -35,7 +35,10 @@ async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
     let out = sign_out(ada.window(), "/account/sign-out");
     let fields = [("key", &*key)];
     let late = ada.post_late("/account/phone/remove", &fields, out).await;
-    assert_eq!(late.is(303).location(), "/account/sign-in?over");
+    assert_eq!(
+        late.is(303).location(),
+        "/account/sign-in?over&to=/account/phone"
+    );
     // The phone is still required.
     let mut again = Browser::new(&site);
     again.sign_in_with(&phone, false).await.is(200);
@@ -45,7 +48,10 @@ async fn nothing_is_done_at_account_in_a_session_that_was_ended_meanwhile() {
     let late = again
         .post_late("/account/password", &ANOTHER_PASSWORD, out)
         .await;
-    assert_eq!(late.is(303).location(), "/account/sign-in?over");
+    assert_eq!(
+        late.is(303).location(),
+        "/account/sign-in?over&to=/account/password"
+    );
     again.sign_in_with(&phone, false).await.is(200);
 }
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 use keyproof_service::{
     Action,
     certificates::{
-        Caller, CertificateView, DeleteError, GenerateCodeError, GetError, Precondition,
+        Caller, CertificateView, DeleteError, Deletion, GenerateCodeError, GetError, Precondition,
         ProvisioningService, PutError, Upload, UploadError, Verification, VerifyError,
     },
 };
@@ -220,8 +220,16 @@ impl Visit<Signed> {
             code: is_code.then(|| Zeroizing::new(code.to_owned())),
             report,
         };
-        let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let leaf = self.uploaded().to_vec();
+        if leaf.is_empty() {
+            let wrong = Wrong::at("file", NO_FILE);
+            let frame = self.frame_with(Area::Certificates, wrong, &[]);
+            let (proof, status) = (proof_with(None), StatusCode::UNPROCESSABLE_ENTITY);
+            return self
+                .certificate_page(&frame, &caller, &name, proof, status)
+                .await;
+        }
+        let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let certificates = &self.service().certificates;
         let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
         let failure = match verified.await {
@@ -266,7 +274,8 @@ impl Visit<Signed> {
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let deleted = self.service().certificates.delete(&caller, &name, &etag);
         match deleted.await {
-            Ok(_) => Ok(see_other(&with_notice(
+            Ok(Deletion::Absent) => Err(Refusal::NotFound),
+            Ok(Deletion::Deleted) => Ok(see_other(&with_notice(
                 &place.link(),
                 "certificate-deleted",
             ))),
@@ -291,10 +300,14 @@ impl Visit<Signed> {
             .await
     }
 
-    /// Returns the provisioning service in the query.
+    /// Returns the provisioning service in the query. White space around names is dropped only from those that were
+    /// typed: the names of existing services may have some.
     fn service_asked_for(&self) -> Option<ProvisioningService> {
+        let query = self.exchange.query();
+        let is_typed = query.first("typed").is_some();
         let named = |name| {
-            let text = self.exchange.query().first(name)?.trim();
+            let text = query.first(name)?;
+            let text = if is_typed { text.trim() } else { text };
             (!text.is_empty()).then(|| text.to_owned())
         };
         Some(ProvisioningService {

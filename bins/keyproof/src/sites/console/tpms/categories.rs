@@ -178,7 +178,8 @@ impl Visit<Signed> {
         let issued = match devices.renew_client(&category, name, Some(&latest)).await {
             Ok(issued) => issued,
             Err(failure) => {
-                let failed = too_large_at(failure, "file", FULL);
+                // The form has no field.
+                let failed = too_large_at(failure, "", FULL);
                 return self.changed::<Category>(Err(failed), &[]).await;
             }
         };

@@ -314,5 +314,6 @@ async fn a_page_that_goes_on_is_taken_along_from_there() {
     let page = wrong.is(303).location();
     ops.get(&page).await.is(422);
     ops.sees("id=\"after_file-error\">This is not the name of a file");
+    ops.sees("value=\"keyproof-audit.jsonl\"");
     ops.sees("<details open>\n<summary>Continue a download");
 }

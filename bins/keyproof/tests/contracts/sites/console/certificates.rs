@@ -78,6 +78,17 @@ async fn an_operator_walks_to_possession() {
     ops.sees("the leaf’s issuer is <code>CN=Another,O=Acme</code>");
     // The code is still valid, and its commands are still shown.
     ops.sees(&format!("/CN={code}"));
+    // Without a leaf, none is judged.
+    let parts = [
+        ("etag", etag.as_bytes()),
+        ("code", code.as_bytes()),
+        ("file", b""),
+        ("text", b""),
+    ];
+    ops.upload(&of("/verify", "root"), &parts).await.is(422);
+    ops.sees("id=\"file-error\">Choose a file, or paste its text.");
+    ops.sees_not("Possession is not proven");
+    ops.sees(&format!("/CN={code}"));
 
     // Pasted as text.
     let leaf = data_encoding::BASE64.encode(&ca.leaf(&code));
@@ -106,6 +117,11 @@ async fn an_operator_walks_to_possession() {
         .await
         .is(303);
     ops.get(&of("", "root")).await.is(404);
+    // What is not there is not said to be deleted.
+    ops.get(SERVICE).await.is(200);
+    ops.post(&of("/delete", "root"), &[("etag", &etag)])
+        .await
+        .is(404);
 }
 
 /// After a form, a phone shows the result instead of the page's head. Without a result it shows the head, which contains the
@@ -293,6 +309,26 @@ async fn hostile_names_are_text() {
         ops.sees_not("<script>alert");
         ops.get(SERVICE).await.is(200);
         ops.sees_not("<script>alert");
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_found_by_its_exact_name_and_typed_with_blanks_around_it() {
+    let site = Site::start().await;
+    let (mut ops, _) = site.operator(&["certificates"]).await;
+    let exact = format!("{SERVICE}%20");
+    ops.get(&exact).await.is(200);
+    let ca = Ca::new("Acme Root");
+    let parts = [("name", &b"root"[..]), ("file", &ca.der)];
+    ops.upload(&exact, &parts).await.is(303);
+    ops.get("/console/certificates").await.is(200);
+    ops.sees(&format!("href=\"{}\"", exact.replace('&', "&#38;")));
+    ops.sees("name=\"typed\" value=\"on\"");
+    ops.get(&exact).await.is(200);
+    ops.sees(">root<");
+    for other in [SERVICE, &format!("{exact}&typed=on")] {
+        ops.get(other).await.is(200);
+        ops.sees("The service has none yet.");
     }
 }
 

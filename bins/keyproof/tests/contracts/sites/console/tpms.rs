@@ -755,8 +755,9 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
         ),
         ("managers", &manager, ("name", hostile), "name-error"),
         ("managers", &manager, ("name", &*long), "name-error"),
-        ("managers", &manager, ("text", "nothing"), "file-error"),
-        ("managers", &manager, ("text", key), "file-error"),
+        ("managers", &manager, ("text", "nothing"), "text-error"),
+        ("managers", &manager, ("text", key), "text-error"),
+        ("managers", &manager, ("file", "nothing"), "file-error"),
         (
             "managers",
             &manager,
@@ -794,7 +795,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             ("registers", "sha256:7 = 00"),
             "registers-error",
         ),
-        ("categories", &category, ("text", hostile), "file-error"),
+        ("categories", &category, ("text", hostile), "text-error"),
     ] {
         ops.get(&format!("{NAMESPACE}/{path}")).await.is(200);
         let mut parts: Vec<(&str, &[u8])> = Vec::new();
@@ -855,7 +856,10 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
     ops.upload(&format!("{MANAGER}/makers"), &[("text", b"nothing")])
         .await
         .is(422);
-    ops.sees("file-error");
+    // It is wrong where it was pasted.
+    ops.sees("id=\"text-error\"");
+    ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"text-hint text-error\"");
+    ops.sees_not("file-error");
     // Nothing was created, and invalid namespaces have no pages.
     ops.get(NAMESPACE).await.is(200);
     ops.sees_not("for line 9");
@@ -1026,6 +1030,14 @@ async fn that_a_categorys_record_is_full_stands_at_the_field_that_needs_room() {
     ops.upload(&registers, &parts).await.is(422);
     ops.sees("id=\"registers-error\"");
     ops.sees("do not fit into the category’s record");
+
+    // A form without a field has it above the page.
+    ops.get(&category).await.is(200);
+    let latest = ops.hidden("latest").unwrap();
+    let renew = format!("{category}/client/renew");
+    ops.post(&renew, &[("latest", &*latest)]).await.is(422);
+    ops.sees("role=\"alert\">The category’s record is full");
+    ops.sees_not("file-error");
 }
 
 #[tokio::test]
@@ -1251,7 +1263,9 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
         adds(&mut ops, &path, &parts).await.is(added);
         // What is not a certificate is refused, but the token counts.
         ops.sees_not("name=\"confirmation\"");
-        assert_eq!(ops.page.contains("file-error"), added == 422, "{form}");
+        let mut errors = ["file-error", "text-error"].into_iter();
+        let is_refused = errors.any(|error| ops.page.contains(error));
+        assert_eq!(is_refused, added == 422, "{form}");
     }
     let made = site.trail("tpm_api_key.create").await.len();
     assert_eq!(made, before + 1);
@@ -1313,7 +1327,7 @@ async fn what_was_pasted_stays_where_something_else_is_wrong() {
             let is_there = ops.page.contains(&format!("\n{begin}"));
             assert_eq!(is_there, stays, "{path}: {name} {pasted}");
             // Otherwise the page reports the loss.
-            let is_told = ops.page.contains("id=\"file-error\"");
+            let is_told = ops.page.contains("id=\"text-error\"");
             assert_eq!(is_told, !stays, "{path}: {name} {pasted}");
         }
     }
