@@ -410,7 +410,7 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, future::poll_fn, pin::pin, task::Poll, time::Duration};
+    use std::{convert::Infallible, pin::pin, time::Duration};
 
     use super::{
         super::{
@@ -549,17 +549,7 @@ mod tests {
             let devices = &bench.service.device_identity;
             let device_administrator = DeviceAdministrator::of_command_line(&command_line());
             let mut shown = pin!(devices.device(&device_administrator, &place));
-            bench.faults.steps();
-            let mut steps = 0;
-            let early = poll_fn(|context| {
-                let shown = shown.as_mut().poll(context);
-                steps += bench.faults.steps();
-                match shown {
-                    Poll::Ready(shown) => Poll::Ready(Some(shown)),
-                    Poll::Pending if steps >= reached => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
-                }
-            });
+            let early = bench.until_step(shown.as_mut(), reached);
             if early.await.is_some() {
                 // It is read in fewer steps than this.
                 assert!(reached > 3, "{reached}");
