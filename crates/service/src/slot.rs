@@ -93,6 +93,14 @@ impl<R: Record> Slot<R> {
         }
     }
 
+    /// Like [`require`](Self::require), and also requires that a record which did not exist still does not.
+    pub(crate) fn require_as_read(&self, batch: &mut Batch) {
+        match &self.stored {
+            Some(_) => self.require(batch),
+            None => batch.require_absent(&self.place),
+        }
+    }
+
     /// Deletes the record in the batch, if it exists.
     pub(crate) fn remove(&self, batch: &mut Batch) {
         if let Some(stored) = &self.stored {

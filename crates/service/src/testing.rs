@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    future::poll_fn,
     num::NonZeroUsize,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -206,6 +209,27 @@ pub(crate) const fn refusal<E>(why: E) -> Option<Failure<E>> {
 }
 
 impl Bench {
+    /// Polls a future until its read or commit of this number, counted from 1, is about to begin. Returns its output if it
+    /// ends before.
+    pub(crate) async fn until_step<F: Future>(
+        &self,
+        mut slow: Pin<&mut F>,
+        number: usize,
+    ) -> Option<F::Output> {
+        self.faults.steps();
+        let mut steps = 0;
+        poll_fn(|context| {
+            let polled = slow.as_mut().poll(context);
+            steps += self.faults.steps();
+            match polled {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if steps >= number => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// Starts another server on the same store with the same clock.
     pub(crate) async fn another(&self, change: impl FnOnce(&mut Settings)) -> Arc<Service> {
         server(&self.store, self.clock.clone(), change).await

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{NewEvent, Target},
-    pages::Pages,
+    pages::{PAGE, Pages},
     slot::Slot,
     storage::{Attempt, refuse, require_body},
 };
@@ -278,43 +278,39 @@ impl Accounts {
         let all = application_tokens_of(session.owner.organisation);
         let now = self.clock.now();
         let mut tokens = Vec::new();
-        let mut creators = BTreeMap::new();
         let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
         while let Some(page) = pages.next(now).await? {
             let page = page.into_iter().map(|(_, stored)| stored.record);
-            let page: Vec<_> = page
-                .filter(|token| session.may_manage_token(token))
-                .collect();
-            self.add_creators(&mut creators, session, &page).await?;
-            tokens.extend(page.into_iter().map(|token| {
-                let creator = creators.get(&token.creator);
-                summary(token, creator.and_then(Slot::record))
-            }));
+            tokens.extend(page.filter(|token| session.may_manage_token(token)));
         }
+        // Read last: compared with an earlier state of its creator, a token would count as ended.
+        let creators = self.creators_of(session, &tokens).await?;
+        let tokens = tokens.into_iter().map(|token| {
+            let creator = creators.get(&token.creator);
+            summary(token, creator.and_then(Slot::record))
+        });
+        let mut tokens: Vec<_> = tokens.collect();
         tokens.sort_by_key(|token| (token.created_at, token.id));
         Ok(tokens)
     }
 
-    /// Reads the creators of these tokens that were not read yet.
-    async fn add_creators(
+    /// Reads the creators of these tokens.
+    async fn creators_of(
         &self,
-        known: &mut BTreeMap<u32, Slot<User>>,
         session: &Session,
         tokens: &[ApplicationToken],
-    ) -> Result<(), StorageError> {
-        let creators = tokens.iter().map(|token| token.creator);
-        let new: BTreeSet<_> = creators
-            .filter(|creator| !known.contains_key(creator))
-            .collect();
-        if new.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<BTreeMap<u32, Slot<User>>, StorageError> {
+        let numbers: BTreeSet<u32> = tokens.iter().map(|token| token.creator).collect();
+        let numbers: Vec<u32> = numbers.into_iter().collect();
         let place = |user: &u32| user_key(session.owner_of(TargetUser::Of(*user)));
-        let reading = self.read(new.iter().map(place)).await?;
-        for user in new {
-            known.insert(user, Slot::of(&reading, place(&user))?);
+        let mut creators = BTreeMap::new();
+        for some in numbers.chunks(PAGE) {
+            let reading = self.read(some.iter().map(place)).await?;
+            for user in some {
+                creators.insert(*user, Slot::of(&reading, place(user))?);
+            }
         }
-        Ok(())
+        Ok(creators)
     }
 
     /// Changes a token. An unreadable body is reported only if the token exists and the person may change it.

@@ -3,7 +3,9 @@
 use super::{
     Accounts, ApplicationTokenSummary, UnknownUser,
     application_tokens::{is_of, new_event, summary},
-    records::{ApplicationToken, Owner, application_token_key, application_tokens_of},
+    records::{
+        ApplicationToken, Owner, User, application_token_key, application_tokens_of, user_key,
+    },
 };
 use crate::{
     Action, CommandLine, Failure,
@@ -50,9 +52,14 @@ impl Accounts {
         let mut tokens = Vec::new();
         while let Some(page) = pages.next(self.clock.now()).await? {
             let page = page.into_iter().map(|(_, stored)| stored.record);
-            let theirs = page.filter(|token| is_of(token, user.id, &user.name));
-            tokens.extend(theirs.map(|token| summary(token, Some(&user))));
+            tokens.extend(page.filter(|token| is_of(token, user.id, &user.name)));
         }
+        // Read last: compared with an earlier state of its creator, a token would count as ended.
+        let creator = Slot::<User>::read(&self.store, user_key(user.owner()), self.clock.now());
+        let creator = creator.await?;
+        let tokens = tokens.into_iter();
+        let tokens = tokens.map(|token| summary(token, creator.record()));
+        let mut tokens: Vec<_> = tokens.collect();
         tokens.sort_by_key(|token| (token.created_at, token.id));
         Ok(tokens)
     }

@@ -255,6 +255,7 @@ impl DeviceIdentity {
                 // The commit that ended them may not be durable, so this result requires what it read.
                 let mut batch = self.store.batch(now);
                 Object::require(&mut batch, &stored);
+                administrator.origin().require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(0)));
             }
             let mut object = stored.record;
@@ -461,8 +462,14 @@ impl DeviceIdentity {
 mod tests {
     use std::time::Duration;
 
-    use super::{super::testing::furnish, *};
-    use crate::testing::{START, bench, origin};
+    use super::{
+        super::{
+            ObjectOperation,
+            testing::{furnish, may},
+        },
+        *,
+    };
+    use crate::testing::{START, bench, command_line, origin};
 
     #[tokio::test]
     async fn a_certificate_of_a_server_whose_clock_is_ahead_is_accepted_at_once() {
@@ -477,5 +484,22 @@ mod tests {
             let station = devices.station_with_certificate(client, &origin()).await;
             assert_eq!(station.is_ok(), is_accepted, "{ahead:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_was_revoked_is_not_told_that_no_earlier_client_is_accepted() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let administrator = may(&bench, ObjectOperation::Replace, "c").await;
+        let end = async || devices.end_earlier_clients(&administrator, "c").await;
+        assert_eq!(end().await, Ok(0));
+        let access = &bench.service.access;
+        for token in access.list().await.unwrap() {
+            access.revoke(&token.id, &command_line()).await.unwrap();
+        }
+        let ended = end().await;
+        let contended = matches!(ended, Err(Failure::Storage(StorageError::Contended { .. })));
+        assert!(contended, "{ended:?}");
     }
 }

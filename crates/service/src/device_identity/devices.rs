@@ -77,6 +77,10 @@ impl DevicePlace {
     fn manager_key(&self) -> Key {
         object_key::<Manager>(&self.namespace, &self.manager)
     }
+
+    fn active_key(&self, ak: &str) -> Key {
+        ActiveKey::key(&self.namespace, &self.manager, ak)
+    }
 }
 
 impl Device {
@@ -136,7 +140,7 @@ impl DeviceIdentity {
         let device = self.bound(place).await?.record;
         let mut keys = Vec::new();
         for category in self.categories_of(place).await? {
-            self.keys_of(place, &device, &category, &mut keys).await?;
+            self.keys_of(place, &category, &mut keys).await?;
         }
         let managers = self.managers_of([place]).await?;
         let bound = device.into_view(&managers)?;
@@ -256,26 +260,42 @@ impl DeviceIdentity {
     async fn keys_of(
         &self,
         place: &DevicePlace,
-        device: &Device,
         category: &str,
         keys: &mut Vec<DeviceKey>,
     ) -> Result<(), StorageError> {
         let namespace = &*place.namespace;
-        let active_at = |ak: &str| ActiveKey::key(namespace, &place.manager, ak);
         let certificates = place.certificates(category);
         let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
-            let mut places = Vec::new();
-            for (_, Stored { record, .. }) in &page {
-                places.push(active_at(&record.ak));
-                places.extend(issuing_api_keys(namespace, category, record.decisive()));
-            }
-            let plan = ReadPlan::new(places);
+            let certified: Vec<Key> = page.into_iter().map(|(key, _)| key).collect();
+            // The page is read again with what depends on it, so that each key is shown as it is at one moment.
+            let plan = ReadPlan::new(certified.iter().cloned().chain([place.key()])).then({
+                let (place, category) = (place.clone(), category.to_owned());
+                let certified = certified.clone();
+                move |found| {
+                    let mut places = Vec::new();
+                    for key in &certified {
+                        if let Some(Stored { record, .. }) = found.get_shared::<Certified>(key)? {
+                            let issued = record.decisive();
+                            places.push(place.active_key(&record.ak));
+                            places.extend(issuing_api_keys(&place.namespace, &category, issued));
+                        }
+                    }
+                    Ok(places)
+                }
+            });
             let found = self.store.read(plan, self.clock.now()).await?;
-            for (_, Stored { record, .. }) in page {
-                let active = found.get::<ActiveKey>(&active_at(&record.ak))?;
-                let active = active
-                    .filter(|active| record.proven.is_some() && active.record.counts_for(device));
+            let device = found.get_shared::<Device>(&place.key())?;
+            for key in certified {
+                let Some(Stored { record, .. }) = found.get::<Certified>(&key)? else {
+                    continue;
+                };
+                let active = found.get::<ActiveKey>(&place.active_key(&record.ak))?;
+                let counts = |active: &Stored<ActiveKey>| {
+                    let device = device.as_ref();
+                    device.is_some_and(|device| active.record.counts_for(&device.record))
+                };
+                let active = active.filter(|active| record.proven.is_some() && counts(active));
                 let decisive = record.decisive();
                 keys.push(DeviceKey {
                     category: category.to_owned(),
@@ -369,7 +389,7 @@ impl DeviceIdentity {
             }
             revoked.extend(record.all().cloned());
             batch.remove(key, certified.version);
-            let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
+            let at = place.active_key(&record.ak);
             if let Some(active) = self.store.get::<ActiveKey>(&at, page.now).await?
                 && active.record.vendor == place.vendor
                 && active.record.serial == place.serial
@@ -390,7 +410,7 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, time::Duration};
+    use std::{convert::Infallible, pin::pin, time::Duration};
 
     use super::{
         super::{
@@ -499,6 +519,50 @@ mod tests {
         let disabled = devices.disable_api_key(&changing, "k", true);
         disabled.await.unwrap();
         assert_eq!(views().await, [unproven, proven(true)]);
+    }
+
+    /// Whenever a later certificate is proven, and the API key of the earlier one disabled.
+    #[tokio::test]
+    async fn a_key_is_not_shown_with_a_certificate_of_one_moment_and_an_api_key_of_another() {
+        let made = |serial: &str, by: (&str, &str), earlier: Option<Certified>| {
+            let certificate = AkCertificate {
+                der: Vec::new(),
+                serial: serial.to_owned(),
+                not_after: START.saturating_add(Duration::from_secs(60)),
+            };
+            let mut made = Certified::made(certificate, START, by, ("000b", "000b01"), "", earlier);
+            let proven = made.issued.clone();
+            made.prove(&proven);
+            made
+        };
+        for reached in 1.. {
+            let (bench, place) = bench_with_device().await;
+            let key = api_key(&bench).await.object;
+            let first = made("1", ("k", &*key.system.uid), None);
+            let second = made("2", ("other", "uid"), Some(first.clone()));
+            let at = Certified::key("default", "c", &place, "000b", "000b01");
+            let mut batch = bench.store.batch(START);
+            let version = batch.insert(&at, &first, None);
+            bench.store.commit(batch).await.unwrap();
+            let changing = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
+
+            let devices = &bench.service.device_identity;
+            let device_administrator = DeviceAdministrator::of_command_line(&command_line());
+            let mut shown = pin!(devices.device(&device_administrator, &place));
+            let early = bench.until_step(shown.as_mut(), reached);
+            if early.await.is_some() {
+                // It is read in fewer steps than this.
+                assert!(reached > 3, "{reached}");
+                break;
+            }
+            let mut batch = bench.store.batch(START);
+            batch.replace(&at, version, &second, None);
+            bench.store.commit(batch).await.unwrap();
+            let disabled = devices.disable_api_key(&changing, "k", true);
+            disabled.await.unwrap();
+            let (_, keys) = shown.await.unwrap();
+            assert_eq!(keys[0].withdrawal, None, "after {reached} steps");
+        }
     }
 
     /// A batch has a limited number of entries.

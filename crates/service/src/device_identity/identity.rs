@@ -326,10 +326,10 @@ impl Identity {
         self.owner.put(batch, Some(owner), None);
     }
 
-    /// Lets a batch commit only if the bindings are unchanged.
+    /// Lets a batch commit only if the bindings are unchanged, and there is still none where there was none.
     pub(super) fn require(&self, batch: &mut Batch) {
-        self.device.require(batch);
-        self.owner.require(batch);
+        self.device.require_as_read(batch);
+        self.owner.require_as_read(batch);
     }
 }
 

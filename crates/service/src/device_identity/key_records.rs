@@ -206,7 +206,7 @@ impl KeyRecords {
         let taken = rest.take_unproven(most);
         self.require_objects(batch)?;
         self.identity.require(batch);
-        self.active.require(batch);
+        self.active.require_as_read(batch);
         self.write_certified(batch, rest);
         Ok(taken)
     }

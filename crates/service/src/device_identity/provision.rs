@@ -25,7 +25,7 @@ use super::{
     ApiKeyRefusal, AuthorityError, DeviceIdentity, EndorsementError, Field, FieldError,
     IdentityConflict, ProvisionRequest, Station, StationOperation,
     authority::Authority,
-    certified::{Cause, Certified, Issued},
+    certified::{Cause, Certified, Issued, REVOKED_AT_ONCE},
     endorsement,
     grant::Grant,
     identity::{DevicePlace, Identity, draw},
@@ -116,10 +116,15 @@ impl DeviceIdentity {
     ) -> Result<Provisioned, Failure<ProvisionError>> {
         let request = Arc::new(request);
         let has_turn = AtomicBool::new(false);
-        let provisioned = transact("device_identity.provision", &self.store, || {
-            self.try_provision(station, &request, &has_turn)
-        });
-        let failure = match provisioned.await {
+        let provisioned = loop {
+            let provisioned = transact("device_identity.provision", &self.store, || {
+                self.try_provision(station, &request, &has_turn)
+            });
+            if let Some(provisioned) = provisioned.await.transpose() {
+                break provisioned;
+            }
+        };
+        let failure = match provisioned {
             Ok(provisioned) => return Ok(provisioned),
             Err(failure) => failure,
         };
@@ -136,13 +141,14 @@ impl DeviceIdentity {
         refuse(why)
     }
 
-    /// `has_turn` is shared by all attempts, so that a retried commit counts as one use of the API key.
+    /// `has_turn` is shared by all attempts, so that a retried commit counts as one use of the API key. Returns nothing if it
+    /// only revoked some of the certificates that a forgotten device left. The provision is then still to be done.
     async fn try_provision(
         &self,
         station: &Station,
         request: &Arc<ProvisionRequest>,
         has_turn: &AtomicBool,
-    ) -> Result<Attempt<Provisioned, Refused>, Failure<Refused>> {
+    ) -> Result<Attempt<Option<Provisioned>, Refused>, Failure<Refused>> {
         let now = self.clock.now();
         let shown = self.show_key(&request.api_key, station, now).await;
         let refused = |(target, why)| (target, ProvisionError::ApiKey(why));
@@ -162,9 +168,17 @@ impl DeviceIdentity {
             self.on_cpu_queue(&who, of)
         };
         let evidence = Arc::new(evidence.await?.map_err(refused)?);
-        let known = self.known(&grant, &evidence, now).await?;
+        let names = (
+            &*evidence.ek_name.to_string(),
+            &*evidence.ak_name.to_string(),
+        );
+        let known = self.known(&grant, &evidence.device, names, now).await?;
         let conflict = |error| refused(ProvisionError::Conflict(error));
         known.identity.check().map_err(conflict)?;
+        let surplus = self.revoke_surplus_left(station, &known, &grant, now);
+        if let Some(batch) = surplus.await? {
+            return Ok(Attempt::Commit(batch, Ok(None)));
+        }
 
         let mut batch = self.store.batch(now);
         grant.require(&mut batch);
@@ -204,7 +218,7 @@ impl DeviceIdentity {
             station.origin(),
         );
         self.audit.done(&mut batch, now, new_event);
-        Ok(Attempt::Commit(batch, Ok(provisioned)))
+        Ok(Attempt::Commit(batch, Ok(Some(provisioned))))
     }
 
     /// Returns the present certificate if it can be returned again: it is fresh, and its API key keeps it valid.
@@ -226,20 +240,48 @@ impl DeviceIdentity {
     async fn known(
         &self,
         grant: &Grant,
-        evidence: &Evidence,
+        device: &DevicePlace,
+        (ek, ak): (&str, &str),
         now: Timestamp,
     ) -> Result<Known, StorageError> {
-        let device = evidence.device.clone();
-        let (ek, ak) = (evidence.ek_name.to_string(), evidence.ak_name.to_string());
         let category = &grant.category.record.metadata;
-        let place = Certified::key(&category.namespace, &category.name, &device, &ek, &ak);
-        let keys = Identity::keys(&device, &ek);
+        let place = Certified::key(&category.namespace, &category.name, device, ek, ak);
+        let keys = Identity::keys(device, ek);
+        let manager = &grant.manager.record.spec;
         let plan = ReadPlan::new(keys.into_iter().chain([place.clone()]));
         let found = self.store.read(plan, now).await?;
         Ok(Known {
-            identity: Identity::read(&found, device, &ek, &grant.manager.record.spec)?,
+            identity: Identity::read(&found, device.clone(), ek, manager)?,
             certified: Slot::of(&found, place)?,
         })
+    }
+
+    /// Returns a batch that revokes the oldest of the certificates that a forgotten device left, if they are more than a
+    /// new certificate's own batch has room for. The provision is to be tried again once it is committed.
+    async fn revoke_surplus_left(
+        &self,
+        station: &Station,
+        known: &Known,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Option<Batch>, StorageError> {
+        let left = known.left();
+        let Some(left) = left.filter(|left| left.all().count() > REVOKED_AT_ONCE) else {
+            return Ok(None);
+        };
+        let mut rest = left.clone();
+        let oldest = rest.take_unproven(REVOKED_AT_ONCE);
+        let mut batch = self.store.batch(now);
+        grant.require(&mut batch);
+        known.identity.require(&mut batch);
+        station.origin().require(&mut batch);
+        let until = known.certified.expires_at();
+        known.certified.replace(&mut batch, &rest, until);
+        let category = &grant.category.record.metadata;
+        let at = (&*category.namespace, &*category.name);
+        self.revoke(&mut batch, at, &oldest, Cause::Forgotten, now)
+            .await?;
+        Ok(Some(batch))
     }
 
     /// Adds a new certificate to a batch.
@@ -253,11 +295,8 @@ impl DeviceIdentity {
     ) -> Result<(), StorageError> {
         let category = &grant.category.record.metadata;
         let at = (&*category.namespace, &*category.name);
-        if let Some(record) = known.certified.record()
-            && known.current().is_none()
-        {
-            // It remained when the device was forgotten.
-            let left: Vec<Issued> = record.all().cloned().collect();
+        if let Some(left) = known.left() {
+            let left: Vec<Issued> = left.all().cloned().collect();
             self.revoke(batch, at, &left, Cause::Forgotten, now).await?;
         }
         let until = Some(new.issued.expires_at());
@@ -292,6 +331,12 @@ impl Known {
     fn current(&self) -> Option<&Certified> {
         let certified = self.certified.record();
         certified.filter(|certified| certified.incarnation == self.identity.incarnation())
+    }
+
+    /// Returns the AK's certificates of an earlier incarnation, which remained when the device was forgotten.
+    fn left(&self) -> Option<&Certified> {
+        let certified = self.certified.record();
+        certified.filter(|certified| certified.incarnation != self.identity.incarnation())
     }
 }
 
@@ -446,5 +491,67 @@ impl Evidence {
             chain: [category.sub_ca_certificate(), manager.root_ca_certificate()].concat(),
             activation_ticket: ticket,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyproof_store::{Prefix, Record};
+
+    use super::{
+        super::{
+            authority::AkCertificate,
+            certified::Revoked,
+            testing::{api_key, device, furnish, station},
+        },
+        *,
+    };
+    use crate::testing::{START, bench};
+
+    /// A batch has a limited number of entries.
+    #[tokio::test]
+    async fn what_a_forgotten_device_left_is_revoked_although_it_fits_in_no_batch() {
+        const LAST: usize = 1_200;
+        const NAMES: (&str, &str) = ("000b", "000b01");
+        let bench = bench().await;
+        furnish(&bench).await;
+        let key = api_key(&bench).await;
+        let devices = &bench.service.device_identity;
+        let (place, station) = (device("m", "s").place, station(&bench).await);
+        let made = |number: usize, incarnation: &str, earlier: Option<Certified>| {
+            let certificate = AkCertificate {
+                der: Vec::new(),
+                serial: format!("{number:04x}"),
+                not_after: START.saturating_add(Duration::from_secs(60)),
+            };
+            let by = ("k", "uid");
+            Certified::made(certificate, START, by, NAMES, incarnation, earlier)
+        };
+        let left = (0..LAST).fold(None, |earlier, number| {
+            Some(made(number, "earlier", earlier))
+        });
+        let at = Certified::key("default", "c", &place, NAMES.0, NAMES.1);
+        let mut batch = bench.store.batch(START);
+        batch.insert(&at, &left.unwrap(), None);
+        bench.store.commit(batch).await.unwrap();
+
+        let grant = devices.show_key(&key.text, &station, START).await.unwrap();
+        let known = async || devices.known(&grant, &place, NAMES, START).await.unwrap();
+        let surplus = async || {
+            let known = known().await;
+            let surplus = devices.revoke_surplus_left(&station, &known, &grant, START);
+            surplus.await.unwrap()
+        };
+        while let Some(batch) = surplus().await {
+            bench.store.commit(batch).await.unwrap();
+        }
+        let known = known().await;
+        let new = made(LAST, known.identity.incarnation(), None);
+        let mut batch = bench.store.batch(START);
+        let written = devices.write_certified(&mut batch, &known, new, &grant, START);
+        written.await.unwrap();
+        bench.store.commit(batch).await.unwrap();
+        let revoked = bench.rows(&Prefix::collection(Revoked::TYPE)).await;
+        assert_eq!(revoked.len(), LAST);
     }
 }

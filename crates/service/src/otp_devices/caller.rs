@@ -401,6 +401,11 @@ impl<R> Caller<R> {
         Some((slot.place(), slot.record()?))
     }
 
+    /// Returns the version of that device.
+    pub(super) fn device_version(&self) -> Option<Version> {
+        self.device.as_ref()?.version()
+    }
+
     pub(super) const fn origin(&self) -> &Origin {
         &self.origin
     }

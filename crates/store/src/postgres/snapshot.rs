@@ -48,11 +48,16 @@ const ROWS: &str = "SELECT key, version, body, expires_at FROM keyproof_records
      WHERE key > $1 AND key <= $2 ORDER BY key";
 
 pub(super) struct PostgresSnapshot {
-    /// `Some` until this is dropped.
-    held: Option<Held>,
+    transaction: Transaction,
     sizes: Statement,
     rows: Statement,
     patience: Duration,
+}
+
+/// The transaction, which may not have begun yet.
+struct Transaction {
+    /// `Some` until this is dropped.
+    held: Option<Held>,
 }
 
 /// The connection of the transaction.
@@ -62,16 +67,16 @@ enum Held {
     Own(Box<Session>),
 }
 
-impl Held {
-    fn session(&self) -> &Session {
-        match self {
-            Self::Pooled(connection) => &connection.session,
-            Self::Own(session) => session,
+impl Transaction {
+    fn session(&self) -> Result<&Session, EngineError> {
+        match self.held.as_ref().ok_or(EngineError::Closed)? {
+            Held::Pooled(connection) => Ok(&connection.session),
+            Held::Own(session) => Ok(session),
         }
     }
 }
 
-impl Drop for PostgresSnapshot {
+impl Drop for Transaction {
     fn drop(&mut self) {
         // The transaction ends with its connection, at once; in the pool it would stay open until the connection's next
         // use.
@@ -92,22 +97,14 @@ impl Node {
             Err(EngineError::Relocated) => Held::Own(Box::new(self.pool.manager().reach().await?)),
             Err(error) => return Err(error),
         };
+        // Before it begins, since this future may be dropped meanwhile.
+        let transaction = Transaction { held: Some(held) };
         let patience = self.options.answer_timeout();
-        let begun = timeout(patience, begin(held.session())).await;
-        let begun = begun
-            .map_err(|_| took_too_long("reading"))
-            .and_then(|begun| begun.map_err(|error| engine_error(&error)));
-        let (sizes, rows) = match begun {
-            Ok(statements) => statements,
-            Err(error) => {
-                if let Held::Pooled(connection) = held {
-                    drop(connection.remove());
-                }
-                return Err(error);
-            }
-        };
+        let begun = timeout(patience, begin(transaction.session()?)).await;
+        let begun = begun.map_err(|_| took_too_long("reading"))?;
+        let (sizes, rows) = begun.map_err(|error| engine_error(&error))?;
         Ok(PostgresSnapshot {
-            held: Some(held),
+            transaction,
             sizes,
             rows,
             patience,
@@ -216,8 +213,8 @@ impl PostgresSnapshot {
         statement: &Statement,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<tokio_postgres::Row>, EngineError> {
-        let held = self.held.as_ref().ok_or(EngineError::Closed)?;
-        let query = held.session().client.query(statement, parameters);
+        let session = self.transaction.session()?;
+        let query = session.client.query(statement, parameters);
         timeout(self.patience, query)
             .await
             .map_err(|_| took_too_long("reading"))?

@@ -244,6 +244,28 @@ async fn a_commit_waits_no_longer_for_a_connection_than_it_may_take() {
     until(async || engine.is_empty().await == Ok(true)).await;
 }
 
+#[tokio::test]
+async fn a_snapshot_that_is_given_up_while_it_begins_leaves_no_transaction_open() {
+    let database = Database::new();
+    let mut options = frugal();
+    options.lock_timeout = Duration::from_secs(60);
+    options.statement_timeout = Duration::from_secs(60);
+    let engine = database.open_with(&options).await;
+    // The connection that it takes is in the pool already.
+    commit(&engine, [insert("a", "a")]).await.unwrap();
+    let (holder, back_door) = (database.back_door().await, database.back_door().await);
+    let lock = "BEGIN; LOCK TABLE keyproof_records IN ACCESS EXCLUSIVE MODE";
+    holder.batch_execute(lock).await.unwrap();
+    tokio::select! {
+        _ = engine.snapshot() => panic!("it did not wait for the lock"),
+        () = somebody_waits(&back_door) => {}
+    }
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let open = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL";
+    until(async || number(&back_door, open).await == 0).await;
+}
+
 /// Opens a database whose server allows two connections at least. It takes a moment to notice that an earlier client has
 /// disconnected.
 async fn open_with_another(url: &PostgresUrl, options: &PostgresOptions) -> PostgresEngine {

@@ -597,6 +597,23 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
 }
 
 #[tokio::test]
+async fn a_provision_is_judged_again_when_its_device_was_bound_meanwhile() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let bind = async {
+        site.post(ACTIVATE, &activation).await.is(204);
+    };
+    let request = Device::new(&manufacturer, "SN0001").request(&key);
+    let slow = site.post(PROVISION, &request);
+    let answer = engine.overtake(slow, bind).await;
+    answer.refuses(409, 6).saying("another endorsement key");
+}
+
+#[tokio::test]
 async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
     let engine = FaultyEngine::new();
     let (site, key, device) = furnished_on(engine.clone()).await;

@@ -1,6 +1,6 @@
 //! Which change ends which tokens.
 
-use std::time::Duration;
+use std::{ops::Range, pin::pin, time::Duration};
 
 use keyproof_auth::{Cost, HashingMemory, PasswordHash};
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
@@ -407,6 +407,71 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
     assert_eq!(count.count(), 3);
     assert!(refused.contains(&None));
     add(&bob).await.unwrap();
+}
+
+/// Whenever an operator ends the user's earlier tokens.
+#[tokio::test]
+async fn a_token_that_is_made_while_all_are_listed_is_not_listed_as_revoked() {
+    for reached in 1.. {
+        let bench = with_ada().await;
+        let accounts = &bench.service.accounts;
+        let mut listed = pin!(accounts.application_tokens_of(ADA));
+        let early = bench.until_step(listed.as_mut(), reached).await;
+        if early.is_some() {
+            assert!(reached > 2, "{reached}");
+            break;
+        }
+        set_password(&bench, ADA, PASSWORD).await;
+        let own = signed_in(&bench, ADA).await;
+        asks(&bench).application_token(&own).await.unwrap();
+        let listed = listed.await.unwrap();
+        let mut listed = listed.iter();
+        assert!(listed.all(|token| !token.is_revoked), "{reached}");
+    }
+}
+
+/// Two pages of the organisation's tokens are read.
+#[tokio::test]
+async fn a_token_of_a_later_page_is_not_compared_with_its_creator_as_of_before() {
+    const LAST: u32 = u32::MAX;
+    for reached in 1.. {
+        let bench = with_ada().await;
+        let own = signed_in(&bench, ADA).await;
+        asks(&bench).application_token(&own).await.unwrap();
+        let all = Prefix::collection("application_token");
+        let now = bench.clock.now();
+        let first = bench.store.scan::<ApplicationToken>(&all, None, 1, now);
+        let first = first.await.unwrap().remove(0).1.record;
+        let add = async |numbers: Range<u32>, incarnation: u64| {
+            let mut batch = bench.store.batch(now);
+            for id in numbers {
+                let token = ApplicationToken {
+                    id,
+                    creator_incarnation: incarnation,
+                    ..first.clone()
+                };
+                let place = application_token_key(own.owner.organisation, id);
+                batch.insert(&place, &token, None);
+            }
+            bench.store.commit(batch).await.unwrap();
+        };
+        add(1 << 24..(1 << 24) + 250, first.creator_incarnation).await;
+        let accounts = &bench.service.accounts;
+        let mut listed = pin!(accounts.application_tokens(&own));
+        let early = bench.until_step(listed.as_mut(), reached).await;
+        if early.is_some() {
+            assert!(reached > 3, "{reached}");
+            break;
+        }
+        set_password(&bench, ADA, PASSWORD).await;
+        let place = user_key(own.owner);
+        let ada = bench.store.get::<User>(&place, now).await.unwrap();
+        let incarnation = ada.unwrap().record.incarnation;
+        add(LAST - 1..LAST, incarnation).await;
+        let listed = listed.await.unwrap();
+        let mut listed = listed.iter().filter(|token| token.id == LAST - 1);
+        assert!(listed.all(|token| !token.is_revoked), "{reached}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use keyproof_otp::{
     Code, DEFAULT_PERIOD, Digits, OtpError,
     pos::{Amount, Confirmation, PosAlgorithm, confirmation_codes},
 };
-use keyproof_store::Stored;
+use keyproof_store::{Stored, Version};
 
 use super::{
     super::{OtpDevices, records::Device},
@@ -81,7 +81,8 @@ impl OtpDevices {
     ///
     /// # Errors
     ///
-    /// [`TooManyCodes`].
+    /// [`TooManyCodes`], and [`StorageError::Contended`](crate::StorageError::Contended) if the device was changed or removed
+    /// since the permission was checked.
     pub async fn note_shown(
         &self,
         caller: &Caller<Reading>,
@@ -92,14 +93,22 @@ impl OtpDevices {
             counted.map_err(|wait| Failure::Refused(TooManyCodes { wait }))?;
         }
         // Without a device, no codes are shown.
-        let Some((_, device)) = caller.device() else {
+        let Some((place, device)) = caller.device() else {
             return Ok(());
         };
-        let (name, origin, now) = ("otp_devices.note_shown", caller.origin(), self.clock.now());
+        let (name, origin) = ("otp_devices.note_shown", caller.origin());
         let (store, clock) = (&self.store, &*self.clock);
         transact_permitted(name, store, clock, origin, contended, || async {
+            let current = self.changing(caller, place, ()).await;
+            let (now, mut batch, current) = current.map_err(|failure| match failure {
+                Failure::Refused(()) => contended::<TooManyCodes>(),
+                Failure::Storage(error) => Failure::Storage(error),
+            })?;
+            // The codes are those of the key that was read with the permission.
+            let is_read = |version: &Version| Some(*version) == caller.device_version();
+            let version = current.map(|current| current.version).filter(is_read);
+            batch.require(place, version.ok_or_else(contended::<TooManyCodes>)?);
             let new_event = new_event(Action::OtpDeviceShow, caller, &device.id, None);
-            let mut batch = self.store.batch(now);
             self.audit.used(&mut batch, now, new_event, false).await?;
             Ok(Attempt::Commit(batch, Ok(())))
         })
@@ -363,31 +372,46 @@ mod tests {
         assert_eq!(bench.times(Action::OtpDeviceShow).await, 0);
     }
 
-    #[tokio::test]
-    async fn a_code_of_a_key_that_was_replaced_meanwhile_is_no_code() {
-        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
-        let devices = &bench.service.otp_devices;
+    /// Replaces the device's key.
+    async fn replace_key(bench: &Bench) {
         let ops = bench.operator("instances:default").await;
-        let writing = permitted::<Writing>(&bench, &ops, "default", None).await;
-        let writing = writing.unwrap();
-        let code = shown(bench.clock.now().as_secs(), None);
+        let writing = permitted::<Writing>(bench, &ops, "default", None).await;
         let change = DeviceChange {
             description: "till".to_owned(),
             key: Some(secret("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
             algorithm: None,
             counter: None,
         };
-        let replacing = async {
-            let changed = devices.change_device::<()>(&writing, "till", Ok(change));
-            changed.await.unwrap();
-        };
-        let slow = devices.check_code(&caller, &code, None);
-        assert_eq!(bench.faults.overtake(slow, replacing).await, Ok(None));
+        let devices = &bench.service.otp_devices;
+        let changed = devices.change_device::<()>(&writing.unwrap(), "till", Ok(change));
+        changed.await.unwrap();
+    }
 
+    #[tokio::test]
+    async fn a_code_of_a_key_that_was_replaced_meanwhile_is_no_code() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let devices = &bench.service.otp_devices;
+        let code = shown(bench.clock.now().as_secs(), None);
+        let slow = devices.check_code(&caller, &code, None);
+        let checked = bench.faults.overtake(slow, replace_key(&bench)).await;
+        assert_eq!(checked, Ok(None));
+
+        let ops = bench.operator("instances:default").await;
+        let writing = permitted::<Writing>(&bench, &ops, "default", None).await;
+        let writing = writing.unwrap();
         let removing = async { devices.remove_device(&writing, "till").await.unwrap() };
         let slow = devices.check_code(&caller, &code, None);
         let checked = bench.faults.overtake(slow, removing).await;
         assert_eq!(checked.err(), refusal(CheckCodeError::Unknown));
+    }
+
+    #[tokio::test]
+    async fn codes_of_a_key_that_was_replaced_meanwhile_are_not_shown() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let slow = bench.service.otp_devices.note_shown(&caller, false);
+        let noted = bench.faults.overtake(slow, replace_key(&bench)).await;
+        assert_eq!(noted, Err(contended()));
+        assert_eq!(bench.times(Action::OtpDeviceShow).await, 0);
     }
 
     #[tokio::test]
