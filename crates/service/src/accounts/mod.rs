@@ -87,6 +87,7 @@ use crate::{
     audit::{NewEvent, Target},
     clock::{millis, timestamp},
     figures::Locks,
+    keys::draw_bytes,
 };
 use access_token::Claims;
 use session_id::SessionId;
@@ -264,9 +265,7 @@ impl Accounts {
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {
-        let mut random = [0; N];
-        self.store.entropy().fill(&mut random);
-        random
+        draw_bytes(self.store.entropy())
     }
 
     /// Draws a number from 1 to 2^24 - 1. The caller draws again if it is taken.

@@ -50,7 +50,7 @@ use crate::{
     Clock, StorageError,
     access::{Operator, OutOfScope, Requester},
     figures::Count,
-    keys::moment,
+    keys::{draw_bytes, moment},
     mutex::lock,
     pages::Pages,
 };
@@ -524,9 +524,7 @@ impl Audit {
     }
 
     fn key(&self, at: Timestamp) -> Key {
-        let mut id = [0; 16];
-        self.store.entropy().fill(&mut id);
-        EventKey::new(&moment(at), &id).0
+        EventKey::new(&moment(at), &draw_bytes::<16>(self.store.entropy())).0
     }
 }
 

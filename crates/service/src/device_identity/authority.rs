@@ -21,7 +21,7 @@ use super::{
     api_keys::Withdrawal,
     revocation_list::{Entries, LIFE},
 };
-use crate::StorageError;
+use crate::{StorageError, keys::draw_bytes};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -396,8 +396,7 @@ fn params(
             None => AuthorityError::Making("the validity period would be empty".to_owned()),
         });
     }
-    let mut serial = [0; 16];
-    entropy.fill(&mut serial);
+    let mut serial = draw_bytes::<16>(entropy);
     // Positive and without leading zero octets, so that its encoding is unambiguous (RFC 5280, section 4.1.2.2).
     serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();
@@ -412,9 +411,7 @@ fn params(
 
 /// Draws a unique commonName of at most 64 characters, the limit.
 fn draw_name(what: &str, entropy: &dyn Entropy) -> String {
-    let mut random = [0; 8];
-    entropy.fill(&mut random);
-    format!("{what} {:016x}", u64::from_be_bytes(random))
+    format!("{what} {:016x}", u64::from_be_bytes(draw_bytes(entropy)))
 }
 
 fn subject(owner: &Metadata, name: &str) -> DistinguishedName {

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
+    keys::draw_bytes,
     storage::{Attempt, refuse, refused, transact},
 };
 
@@ -267,8 +268,7 @@ impl DeviceIdentity {
         let no_selection = || refused(Field::Registers.wrong(FieldProblem::NoSelection));
         let selection = request.selection.clone().ok_or_else(no_selection)?;
         let key = self.challenge_key().await?;
-        let mut random = [0; RANDOM];
-        self.store.entropy().fill(&mut random);
+        let random = draw_bytes(self.store.entropy());
         let purpose = Purpose {
             namespace,
             category,

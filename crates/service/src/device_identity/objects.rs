@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Action, Failure, ListPage, Origin, StorageError,
     audit::{NewEvent, ObjectKind, Target},
+    keys::draw_bytes,
     pages::{Pages, scan_page},
     storage::{Attempt, refuse, require_body, transact},
 };
@@ -313,8 +314,7 @@ impl DeviceIdentity {
         now: Timestamp,
     ) -> (Object<K>, Batch) {
         let origin = administrator.origin();
-        let mut bytes = [0; 16];
-        self.store.entropy().fill(&mut bytes);
+        let bytes = draw_bytes(self.store.entropy());
         let object = Object {
             metadata: metadata.clone(),
             system: SystemMetadata {
