@@ -46,13 +46,11 @@ impl Accounts {
         let user = user.and_then(Slot::into_record);
         let user = user.ok_or(Failure::Refused(UnknownUser))?;
         let all = application_tokens_of(user.organisation);
-        let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
-        let mut tokens = Vec::new();
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            let page = page.into_iter().map(|(_, stored)| stored.record);
-            let theirs = page.filter(|token| is_of(token, user.id, &user.name));
-            tokens.extend(theirs.map(|token| summary(token, Some(&user))));
-        }
+        let theirs = |token: ApplicationToken| {
+            is_of(&token, user.id, &user.name).then(|| summary(token, Some(&user)))
+        };
+        let pages = Pages::<ApplicationToken>::of(&self.store, all);
+        let mut tokens = pages.collect(&*self.clock, theirs).await?;
         tokens.sort_by_key(|token| (token.created_at, token.id));
         Ok(tokens)
     }

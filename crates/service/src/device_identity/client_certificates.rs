@@ -14,7 +14,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
+use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Timestamp, Version};
 use keyproof_x509::{Sha256Thumbprint, Upload};
 use serde::{Deserialize, Serialize};
 
@@ -281,15 +281,11 @@ impl DeviceIdentity {
                 return Ok(Arc::clone(names));
             }
         }
-        let mut names = BTreeSet::new();
         let all = Prefix::new(Holder::TYPE, ["_"]);
-        let mut pages = Pages::<Holder>::of(&self.store, all);
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            for (_, Stored { record, .. }) in &page {
-                let name = BASE64.decode(record.issuer.as_bytes());
-                names.extend(name);
-            }
-        }
+        let pages = Pages::<Holder>::of(&self.store, all);
+        let name = |holder: Holder| BASE64.decode(holder.issuer.as_bytes()).ok();
+        let names = pages.collect(&*self.clock, name).await?;
+        let mut names: BTreeSet<Vec<u8>> = names.into_iter().collect();
         if names.iter().map(Vec::len).sum::<usize>() > OFFERED {
             names.clear();
         }

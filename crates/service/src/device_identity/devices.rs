@@ -305,12 +305,9 @@ impl DeviceIdentity {
         };
         let mut names = self.gather(&place.namespace, name).await?;
         let deleted = Prefix::new(DeletedCategory::TYPE, [&place.namespace]);
-        let pages = Pages::<DeletedCategory>::of(&self.store, deleted);
-        let mut pages = pages.at_once(Category::AT_ONCE);
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            let page = page.into_iter().map(|(_, stored)| stored.record.category);
-            names.extend(page.filter_map(name));
-        }
+        let pages = Pages::<DeletedCategory>::of(&self.store, deleted).at_once(Category::AT_ONCE);
+        let name = |deleted: DeletedCategory| name(deleted.category);
+        names.extend(pages.collect(&*self.clock, name).await?);
         Ok(names)
     }
 
