@@ -53,7 +53,7 @@ pub use application_tokens::{
 };
 pub use authorized::SessionRefused;
 pub use browser::UserSession;
-pub use caller::{AddUserAsError, Caller, OrganisationPage, SeeUsersError, UserState};
+pub use caller::{AddUserAsError, Caller, SeeUsersError, UserState};
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{UserPage, UserView};
