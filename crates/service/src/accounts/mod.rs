@@ -44,7 +44,7 @@ mod user_tokens;
 
 pub use administration::{
     AccountTarget, AddUserError, ChangeUserError, NewUser, SetUserPasswordError, UnknownUser,
-    Unlocking, UserChange, UserSummary, is_number,
+    Unlocking, UserChange, is_number,
 };
 pub use application_login::ApplicationLoginError;
 pub use application_tokens::{
