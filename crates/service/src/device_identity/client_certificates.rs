@@ -181,7 +181,7 @@ impl DeviceIdentity {
                 .load::<Category>(administrator.namespace(), name)
                 .await?
                 .ok_or(Failure::Refused(RenewClientError::Unknown))?;
-            let mut object = stored.record;
+            let (version, mut object) = (stored.version, stored.record);
             if latest.is_some() && object.spec.client_thumbprint().as_ref() != latest {
                 return refuse(RenewClientError::Renewed);
             }
@@ -201,14 +201,7 @@ impl DeviceIdentity {
             let kept = spec.earlier_client_certificates.len();
             let detail = format!("{kept} earlier client certificates stay accepted");
             let action = Action::TpmCategoryRenewClient;
-            let mut batch = self.change(
-                administrator,
-                action,
-                stored.version,
-                &mut object,
-                detail,
-                now,
-            );
+            let mut batch = self.change(administrator, action, version, &mut object, detail, now);
             self.enter_client(&mut batch, &object).await?;
             Ok(Attempt::Commit(batch, Ok(issued)))
         })
@@ -238,18 +231,11 @@ impl DeviceIdentity {
                 Object::require(&mut batch, &stored);
                 return Ok(Attempt::Commit(batch, Ok(0)));
             }
-            let mut object = stored.record;
+            let (version, mut object) = (stored.version, stored.record);
             let ended = mem::take(&mut object.spec.earlier_client_certificates);
             let detail = format!("{} earlier client certificates", ended.len());
             let action = Action::TpmCategoryEndClients;
-            let mut batch = self.change(
-                administrator,
-                action,
-                stored.version,
-                &mut object,
-                detail,
-                now,
-            );
+            let mut batch = self.change(administrator, action, version, &mut object, detail, now);
             let certificates: Vec<&str> = ended.iter().map(String::as_str).collect();
             self.strike_clients(&mut batch, &object, &certificates, now)
                 .await?;
