@@ -108,7 +108,6 @@ impl Authority {
     /// Creates a manager's root CA.
     pub(super) fn root(
         store: &Store,
-        record: &Key,
         owner: &Metadata,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
@@ -118,28 +117,23 @@ impl Authority {
         as_ca(&mut params, BasicConstraints::Unconstrained);
         params.distinguished_name = subject(owner, &name);
         let certificate = params.self_signed(&pair)?.pem();
-        Ok(Self::sealed(
-            store,
-            record,
-            name,
-            certificate,
-            validity,
-            &pair,
-        ))
+        let record = owner.key::<Manager>();
+        let own = Self::sealed(store, &record, name, certificate, validity, &pair);
+        Ok(own)
     }
 
     /// Creates a category's CA below its manager's root, and the client certificate of its stations.
     pub(super) fn below(
         manager: &Object<Manager>,
         store: &Store,
-        record: &Key,
         owner: &Metadata,
         now: Timestamp,
     ) -> Result<(Self, ClientCertificate), AuthorityError> {
         let name = draw_name("AK Sub CA", store.entropy());
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
         let (certificate, validity) = certify_sub_ca(&name, &pair, manager, store, owner, now)?;
-        let own = Self::sealed(store, record, name, certificate, validity, &pair);
+        let record = owner.key::<Category>();
+        let own = Self::sealed(store, &record, name, certificate, validity, &pair);
         let client = own.client(&pair, store.entropy(), owner, now)?;
         Ok((own, client))
     }
