@@ -8,6 +8,13 @@ use zeroize::Zeroizing;
 
 use crate::clock::auth_millis;
 
+/// Draws random bytes.
+pub(crate) fn draw_bytes<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    bytes
+}
+
 /// Draws a new token, which contains its time of creation if one is given.
 pub(crate) fn draw_token(entropy: &dyn Entropy, made_at: Option<Timestamp>) -> Token {
     let mut random = Zeroizing::new([0; TOKEN_BYTES]);

@@ -175,11 +175,8 @@ impl Service {
         let audit = Arc::new(audit);
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let cpu_queue = CpuQueue::new(cpu_queue);
-        let (of_accounts, of_certificates, of_device_identity) = (
-            cpu_queue.with_shared_turns(),
-            cpu_queue.with_shared_turns(),
-            cpu_queue.with_shared_turns(),
-        );
+        let [of_accounts, of_certificates, of_device_identity] =
+            [(); 3].map(|()| cpu_queue.with_shared_turns());
         let queues = [
             ("accounts", of_accounts.clone()),
             ("certificates", of_certificates.clone()),

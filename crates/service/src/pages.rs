@@ -67,6 +67,20 @@ impl<'a, R: Record> Pages<'a, R> {
         self.after = page.last().map(|(last, _)| last.clone());
         Ok(Some(page))
     }
+
+    /// Collects what `keep` returns for the records. Only one page of them is in memory at a time.
+    pub(crate) async fn collect<T>(
+        mut self,
+        clock: &dyn Clock,
+        mut keep: impl FnMut(R) -> Option<T>,
+    ) -> Result<Vec<T>, StorageError> {
+        let mut kept = Vec::new();
+        while let Some(page) = self.next(clock.now()).await? {
+            let page = page.into_iter();
+            kept.extend(page.filter_map(|(_, stored)| keep(stored.record)));
+        }
+        Ok(kept)
+    }
 }
 
 /// Some rows of a list, and where the next page begins.

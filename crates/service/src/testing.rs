@@ -266,6 +266,15 @@ impl Bench {
         rows.unwrap()
     }
 
+    /// Removes all records under a prefix.
+    pub(crate) async fn remove(&self, prefix: &Prefix) {
+        let mut batch = self.store.batch(self.clock.now());
+        for raw in self.rows(prefix).await {
+            batch.remove(raw.key(), raw.version());
+        }
+        self.store.commit(batch).await.unwrap();
+    }
+
     /// Returns the text of a new operator token with this scope.
     pub(crate) async fn operator_token(&self, scope: &str) -> Zeroizing<String> {
         let new = NewOperatorToken {

@@ -5,7 +5,7 @@ use keyproof_service::{
     Timestamp,
     accounts::{
         AccountTarget, ApplicationTokenSummary, Forgetting, NewUser, Revocation, Role, Unlocking,
-        UserChange, UserStatus, UserSummary,
+        UserChange, UserStatus, UserView,
     },
 };
 use serde_json::json;
@@ -221,17 +221,17 @@ fn list(arguments: &StoreArguments) -> Outcome {
     })
 }
 
-fn line(user: &UserSummary) -> String {
-    let (name, organisation) = (printable(&user.name), printable(&user.organisation));
+fn line(user: &UserView) -> String {
+    let (name, organisation) = (printable(&user.name), printable(&user.organisation_name));
     let (status, created) = (status(user.status), Rfc3339(user.created_at));
     format!("{name}\t{organisation}\t{}\t{status}\t{created}", user.role)
 }
 
-fn document(user: &UserSummary) -> serde_json::Value {
+fn document(user: &UserView) -> serde_json::Value {
     json!({
         "id": user.id,
         "name": user.name,
-        "organisation": user.organisation,
+        "organisation": user.organisation_name,
         "role": user.role.name(),
         "status": status(user.status),
         "created_at": Rfc3339(user.created_at).to_string(),

@@ -3,13 +3,14 @@
 
 use keyproof_auth::{NewPasswordError, check_new_password, operator::AccessLevel};
 use keyproof_mfa::NoKey;
-use keyproof_store::{Batch, Stored, Timestamp};
+use keyproof_store::Batch;
 use zeroize::Zeroizing;
 
 use super::{
     Accounts,
     account::Account,
     caller::{Caller, SeeUsersError},
+    directory::{UserView, view},
     events::{new_event, owner},
     password::canonical,
     records::{
@@ -43,25 +44,6 @@ pub struct NewUser {
     pub organisation: String,
     /// The user's role.
     pub role: Role,
-}
-
-/// A user in operators' lists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserSummary {
-    /// The number within the organisation.
-    pub id: u32,
-    /// The login name.
-    pub name: String,
-    /// The organisation's number.
-    pub organisation_id: u32,
-    /// The organisation's name.
-    pub organisation: String,
-    /// The user's role.
-    pub role: Role,
-    /// Whether they may log in.
-    pub status: UserStatus,
-    /// When the account was created.
-    pub created_at: Timestamp,
 }
 
 /// The error when no account is created.
@@ -263,34 +245,24 @@ impl Accounts {
     }
 
     /// Returns a page of the accounts of all organisations: those after `after`, the last account of the page before. The page is
-    /// empty at the end. Accounts of one organisation are consecutive.
+    /// empty at the end. Accounts of one organisation are consecutive. Their keys are not shown.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn all_users(
-        &self,
-        after: Option<&UserSummary>,
-    ) -> Result<Vec<UserSummary>, StorageError> {
+    pub async fn all_users(&self, after: Option<&UserView>) -> Result<Vec<UserView>, StorageError> {
         let after = after.map(|last| {
             user_key(Owner {
-                organisation: last.organisation_id,
+                organisation: last.organisation,
                 user: last.id,
             })
         });
         let mut pages = Pages::<User>::after(&self.store, all_users(), after);
         let page = pages.next(self.clock.now()).await?.unwrap_or_default();
-        let users = page
-            .into_iter()
-            .map(|(_, Stored { record: user, .. })| UserSummary {
-                id: user.id,
-                name: user.name,
-                organisation_id: user.organisation,
-                organisation: user.organisation_name,
-                role: user.role,
-                status: user.status,
-                created_at: user.created_at,
-            });
+        let users = page.into_iter().map(|(_, stored)| UserView {
+            shows_key: false,
+            ..view(&stored.record, None)
+        });
         Ok(users.collect())
     }
 

@@ -10,7 +10,7 @@ use super::{
     Accounts, ApplicationTokenState, Detail,
     application_tokens::{has_ended, is_valid, new_event},
     records::{
-        ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
+        ApplicationToken, ApplicationTokenText, User, UserStatus, application_token_key,
         application_token_text_key, user_key,
     },
 };
@@ -108,7 +108,8 @@ impl Accounts {
         if let Err(why) = is_valid(&token.record, address, now) {
             return Ok(refused(why));
         }
-        let user: Slot<User> = Slot::of(&reading, user_key(creator(organisation, &token.record)))?;
+        let creator = user_key(token.record.creator_in(organisation));
+        let user: Slot<User> = Slot::of(&reading, creator)?;
         let user = user.stored;
         let user = user.filter(|stored| stored.record.status == UserStatus::Active);
         Ok(match user {
@@ -137,17 +138,9 @@ fn plan(text: Key) -> ReadPlan {
             Err(StoreError::NotRead { .. }) => None,
             read => read?,
         };
-        let creator = token.map(|token| user_key(creator(organisation, &token.record)));
+        let creator = token.map(|token| user_key(token.record.creator_in(organisation)));
         Ok([place].into_iter().chain(creator).collect())
     })
-}
-
-/// Returns the user for whom a token acts.
-fn creator(organisation: u32, token: &ApplicationToken) -> Owner {
-    Owner {
-        organisation,
-        user: token.creator,
-    }
 }
 
 /// The user for whom a token acts, and the records that this depends on.

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, Editor, Person, Session, SessionRefused, TargetUser,
     records::{
-        ApplicationToken, ApplicationTokenText, Owner, TextPlace, User, application_token_key,
+        ApplicationToken, ApplicationTokenText, TextPlace, User, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
     },
 };
@@ -141,7 +141,7 @@ pub(super) fn is_valid(
 ) -> Result<(), ApplicationTokenState> {
     if token.is_revoked {
         Err(ApplicationTokenState::Revoked)
-    } else if token.valid_until.is_some_and(|end| now >= end) {
+    } else if token.is_expired(now) {
         Err(ApplicationTokenState::Expired)
     } else if token
         .network
@@ -227,9 +227,7 @@ impl Accounts {
             let token = &stored.record;
             is_of(token, user.id, &user.name)
                 && (stored.expires_at.is_some()
-                    || !(token.is_revoked
-                        || token.valid_until.is_some_and(|end| now >= end)
-                        || has_ended(token, Some(user))))
+                    || !(token.is_revoked || token.is_expired(now) || has_ended(token, Some(user))))
         };
         let all = application_tokens_of(user.organisation);
         let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
@@ -302,7 +300,7 @@ impl Accounts {
     ) -> Result<BTreeMap<u32, Slot<User>>, StorageError> {
         let numbers: BTreeSet<u32> = tokens.iter().map(|token| token.creator).collect();
         let numbers: Vec<u32> = numbers.into_iter().collect();
-        let place = |user: &u32| user_key(session.owner_of(TargetUser::Of(*user)));
+        let place = |user: &u32| user_key(session.owner.of(TargetUser::Of(*user)));
         let mut creators = BTreeMap::new();
         for some in numbers.chunks(PAGE) {
             let reading = self.read(some.iter().map(place)).await?;
@@ -387,11 +385,7 @@ impl Accounts {
         if token.is_revoked || token.creator == user.id {
             return Ok(token.is_revoked || has_ended(token, Some(user)));
         }
-        let creator = Owner {
-            organisation: user.organisation,
-            user: token.creator,
-        };
-        let place = user_key(creator);
+        let place = user_key(token.creator_in(user.organisation));
         let creator = self.store.get::<User>(&place, self.clock.now()).await?;
         let creator = creator.map(|stored| stored.record);
         Ok(has_ended(token, creator.as_ref()))

@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    Action, Failure, Origin, StorageError,
+    Action, Failure, ListPage, Origin, StorageError,
     access::Operator,
     audit::{NewEvent, Target},
     slot::Slot,
@@ -104,15 +104,6 @@ impl Caller {
     }
 }
 
-/// A page of organisations, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OrganisationPage {
-    /// The organisations of the page.
-    pub organisations: Vec<Organisation>,
-    /// The name after which the next page starts, if there may be one.
-    pub after: Option<String>,
-}
-
 /// A user as an operator sees them, without secrets.
 #[derive(Clone, Debug)]
 pub struct UserState {
@@ -159,7 +150,7 @@ impl Accounts {
         &self,
         caller: &Caller,
         after: Option<&str>,
-    ) -> Result<OrganisationPage, StorageError> {
+    ) -> Result<ListPage<Organisation, String>, StorageError> {
         let Some(names) = caller.named() else {
             return self.all_organisations(after).await;
         };
@@ -168,7 +159,6 @@ impl Accounts {
             .filter(|name| Some(*name) > after)
             .collect();
         let mut pages = names.chunks(ORGANISATIONS).peekable();
-        let mut page = OrganisationPage::default();
         // Scopes may name many organisations that do not exist, so several chunks may have to be read.
         while let Some(names) = pages.next() {
             let places = names.iter().copied().map(organisation_name_key);
@@ -179,20 +169,21 @@ impl Accounts {
                 let named: Slot<OrganisationName> = Slot::of(&reading, place)?;
                 ids.extend(named.record().map(|named| named.id));
             }
-            page.organisations = self.organisations_of(ids).await?;
-            if !page.organisations.is_empty() {
+            let rows = self.organisations_of(ids).await?;
+            if !rows.is_empty() {
                 let last = names.last().filter(|_| pages.peek().is_some());
-                page.after = last.map(|last| (*last).to_owned());
-                break;
+                let next = last.map(|last| (*last).to_owned());
+                return Ok(ListPage { rows, next });
             }
         }
-        Ok(page)
+        let rows = Vec::new();
+        Ok(ListPage { rows, next: None })
     }
 
     async fn all_organisations(
         &self,
         after: Option<&str>,
-    ) -> Result<OrganisationPage, StorageError> {
+    ) -> Result<ListPage<Organisation, String>, StorageError> {
         let (all, after) = (organisation_names(), after.map(organisation_name_key));
         let now = self.clock.now();
         let page = self
@@ -204,12 +195,10 @@ impl Accounts {
             .map(|(_, stored)| stored.record.id)
             .collect();
         let is_over = ids.len() < ORGANISATIONS;
-        let organisations = self.organisations_of(ids).await?;
-        let last = organisations.last().filter(|_| !is_over);
-        Ok(OrganisationPage {
-            after: last.map(|last| last.name.clone()),
-            organisations,
-        })
+        let rows = self.organisations_of(ids).await?;
+        let last = rows.last().filter(|_| !is_over);
+        let next = last.map(|last| last.name.clone());
+        Ok(ListPage { rows, next })
     }
 
     /// Returns those of the organisations with these numbers that exist.

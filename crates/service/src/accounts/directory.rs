@@ -165,7 +165,7 @@ impl Accounts {
     ///
     /// [`UnknownUser`].
     pub async fn user(&self, session: &Session, id: u32) -> Result<UserView, Failure<UnknownUser>> {
-        let owner = session.owner_of(TargetUser::Of(id));
+        let owner = session.owner.of(TargetUser::Of(id));
         let reading = self.read([user_key(owner), second_factor_key(owner)]);
         Ok(view_of(owner, &reading.await?)?.visible_to(session))
     }

@@ -44,7 +44,7 @@ mod user_tokens;
 
 pub use administration::{
     AccountTarget, AddUserError, ChangeUserError, NewUser, SetUserPasswordError, UnknownUser,
-    Unlocking, UserChange, UserSummary, is_number,
+    Unlocking, UserChange, is_number,
 };
 pub use application_login::ApplicationLoginError;
 pub use application_tokens::{
@@ -53,7 +53,7 @@ pub use application_tokens::{
 };
 pub use authorized::SessionRefused;
 pub use browser::UserSession;
-pub use caller::{AddUserAsError, Caller, OrganisationPage, SeeUsersError, UserState};
+pub use caller::{AddUserAsError, Caller, SeeUsersError, UserState};
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{UserPage, UserView};
@@ -87,6 +87,7 @@ use crate::{
     audit::{NewEvent, Target},
     clock::{millis, timestamp},
     figures::Locks,
+    keys::draw_bytes,
 };
 use access_token::Claims;
 use session_id::SessionId;
@@ -264,9 +265,7 @@ impl Accounts {
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {
-        let mut random = [0; N];
-        self.store.entropy().fill(&mut random);
-        random
+        draw_bytes(self.store.entropy())
     }
 
     /// Draws a number from 1 to 2^24 - 1. The caller draws again if it is taken.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_mfa::{KeyKind, KeyStatus};
+use keyproof_mfa::KeyKind;
 
 use super::{
     Accounts, KeySummary, Session, SessionError,
     directory::{UserView, view},
+    session::INVALID,
 };
 use crate::Failure;
 
@@ -40,13 +41,11 @@ impl Accounts {
             .user
             .record()
             .filter(|user| session.is_of(user))
-            .ok_or(Failure::Refused(SessionError::Invalid))?;
+            .ok_or(INVALID)?;
         let key = account.second_factor.record();
         let records = account.records();
         let auth_method = session.auth_method(user);
-        let active = records
-            .key
-            .filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
+        let active = account.active_key().map(|active| active.key);
         let clock_ahead = active.and_then(|key| {
             let KeyKind::Totp(parameters) = key.kind() else {
                 return None;

@@ -59,7 +59,7 @@ impl Accounts {
         target_user: TargetUser,
         origin: &Origin,
     ) -> Result<Manager, NotPermitted> {
-        let owner = session.owner_of(target_user);
+        let owner = session.owner.of(target_user);
         let is_permitted = session.may_manage(owner);
         let person = self.permit(is_permitted, session, act, owner, origin);
         Ok(Manager {

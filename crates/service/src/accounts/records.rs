@@ -511,6 +511,20 @@ pub(super) struct ApplicationToken {
     pub(super) text: Option<TextPlace>,
 }
 
+impl ApplicationToken {
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        self.valid_until.is_some_and(|end| now >= end)
+    }
+
+    /// Returns the user for whom it acts, in the organisation that it belongs to.
+    pub(super) const fn creator_in(&self, organisation: u32) -> Owner {
+        Owner {
+            organisation,
+            user: self.creator,
+        }
+    }
+}
+
 /// The key of an application token's text, in parts.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct TextPlace {

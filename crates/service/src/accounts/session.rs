@@ -76,7 +76,7 @@ pub(super) const INVALID: Failure<SessionError> = Failure::Refused(SessionError:
 
 impl Owner {
     /// Returns the owner that `target_user` names.
-    const fn of(self, target_user: TargetUser) -> Self {
+    pub(super) const fn of(self, target_user: TargetUser) -> Self {
         match target_user {
             TargetUser::Mine => self,
             TargetUser::Of(user) => Self { user, ..self },
@@ -223,10 +223,6 @@ impl Session {
     /// Returns the id of the access token, for an activation or removal made with it.
     pub(super) const fn token(&self) -> Option<TokenId> {
         self.token
-    }
-
-    pub(super) const fn owner_of(&self, target_user: TargetUser) -> Owner {
-        self.owner.of(target_user)
     }
 
     /// Returns this user's second factor if it was read with the session.

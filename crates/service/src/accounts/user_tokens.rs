@@ -48,12 +48,9 @@ impl Accounts {
         let user = user.and_then(Slot::into_record);
         let user = user.ok_or(Failure::Refused(UnknownUser))?;
         let all = application_tokens_of(user.organisation);
-        let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
-        let mut tokens = Vec::new();
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            let page = page.into_iter().map(|(_, stored)| stored.record);
-            tokens.extend(page.filter(|token| is_of(token, user.id, &user.name)));
-        }
+        let pages = Pages::<ApplicationToken>::of(&self.store, all);
+        let theirs = |token: ApplicationToken| is_of(&token, user.id, &user.name).then_some(token);
+        let tokens = pages.collect(&*self.clock, theirs).await?;
         // Read last: compared with an earlier state of its creator, a token would count as ended.
         let creator = Slot::<User>::read(&self.store, user_key(user.owner()), self.clock.now());
         let creator = creator.await?;

@@ -432,16 +432,6 @@ mod tests {
         done(bench, now, new_event).await;
     }
 
-    async fn remove(bench: &Bench, all: Prefix) {
-        let now = bench.clock.now();
-        let found = bench.store.scan_raw(&all, None, 10_000, now).await.unwrap();
-        let mut batch = bench.store.batch(now);
-        for raw in found {
-            batch.remove(raw.key(), raw.version());
-        }
-        bench.store.commit(batch).await.unwrap();
-    }
-
     async fn entries(bench: &Bench) -> usize {
         let all = Prefix::collection("audit_user");
         let found = bench.store.scan_raw(&all, None, 10_000, bench.clock.now());
@@ -456,8 +446,8 @@ mod tests {
             tell(&bench, number).await;
         }
         // As if the earlier release had recorded them.
-        remove(&bench, Prefix::collection("audit_user")).await;
-        remove(&bench, Prefix::collection("audit_users")).await;
+        bench.remove(&Prefix::collection("audit_user")).await;
+        bench.remove(&Prefix::collection("audit_users")).await;
         let audit = &bench.service.audit;
         let all = async || {
             let (all, _) = all_of(&bench, &own(), 7).await;
@@ -479,7 +469,7 @@ mod tests {
         // A server of the earlier release runs on for a while.
         bench.clock.advance(Duration::from_secs(1));
         tell(&bench, 30).await;
-        remove(&bench, Prefix::collection("audit_user")).await;
+        bench.remove(&Prefix::collection("audit_user")).await;
         bench.clock.advance(Duration::from_secs(1));
         tell(&bench, 31).await;
         assert_eq!(all().await, told(32));

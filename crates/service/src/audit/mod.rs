@@ -51,7 +51,7 @@ use crate::{
     Clock, StorageError,
     access::{Operator, OutOfScope, Requester},
     figures::Count,
-    keys::moment,
+    keys::{draw_bytes, moment},
     mutex::lock,
     pages::Pages,
 };
@@ -525,9 +525,7 @@ impl Audit {
     }
 
     fn key(&self, at: Timestamp) -> Key {
-        let mut id = [0; 16];
-        self.store.entropy().fill(&mut id);
-        EventKey::new(&moment(at), &id).0
+        EventKey::new(&moment(at), &draw_bytes::<16>(self.store.entropy())).0
     }
 }
 

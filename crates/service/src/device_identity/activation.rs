@@ -320,16 +320,13 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use keyproof_store::{Prefix, Record};
 
     use super::{
         super::{
             Manager,
-            authority::AkCertificate,
             certified::{Certified, Revoked},
-            testing::{api_key, device, furnish, station},
+            testing::{api_key, certificate, device, furnish, station},
             ticket,
         },
         *,
@@ -350,11 +347,7 @@ mod tests {
         let place = device("m", "s").place;
         let mut certified = None;
         for number in 0..=LAST {
-            let certificate = AkCertificate {
-                der: Vec::new(),
-                serial: format!("{number:04x}"),
-                not_after: START.saturating_add(Duration::from_secs(60)),
-            };
+            let certificate = certificate(&format!("{number:04x}"));
             // Only the last one's API key is looked for.
             let name = if number == LAST {
                 key.metadata.name.clone()

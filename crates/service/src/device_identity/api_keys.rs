@@ -141,12 +141,6 @@ impl ApiKey {
         }
     }
 
-    /// Returns whether the key keeps a certificate valid that was made with it at `made_at`: it neither revokes it nor puts
-    /// it on hold.
-    pub(super) fn keeps_valid(&self, made_at: Timestamp) -> bool {
-        self.withdrawal(made_at).is_none()
-    }
-
     /// Like [`withdrawal`](Self::withdrawal) for a deleted key: what was on hold is revoked, as the key cannot be
     /// enabled.
     pub(super) fn withdrawal_for_good(&self, made_at: Timestamp) -> Option<Withdrawal> {

@@ -21,7 +21,7 @@ use super::{
     api_keys::Withdrawal,
     revocation_list::{Entries, LIFE},
 };
-use crate::StorageError;
+use crate::{StorageError, keys::draw_bytes};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -108,7 +108,6 @@ impl Authority {
     /// Creates a manager's root CA.
     pub(super) fn root(
         store: &Store,
-        record: &Key,
         owner: &Metadata,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
@@ -118,28 +117,23 @@ impl Authority {
         as_ca(&mut params, BasicConstraints::Unconstrained);
         params.distinguished_name = subject(owner, &name);
         let certificate = params.self_signed(&pair)?.pem();
-        Ok(Self::sealed(
-            store,
-            record,
-            name,
-            certificate,
-            validity,
-            &pair,
-        ))
+        let record = owner.key::<Manager>();
+        let own = Self::sealed(store, &record, name, certificate, validity, &pair);
+        Ok(own)
     }
 
     /// Creates a category's CA below its manager's root, and the client certificate of its stations.
     pub(super) fn below(
         manager: &Object<Manager>,
         store: &Store,
-        record: &Key,
         owner: &Metadata,
         now: Timestamp,
     ) -> Result<(Self, ClientCertificate), AuthorityError> {
         let name = draw_name("AK Sub CA", store.entropy());
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
         let (certificate, validity) = certify_sub_ca(&name, &pair, manager, store, owner, now)?;
-        let own = Self::sealed(store, record, name, certificate, validity, &pair);
+        let record = owner.key::<Category>();
+        let own = Self::sealed(store, &record, name, certificate, validity, &pair);
         let client = own.client(&pair, store.entropy(), owner, now)?;
         Ok((own, client))
     }
@@ -396,8 +390,7 @@ fn params(
             None => AuthorityError::Making("the validity period would be empty".to_owned()),
         });
     }
-    let mut serial = [0; 16];
-    entropy.fill(&mut serial);
+    let mut serial = draw_bytes::<16>(entropy);
     // Positive and without leading zero octets, so that its encoding is unambiguous (RFC 5280, section 4.1.2.2).
     serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();
@@ -412,9 +405,7 @@ fn params(
 
 /// Draws a unique commonName of at most 64 characters, the limit.
 fn draw_name(what: &str, entropy: &dyn Entropy) -> String {
-    let mut random = [0; 8];
-    entropy.fill(&mut random);
-    format!("{what} {:016x}", u64::from_be_bytes(random))
+    format!("{what} {:016x}", u64::from_be_bytes(draw_bytes(entropy)))
 }
 
 fn subject(owner: &Metadata, name: &str) -> DistinguishedName {

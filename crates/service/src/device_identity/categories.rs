@@ -270,7 +270,6 @@ impl DeviceIdentity {
         checked.map_err(refused)?;
         new.attestation_key.check().map_err(refused)?;
         new.pcr_policy.check().map_err(refused)?;
-        let key = metadata.key::<Category>();
         transact("device_identity.create_category", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Category>(&metadata.namespace, &metadata.name);
@@ -287,10 +286,10 @@ impl DeviceIdentity {
                 .await?
                 .ok_or(Failure::Refused(CreateCategoryError::UnknownManager))?;
             let made = {
-                let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
+                let (store, owner) = (self.store.clone(), metadata.clone());
                 let manager = manager.record.clone();
                 self.on_cpu_queue(administrator.who(), move || {
-                    Authority::below(&manager, &store, &key, &owner, now)
+                    Authority::below(&manager, &store, &owner, now)
                 })
             };
             let (authority, client) = made.await?.map_err(refused)?;

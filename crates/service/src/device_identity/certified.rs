@@ -1,11 +1,16 @@
 //! The certificates of AKs: the latest of each, earlier ones that are not yet replaced, and individual revocations.
 
-use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, ReadPlan, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiKey, DeviceIdentity, Object, Withdrawal, api_keys::DeletedApiKey, authority::AkCertificate,
-    grant::Grant, identity::DevicePlace, revocation_list::LISTED_BEYOND_END,
+    ApiKey, DeviceIdentity, Object,
+    authority::AkCertificate,
+    grant::Grant,
+    identity::DevicePlace,
+    key_records::{issuing_api_keys, withdrawal},
+    objects::object_key,
+    revocation_list::LISTED_BEYOND_END,
 };
 use crate::{StorageError, keys::moment};
 
@@ -79,15 +84,6 @@ impl Issued {
             None => key.system.created_at <= self.made_at,
         };
         self.api_key == key.metadata.name && is_this
-    }
-
-    /// Returns why its API key did not keep it valid when the key was deleted. Keys that kept all valid have no record.
-    pub(super) fn withdrawal_after(
-        &self,
-        deleted: Option<Stored<DeletedApiKey>>,
-    ) -> Option<Withdrawal> {
-        let key = deleted?.record.key.spec;
-        key.withdrawal_for_good(self.made_at)
     }
 }
 
@@ -253,23 +249,19 @@ impl DeviceIdentity {
     ) -> Result<bool, StorageError> {
         let shown = &grant.key.record;
         if certified.is_of(shown) {
-            return Ok(shown.spec.keeps_valid(certified.made_at));
+            return Ok(shown.spec.withdrawal(certified.made_at).is_none());
         }
-        let namespace = &shown.metadata.namespace;
+        let (namespace, category) = (&*shown.metadata.namespace, &*shown.spec.category);
+        let plan = ReadPlan::new(issuing_api_keys(namespace, category, certified));
+        let found = self.store.read(plan, self.clock.now()).await?;
         if certified.api_key != shown.metadata.name {
-            let named = self.load::<ApiKey>(namespace, &certified.api_key).await?;
+            let place = object_key::<ApiKey>(namespace, &certified.api_key);
+            let named = found.get::<Object<ApiKey>>(&place)?;
             if let Some(key) = named.filter(|key| certified.is_of(&key.record)) {
-                Object::require(batch, &key);
-                return Ok(key.record.spec.keeps_valid(certified.made_at));
+                batch.require(&place, key.version);
             }
         }
-        // Without the key's UUID its record cannot be found, so it may have revoked the certificate.
-        let Some(uid) = &certified.api_key_uid else {
-            return Ok(false);
-        };
-        let place = DeletedApiKey::key(namespace, &shown.spec.category, uid);
-        let deleted = self.store.get::<DeletedApiKey>(&place, self.clock.now());
-        Ok(certified.withdrawal_after(deleted.await?).is_none())
+        Ok(withdrawal(&found, (namespace, category), certified)?.is_none())
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
+use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Timestamp, Version};
 use keyproof_x509::{Sha256Thumbprint, Upload};
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +193,7 @@ impl DeviceIdentity {
                 .load::<Category>(administrator.namespace(), name)
                 .await?
                 .ok_or(Failure::Refused(RenewClientError::Unknown))?;
-            let mut object = stored.record;
+            let (version, mut object) = (stored.version, stored.record);
             if latest.is_some() && object.spec.client_thumbprint().as_ref() != latest {
                 return refuse(RenewClientError::Renewed);
             }
@@ -218,14 +218,7 @@ impl DeviceIdentity {
             spec.earlier_client_certificates = accepted;
             let detail = format!("{kept} earlier client certificates stay accepted");
             let action = Action::TpmCategoryRenewClient;
-            let mut batch = self.change(
-                administrator,
-                action,
-                stored.version,
-                &mut object,
-                detail,
-                now,
-            );
+            let mut batch = self.change(administrator, action, version, &mut object, detail, now);
             let expired: Vec<&str> = expired.iter().map(String::as_str).collect();
             self.strike(&mut batch, &object, &expired, now).await?;
             self.enter_client(&mut batch, &object).await?;
@@ -258,18 +251,11 @@ impl DeviceIdentity {
                 administrator.origin().require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(0)));
             }
-            let mut object = stored.record;
+            let (version, mut object) = (stored.version, stored.record);
             let ended = mem::take(&mut object.spec.earlier_client_certificates);
             let detail = format!("{} earlier client certificates", ended.len());
             let action = Action::TpmCategoryEndClients;
-            let mut batch = self.change(
-                administrator,
-                action,
-                stored.version,
-                &mut object,
-                detail,
-                now,
-            );
+            let mut batch = self.change(administrator, action, version, &mut object, detail, now);
             let certificates: Vec<&str> = ended.iter().map(String::as_str).collect();
             self.strike_clients(&mut batch, &object, &certificates, now)
                 .await?;
@@ -301,15 +287,11 @@ impl DeviceIdentity {
                 return Ok(Arc::clone(names));
             }
         }
-        let mut names = BTreeSet::new();
         let all = Prefix::new(Holder::TYPE, ["_"]);
-        let mut pages = Pages::<Holder>::of(&self.store, all);
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            for (_, Stored { record, .. }) in &page {
-                let name = BASE64.decode(record.issuer.as_bytes());
-                names.extend(name);
-            }
-        }
+        let pages = Pages::<Holder>::of(&self.store, all);
+        let name = |holder: Holder| BASE64.decode(holder.issuer.as_bytes()).ok();
+        let names = pages.collect(&*self.clock, name).await?;
+        let mut names: BTreeSet<Vec<u8>> = names.into_iter().collect();
         if names.iter().map(Vec::len).sum::<usize>() > OFFERED {
             names.clear();
         }

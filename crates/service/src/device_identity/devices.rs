@@ -325,12 +325,9 @@ impl DeviceIdentity {
         };
         let mut names = self.gather(&place.namespace, name).await?;
         let deleted = Prefix::new(DeletedCategory::TYPE, [&place.namespace]);
-        let pages = Pages::<DeletedCategory>::of(&self.store, deleted);
-        let mut pages = pages.at_once(Category::AT_ONCE);
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            let page = page.into_iter().map(|(_, stored)| stored.record.category);
-            names.extend(page.filter_map(name));
-        }
+        let pages = Pages::<DeletedCategory>::of(&self.store, deleted).at_once(Category::AT_ONCE);
+        let name = |deleted: DeletedCategory| name(deleted.category);
+        names.extend(pages.collect(&*self.clock, name).await?);
         Ok(names)
     }
 
@@ -415,10 +412,9 @@ mod tests {
     use super::{
         super::{
             ApiKey, ObjectOperation,
-            authority::AkCertificate,
             certified::Revoked,
             key_records::KeyPlace,
-            testing::{api_key, device, furnish, may},
+            testing::{api_key, certificate, device, furnish, may},
         },
         *,
     };
@@ -445,11 +441,7 @@ mod tests {
         let mut steps = Vec::new();
         for number in 1..4_usize {
             let ak = format!("000b0{number}");
-            let certificate = AkCertificate {
-                der: Vec::new(),
-                serial: number.to_string(),
-                not_after: START.saturating_add(Duration::from_secs(60)),
-            };
+            let certificate = certificate(&number.to_string());
             let by = ("station", "uid");
             let certified = Certified::made(certificate, START, by, ("000b", &ak), "", None);
             let mut batch = bench.store.batch(START);
@@ -472,11 +464,7 @@ mod tests {
         let key = api_key(&bench).await.object;
         let devices = &bench.service.device_identity;
         let made = |serial: &str, by: (&str, &str), ak: &str, earlier: Option<Certified>| {
-            let certificate = AkCertificate {
-                der: Vec::new(),
-                serial: serial.to_owned(),
-                not_after: START.saturating_add(Duration::from_secs(60)),
-            };
+            let certificate = certificate(serial);
             Certified::made(certificate, START, by, ("000b", ak), "", earlier)
         };
         let (own, other) = (("k", &*key.system.uid), ("other", "uid"));
@@ -576,11 +564,7 @@ mod tests {
             let ak = format!("000b0{key}");
             let mut certified = None;
             for serial in serials.by_ref().take(count) {
-                let certificate = AkCertificate {
-                    der: Vec::new(),
-                    serial: format!("{serial:04x}"),
-                    not_after: START.saturating_add(Duration::from_secs(60)),
-                };
+                let certificate = certificate(&format!("{serial:04x}"));
                 let (by, keys) = (("station", "uid"), ("000b", &*ak));
                 let made = Certified::made(certificate, START, by, keys, "", certified);
                 certified = Some(made);
@@ -611,11 +595,7 @@ mod tests {
             ..device("m", "s")
         };
         let place = device.place.clone();
-        let certificate = AkCertificate {
-            der: Vec::new(),
-            serial: "1".to_owned(),
-            not_after: START.saturating_add(Duration::from_secs(60)),
-        };
+        let certificate = certificate("1");
         let (by, keys) = (("k", &*key.system.uid), ("000b", "000b01"));
         let mut certified = Certified::made(certificate, START, by, keys, "", None);
         certified.issued.api_key_uid = None;

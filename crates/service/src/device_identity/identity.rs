@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{LearntRegister, Manager, Verdict, certified::Certified, ticket::Ticket};
-use crate::{StorageError, audit::Target, slot::Slot};
+use crate::{StorageError, audit::Target, keys::draw_bytes, slot::Slot};
 
 /// The identity of a device: a vendor and a serial number within a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -335,9 +335,7 @@ impl Identity {
 
 /// Draws 128 random bits, in hex.
 pub(super) fn draw(store: &Store) -> String {
-    let mut random = [0; 16];
-    store.entropy().fill(&mut random);
-    data_encoding::HEXLOWER.encode(&random)
+    data_encoding::HEXLOWER.encode(&draw_bytes::<16>(store.entropy()))
 }
 
 #[cfg(test)]

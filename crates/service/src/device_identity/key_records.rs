@@ -277,5 +277,7 @@ pub(super) fn withdrawal(
     let Some(place) = places.next() else {
         return Ok(Some(Withdrawal::Revoked { since: made_at }));
     };
-    Ok(issued.withdrawal_after(found.get::<DeletedApiKey>(&place)?))
+    // Keys that kept all certificates valid have no record.
+    let deleted = found.get::<DeletedApiKey>(&place)?;
+    Ok(deleted.and_then(|deleted| deleted.record.key.spec.withdrawal_for_good(made_at)))
 }

@@ -142,12 +142,8 @@ impl<'a> Reader<'a> {
     }
 
     fn label(&mut self) -> Result<String, LabelSelectorError> {
-        let start = self.rest;
         match self.word() {
-            "" => {
-                self.rest = start;
-                Err(self.expected("a label"))
-            }
+            "" => Err(self.expected("a label")),
             label => Ok(label.to_owned()),
         }
     }

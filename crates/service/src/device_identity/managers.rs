@@ -139,7 +139,6 @@ impl DeviceIdentity {
         let metadata = administrator.place(metadata).map_err(refused)?;
         let checked = self.check_roots(administrator, &trusted.ek_roots).await?;
         checked.map_err(refused)?;
-        let key = metadata.key::<Manager>();
         transact("device_identity.create_manager", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Manager>(&metadata.namespace, &metadata.name);
@@ -147,9 +146,9 @@ impl DeviceIdentity {
                 return refuse(CreateManagerError::Exists);
             }
             let root = {
-                let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
+                let (store, owner) = (self.store.clone(), metadata.clone());
                 self.on_cpu_queue(administrator.who(), move || {
-                    Authority::root(&store, &key, &owner, now)
+                    Authority::root(&store, &owner, now)
                 })
             };
             let spec = Manager {

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
+    keys::draw_bytes,
     storage::{Attempt, refuse, refused, transact},
 };
 
@@ -105,12 +106,8 @@ impl Purpose<'_> {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
-        let mut tag = [0; TAG];
         let whole = context.sign();
-        tag.iter_mut()
-            .zip(whole.as_ref())
-            .for_each(|(to, from)| *to = *from);
-        tag
+        whole.as_ref().first_chunk().copied().unwrap_or_default()
     }
 }
 
@@ -267,8 +264,7 @@ impl DeviceIdentity {
         let no_selection = || refused(Field::Registers.wrong(FieldProblem::NoSelection));
         let selection = request.selection.clone().ok_or_else(no_selection)?;
         let key = self.challenge_key().await?;
-        let mut random = [0; RANDOM];
-        self.store.entropy().fill(&mut random);
+        let random = draw_bytes(self.store.entropy());
         let purpose = Purpose {
             namespace,
             category,

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Action, Failure, ListPage, Origin, StorageError,
     audit::{NewEvent, ObjectKind, Target},
+    keys::draw_bytes,
     pages::{Pages, scan_page},
     storage::{Attempt, refuse, require_body, transact},
 };
@@ -313,8 +314,7 @@ impl DeviceIdentity {
         now: Timestamp,
     ) -> (Object<K>, Batch) {
         let origin = administrator.origin();
-        let mut bytes = [0; 16];
-        self.store.entropy().fill(&mut bytes);
+        let bytes = draw_bytes(self.store.entropy());
         let object = Object {
             metadata: metadata.clone(),
             system: SystemMetadata {
@@ -403,23 +403,15 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Collects what `keep` returns for the objects of a namespace, by name. Only one page of them is in memory at a
-    /// time.
+    /// Collects what `keep` returns for the objects of a namespace, by name.
     pub(super) async fn gather<K: Kind, T>(
         &self,
         namespace: &str,
-        mut keep: impl FnMut(Object<K>) -> Option<T>,
+        keep: impl FnMut(Object<K>) -> Option<T>,
     ) -> Result<Vec<T>, StorageError> {
         let prefix = Prefix::new(K::NAME, [namespace]);
-        let mut pages = Pages::<Object<K>>::of(&self.store, prefix).at_once(K::AT_ONCE);
-        let mut kept = Vec::new();
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            kept.extend(
-                page.into_iter()
-                    .filter_map(|(_, stored)| keep(stored.record)),
-            );
-        }
-        Ok(kept)
+        let pages = Pages::<Object<K>>::of(&self.store, prefix).at_once(K::AT_ONCE);
+        pages.collect(&*self.clock, keep).await
     }
 
     /// Lists the direct children of an object, categories before API keys, each by name.

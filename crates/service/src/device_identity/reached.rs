@@ -1,7 +1,7 @@
 //! Devices as the console shows them to an operator, namespace by namespace, limited by the operator's scopes.
 
 use keyproof_auth::operator::OperatorScope;
-use keyproof_store::{Key, Prefix, Record, Segment, Stored};
+use keyproof_store::{Key, Prefix, Record, Segment};
 
 use super::{
     BoundDevice, DeviceAdministrator, DeviceIdentity, DevicePlace, Manager, Object,
@@ -145,10 +145,8 @@ impl DeviceIdentity {
                 .scan::<Device>(&all, behind.as_ref(), 1, self.clock.now())
                 .await?
                 .pop();
-            let Some((key, Stored { record, .. })) = next else {
-                return Ok(ListPage { rows, next: None });
-            };
-            let Some(manager) = name_in(&key, 2) else {
+            let next = next.and_then(|(key, stored)| Some((name_in(&key, 2)?, stored.record)));
+            let Some((manager, record)) = next else {
                 return Ok(ListPage { rows, next: None });
             };
             // Records of earlier releases may lack namespace and manager.

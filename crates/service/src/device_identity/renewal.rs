@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use keyproof_store::{Prefix, Stored, Timestamp};
 
 use super::{
-    AuthorityError, Category, DeviceIdentity, Kind, Manager, Metadata, Object,
-    objects::{new_event, object_key},
+    AuthorityError, Category, DeviceIdentity, Kind, Manager, Metadata, Object, objects::new_event,
 };
 use crate::{
     Action, Failure, Origin, Principal, StorageError,
@@ -89,10 +88,7 @@ impl DeviceIdentity {
             object.system.touch(now);
             let ends = object.spec.authority.ends_at();
             let mut batch = self.store.batch(now);
-            batch.require(
-                &object_key::<Manager>(namespace, &manager.record.metadata.name),
-                manager.version,
-            );
+            Object::require(&mut batch, &manager);
             batch.replace(&of.key::<Category>(), category.version, &object, None);
             let detail = Some(format!("the CA {:?}", object.spec.authority.name));
             let origin = Origin::keyproof();

@@ -6,6 +6,7 @@ use super::{
     Administrator, ApiKey, AttestationKeyTemplate, Category, DeviceClaim, DevicePlace,
     IssuedApiKey, Kind, Manager, Metadata, NewApiKey, NewCategory, ObjectOperation, PcrPolicy,
     ProvisionRequest, Station, StationOperation, TrustedMakers,
+    authority::AkCertificate,
     certified::{Cause, Issued},
     identity::Device,
 };
@@ -92,6 +93,15 @@ pub(super) fn device(manager: &str, serial: &str) -> Device {
         bound_at: START,
         learnt: None,
         attestations: Vec::new(),
+    }
+}
+
+/// A new certificate with this serial number, which expires a minute after the start.
+pub(super) fn certificate(serial: &str) -> AkCertificate {
+    AkCertificate {
+        der: Vec::new(),
+        serial: serial.to_owned(),
+        not_after: START.saturating_add(Duration::from_secs(60)),
     }
 }
 

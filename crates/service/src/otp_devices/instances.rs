@@ -100,8 +100,7 @@ impl OtpDevices {
     /// Creates the default instance without a password, unless it exists.
     pub(crate) async fn ensure_default(&self) -> Result<(), StorageError> {
         let (use_case, origin) = ("otp_devices.ensure_default", Origin::keyproof());
-        let exists = AddInstanceError::Exists;
-        let inserted = self.insert_instance(use_case, DEFAULT_INSTANCE, None, &origin, exists);
+        let inserted = self.insert_instance(use_case, DEFAULT_INSTANCE, None, &origin);
         match inserted.await {
             Ok(()) | Err(Failure::Refused(_)) => Ok(()),
             Err(Failure::Storage(error)) => Err(error),
@@ -124,8 +123,7 @@ impl OtpDevices {
         }
         let (use_case, origin) = ("otp_devices.add_instance", administrator.origin());
         let password = self.hashed::<AddInstanceError>(password, origin).await?;
-        let exists = AddInstanceError::Exists;
-        self.insert_instance(use_case, name, Some(&password), origin, exists)
+        self.insert_instance(use_case, name, Some(&password), origin)
             .await
     }
 
@@ -227,20 +225,19 @@ impl OtpDevices {
         Ok(hash.await?)
     }
 
-    /// Creates an instance. Refuses with `exists` if there is one of this name.
-    async fn insert_instance<E: Clone>(
+    /// Creates an instance, unless there is one of this name.
+    async fn insert_instance(
         &self,
         use_case: &'static str,
         name: &str,
         password: Option<&str>,
         origin: &Origin,
-        exists: E,
-    ) -> Result<(), Failure<E>> {
+    ) -> Result<(), Failure<AddInstanceError>> {
         let key = instance_key(name);
         transact(use_case, &self.store, || async {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
-                return refuse(exists.clone());
+                return refuse(AddInstanceError::Exists);
             }
             let mut batch = self.store.batch(now);
             batch.insert(&key, &self.new_instance(name, password, now), None);

@@ -39,6 +39,7 @@ use crate::{
     Audit, Clock, HashingPool, Origin,
     access::{Turn, UseCase},
     figures::Locks,
+    keys::draw_bytes,
     rate_limit::RateLimit,
 };
 use devices::CHECKS_PER_MINUTE;
@@ -85,9 +86,7 @@ impl OtpDevices {
     }
 
     fn draw_generation(&self) -> Generation {
-        let mut random = [0; 16];
-        self.store.entropy().fill(&mut random);
-        Generation::from_random(random)
+        Generation::from_random(draw_bytes(self.store.entropy()))
     }
 }
 

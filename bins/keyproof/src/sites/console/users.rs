@@ -137,7 +137,7 @@ impl Visit<Signed> {
         let found = self.accounts().organisations(&caller, after).await?;
         let may_add = caller.may_change_some();
         // An operator with a single organisation has nothing to choose.
-        if let ([only], None, None) = (&*found.organisations, after, &found.after) {
+        if let ([only], None, None) = (&*found.rows, after, &found.next) {
             let path = list_of(Some(only.id));
             return Ok(see_other(&match self.exchange.query().first("done") {
                 Some("added") => with_notice(&path, "added"),
@@ -146,8 +146,8 @@ impl Visit<Signed> {
         }
         let page = Organisations {
             frame: &self.frame_in(Area::Users),
-            organisations: found.organisations,
-            next: next_page(LISTS, found.after),
+            organisations: found.rows,
+            next: next_page(LISTS, found.next),
             may_add,
         };
         render(&page, StatusCode::OK)

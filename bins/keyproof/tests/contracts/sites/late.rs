@@ -62,7 +62,7 @@ async fn nothing_is_done_at_console_in_a_session_that_was_ended_meanwhile() {
     let suspended = async || {
         let all = site.console.accounts.all_users(None).await.unwrap();
         let ada = all.into_iter().find(|user| user.name == ADA).unwrap();
-        let path = format!("/console/users/{}/{}", ada.organisation_id, ada.id);
+        let path = format!("/console/users/{}/{}", ada.organisation, ada.id);
         (ada.status, path)
     };
     let (before, path) = suspended().await;

@@ -26,11 +26,8 @@ async fn shown(bench: &Bench) -> String {
 
 /// The collections that contain the name.
 async fn named(bench: &Bench) -> Vec<String> {
-    let all = Prefix::all();
-    let all = bench
-        .store
-        .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH);
-    let found = all.await.unwrap().into_iter().filter(|raw| {
+    let all = bench.rows(&Prefix::all()).await;
+    let found = all.into_iter().filter(|raw| {
         let body = String::from_utf8_lossy(raw.json());
         body.contains(ADA) || raw.key().to_string().contains(ADA)
     });
@@ -201,13 +198,7 @@ async fn a_user_sees_no_strangers_failures_whatever_they_are_called() {
     keep(&bench, 0, "user:unknown/x", "user_name/unknown/x", "y").await;
     for index in [true, false] {
         if !index {
-            let all = Prefix::collection("audit_users");
-            let now = bench.clock.now();
-            let mut batch = bench.store.batch(now);
-            for raw in bench.store.scan_raw(&all, None, 2, now).await.unwrap() {
-                batch.remove(raw.key(), raw.version());
-            }
-            bench.store.commit(batch).await.unwrap();
+            bench.remove(&Prefix::collection("audit_users")).await;
         }
         let found = bench
             .service

@@ -55,18 +55,18 @@ async fn organisations_are_seen_behind_however_many_that_are_not_there() {
     // Of 51 organisations only the last exists.
     let caller = operator(&bench, scopes(0..51)).await;
     let page = accounts.organisations(&caller, None).await.unwrap();
-    assert_eq!(page.after, None);
-    assert_eq!(names(page.organisations), ["org050"]);
+    assert_eq!(page.next, None);
+    assert_eq!(names(page.rows), ["org050"]);
 
     let caller = operator(&bench, scopes(0..130)).await;
     let page = accounts.organisations(&caller, None).await.unwrap();
-    assert_eq!(names(page.organisations), ["org050", "org051"]);
+    assert_eq!(names(page.rows), ["org050", "org051"]);
     let page = accounts
-        .organisations(&caller, page.after.as_deref())
+        .organisations(&caller, page.next.as_deref())
         .await
         .unwrap();
-    assert_eq!(page.after, None);
-    assert_eq!(names(page.organisations), ["org120"]);
+    assert_eq!(page.next, None);
+    assert_eq!(names(page.rows), ["org120"]);
 }
 
 /// All listings share the queue of CPU-bound work.

@@ -896,12 +896,7 @@ async fn a_signing_key_that_is_too_old_is_replaced_by_the_upkeep() {
 
 /// Removes every signing key but not the record of the one in use, as an upkeep whose clock is briefly ahead does.
 async fn remove_signing_keys(bench: &Bench) {
-    let (all, now) = (Prefix::collection("signing_key"), bench.clock.now());
-    let mut batch = bench.store.batch(now);
-    for raw in bench.store.scan_raw(&all, None, 10, now).await.unwrap() {
-        batch.remove(raw.key(), raw.version());
-    }
-    bench.store.commit(batch).await.unwrap();
+    bench.remove(&Prefix::collection("signing_key")).await;
 }
 
 #[tokio::test]

@@ -239,14 +239,9 @@ impl OtpDevices {
         caller: &Caller<Reading>,
     ) -> Result<Vec<DeviceSummary>, StorageError> {
         let prefix = all_devices(caller.instance(), caller.incarnation());
-        let mut devices = Vec::new();
-        let mut pages = Pages::<Device>::of(&self.store, prefix);
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            devices.extend(
-                page.into_iter()
-                    .map(|(_, Stored { record, .. })| DeviceSummary::of(record)),
-            );
-        }
+        let pages = Pages::<Device>::of(&self.store, prefix);
+        let summary = |device| Some(DeviceSummary::of(device));
+        let mut devices = pages.collect(&*self.clock, summary).await?;
         // Long ids are stored as digests, and so not in order.
         devices.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(devices)
