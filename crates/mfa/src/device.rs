@@ -364,14 +364,16 @@ impl Devices {
         let surplus = self.devices.len().saturating_sub(keep);
         let replaced = same.or(former);
         let surplus = self.devices.drain(..surplus).map(|device| device.id);
-        let ended = surplus
+        let ended: Vec<DeviceId> = surplus
             .chain(former.filter(|former| replaced != Some(*former)))
             .collect();
 
         let mut id = DeviceId::random(new.random);
-        // The number of a replaced device is not reused at once.
+        // The number of a device that is replaced or ended here is not reused at once.
         let taken = |id| {
-            [same, former].contains(&Some(id)) || self.devices.iter().any(|device| device.id == id)
+            replaced == Some(id)
+                || ended.contains(&id)
+                || self.devices.iter().any(|device| device.id == id)
         };
         while taken(id) {
             id = id.next();

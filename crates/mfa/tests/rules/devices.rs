@@ -316,6 +316,7 @@ fn the_21st_device_ends_the_trust_in_the_oldest() {
             vec![]
         };
         assert_eq!(trusted.ended, ended);
+        assert!(!ended.contains(&trusted.id), "the number of an ended one");
         ada = login.next;
         let devices = ada.trusted_devices(now);
         assert_eq!(devices.len(), at.min(20));
