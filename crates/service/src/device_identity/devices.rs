@@ -407,7 +407,7 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, pin::pin, time::Duration};
+    use std::{convert::Infallible, pin::pin};
 
     use super::{
         super::{
@@ -513,11 +513,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_not_shown_with_a_certificate_of_one_moment_and_an_api_key_of_another() {
         let made = |serial: &str, by: (&str, &str), earlier: Option<Certified>| {
-            let certificate = AkCertificate {
-                der: Vec::new(),
-                serial: serial.to_owned(),
-                not_after: START.saturating_add(Duration::from_secs(60)),
-            };
+            let certificate = certificate(serial);
             let mut made = Certified::made(certificate, START, by, ("000b", "000b01"), "", earlier);
             let proven = made.issued.clone();
             made.prove(&proven);

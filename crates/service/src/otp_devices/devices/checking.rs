@@ -231,8 +231,8 @@ mod tests {
         access::Operator,
         audit::Outcome,
         otp_devices::{
-            AddDeviceError, DeviceChange, DeviceDetails, OperatorNotPermitted, OperatorRight,
-            RemoveDeviceError, Writing,
+            AddDeviceError, DeviceChange, DeviceDetails, Lifetime, OperatorNotPermitted,
+            OperatorRight, RemoveDeviceError, Writing,
         },
         testing::{Bench, administrator, bench, command_line, origin, otp_device, refusal, secret},
     };
@@ -374,8 +374,8 @@ mod tests {
 
     /// Replaces the device's key.
     async fn replace_key(bench: &Bench) {
-        let ops = bench.operator("instances:default").await;
-        let writing = permitted::<Writing>(bench, &ops, "default", None).await;
+        let token = bench.token("default", "all", Lifetime::Default).await;
+        let writing = bench.permitted::<Writing>("default", &token).await.unwrap();
         let change = DeviceChange {
             description: "till".to_owned(),
             key: Some(secret("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
@@ -383,7 +383,7 @@ mod tests {
             counter: None,
         };
         let devices = &bench.service.otp_devices;
-        let changed = devices.change_device::<()>(&writing.unwrap(), "till", Ok(change));
+        let changed = devices.change_device::<()>(&writing, "till", Ok(change));
         changed.await.unwrap();
     }
 
