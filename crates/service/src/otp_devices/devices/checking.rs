@@ -234,7 +234,10 @@ mod tests {
             AddDeviceError, DeviceChange, DeviceDetails, Lifetime, OperatorNotPermitted,
             OperatorRight, RemoveDeviceError, Writing,
         },
-        testing::{Bench, administrator, bench, command_line, origin, otp_device, refusal, secret},
+        testing::{
+            Bench, PASSWORD, administrator, bench, command_line, origin, otp_device, refusal,
+            secret,
+        },
     };
 
     /// Permits an operator in an instance.
@@ -252,6 +255,7 @@ mod tests {
 
     async fn with_device(algorithm: PosAlgorithm) -> (Bench, Caller<Reading>) {
         let bench = bench().await;
+        bench.set_password("default", PASSWORD).await;
         let devices = &bench.service.otp_devices;
         let ops = bench.operator("instances:default").await;
         let writing = permitted(&bench, &ops, "default", None).await.unwrap();
