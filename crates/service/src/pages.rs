@@ -92,6 +92,14 @@ pub struct ListPage<T, P> {
     pub next: Option<P>,
 }
 
+impl<T, P> ListPage<T, P> {
+    /// Returns the page of these rows. If there are more, the next one begins after the place of the last row.
+    pub(crate) fn of(rows: Vec<T>, is_more: bool, place: impl FnOnce(&T) -> P) -> Self {
+        let next = rows.last().filter(|_| is_more).map(place);
+        Self { rows, next }
+    }
+}
+
 /// How many records are read for a page of accessible records, since an operator may have access to few of them.
 const READ: usize = 1_000;
 

@@ -196,9 +196,7 @@ impl Accounts {
             .collect();
         let is_over = ids.len() < ORGANISATIONS;
         let rows = self.organisations_of(ids).await?;
-        let last = rows.last().filter(|_| !is_over);
-        let next = last.map(|last| last.name.clone());
-        Ok(ListPage { rows, next })
+        Ok(ListPage::of(rows, !is_over, |last| last.name.clone()))
     }
 
     /// Returns those of the organisations with these numbers that exist.

@@ -151,9 +151,7 @@ impl Certificates {
         for (_, stored) in read {
             rows.push(self.show(caller, stored).await?);
         }
-        let last = rows.last().map(|view| view.name.clone());
-        let next = last.filter(|_| is_more);
-        Ok(ListPage { rows, next })
+        Ok(ListPage::of(rows, is_more, |view| view.name.clone()))
     }
 
     /// Returns a certificate if its version meets the precondition. A missing precondition is accepted.

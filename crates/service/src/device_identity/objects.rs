@@ -296,12 +296,8 @@ impl DeviceIdentity {
         let read = scan_page::<Object<K>>(&self.store, &prefix, after.as_ref(), most, now);
         let (read, is_more) = read.await?;
         let rows = read.into_iter().map(|(_, stored)| stored.record);
-        let rows: Vec<_> = rows.collect();
-        let last = rows.last().map(|object| object.metadata.name.clone());
-        Ok(ListPage {
-            rows,
-            next: last.filter(|_| is_more),
-        })
+        let name = |object: &Object<K>| object.metadata.name.clone();
+        Ok(ListPage::of(rows.collect(), is_more, name))
     }
 
     /// Returns a new object and a batch that creates it, with its audit event.

@@ -29,13 +29,12 @@ use super::{
     endorsement,
     grant::Grant,
     identity::{DevicePlace, Identity, draw},
-    objects::new_event,
     ticket::{self, Ticket},
     trust::TrustBundle,
 };
 use crate::{
     Failure, StorageError,
-    audit::Target,
+    audit::{NewEvent, Target},
     slot::Slot,
     storage::{Attempt, refuse, transact},
 };
@@ -130,13 +129,8 @@ impl DeviceIdentity {
         };
         let (target, why) = failure.refusal()?;
         if why.is_audited() {
-            self.note_refusal(
-                StationOperation::Provision,
-                target,
-                why.to_string(),
-                station,
-            )
-            .await;
+            let (act, told) = (StationOperation::Provision, why.to_string());
+            self.note_refusal(act, target, told, station).await;
         }
         refuse(why)
     }
@@ -210,13 +204,12 @@ impl DeviceIdentity {
             self.write_certified(&mut batch, &known, certified, &grant, now)
                 .await?;
         }
-        let key = &grant.key.record.metadata;
-        let new_event = new_event::<super::ApiKey>(
-            StationOperation::Provision.action(),
-            key,
-            Some(detail),
-            station.origin(),
-        );
+        let new_event = NewEvent {
+            action: StationOperation::Provision.action(),
+            target: grant.target(),
+            detail: Some(detail),
+            origin: station.origin(),
+        };
         self.audit.done(&mut batch, now, new_event);
         Ok(Attempt::Commit(batch, Ok(Some(provisioned))))
     }

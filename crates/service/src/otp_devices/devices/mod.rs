@@ -266,9 +266,8 @@ impl OtpDevices {
             scan_page::<Device>(&self.store, &prefix, after.as_ref(), most, now).await?;
         let rows = found.into_iter();
         let rows = rows.map(|(_, Stored { record, .. })| DeviceSummary::of(record));
-        let rows: Vec<_> = rows.collect();
-        let next = rows.last().filter(|_| is_more).map(|last| last.id.clone());
-        Ok(ListPage { rows, next })
+        let id = |device: &DeviceSummary| device.id.clone();
+        Ok(ListPage::of(rows.collect(), is_more, id))
     }
 
     /// Returns the device of the caller's request with its codes. An error in `moment` is returned only if the device
