@@ -168,10 +168,8 @@ impl StationArguments {
         }
         self.warn_of_open_files();
         let device: Device = serde_json::from_slice(&read(&self.device)?).map_err(|error| {
-            Failure::Refused(format!(
-                "{}: not a device's name, vendor, serial and version: {error}",
-                self.device.display()
-            ))
+            let problem = format!("not a device's name, vendor, serial and version: {error}");
+            Failure::Refused(problem).about(&self.device)
         })?;
         // Checked here, because the server's response does not name the wrong one.
         DeviceInfo::new(DeviceProperties {
