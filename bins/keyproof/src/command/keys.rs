@@ -73,20 +73,21 @@ pub(super) struct PrepareArguments {
 }
 
 pub(super) fn run(command: &Command) -> Outcome {
-    let step = match command {
-        Command::Rotate(step) => step,
-        Command::Signing(Signing::End(arguments)) => return end_signing_key(arguments),
-        Command::Signing(Signing::List(arguments)) => return list_signing_keys(arguments),
-        Command::Signing(Signing::Rotate(arguments)) => return replace_signing_key(arguments),
-    };
-    match step {
-        Step::Prepare(arguments) => prepare(arguments),
-        Step::Switch(arguments) => with_records(&arguments.store, async |store, _| {
-            switch(store, arguments.json).await
-        }),
-        Step::Finish(arguments) => with_records(&arguments.store, async |store, _| {
-            finish(store, arguments.json).await
-        }),
+    match command {
+        Command::Rotate(Step::Prepare(arguments)) => prepare(arguments),
+        Command::Rotate(Step::Switch(arguments)) => {
+            with_records(&arguments.store, async |store, _| {
+                switch(store, arguments.json).await
+            })
+        }
+        Command::Rotate(Step::Finish(arguments)) => {
+            with_records(&arguments.store, async |store, _| {
+                finish(store, arguments.json).await
+            })
+        }
+        Command::Signing(Signing::End(arguments)) => end_signing_key(arguments),
+        Command::Signing(Signing::List(arguments)) => list_signing_keys(arguments),
+        Command::Signing(Signing::Rotate(arguments)) => replace_signing_key(arguments),
     }
 }
 
