@@ -129,7 +129,7 @@ fn check_files(config: &Config) -> Result<(), StartError> {
         source.reload()?;
     }
     for (name, _) in &config.dialects {
-        name.check_files(&config.settings)?;
+        name.of(&config.settings).check_files()?;
     }
     if let Some(fields) = &config.collector_fields {
         fields.read()?;
