@@ -23,6 +23,7 @@ mod store;
 mod terminal;
 mod token;
 mod tpm;
+mod unopened;
 mod user;
 mod with_store;
 mod x509;
