@@ -16,6 +16,7 @@ mod moment;
 mod named;
 mod otp;
 mod output;
+mod progress;
 mod report;
 mod restore;
 mod serve;
