@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dialect;
 mod event_json;
 mod http_client;
+mod interruption;
 mod memory;
 mod metrics;
 mod qr;

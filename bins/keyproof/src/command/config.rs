@@ -72,7 +72,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
         warnings.extend(untimely.map(|why| format!("tls.certificate: {why}")));
     }
     for (name, _) in &config.dialects {
-        let checked = name.check_files(&config.settings);
+        let checked = name.of(&config.settings).check_files();
         warnings.extend(checked.map_err(|error| Failure::Usage(error.to_string()))?);
     }
     if let Some(fields) = &config.collector_fields {

@@ -90,7 +90,7 @@ fn create(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// A path that cannot be written to is a usage error; a full disk is a failure.
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
     if is_shortage(error) {
-        return Failure::Refused(format!("{}: {error}", path.display()));
+        return Failure::refused(error).about(path);
     }
     unusable(path, error)
 }

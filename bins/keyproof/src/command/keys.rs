@@ -1,10 +1,5 @@
 //! `keyproof keys rotate`: replaces the master key while all nodes serve. `keys signing`: the keys of access tokens.
 
-use std::{
-    io::{IsTerminal, Write, stderr},
-    time::{Duration, Instant},
-};
-
 use clap::{Args, Subcommand};
 use keyproof_service::{Action, Failure as NotEnded};
 use keyproof_store::{Batch, KeyId, MasterKey, RotateError, Rotation, Store, SystemEntropy};
@@ -13,7 +8,9 @@ use serde_json::json;
 use super::{
     Failure, Outcome,
     flags::StoreArguments,
-    output, terminal,
+    output,
+    progress::Progress,
+    terminal,
     with_store::{add_event, block_on, must_be_shared, open_existing, with_records, with_service},
 };
 use crate::{config::Config, rfc3339::Rfc3339};
@@ -73,20 +70,21 @@ pub(super) struct PrepareArguments {
 }
 
 pub(super) fn run(command: &Command) -> Outcome {
-    let step = match command {
-        Command::Rotate(step) => step,
-        Command::Signing(Signing::End(arguments)) => return end_signing_key(arguments),
-        Command::Signing(Signing::List(arguments)) => return list_signing_keys(arguments),
-        Command::Signing(Signing::Rotate(arguments)) => return replace_signing_key(arguments),
-    };
-    match step {
-        Step::Prepare(arguments) => prepare(arguments),
-        Step::Switch(arguments) => with_records(&arguments.store, async |store, _| {
-            switch(store, arguments.json).await
-        }),
-        Step::Finish(arguments) => with_records(&arguments.store, async |store, _| {
-            finish(store, arguments.json).await
-        }),
+    match command {
+        Command::Rotate(Step::Prepare(arguments)) => prepare(arguments),
+        Command::Rotate(Step::Switch(arguments)) => {
+            with_records(&arguments.store, async |store, _| {
+                switch(store, arguments.json).await
+            })
+        }
+        Command::Rotate(Step::Finish(arguments)) => {
+            with_records(&arguments.store, async |store, _| {
+                finish(store, arguments.json).await
+            })
+        }
+        Command::Signing(Signing::End(arguments)) => end_signing_key(arguments),
+        Command::Signing(Signing::List(arguments)) => list_signing_keys(arguments),
+        Command::Signing(Signing::Rotate(arguments)) => replace_signing_key(arguments),
     }
 }
 
@@ -307,108 +305,5 @@ impl From<RotateError> for Failure {
             )),
             other => Self::refused(other),
         }
-    }
-}
-
-/// The progress, on a terminal.
-struct Progress {
-    is_shown: bool,
-    /// The approximate number of records, if the store can estimate it.
-    of: Option<u64>,
-    read: u64,
-    shown: Option<Instant>,
-}
-
-impl Progress {
-    async fn over(store: &Store) -> Self {
-        let is_shown = stderr().is_terminal();
-        let of = if is_shown {
-            // Without an estimate, only the count is shown.
-            store.estimate().await.ok().flatten()
-        } else {
-            None
-        };
-        Self {
-            is_shown,
-            of,
-            read: 0,
-            shown: None,
-        }
-    }
-
-    fn show(&mut self, read: u64) {
-        const OFTEN: Duration = Duration::from_millis(100);
-        self.read = read;
-        if self.is_shown && self.shown.is_none_or(|at| at.elapsed() >= OFTEN) {
-            self.shown = Some(Instant::now());
-            tell_how_far(&drawn(read, self.of), "");
-        }
-    }
-
-    /// Everything was read: shows the final count.
-    fn end(mut self) {
-        if self.is_shown {
-            tell_how_far(&drawn(self.read, self.of.map(|_| self.read)), "\n");
-        }
-        self.shown = None;
-    }
-}
-
-impl Drop for Progress {
-    /// An error that interrupts is printed on its own line.
-    fn drop(&mut self) {
-        if self.shown.is_some() {
-            let _ = writeln!(stderr());
-        }
-    }
-}
-
-/// Overwrites the previous progress. A failed write is ignored.
-fn tell_how_far(drawn: &str, end: &str) {
-    const TO_THE_LINES_END: &str = "\u{1b}[K";
-    let _ = write!(stderr(), "\r{drawn}{TO_THE_LINES_END}{end}");
-}
-
-/// Formats "read of total". If more was read than estimated, the total is omitted.
-fn drawn(read: u64, of: Option<u64>) -> String {
-    const WIDTH: u64 = 30;
-    let done = |of: u64| usize::try_from(WIDTH.saturating_mul(read).checked_div(of)?).ok();
-    let of = of.filter(|of| read <= *of);
-    match of.and_then(|of| Some((of, done(of)?))) {
-        Some((of, done)) => {
-            let records = output::counted(of, "record");
-            format!("[{:<30}] {read} of {records}", "#".repeat(done))
-        }
-        None => output::counted(read, "record"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_done_is_drawn_as_its_share_of_what_there_is() {
-        for (read, of, bar) in [
-            (0, 40, 0),
-            (1, 40, 0),
-            (20, 40, 15),
-            (39, 40, 29),
-            (40, 40, 30),
-        ] {
-            let expected = format!(
-                "[{}{}] {read} of {of} records",
-                "#".repeat(bar),
-                " ".repeat(30 - bar)
-            );
-            assert_eq!(drawn(read, Some(of)), expected);
-        }
-        for of in [None, Some(0), Some(40)] {
-            assert_eq!(drawn(41, of), "41 records");
-        }
-        assert_eq!(drawn(0, Some(0)), "0 records");
-        assert_eq!(drawn(1, None), "1 record");
-        let most = drawn(u64::MAX, Some(u64::MAX));
-        assert!(most.ends_with("of 18446744073709551615 records"), "{most}");
     }
 }

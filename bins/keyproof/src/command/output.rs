@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{Failure, Outcome};
 use crate::telemetry;
 
-pub(super) use crate::telemetry::printable;
+pub(super) use crate::telemetry::{print_error, printable};
 
 /// Prints a line on standard output. A closed pipe is not a failure.
 pub(super) fn print(text: &str) -> Outcome {
@@ -148,11 +148,6 @@ pub(super) async fn print_pages<T>(
         }
     }
     if json { print("]}") } else { Ok(()) }
-}
-
-/// Prints on standard error why a command fails.
-pub(super) fn print_error(message: &str) {
-    telemetry::print_error(message);
 }
 
 /// Prints a warning on standard error.

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use super::{Failure, Outcome, flags::ServeFlags, migrate, output, with_store};
 use crate::{
     config::Config,
+    interruption::Interruption,
     server::{Server, StartError},
     sockets::Sockets,
     supervisor::Supervisor,
@@ -128,7 +129,7 @@ fn check_files(config: &Config) -> Result<(), StartError> {
         source.reload()?;
     }
     for (name, _) in &config.dialects {
-        name.check_files(&config.settings)?;
+        name.of(&config.settings).check_files()?;
     }
     if let Some(fields) = &config.collector_fields {
         fields.read()?;
@@ -187,24 +188,21 @@ enum Request {
 
 struct Signals {
     hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
+    interruption: Interruption,
 }
 
 impl Signals {
     fn listen() -> Result<Self, Failure> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            interruption: Interruption::listen()?,
         })
     }
 
     async fn next(&mut self) -> Request {
         tokio::select! {
             _ = self.hangup.recv() => Request::Reload,
-            _ = self.interrupt.recv() => Request::Stop,
-            _ = self.terminate.recv() => Request::Stop,
+            _ = self.interruption.comes() => Request::Stop,
         }
     }
 

@@ -22,11 +22,12 @@ use rustix::termios::{
 };
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::SignalKind,
 };
 use zeroize::Zeroizing;
 
 use super::{Failure, Outcome, output, with_store::runtime};
+use crate::interruption::Interruption;
 
 /// The longest line that is read as a password, in bytes. Longer ones are refused later because of their length.
 const MAX_LINE: u16 = 8 * 1024;
@@ -176,24 +177,16 @@ fn restore_on_signals() -> io::Result<()> {
         return Ok(());
     }
     let runtime = runtime(&mut Builder::new_current_thread())?;
-    let (mut interrupt, mut terminate) = {
+    let mut interruption = {
         let _within = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        )
+        Interruption::listen()?
     };
-    let end = move || end_on_signal(&runtime, &mut interrupt, &mut terminate);
+    let end = move || end_on_signal(&runtime, &mut interruption);
     thread::Builder::new().spawn(end).map(drop)
 }
 
-fn end_on_signal(runtime: &Runtime, interrupt: &mut Signal, terminate: &mut Signal) {
-    let by = runtime.block_on(async {
-        tokio::select! {
-            _ = interrupt.recv() => SignalKind::interrupt(),
-            _ = terminate.recv() => SignalKind::terminate(),
-        }
-    });
+fn end_on_signal(runtime: &Runtime, interruption: &mut Interruption) {
+    let by = runtime.block_on(interruption.comes());
     // Locked to the end, so that the terminal is not changed again.
     let mut before = before_it();
     restore(&mut before);

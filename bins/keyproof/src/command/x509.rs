@@ -163,12 +163,12 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
     let ca = parse(&arguments.ca, &ca)?;
     let key = Zeroizing::new(read(&arguments.ca_key)?);
     let key = PrivateKey::from_pem_or_der(&key).map_err(|error| {
-        let path = arguments.ca_key.display();
-        Failure::Refused(if is_encrypted(&key) {
-            format!("{path}: {ENCRYPTED_KEY}")
+        let refused = if is_encrypted(&key) {
+            Failure::refused(ENCRYPTED_KEY)
         } else {
-            format!("{path}: {error}")
-        })
+            Failure::refused(error)
+        };
+        refused.about(&arguments.ca_key)
     })?;
     let code = VerificationCode::parse(&arguments.code)?;
     let now = SystemClock.now().as_secs();
@@ -246,15 +246,13 @@ fn parse<'a>(path: &Path, upload: &'a Upload<'_>) -> Result<Certificate<'a>, Fai
 
 /// Returns why a file is not a certificate. Nothing is uploaded here, so a private key in it is not disclosed.
 fn undecoded(path: &Path, error: &X509Error) -> Failure {
-    let path = path.display();
-    Failure::Refused(match error {
-        X509Error::PrivateKeyInUpload { kind } => {
-            format!(
-                "{path}: it contains a private key ({kind}): name a file with only the certificate"
-            )
-        }
-        other => format!("{path}: {other}"),
-    })
+    let refused = match error {
+        X509Error::PrivateKeyInUpload { kind } => Failure::Refused(format!(
+            "it contains a private key ({kind}): name a file with only the certificate"
+        )),
+        other => Failure::refused(other),
+    };
+    refused.about(path)
 }
 
 fn draw<const N: usize>() -> [u8; N] {

@@ -33,8 +33,8 @@ use crate::{
     telemetry::{CollectorFields, LogFormat, journal},
 };
 
+pub use reference::Key;
 pub(crate) use reference::{Form, forms, keys, name_of};
-pub use reference::{Key, Section};
 
 pub(crate) use address::parse_address;
 pub use error::ConfigError;

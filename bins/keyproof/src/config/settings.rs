@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     address,
-    reference::{Key, Quantity, Section, keys},
+    reference::{Key, Quantity, keys},
 };
 use crate::{
     dialect::{self, DialectName, dialects},
@@ -58,12 +58,6 @@ macro_rules! settings {
             $($(#[$doc])* pub $module: ServedSettings,)+
         }
 
-        impl Section for DialectsSettings {
-            fn keys(of: &str) -> Vec<Key> {
-                [$(ServedSettings::keys(&format!("{of}.{}", stringify!($module))),)+].concat()
-            }
-        }
-
         impl Settings {
             /// The table of all keys.
             pub fn keys() -> Vec<Key> {
@@ -86,6 +80,10 @@ macro_rules! settings {
         }
 
         impl DialectsSettings {
+            fn keys(of: &str) -> Vec<Key> {
+                [$(ServedSettings::keys(&format!("{of}.{}", stringify!($module))),)+].concat()
+            }
+
             pub(super) fn of(&mut self, name: DialectName) -> &mut ServedSettings {
                 match name {
                     $(DialectName::$dialect => &mut self.$module,)+

@@ -24,9 +24,8 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::http_client::ClientError;
+use crate::{http_client::ClientError, interruption::Interruption};
 use stage::{Stage, StageError};
-use stay::Interruption;
 
 /// The demo's results.
 #[derive(Serialize)]
@@ -134,7 +133,7 @@ async fn walk_through(walk: &mut Walk<'_>, stay: bool) -> Result<(), Stopped> {
     let (mut stage, mut interruption) = (None, None);
     walk.part("keyproof serve, on a store in a temporary folder");
     walk.step("serve", async {
-        interruption = Some(Interruption::listen()?);
+        interruption = Some(Interruption::listen().map_err(StageError::Signals)?);
         let set = Stage::set().await?;
         let url = set.url();
         stage = Some(set);
@@ -144,7 +143,7 @@ async fn walk_through(walk: &mut Walk<'_>, stay: bool) -> Result<(), Stopped> {
     let (mut stage, mut interruption) = stage.zip(interruption).ok_or(Stopped)?;
     let mut outcome = tokio::select! {
         outcome = walks(walk, &mut stage) => outcome,
-        () = interruption.comes() => Err(Stopped),
+        _ = interruption.comes() => Err(Stopped),
     };
     if stay && outcome.is_ok() {
         outcome = stay::stay(walk, &stage, &mut interruption).await;

@@ -2,38 +2,13 @@
 //! APIs.
 
 use keyproof_service::accounts::{NewUser, Role};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::{Stage, StageError, StepError, Stopped, Walk, same, token};
+use super::{Stage, StepError, Stopped, Walk, same, token};
+use crate::interruption::Interruption;
 
 /// The user who can sign in.
 const NAME: &str = "demo";
-
-/// The signals that end the demo: SIGINT and SIGTERM.
-pub(super) struct Interruption {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interruption {
-    /// Registers the signals. From now on, they no longer end the program by themselves.
-    pub(super) fn listen() -> Result<Self, StageError> {
-        let listen = |kind| signal(kind).map_err(StageError::Signals);
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for a signal.
-    pub(super) async fn comes(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
 
 /// Prints how to sign in, and waits for Ctrl-C.
 pub(super) async fn stay(

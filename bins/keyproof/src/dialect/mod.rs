@@ -179,11 +179,6 @@ impl fmt::Display for DialectName {
 pub struct UnknownDialect;
 
 impl DialectName {
-    /// Calls [`Dialect::check_files`].
-    pub(crate) fn check_files(self, settings: &Settings) -> Result<Vec<String>, DialectError> {
-        self.of(settings).check_files()
-    }
-
     /// Lists all names in a sentence, with `conjunction` before the last.
     pub(crate) fn names(conjunction: &str) -> String {
         let names: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();

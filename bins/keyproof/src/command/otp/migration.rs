@@ -66,9 +66,8 @@ pub(super) fn lines<T>(
         .map(|(index, line)| (index + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty())
         .map(|(number, line)| {
-            parse(line).map_err(|error| {
-                Failure::Refused(format!("{}: line {number}: {error}", file.display()))
-            })
+            parse(line)
+                .map_err(|error| Failure::Refused(format!("line {number}: {error}")).about(file))
         })
         .collect()
 }
@@ -154,10 +153,7 @@ fn describe(account: &OtpauthUri) -> String {
 fn write(arguments: &WriteArguments) -> Outcome {
     let accounts = lines(&arguments.file, OtpauthUri::parse)?;
     if accounts.is_empty() {
-        return Err(Failure::Refused(format!(
-            "{}: no account",
-            arguments.file.display()
-        )));
+        return Err(Failure::refused("no account").about(&arguments.file));
     }
     let mut id = [0; 4];
     SystemEntropy::new().fill(&mut id);

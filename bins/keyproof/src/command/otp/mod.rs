@@ -331,11 +331,9 @@ impl KeyArguments {
 
 /// Reads a secret in Base32 from a file.
 fn read_secret(path: &Path) -> Result<Secret, Failure> {
-    let named =
-        |reason: &dyn fmt::Display| Failure::Refused(format!("{}: {reason}", path.display()));
     let text = read_text(path)?;
     let read = Secret::from_base32(text.trim(), Base32Profile::Lenient);
-    read.map_err(|error| named(&error))
+    read.map_err(|error| Failure::from(error).about(path))
 }
 
 fn is_weak(secret: &Secret) -> bool {

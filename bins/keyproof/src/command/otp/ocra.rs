@@ -123,7 +123,7 @@ impl Challenge {
         let algorithm = self.suite.pin_hash().ok_or(missing)?;
         let pin = read_text(file)?;
         let pin = pin.trim_end_matches(['\r', '\n']);
-        let named = |error: OtpError| Failure::Refused(format!("{}: {error}", file.display()));
+        let named = |error: OtpError| Failure::from(error).about(file);
         PinHash::new(algorithm, pin).map(Some).map_err(named)
     }
 

@@ -116,7 +116,7 @@ impl GivenArguments {
             let key = HEXLOWER_PERMISSIVE
                 .decode(text.trim().as_bytes())
                 .map(Zeroizing::new);
-            let wrong = |_| Failure::Refused(format!("{}: {NOT_HEX}", file.display()));
+            let wrong = |_| Failure::refused(NOT_HEX).about(file);
             return key.map(Given::Key).map_err(wrong);
         }
         let Some(file) = &self.password_file else {

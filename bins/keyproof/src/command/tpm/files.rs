@@ -177,5 +177,5 @@ fn split_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
 }
 
 pub(super) fn wrong(path: &Path, problem: &impl Display) -> Failure {
-    Failure::Refused(format!("{}: {problem}", path.display()))
+    Failure::refused(problem).about(path)
 }

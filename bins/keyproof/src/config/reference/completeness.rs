@@ -12,7 +12,7 @@ use serde::{
 };
 use toml::{Table, Value};
 
-use super::{Key, Section, keys, page::is_value};
+use super::{Key, keys, page::is_value};
 use crate::config::{Config, Settings, Sources};
 
 keys! {

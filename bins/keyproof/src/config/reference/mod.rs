@@ -92,12 +92,6 @@ impl Key {
     }
 }
 
-/// A table of the configuration.
-pub trait Section {
-    /// Returns an entry for each key; `of` is the table's name.
-    fn keys(of: &str) -> Vec<Key>;
-}
-
 /// Returns a section's defaults by field.
 pub(crate) fn defaults<S: Default + serde::Serialize>() -> Table {
     Table::try_from(S::default()).unwrap_or_default()
@@ -134,7 +128,8 @@ macro_rules! keys {
             }
         }
 
-        impl $crate::config::reference::Section for $settings {
+        impl $settings {
+            /// Returns an entry for each key; `of` is the table's name.
             #[allow(
                 unused_imports,
                 unused_mut,
@@ -142,7 +137,7 @@ macro_rules! keys {
                 clippy::let_and_return,
                 reason = "a section may have no keys"
             )]
-            fn keys(of: &str) -> Vec<$crate::config::reference::Key> {
+            $visible fn keys(of: &str) -> Vec<$crate::config::reference::Key> {
                 use $crate::config::reference::{self, Form, Key};
                 let defaults = reference::defaults::<Self>();
                 let mut keys = Vec::new();

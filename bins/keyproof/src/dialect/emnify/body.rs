@@ -235,15 +235,13 @@ pub(super) fn application_token_change(body: &[u8]) -> Result<ApplicationTokenCh
     const STATUS: BodyError = BodyError::Required("Application Token", "status");
     let mut members = Members::parse(body)?;
     let description = members.text("description")?;
-    let status = match members.object("status")? {
+    let is_revoked = match members.object("status")? {
         None => None,
-        Some(mut status) => Some(status.number("id")?.ok_or(STATUS)?),
-    };
-    let is_revoked = match status {
-        None => None,
-        Some(0) => Some(false),
-        Some(1) => Some(true),
-        Some(other) => return Err(BodyError::UnknownTokenStatus(other)),
+        Some(mut status) => match status.number("id")?.ok_or(STATUS)? {
+            0 => Some(false),
+            1 => Some(true),
+            other => return Err(BodyError::UnknownTokenStatus(other)),
+        },
     };
     Ok(ApplicationTokenChange {
         description,

@@ -9,7 +9,7 @@ mod tools;
 mod tpm;
 
 use std::{
-    io::{self, IsTerminal, stderr},
+    io::{IsTerminal, stderr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +17,6 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use keyproof_tpm::{DeviceInfo, DeviceProperties};
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use self::{
@@ -36,6 +35,7 @@ use crate::{
         with_store::block_on,
     },
     http_client::{HttpClient, ServerUrl},
+    interruption::Interruption,
     server_certificate::{TlsNames, of_client},
     store::{Access, Exposure},
 };
@@ -168,10 +168,8 @@ impl StationArguments {
         }
         self.warn_of_open_files();
         let device: Device = serde_json::from_slice(&read(&self.device)?).map_err(|error| {
-            Failure::Refused(format!(
-                "{}: not a device's name, vendor, serial and version: {error}",
-                self.device.display()
-            ))
+            let problem = format!("not a device's name, vendor, serial and version: {error}");
+            Failure::Refused(problem).about(&self.device)
         })?;
         // Checked here, because the server's response does not name the wrong one.
         DeviceInfo::new(DeviceProperties {
@@ -245,12 +243,12 @@ impl StationArguments {
             .transpose()?;
         block_on(async {
             // Before anything is loaded into the TPM.
-            let interruption = interruption()?;
+            let mut interruption = Interruption::listen()?;
             let authorization = authorization.as_ref().map(|text| text.as_bytes());
             let mut tpm = Tpm::new(self.limit(), authorization)?;
             let outcome = tokio::select! {
                 outcome = work(&mut tpm) => outcome,
-                interrupted = interruption => interrupted,
+                _ = interruption.comes() => Err(Failure::Refused("interrupted".to_owned())),
             };
             tpm.close().await;
             outcome
@@ -266,19 +264,6 @@ impl Station {
         }
         Ok(())
     }
-}
-
-/// Returns a future that completes on a signal to end the program.
-fn interruption() -> io::Result<impl Future<Output = Outcome>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        Err(Failure::Refused("interrupted".to_owned()))
-    })
 }
 
 /// Reads the first line of a file, without its line end.
