@@ -3,6 +3,7 @@
 use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use keyproof::server::Server;
+use keyproof_service::Clock;
 use keyproof_store::{Key, Record, SystemEntropy, Timestamp};
 use keyproof_x509::{
     Upload, algorithms,
