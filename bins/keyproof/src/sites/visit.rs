@@ -257,13 +257,13 @@ impl<S: Site, W> Visit<S, W> {
         }
     }
 
-    /// Returns the chosen file, or the text instead; empty without either.
+    /// Returns the chosen file, or the text instead; empty without either, or with blanks for a text.
     pub(super) fn uploaded(&self) -> &[u8] {
         let Filled::Parts(form) = &self.filled else {
             return &[];
         };
         match form.bytes("file") {
-            [] => form.bytes("text"),
+            [] => form.bytes("text").trim_ascii(),
             file => file,
         }
     }

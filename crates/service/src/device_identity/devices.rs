@@ -292,8 +292,10 @@ impl DeviceIdentity {
                 };
                 let active = found.get::<ActiveKey>(&place.active_key(&record.ak))?;
                 let counts = |active: &Stored<ActiveKey>| {
-                    let device = device.as_ref();
-                    device.is_some_and(|device| active.record.counts_for(&device.record))
+                    let device = device.as_ref().map(|device| &*device.record);
+                    device.is_some_and(|device| {
+                        active.record.counts_for(device) && record.incarnation == device.incarnation
+                    })
                 };
                 let active = active.filter(|active| record.proven.is_some() && counts(active));
                 let decisive = record.decisive();

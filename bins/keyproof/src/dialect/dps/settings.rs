@@ -49,7 +49,7 @@ forms! {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// The `iss` of its tokens. Another entry's must not be this, a slash and more.
+    /// The `iss` of its tokens. Another entry's must not begin with this and a slash.
     pub issuer: String,
     /// The `aud` of its tokens.
     pub audience: String,
@@ -77,7 +77,7 @@ impl Form for Issuer {
                 "text",
                 None,
                 NEEDED,
-                "The `iss` of its tokens. Another entry's must not be this, a slash and more.",
+                "The `iss` of its tokens. Another entry's must not begin with this and a slash.",
             ),
             ("audience", "text", None, NEEDED, "The `aud` of its tokens."),
             ("jwks_file", "path", None, NEEDED, "Its keys, as a JWK set."),
@@ -133,7 +133,7 @@ enum SettingsError {
         /// What is wrong with its scopes.
         error: AuthError,
     },
-    /// The issuer of one entry of `dps.issuers` is that of another, a slash and more: in the audit trail, which separates issuer
+    /// The issuer of one entry of `dps.issuers` begins with that of another and a slash: in the audit trail, which separates issuer
     /// and subject by a slash, a user of the one could have the name of a user of the other.
     #[error(
         "dps.issuers: the issuer {inner} begins with the issuer {outer} and a slash, so users of both could have one name, external:ISSUER/SUBJECT"

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64;
-use keyproof_store::{Engine, memory::MemoryEngine};
+use keyproof_store::{Engine, Prefix, Record, memory::MemoryEngine};
 use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
 use keyproof_x509::{Certificate, Upload};
 use rcgen::DnType;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::f5::{
@@ -611,6 +612,60 @@ async fn a_provision_is_judged_again_when_its_device_was_bound_meanwhile() {
     let slow = site.post(PROVISION, &request);
     let answer = engine.overtake(slow, bind).await;
     answer.refuses(409, 6).saying("another endorsement key");
+}
+
+/// The record of an AK's certificates.
+#[derive(Clone, Serialize, Deserialize)]
+struct Certified(Value);
+
+impl Record for Certified {
+    const TYPE: &'static str = "tpm_ak_certificate";
+    const VERSION: u32 = 1;
+}
+
+/// The same for their revocations.
+#[derive(Clone, Serialize, Deserialize)]
+struct Revoked(Value);
+
+impl Record for Revoked {
+    const TYPE: &'static str = "tpm_revoked_certificate";
+    const VERSION: u32 = 1;
+}
+
+/// A batch has a limited number of entries.
+#[tokio::test]
+async fn what_a_forgotten_device_left_is_revoked_although_it_fits_in_no_batch() {
+    const LEFT: usize = 1_200;
+    let (site, key, device) = furnished().await;
+    let request = device.request(&key);
+    site.post(PROVISION, &request).await.is(200);
+    let all = Prefix::collection(Certified::TYPE);
+    let mut found = site
+        .store
+        .scan::<Certified>(&all, None, 10, site.now())
+        .await
+        .unwrap();
+    let (at, stored) = found.pop().unwrap();
+    let mut record = stored.record;
+    let issued = ["serial", "made_at", "not_after", "api_key", "api_key_uid"]
+        .map(|member| (member.to_owned(), record.0[member].clone()));
+    let left = (0..LEFT).map(|number| {
+        let mut issued = Value::Object(issued.clone().into_iter().collect());
+        issued["serial"] = json!(format!("{number:04x}"));
+        issued
+    });
+    record.0["unproven"] = left.collect();
+    // It is of before the device was forgotten.
+    record.0["incarnation"] = json!("earlier");
+    let mut batch = site.store.batch(site.now());
+    batch.replace(&at, stored.version, &record, None);
+    site.store.commit(batch).await.unwrap();
+
+    site.post(PROVISION, &request).await.is(200);
+    let all = Prefix::collection(Revoked::TYPE);
+    let revoked = site.store.scan::<Revoked>(&all, None, 2_000, site.now());
+    assert_eq!(revoked.await.unwrap().len(), LEFT + 1);
+    assert_eq!(site.trail("tpm.provision").await.len(), 2);
 }
 
 #[tokio::test]

@@ -147,6 +147,8 @@ async fn what_weakens_an_account_asks_for_password_and_code_again() {
     let confirm = "/account/confirm?to=/account/phone";
     assert_eq!(early.is(303).header("location"), confirm);
     ada.get(confirm).await.is(200);
+    // The page is kept, too, if the session ends before the form is sent.
+    ada.sees(&format!("action=\"{confirm}\""));
     let to = ada.hidden("to").unwrap();
     let before = ada.session().unwrap().to_owned();
     ada.post("/account/confirm", &[("password", "wrong horse")])

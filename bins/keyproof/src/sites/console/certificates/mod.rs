@@ -221,16 +221,25 @@ impl Visit<Signed> {
             report,
         };
         let leaf = self.uploaded().to_vec();
-        if leaf.is_empty() {
-            let wrong = Wrong::at("file", NO_FILE);
-            let frame = self.frame_with(Area::Certificates, wrong, &[]);
-            let (proof, status) = (proof_with(None), StatusCode::UNPROCESSABLE_ENTITY);
-            return self
-                .certificate_page(&frame, &caller, &name, proof, status)
-                .await;
-        }
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let certificates = &self.service().certificates;
+        if leaf.is_empty() {
+            let view = match certificates.get(&caller, &name, &etag).await {
+                Ok(view) => view,
+                Err(failure) => match failure.refusal()? {
+                    // The code may be that of an earlier certificate.
+                    GetError::Precondition => {
+                        let nothing = ProofShown::default();
+                        return self.changed_meanwhile(&caller, &name, nothing).await;
+                    }
+                    GetError::Unknown => return Err(Refusal::NotFound),
+                },
+            };
+            let wrong = Wrong::at("file", NO_FILE);
+            let frame = self.frame_with(Area::Certificates, wrong, &[]);
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return self.draw(&frame, &view, proof_with(None), status);
+        }
         let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
         let failure = match verified.await {
             Ok(verified) => {

@@ -79,16 +79,28 @@ async fn an_operator_walks_to_possession() {
     // The code is still valid, and its commands are still shown.
     ops.sees(&format!("/CN={code}"));
     // Without a leaf, none is judged.
+    for text in ["", " \r\n"] {
+        let parts = [
+            ("etag", etag.as_bytes()),
+            ("code", code.as_bytes()),
+            ("file", b""),
+            ("text", text.as_bytes()),
+        ];
+        ops.upload(&of("/verify", "root"), &parts).await.is(422);
+        ops.sees("id=\"file-error\">Choose a file, or paste its text.");
+        ops.sees_not("Possession is not proven");
+        ops.sees(&format!("/CN={code}"));
+    }
+    // The page and its code are of an earlier certificate.
     let parts = [
-        ("etag", etag.as_bytes()),
+        ("etag", &b"earlier"[..]),
         ("code", code.as_bytes()),
         ("file", b""),
         ("text", b""),
     ];
-    ops.upload(&of("/verify", "root"), &parts).await.is(422);
-    ops.sees("id=\"file-error\">Choose a file, or paste its text.");
-    ops.sees_not("Possession is not proven");
-    ops.sees(&format!("/CN={code}"));
+    ops.upload(&of("/verify", "root"), &parts).await.is(409);
+    ops.sees("The certificate has changed since this page was shown.");
+    ops.sees_not(&code);
 
     // Pasted as text.
     let leaf = data_encoding::BASE64.encode(&ca.leaf(&code));
