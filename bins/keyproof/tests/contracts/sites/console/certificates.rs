@@ -79,7 +79,7 @@ async fn an_operator_walks_to_possession() {
     // The code is still valid, and its commands are still shown.
     ops.sees(&format!("/CN={code}"));
     // Without a leaf, none is judged.
-    for text in ["", " \r\n"] {
+    for (text, error) in [("", "file-error"), (" \r\n", "text-error")] {
         let parts = [
             ("etag", etag.as_bytes()),
             ("code", code.as_bytes()),
@@ -87,7 +87,7 @@ async fn an_operator_walks_to_possession() {
             ("text", text.as_bytes()),
         ];
         ops.upload(&of("/verify", "root"), &parts).await.is(422);
-        ops.sees("id=\"file-error\">Choose a file, or paste its text.");
+        ops.sees(&format!("id=\"{error}\">Choose a file, or paste its text."));
         ops.sees_not("Possession is not proven");
         ops.sees(&format!("/CN={code}"));
     }
