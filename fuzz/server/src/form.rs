@@ -27,14 +27,16 @@ pub fn form(data: &[u8]) {
         .enumerate()
         .all(|(at, (name, _))| is_known(name) && is_once(at));
     let could_be_typed = sent.iter().all(|(name, value)| {
-        str::from_utf8(value).is_ok_and(|text| {
-            let fits = match &**name {
-                b"password" => text.len() <= LONGEST_PASSWORD,
-                _ => text.encode_utf16().count() <= LONGEST,
-            };
-            let is_odd = |c: char| c.is_control() && c != '\t';
-            fits && !text.contains(is_odd)
-        })
+        // One replacement character is taken only from a body that is UTF-8 in its names, too.
+        str::from_utf8(name).is_ok()
+            && str::from_utf8(value).is_ok_and(|text| {
+                let fits = match &**name {
+                    b"password" => text.len() <= LONGEST_PASSWORD,
+                    _ => text.encode_utf16().count() <= LONGEST,
+                };
+                let is_odd = |c: char| c.is_control() && c != '\t';
+                fits && !text.contains(is_odd)
+            })
     });
     match Form::parse(Some("application/x-www-form-urlencoded"), data, &FIELDS) {
         Ok(form) => {
