@@ -316,6 +316,24 @@ impl Engine for PostgresEngine {
     }
 }
 
+/// What the tests of several files start from.
+#[cfg(test)]
+mod testing {
+    use keyproof_peer_postgres::Postgres;
+    use tokio_postgres::{Client, NoTls};
+
+    use super::{PostgresUrl, schema};
+
+    /// Returns the address of a new database with our tables, and a client of it.
+    pub(super) async fn database() -> (PostgresUrl, Client) {
+        let url = Postgres::shared().unwrap().database().unwrap();
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        schema::migrate(&client).await.unwrap();
+        (url.parse().unwrap(), client)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

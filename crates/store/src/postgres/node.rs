@@ -497,19 +497,12 @@ fn backoff(id: &[u8; Changes::ID_LEN], attempt: u8) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_peer_postgres::Postgres;
-    use tokio_postgres::NoTls;
-
     use super::*;
-    use crate::postgres::{PostgresUrl, schema};
+    use crate::postgres::testing;
 
     #[tokio::test]
     async fn connections_that_no_caller_needs_are_closed_except_one() {
-        let server = Postgres::shared().unwrap();
-        let url = server.database().unwrap();
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        schema::migrate(&client).await.unwrap();
+        let (url, client) = testing::database().await;
         let sessions = async || {
             let count = "SELECT count(*) FROM pg_stat_activity
                 WHERE application_name = 'keyproof' AND datname = current_database()";
@@ -518,7 +511,6 @@ mod tests {
         };
 
         let options = PostgresOptions::default();
-        let url: PostgresUrl = url.parse().unwrap();
         let connector = Connector::new(&url, &options).unwrap();
         let node = Arc::new(Node::new(connector, &options, 3).unwrap());
         let all = tokio::join!(node.acquire(), node.acquire(), node.acquire());

@@ -260,24 +260,16 @@ pub(super) fn corrupt(error: &dyn std::fmt::Display) -> EngineError {
 mod tests {
     use std::time::Duration;
 
-    use keyproof_peer_postgres::Postgres;
-    use tokio_postgres::NoTls;
-
     use super::*;
-    use crate::postgres::{Connector, PostgresOptions, PostgresUrl, schema};
+    use crate::postgres::{Connector, PostgresOptions, testing};
 
     #[tokio::test]
     async fn nobody_waits_for_the_answer_to_a_read_that_was_cancelled() {
-        let server = Postgres::shared().unwrap();
-        let url = server.database().unwrap();
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        schema::migrate(&client).await.unwrap();
+        let (url, _) = testing::database().await;
         let options = PostgresOptions {
             statement_timeout: Duration::from_secs(60),
             ..PostgresOptions::default()
         };
-        let url: PostgresUrl = url.parse().unwrap();
         let connector = Connector::new(&url, &options).unwrap();
         let node = Node::new(connector, &options, 2).unwrap();
         // Connecting may take longer than the read is waited for.

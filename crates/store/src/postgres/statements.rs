@@ -143,19 +143,12 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_peer_postgres::Postgres;
-    use tokio_postgres::NoTls;
-
     use super::*;
-    use crate::postgres::schema;
+    use crate::postgres::testing;
 
     #[tokio::test]
     async fn reads_go_by_an_index_and_sort_nothing() {
-        let server = Postgres::shared().unwrap();
-        let url = server.database().unwrap();
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        schema::migrate(&client).await.unwrap();
+        let (_, client) = testing::database().await;
         // Enough rows that an index pays off, and the plan that serves every parameter.
         client
             .batch_execute(
