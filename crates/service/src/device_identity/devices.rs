@@ -475,8 +475,13 @@ mod tests {
         let opened = proven.issued.clone();
         assert!(proven.prove(&opened).is_empty());
         let later = made("3", other, "000b02", Some(proven));
+        // A forget that was interrupted left it.
+        let mut earlier = made("4", own, "000b03", None);
+        let opened = earlier.issued.clone();
+        assert!(earlier.prove(&opened).is_empty());
+        earlier.incarnation = "earlier".to_owned();
         let mut batch = bench.store.batch(START);
-        for certified in [unproven, later] {
+        for certified in [unproven, later, earlier] {
             let active = ActiveKey {
                 vendor: place.vendor.clone(),
                 serial: place.serial.clone(),
@@ -504,11 +509,14 @@ mod tests {
         };
         let unproven = ("1".to_owned(), None, false);
         let proven = |is_withdrawn| ("2".to_owned(), Some(START), is_withdrawn);
-        assert_eq!(views().await, [unproven.clone(), proven(false)]);
+        let earlier = |is_withdrawn| ("4".to_owned(), None, is_withdrawn);
+        let shown = [unproven.clone(), proven(false), earlier(false)];
+        assert_eq!(views().await, shown);
         let changing = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
         let disabled = devices.disable_api_key(&changing, "k", true);
         disabled.await.unwrap();
-        assert_eq!(views().await, [unproven, proven(true)]);
+        let shown = [unproven, proven(true), earlier(true)];
+        assert_eq!(views().await, shown);
     }
 
     /// Whenever a later certificate is proven, and the API key of the earlier one disabled.
