@@ -319,18 +319,21 @@ impl Engine for PostgresEngine {
 /// What the tests of several files start from.
 #[cfg(test)]
 mod testing {
+    use std::sync::Arc;
+
     use keyproof_peer_postgres::Postgres;
     use tokio_postgres::{Client, NoTls};
 
     use super::{PostgresUrl, schema};
 
-    /// Returns the address of a new database with our tables, and a client of it.
-    pub(super) async fn database() -> (PostgresUrl, Client) {
-        let url = Postgres::shared().unwrap().database().unwrap();
+    /// Returns the address of a new database with our tables, a client of it, and the server, which runs as long as that is kept.
+    pub(super) async fn database() -> (PostgresUrl, Client, Arc<Postgres>) {
+        let server = Postgres::shared().unwrap();
+        let url = server.database().unwrap();
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(connection);
         schema::migrate(&client).await.unwrap();
-        (url.parse().unwrap(), client)
+        (url.parse().unwrap(), client, server)
     }
 }
 

@@ -502,7 +502,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_that_no_caller_needs_are_closed_except_one() {
-        let (url, client) = testing::database().await;
+        let (url, client, _server) = testing::database().await;
         let sessions = async || {
             let count = "SELECT count(*) FROM pg_stat_activity
                 WHERE application_name = 'keyproof' AND datname = current_database()";

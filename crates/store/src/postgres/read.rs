@@ -265,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_the_answer_to_a_read_that_was_cancelled() {
-        let (url, _) = testing::database().await;
+        let (url, _client, _server) = testing::database().await;
         let options = PostgresOptions {
             statement_timeout: Duration::from_secs(60),
             ..PostgresOptions::default()

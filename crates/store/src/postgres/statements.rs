@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn reads_go_by_an_index_and_sort_nothing() {
-        let (_, client) = testing::database().await;
+        let (_, client, _server) = testing::database().await;
         // Enough rows that an index pays off, and the plan that serves every parameter.
         client
             .batch_execute(
