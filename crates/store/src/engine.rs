@@ -75,6 +75,16 @@ pub trait Engine: Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>>;
 
+    /// Returns the last `limit` records of `prefix` whose key is less than `before`, the last first, all from one consistent
+    /// state. `before` may be any key, stored or not, inside the prefix or outside; without it they are the prefix's last.
+    fn scan_back<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        before: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>>;
+
     /// Returns at most `limit` stored records that expired at or before `before`, ordered by expiry and then by key.
     /// Records without an expiry are never returned. Removing a returned record at its version cannot remove a later
     /// state of it.

@@ -264,6 +264,19 @@ impl Engine for FaultyEngine {
         })
     }
 
+    fn scan_back<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        before: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        Box::pin(async move {
+            self.before_reading().await?;
+            self.inner.scan_back(prefix, before, limit, now).await
+        })
+    }
+
     fn expired(
         &self,
         before: Timestamp,

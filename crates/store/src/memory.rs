@@ -113,17 +113,26 @@ impl Engine for MemoryEngine {
         limit: usize,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        let is_behind = |key: &Key| after.is_none_or(|after| key > after);
         let rows = self.locked(|records| {
-            records
-                .iter()
-                .filter(|(key, row)| {
-                    prefix.contains(key)
-                        && after.is_none_or(|after| *key > after)
-                        && !row.is_expired(now)
-                })
-                .take(limit)
-                .map(|(key, row)| (key.clone(), row.clone()))
-                .collect()
+            let found = inside(records, prefix, now).filter(|(key, _)| is_behind(key));
+            found.take(limit).map(owned).collect()
+        });
+        Box::pin(ready(rows))
+    }
+
+    fn scan_back<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        before: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        let is_ahead = |key: &Key| before.is_none_or(|before| key < before);
+        let rows = self.locked(|records| {
+            let found = inside(records, prefix, now).rev();
+            let found = found.filter(|(key, _)| is_ahead(key));
+            found.take(limit).map(owned).collect()
         });
         Box::pin(ready(rows))
     }
@@ -224,6 +233,21 @@ fn rows(records: &Records, keys: &[Key], now: Timestamp) -> Vec<Option<Row>> {
 
 fn live<'a>(records: &'a Records, key: &Key, now: Timestamp) -> Option<&'a Row> {
     records.get(key).filter(|row| !row.is_expired(now))
+}
+
+/// The records of a prefix, in key order.
+fn inside<'a>(
+    records: &'a Records,
+    prefix: &Prefix,
+    now: Timestamp,
+) -> impl DoubleEndedIterator<Item = (&'a Key, &'a Row)> {
+    records
+        .iter()
+        .filter(move |(key, row)| prefix.contains(key) && !row.is_expired(now))
+}
+
+fn owned((key, row): (&Key, &Row)) -> (Key, Row) {
+    (key.clone(), row.clone())
 }
 
 /// Makes all checks first, so that nothing has to be undone.

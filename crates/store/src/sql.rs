@@ -23,6 +23,15 @@ pub(crate) fn start(prefix: &Prefix, after: Option<&Key>) -> Vec<u8> {
     after.unwrap_or_default().max(prefix.start().to_vec())
 }
 
+/// Where a scan backwards ends, which is before these bytes.
+pub(crate) fn end(prefix: &Prefix, before: Option<&Key>) -> Vec<u8> {
+    let end = prefix.end();
+    before.map_or_else(
+        || end.clone(),
+        |before| end.clone().min(before.as_bytes().to_vec()),
+    )
+}
+
 /// Returns the failure of work that cannot conflict and is within every limit.
 pub(crate) fn failure_of(outcome: Result<(), CommitError>) -> Result<(), EngineError> {
     match outcome {

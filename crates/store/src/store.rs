@@ -210,6 +210,28 @@ impl Store {
             .collect())
     }
 
+    /// Returns the last `limit` records of `prefix` whose key is less than `before`, the last first. To page, pass the last
+    /// key of the previous page.
+    ///
+    /// # Errors
+    ///
+    /// If the engine fails, or a record is not an `R`.
+    pub async fn scan_back<R: Record>(
+        &self,
+        prefix: &Prefix,
+        before: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Key, Stored<R>)>, StoreError> {
+        let rows = self.engine.scan_back(prefix, before, limit, now).await?;
+        rows.into_iter()
+            .map(|(key, row)| {
+                let stored = Raw::from_row(key.clone(), row).decode()?;
+                Ok((key, stored))
+            })
+            .collect()
+    }
+
     /// Returns at most `limit` stored records that expired at or before `before`, the earliest first. [`Batch::remove`]
     /// at the returned version deletes one for good, and conflicts if it has been inserted again meanwhile.
     ///

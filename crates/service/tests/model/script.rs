@@ -162,6 +162,16 @@ impl Engine for Script {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    fn scan_back<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        _before: Option<&'a Key>,
+        _limit: usize,
+        _now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        panic!("no operation of the model scans {prefix:?} backwards");
+    }
+
     fn expired(
         &self,
         _before: Timestamp,

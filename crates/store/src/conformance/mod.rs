@@ -39,8 +39,8 @@ mod snapshots;
 use std::{future::Future, sync::Arc};
 
 use crate::{
-    BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, ReadPlan, Reading, Row, Snapshot,
-    StoreError, SystemEntropy, Timestamp, Version,
+    BoxFuture, Change, Changes, CommitError, Engine, EngineError, Key, Prefix, ReadPlan, Reading,
+    Row, Snapshot, StoreError, SystemEntropy, Timestamp, Version,
 };
 
 pub use model::agrees_with_the_model;
@@ -115,6 +115,21 @@ macro_rules! __conformance_tests {
 }
 #[doc(inline)]
 pub use crate::__conformance_tests as tests;
+
+/// Scans a prefix from the key beside it, forwards or back.
+async fn scan(
+    engine: &dyn Engine,
+    is_back: bool,
+    (prefix, from): (&Prefix, Option<&Key>),
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<(Key, Row)>, EngineError> {
+    if is_back {
+        engine.scan_back(prefix, from, limit, now).await
+    } else {
+        engine.scan(prefix, from, limit, now).await
+    }
+}
 
 /// Runs a case on its own runtime, with enough threads for races.
 fn run<T>(case: impl Future<Output = T>) -> T {

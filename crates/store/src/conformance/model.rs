@@ -8,7 +8,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use super::{Database, NOW, changes, commit, dump, read, remove, run};
+use super::{Database, NOW, changes, commit, dump, read, remove, run, scan};
 use crate::{
     Change, Engine, Key, Prefix, ReadPlan, Row, SystemEntropy, Timestamp, Version,
     memory::MemoryEngine,
@@ -47,8 +47,9 @@ enum Operation {
     },
     Scan {
         prefix: usize,
-        after: Option<usize>,
+        from: Option<usize>,
         limit: usize,
+        is_back: bool,
     },
 }
 
@@ -72,7 +73,7 @@ enum At {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let index = 0..keys().len();
-    let after = proptest::option::of(index.clone());
+    let from = proptest::option::of(index.clone());
     let entries = btree_set(index.clone(), 1..4).prop_flat_map(|keys| {
         let keys: Vec<_> = keys.into_iter().collect();
         let verbs = vec(verb(), keys.len());
@@ -88,8 +89,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..4u64).prop_map(|millis| Operation::Pass { millis }),
         1 => (vec(index, 0..3), 0..keys().len())
             .prop_map(|(keys, follow)| Operation::Read { keys, follow }),
-        1 => (0..prefixes().len(), after, 0..9usize)
-            .prop_map(|(prefix, after, limit)| Operation::Scan { prefix, after, limit }),
+        2 => (0..prefixes().len(), from, 0..9usize, any::<bool>())
+            .prop_map(|(prefix, from, limit, is_back)| {
+                Operation::Scan { prefix, from, limit, is_back }
+            }),
     ]
 }
 
@@ -229,14 +232,16 @@ impl Scene {
             }
             Operation::Scan {
                 prefix,
-                after,
+                from,
                 limit,
+                is_back,
             } => {
                 let prefix = &prefixes()[*prefix];
-                let after = after.map(|at| keys()[at].clone());
+                let from = from.map(|at| keys()[at].clone());
+                let place = (prefix, from.as_ref());
                 prop_assert_eq!(
-                    engine.scan(prefix, after.as_ref(), *limit, now).await,
-                    model.scan(prefix, after.as_ref(), *limit, now).await
+                    scan(engine, *is_back, place, *limit, now).await,
+                    scan(model, *is_back, place, *limit, now).await
                 );
             }
         }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     Database, NOW, commit, dump, expiring, fill, get, insert, key, leads_to, read, remove, replace,
-    require, reseal, row, row_of, run,
+    require, reseal, row, row_of, run, scan,
 };
 use crate::{
-    Changes, CommitError, EngineError, Key, NotApplied, Prefix, ReadPlan, Row, StoreError,
+    Changes, CommitError, Engine, EngineError, Key, NotApplied, Prefix, ReadPlan, Row, StoreError,
     Timestamp,
 };
 
@@ -386,7 +386,7 @@ pub fn expired_records_are_listed(database: &dyn Database) {
     });
 }
 
-/// A scan returns the keys of its prefix in order, and its pages have no gap or overlap.
+/// A scan, forwards or back, returns the keys of its prefix in order, and its pages have no gap or overlap.
 pub fn scans_are_ordered_and_paged(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -425,47 +425,67 @@ pub fn scans_are_ordered_and_paged(database: &dyn Database) {
             Prefix::new("case", ["t", "a"]),
             Prefix::new("case", ["t", "a", "deeper"]),
         ];
-        for prefix in &prefixes {
-            let want: Vec<_> = rows
-                .iter()
-                .filter(|(key, _)| prefix.contains(key))
-                .cloned()
-                .collect();
-            let found = engine.scan(prefix, None, usize::MAX, NOW).await;
-            assert_eq!(found.as_ref(), Ok(&want), "{prefix:?}");
-            assert_eq!(engine.scan(prefix, None, 0, NOW).await, Ok(vec![]));
-            for size in [1, 7, want.len().max(1)] {
-                let mut paged: Vec<(Key, Row)> = Vec::new();
-                loop {
-                    let after = paged.last().map(|(key, _)| key);
-                    let page = engine.scan(prefix, after, size, NOW).await.expect("a page");
-                    assert!(page.len() <= size);
-                    if page.is_empty() {
-                        break;
-                    }
-                    paged.extend(page);
-                    assert!(
-                        paged.len() <= want.len(),
-                        "{prefix:?} in pages of {size} has no end"
-                    );
-                }
-                assert_eq!(paged, want, "{prefix:?} in pages of {size}");
-            }
-        }
-        // `after` need not be stored or within the prefix.
-        let within = &prefixes[3];
-        let all: Vec<_> = rows
+        // `from` need not be stored or within the prefix.
+        let unstored = Key::new("case", ["t", "aaa"]);
+        let froms: Vec<_> = rows
             .iter()
-            .filter(|(key, _)| within.contains(key))
+            .map(|(key, _)| key)
+            .chain([&unstored])
             .cloned()
             .collect();
-        let unstored = Key::new("case", ["t", "aaa"]);
-        for after in rows.iter().map(|(key, _)| key).chain([&unstored]) {
-            let want: Vec<_> = all.iter().filter(|(key, _)| key > after).cloned().collect();
-            let found = engine.scan(within, Some(after), usize::MAX, NOW).await;
-            assert_eq!(found, Ok(want), "{after}");
+        for is_back in [false, true] {
+            if is_back {
+                rows.reverse();
+            }
+            for prefix in &prefixes {
+                let all = rows.iter().filter(|(key, _)| prefix.contains(key));
+                let all: Vec<_> = all.cloned().collect();
+                let found = scan(&*engine, is_back, (prefix, None), usize::MAX, NOW).await;
+                assert_eq!(found.as_ref(), Ok(&all), "{prefix:?}");
+                let found = scan(&*engine, is_back, (prefix, None), 0, NOW).await;
+                assert_eq!(found, Ok(vec![]));
+                for size in [1, 7, all.len().max(1)] {
+                    let paged = in_pages(&*engine, is_back, prefix, size, all.len()).await;
+                    assert_eq!(paged, all, "{prefix:?} in pages of {size}");
+                }
+            }
+            let within = &prefixes[3];
+            for from in &froms {
+                let is_beyond = |key: &Key| if is_back { key < from } else { key > from };
+                let want = rows
+                    .iter()
+                    .filter(|(key, _)| within.contains(key) && is_beyond(key));
+                let want: Vec<_> = want.cloned().collect();
+                let found = scan(&*engine, is_back, (within, Some(from)), usize::MAX, NOW).await;
+                assert_eq!(found, Ok(want), "{from}");
+            }
         }
     });
+}
+
+/// Reads a prefix page by page, which must end once there are `most` records.
+async fn in_pages(
+    engine: &dyn Engine,
+    is_back: bool,
+    prefix: &Prefix,
+    size: usize,
+    most: usize,
+) -> Vec<(Key, Row)> {
+    let mut paged: Vec<(Key, Row)> = Vec::new();
+    loop {
+        let from = paged.last().map(|(key, _)| key);
+        let page = scan(engine, is_back, (prefix, from), size, NOW).await;
+        let page = page.expect("a page");
+        assert!(page.len() <= size);
+        if page.is_empty() {
+            return paged;
+        }
+        paged.extend(page);
+        assert!(
+            paged.len() <= most,
+            "{prefix:?} in pages of {size} has no end"
+        );
+    }
 }
 
 /// The longest keys, the largest bodies, the last moment and the largest batch all fit.

@@ -240,6 +240,19 @@ impl Engine for PostgresEngine {
         Box::pin(async move { self.open_node()?.scan(prefix, after, limit, now).await })
     }
 
+    fn scan_back<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        before: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        Box::pin(async move {
+            let node = self.open_node()?;
+            node.scan_back(prefix, before, limit, now).await
+        })
+    }
+
     fn expired(
         &self,
         before: Timestamp,

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     EngineError, Key, Prefix, Row, Standbys, Timestamp, Version,
-    sql::{millis, rows, start, timestamp},
+    sql::{end, millis, rows, start, timestamp},
 };
 
 /// The maximum number of attempts. A restarted server has closed every connection of the pool, but only the first one
@@ -50,12 +50,34 @@ impl Node {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(Key, Row)>, EngineError> {
-        let (start, end) = (start(prefix, after), prefix.end());
-        let (start, end) = (Binary(&start), Binary(&end));
+        let range = (&*start(prefix, after), &*prefix.end());
+        self.range(|statements| &statements.scan, range, limit, now)
+            .await
+    }
+
+    pub(super) async fn scan_back(
+        &self,
+        prefix: &Prefix,
+        before: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Key, Row)>, EngineError> {
+        let range = (prefix.start(), &*end(prefix, before));
+        self.range(|statements| &statements.scan_back, range, limit, now)
+            .await
+    }
+
+    /// Returns what a scan, forwards or back, finds from the first bytes on and before the second.
+    async fn range(
+        &self,
+        scan: impl Fn(&Statements) -> &Statement,
+        (start, end): (&[u8], &[u8]),
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Key, Row)>, EngineError> {
+        let (start, end) = (Binary(start), Binary(end));
         let parameters: [Parameter<'_>; 4] = [&start, &end, &millis(now), &rows(limit)];
-        let rows = self
-            .query(|statements| &statements.scan, &parameters)
-            .await?;
+        let rows = self.query(scan, &parameters).await?;
         rows.iter().map(stored).collect()
     }
 

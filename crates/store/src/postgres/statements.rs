@@ -42,6 +42,9 @@ pub(super) const GET: &str = "SELECT key, version, body, expires_at FROM keyproo
 pub(super) const SCAN: &str = "SELECT key, version, body, expires_at FROM keyproof_records
      WHERE key >= $1 AND key < $2 AND (expires_at IS NULL OR expires_at > $3)
      ORDER BY key LIMIT $4";
+pub(super) const SCAN_BACK: &str = "SELECT key, version, body, expires_at FROM keyproof_records
+     WHERE key >= $1 AND key < $2 AND (expires_at IS NULL OR expires_at > $3)
+     ORDER BY key DESC LIMIT $4";
 pub(super) const EXPIRED: &str = "SELECT key, version FROM keyproof_records
      WHERE expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at, key LIMIT $2";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM keyproof_records)";
@@ -60,6 +63,7 @@ pub(super) struct Statements {
 
     pub(super) get: Statement,
     pub(super) scan: Statement,
+    pub(super) scan_back: Statement,
     pub(super) expired: Statement,
     pub(super) is_empty: Statement,
 }
@@ -92,9 +96,10 @@ impl Statements {
             prepare(FORGET, &[Type::BYTEA_ARRAY]),
             prepare(FORGET_OLD, &[]),
         )?;
-        let (get, scan, expired, is_empty) = tokio::try_join!(
+        let (get, scan, scan_back, expired, is_empty) = tokio::try_join!(
             prepare(GET, &[Type::BYTEA_ARRAY, INT]),
             prepare(SCAN, &[BYTES, BYTES, INT, INT]),
+            prepare(SCAN_BACK, &[BYTES, BYTES, INT, INT]),
             prepare(EXPIRED, &[INT, INT]),
             prepare(IS_EMPTY, &[]),
         )?;
@@ -110,6 +115,7 @@ impl Statements {
             forget_old,
             get,
             scan,
+            scan_back,
             expired,
             is_empty,
         })
@@ -173,6 +179,12 @@ mod tests {
                 "'\\x00', '\\xff', 0, 10",
                 "keyproof_records_pkey",
             ),
+            (
+                "scan_back",
+                SCAN_BACK,
+                "'\\x00', '\\xff', 0, 10",
+                "keyproof_records_pkey",
+            ),
             ("expired", EXPIRED, "0, 10", "keyproof_records_by_expiry"),
             (
                 "replace",
@@ -195,7 +207,7 @@ mod tests {
             ("fate", FATE, "'\\x00'", "keyproof_commits_pkey"),
         ] {
             let types = match name {
-                "scan" => "(BYTEA, BYTEA, BIGINT, BIGINT)",
+                "scan" | "scan_back" => "(BYTEA, BYTEA, BIGINT, BIGINT)",
                 "expired" => "(BIGINT, BIGINT)",
                 _ => "",
             };

@@ -229,6 +229,16 @@ impl Engine for SqliteEngine {
         })
     }
 
+    fn scan_back<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        before: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        Box::pin(self.readers.scan_back(prefix, before, limit, now))
+    }
+
     fn expired(
         &self,
         before: Timestamp,

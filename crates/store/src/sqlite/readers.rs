@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     EngineError, Key, Prefix, Reading, Row, Timestamp, Version,
-    sql::{millis, rows, start, timestamp},
+    sql::{end, millis, rows, start, timestamp},
 };
 
 /// Includes expired rows, which are worth caching.
@@ -26,6 +26,9 @@ const GET: &str = "SELECT version, body, expires_at FROM records WHERE key = ?1"
 const SCAN: &str = "SELECT version, body, expires_at, key FROM records
     WHERE key >= ?1 AND key < ?2 AND (expires_at IS NULL OR expires_at > ?3)
     ORDER BY key LIMIT ?4";
+const SCAN_BACK: &str = "SELECT version, body, expires_at, key FROM records
+    WHERE key >= ?1 AND key < ?2 AND (expires_at IS NULL OR expires_at > ?3)
+    ORDER BY key DESC LIMIT ?4";
 const EXPIRED: &str = "SELECT key, version FROM records
     WHERE expires_at <= ?1 ORDER BY expires_at, key LIMIT ?2";
 
@@ -121,13 +124,7 @@ impl Readers {
         let whole = after.is_none().then(|| prefix.clone());
         let (start, end) = (start(prefix, after), prefix.end());
         self.run(move |reader| {
-            let found = reader
-                .connection
-                .prepare_cached(SCAN)?
-                .query_map(params![start, end, millis(now), rows(limit)], |row| {
-                    Ok((key(row, 3)?, stored(row)?))
-                })?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
+            let found = reader.range(SCAN, (&start, &end), limit, now)?;
             if let Some(prefix) = whole
                 && found.len() < limit
                 && let Some(state) = reader.state()
@@ -138,6 +135,18 @@ impl Readers {
             Ok(found)
         })
         .await
+    }
+
+    pub(super) async fn scan_back(
+        &self,
+        prefix: &Prefix,
+        before: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Key, Row)>, EngineError> {
+        let (start, end) = (prefix.start().to_vec(), end(prefix, before));
+        self.run(move |reader| reader.range(SCAN_BACK, (&start, &end), limit, now))
+            .await
     }
 
     pub(super) async fn expired(
@@ -265,6 +274,22 @@ impl Reader<'_> {
         }
         Ok(rows)
     }
+
+    /// Returns what a scan, forwards or back, finds from the first bytes on and before the second.
+    fn range(
+        &self,
+        scan: &str,
+        (start, end): (&[u8], &[u8]),
+        limit: usize,
+        now: Timestamp,
+    ) -> rusqlite::Result<Vec<(Key, Row)>> {
+        self.connection
+            .prepare_cached(scan)?
+            .query_map(params![start, end, millis(now), rows(limit)], |row| {
+                Ok((key(row, 3)?, stored(row)?))
+            })?
+            .collect()
+    }
 }
 
 /// One state of the file, as long as this exists.
@@ -375,6 +400,7 @@ mod tests {
         for (sql, index) in [
             (GET, "INDEX sqlite_autoindex_records_1"),
             (SCAN, "INDEX sqlite_autoindex_records_1"),
+            (SCAN_BACK, "INDEX sqlite_autoindex_records_1"),
             (EXPIRED, "INDEX records_by_expiry"),
         ] {
             let mut explain = connection
@@ -401,7 +427,7 @@ mod tests {
         let options = SqliteOptions::default();
         let connection = connect(file.path(), &options, Access::ReadWrite).unwrap();
         schema::prepare(file.path(), &connection).unwrap();
-        for sql in [GET, SCAN, EXPIRED] {
+        for sql in [GET, SCAN, SCAN_BACK, EXPIRED] {
             let mut statement = connection.prepare(sql).unwrap();
             for bound in 0..3 {
                 let parameters = vec![bound; statement.parameter_count()];

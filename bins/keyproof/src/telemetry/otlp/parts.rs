@@ -131,6 +131,16 @@ impl Engine for TracedEngine {
         self.reading("scan", self.inner.scan(prefix, after, limit, now))
     }
 
+    fn scan_back<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        before: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        self.reading("scan", self.inner.scan_back(prefix, before, limit, now))
+    }
+
     fn expired(
         &self,
         before: Timestamp,

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use keyproof_store::Timestamp;
+use keyproof_store::{Key, Timestamp};
 
 use crate::audit::{EventKey, ParseEventKeyError};
 
@@ -12,7 +12,8 @@ use crate::audit::{EventKey, ParseEventKeyError};
 pub struct Cursor {
     /// Events before this time.
     pub(in crate::audit) moment: Timestamp,
-    /// First, the events at this time after this one.
+    /// First, the events at this time that follow this one in the search: the index has them in order of their keys, the trail is
+    /// read in the reverse order.
     pub(in crate::audit) rest: Option<EventKey>,
 }
 
@@ -20,6 +21,15 @@ impl Cursor {
     /// Continues with the events before this time.
     pub const fn moment(moment: Timestamp) -> Self {
         Self { moment, rest: None }
+    }
+
+    /// Returns the end of the part of the trail that is still to be read.
+    pub(super) fn end(&self) -> Key {
+        let EventKey(end) = match &self.rest {
+            Some(rest) => rest.clone(),
+            None => EventKey::start(self.moment),
+        };
+        end
     }
 }
 

@@ -23,13 +23,8 @@ pub struct Search {
 }
 
 impl Search {
-    /// The maximum number of events read for a page with any filter. A read that has begun may exceed it.
+    /// The maximum number of events read for a page with any filter.
     pub const MOST_READ: usize = 10_000;
-
-    /// Whether every event matches.
-    pub(crate) fn is_unfiltered(&self) -> bool {
-        *self == Self::default()
-    }
 
     pub(super) fn matches(&self, event: &Event) -> bool {
         let action = self.action.as_ref();

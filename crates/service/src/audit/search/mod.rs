@@ -1,9 +1,8 @@
 //! Searches the trail backwards, page by page, latest events first.
 //!
 //! A user's own events are found by the index, however many other events exist. Other searches read the trail backwards by
-//! position. A combined event is at the end of its minute or hour and is found after that time; the current minute is read as well.
-//! A page reads a limited number of events and returns exactly where it stopped, and the next page continues there. So nobody can
-//! hide events for good by filling the trail.
+//! position. A combined event is at the end of its minute or hour. A page reads a limited number of events and returns exactly where
+//! it stopped, and the next page continues there. So nobody can hide events for good by filling the trail.
 
 mod cursor;
 mod filter;
@@ -14,19 +13,15 @@ pub use cursor::{Cursor, ParseCursorError};
 pub use filter::Search;
 pub(super) use turns::Turns;
 
-use std::{cmp::Reverse, time::Duration};
+use std::cmp::Reverse;
 
 use keyproof_store::Timestamp;
 
 use super::{
-    Audit, AuditReader, Event, EventKey, Window,
+    Audit, AuditReader, Event, EventKey,
     index::{Entries, User},
 };
 use crate::StorageError;
-
-/// How far ahead of this machine's clock a page starts. Events of a machine further ahead are found once this clock reaches their
-/// time. A page that starts with an empty minute reads far more than it shows.
-const LOOK_AHEAD: Duration = Duration::from_secs(30);
 
 /// A page of results.
 #[derive(Clone, Debug, Default)]
@@ -79,8 +74,6 @@ impl Audit {
             None => None,
         };
         let Some((user, indexed)) = indexed else {
-            let latest = || Cursor::moment(self.latest());
-            let before = before.unwrap_or_else(latest);
             return self.read_through(state, before).await;
         };
         let is_indexed = |before: &Cursor| {
@@ -94,13 +87,7 @@ impl Audit {
                 before => return Ok(before),
             },
         };
-        self.read_through(state, before).await
-    }
-
-    /// Returns the position after all current events, including those of this minute.
-    fn latest(&self) -> Timestamp {
-        let end = Window::Minute.end(self.clock.now().saturating_add(LOOK_AHEAD));
-        end.saturating_add(Duration::from_millis(1))
+        self.read_through(state, Some(before)).await
     }
 
     /// Searches the index of a user, back to where the index starts.
