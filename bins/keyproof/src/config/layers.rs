@@ -121,8 +121,10 @@ pub(super) fn in_words(message: &str) -> String {
             break;
         }
     }
-    if let Some((before, _)) = said.split_once(", expected struct ") {
-        words = format!("{before}, expected a table");
+    if let Some((found, _)) = said.split_once(", expected struct ") {
+        // A text is not quoted: in the place of `store`, it is a database's URL with its password.
+        let kind = found.split_once(" \"").map_or(found, |(kind, _)| kind);
+        words = format!("{kind}, expected a table");
     }
     let Some(names) = names else { return words };
     let mut names = names.to_owned();

@@ -486,6 +486,16 @@ fn no_secret_is_printed() {
     let misplaced = check("store.master_key_base64 = \"MTIz\"", &[], &[]);
     fails(&misplaced, 2, "unknown field `master_key_base64`");
     assert!(!text(&misplaced.stderr).contains("MTIz"));
+    // Nor a database's URL that is given to the table of its key.
+    let url = "postgres://u:hunter2@h/d";
+    let misplaced = [
+        check(&format!("store = \"{url}\""), &[], &[]),
+        check("", &[("KEYPROOF_STORE", url)], &[]),
+    ];
+    for output in misplaced {
+        fails(&output, 2, "invalid type: string, expected a table");
+        assert!(!text(&output.stderr).contains("hunter2"));
+    }
 }
 
 #[test]
