@@ -187,7 +187,9 @@ fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
             "User": format!("{USER}:{USER}"),
             "Env": [
                 "PATH=/usr/bin",
-                "KEYPROOF_STORE__URL=sqlite:/var/lib/keyproof/keyproof.db",
+                // The default store is keyproof/keyproof.db there. A variable for the store itself would override a
+                // configuration file.
+                "XDG_STATE_HOME=/var/lib",
             ],
             "Entrypoint": ["/usr/bin/keyproof"],
             // Not in the environment, because commands that run beside the server would then also need TLS.

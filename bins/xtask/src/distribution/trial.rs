@@ -374,6 +374,7 @@ fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
         namespaces.retain(|namespace| namespace["type"] != "network");
     }
     write(&path, spec.to_string().as_bytes())?;
+    write(&rootfs.join(CONFIGURATION), b"[store]\nurl = \"memory:\"\n")?;
     let name = format!("keyproof-trial-{}", std::process::id());
     let mut container = Command::new("runc");
     container.args(["run", "--bundle"]).arg(bundle).arg(&name);
@@ -382,5 +383,11 @@ fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
     let mut create = Command::new("runc");
     create.args(["exec", &name, "/usr/bin/keyproof", "token", "create"]);
     output(create.args(["--scope", "admin", "--quiet"]))?;
+    let mut check = Command::new("runc");
+    check.args(["exec", &name, "/usr/bin/keyproof", "config", "check"]);
+    check.args(["--json", "--config", &format!("/{CONFIGURATION}")]);
+    let checked: Value = serde_json::from_str(&output(&mut check)?).unwrap_or_default();
+    let store = &checked["store"]["url"];
+    expect("the store that a file names", store, &json!("memory:"))?;
     server.stop()
 }
