@@ -1,9 +1,9 @@
 //! `f5.public_url`: the public address of this API.
 
-use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::routes::REVOCATION_LIST;
+use crate::config::ServerUrl;
 
 /// The longest address, in bytes, as certificates contain it.
 const LONGEST: usize = 512;
@@ -24,11 +24,9 @@ impl TryFrom<String> for PublicUrl {
     type Error = PublicUrlError;
 
     fn try_from(text: String) -> Result<Self, PublicUrlError> {
-        let uri: Uri = text.parse().map_err(|_| PublicUrlError)?;
-        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-        let has_host = uri.host().is_some_and(|host| !host.is_empty());
-        let is_plain = text.is_ascii() && !text.contains(['@', '?', '#', '{', '}']);
-        if is_web && has_host && is_plain && text.len() <= LONGEST {
+        let is_url = text.parse::<ServerUrl>().is_ok();
+        let is_plain = text.is_ascii() && !text.contains(['{', '}']);
+        if is_url && is_plain && text.len() <= LONGEST {
             Ok(Self(text.trim_end_matches('/').to_owned()))
         } else {
             Err(PublicUrlError)
@@ -69,6 +67,8 @@ mod tests {
             "/tpm",
             "ldap://example.com",
             "https://",
+            "https://example.com:",
+            "https://example.com:65536",
             "https://ada@example.com",
             "https://example.com/?a",
             "https://example.com/#a",
