@@ -10,7 +10,8 @@ use crate::{RequestLabels, RequestTrace, answer::Origin, progress::Progress};
 /// The label of methods that are unknown, or that the route does not have.
 const OTHER: &str = "other";
 
-/// Writes its record when dropped, so that a request whose client disconnected is recorded too, without a status.
+/// Writes its record when dropped, so that a request whose connection ended before the answer is recorded too, without a
+/// status.
 ///
 /// It never contains the path or the query, which may hold secrets. The route's *template* is enough.
 pub(crate) struct AccessRecord {
@@ -81,7 +82,7 @@ impl Drop for AccessRecord {
             duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             client = %self.client,
             "{}",
-            if self.status.is_some() { "answered" } else { "client hung up" },
+            if self.status.is_some() { "answered" } else { "not answered" },
         );
     }
 }

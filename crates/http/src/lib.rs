@@ -47,7 +47,8 @@
 //! When a connection ends while the client may still be sending, the server reads from it for two more seconds. Otherwise,
 //! the kernel would reset the connection, and the client might not receive the answer.
 //!
-//! A handler that only reads is part of its connection's task and ends with it. A handler that changes state has its own
+//! A handler that only reads is part of its connection's task and ends with it. While it runs, nothing is read from the
+//! connection, since a client that has sent its end may still wait for the answer. A handler that changes state has its own
 //! task. It runs to its end even if its client disconnects or its deadline passes. The drain waits for it, and it keeps its
 //! connection's slot until then.
 

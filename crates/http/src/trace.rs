@@ -25,7 +25,7 @@ pub trait RequestTrace: Send + Sync {
     /// Wraps the handler, so that its waits can be recorded as parts of the request.
     fn wrap_handler(&self, handler: BoxFuture<Response>) -> BoxFuture<Response>;
 
-    /// The request has ended. `status` is `None` if the client is gone.
+    /// The request has ended. `status` is `None` if its connection ended before the answer.
     fn end(self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>);
 }
 

@@ -180,6 +180,26 @@ async fn open_connections_are_counted_and_the_scrapes_own() {
     within(closed).await;
 }
 
+/// It may have ended only its sending side, so nothing is read from its connection before the answer.
+#[tokio::test]
+async fn a_read_whose_client_has_left_counts_by_its_answer() {
+    let stack = Stack::start(&[(LISTEN.0, LISTEN.1.into())]).await;
+    let read = "GET /trial/wait HTTP/1.1\r\nHost: x\r\n\r\n";
+    let client = stack.connect_with(read).await;
+    stack.trial.handler_waits().await;
+    drop(client);
+    stack.serves().await;
+    stack.trial.gate.add_permits(1);
+    let labels = "dialect=\"taler\",method=\"GET\",route=\"/trial/{what}\"";
+    let answered = format!("keyproof_http_requests_total{{{labels},status=\"200\"}}");
+    let counted = async {
+        while Series::scrape(&stack.server).await.value(&answered) != 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(counted).await;
+}
+
 /// They would occupy its eight slots until `http.header_timeout`.
 #[tokio::test]
 async fn silent_connections_do_not_blind_the_listener() {
