@@ -167,7 +167,7 @@ pub enum TlsSetupError {
     #[error("the server's name: {0}")]
     Name(#[from] InvalidDnsNameError),
     /// There is no trusted CA.
-    #[error("the system trusts no CA: name one (--ca-file)")]
+    #[error("the system trusts no CA: install ca-certificates, or set SSL_CERT_FILE")]
     NoRoots,
     /// One of the trusted certificates is invalid.
     #[error("the trusted certificates: {0}")]

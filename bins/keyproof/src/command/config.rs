@@ -8,6 +8,7 @@ use super::{Failure, Outcome, flags::ServeFlags, output};
 use crate::{
     config::{Settings, reference},
     server_certificate::untimely,
+    telemetry,
 };
 
 #[derive(Debug, Subcommand)]
@@ -75,10 +76,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
         let checked = name.of(&config.settings).check_files();
         warnings.extend(checked.map_err(|error| Failure::Usage(error.to_string()))?);
     }
-    if let Some(fields) = &config.collector_fields {
-        let read = fields.read();
-        read.map_err(|error| Failure::Usage(format!("telemetry.otlp_headers: {error}")))?;
-    }
+    telemetry::check_collector(&config)?;
     config.store.check()?;
     if arguments.json {
         output::print_json(&Effective {

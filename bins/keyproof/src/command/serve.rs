@@ -131,10 +131,7 @@ fn check_files(config: &Config) -> Result<(), StartError> {
     for (name, _) in &config.dialects {
         name.of(&config.settings).check_files()?;
     }
-    if let Some(fields) = &config.collector_fields {
-        fields.read()?;
-    }
-    Ok(())
+    telemetry::check_collector(config)
 }
 
 /// Completes open requests, then closes the store. Does not wait for a database that hangs.

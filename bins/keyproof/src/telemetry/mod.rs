@@ -91,6 +91,22 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
+/// Checks what [`tracer`] needs to reach the collector: its header fields, and TLS.
+///
+/// # Errors
+///
+/// As for [`tracer`].
+pub(crate) fn check_collector(config: &Config) -> Result<(), StartError> {
+    if let Some(fields) = &config.collector_fields {
+        fields.read()?;
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(url) = &config.settings.telemetry.otlp {
+        otlp::client(url)?;
+    }
+    Ok(())
+}
+
 /// Creates the tracer of requests and the task that sends its spans, if `telemetry.otlp` has an address.
 ///
 /// # Errors

@@ -68,7 +68,7 @@ impl Traces {
     ) -> Result<(Arc<Self>, Outgoing), TlsSetupError> {
         let resource = resource();
         let collector = Collector {
-            client: HttpClient::new(url.clone(), None, None, ROOM.patience)?,
+            client: client(url)?,
             fields,
             resource: (&resource).into(),
         };
@@ -88,6 +88,15 @@ impl Traces {
         };
         Ok((Arc::new(traces), outgoing))
     }
+}
+
+/// Creates the client of the collector.
+///
+/// # Errors
+///
+/// If TLS to the collector cannot be set up.
+pub(super) fn client(url: &ServerUrl) -> Result<HttpClient, TlsSetupError> {
+    HttpClient::new(url.clone(), None, None, ROOM.patience)
 }
 
 /// Returns the attributes of this process, by OpenTelemetry's semantic conventions.

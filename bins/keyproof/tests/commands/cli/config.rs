@@ -383,6 +383,12 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
         fails(&output, 2, says);
         assert!(!text(&output.stderr).contains("hunter2"));
     }
+    // The system's CAs are needed for `https` alone.
+    let no_roots = [("SSL_CERT_FILE", &*absent)];
+    let secure = "telemetry.otlp = \"https://collector.example\"";
+    let says = "telemetry.otlp: the system trusts no CA";
+    fails(&check(secure, &no_roots, &[]), 2, says);
+    succeeds(&check(&configured(here, &good), &no_roots, &[]));
     // A systemd credential is accepted although others may read it.
     let credentials = TempDir::new().unwrap();
     let variable = credentials.path().display().to_string();

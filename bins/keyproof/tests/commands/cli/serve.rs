@@ -177,6 +177,16 @@ fn nothing_is_migrated_if_a_file_that_is_read_at_the_start_is_missing() {
         fails(&serve(flags).output().unwrap(), 2, says);
         assert!(!home.path().join(".local").exists(), "{flags:?}");
     }
+    #[cfg(feature = "otlp")]
+    {
+        let mut untrusting = serve(&["--dialects", "f5"]);
+        untrusting
+            .env("KEYPROOF_TELEMETRY__OTLP", "https://collector.example")
+            .env("SSL_CERT_FILE", "/nowhere/roots");
+        let says = "telemetry.otlp: the system trusts no CA";
+        fails(&untrusting.output().unwrap(), 2, says);
+        assert!(!home.path().join(".local").exists());
+    }
     Serving::start(&mut serve(&["--dialects", "f5"])).stop();
 }
 
