@@ -148,6 +148,10 @@ async fn heads_over_the_limit_are_refused() {
     let many: Vec<String> = (0..200).map(|at| format!("A{at}: b")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     stack.send(head("GET /healthz", &many)).await.refuses(431);
+    // The longest target is not what is too long.
+    let target = format!("/trial/client?{}", "a".repeat(16_384 - 14));
+    let request = head(&format!("GET {target}"), &[&long]);
+    stack.send(request).await.refuses(431);
     stack.serves().await;
 }
 

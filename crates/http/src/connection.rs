@@ -177,8 +177,9 @@ fn refused_head(
     head: &[u8],
 ) -> Option<StackRefusal> {
     let target_is_too_long = || {
-        let line = unread.split(|byte| *byte == b'\n').next();
-        line.is_some_and(|line| line.len() > MAX_TARGET_BYTES)
+        let mut words = unread.split(u8::is_ascii_whitespace);
+        let target = words.nth(1);
+        target.is_some_and(|target| target.len() > MAX_TARGET_BYTES)
     };
     match held_back {
         Some(StatusCode::URI_TOO_LONG) => Some(StackRefusal::TargetTooLong),
