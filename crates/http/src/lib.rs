@@ -25,7 +25,7 @@
 //! | `Transfer-Encoding` and `Content-Length` | the chunks count (RFC 9112, section 6.3) | closed after the answer |
 //! | a path that no application claims | 404 | kept |
 //! | a body with a `Content-Length` over `max_body_bytes` | 413, without reading it | closed |
-//! | *authentication, permission, existence, precondition: the application's answers* | | kept |
+//! | *authentication, permission, existence, precondition: the application's answers* | | kept; closed if more of an unread body is to come |
 //! | a path of more than 64 segments; only 65 are parsed | the application's 404: it has no such path | kept |
 //! | a body longer than its route needs, with or without `Content-Length` | 413 | closed |
 //! | a body that takes longer than `body_timeout` | 408 | closed |
