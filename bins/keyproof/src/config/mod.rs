@@ -8,6 +8,7 @@ mod settings;
 mod warning;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     iter,
     net::SocketAddr,
@@ -240,7 +241,7 @@ impl Config {
         {
             return Err(ConfigError::MetricsBeside(metrics));
         }
-        let (found, listeners) = (http.max_connections.get(), self.listeners().count());
+        let (found, listeners) = (http.max_connections.get(), self.socket_count());
         if listeners > found as usize {
             return Err(ConfigError::TooFewConnections { found, listeners });
         }
@@ -286,6 +287,15 @@ impl Config {
         let dialects = self.dialects.iter().filter_map(|(_, listen)| *listen);
         let sites = self.sites.iter().filter_map(|(_, listen)| *listen);
         main.chain(dialects).chain(sites)
+    }
+
+    /// Returns the number of sockets for these addresses. Applications with the same address share one, except that port 0
+    /// picks another port for each.
+    fn socket_count(&self) -> usize {
+        let (picked, fixed): (Vec<_>, Vec<_>) =
+            self.listeners().partition(|listen| listen.port() == 0);
+        let fixed: BTreeSet<_> = fixed.into_iter().collect();
+        picked.len() + fixed.len()
     }
 
     /// Returns every address on which other machines can speak plain HTTP.

@@ -306,6 +306,9 @@ fn a_wrong_configuration_is_named_with_its_place() {
         2,
         "the configuration file /nonexistent",
     );
+    // Two sockets, one of them for both dialects.
+    let shared = "http.max_connections = 2\n[dialects]\ntaler.listen = \"127.0.0.1:1\"\ndps.listen = \"127.0.0.1:1\"";
+    succeeds(&check(shared, &[], &[]));
     let floor = "auth.argon2_memory_kib = 1024\nauth.argon2_insecure_for_tests = true";
     succeeds(&check(floor, &[], &[]));
 }
