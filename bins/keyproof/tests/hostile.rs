@@ -504,7 +504,7 @@ async fn the_only_async_thread_serves_while_something_is_judged() {
 #[tokio::test]
 async fn more_than_may_wait_to_be_judged_is_put_off() {
     let judged = Judged::start(0).await;
-    for request in judged.requests().await {
+    for (counted, request) in (1..).zip(judged.requests().await) {
         let occupied = judged.occupy().await;
         let (mut one, mut other) = (judged.send(&request).await, judged.send(&request).await);
         let (refused, waiting) = tokio::select! {
@@ -512,6 +512,7 @@ async fn more_than_may_wait_to_be_judged_is_put_off() {
             answer = other.answer() => (answer, &mut one),
         };
         request.is_put_off(&refused);
+        assert_eq!(judged.put_off(), counted, "{}", request.what);
         judged.is_healthy().await;
         occupied.end().await;
         request.is_judged(&waiting.answer().await);

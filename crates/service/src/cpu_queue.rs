@@ -70,7 +70,7 @@ impl CpuQueue {
     }
 
     /// Creates another queue that shares the threads.
-    pub fn with_shared_turns(&self) -> Self {
+    pub(crate) fn with_shared_turns(&self) -> Self {
         Self::with(
             Arc::clone(&self.turns),
             self.capacity,

@@ -19,7 +19,7 @@ pub struct Figures {
     /// The hashing of passwords.
     pub hashing: HashingFigures,
     /// The queues of CPU-bound work, each with the domain that it serves.
-    pub queues: [(&'static str, QueueFigures); 3],
+    pub queues: [(&'static str, QueueFigures); 4],
     /// Lockouts, each with its domain.
     pub locks: [(&'static str, LockFigures); 2],
     /// How often each use case was retried because a record changed meanwhile. Use cases without a retry are absent.

@@ -89,6 +89,8 @@ pub struct Service {
     pub certificates: Certificates,
     /// Runs CPU-bound work. Each domain has a queue of its own beside this one.
     pub cpu_queue: Arc<CpuQueue>,
+    /// The queue of OTP devices, for compressed bodies of requests.
+    pub inflating: CpuQueue,
     /// Places for the lists of contracts without paging, limited in total and per party ([`Principal::party`]). Such a list stays in
     /// memory as a whole until its client has read it.
     pub lists: QuotaSemaphore,
@@ -99,7 +101,7 @@ pub struct Service {
     /// Removes expired records.
     pub upkeep: Upkeep,
     hashing: Arc<HashingPool>,
-    queues: [(&'static str, CpuQueue); 3],
+    queues: [(&'static str, CpuQueue); 4],
     followed: [WorkObserverHandle; 2],
     standbys: Mutex<Standbys>,
     clock_difference: Mutex<Option<ClockDifference>>,
@@ -175,12 +177,17 @@ impl Service {
         let audit = Arc::new(audit);
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let cpu_queue = CpuQueue::new(cpu_queue);
-        let [of_accounts, of_certificates, of_device_identity] =
-            [(); 3].map(|()| cpu_queue.with_shared_turns());
+        let [
+            of_accounts,
+            of_certificates,
+            of_device_identity,
+            of_otp_devices,
+        ] = [(); 4].map(|()| cpu_queue.with_shared_turns());
         let queues = [
             ("accounts", of_accounts.clone()),
             ("certificates", of_certificates.clone()),
             ("device_identity", of_device_identity.clone()),
+            ("otp_devices", of_otp_devices.clone()),
         ];
         let service = Self {
             access: Access::new(store.clone(), clock.clone(), audit.clone()),
@@ -221,6 +228,7 @@ impl Service {
             clock_difference: Mutex::default(),
             audit,
             cpu_queue: Arc::new(cpu_queue),
+            inflating: of_otp_devices,
             lists: QuotaSemaphore::new(LISTS, LISTS_EACH),
             store,
             clock,

@@ -337,6 +337,7 @@ mod tests {
                 ("accounts", queue(7, 8, 9)),
                 ("certificates", queue(10, 11, 12)),
                 ("device_identity", queue(13, 14, 15)),
+                ("otp_devices", queue(32, 33, 34)),
             ],
             locks: [
                 (
@@ -394,12 +395,15 @@ mod tests {
                 "keyproof_judging_queue_capacity{domain=\"accounts\"} 8",
                 "keyproof_judging_queue_capacity{domain=\"certificates\"} 11",
                 "keyproof_judging_queue_capacity{domain=\"device_identity\"} 14",
+                "keyproof_judging_queue_capacity{domain=\"otp_devices\"} 33",
                 "keyproof_judging_queue{domain=\"accounts\"} 7",
                 "keyproof_judging_queue{domain=\"certificates\"} 10",
                 "keyproof_judging_queue{domain=\"device_identity\"} 13",
+                "keyproof_judging_queue{domain=\"otp_devices\"} 32",
                 "keyproof_judging_refused_total{domain=\"accounts\"} 9",
                 "keyproof_judging_refused_total{domain=\"certificates\"} 12",
                 "keyproof_judging_refused_total{domain=\"device_identity\"} 15",
+                "keyproof_judging_refused_total{domain=\"otp_devices\"} 34",
                 "keyproof_lock_refusals_total{domain=\"accounts\"} 17",
                 "keyproof_lock_refusals_total{domain=\"otp_devices\"} 19",
                 "keyproof_locks_total{domain=\"accounts\"} 16",

@@ -290,6 +290,12 @@ impl Judged {
         Occupied { release, work }
     }
 
+    /// Returns how many requests the metrics count as put off.
+    pub(crate) fn put_off(&self) -> u64 {
+        let queues = self.service.figures().queues;
+        queues.iter().map(|(_, queue)| queue.refused).sum()
+    }
+
     /// Sends a request on a new connection.
     pub(crate) async fn send(&self, request: &CpuQueue) -> Client {
         let length = request.body.len();

@@ -38,7 +38,7 @@ impl Dialect for Settings {
 
     fn mount(&self, service: Arc<Service>) -> Result<Arc<dyn Application>, DialectError> {
         Ok(Arc::new(Taler {
-            inflating: service.cpu_queue.with_shared_turns(),
+            inflating: service.inflating.clone(),
             service,
             currency: self.currency.clone(),
         }))
