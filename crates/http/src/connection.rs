@@ -55,6 +55,8 @@ where
         outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Drained::Over(outcome),
         () = stack.drained() => drain_one(&mut connection, turn).await,
     };
+    // Behind the last request that is answered, the next one may have arrived.
+    let is_last = matches!(drained, Drained::Answering);
     let outcome = match drained {
         Drained::Over(outcome) => outcome,
         Drained::Answering => poll_fn(|cx| connection.poll_without_shutdown(cx)).await,
@@ -79,7 +81,7 @@ where
     if let Err(error) = &outcome {
         debug!(%error, "the connection ended");
     }
-    let mut linger = turn.may_be_sending();
+    let mut linger = turn.may_be_sending() || is_last;
     if let Some(refusal) = refusal {
         linger = true;
         if !refuse_head(&mut io, refusal, head, &origin).await {

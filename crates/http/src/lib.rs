@@ -33,7 +33,7 @@
 //! | a handler that takes longer than `handler_timeout`, without the time to read the body | 503, with `Retry-After` for a read; a change continues to its end | kept |
 //! | a handler that panics | 500 | kept |
 //! | a client that does not read its answer for `body_timeout` | | closed |
-//! | a draining server | requests that have arrived are answered, until `drain_timeout`; 503 if the body is not complete; otherwise none. A new connection without a request closes after a quarter of a second, a kept one at once | closed |
+//! | a draining server | requests that have arrived are answered, until `drain_timeout`, but none behind another one on its connection; 503 if the body is not complete; otherwise none. A new connection without a request closes after a quarter of a second, a kept one at once | closed |
 //!
 //! The application that claims the path determines the form of each answer, and may change its status. It also names the
 //! header for the request id, which every answer carries. If there is no path, or no application claims it,

@@ -231,6 +231,33 @@ async fn a_request_that_waits_unread_when_a_drain_begins_is_answered() {
     assert_eq!(within(drain).await.unwrap(), Drained::Whole);
 }
 
+/// If the connection were closed with bytes that nobody has read, the kernel would reset it.
+#[tokio::test]
+async fn a_client_that_has_sent_more_than_a_drain_answers_gets_that_answer() {
+    let stack = Stack::start(&[]).await;
+    let write = "POST /trial/write HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let mut client = stack.connect_with(write).await;
+    stack.trial.handler_waits().await;
+    // Nothing is read from the connection meanwhile.
+    client
+        .send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    let Stack {
+        server,
+        address,
+        trial,
+    } = stack;
+    let drain = tokio::spawn(server.drain());
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    trial.gate.add_permits(1);
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.closes()), (200, true));
+    assert!(client.rest().await.is_empty());
+    assert_eq!(within(drain).await.unwrap(), Drained::Whole);
+}
+
 #[tokio::test]
 async fn trace_is_no_method_here() {
     let stack = Stack::start(&[]).await;
