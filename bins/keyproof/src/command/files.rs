@@ -1,7 +1,7 @@
 //! Files that offline commands read and write.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
     mem,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -60,8 +60,51 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// Writes a new file that only its owner can read, or none. An existing file is left unchanged.
 pub(super) fn write_secret(path: &Path, contents: &[u8]) -> Result<(), Failure> {
-    check_name(path)?;
-    create(path, contents).map_err(|error| unwritten(path, &error))
+    NewFile::create(path)?.fill(contents)
+}
+
+/// A new file that only its owner can read, created before its contents exist. It is removed unless it is filled.
+#[derive(Debug)]
+pub(super) struct NewFile<'a> {
+    path: &'a Path,
+    file: File,
+    is_filled: bool,
+}
+
+impl<'a> NewFile<'a> {
+    /// Creates the file, empty. An existing one is left unchanged.
+    pub(super) fn create(path: &'a Path) -> Result<Self, Failure> {
+        check_name(path)?;
+        let mut options = OpenOptions::new();
+        let created = options.write(true).create_new(true).mode(0o600).open(path);
+        let file = created.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => unusable(path, &"it exists: name a new file"),
+            ErrorKind::NotFound => unusable(path, &"its folder does not exist"),
+            _ => unwritten(path, &error),
+        })?;
+        Ok(Self {
+            path,
+            file,
+            is_filled: false,
+        })
+    }
+
+    /// Writes the contents, and syncs them.
+    pub(super) fn fill(mut self, contents: &[u8]) -> Result<(), Failure> {
+        let written = self.file.write_all(contents);
+        let written = written.and_then(|()| self.file.sync_all());
+        self.is_filled = written.is_ok();
+        written.map_err(|error| unwritten(self.path, &error))
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if !self.is_filled {
+            // If this fails, the file that is left is incomplete, which the caller reports.
+            let _ = fs::remove_file(self.path);
+        }
+    }
 }
 
 /// Refuses `-`, by which standard output may be meant.
@@ -70,21 +113,6 @@ fn check_name(path: &Path) -> Result<(), Failure> {
         return Err(unusable(path, &"name a file (./- for one of this name)"));
     }
     Ok(())
-}
-
-fn create(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let written = file.write_all(contents).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // If this fails, the caller still reports that there is no file.
-        let _ = fs::remove_file(path);
-    }
-    written
 }
 
 /// A path that cannot be written to is a usage error; a full disk is a failure.
@@ -156,6 +184,25 @@ mod tests {
         assert!(write_secret(Path::new("-"), b"").is_err());
         write(Path::new("/dev/null"), b"gone", &[]).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
+    }
+
+    #[test]
+    fn a_new_file_is_only_left_if_it_is_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new");
+        let unfilled = NewFile::create(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(unfilled);
+        assert!(!path.exists());
+        write_secret(&path, b"first").unwrap();
+        let dangling = folder.path().join("link");
+        symlink(folder.path().join("absent"), &dangling).unwrap();
+        for there in [&path, &dangling] {
+            let refused = write_secret(there, b"second");
+            assert!(matches!(refused, Err(Failure::Usage(_))), "{refused:?}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"first");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::ExitStatusExt,
+    },
     process::{Command, Output, Stdio},
 };
 
@@ -1062,11 +1065,15 @@ fn a_client_certificate_is_renewed_into_new_files_and_the_earlier_one_is_ended()
 
     // Nothing is issued that could not be written.
     let (new, nowhere) = (path("new.pem"), path("absent/new.key"));
+    let (link, output) = (path("link.key"), "-".to_owned());
+    symlink(&nowhere, &link).unwrap();
     for (cert, key, says) in [
         (&new, &key, "it exists"),
         (&cert, &new, "it exists"),
+        (&new, &link, "it exists"),
         (&new, &nowhere, "its folder does not exist"),
         (&new, &new, "name another file"),
+        (&new, &output, "name a file"),
     ] {
         let files = ["default/line-2", "--cert-out", cert, "--key-out", key];
         home.fails(&[&renew[..], &files].concat(), "", 2, says);

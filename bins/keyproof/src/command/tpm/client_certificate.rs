@@ -1,10 +1,6 @@
 //! `keyproof tpm client-certificate`: renews the client certificate of a category's stations.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
 use keyproof_auth::operator::is_dns_label;
@@ -14,14 +10,13 @@ use serde_json::json;
 use crate::{
     command::{
         Failure, Outcome,
-        files::{is_same_file, unusable, write_secret},
+        files::{NewFile, is_same_file, unusable},
         flags::StoreArguments,
         output,
         terminal::{self, Consent},
         with_store::with_store,
     },
     rfc3339::Rfc3339,
-    whole_file::folder_of,
 };
 
 #[derive(Debug, Subcommand)]
@@ -129,19 +124,20 @@ fn renew(arguments: &RenewArguments) -> Outcome {
         key_out,
         on,
     } = arguments;
-    must_be_new(cert_out)?;
-    must_be_new(key_out)?;
     if is_same_file(cert_out, key_out) {
         return Err(unusable(key_out, &"name another file for the certificate"));
     }
+    // Once the certificate is issued, it would be too late to notice that a file cannot be created.
+    let (new_cert, new_key) = (NewFile::create(cert_out)?, NewFile::create(key_out)?);
     with_store(&on.store, async |service, store| {
         let devices = &service.device_identity;
         let issued = devices
             .renew_client(&category.administrator(), &category.name, None)
             .await
             .map_err(|error| Failure::from(error).of_store(store))?;
-        write_secret(key_out, issued.key.as_bytes())?;
-        write_secret(cert_out, issued.certificate.as_bytes())?;
+        let written = new_key.fill(issued.key.as_bytes());
+        let written = written.and_then(|()| new_cert.fill(issued.certificate.as_bytes()));
+        written.map_err(unwritten)?;
         let until = Rfc3339(issued.not_after).to_string();
         let told = format!(
             "renewed the client certificate of {category}: the new one is valid until {until}, and the earlier ones stay \
@@ -152,15 +148,14 @@ fn renew(arguments: &RenewArguments) -> Outcome {
     })
 }
 
-/// Refuses a file that exists or has no folder: once the certificate is issued, it would be too late to notice.
-fn must_be_new(path: &Path) -> Result<(), Failure> {
-    if path.exists() {
-        return Err(unusable(path, &"it exists: name a new file"));
+/// The certificate is the category's latest already, although nobody has its key.
+fn unwritten(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(reason) | Failure::Usage(reason) => Failure::Refused(format!(
+            "the certificate was issued, but its files are not complete: renew it again, into new files: {reason}"
+        )),
+        Failure::Negative => failure,
     }
-    if !folder_of(path).is_dir() {
-        return Err(unusable(path, &"its folder does not exist"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
