@@ -141,7 +141,7 @@ impl CreateArguments {
                 **text,
                 token.id,
                 printable(&token.subject),
-                token.scopes,
+                printable_scopes(token),
                 expiry(token),
             )
         }))
@@ -157,8 +157,9 @@ fn list(arguments: &StoreArguments) -> Outcome {
             output::print_json(&json!({ "tokens": tokens }))?;
         } else {
             for token in tokens {
-                let (id, subject, scopes) = (&token.id, &token.subject, &token.scopes);
-                output::print(&format!("{id}\t{subject}\t{scopes}\t{}", expiry(&token)))?;
+                let (id, expires) = (&token.id, expiry(&token));
+                let (subject, scopes) = (printable(&token.subject), printable_scopes(&token));
+                output::print(&format!("{id}\t{subject}\t{scopes}\t{expires}"))?;
             }
         }
         Ok(())
@@ -202,6 +203,11 @@ impl<'a> Document<'a> {
             expires_at: token.expires_at.map(|at| Rfc3339(at).to_string()),
         }
     }
+}
+
+/// Returns the scopes, whose names may contain characters that hide or reorder others.
+fn printable_scopes(token: &OperatorToken) -> String {
+    printable(&token.scopes.to_string())
 }
 
 fn expiry(token: &OperatorToken) -> String {

@@ -821,6 +821,20 @@ fn tokens_are_shown_once_listed_and_revoked() {
     );
 }
 
+#[test]
+fn a_token_is_listed_without_characters_that_hide_or_reorder_others() {
+    let home = Home::new();
+    let named = ["--scope", "users:Ac\u{202e}me", "--subject", "o\u{202e}ps"];
+    let created = home.prints(&[&["token", "create"][..], &named].concat(), "");
+    let listed = home.prints(&["token", "list"], "");
+    for shown in [created, listed] {
+        for expected in ["o\\u{202e}ps", "users:Ac\\u{202e}me"] {
+            assert!(shown.contains(expected), "{shown}");
+        }
+        assert!(!shown.contains('\u{202e}'), "{shown}");
+    }
+}
+
 /// The suffix for read-only access belongs to the scope, and not to the name after it.
 #[test]
 fn a_scope_whose_name_ends_in_read_is_warned_of() {
