@@ -25,12 +25,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         .map_err(|error| unusable(path, &error))
 }
 
+/// Reads a text. A byte order mark before it is left out: some editors and shells write one.
 pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    file::read_text(path, LONGEST_FILE).map_err(|error| match error.kind() {
+    const MARK: char = '\u{feff}';
+    let mut text = file::read_text(path, LONGEST_FILE).map_err(|error| match error.kind() {
         // The file can be read, but it is not the text that it should be.
         ErrorKind::InvalidData => Failure::refused(error).about(path),
         _ => unusable(path, &error),
-    })
+    })?;
+    if text.starts_with(MARK) {
+        text.replace_range(..MARK.len_utf8(), "");
+    }
+    Ok(text)
 }
 
 /// Writes a command's output, which must not overwrite any of `inputs`. An existing file is written to in place: it keeps its
@@ -184,6 +190,21 @@ mod tests {
         assert!(write_secret(Path::new("-"), b"").is_err());
         write(Path::new("/dev/null"), b"gone", &[]).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
+    }
+
+    #[test]
+    fn a_text_begins_after_its_byte_order_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        for (written, expected) in [
+            ("\u{feff}é\r\n", "é\r\n"),
+            ("\u{feff}\u{feff}a", "\u{feff}a"),
+            ("a\u{feff}", "a\u{feff}"),
+            ("\u{feff}", ""),
+        ] {
+            fs::write(&path, written).unwrap();
+            assert_eq!(*read_text(&path).unwrap(), expected, "{written:?}");
+        }
     }
 
     #[test]

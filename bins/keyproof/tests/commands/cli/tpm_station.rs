@@ -175,11 +175,10 @@ fn flags_and_files_are_judged_before_the_tpm_is_asked() {
     fails(&attest, 2, "run `keyproof tpm station provision` first");
     let log = machine.run("attest", &["--event-log", "absent"]);
     fails(&log, 2, "absent");
-    fs::write(
-        machine.path("device.json"),
-        r#"{"name": "short", "vendor": "V", "serial": "S", "version": "1"}"#,
-    )
-    .unwrap();
+    // As some editors and shells write it.
+    let marked =
+        "\u{feff}{\"name\": \"short\", \"vendor\": \"V\", \"serial\": \"S\", \"version\": \"1\"}";
+    fs::write(machine.path("device.json"), marked).unwrap();
     let short = "device.json: the device's name has 5 characters";
     fails(&machine.run("provision", &[]), 1, short);
     fs::write(machine.path("device.json"), r#"{"name": "device-0001"}"#).unwrap();

@@ -29,7 +29,7 @@ use super::files::trusted;
 use crate::{
     command::{
         Failure, Outcome,
-        files::{read, read_text, unusable},
+        files::{read_text, unusable},
         flags::number,
         output,
         with_store::block_on,
@@ -167,7 +167,7 @@ impl StationArguments {
             return Err(Failure::Usage(message.to_owned()));
         }
         self.warn_of_open_files();
-        let device: Device = serde_json::from_slice(&read(&self.device)?).map_err(|error| {
+        let device: Device = serde_json::from_str(&read_text(&self.device)?).map_err(|error| {
             let problem = format!("not a device's name, vendor, serial and version: {error}");
             Failure::Refused(problem).about(&self.device)
         })?;
