@@ -1,6 +1,6 @@
 //! The Debian package.
 
-use std::io;
+use std::{io, path::Path};
 
 use super::{
     Contents, architecture, names, read,
@@ -65,11 +65,14 @@ fn files(contents: &Contents) -> Result<Tree, Failure> {
     for file in ["LICENSE-APACHE", "LICENSE-MIT", "README.md"] {
         tree.file(&format!("{about}/{file}"), read(file)?);
     }
-    for page in names("docs/operate")? {
-        tree.file(
-            &format!("{about}/operate/{page}"),
-            read(format!("docs/operate/{page}"))?,
-        );
+    // Where they are in the repository, because the pages refer to one another by their places.
+    for folder in ["docs", "docs/operate"] {
+        for name in names(folder)? {
+            if Path::new(&name).extension().is_some_and(|end| end == "md") {
+                let page = format!("{folder}/{name}");
+                tree.file(&format!("{about}/{page}"), read(&page)?);
+            }
+        }
     }
     for example in ["grafana/keyproof.json", "prometheus/keyproof.rules.yml"] {
         let text = read(format!("contrib/{example}"))?;

@@ -206,6 +206,8 @@ impl System {
             "usr/lib/systemd/system/keyproof.service",
             "usr/lib/systemd/system-preset/50-keyproof.preset",
             "usr/share/doc/keyproof/copyright",
+            "usr/share/doc/keyproof/docs/operate/one-machine.md",
+            "usr/share/doc/keyproof/docs/users.md",
             "usr/share/doc/keyproof/sbom.cdx.json",
         ] {
             expect(path, self.has(path), true)?;
