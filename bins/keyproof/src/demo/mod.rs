@@ -54,6 +54,9 @@ enum StepError {
     /// The request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// SIGINT or SIGTERM came before the end of the walks.
+    #[error("a signal ended the demo before its last step")]
+    Interrupted,
     /// One of the demo's own keys or amounts is wrong.
     #[error(transparent)]
     Otp(#[from] OtpError),
@@ -143,7 +146,9 @@ async fn walk_through(walk: &mut Walk<'_>, stay: bool) -> Result<(), Stopped> {
     let (mut stage, mut interruption) = stage.zip(interruption).ok_or(Stopped)?;
     let mut outcome = tokio::select! {
         outcome = walks(walk, &mut stage) => outcome,
-        _ = interruption.comes() => Err(Stopped),
+        _ = interruption.comes() => {
+            walk.step("interruption", async { Err(StepError::Interrupted) }).await
+        }
     };
     if stay && outcome.is_ok() {
         outcome = stay::stay(walk, &stage, &mut interruption).await;

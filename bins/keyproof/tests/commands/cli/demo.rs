@@ -124,6 +124,7 @@ fn a_demo_that_is_ended_leaves_nothing_behind() {
     told.read_to_string(&mut line).unwrap();
     assert_eq!(demo.0.wait().unwrap().code(), Some(1), "{line}");
     assert!(!line.contains("Every step passed"), "{line}");
+    assert!(line.contains("FAILED  interruption: a signal"), "{line}");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "{line}");
 }
 
