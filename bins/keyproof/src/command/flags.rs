@@ -33,7 +33,8 @@ pub(super) struct StoreFlags {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The store: sqlite:PATH, postgres://…, or (only for `serve`) memory:; if none is configured either,
-    /// keyproof/keyproof.db in the user's state folder
+    /// keyproof/keyproof.db in the user's state folder. Others on this machine can see it: a URL with a password belongs in
+    /// the configuration file or in KEYPROOF_STORE__URL
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// The master key's file; if none is configured either, that of an embedded store is beside it

@@ -232,6 +232,10 @@ fn help_says_what_is_meant_and_what_is_taken_otherwise() {
             "instance list",
             "keyproof/keyproof.db in the user's state folder",
         ),
+        (
+            "instance list",
+            "a URL with a password belongs in the configuration file or in KEYPROOF_STORE__URL",
+        ),
         ("keys", "rotate Rotate the master key, while servers run"),
         ("otp", "code Print the code for a moment, or for a counter"),
         ("otp code", "whose secret others on this machine can see"),
