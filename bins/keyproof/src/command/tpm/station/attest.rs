@@ -34,7 +34,7 @@ pub(in crate::command) struct Arguments {
     /// The registers to quote
     #[arg(long, default_value = "sha256:0,1,2,3,4,5,6,7")]
     selection: TpmlPcrSelection,
-    /// The event log; if absent, the kernel's, if it is readable and the TPM is this machine's
+    /// The event log; if absent, the kernel's, if it is readable, at most 512 KiB long, and of this machine's TPM
     #[arg(long, value_name = "FILE")]
     event_log: Option<PathBuf>,
 }
@@ -174,20 +174,24 @@ const OTHER_TPM: &str =
 
 /// Reads the named log, or the kernel's.
 fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
-    let path = match named {
-        Some(path) => path,
+    match named {
+        Some(path) => read_log(path, true),
         None if is_this_machines(env::var("TPM2TOOLS_TCTI").ok().as_deref()) => {
-            Path::new(KERNELS_LOG)
+            read_log(Path::new(KERNELS_LOG), false)
         }
-        None => return Ok(None),
-    };
+        None => Ok(None),
+    }
+}
+
+/// Reads a log. One that nobody has named is left out if it is absent, unreadable, or longer than servers accept.
+fn read_log(path: &Path, is_named: bool) -> Result<Option<Vec<u8>>, Failure> {
     match file::read(path, LONGEST_LOG) {
         Ok(log) => Ok(Some(log.to_vec())),
         Err(error)
-            if named.is_none()
+            if !is_named
                 && matches!(
                     error.kind(),
-                    ErrorKind::NotFound | ErrorKind::PermissionDenied
+                    ErrorKind::FileTooLarge | ErrorKind::NotFound | ErrorKind::PermissionDenied
                 ) =>
         {
             output::print_notice(&format!(
@@ -214,6 +218,22 @@ fn is_this_machines(tcti: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_no_server_accepts_is_left_out_unless_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for (len, is_sent) in [(LONGEST_LOG, true), (LONGEST_LOG + 1, false)] {
+            std::fs::write(&path, vec![0; len]).unwrap();
+            let read = read_log(&path, false).unwrap();
+            assert_eq!(read.is_some(), is_sent, "{len}");
+        }
+        let refused = read_log(&path, true);
+        assert!(matches!(refused, Err(Failure::Usage(_))), "{refused:?}");
+        let absent = folder.path().join("absent");
+        assert_eq!(read_log(&absent, false).unwrap(), None);
+        assert!(read_log(&absent, true).is_err());
+    }
 
     #[test]
     fn the_kernels_log_is_of_the_kernels_tpm() {
