@@ -124,13 +124,13 @@ pub(super) async fn print_pages<T>(
     document: impl Fn(&T) -> io::Result<Value>,
     line: impl Fn(&T) -> String,
 ) -> Outcome {
+    // First, so that a list that cannot be read is not the beginning of a document.
+    let mut page = next(None).await?;
     if json {
         print(&format!("{{\"{member}\": ["))?;
     }
     let mut separator = "  ";
-    let mut last = None;
-    loop {
-        let mut page = next(last.as_ref()).await?;
+    while !page.is_empty() {
         for entry in &page {
             let text = if json {
                 format!("{separator}{}", document(entry)?)
@@ -142,10 +142,8 @@ pub(super) async fn print_pages<T>(
             }
             separator = ", ";
         }
-        last = page.pop();
-        if last.is_none() {
-            break;
-        }
+        let following = next(page.last()).await?;
+        page = following;
     }
     if json { print("]}") } else { Ok(()) }
 }

@@ -270,6 +270,27 @@ fn a_store_of_an_earlier_schema_is_written_anew_once_nobody_has_it_open() {
     assert_eq!(home.prints(&["instance", "list"], ""), listed);
 }
 
+/// Damages every record of a collection whose name begins with `user`.
+const DAMAGED: &str = "
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+damaged = connection.execute(\"UPDATE records SET body = X'7b' WHERE substr(key, 1, 4) = X'75736572'\")
+assert damaged.rowcount > 0
+";
+
+#[test]
+fn a_list_that_cannot_be_read_is_not_the_beginning_of_a_document() {
+    let home = Home::new();
+    let add = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
+    home.prints(&add, PASSWORD);
+    let damage = Command::new("python3")
+        .args(["-c", DAMAGED])
+        .arg(home.0.path().join("k.db"))
+        .status();
+    assert!(damage.unwrap().success());
+    home.fails(&["user", "list", "--json"], "", 1, "keyproof: ");
+}
+
 /// With any number of descriptors: the command ends with 1, so that a supervisor tries again, and does not panic.
 #[test]
 fn a_command_out_of_descriptors_ends_with_1() {
