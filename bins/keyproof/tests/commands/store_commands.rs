@@ -89,6 +89,13 @@ impl Home {
         serde_json::from_str(&self.prints(arguments, input)).unwrap()
     }
 
+    /// Makes the records of the collections whose names begin with `begin` unreadable.
+    pub(crate) fn damage(&self, begin: &str) {
+        let mut damage = Command::new("python3");
+        let damage = damage.args(["-c", DAMAGE]).arg(self.0.path().join("k.db"));
+        assert!(damage.arg(begin).status().unwrap().success());
+    }
+
     /// Asserts that a command fails, with nothing on standard output.
     #[track_caller]
     pub(crate) fn fails(&self, arguments: &[&str], input: &str, code: i32, says: &str) {
@@ -270,11 +277,12 @@ fn a_store_of_an_earlier_schema_is_written_anew_once_nobody_has_it_open() {
     assert_eq!(home.prints(&["instance", "list"], ""), listed);
 }
 
-/// Damages every record of a collection whose name begins with `user`.
-const DAMAGED: &str = "
+/// Damages every record of the collections whose names begin with this.
+const DAMAGE: &str = "
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-damaged = connection.execute(\"UPDATE records SET body = X'7b' WHERE substr(key, 1, 4) = X'75736572'\")
+begin = sys.argv[2].encode()
+damaged = connection.execute(\"UPDATE records SET body = X'7b' WHERE substr(key, 1, ?) = ?\", (len(begin), begin))
 assert damaged.rowcount > 0
 ";
 
@@ -283,11 +291,7 @@ fn a_list_that_cannot_be_read_is_not_the_beginning_of_a_document() {
     let home = Home::new();
     let add = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
     home.prints(&add, PASSWORD);
-    let damage = Command::new("python3")
-        .args(["-c", DAMAGED])
-        .arg(home.0.path().join("k.db"))
-        .status();
-    assert!(damage.unwrap().success());
+    home.damage("user");
     home.fails(&["user", "list", "--json"], "", 1, "keyproof: ");
 }
 

@@ -220,6 +220,22 @@ fn a_root_without_an_end_is_listed_with_its_date() {
 }
 
 #[test]
+fn a_store_that_cannot_be_read_is_not_held_against_the_file() {
+    let home = Home::new();
+    let first = file(&home, "first.pem", Authority::root().pem);
+    home.prints(&["tpm", "trust", "add", &first], "");
+    home.damage("tpm_trust_bundle");
+    let second = file(&home, "second.pem", Authority::root().pem);
+    let output = home.run_with(&["tpm", "trust", "add", &second], "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        !said.contains("second.pem") && said.contains("(store sqlite:"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_is_no_ca_or_no_certificate_is_refused_by_its_number_and_nothing_is_added() {
     let home = Home::new();
     let root = Authority::root();

@@ -94,10 +94,9 @@ fn add(arguments: &AddArguments) -> Outcome {
             .add_trust(&items, &terminal::command_line())
             .await
             .map_err(|error| match error {
-                // This error is not about the file.
-                keyproof_service::Failure::Refused(AddTrustError::ClockApart(_)) => {
-                    Failure::refused(error)
-                }
+                // These errors are not about the file.
+                keyproof_service::Failure::Refused(AddTrustError::ClockApart(_))
+                | keyproof_service::Failure::Storage(_) => Failure::from(error).of_store(store),
                 error => wrong(&arguments.file, &error),
             })?;
         for fingerprint in &added.without_issuer {
