@@ -7,7 +7,7 @@ use super::{
     super::{DeviceIdentity, Metadata},
     HALF_LIFE, RevocationListError,
 };
-use crate::{StorageError, slot::Slot};
+use crate::{StorageError, clock::APART_AT_MOST, slot::Slot};
 
 /// At `tpm_revocation_list/<namespace>/<category>`: the latest CRL of a category, and whether it is current.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -60,9 +60,10 @@ impl Latest {
     }
 }
 
-/// Compares in both directions, as another server's clock may be ahead.
+/// Returns whether `moment` is less than [`HALF_LIFE`] ago, or as far ahead as another server's clock may be. A CRL that a clock
+/// further ahead has dated is not yet valid for its clients.
 fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
-    now.abs_diff(moment) < HALF_LIFE
+    now.saturating_since(moment) < HALF_LIFE && moment.saturating_since(now) <= APART_AT_MOST
 }
 
 /// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of the latest CRL.
@@ -110,5 +111,32 @@ impl DeviceIdentity {
             batch.replace(&place, known.version, &known.record.outdated(), None);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::START;
+
+    /// Its clients would refuse it, and it would be served until its time has come.
+    #[test]
+    fn a_list_of_a_clock_that_was_ahead_is_not_served_once_the_clock_is_right() {
+        let list = Latest {
+            number: 1,
+            made_at: START,
+            ..Latest::default()
+        };
+        let none = Latest {
+            too_many_at: Some(START),
+            ..Latest::default()
+        };
+        for (ahead, is_known) in [(0, true), (120, true), (121, false), (6 * 60 * 60, false)] {
+            let now = START.saturating_sub(Duration::from_secs(ahead));
+            assert_eq!(list.known(now).is_some(), is_known, "{ahead} s");
+            assert_eq!(none.known(now).is_some(), is_known, "{ahead} s");
+        }
     }
 }
