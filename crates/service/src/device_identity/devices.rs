@@ -20,6 +20,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::NewEvent,
     pages::{Page, Pages, transact_pages},
+    slot::Slot,
     storage::{Attempt, refuse, transact},
 };
 
@@ -149,7 +150,8 @@ impl DeviceIdentity {
     }
 
     /// Permanently removes the binding of a device and its EK. Its AKs become inactive, its certificates are revoked,
-    /// and earlier tickets become void. Returns how many certificates there were.
+    /// and earlier tickets become void. Returns how many certificates there were. A device that was provisioned and never
+    /// bound is forgotten likewise.
     ///
     /// The first batch gives the device a new incarnation, which invalidates everything issued before. The revocations
     /// follow in further batches. If they are interrupted, calling this again completes them.
@@ -163,42 +165,51 @@ impl DeviceIdentity {
         place: &DevicePlace,
     ) -> Result<usize, Failure<DeviceError>> {
         device_administrator.within(place)?;
-        let was_bound = transact("device_identity.forget", &self.store, || async {
+        let is_renewed = transact("device_identity.forget", &self.store, || async {
             let now = self.clock.now();
-            let mut known = self
-                .store
-                .get::<Device>(&place.key(), now)
-                .await?
-                .ok_or(Failure::Refused(DeviceError::Unknown))?;
-            let Some(ek) = known.record.ek.take() else {
-                return Ok(Attempt::Done(false));
+            let slot = Slot::<Device>::read(&self.store, place.key(), now).await?;
+            let known = slot.record();
+            let ek = known.and_then(|known| known.ek.clone());
+            if ek.is_none() && !self.is_certified(place, known).await? {
+                return match known {
+                    // Certificates of earlier incarnations may be left.
+                    Some(_) => Ok(Attempt::Done(false)),
+                    None => refuse(DeviceError::Unknown),
+                };
+            }
+            let mut batch = self.store.batch(now);
+            let before = match known {
+                Some(known) => known.clone(),
+                None => self.unbound(&mut batch, place, now).await?,
             };
             let device = Device {
+                ek: None,
                 incarnation: draw(&self.store),
                 learnt: None,
                 attestations: Vec::new(),
-                ..known.record
+                ..before
             };
-            let mut batch = self.store.batch(now);
-            batch.replace(&place.key(), known.version, &device, None);
-            let owner = Owner::key(&place.namespace, &place.manager, &ek);
-            if let Some(known) = self.store.get::<Owner>(&owner, now).await?
-                && known.record.is_of(&device)
-            {
-                batch.remove(&owner, known.version);
+            slot.replace(&mut batch, &device, None);
+            if let Some(ek) = &ek {
+                let owner = Owner::key(&place.namespace, &place.manager, ek);
+                if let Some(known) = self.store.get::<Owner>(&owner, now).await?
+                    && known.record.is_of(&device)
+                {
+                    batch.remove(&owner, known.version);
+                }
             }
             let new_event = NewEvent {
                 action: Action::TpmDeviceForget,
                 target: place.target(),
-                detail: Some(format!("endorsement key {ek}")),
+                detail: ek.map(|ek| format!("endorsement key {ek}")),
                 origin: device_administrator.origin(),
             };
             self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(true)))
         });
-        let was_bound = was_bound.await?;
+        let is_renewed = is_renewed.await?;
         let revoked = self.revoke_left(place).await?;
-        if was_bound || revoked > 0 {
+        if is_renewed || revoked > 0 {
             Ok(revoked)
         } else {
             refuse(DeviceError::Unknown)
@@ -317,6 +328,55 @@ impl DeviceIdentity {
         let known = self.store.get::<Device>(&key, self.clock.now());
         let known = known.await?.filter(|known| known.record.ek.is_some());
         known.ok_or(Failure::Refused(DeviceError::Unknown))
+    }
+
+    /// Returns whether AKs of a device have certificates of its present incarnation, or any if it has no record.
+    async fn is_certified(
+        &self,
+        place: &DevicePlace,
+        known: Option<&Device>,
+    ) -> Result<bool, StorageError> {
+        let is_present = |certified: &Certified| {
+            known.is_none_or(|device| device.incarnation == certified.incarnation)
+        };
+        for category in self.categories_of(place).await? {
+            let certificates = place.certificates(&category);
+            let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(AT_ONCE);
+            while let Some(page) = pages.next(self.clock.now()).await? {
+                if page.iter().any(|(_, stored)| is_present(&stored.record)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the first record of a device that was never bound. The batch commits only if its manager is unchanged.
+    async fn unbound(
+        &self,
+        batch: &mut Batch,
+        place: &DevicePlace,
+        now: Timestamp,
+    ) -> Result<Device, StorageError> {
+        let manager = self.load::<Manager>(&place.namespace, &place.manager);
+        let manager = manager.await?;
+        if let Some(manager) = &manager {
+            Object::require(batch, manager);
+        }
+        // No later manager has an empty incarnation.
+        let incarnation = manager.map(|manager| manager.record.spec.incarnation);
+        let incarnation = incarnation.unwrap_or_default();
+        Ok(Device {
+            place: place.clone(),
+            name: String::new(),
+            version: String::new(),
+            ek: None,
+            incarnation: incarnation.clone(),
+            manager_incarnation: incarnation,
+            bound_at: now,
+            learnt: None,
+            attestations: Vec::new(),
+        })
     }
 
     /// Returns the names of the categories that may have certified the device's AKs, including deleted ones.

@@ -24,7 +24,8 @@ pub struct DevicePlace {
     pub serial: String,
 }
 
-/// At `tpm_device/<namespace>/<manager>/<vendor>/<serial>`: a device that is or was bound to an EK.
+/// At `tpm_device/<namespace>/<manager>/<vendor>/<serial>`: a device that is or was bound to an EK, or that was forgotten
+/// before it was bound.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
     #[serde(flatten)]
@@ -36,10 +37,11 @@ pub(super) struct Device {
     /// Redrawn whenever the device is forgotten, and at first the manager's. Anything issued to an earlier incarnation
     /// is void.
     pub(super) incarnation: String,
-    /// The incarnation of the manager it was bound below. It is not bound below a new manager of the same name.
+    /// The incarnation of the manager it was bound or forgotten below. It is not bound below a new manager of the same
+    /// name.
     #[serde(default)]
     pub(super) manager_incarnation: String,
-    /// When it was bound.
+    /// When it was bound; when it was forgotten if it never was.
     pub(super) bound_at: Timestamp,
     /// The PCR values of its first accepted attestation, if they are learnt.
     #[serde(default)]
@@ -287,7 +289,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Returns the device, if it was ever bound below this manager.
+    /// Returns the device, if it was ever bound or forgotten below this manager.
     pub(super) fn device(&self) -> Option<&Device> {
         let device = self.device.record();
         device.filter(|device| device.manager_incarnation == self.manager_incarnation)

@@ -120,6 +120,43 @@ async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets
     assert!(detail.starts_with("endorsement key 000b"), "{detail}");
 }
 
+/// Stations that know nothing but F5's own operations activate no key, and their devices have certificates all the same.
+#[tokio::test]
+async fn a_device_that_was_never_activated_is_forgotten_too() {
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    let unknown = Err(Failure::Refused(DeviceError::Unknown));
+    let ceased = Some(CrlReason::CessationOfOperation);
+    assert_eq!(site.forget("SN0001").await, unknown);
+    assert_eq!(site.records("tpm_device").await, 0);
+    // The second time it has been forgotten before.
+    let mut last = None;
+    for revoked in 1..3 {
+        let answer = site.provisioned(&key, &device).await;
+        let certificate = Some(device.certificate(&answer));
+        assert_ne!(certificate, last);
+        last = certificate;
+        assert_eq!(site.forget("SN0002").await, unknown);
+        let activation = device.activation(&answer);
+        let forget = async {
+            assert_eq!(site.forget("SN0001").await, Ok(1));
+        };
+        let slow = site.post(ACTIVATE, &activation);
+        let answer = engine.overtake(slow, forget).await;
+        answer.refuses(403, 7).saying("forgotten");
+        assert_eq!(site.revoked().await, vec![ceased; revoked]);
+        assert_eq!(site.forget("SN0001").await, unknown);
+    }
+    let told = site.events_of("tpm_device.forget").await;
+    let told: Vec<_> = told.iter().map(|event| event.detail.as_deref()).collect();
+    assert_eq!(told, [None, None]);
+
+    site.activated(&key, &device).await;
+    let known = site.device("SN0001").await;
+    assert_eq!((&known["active"], &known["keys"]), (&json!(1), &json!(1)));
+    assert_eq!(site.revoked().await, [ceased, ceased]);
+}
+
 /// Whatever fails on the way, the next call revokes the rest.
 #[tokio::test]
 async fn what_was_interrupted_after_a_device_was_forgotten_is_gone_on_with() {
