@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
+    slot::Slot,
     storage::{Attempt, refuse, refused, transact},
 };
 
@@ -277,8 +278,8 @@ impl DeviceIdentity {
                 return refuse(CreateCategoryError::Exists);
             }
             let deleted = DeletedCategory::key(&metadata.namespace, &metadata.name);
-            let deleted = self.store.get::<DeletedCategory>(&deleted, now);
-            if deleted.await?.is_some() {
+            let deleted = Slot::<DeletedCategory>::read(&self.store, deleted, now).await?;
+            if deleted.record().is_some() {
                 return refuse(CreateCategoryError::Deleted);
             }
             let manager = self
@@ -305,6 +306,8 @@ impl DeviceIdentity {
             let detail = Some(format!("below tpm_manager {}", new.manager));
             let (object, mut batch) = self.creation(administrator, &metadata, spec, detail, now);
             Object::keep(&mut batch, &manager);
+            // The CRL of one that was created and deleted meanwhile keeps its URL.
+            deleted.require_as_read(&mut batch);
             self.retire_revocation_list(&mut batch, &metadata, now)
                 .await?;
             self.enter_client(&mut batch, &object).await?;
@@ -380,5 +383,49 @@ impl DeviceIdentity {
         let entries = entries.to_vec();
         self.on_cpu_queue(administrator.who(), move || check_allow_list(&entries))
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::{
+        super::testing::{furnish, may, named},
+        *,
+    };
+    use crate::testing::{START, bench, refusal};
+
+    /// Whenever another operator creates and deletes one of the same name, for which certificates were issued.
+    #[tokio::test]
+    async fn a_category_does_not_take_the_place_of_one_that_was_deleted_meanwhile() {
+        for reached in 1.. {
+            let bench = bench().await;
+            furnish(&bench).await;
+            let devices = &bench.service.device_identity;
+            let category = devices.load::<Category>("default", "c").await.unwrap();
+            let category = category.unwrap().record;
+            let creating = may::<Category>(&bench, ObjectOperation::Create, "d").await;
+            let new = NewCategory {
+                metadata: named("d"),
+                manager: "m".to_owned(),
+                allow_list: Vec::new(),
+                attestation_key: AttestationKeyTemplate::default(),
+                pcr_policy: PcrPolicy::default(),
+            };
+            let mut created = pin!(devices.create_category(&creating, new));
+            let early = bench.until_step(created.as_mut(), reached).await;
+            if early.is_some() {
+                // It is created in fewer steps than this.
+                assert!(reached > 4, "{reached}");
+                break;
+            }
+            let mut batch = bench.store.batch(START);
+            let place = DeletedCategory::key("default", "d");
+            batch.insert(&place, &DeletedCategory { category }, None);
+            bench.store.commit(batch).await.unwrap();
+            let refused = created.await.err();
+            assert_eq!(refused, refusal(CreateCategoryError::Deleted), "{reached}");
+        }
     }
 }
