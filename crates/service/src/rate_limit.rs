@@ -41,9 +41,12 @@ impl RateLimit {
         if buckets.len() >= REMEMBERED {
             buckets.retain(|_, bucket| self.left_taken(bucket, now) > 0);
         }
-        let taken = buckets
-            .get(key)
-            .map_or(0, |bucket| self.left_taken(bucket, now));
+        let mut taken = 0;
+        if let Some(bucket) = buckets.get_mut(key) {
+            taken = self.left_taken(bucket, now);
+            // Also of a call that is refused: after a clock was set back, the bucket refills from then on.
+            *bucket = Bucket { taken, at: now };
+        }
         let capacity = self.limit.saturating_mul(MINUTE_MS);
         let with_this = taken.saturating_add(MINUTE_MS);
         if with_this > capacity {
@@ -89,6 +92,7 @@ mod unit_tests {
             limit.take("a", at(0)).is_err(),
             "a clock set back gives nothing"
         );
+        assert_eq!(limit.take("a", at(20_000)), Ok(()), "and takes no longer");
     }
 
     #[test]
