@@ -12,7 +12,7 @@ use super::{
     objects::object_key,
     revocation_list::LISTED_BEYOND_END,
 };
-use crate::{StorageError, keys::moment};
+use crate::{StorageError, clock::APART_AT_MOST, keys::moment};
 
 /// At `tpm_ak_certificate/<namespace>/<category>/<vendor>/<serial>/<ek>/<ak>`: the latest certificate of a device's AK,
 /// and which of its certificates are current.
@@ -165,13 +165,15 @@ impl Certified {
         }
     }
 
-    /// Returns whether more than a third of its validity remains.
+    /// Returns whether more than a third of its validity remains, and it has begun by some server's clock. One that a clock
+    /// far ahead has dated is of no use until then.
     pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
         let Issued {
             made_at, not_after, ..
         } = &self.issued;
         let life = not_after.saturating_since(*made_at);
-        not_after.saturating_since(now).saturating_mul(3) > life
+        let has_begun = made_at.saturating_since(now) <= APART_AT_MOST;
+        has_begun && not_after.saturating_since(now).saturating_mul(3) > life
     }
 
     /// Returns the certificate with this serial number, unless a later one was proven.
@@ -267,7 +269,9 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use super::{super::authority::ATTESTATION_KEY_LIFE, *};
 
     fn certificate(serial: &str) -> AkCertificate {
         AkCertificate {
@@ -313,6 +317,22 @@ mod tests {
         assert!(certified.find("a").is_none() && certified.find("d").is_some());
         assert_eq!(certified.proven.as_ref().unwrap().serial, "c");
         assert_eq!(prove(&mut certified, "d"), ["c"]);
+    }
+
+    /// Otherwise it would be returned again until then, and verifiers would refuse it.
+    #[test]
+    fn a_certificate_of_a_clock_that_was_far_ahead_is_not_fresh_once_the_clock_is_right() {
+        let made_at = Timestamp::from_secs(1_700_000_000);
+        let certificate = AkCertificate {
+            not_after: made_at.saturating_add(ATTESTATION_KEY_LIFE),
+            ..certificate("a")
+        };
+        let by = ("key", "uid");
+        let certified = Certified::made(certificate, made_at, by, ("ek", "ak"), "", None);
+        for (ahead, is_fresh) in [(0, true), (120, true), (121, false), (6 * 60 * 60, false)] {
+            let now = made_at.saturating_sub(Duration::from_secs(ahead));
+            assert_eq!(certified.is_fresh(now), is_fresh, "{ahead} s");
+        }
     }
 
     #[test]
