@@ -465,7 +465,7 @@ fn check_nonce(
     let finding = match nonce {
         None => Some(DeviceFinding::NonceForeign),
         Some(_) if found.is_some() => Some(DeviceFinding::NonceSpent),
-        Some(nonce) if nonce.expires_at <= now => Some(DeviceFinding::NonceExpired),
+        Some(nonce) if !nonce.is_current(now) => Some(DeviceFinding::NonceExpired),
         Some(_) => None,
     };
     let is_ours = finding.is_none();

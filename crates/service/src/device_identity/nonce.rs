@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
+    clock::APART_AT_MOST,
     keys::draw_bytes,
     storage::{Attempt, refuse, refused, transact},
 };
@@ -78,7 +79,7 @@ pub struct IssuedNonce {
 pub(super) struct Nonce {
     bytes: [u8; SIZE],
     /// When it expires.
-    pub(super) expires_at: Timestamp,
+    expires_at: Timestamp,
     /// The PCRs to quote.
     pub(super) selection: TpmlPcrSelection,
 }
@@ -150,6 +151,13 @@ impl Nonce {
             expires_at: Timestamp::from_millis(until),
             selection: read_selection(selection)?,
         })
+    }
+
+    /// Returns whether it has not expired. One that a clock far ahead has issued has, as it would be valid for longer than
+    /// [`LIFE`].
+    pub(super) fn is_current(&self, now: Timestamp) -> bool {
+        let left = self.expires_at.saturating_since(now);
+        !left.is_zero() && left <= LIFE.saturating_add(APART_AT_MOST)
     }
 
     /// Returns the record that marks the nonce as used, with its key and expiry time.
@@ -392,6 +400,20 @@ mod tests {
         }
         assert!(Nonce::read(&given.bytes[..31], purpose, &key(1)).is_none());
         assert!(Nonce::read(&[], purpose, &key(1)).is_none());
+    }
+
+    /// Otherwise a quote from before a device was tampered with would be accepted long afterwards.
+    #[test]
+    fn it_is_good_for_five_minutes_whichever_clock_has_given_it() {
+        let given = nonce("sha256:0", &name(1)).unwrap();
+        for (since, is_current) in [(0, true), (299, true), (300, false), (3600, false)] {
+            let now = NOW.saturating_add(Duration::from_secs(since));
+            assert_eq!(given.is_current(now), is_current, "{since} s later");
+        }
+        for (ahead, is_current) in [(120, true), (121, false), (6 * 60 * 60, false)] {
+            let now = NOW.saturating_sub(Duration::from_secs(ahead));
+            assert_eq!(given.is_current(now), is_current, "{ahead} s ahead");
+        }
     }
 
     /// The backup does not show which of them were used since.
