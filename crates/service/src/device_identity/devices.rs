@@ -82,6 +82,21 @@ impl DevicePlace {
     fn active_key(&self, ak: &str) -> Key {
         ActiveKey::key(&self.namespace, &self.manager, ak)
     }
+
+    /// Returns a record of a device that was never bound below the manager of this incarnation.
+    fn unbound(&self, manager_incarnation: String, now: Timestamp) -> Device {
+        Device {
+            place: self.clone(),
+            name: String::new(),
+            version: String::new(),
+            ek: None,
+            incarnation: manager_incarnation.clone(),
+            manager_incarnation,
+            bound_at: now,
+            learnt: None,
+            attestations: Vec::new(),
+        }
+    }
 }
 
 impl Device {
@@ -168,7 +183,15 @@ impl DeviceIdentity {
         let is_renewed = transact("device_identity.forget", &self.store, || async {
             let now = self.clock.now();
             let slot = Slot::<Device>::read(&self.store, place.key(), now).await?;
-            let known = slot.record();
+            let manager = self.load::<Manager>(&place.namespace, &place.manager);
+            let manager = manager.await?;
+            let of_manager = manager
+                .as_ref()
+                .map(|manager| &manager.record.spec.incarnation);
+            // What was forgotten below an earlier manager of the same name is unknown to this one.
+            let known = slot.record().filter(|known| {
+                known.ek.is_some() || of_manager.is_none_or(|own| *own == known.manager_incarnation)
+            });
             let ek = known.and_then(|known| known.ek.clone());
             if ek.is_none() && !self.is_certified(place, known).await? {
                 return match known {
@@ -178,10 +201,12 @@ impl DeviceIdentity {
                 };
             }
             let mut batch = self.store.batch(now);
-            let before = match known {
-                Some(known) => known.clone(),
-                None => self.unbound(&mut batch, place, now).await?,
-            };
+            if let Some(manager) = &manager {
+                Object::require(&mut batch, manager);
+            }
+            // No later manager has an empty incarnation.
+            let unbound = || place.unbound(of_manager.cloned().unwrap_or_default(), now);
+            let before = known.cloned().unwrap_or_else(unbound);
             let device = Device {
                 ek: None,
                 incarnation: draw(&self.store),
@@ -349,34 +374,6 @@ impl DeviceIdentity {
             }
         }
         Ok(false)
-    }
-
-    /// Returns the first record of a device that was never bound. The batch commits only if its manager is unchanged.
-    async fn unbound(
-        &self,
-        batch: &mut Batch,
-        place: &DevicePlace,
-        now: Timestamp,
-    ) -> Result<Device, StorageError> {
-        let manager = self.load::<Manager>(&place.namespace, &place.manager);
-        let manager = manager.await?;
-        if let Some(manager) = &manager {
-            Object::require(batch, manager);
-        }
-        // No later manager has an empty incarnation.
-        let incarnation = manager.map(|manager| manager.record.spec.incarnation);
-        let incarnation = incarnation.unwrap_or_default();
-        Ok(Device {
-            place: place.clone(),
-            name: String::new(),
-            version: String::new(),
-            ek: None,
-            incarnation: incarnation.clone(),
-            manager_incarnation: incarnation,
-            bound_at: now,
-            learnt: None,
-            attestations: Vec::new(),
-        })
     }
 
     /// Returns the names of the categories that may have certified the device's AKs, including deleted ones.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::f5::{
     device::Device,
-    dialect::{ACTIVATE, CATEGORIES, PROVISION},
+    dialect::{ACTIVATE, CATEGORIES, MANAGERS, PROVISION},
     faults::{CommitMode, FaultyEngine},
     machine::Machine,
     provision::{furnished, furnished_on},
@@ -155,6 +155,29 @@ async fn a_device_that_was_never_activated_is_forgotten_too() {
     let known = site.device("SN0001").await;
     assert_eq!((&known["active"], &known["keys"]), (&json!(1), &json!(1)));
     assert_eq!(site.revoked().await, [ceased, ceased]);
+}
+
+/// A new manager knows nothing of what a former one of its name has forgotten.
+#[tokio::test]
+async fn a_device_that_a_former_manager_has_forgotten_is_forgotten_again() {
+    let (site, manufacturer, key) = Site::start_furnished().await;
+    let device = Device::new(&manufacturer, "SN0001");
+    site.activated(&key, &device).await;
+    site.strip().await;
+    assert_eq!(site.forget("SN0001").await, Ok(1));
+    let roots = json!({ "ek_root_certificates": [manufacturer.root] });
+    site.create(MANAGERS, "manager", roots).await.is(200);
+    site.category("another").await.is(200);
+    let key = site.api_key_in("another", "station").await;
+    let unknown = Err(Failure::Refused(DeviceError::Unknown));
+    assert_eq!(site.forget("SN0001").await, unknown);
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    assert_eq!(site.forget("SN0001").await, Ok(1));
+    let refused = site.post(ACTIVATE, &activation).await;
+    refused.refuses(403, 7).saying("forgotten");
+    assert_eq!(site.events_of("tpm_device.forget").await.len(), 2);
+    site.activated(&key, &device).await;
+    assert_eq!(site.device("SN0001").await["active"], 1);
 }
 
 /// Whatever fails on the way, the next call revokes the rest.
