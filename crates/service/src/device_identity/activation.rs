@@ -83,7 +83,7 @@ impl Activation {
         let proof = proof.map_err(|error| (Target::Station, ActivateError::ProofUnread(*error)))?;
         let ticket = Ticket::open(&self.ticket, &devices.store);
         let ticket = ticket.ok_or((Target::Station, ActivateError::Ticket))?;
-        let why = if ticket.expires_at <= now {
+        let why = if !ticket.is_current(now) {
             ActivateError::Expired
         } else if !ticket.is_proven_by(proof) {
             ActivateError::Unproven

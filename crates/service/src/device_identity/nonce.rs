@@ -25,11 +25,12 @@ use zeroize::Zeroizing;
 
 use super::{
     AttestError, Category, DeviceIdentity, Field, FieldProblem, Sent, Station, StationOperation,
-    identity::draw, objects::object_key, ticket::APART,
+    identity::draw,
+    objects::object_key,
+    ticket::{self, APART},
 };
 use crate::{
     Failure, StorageError,
-    clock::APART_AT_MOST,
     keys::draw_bytes,
     storage::{Attempt, refuse, refused, transact},
 };
@@ -153,11 +154,9 @@ impl Nonce {
         })
     }
 
-    /// Returns whether it has not expired. One that a clock far ahead has issued has, as it would be valid for longer than
-    /// [`LIFE`].
+    /// Returns whether it has not expired.
     pub(super) fn is_current(&self, now: Timestamp) -> bool {
-        let left = self.expires_at.saturating_since(now);
-        !left.is_zero() && left <= LIFE.saturating_add(APART_AT_MOST)
+        ticket::is_current(self.expires_at, LIFE, now)
     }
 
     /// Returns the record that marks the nonce as used, with its key and expiry time.

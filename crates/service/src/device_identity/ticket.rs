@@ -10,12 +10,20 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::identity::DevicePlace;
+use crate::clock::APART_AT_MOST;
 
 /// How long a ticket is valid.
 pub(super) const LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a used ticket or nonce stays recorded after its expiry, as the clocks of servers may differ by this much.
 pub(super) const APART: Duration = Duration::from_secs(60 * 60);
+
+/// Returns whether what was issued for this life has not expired. What a clock far ahead has issued has, as it would be valid
+/// for longer.
+pub(super) fn is_current(expires_at: Timestamp, life: Duration, now: Timestamp) -> bool {
+    let left = expires_at.saturating_since(now);
+    !left.is_zero() && left <= life.saturating_add(APART_AT_MOST)
+}
 
 /// The longest text that is decoded as a ticket. A ticket contains four texts of up to 1,024 characters each.
 const LONGEST: usize = 64 * 1024;
@@ -74,6 +82,11 @@ impl Ticket {
         let sealed: Sealed = serde_json::from_slice(&sealed).ok()?;
         let plain = store.unseal(&place(), FIELD, &sealed).ok()?;
         serde_json::from_slice(&plain).ok()
+    }
+
+    /// Returns whether it has not expired.
+    pub(super) fn is_current(&self, now: Timestamp) -> bool {
+        is_current(self.expires_at, LIFE, now)
     }
 
     /// Returns whether this proves that the ticket's credential was opened. Takes constant time.

@@ -115,6 +115,25 @@ async fn a_ticket_is_good_once_for_an_hour_and_on_every_server() {
 }
 
 #[tokio::test]
+async fn a_ticket_of_a_clock_that_was_ahead_is_good_for_no_longer() {
+    let (site, key, device) = furnished().await;
+    let right = site.now();
+    // The clocks of two servers may be this far apart.
+    for (ahead, is_good) in [(121, false), (120, true)] {
+        let ahead = right.saturating_add(Duration::from_secs(ahead));
+        site.clock.set(ahead);
+        let activation = device.activation(&site.provisioned(&key, &device).await);
+        site.clock.set(right);
+        let answer = site.post(ACTIVATE, &activation).await;
+        if is_good {
+            answer.is(204);
+        } else {
+            answer.refuses(403, 7).saying("expired");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_ticket_is_taken_as_it_was_issued_and_its_proof_in_no_other_form() {
     let (site, key, device) = furnished().await;
     let activation = device.activation(&site.provisioned(&key, &device).await);
