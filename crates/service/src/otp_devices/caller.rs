@@ -4,7 +4,7 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use keyproof_auth::{
-    Generation, Token, ValidityError,
+    Generation, Token, Validity, ValidityError,
     operator::{AccessLevel, OperatorScope},
     taler::{LoginScope, Permission},
 };
@@ -18,6 +18,7 @@ use crate::{
     Action, CommandLine, Failure, Origin, Principal, StorageError,
     access::{Operator, OutOfScope},
     audit::{NewEvent, Target, Warrant},
+    clock::auth_millis,
     derived::Derived,
     keys::token_name,
     slot::{Slot, next_keys},
@@ -38,10 +39,11 @@ pub struct Caller<R> {
     right: PhantomData<R>,
 }
 
-/// A valid login token.
+/// A login token that was valid when the permission was checked.
 #[derive(Debug)]
 pub(super) struct LiveToken {
     pub(super) scope: LoginScope,
+    validity: Validity,
     pub(super) id: String,
     pub(super) place: Key,
     pub(super) version: Version,
@@ -269,6 +271,7 @@ impl OtpDevices {
         };
         let shown = LiveToken {
             scope,
+            validity: stored.record.validity(),
             id,
             place: token,
             version,
@@ -425,11 +428,20 @@ impl<R> Caller<R> {
         }
     }
 
-    /// Returns whether the instance still has the token's generation or, for an operator, the same incarnation.
-    pub(super) fn is_still_in(&self, instance: &Instance) -> bool {
-        match self.shown {
-            Some(_) => instance.generation == self.generation,
-            None => instance.incarnation == self.incarnation,
+    /// Checks that the token is still valid in the instance or, for an operator, that the instance has the same
+    /// incarnation. The record of a token outlives it, so the batch's requirement of that record is not enough.
+    pub(super) fn check_still_in(
+        &self,
+        instance: &Instance,
+        now: Timestamp,
+    ) -> Result<(), ValidityError> {
+        match &self.shown {
+            Some(shown) => {
+                let validity = shown.validity;
+                validity.check(&instance.generation, auth_millis(now))
+            }
+            None if instance.incarnation == self.incarnation => Ok(()),
+            None => Err(ValidityError::Superseded),
         }
     }
 }

@@ -112,6 +112,7 @@ mod tests {
             Bench, PASSWORD, administrator, bench, otp_device as device, refusal, scope, secret,
         },
     };
+    use keyproof_auth::ValidityError;
     use keyproof_store::{Prefix, faults::CommitMode};
 
     fn everything() -> TokenRequest {
@@ -155,7 +156,10 @@ mod tests {
 
         // A caller that was permitted before the removal cannot change anything after it.
         let late = devices.add_device(&caller, &device("late")).await;
-        assert_eq!(late.err(), refusal(AddDeviceError::Ended));
+        assert_eq!(
+            late.err(),
+            refusal(AddDeviceError::Ended(ValidityError::Superseded))
+        );
         let late = devices.issue(&refresher, &everything()).await;
         assert_eq!(late.err(), refusal(IssueError::Ended));
         assert_eq!(devices.devices(&reader).await.unwrap(), []);
@@ -175,7 +179,10 @@ mod tests {
                 .unwrap()
         };
         let added = bench.faults.overtake(slow, removal).await;
-        assert_eq!(added.err(), refusal(AddDeviceError::Ended));
+        assert_eq!(
+            added.err(),
+            refusal(AddDeviceError::Ended(ValidityError::Superseded))
+        );
         assert_eq!(records(&bench, "otp_device").await, 0);
     }
 

@@ -46,13 +46,16 @@ pub(super) struct LoginToken {
 record!(LoginToken, "login_token");
 
 impl LoginToken {
-    /// Checks that the token is valid in an instance of this generation.
-    pub(super) fn check(&self, current: &Generation, now: Timestamp) -> Result<(), ValidityError> {
-        let validity = Validity {
+    pub(super) fn validity(&self) -> Validity {
+        Validity {
             generation: self.generation,
             expires_at: self.valid_until.map(auth_millis),
-        };
-        validity.check(current, auth_millis(now))
+        }
+    }
+
+    /// Checks that the token is valid in an instance of this generation.
+    pub(super) fn check(&self, current: &Generation, now: Timestamp) -> Result<(), ValidityError> {
+        self.validity().check(current, auth_millis(now))
     }
 }
 

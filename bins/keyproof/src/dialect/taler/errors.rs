@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
+use keyproof_auth::ValidityError;
 use keyproof_http::{Response, StackRefusal, retry_after, retry_soon};
 use keyproof_service::{
     Failure, HashingError, StorageError, TooBusy,
@@ -114,6 +115,15 @@ impl Refusal {
     /// Returns the refusal for a member that the use case rejected.
     fn field_of(fields: Fields, name: &str, why: &impl ToString) -> Self {
         Self::field(Some(name), fields.line(name)).with_detail(why.to_string())
+    }
+
+    /// Returns the refusal for a token that has ended since the permission was checked.
+    fn ended(why: ValidityError) -> Self {
+        match why {
+            ValidityError::Expired { .. } => Code::TokenExpired,
+            ValidityError::Superseded => Code::TokenUnknown,
+        }
+        .into()
     }
 
     /// Returns the refusal for a password that could not be verified.
@@ -319,7 +329,7 @@ impl From<Failure<AddDeviceError>> for Refusal {
                 AddDeviceError::Description => {
                     Self::field_of(DEVICE_DETAILS, "otp_device_description", &why)
                 }
-                AddDeviceError::Ended => Code::TokenUnknown.into(),
+                AddDeviceError::Ended(why) => Self::ended(why),
                 AddDeviceError::Id => Self::field_of(DEVICE_DETAILS, "otp_device_id", &why),
                 AddDeviceError::Key(_) => Self::field_of(DEVICE_DETAILS, "otp_key", &why),
             },
@@ -349,7 +359,7 @@ impl From<Failure<ChangeDeviceError<Self>>> for Refusal {
                 ChangeDeviceError::Description => {
                     Self::field_of(DEVICE_CHANGE, "otp_device_description", &why)
                 }
-                ChangeDeviceError::Ended => Code::TokenUnknown.into(),
+                ChangeDeviceError::Ended(why) => Self::ended(why),
                 ChangeDeviceError::Key(error) => Self::field_of(DEVICE_CHANGE, "otp_key", &error),
                 ChangeDeviceError::Unknown => Code::DeviceUnknown.into(),
             },
@@ -361,7 +371,7 @@ impl From<Failure<RemoveDeviceError>> for Refusal {
     fn from(failure: Failure<RemoveDeviceError>) -> Self {
         match failure {
             Failure::Storage(error) => Self::changing(error),
-            Failure::Refused(RemoveDeviceError::Ended) => Code::TokenUnknown.into(),
+            Failure::Refused(RemoveDeviceError::Ended(why)) => Self::ended(why),
             Failure::Refused(RemoveDeviceError::Unknown) => Code::DeviceUnknown.into(),
         }
     }
@@ -371,6 +381,7 @@ impl From<Failure<RemoveDeviceError>> for Refusal {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+    use keyproof_auth::UnixMillis;
     use serde_json::Value;
 
     #[test]
@@ -419,6 +430,21 @@ mod tests {
             of_all(StorageError::TooLarge { found: 2, limit: 1 }),
             [32; 5]
         );
+    }
+
+    #[test]
+    fn a_token_that_ends_after_its_permission_has_the_code_of_one_that_ended_before() {
+        let at = UnixMillis::from_secs(1_700_000_000);
+        for (why, code) in [
+            (ValidityError::Expired { at }, Code::TokenExpired),
+            (ValidityError::Superseded, Code::TokenUnknown),
+        ] {
+            let added = Failure::Refused(AddDeviceError::Ended(why));
+            let changed = Failure::Refused(ChangeDeviceError::<Refusal>::Ended(why));
+            let removed = Failure::Refused(RemoveDeviceError::Ended(why));
+            let all: [Refusal; 3] = [added.into(), changed.into(), removed.into()];
+            assert_eq!(all, [code; 3].map(Refusal::from), "{why}");
+        }
     }
 
     #[tokio::test]

@@ -99,7 +99,7 @@ impl OtpDevices {
         let (name, origin) = ("otp_devices.note_shown", caller.origin());
         let (store, clock) = (&self.store, &*self.clock);
         transact_permitted(name, store, clock, origin, contended, || async {
-            let current = self.changing(caller, place, ()).await;
+            let current = self.changing(caller, place, |_| ()).await;
             let (now, mut batch, current) = current.map_err(|failure| match failure {
                 Failure::Refused(()) => contended::<TooManyCodes>(),
                 Failure::Storage(error) => Failure::Storage(error),
@@ -143,7 +143,7 @@ impl OtpDevices {
         let (store, clock) = (&self.store, &*self.clock);
         transact_permitted(name, store, clock, origin, contended, || async {
             // Read again, because its key may have been replaced since the permission was checked.
-            let current = self.changing(caller, place, CheckCodeError::Unknown);
+            let current = self.changing(caller, place, |_| CheckCodeError::Unknown);
             let (now, mut batch, device) = current.await?;
             let Stored {
                 record: device,
@@ -239,6 +239,7 @@ mod tests {
             secret,
         },
     };
+    use keyproof_auth::ValidityError;
 
     /// Permits an operator in an instance.
     async fn permitted<R: OperatorRight>(
@@ -471,9 +472,15 @@ mod tests {
         let default = administrator("default");
         devices.remove_instance(&default).await.unwrap();
         let added = devices.add_device(&writing, &otp_device("new")).await;
-        assert_eq!(added.err(), refusal(AddDeviceError::Ended));
+        assert_eq!(
+            added.err(),
+            refusal(AddDeviceError::Ended(ValidityError::Superseded))
+        );
         let removed = devices.remove_device(&writing, "till").await;
-        assert_eq!(removed.err(), refusal(RemoveDeviceError::Ended));
+        assert_eq!(
+            removed.err(),
+            refusal(RemoveDeviceError::Ended(ValidityError::Superseded))
+        );
     }
 
     #[tokio::test]

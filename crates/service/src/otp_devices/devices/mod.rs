@@ -8,6 +8,7 @@ pub use checking::{CheckCodeError, MatchingStep, TooManyCodes};
 
 use std::fmt;
 
+use keyproof_auth::ValidityError;
 use keyproof_otp::{
     Base32Profile, OtpError, Secret, Strength,
     pos::{Amount, PosAlgorithm, confirmation_codes},
@@ -104,9 +105,9 @@ pub enum AddDeviceError {
     /// Its description is too long.
     #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
     Description,
-    /// The caller's token or the instance has ended since the permission was checked.
+    /// The caller's token has expired, or it or the instance has ended, since the permission was checked.
     #[error("the token is no longer valid, or its instance was removed")]
-    Ended,
+    Ended(ValidityError),
     /// The id is empty or too long for a URL, or one that clients remove from URLs.
     #[error(
         "a device's id is neither . nor .., and has at least one character and at most {MAX_ID} bytes"
@@ -149,9 +150,9 @@ pub enum ChangeDeviceError<B> {
     /// The new description is too long.
     #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
     Description,
-    /// The caller's token or the instance has ended since the permission was checked.
+    /// The caller's token has expired, or it or the instance has ended, since the permission was checked.
     #[error("the token is no longer valid, or its instance was removed")]
-    Ended,
+    Ended(ValidityError),
     /// The new key is not valid Base32.
     #[error(transparent)]
     Key(#[from] OtpError),
@@ -163,9 +164,9 @@ pub enum ChangeDeviceError<B> {
 /// Why a device was not removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
-    /// The caller's token or the instance has ended since the permission was checked.
+    /// The caller's token has expired, or it or the instance has ended, since the permission was checked.
     #[error("the token is no longer valid, or its instance was removed")]
-    Ended,
+    Ended(ValidityError),
     /// There is no device of this id.
     #[error("there is no such device")]
     Unknown,
@@ -373,24 +374,28 @@ impl OtpDevices {
     }
 
     /// Reads the device at this place for a change or a check. Returns the time, a batch that requires the version of the
-    /// instance that was read with the device, and the device. Refuses with `ended` if the caller's token or the
-    /// instance has ended.
+    /// instance that was read with the device, and the device. Refuses with `ended` if the caller's token has expired, or
+    /// it or the instance has ended.
     async fn changing<R, E>(
         &self,
         caller: &Caller<R>,
         place: &Key,
-        ended: E,
+        ended: impl FnOnce(ValidityError) -> E,
     ) -> Result<(Timestamp, Batch, Option<Stored<Device>>), Failure<E>> {
         let now = self.clock.now();
         let instance = instance_key(caller.instance());
         let plan = ReadPlan::new([instance.clone(), place.clone()]);
         let found = self.store.read(plan, now).await?;
         let stored = found.get_shared::<Instance>(&instance)?;
-        let Some(stored) = stored.filter(|stored| caller.is_still_in(&stored.record)) else {
-            return refuse(ended);
-        };
+        let version = stored
+            .ok_or(ValidityError::Superseded)
+            .and_then(|stored| {
+                caller.check_still_in(&stored.record, now)?;
+                Ok(stored.version)
+            })
+            .map_err(|why| Failure::Refused(ended(why)))?;
         let mut batch = self.store.batch(now);
-        batch.require(&instance, stored.version);
+        batch.require(&instance, version);
         Ok((now, batch, found.get(place)?))
     }
 

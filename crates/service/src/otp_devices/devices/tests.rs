@@ -1,11 +1,18 @@
 //! Devices added, changed, listed and removed, alone and in races.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use keyproof_store::{Prefix, faults::CommitMode};
 
 use super::*;
-use crate::testing::{DEVICE_KEY, Warnings, bench, otp_device as device, refusal, secret};
+use crate::{
+    clock::auth_millis,
+    otp_devices::Lifetime,
+    testing::{DEVICE_KEY, START, Warnings, bench, otp_device as device, refusal, secret},
+};
 
 fn change(description: &str) -> DeviceChange {
     DeviceChange {
@@ -76,6 +83,33 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
         Err(Failure::Storage(StorageError::Contended { .. }))
     ));
     assert_eq!(bench.times(Action::OtpDeviceAdd).await, 0);
+}
+
+/// The record of a token is kept for a day after its end.
+#[tokio::test]
+async fn nothing_is_changed_by_a_token_that_expired_meanwhile() {
+    let bench = bench().await;
+    let (devices, minute) = (&bench.service.otp_devices, Duration::from_secs(60));
+    let token = bench.token("shop", "all", Lifetime::For(minute)).await;
+    let caller = bench.permitted::<Writing>("shop", &token).await.unwrap();
+    devices.add_device(&caller, &device("till")).await.unwrap();
+    bench.clock.advance(minute);
+    let at = auth_millis(START.saturating_add(minute));
+    let expired = ValidityError::Expired { at };
+    for id in ["till", "late"] {
+        let added = devices.add_device(&caller, &device(id)).await;
+        assert_eq!(added.err(), refusal(AddDeviceError::Ended(expired)), "{id}");
+    }
+    let changed = devices.change_device::<()>(&caller, "till", Ok(change("late")));
+    let ended = ChangeDeviceError::Ended(expired);
+    assert_eq!(changed.await.err(), refusal(ended));
+    let removed = devices.remove_device(&caller, "till").await;
+    let ended = RemoveDeviceError::Ended(expired);
+    assert_eq!(removed.err(), refusal(ended));
+    assert_eq!(bench.times(Action::OtpDeviceAdd).await, 1);
+    for act in [Action::OtpDeviceChange, Action::OtpDeviceRemove] {
+        assert_eq!(bench.times(act).await, 0, "{act}");
+    }
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ impl Visit<Signed> {
         let (field, text) = match why {
             AddDeviceError::Conflict | AddDeviceError::Id => ("id", sentence(&why)),
             AddDeviceError::Description => ("description", sentence(&why)),
-            AddDeviceError::Ended => return Err(Refusal::NotFound),
+            AddDeviceError::Ended(_) => return Err(Refusal::NotFound),
             AddDeviceError::Key(_) => ("key", NOT_BASE32.to_owned()),
         };
         self.till_refused(Wrong::at(field, text)).await
@@ -324,7 +324,7 @@ impl Visit<Signed> {
         self.confirmed(&device_link(caller.instance(), &id))?;
         let removed = self.service().otp_devices.remove_device(&caller, &id);
         if let Err(failure) = removed.await {
-            let (RemoveDeviceError::Ended | RemoveDeviceError::Unknown) = failure.refusal()?;
+            let (RemoveDeviceError::Ended(_) | RemoveDeviceError::Unknown) = failure.refusal()?;
             return Err(Refusal::NotFound);
         }
         let list = till_link(caller.instance());
