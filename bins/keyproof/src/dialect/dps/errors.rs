@@ -120,6 +120,9 @@ impl Code {
 
 const PROOF_FAILED: &str = "Proof of possession failed.";
 
+const NOT_SERVED: &str =
+    "This server serves its store no more: tell its operator. Nothing was changed.";
+
 const OUTCOME_UNKNOWN: &str =
     "It is not known whether the change was made. Read the certificate again before trying again.";
 
@@ -283,9 +286,14 @@ impl From<StorageError> for Refusal {
         if matches!(code, Code::Failed | Code::StoreUnavailable) {
             error!(%error, "a store operation failed");
         }
-        let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
+        let message = match error {
+            // The code's own message would claim that it passes.
+            StorageError::NotServed(_) => Some(NOT_SERVED),
+            StorageError::OutcomeUnknown(_) => Some(OUTCOME_UNKNOWN),
+            _ => None,
+        };
         Self {
-            message: is_unknown.then(|| OUTCOME_UNKNOWN.to_owned()),
+            message: message.map(ToOwned::to_owned),
             ..code.into()
         }
     }
@@ -410,12 +418,16 @@ mod tests {
                 Code::TooLarge,
             ),
         ] {
-            let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
+            let message = match error {
+                StorageError::NotServed(_) => Some(NOT_SERVED),
+                StorageError::OutcomeUnknown(_) => Some(OUTCOME_UNKNOWN),
+                _ => None,
+            };
             let refusal = Refusal::from(error);
             assert_eq!(refusal.code, code);
             // The error's text is left out, as it may contain file names.
-            let message = is_unknown.then(|| OUTCOME_UNKNOWN.to_owned());
-            assert_eq!((refusal.message, &*refusal.details), (message, ""));
+            assert_eq!(refusal.message.as_deref(), message);
+            assert_eq!(refusal.details, "");
         }
         for code in [Code::Raced, Code::StoreUnavailable, Code::TooBusy] {
             let again = Refusal::from(code).into_response();
