@@ -108,6 +108,14 @@ impl<R: Record> Slot<R> {
         }
     }
 
+    /// Like [`remove`](Self::remove), and also requires that a record which did not exist still does not.
+    pub(crate) fn remove_as_read(&self, batch: &mut Batch) {
+        match &self.stored {
+            Some(_) => self.remove(batch),
+            None => batch.require_absent(&self.place),
+        }
+    }
+
     /// Writes `next` in the batch, whether or not it differs.
     pub(crate) fn replace(&self, batch: &mut Batch, next: &R, expires_at: Option<Timestamp>) {
         match &self.stored {

@@ -91,10 +91,11 @@ impl Guesses {
             .put_until(batch, addresses, |record| record.0.expires_at());
     }
 
-    /// Adds the deletion of all counters to a batch.
+    /// Adds the deletion of all counters to a batch. An attempt that is counted meanwhile makes the batch fail, as its counter
+    /// would stay.
     pub(super) fn erase(&self, batch: &mut Batch) {
-        self.lockout.remove(batch);
-        self.addresses.remove(batch);
+        self.lockout.remove_as_read(batch);
+        self.addresses.remove_as_read(batch);
     }
 }
 

@@ -350,6 +350,7 @@ mod tests {
         otp_devices::{AnyToken, Lifetime, LoginError, NotPermitted},
         testing::{PASSWORD, administrator, bench, refusal, secret},
     };
+    use keyproof_store::Prefix;
 
     #[tokio::test]
     async fn default_is_there_from_the_start_and_nobody_gets_in() {
@@ -412,6 +413,27 @@ mod tests {
         let nowhere = administrator("nowhere");
         let set = devices.set_password(&nowhere, secret(PASSWORD)).await;
         assert_eq!(set.err(), refusal(SetPasswordError::Unknown));
+    }
+
+    /// The first attempt at a password may be counted between the read of a removal and its commit.
+    #[tokio::test]
+    async fn no_counter_of_a_removed_instance_is_left_for_the_next_of_its_name() {
+        let bench = bench().await;
+        let (devices, shop) = (&bench.service.otp_devices, administrator("shop"));
+        for password in [PASSWORD, "another horse"] {
+            let added = devices.add_instance(&shop, secret(PASSWORD)).await;
+            added.unwrap();
+            let attempt = async {
+                let logged_in = bench.log_in("shop", "shop", password).await;
+                assert_eq!(logged_in.is_ok(), password == PASSWORD);
+            };
+            let slow = devices.remove_instance(&shop);
+            bench.faults.overtake(slow, attempt).await.unwrap();
+            for collection in ["otp_addresses", "otp_lockout"] {
+                let left = bench.rows(&Prefix::collection(collection)).await;
+                assert!(left.is_empty(), "{collection} after {password:?}");
+            }
+        }
     }
 
     #[tokio::test]
