@@ -115,14 +115,13 @@ impl Visit<Signed> {
     pub(in crate::sites::console) async fn revoke_api_key(self) -> HandlerResult {
         let (key, name) = self.changing::<ApiKey>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
+        // The use case would replace the reason, and the page of a revoked key has no field for the token.
+        let known = devices.find(&key, name).await?;
+        if known.is_revoked(self.service().now()) {
+            let wrong = Wrong::of_all(REVOKED);
+            return self.changed::<ApiKey>(Err(wrong), &[]).await;
+        }
         if let Err(wrong) = self.token_shown(CONFIRMATION) {
-            let known = devices.find(&key, name).await?;
-            // The page of a revoked key has no field for the token.
-            let wrong = if known.is_revoked(self.service().now()) {
-                Wrong::of_all(REVOKED)
-            } else {
-                wrong
-            };
             return self.changed::<ApiKey>(Err(wrong), &["reason"]).await;
         }
         let revoked = devices.revoke_api_key(&key, name, self.typed("reason"));
