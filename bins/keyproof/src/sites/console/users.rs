@@ -36,6 +36,7 @@ pages! {
 
     Organisations("console/organisations.html") {
         organisations: Vec<Organisation>,
+        is_first: bool,
         /// The address of the next page.
         next: Option<String>,
         may_add: bool,
@@ -147,6 +148,7 @@ impl Visit<Signed> {
         let page = Organisations {
             frame: &self.frame_in(Area::Users),
             organisations: found.rows,
+            is_first: after.is_none(),
             next: next_page(LISTS, found.next),
             may_add,
         };

@@ -65,6 +65,7 @@ impl Visit<Signed> {
             services: rows
                 .map(|holding| (Place::of(&holding.service), holding.certificates))
                 .collect(),
+            is_first: after.is_none(),
             next: page.next.map(|next| Place::of(&next).query),
         };
         render(&page, StatusCode::OK)

@@ -24,6 +24,7 @@ pages! {
     ServicesPage("console/certificates.html") {
         /// Each service with its number of certificates.
         services: Vec<(Place, u32)>,
+        is_first: bool,
         next: Option<String>,
     }
     ServicePage("console/certificates_service.html") {

@@ -67,6 +67,7 @@ impl Visit<Signed> {
         let page = page.await?;
         let page = TillsPage {
             frame,
+            is_first: after.is_none(),
             next: next_page(HERE, page.next),
             instances: page.rows.into_iter().map(InstanceRow::of).collect(),
             may_add: OtpDevices::may_change_all(self.operator()),

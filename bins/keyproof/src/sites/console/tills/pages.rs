@@ -31,6 +31,7 @@ pages! {
 
     TillsPage("console/tills.html") {
         instances: Vec<InstanceRow>,
+        is_first: bool,
         next: Option<String>,
         may_add: bool,
     }

@@ -82,6 +82,7 @@ impl Visit<Signed> {
         let page = NamespacesPage {
             frame: &frame,
             namespaces: page.rows,
+            is_first: after.is_none(),
             next: next.map(|next| query(&[("after", next)])),
         };
         render(&page, status)

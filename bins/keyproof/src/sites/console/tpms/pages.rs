@@ -23,6 +23,7 @@ pages! {
 
     NamespacesPage("console/tpms.html") {
         namespaces: Vec<String>,
+        is_first: bool,
         next: Option<String>,
     }
     NamespacePage("console/tpm_namespace.html") {

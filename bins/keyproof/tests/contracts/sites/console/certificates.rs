@@ -301,6 +301,9 @@ async fn long_lists_are_paged() {
     ops.sees_not("Show more certificates");
     ops.get(&format!("{SERVICE}&after=zzz")).await.is(200);
     ops.sees("There are no more certificates.");
+    let behind = "/console/certificates?subscription=z&group=z&service=z";
+    ops.get(behind).await.is(200);
+    ops.sees("There are no more services.");
 }
 
 #[tokio::test]

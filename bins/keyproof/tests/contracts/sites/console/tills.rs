@@ -471,6 +471,33 @@ async fn long_lists_are_paged() {
     }
 }
 
+/// One page reads a thousand instances.
+#[tokio::test]
+async fn an_instance_behind_many_of_others_is_not_said_to_be_absent() {
+    let site = Site::start().await;
+    let devices = &site.console.otp_devices;
+    let others = (0..1_000).map(|number| format!("a-{number:04}"));
+    for name in others.chain(["z".to_owned()]) {
+        let administrator = administrator(&name);
+        let added = devices.add_instance(&administrator, secret("correct horse"));
+        added.await.unwrap();
+    }
+    let (mut ops, _) = site.operator(&["instances-read:z"]).await;
+    ops.get("/console/tills").await.is(200);
+    ops.sees("None is found in your scopes so far.");
+    ops.sees_not("No instance is in your scopes");
+    let next = ops.link("Show more instances");
+    ops.get(&next).await.is(200);
+    ops.sees("<bdi>z</bdi>");
+    ops.get("/console/tills?after=z").await.is(200);
+    ops.sees("There are no more instances.");
+    let (mut ops, _) = site.operator(&["instances-read:zz"]).await;
+    ops.get("/console/tills").await.is(200);
+    let next = ops.link("Show more instances");
+    ops.get(&next).await.is(200);
+    ops.sees("There are no more instances.");
+}
+
 #[tokio::test]
 async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
     let site = Site::start().await;

@@ -1140,6 +1140,8 @@ async fn long_lists_are_paged() {
     // It is not shown as an empty list either.
     ops.sees_not("No manufacturer is covered");
     ops.sees("There are none on this page.");
+    ops.get("/console/tpms?after=zzz").await.is(200);
+    ops.sees("There are no more namespaces.");
     for kind in ["managers", "categories", "keys"] {
         ops.get(&format!("{NAMESPACE}?{kind}=zzz")).await.is(200);
         ops.sees_not("There is none yet");

@@ -430,6 +430,8 @@ async fn long_lists_are_paged_and_searched() {
     ops.get(&next).await.is(200);
     ops.sees("Org 50<");
     ops.sees_not("Org 00<");
+    ops.get("/console/users?after=zzz").await.is(200);
+    ops.sees("There are no more organisations.");
 }
 
 #[tokio::test]
