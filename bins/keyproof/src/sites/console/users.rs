@@ -30,6 +30,9 @@ const LISTS: &str = "/console/users";
 /// The page of the form that adds a user.
 const ADD: &str = "/console/users/add";
 
+/// The error when the key to remove is not the one that the form's page showed.
+const ANOTHER_PHONE: &str = "The user has set up another phone since this page was shown. Nothing is changed. Check again whether it is to be removed.";
+
 pages! {
     #[derive(::askama::Template)]
     Frame;
@@ -63,6 +66,8 @@ pages! {
         state: &'a UserState,
         may_change: bool,
         has_phone: bool,
+        /// The number of the phone's key; empty if there is none.
+        key: String,
         /// The address that asks for the token again, if necessary.
         confirm: Option<String>,
         may_see_trail: bool,
@@ -200,20 +205,32 @@ impl Visit<Signed> {
     pub(super) async fn user(self) -> HandlerResult {
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
-        let path = path_of(organisation, user);
         let state = self.accounts().user_as(&caller, organisation, user).await?;
+        let frame = self.frame_in(Area::Users);
+        self.user_page(&caller, &frame, &state, StatusCode::OK)
+    }
+
+    fn user_page(
+        &self,
+        caller: &Caller,
+        frame: &Frame,
+        state: &UserState,
+        status: StatusCode,
+    ) -> HandlerResult {
+        let path = path_of(state.user.organisation, state.user.id);
         let user = Row::of(&state.user);
         let page = OneUser {
-            frame: &self.frame_in(Area::Users),
+            frame,
             may_change: caller.may_change(&state.user.organisation_name),
             confirm: self.confirm_url(&path),
             path,
             has_phone: matches!(user.phone, Phone::Active { .. }),
+            key: key_of(state),
             user,
-            state: &state,
+            state,
             may_see_trail: Area::Audit.is_shown_to(self.operator()),
         };
-        render(&page, StatusCode::OK)
+        render(&page, status)
     }
 
     pub(super) async fn change_user(self, change: UserChange) -> HandlerResult {
@@ -221,6 +238,16 @@ impl Visit<Signed> {
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
         if weakens(change) {
             self.confirmed(&path_of(organisation, user))?;
+        }
+        // The use case refuses whoever may not change the user, and records it.
+        if change == UserChange::RemoveKey
+            && let Ok(state) = self.accounts().user_as(&caller, organisation, user).await
+            && caller.may_change(&state.user.organisation_name)
+            && state.user.key.is_some()
+            && key_of(&state) != self.typed("key")
+        {
+            let frame = self.frame_with(Area::Users, Wrong::of_all(ANOTHER_PHONE), &[]);
+            return self.user_page(&caller, &frame, &state, StatusCode::CONFLICT);
         }
         let account_target = AccountTarget::Reached {
             caller: &caller,
@@ -313,6 +340,12 @@ impl Visit<Signed> {
             roles: Role::ALL.map(|role| (role, role == chosen)),
         }
     }
+}
+
+/// Returns the number of a user's key; empty if there is none.
+fn key_of(state: &UserState) -> String {
+    let key = state.user.key.as_ref();
+    key.map(|key| key.id.to_string()).unwrap_or_default()
 }
 
 /// Whether a change makes access easier, so that the token is asked for again.

@@ -85,7 +85,11 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     ops.sees("to remove the phone’s key</a>");
     ops.sent_to_confirm(&format!("{path}/remove-key"), &token)
         .await;
-    ops.submit(&format!("{path}/remove-key"), &[]).await.is(200);
+    let key = ops.hidden("key").unwrap();
+    let fields = [("key", &*key)];
+    ops.submit(&format!("{path}/remove-key"), &fields)
+        .await
+        .is(200);
     ops.sees("key is removed.");
     ops.sees("none: the password alone signs in");
     let again = ops.post(&format!("{path}/remove-key"), &[]).await;
@@ -105,11 +109,43 @@ async fn a_key_that_an_operator_removes_takes_every_session_with_it() {
     list(&mut ops, "Example Org").await;
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
-    ops.submit(&format!("{path}/remove-key"), &[]).await.is(200);
+    let key = ops.hidden("key").unwrap();
+    let fields = [("key", &*key)];
+    ops.submit(&format!("{path}/remove-key"), &fields)
+        .await
+        .is(200);
     ops.sees("key is removed.");
     ada.get("/account").await.is(303);
     let users = site.get("/api/v1/user").bearer(&enrolled.token);
     users.send().await.is(401);
+}
+
+/// Of two who help, one may have opened the page before the other was done.
+#[tokio::test]
+async fn no_page_of_before_removes_a_phone_that_was_set_up_since() {
+    let site = Site::start().await;
+    let mut ada = Browser::of_ada(&site).await;
+    let _lost = ada.set_up().await;
+    let (mut ops, _) = Browser::of_operator(&site, &["users"]).await;
+    list(&mut ops, "Example Org").await;
+    let path = path_of(&ops, ADA);
+    ops.get(&path).await.is(200);
+    let remove = format!("{path}/remove-key");
+    let key = ops.hidden("key").unwrap();
+    let lost = [("key", &*key)];
+    ops.submit(&remove, &lost).await.is(200);
+    let mut ada = Browser::of_ada(&site).await;
+    let _next = ada.set_up().await;
+    for fields in [&lost[..], &[]] {
+        ops.post(&remove, fields).await.is(409);
+        ops.sees("The user has set up another phone since this page was shown.");
+        ops.sees("set up, since");
+    }
+    ada.get("/account").await.is(200);
+    assert_eq!(site.events_of("mfa_key.remove").await.len(), 1);
+    let key = ops.hidden("key").unwrap();
+    ops.submit(&remove, &[("key", &*key)]).await.is(200);
+    ops.sees("key is removed.");
 }
 
 #[tokio::test]
