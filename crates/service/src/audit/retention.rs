@@ -114,8 +114,10 @@ impl Audit {
             Task::Addresses => &mut sweep.addresses,
             Task::Changes => &mut sweep.changes,
         };
-        let after = from.as_ref().and_then(|id| id.parse().ok());
-        let after = after.map(|EventKey(key)| key);
+        let reached: Option<EventKey> = from.as_ref().and_then(|id| id.parse().ok());
+        // What was swept was old then. So the clock was set back, and newer events lie before the position.
+        let is_ahead = reached.as_ref().is_some_and(|id| *id >= EventKey::end(now));
+        let after = reached.filter(|_| !is_ahead).map(|EventKey(key)| key);
         let all = all_events();
         let page = self.store.scan::<Event>(&all, after.as_ref(), BATCH, now);
         let EventKey(end) = EventKey::start(until);
@@ -144,7 +146,7 @@ impl Audit {
             }
             last = Some(EventKey(key).to_string());
         }
-        if last.is_none() {
+        if last.is_none() && !is_ahead {
             return Ok(None);
         }
         *from = last;
@@ -233,6 +235,24 @@ mod tests {
         bench.clock.advance(DAY);
         assert_eq!(forget(&bench).await, 1);
         assert_eq!(forget(&bench).await, 0);
+    }
+
+    /// The sweep had come as far as the clock was ahead.
+    #[tokio::test]
+    async fn what_is_done_after_a_clock_was_set_back_stays_no_longer() {
+        let bench = bench_with(|settings| settings.audit = AuditSettings::days(Some(10), 90)).await;
+        let (right, before) = (bench.clock.now(), events(&bench).await.len());
+        bench.clock.advance(DAY * 20);
+        bench.tell(1).await;
+        bench.clock.advance(DAY * 11);
+        assert_eq!(forget(&bench).await, before + 1);
+        bench.clock.set(right);
+        assert_eq!(forget(&bench).await, 0);
+        bench.tell(3).await;
+        // Beyond the position of then.
+        bench.clock.advance(DAY * 25);
+        assert_eq!(forget(&bench).await, 3);
+        assert_eq!(events(&bench).await.len(), 0);
     }
 
     #[tokio::test]
