@@ -1,6 +1,7 @@
 //! Categories: adding one with a client certificate, whose key is shown only once; renewing that certificate; deleting
 //! one; the endorsement certificates that it allows; and the registers that it requires.
 
+use data_encoding::HEXLOWER;
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::device_identity::{
@@ -8,6 +9,7 @@ use keyproof_service::device_identity::{
     ExpectedRegister, ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy,
     PcrPolicyError, RenewClientError, ReplaceCategoryError,
 };
+use ring::digest::{SHA256, digest};
 
 use super::{
     Area, CONFIRMATION, FILE, Frame, HandlerResult, Part, REGISTERS_CONFIRMATION, Refusal, Signed,
@@ -41,9 +43,16 @@ pub(in crate::sites::console) const CATEGORY: [Part; 8] = [
 /// The parts of the form that adds to an allow-list.
 pub(in crate::sites::console) const ALLOWED: [Part; 3] = [FILE, TEXT, TOKEN];
 
+/// The digest of the policy for registers that the page showed.
+const SHOWN: &str = "shown";
+
 /// The parts of the form that changes the policy for registers.
-pub(in crate::sites::console) const REGISTERS: [Part; 3] =
-    [POLICY, VALUES, Part::Line(REGISTERS_CONFIRMATION)];
+pub(in crate::sites::console) const REGISTERS: [Part; 4] = [
+    POLICY,
+    VALUES,
+    Part::Line(SHOWN),
+    Part::Line(REGISTERS_CONFIRMATION),
+];
 
 impl Paged for Category {
     const FOLDER: &'static str = "categories";
@@ -70,6 +79,11 @@ impl Paged for Category {
             let stored = [("policy", policy.to_owned()), ("registers", values)];
             frame.entries.filled.extend(stored);
         }
+        // What was typed is still over what the page showed first.
+        let shown = match frame.entries.text(SHOWN) {
+            "" => digest_of(&category.spec.pcr_policy),
+            shown => shown.to_owned(),
+        };
         let link = visit.link_to::<Self>(name);
         let (has_allowed, has_keys) = (!allowed.is_empty(), !below.is_empty());
         let (allowed, more_allowed) = visit.part("allowed", allowed, &link);
@@ -87,6 +101,7 @@ impl Paged for Category {
             keys: keys.into_iter().map(|key| key.name).collect(),
             more_keys,
             policy,
+            shown,
             expected: match &category.spec.pcr_policy {
                 PcrPolicy::Expected(registers) => registers,
                 PcrPolicy::Any | PcrPolicy::Learn => &[],
@@ -202,7 +217,8 @@ impl Visit<Signed> {
     }
 
     pub(in crate::sites::console) async fn set_registers(self) -> HandlerResult {
-        const FILLED: [&str; 2] = ["policy", "registers"];
+        const FILLED: [&str; 3] = ["policy", "registers", SHOWN];
+        const CHANGED: &str = "The required registers were changed since this page was shown. Nothing is done. Compare them with yours, then repeat what you did.";
         const FULL: &str = "These values do not fit into the category’s record: remove certificates from its allow-list first.";
         let (category, name) = self.changing::<Category>(ObjectOperation::Replace).await?;
         if let Err(wrong) = self.token_shown(REGISTERS_CONFIRMATION) {
@@ -210,6 +226,13 @@ impl Visit<Signed> {
         }
         let devices = &self.service().device_identity;
         let stored = devices.find(&category, name).await?;
+        let shown = self.typed(SHOWN);
+        // The page of an earlier release has none.
+        if !shown.is_empty() && shown != digest_of(&stored.spec.pcr_policy) {
+            let changed = Err(Wrong::of_all(CHANGED));
+            let typed = ["policy", "registers"];
+            return self.changed::<Category>(changed, &typed).await;
+        }
         let (_, prefilled) = written(&stored.spec.pcr_policy);
         let set = match self.policy(&prefilled) {
             Ok(policy) => devices.set_pcr_policy(&category, name, &policy).await,
@@ -367,6 +390,13 @@ fn written(policy: &PcrPolicy) -> (&'static str, String) {
             ("expected", lines.collect())
         }
     }
+}
+
+/// Returns the digest of a policy as the form has it.
+fn digest_of(policy: &PcrPolicy) -> String {
+    let (policy, values) = written(policy);
+    let text = format!("{policy}\n{values}");
+    HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pages! {
         keys: Vec<String>,
         more_keys: Option<String>,
         policy: &'static str,
+        /// The digest of the policy that the form was filled in over.
+        shown: String,
         expected: &'a [ExpectedRegister],
         /// Whether there are any, on this page or an earlier one.
         has_allowed: bool,

@@ -918,6 +918,48 @@ async fn values_of_registers_count_only_where_they_are_asked_for() {
     ops.sees("Its devices may have any values");
 }
 
+/// Of two operators, each may have opened the page before the other was done.
+#[tokio::test]
+async fn no_registers_are_written_over_that_the_page_did_not_show() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let category = format!("{NAMESPACE}/categories/category");
+    let registers = format!("{category}/registers");
+    let line = |index: u8| format!("sha256:{index} = {}\n", "0a".repeat(32));
+    let send = async |ops: &mut Operator, shown: &str, values: &str, status: u16| {
+        let parts = [
+            ("policy", &b"expected"[..]),
+            ("registers", values.as_bytes()),
+            ("shown", shown.as_bytes()),
+        ];
+        ops.upload(&registers, &parts).await.is(status);
+    };
+    ops.get(&category).await.is(200);
+    let shown = ops.hidden("shown").unwrap();
+    send(&mut ops, &shown, &line(4), 303).await;
+    ops.get(&category).await.is(200);
+    send(&mut ops, &shown, &line(7), 422).await;
+    ops.sees("The required registers were changed since this page was shown.");
+    ops.sees(&format!(">{}</textarea>", line(7)));
+    ops.sees("data-label=\"Register\">sha256:4<");
+    assert_eq!(site.trail("tpm_category.replace").await.len(), 1);
+    let both = line(4) + &line(7);
+    let shown = ops.hidden("shown").unwrap();
+    send(&mut ops, &shown, &both, 303).await;
+    assert_eq!(site.trail("tpm_category.replace").await.len(), 2);
+
+    // The page that asks for the token does not count as one that shows what another has changed.
+    ops.get(&category).await.is(200);
+    let shown = ops.hidden("shown").unwrap();
+    site.clock.advance(Duration::from_secs(301));
+    let (mut other, _) = site.operator(&["tpm"]).await;
+    other.get(&category).await.is(200);
+    send(&mut other, &shown, &line(9), 303).await;
+    send(&mut ops, &shown, &both, 422).await;
+    ops.sees("id=\"registers-confirmation-error\">Nothing is done yet.");
+    assert_eq!(ops.hidden("shown").unwrap(), shown);
+}
+
 /// The page has the values in its form, also those that were set through the contract.
 #[tokio::test]
 async fn as_many_values_of_registers_as_a_policy_may_have_fit_into_the_form() {
