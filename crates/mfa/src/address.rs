@@ -229,4 +229,21 @@ mod tests {
             );
         }
     }
+    #[test]
+    fn an_address_is_known_until_its_time_and_not_at_it() {
+        let now = UnixMillis::from_secs(1_700_000_000);
+        let policy = Policy::default();
+        let mut addresses = Addresses::new();
+        addresses.learn(of("192.0.2.1"), now, &policy);
+        let end = now.saturating_add(policy.address_lifetime);
+        let id = addresses.recognise(of("192.0.2.1"), now).unwrap();
+        assert!(
+            addresses
+                .get_mut(id, UnixMillis::from_millis(end.as_millis() - 1))
+                .is_some()
+        );
+        assert!(addresses.get_mut(id, end).is_none());
+        addresses.learn(of("192.0.2.2"), end, &policy);
+        assert_eq!(addresses.known.len(), 1, "the first has ended");
+    }
 }

@@ -58,4 +58,9 @@ mod tests {
             assert!(!digests[..at].contains(digest), "{at} is another's digest");
         }
     }
+    #[test]
+    fn a_digest_is_not_printed() {
+        let digest = Digest::new("a", &[b"b"]);
+        assert_eq!(alloc::format!("{digest:?}"), "Digest([redacted])");
+    }
 }

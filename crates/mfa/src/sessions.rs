@@ -149,4 +149,16 @@ mod tests {
         }
         assert_eq!(sessions.counted.len(), Sessions::MAX);
     }
+    #[test]
+    fn counts_that_have_ended_are_not_witnessed() {
+        let mut sessions = Sessions::witnessed(None, NOW, &Policy::default());
+        failing(&mut sessions, "hers", 1);
+        let end = sessions.expires_at();
+        let counted = |now| {
+            let witnessed = Sessions::witnessed(Some(sessions.clone()), now, &Policy::default());
+            witnessed.counted.len()
+        };
+        assert_eq!(counted(UnixMillis::from_millis(end.as_millis() - 1)), 1);
+        assert_eq!(counted(end), 0);
+    }
 }

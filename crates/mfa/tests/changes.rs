@@ -110,6 +110,24 @@ fn moments_come_from_the_systems_clock_and_go_back() {
     assert_eq!(UnixMillis::try_from(before), Err(MfaError::Time));
 }
 
+#[test]
+fn a_kind_is_called_like_the_field_of_its_record() {
+    let UserRecords {
+        addresses: _,
+        challenge: _,
+        devices: _,
+        key: _,
+        lockout: _,
+        recovery: _,
+        sessions: _,
+        ..
+    } = UserRecords::new(User::new(UserId::new("example.org", "ada"), 5));
+    let names = RecordKind::ALL.map(RecordKind::name);
+    let fields = "addresses challenge devices key lockout recovery sessions";
+    assert_eq!(names.join(" "), fields);
+    assert_eq!(format!("{:>9}", RecordKind::Key), "      key");
+}
+
 #[cfg(feature = "serde")]
 #[test]
 fn all_records_of_a_user_are_one_value() {

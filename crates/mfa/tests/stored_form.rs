@@ -337,3 +337,29 @@ fn one_fingerprint_leaves_another_digest_with_each_user_and_key() {
     assert_ne!(digests[0], digests[1]);
     assert_ne!(digests[0], digests[2]);
 }
+
+#[test]
+fn a_field_of_another_type_is_refused_by_what_it_must_be() {
+    let refusal = |text: &str, pointer: &str| {
+        let mut record: Value = serde_json::from_str(text).unwrap();
+        *record.pointer_mut(pointer).unwrap() = json!(7);
+        record.to_string()
+    };
+    let devices = refusal(DEVICES, "/devices/0/fingerprint");
+    let devices = serde_json::from_str::<Devices>(&devices).unwrap_err();
+    assert!(
+        devices.to_string().contains("expected lower-case hex"),
+        "{devices}"
+    );
+    let addresses = refusal(ADDRESSES, "/addresses/0/network");
+    let addresses = serde_json::from_str::<Addresses>(&addresses).unwrap_err();
+    assert!(
+        addresses.to_string().contains("expected a network"),
+        "{addresses}"
+    );
+}
+
+#[test]
+fn a_moment_is_written_as_its_milliseconds() {
+    assert_eq!(NOW.to_string(), "1700000070000");
+}

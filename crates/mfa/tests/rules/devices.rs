@@ -434,3 +434,11 @@ fn nothing_shows_a_fingerprint() {
     assert!(!format!("{ada:?}").contains("laptop"));
     assert!(!format!("{:?}", laptop()).contains("laptop"));
 }
+
+#[test]
+fn a_fingerprint_is_compared_and_not_printed() {
+    assert_eq!(laptop(), laptop());
+    assert_ne!(laptop(), Fingerprint::new("laptoP").unwrap());
+    assert_ne!(laptop(), Fingerprint::new("laptops").unwrap());
+    assert_eq!(format!("{:?}", laptop()), "Fingerprint([redacted])");
+}
