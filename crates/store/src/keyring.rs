@@ -108,7 +108,8 @@ impl Store {
                 continue;
             };
             seals = true;
-            if let Some(StoreError::MasterKey { sealing, .. }) = self.keyring.missing() {
+            if !self.keyring.keys().has(named.sealing) {
+                let sealing = named.sealing;
                 return Err(NotApplied::MasterKey { sealing });
             }
             if all_under(behind, named.sealing) {
@@ -162,8 +163,10 @@ fn is_under(behind: &[u8], sealing: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::{Key, MasterKey, SystemEntropy};
+    use crate::{Key, MasterKey, Sealed, SystemEntropy, Timestamp, memory::MemoryEngine};
 
     #[test]
     fn a_body_is_not_read_if_its_text_says_that_all_is_under_the_key() {
@@ -192,5 +195,25 @@ mod tests {
         ] {
             assert_eq!(under(*key, &body), expected, "{body}");
         }
+    }
+
+    /// While a batch is sealed again, a read of the fingerprint that began before the switch may end, after one that
+    /// began later. For a moment this process then seals under the former key again.
+    #[tokio::test]
+    async fn a_value_is_sealed_again_under_the_key_that_its_batch_requires() {
+        let entropy = Arc::new(SystemEntropy::new());
+        let [former, current] = [(); 2].map(|()| MasterKey::generate(&*entropy));
+        let keys = MasterKeys::new(&former).with(&current);
+        let engine = Arc::new(MemoryEngine::new());
+        let store = Store::open(engine, keys, entropy, Timestamp::from_secs(1)).await;
+        let store = store.unwrap();
+        let place = Key::new("case", ["_"]);
+        let body = serde_json::to_vec(&store.seal(&place, "field", b"secret")).unwrap();
+        assert_eq!(store.sealing_key(), former.id());
+        let resealed = store.resealed(&place, &body, current.id()).unwrap();
+        let resealed: Sealed = serde_json::from_slice(&resealed.unwrap()).unwrap();
+        assert_eq!(resealed.master_key(), current.id());
+        let opened = store.unseal(&place, "field", &resealed).unwrap();
+        assert_eq!(opened.as_slice(), b"secret");
     }
 }

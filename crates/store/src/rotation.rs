@@ -417,7 +417,8 @@ impl Store {
         }
     }
 
-    /// Returns the body with all its secrets under this master key; `None` if there is nothing to change.
+    /// Returns the body with all its secrets under this master key, which must have been given; `None` if there is
+    /// nothing to change.
     pub(crate) fn resealed(
         &self,
         key: &Key,
@@ -431,7 +432,9 @@ impl Store {
             }
             resealed = true;
             let plaintext = self.unseal(key, sealed.field(), &sealed)?;
-            Ok(self.seal(key, sealed.field(), &plaintext))
+            // Not the key that seals now, which may be another one meanwhile.
+            let sealing = self.keyring.keys().get_or_first(sealing);
+            Ok(sealing.seal(self.entropy(), key, sealed.field(), &plaintext))
         })
         .map_err(|error| match error {
             RewriteError::Json => NotApplied::NotARecord { key: key.clone() },
