@@ -82,9 +82,12 @@ fn is_foreign(path: &Path) -> bool {
     read.is_ok() && start != HEADER
 }
 
-/// Returns all files that the store may have, the main file first.
+/// Returns all files that the store may have, the main file first. SQLite has the others beside the file that a link
+/// leads to.
 pub(crate) fn files(path: &Path) -> [PathBuf; 4] {
-    SUFFIXES.map(|suffix| with_suffix(path, suffix))
+    let target = path.is_symlink().then(|| fs::canonicalize(path).ok());
+    let target = target.flatten();
+    SUFFIXES.map(|suffix| with_suffix(target.as_deref().unwrap_or(path), suffix))
 }
 
 /// Returns the file beside the store whose name has this suffix.
@@ -151,6 +154,27 @@ mod tests {
         assert!(
             both.contains("s.db' '") && both.ends_with("-wal'"),
             "{both}"
+        );
+    }
+
+    #[test]
+    fn a_store_behind_a_link_has_its_other_files_beside_the_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name);
+        fs::create_dir(inside("data")).unwrap();
+        let (store, log) = (inside("data/store.db"), inside("data/store.db-wal"));
+        for file in [&store, &log] {
+            fs::write(file, "SQLite format 3\0 and so on").unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let link = inside("k.db");
+        std::os::unix::fs::symlink("data/store.db", &link).unwrap();
+        assert_eq!(refusal(&link), None);
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = refusal(&link).unwrap();
+        assert!(
+            refused.contains("/data/store.db-wal can be read by others"),
+            "{refused}"
         );
     }
 
