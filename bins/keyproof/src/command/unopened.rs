@@ -82,8 +82,9 @@ fn is_denied(detail: &str) -> bool {
 
 /// Returns the error that this user gets when using or creating an embedded store's files, if there is one.
 fn obstacle(store: &Path) -> Option<Errno> {
-    let folder = access(folder_of(store), Access::WRITE_OK | Access::EXEC_OK);
     let files = files_of_embedded(store);
+    let [file, ..] = &files;
+    let folder = access(folder_of(file), Access::WRITE_OK | Access::EXEC_OK);
     let found = files
         .iter()
         .map(|file| access(file.as_path(), Access::READ_OK | Access::WRITE_OK))
@@ -413,6 +414,22 @@ mod tests {
             assert_eq!(said.contains("runuser"), !is_root, "{said}");
             fs::remove_file(&file).unwrap();
         }
+    }
+
+    /// As with a link in /etc to a store that is the user's own.
+    #[test]
+    fn the_folder_of_a_link_to_a_store_need_not_be_writable() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name);
+        fs::create_dir(inside("etc")).unwrap();
+        fs::write(inside("k.db"), "").unwrap();
+        symlink("../k.db", inside("etc/k.db")).unwrap();
+        let chmod = |mode| fs::set_permissions(inside("etc"), Permissions::from_mode(mode));
+        chmod(0o500).unwrap();
+        let url = format!("sqlite:{}", inside("etc/k.db").display());
+        let (said, is_wrong) = told(&url, unopened());
+        chmod(0o700).unwrap();
+        assert!(!is_wrong, "{said}");
     }
 
     /// SQLite's error for any of its files.

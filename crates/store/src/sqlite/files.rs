@@ -22,10 +22,11 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes `bytes` bytes, up to a limit, to an unnamed temporary file beside the one at `path`, to check for space.
+/// Writes `bytes` bytes, up to a limit, to an unnamed temporary file beside the one at `path`, or beside the target of a
+/// link there, to check for space.
 pub(super) fn find_room(path: &Path, bytes: u64) -> io::Result<()> {
     const WITHIN_REASON: u64 = 16 << 20;
-    let mut file = tempfile::tempfile_in(directory_of(path))?;
+    let mut file = tempfile::tempfile_in(directory_of(&fs::canonicalize(path)?))?;
     io::copy(&mut io::repeat(0).take(bytes.min(WITHIN_REASON)), &mut file)?;
     // Some file systems only allocate space now.
     file.sync_data()
@@ -89,4 +90,18 @@ fn sync(directory: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn room_is_looked_for_where_a_link_leads_to() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // A link in a directory where nobody can create a file.
+        let link = format!("/proc/self/fd/{}", file.as_file().as_raw_fd());
+        find_room(Path::new(&link), 1).unwrap();
+    }
 }
