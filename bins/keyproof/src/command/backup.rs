@@ -293,6 +293,11 @@ impl<'p> Making<'p> {
 
     /// Writes the file, and removes what killed commands have left beside it, if possible. Returns what was removed.
     async fn write_file(self, path: &Path) -> Result<(Tally, Vec<PathBuf>), Failure> {
+        // A link stays one, because its target may be on another disk.
+        let target = path.is_symlink().then(|| fs::canonicalize(path));
+        let target = target.transpose();
+        let target = target.map_err(|error| files::unusable(path, &error))?;
+        let path = target.as_deref().unwrap_or(path);
         let removed = Draft::remove_abandoned(folder_of(path)).unwrap_or_default();
         let (draft, tally) = self.write(draft(path)?).await?;
         // Another file may have been put there meanwhile.

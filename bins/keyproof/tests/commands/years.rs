@@ -530,7 +530,16 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
     home.prints(&backup, "");
     let first = fs::read(&file).unwrap();
     home.prints(&backup, "");
-    assert_ne!(fs::read(&file).unwrap(), first);
+    let second = fs::read(&file).unwrap();
+    assert_ne!(second, first);
+    // A link to a backup stays one, and its target is replaced.
+    let target = home.path("target.backup");
+    fs::rename(&file, &target).unwrap();
+    symlink(&target, &file).unwrap();
+    home.prints(&backup, "");
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    assert_ne!(fs::read(&target).unwrap(), second);
+    fs::remove_file(&file).unwrap();
     // A truncated backup is replaced too, and an empty file, as `mktemp` makes it, has nothing to lose.
     for before in [&first[..20], &[]] {
         fs::write(&file, before).unwrap();
