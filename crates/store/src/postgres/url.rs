@@ -13,9 +13,9 @@ use crate::EngineError;
 
 /// The URL of a PostgreSQL database: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`.
 ///
-/// It is interpreted as by libpq. It may name several hosts. The first that accepts writes is used, and tried first
-/// from then on, unless `load_balance_hosts=random` is set. Without `sslmode`, TLS is used if the server offers it, and
-/// its certificate is *not* verified:
+/// It is interpreted as by libpq. It may name several hosts, all before the path or all in `host`. The first that accepts
+/// writes is used, and tried first from then on, unless `load_balance_hosts=random` is set. Without `sslmode`, TLS is
+/// used if the server offers it, and its certificate is *not* verified:
 ///
 /// | `sslmode` | TLS | checks the certificate's issuer | checks its name |
 /// |---|---|---|---|
@@ -102,6 +102,9 @@ const TARGET: (&str, &str) = (
     "target_session_attrs",
     "any, read-write, primary or prefer-standby: no other server than one that takes writes is used",
 );
+
+/// Where hosts may be named. Of two places libpq uses only the last, and the client library both.
+const ONCE: &str = "named once: before the path, or as this parameter";
 
 /// The parameters of a URL, with the valid values of each.
 const PARAMETERS: [(&str, &str); 19] = [
@@ -192,6 +195,11 @@ impl FromStr for PostgresUrl {
         if config.get_hosts().iter().any(is_torn) {
             return Err(ParsePostgresUrlError::Malformed);
         }
+        let named = others.iter().filter(|other| other.starts_with("host="));
+        if named.count() + usize::from(names_host(base)) > 1 {
+            let (parameter, values) = ("host", ONCE);
+            return Err(ParsePostgresUrlError::UnknownValue { parameter, values });
+        }
         if config.get_channel_binding() == ChannelBinding::Require {
             return Err(ParsePostgresUrlError::ChannelBinding);
         }
@@ -244,6 +252,13 @@ impl PostgresUrl {
         };
         !is_checked && is_any_beyond
     }
+}
+
+/// Whether there is a host before the path.
+fn names_host(base: &str) -> bool {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let hosts = rest.split_once('@').map_or(rest, |(_, hosts)| hosts);
+    !hosts.is_empty() && !hosts.starts_with('/')
 }
 
 fn without_password(base: &str, query: &str) -> String {
@@ -437,6 +452,24 @@ mod tests {
         }
     }
 
+    /// libpq would connect to the last one only.
+    #[test]
+    fn hosts_are_named_in_one_place() {
+        for (text, is_right) in [
+            ("postgres://u@a,b/k", true),
+            ("postgres://u@/k?host=a,b", true),
+            ("postgres:///k?host=a&hostaddr=192.0.2.1", true),
+            ("postgres://u@a/k?host=b", false),
+            ("postgres://a?host=b", false),
+            ("postgres:///k?host=a&host=b", false),
+        ] {
+            let (parameter, values) = ("host", ONCE);
+            let refused = ParsePostgresUrlError::UnknownValue { parameter, values };
+            let expected = (!is_right).then_some(refused);
+            assert_eq!(parse(text).err(), expected, "{text}");
+        }
+    }
+
     #[test]
     fn a_wrong_parameter_is_answered_with_the_right_ones() {
         let said = |query: &str| {
@@ -478,8 +511,9 @@ mod tests {
             } else {
                 ""
             };
+            let host = if name == "host" { "" } else { "db" };
             assert!(
-                parse(&format!("postgres://u@db/k?{query}{required}")).is_ok(),
+                parse(&format!("postgres://u@{host}/k?{query}{required}")).is_ok(),
                 "{query}"
             );
         }
