@@ -165,7 +165,9 @@ impl FromStr for PostgresUrl {
         }
         let (base, query) = text.split_once('?').unwrap_or((text, ""));
         // An unescaped `@` in a password, which would turn the rest of the password into a host and a database.
-        if base.matches('@').count() > 1 {
+        // Without one before the parameters, the client library takes everything up to one in them for the user.
+        let before = base.matches('@').count();
+        if before > 1 || (before == 0 && query.contains('@')) {
             return Err(ParsePostgresUrlError::Malformed);
         }
         let (mut mode, mut roots) = (None, None);
@@ -436,6 +438,8 @@ mod tests {
             ("postgres://u:hun@ter/2@db/k?sslmode=require", Malformed),
             ("postgres://u@hun/ter2@db/k", Malformed),
             ("postgres://u:1?host=hun@ter2@db/k", Malformed),
+            ("postgres://u:1?user=hun@ter2/k", Malformed),
+            ("postgres://db/k?user=u&password=hun@ter2", Malformed),
             ("postgres://u:hunter2@db:none/k", Malformed),
             ("postgres://u:hun?ter2@db/k", Malformed),
             (
@@ -456,7 +460,7 @@ mod tests {
     #[test]
     fn hosts_are_named_in_one_place() {
         for (text, is_right) in [
-            ("postgres://u@a,b/k", true),
+            ("postgres://u@a,b/k?password=hun@ter2", true),
             ("postgres://u@/k?host=a,b", true),
             ("postgres:///k?host=a&hostaddr=192.0.2.1", true),
             ("postgres://u@a/k?host=b", false),
