@@ -266,18 +266,20 @@ async fn finish(store: &Store, json: bool) -> Outcome {
     finished.await?;
     progress.end();
     let sealing = before.sealing;
-    store.compact().await.map_err(|error| {
-        Failure::Refused(format!(
-            "all records are sealed under master key {sealing}, but the file still contains what was under another: {error}: \
-             run this again"
-        ))
-    })?;
-    let mut text = format!("all records are sealed under master key {sealing}");
+    // Told even if this fails: the store does not name them any more when it is run again.
+    let mut removals = String::new();
     for id in &before.opening {
-        text += &format!(
+        removals += &format!(
             "\nremove master key {id} from every node's key file; archived logs and backups may still need it"
         );
     }
+    store.compact().await.map_err(|error| {
+        Failure::Refused(format!(
+            "all records are sealed under master key {sealing}, but the file still contains what was under another: {error}: \
+             run this again{removals}"
+        ))
+    })?;
+    let text = format!("all records are sealed under master key {sealing}{removals}");
     let document = json!({ "sealing": sealing, "forgotten": before.opening });
     output::print_either(json, &document, &text)
 }

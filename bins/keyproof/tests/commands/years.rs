@@ -570,6 +570,24 @@ fn a_node_without_the_prepared_key_goes_no_further() {
     home.prints(&rotate("finish"), "");
 }
 
+/// While a backup is made, for example, the log cannot be emptied.
+#[tokio::test]
+async fn the_key_to_remove_is_named_although_the_file_still_contains_what_it_sealed() {
+    let (home, url) = Home::filled();
+    let rotate = |step: &'static str| ["keys", "rotate", step, "--json", "--store", &url];
+    let prepared = home.document(&rotate("prepare"), "");
+    let old = prepared["sealing"].as_str().unwrap();
+    home.prints(&rotate("switch"), "");
+    let engine = SqliteEngine::open(home.path("k.db"), &SqliteOptions::default()).unwrap();
+    let snapshot = engine.snapshot().await.unwrap();
+    let removal = format!("remove master key {old} from every node's key file");
+    home.fails(&rotate("finish"), b"", 1, &removal);
+    drop(snapshot);
+    engine.close().await;
+    let finished = home.document(&rotate("finish"), "");
+    assert_eq!(finished["forgotten"], json!([]));
+}
+
 #[test]
 fn a_store_is_copied_to_postgresql_and_back() {
     let home = Home::new();
