@@ -326,9 +326,14 @@ impl Account {
     /// Whether the user gets a kind of record that they did not have. The store cannot require that a record is absent without a
     /// write, so the user's record, which every decision requires, gets a new version with it.
     fn is_joined(&self, next: &UserRecords) -> bool {
+        let is_counted_anew = self.counted.as_ref().is_some_and(|counted| {
+            (counted.addresses.stored.is_none() && next.addresses.is_some())
+                || (counted.sessions.stored.is_none() && next.sessions.is_some())
+        });
         (self.second_factor.stored.is_none() && next.key.is_some())
             || (self.devices.stored.is_none() && next.devices.is_some())
             || (self.recovery.stored.is_none() && next.recovery.is_some())
+            || is_counted_anew
     }
 
     /// Deletes the user and all their records, except the counts for their name.

@@ -4,7 +4,7 @@ use std::{fmt::Debug, time::Duration};
 
 use super::{
     ADA, BOB, LOCK, Phone, REVOKED, add, answer_challenge, asks, challenge, change, command_line,
-    enrol, laptop, log_in, log_in_by_code, pending, set_password, signed_in, with_ada,
+    enrol, laptop, log_in, log_in_by_code, pending, set_password, signed_in, tokens_of, with_ada,
 };
 use crate::{
     Clock,
@@ -12,7 +12,9 @@ use crate::{
     accounts::{
         AnswerError, ChangePasswordError, FirstStep, LoginError, PasswordRefused,
         RecoveryCodesError, Role, Session, SessionRefused, TargetUser, UserChange,
-        records::{devices_key, recovery_key, second_factor_key, user_key},
+        records::{
+            addresses_key, devices_key, recovery_key, second_factor_key, sessions_key, user_key,
+        },
     },
     testing::{Bench, PASSWORD, origin},
 };
@@ -288,10 +290,11 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
 
 #[tokio::test]
 async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
-    for joins in ["key", "device", "recovery codes"] {
+    for joins in ["key", "device", "recovery codes", "address", "guess"] {
         let (bench, phone, own, key) = quiet_ada().await;
         let accounts = asks(&bench);
-        if joins == "key" {
+        // A login with a code changes the key as well.
+        if ["key", "address", "guess"].contains(&joins) {
             let removed = accounts.remove_key(&own, TargetUser::Mine, key).await;
             removed.unwrap();
         }
@@ -304,6 +307,12 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
                         enrolled.unwrap();
                     }
                     "device" => drop(log_in_by_code(&bench, ADA, &phone).await),
+                    "address" => drop(tokens_of(&bench, ADA).await),
+                    "guess" => {
+                        let guessed =
+                            accounts.change_password(&own, "wrong horse", "another horse");
+                        assert!(guessed.await.is_err());
+                    }
                     _ => {
                         let code = phone.shows(bench.clock.now());
                         let made = accounts.make_recovery_codes(&own, PASSWORD, Some(&code));
@@ -318,6 +327,8 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
             second_factor_key(own.owner),
             devices_key(own.owner),
             recovery_key(own.owner),
+            addresses_key(own.owner),
+            sessions_key(own.owner),
         ];
         let left = bench.store.get_many(&places, bench.clock.now()).await;
         assert!(left.unwrap().iter().all(Option::is_none), "{joins}");
