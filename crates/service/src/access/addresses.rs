@@ -129,6 +129,7 @@ impl Addresses {
         }
         let mut windows = lock(&self.windows);
         windows.forget_ended(now);
+        windows.forget_future(now, self.limit.window);
         let networks = Network::all_around(address);
         for (network, times) in networks {
             if let Some(window) = windows.of.get(&network)
@@ -177,6 +178,18 @@ impl Windows {
     fn forget_ended(&mut self, now: Timestamp) {
         while let Some((ends, network)) = self.by_end.first().copied()
             && ends <= now
+            && let Some(window) = self.of.get(&network).copied()
+        {
+            self.remove(network, window);
+        }
+    }
+
+    /// Forgets the windows that began in the future: the clock was set back, and they would last as much longer. Requests that come
+    /// at once may differ by less than a window in what the clock showed them.
+    fn forget_future(&mut self, now: Timestamp, length: Duration) {
+        let last = now.saturating_add(length.saturating_mul(2));
+        while let Some((ends, network)) = self.by_end.last().copied()
+            && ends > last
             && let Some(window) = self.of.get(&network).copied()
         {
             self.remove(network, window);
@@ -233,6 +246,23 @@ mod tests {
         assert_eq!(addresses.take(ip("192.0.2.1"), after(200)), wait);
         assert_eq!(addresses.take(ip("192.0.2.2"), after(200)), Ok(()));
         assert_eq!(addresses.take(ip("192.0.2.1"), after(300)), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_makes_no_window_longer() {
+        let addresses = addresses(2);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let ahead = AT.saturating_add(day);
+        let one = ip("192.0.2.1");
+        assert!((0..2).all(|_| addresses.take(one, ahead).is_ok()));
+        // Less than a window: what the clock showed to requests that come at once.
+        let back = ahead.saturating_sub(WINDOW);
+        assert_eq!(addresses.take(one, back), Err(2 * WINDOW));
+        assert_eq!(taken(&addresses, [one; 3]), 2);
+        assert_eq!(addresses.take(one, AT), Err(WINDOW));
+        let windows = lock(&addresses.windows);
+        let kept = (windows.of.len(), windows.by_use.len(), windows.by_end.len());
+        assert_eq!(kept, (2, 2, 2), "of the host and its network");
     }
 
     #[test]
