@@ -1,9 +1,11 @@
 //! Single structures: public areas, attestations, signatures, selections, credentials, creation data.
 
 use keyproof_tpm::{
-    AttestationKeyPolicy, Credential, DevIdKeyPolicy, EncryptedSecret, EndorsementTemplate, Name,
-    ObjectAttributes, Structure, TpmError, TpmlPcrSelection, TpmsAttest, TpmsCreationData,
-    TpmsIdObject, TpmtPublic, TpmtSignature, TpmtTkCreation,
+    Agreement, AttestationKeyPolicy, Credential, CredentialError, CredentialProvider,
+    DevIdKeyPolicy, EccCurve, EncryptedSecret, EndorsementTemplate, HashAlgorithm, Name,
+    ObjectAttributes, ProviderError, Structure, TpmError, TpmlPcrSelection, TpmsAttest,
+    TpmsCreationData, TpmsIdObject, TpmtPublic, TpmtSignature, TpmtTkCreation, make_credential,
+    make_credential_with_seed,
 };
 
 use crate::report::sound;
@@ -34,6 +36,83 @@ pub fn public(data: &[u8]) {
     {
         assert_eq!(ek.to_spki().as_ref(), Ok(&spki));
         assert!(EndorsementTemplate::of(&ek).is_ok());
+    }
+    credential(&public);
+}
+
+/// A credential for any public area as endorsement key: if it can be made, it is bound to the Name, and its file comes back.
+fn credential(ek: &TpmtPublic) {
+    let Ok(name) = Name::of(ek) else { return };
+    let mut other = ek.clone();
+    other.object_attributes = if ek.object_attributes.contains(ObjectAttributes::RESTRICTED) {
+        ek.object_attributes.without(ObjectAttributes::RESTRICTED)
+    } else {
+        ek.object_attributes | ObjectAttributes::RESTRICTED
+    };
+    let other = Name::of(&other).expect("it has the same name algorithm");
+    let make = |name: &Name, secret: &[u8]| {
+        let mut random = |bytes: &mut [u8]| {
+            bytes.fill(7);
+            Ok::<(), u8>(())
+        };
+        make_credential(&Unencrypted, ek, name, secret, &mut random)
+    };
+    let made = match make(&name, b"secret") {
+        Ok(made) => made,
+        Err(CredentialError::Tpm(error)) => return assert!(!error.to_string().is_empty()),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(Credential::parse(&made.to_bytes()).as_ref(), Ok(&made));
+    let bound = make(&other, b"secret").expect("the key is the same");
+    assert_ne!(
+        bound.id_object.integrity_hmac,
+        made.id_object.integrity_hmac
+    );
+    assert_ne!(bound.id_object.enc_identity, made.id_object.enc_identity);
+    let too_long = make(&name, &[0; 65]);
+    assert!(matches!(
+        too_long,
+        Err(CredentialError::Tpm(TpmError::SecretSize { .. }))
+    ));
+    let failed = make_credential(&Unencrypted, ek, &name, b"secret", &mut |_| Err(7_u8));
+    assert!(matches!(failed, Err(CredentialError::Random(7))));
+    let seed = make_credential_with_seed(&Unencrypted, ek, &name, b"secret", &[]);
+    assert!(matches!(seed, Err(TpmError::WrongSize { .. })));
+}
+
+/// Takes the place of the cryptography, so that only the code around it runs.
+struct Unencrypted;
+
+impl CredentialProvider for Unencrypted {
+    fn rsa_oaep_encrypt(
+        &self,
+        spki: &[u8],
+        _hash: HashAlgorithm,
+        label: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, ProviderError> {
+        assert!(!spki.is_empty() && label == b"IDENTITY\0");
+        Ok(plaintext.to_vec())
+    }
+
+    fn ecdh(
+        &self,
+        _curve: EccCurve,
+        private_key: &[u8],
+        peer: &[u8],
+    ) -> Result<Agreement, ProviderError> {
+        assert_eq!(peer.len(), 2 * private_key.len() + 1);
+        Ok(Agreement {
+            public_key: peer.to_vec(),
+            shared_x: private_key.to_vec().into(),
+        })
+    }
+
+    fn aes_cfb_encrypt(&self, key: &[u8], data: &mut [u8]) -> Result<(), ProviderError> {
+        for (byte, key) in data.iter_mut().zip(key.iter().cycle()) {
+            *byte ^= key;
+        }
+        Ok(())
     }
 }
 
