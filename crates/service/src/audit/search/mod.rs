@@ -1,8 +1,9 @@
 //! Searches the trail backwards, page by page, latest events first.
 //!
 //! A user's own events are found by the index, however many other events exist. Other searches read the trail backwards by
-//! position. A combined event is at the end of its minute or hour. A page reads a limited number of events and returns exactly where
-//! it stopped, and the next page continues there. So nobody can hide events for good by filling the trail.
+//! position. A combined event is at the end of its minute or hour, and those of an hour are found once it is over. A page reads a
+//! limited number of events and returns exactly where it stopped, and the next page continues there. So nobody can hide events for
+//! good by filling the trail.
 
 mod cursor;
 mod filter;

@@ -1,11 +1,11 @@
 //! Reads the trail itself, which is in order of position, from its end.
 
-use keyproof_store::{Key, Stored};
+use keyproof_store::{Key, Stored, Timestamp};
 
 use super::{Cursor, SearchState};
 use crate::{
     StorageError,
-    audit::{Audit, Event, EventKey, PAGE, all_events},
+    audit::{Audit, Event, EventKey, PAGE, Window, all_events},
 };
 
 impl Audit {
@@ -17,7 +17,10 @@ impl Audit {
     ) -> Result<Option<Cursor>, StorageError> {
         // One more than a page shows whether there is another.
         let mut at_once = state.most.saturating_add(1);
-        loop {
+        // A user's own events are found at once.
+        let is_of_user = state.search.user().is_some();
+        let unfinished = self.unfinished_hour().filter(|_| !is_of_user);
+        'pages: loop {
             at_once = at_once.min(PAGE);
             let end = before.as_ref().map(Cursor::end);
             let page: Vec<(Key, Stored<Event>)> = self
@@ -33,6 +36,10 @@ impl Audit {
                 let Some(moment) = key.moment().filter(|moment| *moment >= state.since) else {
                     return Ok(None);
                 };
+                if unfinished == Some(moment) {
+                    before = Some(Cursor::moment(moment));
+                    continue 'pages;
+                }
                 before = Some(Cursor {
                     moment,
                     rest: Some(key),
@@ -46,5 +53,13 @@ impl Audit {
             // A filter may let few events through.
             at_once = at_once.saturating_mul(2);
         }
+    }
+
+    /// Returns the position of the combined events of this hour, until its last minute, whose combined events have the same one.
+    /// Whatever was used within the hour would otherwise come before the latest events.
+    fn unfinished_hour(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let hour = Window::Hour.end(now);
+        (Window::Minute.end(now) < hour).then_some(hour)
     }
 }

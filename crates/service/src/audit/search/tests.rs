@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     Action, Clock,
     audit::{
-        NewEvent, Outcome,
+        NewEvent, Outcome, Window,
         tests::{all_of, counted, done},
     },
     testing::{Bench, READER, START, bench, console, origin},
@@ -239,4 +239,32 @@ async fn what_a_machine_did_whose_clock_is_ahead_is_found_at_once() {
     let (all, _) = all_of(&bench, &search, 1).await;
     let who: Vec<_> = all.into_iter().map(|event| event.who).collect();
     assert_eq!(who, ["ahead", "here"]);
+}
+
+/// Otherwise whatever is used every hour would fill the first pages.
+#[tokio::test]
+async fn what_was_used_comes_before_nothing_later_until_its_hour_is_over() {
+    let bench = bench().await;
+    let now = bench.clock.now();
+    let hour = Window::Hour.end(now);
+    let after = hour.saturating_add(Duration::from_millis(1));
+    let of = |at, who| (at, event(now, who, "instance/shop"));
+    let all = [of(now, "latest"), of(hour, "used"), of(after, "ahead")];
+    keep(&bench, &all).await;
+    let search = Search {
+        target: Some("instance/shop".to_owned()),
+        ..Search::default()
+    };
+    let found = async |most| {
+        let (all, _) = all_of(&bench, &search, most).await;
+        let who = all.into_iter().map(|event| event.who);
+        who.collect::<Vec<_>>()
+    };
+    for most in [1, 50] {
+        assert_eq!(found(most).await, ["ahead", "latest"]);
+    }
+    bench.clock.set(after);
+    for most in [1, 50] {
+        assert_eq!(found(most).await, ["ahead", "used", "latest"]);
+    }
 }
