@@ -207,22 +207,25 @@ impl DeviceIdentity {
             // No later manager has an empty incarnation.
             let unbound = || place.unbound(of_manager.cloned().unwrap_or_default(), now);
             let before = known.cloned().unwrap_or_else(unbound);
+            if let Some(ek) = &ek {
+                let owner = Owner::key(&place.namespace, &place.manager, ek);
+                if let Some(known) = self.store.get::<Owner>(&owner, now).await?
+                    && known.record.is_of(&before)
+                {
+                    batch.remove(&owner, known.version);
+                }
+            }
+            // The present manager's tickets become void, although it may be a former one that bound the device.
+            let manager_incarnation = of_manager.unwrap_or(&before.manager_incarnation).clone();
             let device = Device {
                 ek: None,
                 incarnation: draw(&self.store),
+                manager_incarnation,
                 learnt: None,
                 attestations: Vec::new(),
                 ..before
             };
             slot.replace(&mut batch, &device, None);
-            if let Some(ek) = &ek {
-                let owner = Owner::key(&place.namespace, &place.manager, ek);
-                if let Some(known) = self.store.get::<Owner>(&owner, now).await?
-                    && known.record.is_of(&device)
-                {
-                    batch.remove(&owner, known.version);
-                }
-            }
             let new_event = NewEvent {
                 action: Action::TpmDeviceForget,
                 target: place.target(),

@@ -157,27 +157,35 @@ async fn a_device_that_was_never_activated_is_forgotten_too() {
     assert_eq!(site.revoked().await, [ceased, ceased]);
 }
 
-/// A new manager knows nothing of what a former one of its name has forgotten.
+/// A new manager knows nothing of what a former one of its name has bound or forgotten.
 #[tokio::test]
-async fn a_device_that_a_former_manager_has_forgotten_is_forgotten_again() {
-    let (site, manufacturer, key) = Site::start_furnished().await;
-    let device = Device::new(&manufacturer, "SN0001");
-    site.activated(&key, &device).await;
-    site.strip().await;
-    assert_eq!(site.forget("SN0001").await, Ok(1));
-    let roots = json!({ "ek_root_certificates": [manufacturer.root] });
-    site.create(MANAGERS, "manager", roots).await.is(200);
-    site.category("another").await.is(200);
-    let key = site.api_key_in("another", "station").await;
-    let unknown = Err(Failure::Refused(DeviceError::Unknown));
-    assert_eq!(site.forget("SN0001").await, unknown);
-    let activation = device.activation(&site.provisioned(&key, &device).await);
-    assert_eq!(site.forget("SN0001").await, Ok(1));
-    let refused = site.post(ACTIVATE, &activation).await;
-    refused.refuses(403, 7).saying("forgotten");
-    assert_eq!(site.events_of("tpm_device.forget").await.len(), 2);
-    site.activated(&key, &device).await;
-    assert_eq!(site.device("SN0001").await["active"], 1);
+async fn a_device_that_a_former_manager_knows_is_forgotten_below_the_new_one() {
+    for was_forgotten in [true, false] {
+        let (site, manufacturer, key) = Site::start_furnished().await;
+        let device = Device::new(&manufacturer, "SN0001");
+        site.activated(&key, &device).await;
+        site.strip().await;
+        if was_forgotten {
+            assert_eq!(site.forget("SN0001").await, Ok(1));
+        }
+        let roots = json!({ "ek_root_certificates": [manufacturer.root] });
+        site.create(MANAGERS, "manager", roots).await.is(200);
+        site.category("another").await.is(200);
+        let key = site.api_key_in("another", "station").await;
+        if was_forgotten {
+            let unknown = Err(Failure::Refused(DeviceError::Unknown));
+            assert_eq!(site.forget("SN0001").await, unknown);
+        }
+        let activation = device.activation(&site.provisioned(&key, &device).await);
+        let (revoked, forgotten) = if was_forgotten { (1, 2) } else { (2, 1) };
+        assert_eq!(site.forget("SN0001").await, Ok(revoked));
+        let refused = site.post(ACTIVATE, &activation).await;
+        refused.refuses(403, 7).saying("forgotten");
+        let told = site.events_of("tpm_device.forget").await;
+        assert_eq!(told.len(), forgotten);
+        site.activated(&key, &device).await;
+        assert_eq!(site.device("SN0001").await["active"], 1);
+    }
 }
 
 /// Whatever fails on the way, the next call revokes the rest.
