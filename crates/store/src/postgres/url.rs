@@ -165,9 +165,11 @@ impl FromStr for PostgresUrl {
         }
         let (base, query) = text.split_once('?').unwrap_or((text, ""));
         // An unescaped `@` in a password, which would turn the rest of the password into a host and a database.
-        // Without one before the parameters, the client library takes everything up to one in them for the user.
+        // Without one before the parameters, the client library takes everything up to one in them for the user. It is not
+        // given the roots.
         let before = base.matches('@').count();
-        if before > 1 || (before == 0 && query.contains('@')) {
+        let is_torn = |other: &str| other.contains('@') && !other.starts_with("sslrootcert=");
+        if before > 1 || (before == 0 && query.split('&').any(is_torn)) {
             return Err(ParsePostgresUrlError::Malformed);
         }
         let (mut mode, mut roots) = (None, None);
@@ -463,6 +465,10 @@ mod tests {
             ("postgres://u@a,b/k?password=hun@ter2", true),
             ("postgres://u@/k?host=a,b", true),
             ("postgres:///k?host=a&hostaddr=192.0.2.1", true),
+            (
+                "postgres:///k?host=a&sslmode=verify-full&sslrootcert=/ops@a.pem",
+                true,
+            ),
             ("postgres://u@a/k?host=b", false),
             ("postgres://a?host=b", false),
             ("postgres:///k?host=a&host=b", false),
