@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, symlink},
         process::ExitStatusExt,
@@ -1065,6 +1066,32 @@ fn a_store_that_is_moved_or_deleted_while_it_is_served_takes_nothing_and_says_so
     fs::remove_file(home.0.path().join("k.db")).unwrap();
     assert!(node.ask(login).0 >= 500);
     assert_eq!(node.ask("GET /readyz").0, 503);
+}
+
+/// Files that it left would be refused as existing ones the next time.
+#[test]
+fn a_renewal_that_is_ended_while_it_waits_for_its_store_leaves_no_files() {
+    let home = Home::new();
+    let database = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = database.local_addr().unwrap();
+    let store = format!("postgres://u@{address}/d?sslmode=disable");
+    let files = ["client.pem", "client.key"].map(|name| home.0.path().join(name));
+    let [cert, key] = &files;
+    let key_of_store = data_encoding::BASE64.encode(&[7; 32]);
+    let mut child = home
+        .command(&["tpm", "client-certificate", "renew", "default/line-2"])
+        .args(["--store", &store, "--cert-out"])
+        .arg(cert)
+        .arg("--key-out")
+        .arg(key)
+        .env("KEYPROOF_STORE__MASTER_KEY_BASE64", key_of_store)
+        .spawn()
+        .unwrap();
+    let _silent = database.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+    assert_eq!(files.map(|file| file.exists()), [false; 2]);
 }
 
 #[test]

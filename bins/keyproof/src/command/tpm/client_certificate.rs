@@ -127,10 +127,11 @@ fn renew(arguments: &RenewArguments) -> Outcome {
     if is_same_file(cert_out, key_out) {
         return Err(unusable(key_out, &"name another file for the certificate"));
     }
-    // Once the certificate is issued, it would be too late to notice that a file cannot be created.
-    let (new_cert, new_key) = (NewFile::create(cert_out)?, NewFile::create(key_out)?);
     with_store(&on.store, async |service, store| {
         let devices = &service.device_identity;
+        // Once the certificate is issued, it would be too late to notice that a file cannot be created. But a signal that
+        // ends the wait for a store would leave both.
+        let (new_cert, new_key) = (NewFile::create(cert_out)?, NewFile::create(key_out)?);
         let issued = devices
             .renew_client(&category.administrator(), &category.name, None)
             .await
