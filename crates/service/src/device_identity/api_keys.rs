@@ -247,7 +247,7 @@ pub enum ReplaceApiKeyError<B> {
     /// The body was refused.
     #[error("the body was refused")]
     Body(B),
-    /// The key is already revoked, and the change would postpone or lift the revocation.
+    /// The key is already revoked, and the change would postpone or lift the revocation, or revoke the key again.
     #[error("a revocation in force cannot be lifted")]
     Revoked,
     /// There is no key of this name.
@@ -318,27 +318,29 @@ impl DeviceIdentity {
         name: &str,
         body: Result<ApiKeyChange, B>,
     ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
-        self.change_api_key(administrator, name, |_, _| body.clone())
-            .await
+        let change = |_: &Object<ApiKey>, _| body.clone().map_err(ReplaceApiKeyError::Body);
+        self.change_api_key(administrator, name, change).await
     }
 
-    /// Revokes a key now unless it is already revoked, and leaves whether it is disabled unchanged.
+    /// Revokes a key now, and leaves whether it is disabled unchanged. A revocation in force keeps its reason.
     ///
     /// # Errors
     ///
-    /// [`ReplaceApiKeyError::Unknown`].
+    /// [`ReplaceApiKeyError::Revoked`] if the key is already revoked; [`ReplaceApiKeyError::Unknown`].
     pub async fn revoke_api_key(
         &self,
         administrator: &Administrator<ApiKey>,
         name: &str,
         reason: &str,
     ) -> Result<(), Failure<ReplaceApiKeyError<Infallible>>> {
-        let revoked = |spec: &ApiKey, now: Timestamp| {
-            let since = spec.revoked_at.map_or(now, |since| since.min(now));
+        let revoked = |key: &Object<ApiKey>, now| {
+            if key.is_revoked(now) {
+                return Err(ReplaceApiKeyError::Revoked);
+            }
             Ok(ApiKeyChange {
-                is_disabled: spec.is_disabled,
+                is_disabled: key.spec.is_disabled,
                 revoke_reason: reason.to_owned(),
-                revoked_at: Some(since),
+                revoked_at: Some(now),
             })
         };
         self.change_api_key(administrator, name, revoked).await
@@ -355,11 +357,11 @@ impl DeviceIdentity {
         name: &str,
         is_disabled: bool,
     ) -> Result<(), Failure<ReplaceApiKeyError<Infallible>>> {
-        let change = |spec: &ApiKey, _| {
+        let change = |key: &Object<ApiKey>, _| {
             Ok(ApiKeyChange {
                 is_disabled,
-                revoke_reason: spec.revoke_reason.clone(),
-                revoked_at: spec.revoked_at,
+                revoke_reason: key.spec.revoke_reason.clone(),
+                revoked_at: key.spec.revoked_at,
             })
         };
         self.change_api_key(administrator, name, change).await
@@ -442,7 +444,7 @@ impl DeviceIdentity {
         &self,
         administrator: &Administrator<ApiKey>,
         name: &str,
-        change: impl Fn(&ApiKey, Timestamp) -> Result<ApiKeyChange, B>,
+        change: impl Fn(&Object<ApiKey>, Timestamp) -> Result<ApiKeyChange, ReplaceApiKeyError<B>>,
     ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
         transact("device_identity.replace_api_key", &self.store, || async {
             let stored = self
@@ -450,8 +452,7 @@ impl DeviceIdentity {
                 .await?
                 .ok_or(Failure::Refused(ReplaceApiKeyError::Unknown))?;
             let now = self.clock.now();
-            let change = change(&stored.record.spec, now).map_err(ReplaceApiKeyError::Body);
-            let change = change.map_err(Failure::Refused)?;
+            let change = change(&stored.record, now).map_err(Failure::Refused)?;
             let mut object = stored.record;
             if let Some(from) = object.spec.revoked_at
                 && object.is_revoked(now)
@@ -637,6 +638,8 @@ mod tests {
         let change = Ok::<_, Infallible>(ApiKeyChange::default());
         let lifted = devices.replace_api_key(&changing, "k", change).await;
         assert_eq!(lifted, Err(Failure::Refused(ReplaceApiKeyError::Revoked)));
+        let again = devices.revoke_api_key(&changing, "k", "again").await;
+        assert_eq!(again, Err(Failure::Refused(ReplaceApiKeyError::Revoked)));
         // Another change by this server does not forget that the time of the revocation has come.
         for is_disabled in [true, false] {
             let changed = devices.disable_api_key(&changing, "k", is_disabled);

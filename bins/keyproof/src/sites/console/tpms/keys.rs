@@ -115,13 +115,14 @@ impl Visit<Signed> {
     pub(in crate::sites::console) async fn revoke_api_key(self) -> HandlerResult {
         let (key, name) = self.changing::<ApiKey>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
-        // The use case would replace the reason, and the page of a revoked key has no field for the token.
-        let known = devices.find(&key, name).await?;
-        if known.is_revoked(self.service().now()) {
-            let wrong = Wrong::of_all(REVOKED);
-            return self.changed::<ApiKey>(Err(wrong), &[]).await;
-        }
         if let Err(wrong) = self.token_shown(CONFIRMATION) {
+            let known = devices.find(&key, name).await?;
+            // The page of a revoked key has no field for the token.
+            let wrong = if known.is_revoked(self.service().now()) {
+                Wrong::of_all(REVOKED)
+            } else {
+                wrong
+            };
             return self.changed::<ApiKey>(Err(wrong), &["reason"]).await;
         }
         let revoked = devices.revoke_api_key(&key, name, self.typed("reason"));
@@ -137,11 +138,13 @@ impl Visit<Signed> {
         &self,
         changed: Result<(), Failure<ReplaceApiKeyError<Infallible>>>,
     ) -> HandlerResult {
-        let changed: Result<(), Refusal> = match changed {
-            // This does not change a revocation, the only change that would be refused.
-            Ok(()) | Err(Failure::Refused(ReplaceApiKeyError::Revoked)) => Ok(()),
-            Err(Failure::Refused(ReplaceApiKeyError::Body(never))) => match never {},
-            Err(Failure::Refused(ReplaceApiKeyError::Unknown)) => Err(Refusal::NotFound),
+        let changed: Result<(), Unfilled> = match changed {
+            Ok(()) => Ok(()),
+            Err(Failure::Refused(why)) => Err(match why {
+                ReplaceApiKeyError::Body(never) => match never {},
+                ReplaceApiKeyError::Revoked => Wrong::of_all(REVOKED).into(),
+                ReplaceApiKeyError::Unknown => Refusal::NotFound.into(),
+            }),
             Err(Failure::Storage(error)) => Err(error.into()),
         };
         self.changed::<ApiKey>(changed, &[]).await
