@@ -77,9 +77,9 @@ pub enum UserChange {
     Activate,
     /// Ends every session and all tokens except application tokens.
     EndSessions,
-    /// Removes the key, pending or active, and everything that depends on it. Removing an active key ends every session and all
-    /// tokens except application tokens.
-    RemoveKey,
+    /// Removes the key with this number, pending or active, and everything that depends on it. Removing an active key ends every
+    /// session and all tokens except application tokens. `None`, from whoever was shown no key, removes none.
+    RemoveKey(Option<u32>),
     /// Prevents logins. Ends all the user's tokens, challenges and trusted devices. Application tokens end for good, even if the
     /// user is activated again.
     Suspend,
@@ -92,7 +92,7 @@ impl UserChange {
         match self {
             Self::Activate => Action::UserActivate,
             Self::EndSessions => Action::UserSessionsEndAll,
-            Self::RemoveKey => Action::MfaKeyRemove,
+            Self::RemoveKey(_) => Action::MfaKeyRemove,
             Self::Suspend => Action::UserSuspend,
             Self::Unlock => Action::UserUnlock,
         }
@@ -102,6 +102,9 @@ impl UserChange {
 /// The error when an account is not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeUserError {
+    /// The user's key is not the one to remove.
+    #[error("the user has another key")]
+    AnotherKey,
     /// The user has no key to remove.
     #[error("the user has no key")]
     NoKey,
@@ -311,7 +314,11 @@ impl Accounts {
                     (records, User { status, ..user })
                 }
                 UserChange::EndSessions => (records, user.ending_sessions(None)),
-                UserChange::RemoveKey => {
+                UserChange::RemoveKey(id) => {
+                    let key = account.second_factor.record();
+                    if key.is_some_and(|key| Some(key.id) != id) {
+                        return refuse(ChangeUserError::AnotherKey);
+                    }
                     let removal = self.key_removal(&account, &user, None, origin);
                     let batch =
                         removal.map_err(|NoKey| Failure::Refused(ChangeUserError::NoKey))?;

@@ -94,7 +94,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         page("/console/users/{organisation}/{user}", Operation::Show(Area::Users, |visit| Box::pin(visit.user()))),
         form("/console/users/{organisation}/{user}/activate", Operation::Change(Area::Users, Lines(&[]), |visit| Box::pin(visit.change_user(UserChange::Activate)))),
         form("/console/users/{organisation}/{user}/end-sessions", Operation::Change(Area::Users, Lines(&[]), |visit| Box::pin(visit.change_user(UserChange::EndSessions)))),
-        form("/console/users/{organisation}/{user}/remove-key", Operation::Change(Area::Users, Lines(&["key"]), |visit| Box::pin(visit.change_user(UserChange::RemoveKey)))),
+        form("/console/users/{organisation}/{user}/remove-key", Operation::Change(Area::Users, Lines(&["key"]), |visit| Box::pin(visit.remove_key()))),
         form("/console/users/{organisation}/{user}/suspend", Operation::Change(Area::Users, Lines(&[]), |visit| Box::pin(visit.change_user(UserChange::Suspend)))),
         form("/console/users/{organisation}/{user}/unlock", Operation::Change(Area::Users, Lines(&[]), |visit| Box::pin(visit.change_user(UserChange::Unlock)))),
         page("/console/audit", Operation::Show(Area::Audit, |visit| Box::pin(visit.audit()))),

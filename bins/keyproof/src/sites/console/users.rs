@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use keyproof_service::{
-    Accounts,
+    Accounts, Failure,
     accounts::{
         AccountTarget, AddUserAsError, AddUserError, Caller, ChangeUserError, Filter, NewUser,
         Organisation, Role, SeeUsersError, Sort, SortKey, Unlocking, UserChange, UserQuery,
@@ -225,12 +225,20 @@ impl Visit<Signed> {
             confirm: self.confirm_url(&path),
             path,
             has_phone: matches!(user.phone, Phone::Active { .. }),
-            key: key_of(state),
+            key: match &state.user.key {
+                Some(key) => key.id.to_string(),
+                None => String::new(),
+            },
             user,
             state,
             may_see_trail: Area::Audit.is_shown_to(self.operator()),
         };
         render(&page, status)
+    }
+
+    pub(super) async fn remove_key(self) -> HandlerResult {
+        let key = self.typed("key").parse().ok();
+        self.change_user(UserChange::RemoveKey(key)).await
     }
 
     pub(super) async fn change_user(self, change: UserChange) -> HandlerResult {
@@ -239,26 +247,21 @@ impl Visit<Signed> {
         if weakens(change) {
             self.confirmed(&path_of(organisation, user))?;
         }
-        // The use case refuses whoever may not change the user, and records it.
-        if change == UserChange::RemoveKey
-            && let Ok(state) = self.accounts().user_as(&caller, organisation, user).await
-            && caller.may_change(&state.user.organisation_name)
-            && state.user.key.is_some()
-            && key_of(&state) != self.typed("key")
-        {
-            let frame = self.frame_with(Area::Users, Wrong::of_all(ANOTHER_PHONE), &[]);
-            return self.user_page(&caller, &frame, &state, StatusCode::CONFLICT);
-        }
         let account_target = AccountTarget::Reached {
             caller: &caller,
             organisation,
             user,
         };
-        let changed = self.accounts().change_user(account_target, change);
-        let done = match (change, changed.await?) {
+        let changed = self.accounts().change_user(account_target, change).await;
+        if changed == Err(Failure::Refused(ChangeUserError::AnotherKey)) {
+            let state = self.accounts().user_as(&caller, organisation, user).await?;
+            let frame = self.frame_with(Area::Users, Wrong::of_all(ANOTHER_PHONE), &[]);
+            return self.user_page(&caller, &frame, &state, StatusCode::CONFLICT);
+        }
+        let done = match (change, changed?) {
             (UserChange::Activate, _) => "activated",
             (UserChange::EndSessions, _) => "ended",
-            (UserChange::RemoveKey, _) => "removed",
+            (UserChange::RemoveKey(_), _) => "removed",
             (UserChange::Suspend, _) => "suspended",
             (UserChange::Unlock, Some(Unlocking::NoLock)) => "no-lock",
             (UserChange::Unlock, _) => "unlocked",
@@ -342,16 +345,10 @@ impl Visit<Signed> {
     }
 }
 
-/// Returns the number of a user's key; empty if there is none.
-fn key_of(state: &UserState) -> String {
-    let key = state.user.key.as_ref();
-    key.map(|key| key.id.to_string()).unwrap_or_default()
-}
-
 /// Whether a change makes access easier, so that the token is asked for again.
 const fn weakens(change: UserChange) -> bool {
     match change {
-        UserChange::Activate | UserChange::RemoveKey | UserChange::Unlock => true,
+        UserChange::Activate | UserChange::RemoveKey(_) | UserChange::Unlock => true,
         UserChange::EndSessions | UserChange::Suspend => false,
     }
 }
@@ -388,8 +385,10 @@ impl From<ChangeUserError> for Refusal {
     fn from(error: ChangeUserError) -> Self {
         match error {
             ChangeUserError::OutOfReach => Self::OutOfReach,
-            // There is no key left to remove.
-            ChangeUserError::NoKey | ChangeUserError::Unknown => Self::NotFound,
+            // There is no such key to remove, or none left.
+            ChangeUserError::AnotherKey | ChangeUserError::NoKey | ChangeUserError::Unknown => {
+                Self::NotFound
+            }
         }
     }
 }

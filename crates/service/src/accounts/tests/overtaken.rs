@@ -10,8 +10,9 @@ use crate::{
     Clock,
     Failure::{self, Refused},
     accounts::{
-        AnswerError, ChangePasswordError, FirstStep, LoginError, PasswordRefused,
-        RecoveryCodesError, Role, Session, SessionRefused, TargetUser, UserChange,
+        AccountTarget, AnswerError, Caller, ChangePasswordError, ChangeUserError, FirstStep,
+        LoginError, PasswordRefused, RecoveryCodesError, Role, Session, SessionRefused, TargetUser,
+        UserChange,
         records::{
             addresses_key, devices_key, recovery_key, second_factor_key, sessions_key, user_key,
         },
@@ -286,6 +287,39 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let address = super::ADDRESS;
     let login = accounts.application_login(&text, address, &origin()).await;
     assert!(login.is_ok(), "it was revoked");
+}
+
+#[tokio::test]
+async fn a_key_that_is_set_up_while_a_lost_one_is_being_removed_stays() {
+    let (bench, _, own, key) = quiet_ada().await;
+    let accounts = asks(&bench);
+    let caller = Caller::new(&bench.operator("users").await, &origin());
+    let remove = async |key| {
+        let target = AccountTarget::Reached {
+            caller: &caller,
+            organisation: own.owner.organisation,
+            user: own.owner.user,
+        };
+        accounts
+            .change_user(target, UserChange::RemoveKey(key))
+            .await
+    };
+    let removed = bench
+        .faults
+        .overtake(remove(Some(key)), async {
+            let removed = accounts.remove_key(&own, TargetUser::Mine, key).await;
+            removed.unwrap();
+            pending(&bench, &own).await;
+        })
+        .await;
+    assert_eq!(removed, Err(Refused(ChangeUserError::AnotherKey)));
+    assert_eq!(
+        remove(None).await,
+        Err(Refused(ChangeUserError::AnotherKey))
+    );
+    let place = [second_factor_key(own.owner)];
+    let left = bench.store.get_many(&place, bench.clock.now()).await;
+    assert!(left.unwrap().iter().all(Option::is_some));
 }
 
 #[tokio::test]
