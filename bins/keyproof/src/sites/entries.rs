@@ -14,7 +14,7 @@ pub(super) struct Entries {
 }
 
 /// What is wrong with the input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wrong {
     /// The field; empty for the form as a whole.
     field: &'static str,
@@ -22,7 +22,7 @@ pub(super) struct Wrong {
 }
 
 /// Why a form is not processed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Unfilled {
     /// Its input is not accepted: the page is shown again.
     Wrong(Wrong),

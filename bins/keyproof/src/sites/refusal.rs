@@ -15,7 +15,7 @@ use super::{form::FormError, page::html};
 pub(super) type HandlerResult = Result<Response, Refusal>;
 
 /// A refusal, which is shown instead of the page.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Refusal {
     /// The store or the hashing of passwords is overloaded.
     Busy,

@@ -80,7 +80,7 @@ pub use trust::{
     AddTrustError, CoveredMaker, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry,
     TrustFileError, TrustItem, TrustKind,
 };
-pub use trust_lists::{AllowedCertificate, ListingError};
+pub use trust_lists::{AllowedCertificate, ListingError, PolicyChangeError};
 
 pub(crate) use restored::without_list;
 

@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection};
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 /// What a category requires of its devices' PCRs.
@@ -53,6 +54,23 @@ pub struct LearntRegister {
 }
 
 impl PcrPolicy {
+    /// Returns the policy's fingerprint, with which a page names the policy that it shows.
+    pub fn fingerprint(&self) -> String {
+        let text = match self {
+            Self::Any => "any".to_owned(),
+            Self::Learn => "learn".to_owned(),
+            Self::Expected(registers) => {
+                let lines = registers.iter().flat_map(|register| {
+                    let (bank, index) = (&register.bank, register.index);
+                    let values = register.values.iter();
+                    values.map(move |value| format!("{bank}:{index} = {value}\n"))
+                });
+                lines.collect()
+            }
+        };
+        HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref())
+    }
+
     pub(super) fn check(&self) -> Result<(), PcrPolicyError> {
         let Self::Expected(registers) = self else {
             return Ok(());

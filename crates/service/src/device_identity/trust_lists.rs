@@ -29,6 +29,17 @@ pub enum ListingError {
     NotListed,
 }
 
+/// Why a PCR policy was not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyChangeError<B> {
+    /// The body was refused.
+    #[error("the body was refused")]
+    Body(B),
+    /// The category has another policy than the one that was shown.
+    #[error("the policy was changed meanwhile")]
+    NotShown,
+}
+
 /// An EK certificate on a category's allow-list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedCertificate {
@@ -207,20 +218,26 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Sets the PCR policy of a category.
+    /// Sets the PCR policy of a category, if its policy still has the fingerprint `shown`; `None` does not compare. An error in
+    /// `body` is returned only then.
     ///
     /// # Errors
     ///
     /// [`ReplaceCategoryError`].
-    pub async fn set_pcr_policy(
+    pub async fn set_pcr_policy<B: Clone>(
         &self,
         administrator: &Administrator<Category>,
         name: &str,
-        policy: &PcrPolicy,
-    ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
+        shown: Option<&str>,
+        body: Result<PcrPolicy, B>,
+    ) -> Result<(), Failure<ReplaceCategoryError<PolicyChangeError<B>>>> {
         self.change_category(administrator, name, |category| {
+            if shown.is_some_and(|shown| shown != category.pcr_policy.fingerprint()) {
+                return Err(PolicyChangeError::NotShown);
+            }
+            let policy = body.clone().map_err(PolicyChangeError::Body)?;
             Ok(CategoryChange {
-                pcr_policy: Some(policy.clone()),
+                pcr_policy: Some(policy),
                 ..CategoryChange::of(category)
             })
         })
@@ -318,10 +335,49 @@ fn described(text: &str) -> Option<AllowedCertificate> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use data_encoding::BASE64;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-    use super::*;
+    use super::{
+        super::{
+            ExpectedRegister, ObjectOperation,
+            testing::{furnish, may},
+        },
+        *,
+    };
+    use crate::testing::bench;
+
+    /// Two operators may send their forms at the same moment.
+    #[tokio::test]
+    async fn no_policy_is_written_over_one_that_was_not_shown() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let changing = may::<Category>(&bench, ObjectOperation::Replace, "c").await;
+        let shown = PcrPolicy::Learn.fingerprint();
+        let set = async |policy| {
+            let body = Ok::<_, Infallible>(policy);
+            let set = devices.set_pcr_policy(&changing, "c", Some(&shown), body);
+            set.await
+        };
+        let required = PcrPolicy::Expected(vec![ExpectedRegister {
+            bank: "sha256".to_owned(),
+            index: 7,
+            values: vec!["0a".repeat(32)],
+        }]);
+        let late = bench
+            .faults
+            .overtake(set(PcrPolicy::Any), async {
+                set(required.clone()).await.unwrap();
+            })
+            .await;
+        let refused = ReplaceCategoryError::Body(PolicyChangeError::NotShown);
+        assert_eq!(late, Err(Failure::Refused(refused)));
+        let stored = devices.load::<Category>("default", "c").await.unwrap();
+        assert_eq!(stored.unwrap().record.spec.pcr_policy, required);
+    }
 
     /// As the console's forms state.
     #[test]

@@ -1,15 +1,16 @@
 //! Categories: adding one with a client certificate, whose key is shown only once; renewing that certificate; deleting
 //! one; the endorsement certificates that it allows; and the registers that it requires.
 
-use data_encoding::HEXLOWER;
 use http::StatusCode;
 use keyproof_http::Response;
-use keyproof_service::device_identity::{
-    Administrator, AttestationKeyTemplate, Category, CreateCategoryError, EndClientsError,
-    ExpectedRegister, ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy,
-    PcrPolicyError, RenewClientError, ReplaceCategoryError,
+use keyproof_service::{
+    Failure,
+    device_identity::{
+        Administrator, AttestationKeyTemplate, Category, CreateCategoryError, EndClientsError,
+        ExpectedRegister, ListingError, Manager, NewCategory, ObjectOperation, PcrPolicy,
+        PcrPolicyError, PolicyChangeError, RenewClientError, ReplaceCategoryError,
+    },
 };
-use ring::digest::{SHA256, digest};
 
 use super::{
     Area, CONFIRMATION, FILE, Frame, HandlerResult, Part, REGISTERS_CONFIRMATION, Refusal, Signed,
@@ -43,7 +44,7 @@ pub(in crate::sites::console) const CATEGORY: [Part; 8] = [
 /// The parts of the form that adds to an allow-list.
 pub(in crate::sites::console) const ALLOWED: [Part; 3] = [FILE, TEXT, TOKEN];
 
-/// The digest of the policy for registers that the page showed.
+/// The fingerprint of the policy for registers that the page showed.
 const SHOWN: &str = "shown";
 
 /// The parts of the form that changes the policy for registers.
@@ -81,7 +82,7 @@ impl Paged for Category {
         }
         // What was typed is still over what the page showed first.
         let shown = match frame.entries.text(SHOWN) {
-            "" => digest_of(&category.spec.pcr_policy),
+            "" => category.spec.pcr_policy.fingerprint(),
             shown => shown.to_owned(),
         };
         let link = visit.link_to::<Self>(name);
@@ -218,7 +219,6 @@ impl Visit<Signed> {
 
     pub(in crate::sites::console) async fn set_registers(self) -> HandlerResult {
         const FILLED: [&str; 3] = ["policy", "registers", SHOWN];
-        const CHANGED: &str = "The required registers were changed since this page was shown. Nothing is done. Compare them with yours, then repeat what you did.";
         const FULL: &str = "These values do not fit into the category’s record: remove certificates from its allow-list first.";
         let (category, name) = self.changing::<Category>(ObjectOperation::Replace).await?;
         if let Err(wrong) = self.token_shown(REGISTERS_CONFIRMATION) {
@@ -226,20 +226,20 @@ impl Visit<Signed> {
         }
         let devices = &self.service().device_identity;
         let stored = devices.find(&category, name).await?;
-        let shown = self.typed(SHOWN);
-        // The page of an earlier release has none.
-        if !shown.is_empty() && shown != digest_of(&stored.spec.pcr_policy) {
-            let changed = Err(Wrong::of_all(CHANGED));
-            let typed = ["policy", "registers"];
-            return self.changed::<Category>(changed, &typed).await;
-        }
         let (_, prefilled) = written(&stored.spec.pcr_policy);
-        let set = match self.policy(&prefilled) {
-            Ok(policy) => devices.set_pcr_policy(&category, name, &policy).await,
-            Err(why) => return self.changed::<Category>(Err(why), &FILLED).await,
+        // The page of an earlier release has none.
+        let shown = Some(self.typed(SHOWN)).filter(|shown| !shown.is_empty());
+        let policy = self.policy(&prefilled);
+        let set = devices.set_pcr_policy(&category, name, shown, policy).await;
+        let filled: &[&str] = match set {
+            // The next form is filled in over what its page shows.
+            Err(Failure::Refused(ReplaceCategoryError::Body(PolicyChangeError::NotShown))) => {
+                &["policy", "registers"]
+            }
+            _ => &FILLED,
         };
         let set = set.map_err(|failure| too_large_at(failure, "registers", FULL));
-        self.changed::<Category>(set, &FILLED).await
+        self.changed::<Category>(set, filled).await
     }
 
     /// Returns a form's policy for registers. `prefilled` are the values that the form had. With a policy without
@@ -308,18 +308,33 @@ impl From<EndClientsError> for Unfilled {
     }
 }
 
-impl From<ReplaceCategoryError<ListingError>> for Unfilled {
-    fn from(why: ReplaceCategoryError<ListingError>) -> Self {
-        Self::Wrong(match why {
-            ReplaceCategoryError::AllowList(why) => Wrong::at("file", sentence(&why)),
-            ReplaceCategoryError::Body(ListingError::File(why)) => {
-                Wrong::at("file", sentence(&why))
-            }
-            ReplaceCategoryError::PcrPolicy(why) => registers_wrong(why),
-            ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown => {
-                return Refusal::NotFound.into();
-            }
-        })
+impl<B: Into<Self>> From<ReplaceCategoryError<B>> for Unfilled {
+    fn from(why: ReplaceCategoryError<B>) -> Self {
+        match why {
+            ReplaceCategoryError::AllowList(why) => Wrong::at("file", sentence(&why)).into(),
+            ReplaceCategoryError::Body(why) => why.into(),
+            ReplaceCategoryError::PcrPolicy(why) => registers_wrong(why).into(),
+            ReplaceCategoryError::Unknown => Refusal::NotFound.into(),
+        }
+    }
+}
+
+impl From<ListingError> for Unfilled {
+    fn from(why: ListingError) -> Self {
+        match why {
+            ListingError::File(why) => Wrong::at("file", sentence(&why)).into(),
+            ListingError::NotListed => Refusal::NotFound.into(),
+        }
+    }
+}
+
+impl From<PolicyChangeError<Self>> for Unfilled {
+    fn from(why: PolicyChangeError<Self>) -> Self {
+        const CHANGED: &str = "The required registers were changed since this page was shown. Nothing is done. Compare them with yours, then repeat what you did.";
+        match why {
+            PolicyChangeError::Body(why) => why,
+            PolicyChangeError::NotShown => Wrong::of_all(CHANGED).into(),
+        }
     }
 }
 
@@ -390,13 +405,6 @@ fn written(policy: &PcrPolicy) -> (&'static str, String) {
             ("expected", lines.collect())
         }
     }
-}
-
-/// Returns the digest of a policy as the form has it.
-fn digest_of(policy: &PcrPolicy) -> String {
-    let (policy, values) = written(policy);
-    let text = format!("{policy}\n{values}");
-    HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
 #[cfg(test)]

@@ -161,13 +161,9 @@ impl From<CreateManagerError> for Unfilled {
 impl From<ReplaceManagerError<ListingError>> for Unfilled {
     fn from(why: ReplaceManagerError<ListingError>) -> Self {
         match why {
-            ReplaceManagerError::Body(ListingError::File(why)) => {
-                Wrong::at("file", sentence(&why)).into()
-            }
+            ReplaceManagerError::Body(why) => why.into(),
             ReplaceManagerError::Roots(why) => Wrong::at("file", sentence(&why)).into(),
-            ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown => {
-                Refusal::NotFound.into()
-            }
+            ReplaceManagerError::Unknown => Refusal::NotFound.into(),
         }
     }
 }

@@ -63,7 +63,7 @@ pages! {
         keys: Vec<String>,
         more_keys: Option<String>,
         policy: &'static str,
-        /// The digest of the policy that the form was filled in over.
+        /// The fingerprint of the policy that the form was filled in over.
         shown: String,
         expected: &'a [ExpectedRegister],
         /// Whether there are any, on this page or an earlier one.
