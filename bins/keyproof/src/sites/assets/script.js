@@ -26,7 +26,7 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
 for (const button of document.querySelectorAll("button[data-follow]")) {
   const region = document.getElementById(button.dataset.follow);
   const status = document.getElementById(button.dataset.follow + "-status");
-  let timer = 0;
+  let timer = 0, isLooking = false;
   const stop = (text) => {
     clearInterval(timer);
     timer = 0;
@@ -34,6 +34,9 @@ for (const button of document.querySelectorAll("button[data-follow]")) {
     status.textContent = text;
   };
   const look = async () => {
+    // A search may take longer than the time between two, and a server refuses too many at once.
+    if (isLooking) return;
+    isLooking = true;
     try {
       const answer = await fetch(button.dataset.url, { redirect: "error" });
       if (!answer.ok) throw new Error(answer.statusText);
@@ -43,7 +46,9 @@ for (const button of document.querySelectorAll("button[data-follow]")) {
       region.replaceChildren(...next.childNodes);
       status.textContent = "New events came at " + new Date().toISOString().slice(11, 19) + " UTC.";
     } catch {
-      stop("It is not followed any more: reload the page.");
+      if (timer) stop("It is not followed any more: reload the page.");
+    } finally {
+      isLooking = false;
     }
   };
   button.hidden = false;

@@ -150,5 +150,15 @@ impl Visitor {
         let latest = self.seen("#events tbody tr");
         assert!(latest.contains("operator_session.confirm"), "{latest}");
         assert!(latest.contains("refused"), "{latest}");
+
+        // A server that is slow is not asked again before it has answered.
+        self.open("/console/audit");
+        let slow = "window.asked = 0; \
+             window.fetch = () => { window.asked += 1; return new Promise(() => {}); }; \
+             document.querySelector('button[data-follow]').dataset.every = 0.02";
+        self.browser.run(slow);
+        self.browser.click("button[data-follow]");
+        sleep(Duration::from_millis(500));
+        assert_eq!(self.browser.run("return window.asked"), 1);
     }
 }
