@@ -176,7 +176,7 @@ fn show(arguments: &DeviceArguments) -> Outcome {
         if arguments.on.json {
             output::print_json(&document(&device, &keys))?;
         } else {
-            for line in lines(&device, &keys) {
+            for line in lines(&device, &keys, service.now()) {
                 output::print(&printable(&line))?;
             }
         }
@@ -188,7 +188,7 @@ fn show(arguments: &DeviceArguments) -> Outcome {
 const LEFT: &str = " (its manager was deleted)";
 
 /// Describes a device for people.
-fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
+fn lines(device: &BoundDevice, keys: &[DeviceKey], now: Timestamp) -> Vec<String> {
     let left = if device.is_left { LEFT } else { "" };
     let mut lines = vec![
         format!("device   {}{left}", Place(device.place.clone())),
@@ -201,7 +201,7 @@ fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
         lines.push(format!(
             "key      {} {}; certificate {} of {}, until {}",
             key.ak_name,
-            state(key),
+            state(key, now),
             key.certificate,
             key.category,
             Rfc3339(key.not_after)
@@ -218,14 +218,14 @@ fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
     lines
 }
 
-/// Describes a key's state. On hold and revoked take precedence over active.
-fn state(key: &DeviceKey) -> String {
+/// Describes a key's state. On hold, revoked and expired take precedence over active.
+fn state(key: &DeviceKey, now: Timestamp) -> String {
     let (on_hold, revoked) = withdrawn(key);
-    let states = [
-        ("revoked", revoked),
-        ("on hold", on_hold),
-        ("active", key.active_since),
-    ];
+    let active = match key.active_since {
+        Some(_) if key.is_expired(now) => ("expired", Some(key.not_after)),
+        since => ("active", since),
+    };
+    let states = [("revoked", revoked), ("on hold", on_hold), active];
     let since = |(state, since): (&str, Option<Timestamp>)| {
         Some(format!("{state} since {}", Rfc3339(since?)))
     };
@@ -354,13 +354,16 @@ mod tests {
         }
     }
 
+    /// When the certificates of keys expire.
+    const END: Timestamp = Timestamp::from_secs(1);
+
     fn key(active_since: Option<Timestamp>, withdrawal: Option<Withdrawal>) -> DeviceKey {
         DeviceKey {
             category: "edge".to_owned(),
             ak_name: "000b".to_owned(),
             active_since,
             certificate: "40:01".to_owned(),
-            not_after: Timestamp::EPOCH,
+            not_after: END,
             withdrawal,
         }
     }
@@ -393,14 +396,14 @@ mod tests {
         let keys = [key(None, None)];
         let epoch = "1970-01-01T00:00:00.000Z";
         assert_eq!(
-            lines(&device, &keys),
+            lines(&device, &keys, Timestamp::EPOCH),
             [
                 "device   default/acme/v%2F/s (its manager was deleted)",
                 "name     device-0001",
                 "version  1",
                 "ek       000b",
                 &format!("bound    {epoch}"),
-                &format!("key      000b not active; certificate 40:01 of edge, until {epoch}"),
+                "key      000b not active; certificate 40:01 of edge, until 1970-01-01T00:00:01.000Z",
                 "learnt   sha256:7 00",
                 &format!("attest   {epoch} refused sha256:7"),
                 "         fail pcr-policy: other",
@@ -422,19 +425,23 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_certificate_is_withdrawn_is_not_said_to_be_active() {
+    fn a_key_whose_certificate_is_withdrawn_or_expired_is_not_said_to_be_active() {
         let of = |withdrawal| key(Some(Timestamp::EPOCH), withdrawal);
         let (since, epoch) = (Timestamp::EPOCH, "1970-01-01T00:00:00.000Z");
-        assert_eq!(state(&of(None)), format!("active since {epoch}"));
+        let state_of = |key: &DeviceKey| state(key, since);
+        assert_eq!(state_of(&of(None)), format!("active since {epoch}"));
+        let expired = "expired since 1970-01-01T00:00:01.000Z";
+        assert_eq!(state(&of(None), END), expired);
+        assert_eq!(state(&key(None, None), END), "not active");
         let on_hold = of(Some(Withdrawal::OnHold { since }));
-        assert_eq!(state(&on_hold), format!("on hold since {epoch}"));
+        assert_eq!(state_of(&on_hold), format!("on hold since {epoch}"));
         for withdrawal in [
             Withdrawal::Forgotten { since },
             Withdrawal::Revoked { since },
             Withdrawal::Superseded { since },
         ] {
             assert_eq!(
-                state(&of(Some(withdrawal))),
+                state_of(&of(Some(withdrawal))),
                 format!("revoked since {epoch}")
             );
         }

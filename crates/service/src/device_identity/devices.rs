@@ -62,6 +62,13 @@ pub struct DeviceKey {
     pub withdrawal: Option<Withdrawal>,
 }
 
+impl DeviceKey {
+    /// Returns whether the certificate has expired, with which no attestation is accepted any more.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.not_after <= now
+    }
+}
+
 /// Why an operation on a device was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {

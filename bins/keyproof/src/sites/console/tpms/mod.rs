@@ -216,6 +216,7 @@ impl Visit<Signed> {
         let mut attestations: Vec<AttestationRow> = rows.collect();
         attestations.reverse();
         let shown = chosen.and_then(|number| Some((history.get(number)?, before(history, number))));
+        let now = self.service().now();
         let page = DevicePage {
             frame: &self.frame_in(Area::Tpms),
             namespace: &place.namespace,
@@ -228,7 +229,10 @@ impl Visit<Signed> {
             version: &device.version,
             bound: moment(device.bound_at),
             ek: &device.ek_name,
-            keys: keys.into_iter().map(DeviceKeyRow::of).collect(),
+            keys: keys
+                .into_iter()
+                .map(|key| DeviceKeyRow::of(key, now))
+                .collect(),
             attestations,
             shown: shown.map(|(verdict, before)| Shown::of(verdict, before, &device)),
             confirm: self.confirm_url(&link),

@@ -236,7 +236,7 @@ pub(super) struct DeviceKeyRow {
     pub(super) category: String,
     pub(super) active: Option<Moment>,
     /// What is wrong with its certificate, if anything.
-    pub(super) withdrawn: Option<&'static str>,
+    pub(super) wrong: Option<&'static str>,
     pub(super) certificate: String,
     pub(super) ends: Moment,
 }
@@ -368,17 +368,21 @@ impl DeviceRow {
 }
 
 impl DeviceKeyRow {
-    pub(super) fn of(key: DeviceKey) -> Self {
+    pub(super) fn of(key: DeviceKey, now: Timestamp) -> Self {
+        let was_active = key.active_since.is_some();
         Self {
+            wrong: match key.withdrawal {
+                None => (was_active && key.is_expired(now)).then_some("expired"),
+                Some(Withdrawal::OnHold { .. }) => Some("on hold"),
+                Some(
+                    Withdrawal::Forgotten { .. }
+                    | Withdrawal::Revoked { .. }
+                    | Withdrawal::Superseded { .. },
+                ) => Some("revoked"),
+            },
             ak: key.ak_name,
             category: key.category,
             active: key.active_since.map(moment),
-            withdrawn: key.withdrawal.map(|withdrawal| match withdrawal {
-                Withdrawal::OnHold { .. } => "on hold",
-                Withdrawal::Forgotten { .. }
-                | Withdrawal::Revoked { .. }
-                | Withdrawal::Superseded { .. } => "revoked",
-            }),
             certificate: key.certificate,
             ends: moment(key.not_after),
         }

@@ -384,6 +384,17 @@ async fn a_key_that_was_disabled_and_then_revoked_lets_go_of_its_certificates() 
 }
 
 #[tokio::test]
+async fn a_key_whose_certificate_has_expired_is_not_shown_as_active() {
+    let (site, key, device) = furnished().await;
+    site.activated(&key, &device).await;
+    let life = Duration::from_secs(5 * 365 * 24 * 60 * 60);
+    site.clock.advance(life);
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    ops.get(DEVICE).await.is(200);
+    ops.sees("data-label=\"State\"><strong class=\"refused\">expired</strong>");
+}
+
+#[tokio::test]
 async fn each_sees_what_their_scopes_reach_and_no_more() {
     let (site, key, machine) = furnished().await;
     site.activated(&key, &machine).await;
