@@ -34,7 +34,7 @@ pub use search::{Cursor, Found, ParseCursorError, Search};
 pub use sink::AuditSink;
 pub use subject::{ParseSubjectError, Subject};
 pub use target::{LoginName, ObjectKind, ParseTargetError, Target, UserPart};
-pub(crate) use text::bounded;
+pub(crate) use text::{MOST as LONGEST_TEXT, bounded};
 
 use std::{
     fmt,

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
 /// The maximum length of a text in an event, in bytes.
-pub(super) const MOST: usize = 512;
+pub(crate) const MOST: usize = 512;
 
 /// Marks where a text was cut, before the SHA-256 of the whole text.
 const CUT: &str = "…sha256:";

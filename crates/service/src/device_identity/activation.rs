@@ -8,7 +8,7 @@ use keyproof_tpm::Name;
 
 use super::{
     DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationOperation,
-    certified::{Cause, Issued, REVOKED_AT_ONCE},
+    certified::{Cause, Issued, REVOKED_AT_ONCE, tell_revoked},
     identity::ActiveKey,
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::ChallengeKeyRecord,
@@ -304,10 +304,7 @@ impl DeviceIdentity {
         revoked: &[Issued],
         now: Timestamp,
     ) {
-        for issued in revoked {
-            detail.push_str("; revoked ");
-            detail.push_str(&issued.serial);
-        }
+        tell_revoked(&mut detail, revoked);
         let new_event = NewEvent {
             action: StationOperation::Activate.action(),
             target: ticket.device.target(),
@@ -387,6 +384,10 @@ mod tests {
         assert_eq!(activate().await, Ok(()));
         let revoked = bench.rows(&Prefix::collection(Revoked::TYPE)).await;
         assert_eq!(revoked.len(), LAST);
+        for event in bench.events().await {
+            let detail = event.detail.unwrap_or_default();
+            assert!(!detail.contains("sha256:"), "{detail} is cut");
+        }
         let active = ActiveKey::key("default", "m", ak);
         let active = bench.store.get::<ActiveKey>(&active, START).await;
         assert!(active.unwrap().is_some());

@@ -12,7 +12,7 @@ use super::{
     objects::object_key,
     revocation_list::LISTED_BEYOND_END,
 };
-use crate::{StorageError, clock::APART_AT_MOST, keys::moment};
+use crate::{StorageError, audit::LONGEST_TEXT, clock::APART_AT_MOST, keys::moment};
 
 /// At `tpm_ak_certificate/<namespace>/<category>/<vendor>/<serial>/<ek>/<ak>`: the latest certificate of a device's AK,
 /// and which of its certificates are current.
@@ -110,6 +110,23 @@ pub(super) enum Cause {
 
 /// The most certificates that one batch revokes, so that there is room for its other entries.
 pub(super) const REVOKED_AT_ONCE: usize = 500;
+
+/// Adds to an event's detail which certificates are revoked. Says of those that do not fit into it how many they are.
+pub(super) fn tell_revoked(detail: &mut String, revoked: &[Issued]) {
+    const ROOM: usize = "; revoked 1000 more".len();
+    let mut left = revoked.len();
+    for issued in revoked {
+        let one = format!("; revoked {}", issued.serial);
+        let room = if left == 1 { 0 } else { ROOM };
+        if detail.len() + one.len() + room > LONGEST_TEXT {
+            let more = format!("; revoked {left} more");
+            detail.push_str(&more);
+            return;
+        }
+        detail.push_str(&one);
+        left -= 1;
+    }
+}
 
 impl Certified {
     pub(super) fn key(
@@ -317,6 +334,27 @@ mod tests {
         assert!(certified.find("a").is_none() && certified.find("d").is_some());
         assert_eq!(certified.proven.as_ref().unwrap().serial, "c");
         assert_eq!(prove(&mut certified, "d"), ["c"]);
+    }
+
+    #[test]
+    fn an_event_tells_each_revoked_certificate_or_how_many_more_there_are() {
+        let begin = "attestation key 000b, certificate 40";
+        for count in 0..=REVOKED_AT_ONCE + 1 {
+            let revoked: Vec<Issued> = (0..count)
+                .map(|number| made(&format!("{number:047}"), 0, None).issued)
+                .collect();
+            let mut detail = begin.to_owned();
+            tell_revoked(&mut detail, &revoked);
+            assert!(detail.len() <= LONGEST_TEXT, "{detail}");
+            let told = detail.split("; revoked ").skip(1);
+            let told = told.map(|one| match one.strip_suffix(" more") {
+                Some(more) => more.parse().unwrap(),
+                None => 1_usize,
+            });
+            assert_eq!(told.sum::<usize>(), count);
+            let is_whole = begin.len() + count * 57 <= LONGEST_TEXT;
+            assert_eq!(detail.ends_with(" more"), !is_whole, "{detail}");
+        }
     }
 
     /// Otherwise it would be returned again until then, and verifiers would refuse it.
