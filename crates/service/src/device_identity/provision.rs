@@ -25,7 +25,7 @@ use super::{
     ApiKeyRefusal, AuthorityError, DeviceIdentity, EndorsementError, Field, FieldError,
     IdentityConflict, ProvisionRequest, Station, StationOperation,
     authority::Authority,
-    certified::{Cause, Certified, Issued, REVOKED_AT_ONCE},
+    certified::{Cause, Certified, Issued, REVOKED_AT_ONCE, tell_revoked},
     endorsement,
     grant::Grant,
     identity::{DevicePlace, Identity, draw},
@@ -169,7 +169,8 @@ impl DeviceIdentity {
         let known = self.known(&grant, &evidence.device, names, now).await?;
         let conflict = |error| refused(ProvisionError::Conflict(error));
         known.identity.check().map_err(conflict)?;
-        let surplus = self.revoke_surplus_left(station, &known, &grant, now);
+        let of = (&*grant, &evidence.device);
+        let surplus = self.revoke_surplus_left(station, &known, of, now);
         if let Some(batch) = surplus.await? {
             return Ok(Attempt::Commit(batch, Ok(None)));
         }
@@ -194,24 +195,39 @@ impl DeviceIdentity {
         let made = self.on_cpu_queue(&who, move || answer.make()).await?;
         let (certified, provisioned) = made.map_err(refused)?;
         let how = if is_kept { "kept" } else { "made" };
-        let detail = format!(
-            "certificate {how}: serial {}, for vendor {:?}, serial {:?}",
-            certified.issued.serial, evidence.device.vendor, evidence.device.serial
-        );
-        if is_kept {
+        let how = format!("certificate {how}: serial {}", certified.issued.serial);
+        let revoked = if is_kept {
             known.certified.require(&mut batch);
+            Vec::new()
         } else {
             self.write_certified(&mut batch, &known, certified, &grant, now)
-                .await?;
-        }
+                .await?
+        };
+        let of = (&*grant, &evidence.device);
+        self.note_provision(&mut batch, station, of, how, &revoked, now);
+        Ok(Attempt::Commit(batch, Ok(Some(provisioned))))
+    }
+
+    /// Adds the audit event of a provision, or of a part of it, to a batch.
+    fn note_provision(
+        &self,
+        batch: &mut Batch,
+        station: &Station,
+        (grant, device): (&Grant, &DevicePlace),
+        mut detail: String,
+        revoked: &[Issued],
+        now: Timestamp,
+    ) {
+        let DevicePlace { vendor, serial, .. } = device;
+        detail.push_str(&format!(", for vendor {vendor:?}, serial {serial:?}"));
+        tell_revoked(&mut detail, revoked);
         let new_event = NewEvent {
             action: StationOperation::Provision.action(),
             target: grant.target(),
             detail: Some(detail),
             origin: station.origin(),
         };
-        self.audit.done(&mut batch, now, new_event);
-        Ok(Attempt::Commit(batch, Ok(Some(provisioned))))
+        self.audit.done(batch, now, new_event);
     }
 
     /// Returns the present certificate if it can be returned again: it is fresh, and its API key keeps it valid.
@@ -255,7 +271,7 @@ impl DeviceIdentity {
         &self,
         station: &Station,
         known: &Known,
-        grant: &Grant,
+        (grant, device): (&Grant, &DevicePlace),
         now: Timestamp,
     ) -> Result<Option<Batch>, StorageError> {
         let left = known.left();
@@ -274,10 +290,12 @@ impl DeviceIdentity {
         let at = (&*category.namespace, &*category.name);
         self.revoke(&mut batch, at, &oldest, Cause::Forgotten, now)
             .await?;
+        let how = "no certificate made yet".to_owned();
+        self.note_provision(&mut batch, station, (grant, device), how, &oldest, now);
         Ok(Some(batch))
     }
 
-    /// Adds a new certificate to a batch.
+    /// Adds a new certificate to a batch. Revokes those that a forgotten device left, and returns them.
     async fn write_certified(
         &self,
         batch: &mut Batch,
@@ -285,17 +303,16 @@ impl DeviceIdentity {
         new: Certified,
         grant: &Grant,
         now: Timestamp,
-    ) -> Result<(), StorageError> {
+    ) -> Result<Vec<Issued>, StorageError> {
         let category = &grant.category.record.metadata;
         let at = (&*category.namespace, &*category.name);
-        if let Some(left) = known.left() {
-            let left: Vec<Issued> = left.all().cloned().collect();
-            self.revoke(batch, at, &left, Cause::Forgotten, now).await?;
-        }
+        let left = known.left().into_iter().flat_map(Certified::all);
+        let left: Vec<Issued> = left.cloned().collect();
+        self.revoke(batch, at, &left, Cause::Forgotten, now).await?;
         let until = Some(new.issued.expires_at());
         batch.insert(&new.issued.key(at.0, at.1), &new.issued, until);
         known.certified.replace(batch, &new, until);
-        Ok(())
+        Ok(left)
     }
 }
 

@@ -218,6 +218,33 @@ async fn what_was_interrupted_after_a_device_was_forgotten_is_gone_on_with() {
     }
 }
 
+/// What forgetting has left, the next certificate of the key revokes.
+#[tokio::test]
+async fn the_trail_names_what_a_provision_revokes_of_a_forgotten_device() {
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    site.activated(&key, &device).await;
+    let provisions = site.trail("tpm.provision").await;
+    let [(_, made)] = &*provisions else {
+        panic!("{provisions:?}");
+    };
+    let serial = made.strip_prefix("certificate made: serial ").unwrap();
+    let (serial, _) = serial.split_once(',').unwrap();
+    engine.commits(CommitMode::MadeOnly(1));
+    assert!(site.forget("SN0001").await.is_err());
+    engine.commits(CommitMode::Made);
+    assert_eq!(site.revoked().await, []);
+    site.provisioned(&key, &device).await;
+    assert_eq!(
+        site.revoked().await,
+        [Some(CrlReason::CessationOfOperation)]
+    );
+    let told = site.trail("tpm.provision").await;
+    let revoked = format!("; revoked {serial}");
+    let telling = told.iter().filter(|(_, how)| how.ends_with(&revoked));
+    assert_eq!((telling.count(), told.len()), (1, 2), "{told:?}");
+}
+
 #[tokio::test]
 async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
     let (site, key, device) = furnished().await;
