@@ -100,7 +100,7 @@ impl Caller {
 
 impl ProvisioningService {
     /// Returns a certificate as an audit target, in its folded form.
-    fn target(&self, name: &str) -> Target {
+    pub(super) fn target(&self, name: &str) -> Target {
         let [subscription, resource_group, service] = self.folded();
         Target::Certificate {
             subscription,

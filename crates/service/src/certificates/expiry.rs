@@ -40,10 +40,7 @@ fn of(certificate: &Certificate) -> Option<Expiry> {
     Some(Expiry {
         // Anything that expired before 1970 counts as expired at the epoch.
         at: Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)),
-        what: format!(
-            "certificate/{}/{}/{}/{}",
-            place.subscription, place.resource_group, place.name, certificate.name
-        ),
+        what: place.target(&certificate.name).to_string(),
         needed: place.scope(),
         kind: "a CA certificate",
     })

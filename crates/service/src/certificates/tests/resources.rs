@@ -493,7 +493,7 @@ async fn what_ends_soon_is_told_of_records_of_before_too() {
             .map(|expiry| (expiry.at, expiry.what))
             .collect::<Vec<_>>()
     };
-    let told = vec![(ends, "certificate/Sub/Group/dps/root".to_owned())];
+    let told = vec![(ends, "certificate/sub/group/dps/root".to_owned())];
     let later = ends.saturating_add(Duration::from_secs(1));
     assert_eq!(expiry(later).await, told);
     assert_eq!(expiry(ends).await, []);

@@ -367,7 +367,7 @@ async fn the_start_tells_what_ends_within_ninety_days() {
         site.clock.advance(Duration::from_secs(wait));
         let ops = Operator::signed_in(site.server.address(), &token).await;
         for (seen, is_seen) in [
-            ("certificate/Sub-1/Group/Dps/root", is_told),
+            ("certificate/sub-1/group/dps/root", is_told),
             ("2030-05-06 00:00 UTC", is_told),
             ("<time datetime=\"2030-05-06T00:00Z\">", is_told),
             ("has expired", has_ended),
@@ -406,7 +406,7 @@ async fn what_ends_soon_is_named_to_those_who_reach_it() {
         let (mut reader, _) = site.operator(&["status-read", scope]).await;
         reader.get("/console").await.is(200);
         reader.sees("2023-12-01");
-        let (named, unnamed) = ("Sub-1", "a CA certificate");
+        let (named, unnamed) = ("sub-1", "a CA certificate");
         if is_named {
             reader.sees(named);
         } else {
