@@ -60,6 +60,10 @@ pub(super) struct Refusal {
 /// The message for an application, or for a user of another role.
 const NO_PERMISSION: &str = "You do not have the necessary permissions to access this entry point. Please contact your administrator.";
 
+/// Unlike an unavailable store, this does not pass.
+const NOT_SERVED: &str =
+    "Nothing was changed, because this server serves its store no more: tell its operator.";
+
 impl Refusal {
     fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -408,10 +412,14 @@ impl From<StorageError> for Refusal {
             },
             StorageError::Contended { .. }
             | StorageError::NotApplied(_)
-            | StorageError::NotServed(_)
             | StorageError::Unavailable(_) => {
                 error!(%error, "a store operation failed");
                 Self::busy("Nothing was changed: try again soon.")
+            }
+            StorageError::NotServed(_) => {
+                error!(%error, "a store operation failed");
+                // Another server behind the same address may serve it, so `Retry-After` stays.
+                Self::busy(NOT_SERVED)
             }
             StorageError::OutcomeUnknown(_) => {
                 error!(%error, "a store operation failed");
@@ -549,8 +557,10 @@ mod tests {
             (StorageError::Unavailable(failure()), 503),
         ] {
             let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
+            let is_not_served = matches!(error, StorageError::NotServed(_));
             let refusal = Refusal::from(error);
             let (_, message) = refusal.body.as_ref().unwrap();
+            assert_eq!(message == NOT_SERVED, is_not_served, "{message}");
             let says_so = message.starts_with("It is not known whether the change was made: check");
             assert_eq!(says_so, is_unknown, "{message}");
             // The error's text is left out, as it may contain file names.
