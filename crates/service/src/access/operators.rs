@@ -83,6 +83,8 @@ pub struct Operator {
     pub(crate) prefetch: Prefetched,
     /// The token's record and that of the browser session, if any. Tokens of external issuers have none.
     pub(crate) warrants: Vec<Warrant>,
+    /// The first moment at which an external issuer's token is no longer valid. Keyproof's own tokens end with their record.
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// The keys to read in the same snapshot as an operator's token, for what is shown to the operator.
@@ -417,6 +419,7 @@ pub(super) fn operator_of(
         subject: record.subject.clone(),
         scopes: record.scopes.iter().cloned().collect(),
         prefetch,
+        expires_at: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use keyproof_store::Stored;
+use keyproof_store::{Stored, Timestamp};
 
 use super::{
     Certificates, ProvisioningService, fold,
@@ -12,6 +12,7 @@ use crate::{
     Action, Failure, Origin,
     access::{Operator, OutOfScope, Prefetch},
     audit::{NewEvent, Target},
+    storage::contended,
 };
 
 /// A caller who may work with the certificates of one provisioning service. One scope covers all actions. Every use case requires a
@@ -19,6 +20,8 @@ use crate::{
 pub struct Caller {
     service: ProvisioningService,
     origin: Origin,
+    /// The end of an external issuer's token.
+    expires_at: Option<Timestamp>,
     /// The requested certificate. `None`: not read with the token. `Some(None)`: read, and absent. `Some(Some(_))`: read.
     pub(super) certificate: Option<Option<Stored<Arc<Certificate>>>>,
 }
@@ -49,6 +52,7 @@ impl Certificates {
         Ok(Caller {
             service,
             origin,
+            expires_at: operator.expires_at,
             certificate,
         })
     }
@@ -65,6 +69,7 @@ impl Caller {
         Self {
             service,
             origin: origin.by(who),
+            expires_at: None,
             certificate: None,
         }
     }
@@ -80,6 +85,15 @@ impl Caller {
 
     pub(super) const fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Checks before a change that an external issuer's token has not expired since the permission was checked. The refusal is that
+    /// of keyproof's own tokens, which a batch requires: a lost race, and the next request is told the reason.
+    pub(super) fn check_unexpired<E>(&self, now: Timestamp) -> Result<(), Failure<E>> {
+        match self.expires_at {
+            Some(end) if end <= now => Err(contended()),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the audit event of an action on a certificate.

@@ -95,6 +95,7 @@ impl Certificates {
                 return refuse(GenerateCodeError::Precondition);
             }
             let now = self.clock.now();
+            caller.check_unexpired::<GenerateCodeError>(now)?;
             let drawn = self.draw_code(caller, &key, &stored.record, now);
             let (digits, code, description) = drawn.await?;
             let record = Certificate {
@@ -141,6 +142,7 @@ impl Certificates {
             }
             let leaf = require_body(&leaf, VerifyError::Body)?;
             let now = self.clock.now();
+            caller.check_unexpired::<VerifyError<B>>(now)?;
             let told = |detail| caller.new_event(Action::CertificateVerify, name, Some(detail));
             let Some(code) = self.live_code(&key, &stored.record, now)? else {
                 let refused = told("no live verification code".to_owned());

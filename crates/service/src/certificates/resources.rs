@@ -220,6 +220,7 @@ impl Certificates {
                 .map_err(Failure::Refused)?;
 
             let now = self.clock.now();
+            caller.check_unexpired::<PutError<B>>(now)?;
             let mut batch = self.store.batch(now);
             let record = Certificate {
                 place: match (before, &holder) {
@@ -274,6 +275,7 @@ impl Certificates {
         transact("certificates.delete", &self.store, || async {
             let (holder, certificate) = self.load_with_holder(caller, name).await?;
             let now = self.clock.now();
+            caller.check_unexpired::<DeleteError>(now)?;
             let mut batch = self.store.batch(now);
             let Some(certificate) = certificate else {
                 // The deletion may not be durable, and the certificate may reappear after a failover.

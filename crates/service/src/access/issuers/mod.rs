@@ -185,7 +185,7 @@ impl Issuers {
 impl Issuer {
     /// Checks a verified token's validity period and returns its bearer and scopes.
     fn operator(&self, claims: &Claims, now: Timestamp) -> Result<Operator, ExternalTokenError> {
-        check_time(claims, now)?;
+        let expires_at = check_time(claims, now)?;
         let subject = subject(claims);
         Ok(Operator {
             who: Principal::External {
@@ -196,6 +196,7 @@ impl Issuer {
             scopes: self.scopes(claims),
             prefetch: Prefetched::default(),
             warrants: Vec::new(),
+            expires_at,
         })
     }
 
@@ -219,8 +220,9 @@ impl Issuer {
     }
 }
 
-/// Checks the validity period: `exp` is required, `nbf` is optional. Both are seconds, with or without a fraction.
-fn check_time(claims: &Claims, now: Timestamp) -> Result<(), ExternalTokenError> {
+/// Checks the validity period and returns its end, unless that is too far for a [`Timestamp`]: `exp` is required, `nbf` is
+/// optional. Both are seconds, with or without a fraction.
+fn check_time(claims: &Claims, now: Timestamp) -> Result<Option<Timestamp>, ExternalTokenError> {
     let seconds = |name: &str| match claims.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => value
@@ -236,8 +238,14 @@ fn check_time(claims: &Claims, now: Timestamp) -> Result<(), ExternalTokenError>
         Some(start) if start > as_seconds(now.saturating_add(CLOCK_SKEW)) => {
             Err(ExternalTokenError::NotYetValid)
         }
-        _ => Ok(()),
+        _ => Ok(timestamp_of(end)),
     }
+}
+
+fn timestamp_of(seconds: f64) -> Option<Timestamp> {
+    let since_epoch = Duration::try_from_secs_f64(seconds).ok()?;
+    let millis = u64::try_from(since_epoch.as_millis()).ok()?;
+    Some(Timestamp::from_millis(millis))
 }
 
 fn as_seconds(at: Timestamp) -> f64 {

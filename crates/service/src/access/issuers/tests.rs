@@ -396,6 +396,23 @@ async fn a_token_is_taken_in_its_time_alone() {
 }
 
 #[tokio::test]
+async fn a_bearers_end_is_that_of_the_token() {
+    let now = START.as_secs();
+    let after = |millis| Some(START.saturating_add(Duration::from_millis(millis)));
+    for (exp, end) in [
+        (json!(now + 1), after(1_000)),
+        (
+            json!(format!("{now}.25").parse::<f64>().unwrap()),
+            after(250),
+        ),
+        (json!(1e300), None),
+    ] {
+        let token = KEYS.p256.token("ES256", &with(json!({"exp": exp.clone()})));
+        assert_eq!(judged(&token).await.unwrap().expires_at, end, "{exp}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_named_or_there_is_no_choice() {
     let unnamed = json!({"alg": "ES256"});
     let token = KEYS.p256.token_of("ES256", &unnamed, &claims());

@@ -90,6 +90,51 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
 }
 
 #[tokio::test]
+async fn nothing_is_changed_by_an_issuers_token_that_expired_meanwhile() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    bench.put("c", &ca, None).await;
+    let leaf = ca.leaf(&bench.code("c").await.digits);
+    let before = bench.shown("c").await;
+    let mut operator = bench.operator("certificates").await;
+    operator.who = crate::Principal::External {
+        issuer: "https://login.example/".to_owned(),
+        subject: "ada".to_owned(),
+    };
+    operator.warrants.clear();
+    operator.expires_at = Some(START.saturating_add(Duration::from_secs(1)));
+    let (certificates, origin) = (bench.certificates(), origin());
+    let act = Action::CertificatePut;
+    let permitted = certificates.permit(&operator, act, service("dps"), "c", &origin);
+    let (caller, any) = (permitted.await.unwrap(), Precondition::Any);
+    bench.clock.advance(Duration::from_millis(999));
+    let put = certificates.put(&caller, "d", &any, ca.upload(None));
+    put.await.unwrap();
+    bench.clock.advance(Duration::from_millis(1));
+
+    let put = certificates.put(&caller, "c", &any, ca.upload(Some(true)));
+    let made = certificates.generate_code(&caller, "c", &any);
+    let verified = certificates.verify(&caller, "c", &any, Ok::<_, &str>(leaf));
+    let deleted = certificates.delete(&caller, "c", &any);
+    let absent = certificates.delete(&caller, "e", &any);
+    let lost = Err(StorageError::Contended { tries: 1 });
+    assert_eq!(changed(put.await), lost);
+    assert_eq!(changed(made.await), lost);
+    assert_eq!(changed(verified.await), lost);
+    assert_eq!(changed(deleted.await), lost);
+    assert_eq!(changed(absent.await), lost);
+    assert_eq!(bench.shown("c").await, before);
+}
+
+/// The storage error of a change, if that is why nothing was changed.
+fn changed<T, E>(outcome: Result<T, Failure<E>>) -> Result<(), StorageError> {
+    match outcome {
+        Err(Failure::Storage(error)) => Err(error),
+        Ok(_) | Err(Failure::Refused(_)) => Ok(()),
+    }
+}
+
+#[tokio::test]
 async fn what_is_shown_is_read_along_with_the_token() {
     let bench = bench().await;
     bench.put("c", &Ca::new("A"), None).await;
