@@ -21,7 +21,7 @@ use crate::{
     keys::{draw_token, token_key},
     session_life::{Confirmed, Found, SessionLifetime, SessionRecord, session_for_change},
     slot::next_keys,
-    storage::{Attempt, refuse, transact},
+    storage::{Attempt, refuse, transact, transact_permitted},
 };
 
 /// Stored at `operator_session/_/<time>/<digest>`.
@@ -306,19 +306,21 @@ impl Access {
         origin: &Origin,
     ) -> Result<(), Failure<NoSession>> {
         let place = token_place(&session.token);
-        transact("access.sign_out_everywhere", &self.store, || async {
+        let (name, gone) = ("access.sign_out_everywhere", || NONE);
+        let (store, clock) = (&self.store, &*self.clock);
+        let origin = &origin.by_operator(&session.operator);
+        transact_permitted(name, store, clock, origin, gone, || async {
             let now = self.clock.now();
             let kept = self.store.get::<OperatorTokenRecord>(&place, now).await?;
             let kept = kept.ok_or(NONE)?;
             let record = kept.record.without_sessions();
             let mut batch = self.store.batch(now);
             batch.replace(&place, kept.version, &record, kept.expires_at);
-            let origin = origin.by_operator(&session.operator);
             let new_event = NewEvent {
                 action: Action::OperatorSessionsEnd,
                 target: target(&session.operator),
                 detail: None,
-                origin: &origin,
+                origin,
             };
             self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(())))
