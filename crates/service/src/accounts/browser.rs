@@ -164,9 +164,19 @@ impl Accounts {
     ///
     /// [`StorageError`].
     pub async fn sign_out(&self, text: &str, origin: &Origin) -> Result<(), Failure<SessionError>> {
+        let Ok(token) = Token::parse(text) else {
+            return Ok(());
+        };
         transact("accounts.sign_out", &self.store, || async {
             let found = match self.session_at(text).await {
-                Err(Failure::Refused(_)) => return Ok(Attempt::Done(())),
+                Err(Failure::Refused(_)) => {
+                    let (place, now) = (user_session_key(&token), self.clock.now());
+                    let kept = Slot::<UserSessionRecord>::read(&self.store, place, now).await?;
+                    let mut batch = self.store.batch(now);
+                    // The commit that ended it may not be durable, and the session may come back after a failover.
+                    kept.remove_as_read(&mut batch);
+                    return Ok(Attempt::Commit(batch, Ok(())));
+                }
                 found => found?,
             };
             let session = found.session.session;

@@ -273,11 +273,15 @@ impl Access {
         let place = place_of(&token);
         transact("access.sign_out", &self.store, || async {
             let now = self.clock.now();
+            let mut batch = self.store.batch(now);
             let (read, kept) = match self.read_session(&place, now).await {
-                Err(Failure::Refused(NoSession)) => return Ok(Attempt::Done(())),
+                Err(Failure::Refused(NoSession)) => {
+                    // The commit that ended it may not be durable, and the session may come back after a failover.
+                    batch.require_absent(&place);
+                    return Ok(Attempt::Commit(batch, Ok(())));
+                }
                 found => found?,
             };
-            let mut batch = self.store.batch(now);
             batch.remove(&place, kept.version);
             // A session that ended by itself is not recorded as an action.
             if let Ok(operator) = operator_in(&read, &kept.record) {

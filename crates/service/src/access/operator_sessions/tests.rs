@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use keyproof_auth::operator::{OperatorScope, OperatorScopes};
-use keyproof_store::{Prefix, Timestamp};
+use keyproof_store::{Prefix, Timestamp, faults::CommitMode};
 
 use super::*;
 use crate::{
+    StorageError,
     access::{IssuedOperatorToken, NewOperatorToken},
     audit::Outcome,
     testing::{Bench, bench, command_line, origin},
@@ -164,6 +165,29 @@ async fn nothing_is_changed_in_a_session_that_was_ended_meanwhile() {
     assert!(is_live(&bench, &there).await);
     let ended = access.session_for_change(&here).await.map(|_| ());
     assert_eq!(ended, Err(Failure::Refused(NoSession)));
+}
+
+#[tokio::test]
+async fn a_session_that_is_gone_is_only_told_to_be_once_that_is_durable() {
+    let bench = bench().await;
+    let access = &bench.service.access;
+    let token = create(&bench, "admin", None).await;
+    let session = sign_in(&bench, &token).await;
+    access.sign_out(&session, &origin()).await.unwrap();
+    bench.faults.commits(CommitMode::Lost);
+    let again = access.sign_out(&session, &origin()).await;
+    assert!(
+        matches!(
+            again,
+            Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
+        ),
+        "{again:?}"
+    );
+    bench.faults.commits(CommitMode::Made);
+    for _ in 0..2 {
+        assert_eq!(access.sign_out(&session, &origin()).await, Ok(()));
+    }
+    assert!(!is_live(&bench, &session).await);
 }
 
 #[tokio::test]

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{ADA, LOCK, asks, command_line, in_browser, session, signed_in, tokens_of, with_ada};
+use keyproof_store::faults::CommitMode;
+
+use super::{
+    ADA, LOCK, asks, command_line, in_browser, session, set_password, signed_in, tokens_of,
+    with_ada,
+};
 use crate::{
     Action,
     Failure::{Refused, Storage},
@@ -42,6 +47,30 @@ async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
     changes_nothing(&bench, acting.session()).await;
     let ended = accounts.session_for_change(&token).await.map(|_| ());
     assert_eq!(ended, Err(Refused(SessionError::Invalid)));
+}
+
+#[tokio::test]
+async fn a_browsers_session_that_is_gone_is_only_told_to_be_once_that_is_durable() {
+    let bench = with_ada().await;
+    let accounts = &bench.service.accounts;
+    let (gone, dead) = (in_browser(&bench, ADA).await, in_browser(&bench, ADA).await);
+    accounts.sign_out(&gone, &origin()).await.unwrap();
+    // Its record is still there.
+    set_password(&bench, ADA, "another horse").await;
+    for session in [&gone, &dead] {
+        bench.faults.commits(CommitMode::Lost);
+        let again = accounts.sign_out(session, &origin()).await;
+        assert!(
+            matches!(again, Err(Storage(StorageError::OutcomeUnknown(_)))),
+            "{again:?}"
+        );
+        bench.faults.commits(CommitMode::Made);
+        for _ in 0..2 {
+            assert_eq!(accounts.sign_out(session, &origin()).await, Ok(()));
+        }
+    }
+    assert_eq!(accounts.sign_out("x", &origin()).await, Ok(()));
+    assert_eq!(bench.times(Action::UserSessionEnd).await, 1);
 }
 
 #[tokio::test]
