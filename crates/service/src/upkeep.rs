@@ -15,7 +15,7 @@ use crate::{Clock, ClockDifference, Service, StorageError, figures::UpkeepFigure
 /// How often the upkeep runs.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often to check for CAs to renew, which is done years before they expire.
+/// How often to check for CAs to renew, which is done years before they expire, and for application tokens that have ended.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How often to check whether the minute is over in which refusals were left out of the audit trail.
@@ -134,12 +134,15 @@ impl Service {
         );
     }
 
-    /// Renews CAs before they expire and looks up what expires first. Tries again in a minute if the store does not answer.
+    /// Renews CAs before they expire, looks up what expires first, and lets application tokens expire that an operator ended. Tries
+    /// again in a minute if the store does not answer.
     async fn watch_ends(&self) {
         let mut ticks = every(RENEWAL_INTERVAL);
         loop {
             ticks.tick().await;
-            let renewed = match self.clock_is_trusted().await {
+            let trusted = self.clock_is_trusted().await;
+            let may_change = trusted == Ok(true);
+            let renewed = match trusted {
                 Ok(true) => self.device_identity.renew_authorities().await,
                 Ok(false) => Ok(0),
                 Err(error) => Err(error),
@@ -160,6 +163,10 @@ impl Service {
                     has_failed = true;
                     tracing::warn!(%error, "cannot look for certificates that expire soon");
                 }
+            }
+            if may_change && let Err(error) = self.accounts.end_application_tokens().await {
+                has_failed = true;
+                tracing::warn!(%error, "cannot let ended application tokens expire");
             }
             if has_failed {
                 // The figures and the console lack what could not be read.

@@ -4,17 +4,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::Duration,
 };
 
 use ipnet::IpNet;
-use keyproof_store::{Batch, Stored, Timestamp};
+use keyproof_store::{Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, Editor, Person, Session, SessionRefused, TargetUser,
+    Accounts, Editor, Person, Session, SessionRefused,
+    ended_tokens::shown_after,
     records::{
-        ApplicationToken, ApplicationTokenText, TextPlace, User, application_token_key,
+        ApplicationToken, ApplicationTokenText, Owner, TextPlace, User, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
     },
 };
@@ -31,9 +31,6 @@ const MAX_DESCRIPTION: usize = 1024;
 
 /// The maximum number of a user's tokens, including ended ones that are still listed.
 const MOST: usize = 1_000;
-
-/// How long a token that has ended stays listed.
-const SHOWN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A new token.
 #[derive(Clone, Debug, Default)]
@@ -195,8 +192,7 @@ impl Accounts {
                 creator_name: creator.name.clone(),
                 text: TextPlace::of(&token),
             };
-            let shown = |end: Timestamp| end.max(now).saturating_add(SHOWN);
-            let expires_at = new.valid_until.map(shown);
+            let expires_at = new.valid_until.map(|end| shown_after(end.max(now)));
             let mut batch = self.store.batch(now);
             // Written anew, so that of two tokens counted for at the same time one is counted again.
             own.replace(&mut batch, &creator, own.expires_at());
@@ -221,13 +217,14 @@ impl Accounts {
         .await
     }
 
-    /// Whether a user may have one more token. Ended tokens of earlier releases, whose records do not expire, are not counted.
+    /// Whether a user may have one more token. Those that an operator ended with all of the user's are not counted, nor are ended
+    /// tokens of earlier releases, whose records do not expire.
     async fn may_have_one_more(&self, user: &User, now: Timestamp) -> Result<bool, StorageError> {
         let counts = |stored: &Stored<ApplicationToken>| {
             let token = &stored.record;
             is_of(token, user.id, &user.name)
-                && (stored.expires_at.is_some()
-                    || !(token.is_revoked || token.is_expired(now) || has_ended(token, Some(user))))
+                && !has_ended(token, Some(user))
+                && (stored.expires_at.is_some() || !(token.is_revoked || token.is_expired(now)))
         };
         let all = application_tokens_of(user.organisation);
         let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
@@ -238,29 +235,6 @@ impl Accounts {
             count += page.iter().filter(|(_, stored)| counts(stored)).count();
         }
         Ok(count < MOST)
-    }
-
-    /// Writes a token that is now revoked. It stays listed for a while and then expires together with its text, which must never
-    /// lead to a later token with the same number. If the text is unknown, both stay.
-    pub(super) async fn put_revoked(
-        &self,
-        batch: &mut Batch,
-        slot: &Slot<ApplicationToken>,
-        revoked: &ApplicationToken,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        let mut expires_at = slot.expires_at();
-        if let Some(place) = revoked.text.as_ref().and_then(TextPlace::key) {
-            let shown = now.saturating_add(SHOWN);
-            let end = expires_at.map_or(shown, |end| end.min(shown));
-            expires_at = Some(end);
-            let text = self.store.get::<ApplicationTokenText>(&place, now).await?;
-            if let Some(text) = text {
-                batch.replace(&place, text.version, &text.record, expires_at);
-            }
-        }
-        slot.replace(batch, revoked, expires_at);
-        Ok(())
     }
 
     /// Returns the tokens that the session may see, oldest first. Administrators see those of their organisation, others their own.
@@ -282,7 +256,9 @@ impl Accounts {
             tokens.extend(page.filter(|token| session.may_manage_token(token)));
         }
         // Read last: compared with an earlier state of its creator, a token would count as ended.
-        let creators = self.creators_of(session, &tokens).await?;
+        let numbers = tokens.iter().map(|token| token.creator).collect();
+        let organisation = session.owner.organisation;
+        let creators = self.creators_of(organisation, numbers).await?;
         let tokens = tokens.into_iter().map(|token| {
             let creator = creators.get(&token.creator);
             summary(token, creator.and_then(Slot::record))
@@ -292,15 +268,19 @@ impl Accounts {
         Ok(tokens)
     }
 
-    /// Reads the creators of these tokens.
-    async fn creators_of(
+    /// Reads the users with these numbers in an organisation, who have created tokens.
+    pub(super) async fn creators_of(
         &self,
-        session: &Session,
-        tokens: &[ApplicationToken],
+        organisation: u32,
+        numbers: BTreeSet<u32>,
     ) -> Result<BTreeMap<u32, Slot<User>>, StorageError> {
-        let numbers: BTreeSet<u32> = tokens.iter().map(|token| token.creator).collect();
         let numbers: Vec<u32> = numbers.into_iter().collect();
-        let place = |user: &u32| user_key(session.owner.of(TargetUser::Of(*user)));
+        let place = |user: &u32| {
+            user_key(Owner {
+                organisation,
+                user: *user,
+            })
+        };
         let mut creators = BTreeMap::new();
         for some in numbers.chunks(PAGE) {
             let reading = self.read(some.iter().map(place)).await?;

@@ -10,10 +10,11 @@ use keyproof_store::{Key, ReadPlan, Stored};
 use super::{
     Accounts, UnknownUser,
     application_tokens::is_of,
+    ended_tokens::shown_at_most,
     events,
     records::{
-        ApplicationToken, RemovedUser, User, all_removed_users, application_tokens_of,
-        removed_user_key, user_key,
+        ApplicationToken, ApplicationTokenText, RemovedUser, TextPlace, User, all_removed_users,
+        application_tokens_of, removed_user_key, user_key,
     },
 };
 use crate::{
@@ -92,7 +93,8 @@ impl Accounts {
         .await
     }
 
-    /// Removes the name from the user's application tokens, which have ended.
+    /// Removes the name from the user's application tokens, which have ended, and deletes their texts. Such a token stays listed for
+    /// a while, without the name. If its text is unknown, it stays, because the text must not lead to a later token with its number.
     async fn forget_creator(&self, removed: &RemovedUser) -> Result<(), Failure<Infallible>> {
         let all = application_tokens_of(removed.subject.organisation);
         let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
@@ -108,12 +110,22 @@ impl Accounts {
                         return Ok(Attempt::Done(()));
                     };
                     let mut batch = self.store.batch(now);
+                    let mut expires_at = stored.expires_at;
+                    let text_place = stored.record.text.as_ref().and_then(TextPlace::key);
+                    if let Some(text_place) = &text_place {
+                        expires_at = Some(shown_at_most(expires_at, now));
+                        let text = self.store.get::<ApplicationTokenText>(text_place, now);
+                        if let Some(text) = text.await? {
+                            batch.remove(text_place, text.version);
+                        }
+                    }
                     let next = ApplicationToken {
                         creator_name: String::new(),
                         is_revoked: true,
+                        text: stored.record.text.filter(|_| text_place.is_none()),
                         ..stored.record
                     };
-                    batch.replace(&place, stored.version, &next, stored.expires_at);
+                    batch.replace(&place, stored.version, &next, expires_at);
                     Ok(Attempt::Commit(batch, Ok(())))
                 })
                 .await?;

@@ -21,6 +21,7 @@ mod caller;
 mod detail;
 mod devices;
 mod directory;
+mod ended_tokens;
 mod events;
 mod forgetting;
 mod keys;

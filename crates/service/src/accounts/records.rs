@@ -109,6 +109,10 @@ pub(super) fn organisation_key(id: u32) -> Key {
     Key::new("organisation", [id.to_string()])
 }
 
+pub(super) fn all_organisations() -> Prefix {
+    Prefix::collection("organisation")
+}
+
 /// Stored at `organisation_name/<name>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct OrganisationName {

@@ -106,6 +106,15 @@ async fn an_account_is_removed_and_forgotten_at_once() {
         Ok(Forgetting::Removed)
     );
     assert_eq!(named(&bench).await, Vec::<String>::new());
+    // The token's text is gone at once, the token after a month.
+    let left = async |collection: &str| bench.rows(&Prefix::collection(collection)).await.len();
+    assert_eq!(left("application_token_text").await, 0);
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
+    bench.service.upkeep.remove_expired().await.unwrap();
+    assert_eq!(left("application_token").await, 1);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.service.upkeep.remove_expired().await.unwrap();
+    assert_eq!(left("application_token").await, 0);
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Failure::Refused(LoginError::Refused))

@@ -1,10 +1,11 @@
 //! Which change ends which tokens.
 
-use std::{ops::Range, pin::pin, time::Duration};
+use std::{ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use keyproof_auth::{Cost, HashingMemory, PasswordHash};
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::CommitMode};
+use tokio::time::sleep;
 
 use super::{
     ADA, ADDRESS, BOB, DAY, LOCK, REVOKED, STEP, activate, add, answer_challenge, asks, challenge,
@@ -294,6 +295,20 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
     assert!(details.any(|detail| detail == "ApplicationRefused { why: Revoked }"));
 }
 
+/// How many application tokens there are, and how many of their texts.
+async fn kept(bench: &Bench) -> (usize, usize) {
+    let now = bench.clock.now();
+    let count = async |collection: &str| {
+        let all = Prefix::collection(collection);
+        let found = bench.store.scan_raw(&all, None, 100, now).await;
+        found.unwrap().len()
+    };
+    (
+        count("application_token").await,
+        count("application_token_text").await,
+    )
+}
+
 /// Ended tokens stay listed for a month. Then they are deleted with their texts, so that no text leads to a later token with the
 /// same number.
 #[tokio::test]
@@ -301,18 +316,6 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
     let bench = with_ada().await;
     let accounts = asks(&bench);
     let own = async || signed_in(&bench, ADA).await;
-    let kept = async || {
-        let now = bench.clock.now();
-        let count = async |collection: &str| {
-            let all = Prefix::collection(collection);
-            let found = bench.store.scan_raw(&all, None, 100, now).await;
-            found.unwrap().len()
-        };
-        (
-            count("application_token").await,
-            count("application_token_text").await,
-        )
-    };
     let ada = own().await;
     let new = |valid_until| NewApplicationToken {
         valid_until,
@@ -348,15 +351,93 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
             .await
             .unwrap();
     }
-    assert_eq!(kept().await, (4, 4));
+    assert_eq!(kept(&bench).await, (4, 4));
     bench.clock.advance(DAY * 30 - Duration::from_secs(1));
-    assert_eq!(kept().await, (4, 4));
+    assert_eq!(kept(&bench).await, (4, 4));
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(kept().await, (2, 2));
+    assert_eq!(kept(&bench).await, (2, 2));
     bench.clock.advance(DAY);
-    assert_eq!(kept().await, (1, 1));
+    assert_eq!(kept(&bench).await, (1, 1));
     let listed = accounts.application_tokens(&own().await).await.unwrap();
     assert!(!listed[0].is_revoked);
+}
+
+/// The operator's change ends them without writing them.
+#[tokio::test]
+async fn application_tokens_that_an_operator_ended_are_forgotten_with_their_texts() {
+    let bench = bench().await;
+    for name in [ADA, BOB] {
+        add(&bench, name, Role::User).await;
+    }
+    let accounts = asks(&bench);
+    let ada = signed_in(&bench, ADA).await;
+    let bob = signed_in(&bench, BOB).await;
+    accounts.application_token(&ada).await.unwrap();
+    accounts.application_token(&bob).await.unwrap();
+    let in_a_year = NewApplicationToken {
+        valid_until: Some(bench.clock.now().saturating_add(DAY * 365)),
+        ..NewApplicationToken::default()
+    };
+    let added = accounts.add_application_token(&ada, in_a_year).await;
+    added.unwrap();
+    let end = async || bench.service.accounts.end_application_tokens().await;
+    assert_eq!(end().await, Ok(0), "all are valid");
+    set_password(&bench, ADA, PASSWORD).await;
+    accounts.remove_user(BOB, &command_line()).await.unwrap();
+    let ada = signed_in(&bench, ADA).await;
+    let valid = accounts.application_token(&ada).await.unwrap();
+
+    assert_eq!(end().await, Ok(3));
+    let listed = accounts.application_tokens_of(ADA).await.unwrap();
+    let revoked = listed.iter().filter(|token| token.is_revoked);
+    assert_eq!((listed.len(), revoked.count()), (3, 2));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
+    assert_eq!(end().await, Ok(0), "it is not put off");
+    assert_eq!(kept(&bench).await, (4, 4));
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(kept(&bench).await, (1, 1));
+    let login = accounts.application_login(&valid, ADDRESS, &origin()).await;
+    assert!(login.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_upkeep_lets_application_tokens_expire_that_an_operator_ended() {
+    let bench = with_ada().await;
+    let own = signed_in(&bench, ADA).await;
+    asks(&bench).application_token(&own).await.unwrap();
+    change(&bench, ADA, UserChange::Suspend).await;
+    let service = Arc::clone(&bench.service);
+    let upkeep = tokio::spawn(async move { service.run_upkeep().await });
+    sleep(Duration::from_secs(59)).await;
+    upkeep.abort();
+    assert_eq!(kept(&bench).await, (1, 1));
+    bench.clock.advance(DAY * 30);
+    assert_eq!(kept(&bench).await, (0, 0));
+}
+
+/// A failover may undo an operator's change that was read before it was durable.
+#[tokio::test]
+async fn an_application_token_whose_end_is_undone_stays_valid() {
+    let bench = with_ada().await;
+    let own = signed_in(&bench, ADA).await;
+    let accounts = asks(&bench);
+    let text = accounts.application_token(&own).await.unwrap();
+    let (place, now) = (user_key(own.owner), bench.clock.now());
+    let ada = async || {
+        let ada = bench.store.get::<User>(&place, now).await;
+        ada.unwrap().unwrap()
+    };
+    let before = ada().await.record;
+    set_password(&bench, ADA, PASSWORD).await;
+    let undo = async {
+        let mut batch = bench.store.batch(now);
+        batch.replace(&place, ada().await.version, &before, None);
+        bench.store.commit(batch).await.unwrap();
+    };
+    let ended = accounts.end_application_tokens();
+    assert_eq!(bench.faults.overtake(ended, undo).await, Ok(0));
+    let login = accounts.application_login(&text, ADDRESS, &origin()).await;
+    assert!(login.is_ok());
 }
 
 #[tokio::test]
@@ -392,6 +473,19 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
             let place = application_token_key(ada.owner.organisation, id);
             batch.insert(&place, &token, None);
         }
+    }
+    bench.store.commit(batch).await.unwrap();
+    // Nor are those that an operator ended with all of the user's.
+    let mut batch = bench.store.batch(now);
+    for number in 4_000..4_010 {
+        let id = (1 << 24) + number;
+        let token = ApplicationToken {
+            id,
+            creator_incarnation: first.creator_incarnation ^ 1,
+            ..first.clone()
+        };
+        let place = application_token_key(ada.owner.organisation, id);
+        batch.insert(&place, &token, Some(now.saturating_add(DAY)));
     }
     bench.store.commit(batch).await.unwrap();
     // One more, whether or not they are asked for at the same time.
