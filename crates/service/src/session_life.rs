@@ -45,17 +45,19 @@ impl SessionLifetime {
         self.used_at.saturating_add(IDLE).min(longest)
     }
 
-    /// Returns the session as used now.
-    pub(crate) const fn used_again(self, now: Timestamp) -> Self {
+    /// Returns the session as used now. One that began in the future, before the clock was set back, begins now.
+    pub(crate) fn used_again(self, now: Timestamp) -> Self {
         Self {
+            began_at: self.began_at.min(now),
             used_at: now,
-            ..self
         }
     }
 
-    /// Returns the session as used now, if its last use was stored at least this long ago.
+    /// Returns the session as used now, if its last use was stored at least this long ago, or further in the future than servers'
+    /// clocks differ: otherwise it would last longer because the clock was ahead.
     fn used_after(&self, noted: Duration, now: Timestamp) -> Option<Self> {
-        let is_to_be_noted = now.saturating_since(self.used_at) >= noted;
+        let is_to_be_noted = now.saturating_since(self.used_at) >= noted
+            || self.used_at.saturating_since(now) > APART_AT_MOST;
         is_to_be_noted.then(|| self.used_again(now))
     }
 }
@@ -174,5 +176,18 @@ mod tests {
             life = life.used_after(NOTED, minute(minutes)).unwrap();
         }
         assert_eq!(life.ends_at(), minute(480));
+    }
+
+    #[test]
+    fn a_session_of_a_clock_that_was_ahead_lasts_no_longer_once_it_is_used_after_that() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let ahead = now.saturating_add(Duration::from_secs(60 * 60));
+        let life = SessionLifetime::begin(ahead);
+        let slow = ahead.saturating_sub(APART_AT_MOST);
+        assert_eq!(life.used_after(NOTED, slow), None, "clocks differ");
+        let used = life.used_after(NOTED, slow.saturating_sub(Duration::from_millis(1)));
+        assert!(used.is_some());
+        let used = life.used_after(NOTED, now);
+        assert_eq!(used, Some(SessionLifetime::begin(now)));
     }
 }

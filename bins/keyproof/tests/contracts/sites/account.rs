@@ -134,7 +134,7 @@ async fn what_weakens_an_account_asks_for_password_and_code_again() {
     let csrf = ada.csrf();
     let logged_in = keyproof_service::Clock::now(&*site.clock);
     site.clock
-        .set(logged_in.saturating_sub(Duration::from_secs(10 * 60)));
+        .set(logged_in.saturating_sub(Duration::from_secs(9 * 60)));
     ada.get("/account/phone").await.is(200);
     ada.sees("href=\"/account/confirm?to=/account/phone\"");
     site.clock

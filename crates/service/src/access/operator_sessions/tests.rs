@@ -92,6 +92,19 @@ async fn it_ends_unused_and_after_eight_hours_even_if_the_token_is_shown_again()
 }
 
 #[tokio::test]
+async fn it_ends_unused_after_the_clock_was_set_back_too() {
+    let bench = bench().await;
+    let token = create(&bench, "admin", None).await;
+    let right = crate::Clock::now(&*bench.clock);
+    bench.clock.advance(60 * MINUTE);
+    let session = sign_in(&bench, &token).await;
+    bench.clock.set(right);
+    assert!(is_live(&bench, &session).await);
+    bench.clock.advance(15 * MINUTE);
+    assert!(!is_live(&bench, &session).await);
+}
+
+#[tokio::test]
 async fn its_text_is_another_at_each_step_and_the_one_before_is_none() {
     let bench = bench().await;
     let access = &bench.service.access;
