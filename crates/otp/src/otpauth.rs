@@ -9,7 +9,7 @@
 //! - Escapes are those of RFC 3986, so `+` is a plus sign. Characters that should have been escaped
 //!   are accepted, except `#`, which would begin a fragment.
 //! - The secret is lenient Base32 ([`Base32Profile::Lenient`]). It may be short, but not empty.
-//! - An empty issuer parameter counts as none.
+//! - An empty issuer counts as none, in the label (`:account`) and as a parameter.
 //! - Any parameter given twice is rejected. Parameters unknown to the type are kept
 //!   ([`OtpauthUri::other_parameters`]).
 //! - Parameters are written in the order secret, issuer, algorithm, digits, period or counter, then
@@ -289,7 +289,7 @@ impl OtpauthUri {
 
     /// The issuer: the parameter, or the label's if there is no parameter.
     pub fn issuer(&self) -> Option<&str> {
-        self.issuer_parameter().or(self.label_issuer())
+        self.issuer_parameter().or(self.named_in_label())
     }
 
     /// The issuer in the parameter.
@@ -297,9 +297,13 @@ impl OtpauthUri {
         self.issuer.as_deref()
     }
 
-    /// The issuer in the label.
+    /// The issuer in the label: the text before its colon, which may be empty in a parsed URI.
     pub fn label_issuer(&self) -> Option<&str> {
         self.label_issuer.as_deref()
+    }
+
+    fn named_in_label(&self) -> Option<&str> {
+        self.label_issuer().filter(|issuer| !issuer.is_empty())
     }
 
     /// Whether label and parameter both name an issuer, and the two differ.
@@ -314,7 +318,7 @@ impl OtpauthUri {
     /// ```
     #[must_use = "the two issuers may differ"]
     pub fn issuer_mismatch(&self) -> bool {
-        let both = self.label_issuer().zip(self.issuer_parameter());
+        let both = self.named_in_label().zip(self.issuer_parameter());
         both.is_some_and(|(label, parameter)| label != parameter)
     }
 
