@@ -36,11 +36,12 @@ use alloc::{
     borrow::{Cow, ToOwned},
     collections::BTreeMap,
     string::String,
+    vec::Vec,
 };
-use core::{fmt, num::NonZeroU64, str::FromStr};
+use core::{fmt, mem, num::NonZeroU64, str::FromStr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::{Algorithm, Base32Profile, Digits, Hotp, OtpError, Secret, Totp, totp::DEFAULT_PERIOD};
 
@@ -231,7 +232,7 @@ impl OtpauthUri {
         let secret = parameters.take("secret").ok_or(MISSING_SECRET)?.secret()?;
         let issuer = parameters
             .take("issuer")
-            .map(|issuer| issuer.value.into_owned())
+            .map(Parameter::into_value)
             .filter(|issuer| !issuer.is_empty());
         let algorithm = parameters
             .take("algorithm")
@@ -469,7 +470,7 @@ impl<'a> Parameters<'a> {
     fn into_others(self) -> BTreeMap<String, String> {
         let other_parameters = self.0.into_iter();
         other_parameters
-            .map(|(name, other)| (name.into_owned(), other.value.into_owned()))
+            .map(|(name, other)| (name.into_owned(), other.into_value()))
             .collect()
     }
 }
@@ -492,13 +493,25 @@ impl Parameter<'_> {
             .ok_or(OtpError::UriNumber { at: self.at })
     }
 
-    fn secret(self) -> Result<Secret, OtpError> {
-        let text = Zeroizing::new(self.value.into_owned());
-        Secret::from_base32(&text, Base32Profile::Lenient).map_err(|error| match error {
+    fn secret(&self) -> Result<Secret, OtpError> {
+        Secret::from_base32(&self.value, Base32Profile::Lenient).map_err(|error| match error {
             OtpError::SecretEmpty => MISSING_SECRET,
             OtpError::SecretTooLong => error,
             _ => OtpError::UriSecret { at: self.at },
         })
+    }
+
+    fn into_value(mut self) -> String {
+        mem::take(&mut self.value).into_owned()
+    }
+}
+
+impl Drop for Parameter<'_> {
+    /// Wipes a copy of the URI's text, which may be that of the secret.
+    fn drop(&mut self) {
+        if let Cow::Owned(text) = &mut self.value {
+            text.zeroize();
+        }
     }
 }
 
@@ -507,7 +520,9 @@ fn split_optional(text: &str, separator: char) -> (&str, &str) {
     text.split_once(separator).unwrap_or((text, ""))
 }
 
-/// Resolves the percent escapes of a part of the URI that begins at byte `start`.
+/// Resolves the percent escapes of a part of the URI that begins at byte `start`. The part may
+/// contain secrets, so the text is decoded into a buffer that never grows, which would leave a copy
+/// behind.
 pub(crate) fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpError> {
     // The library passes invalid escapes through. A truncated one more likely means a damaged URI.
     for (index, _) in part.match_indices('%') {
@@ -516,7 +531,13 @@ pub(crate) fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpErro
             return Err(OtpError::UriEscape { at: start + index });
         }
     }
-    percent_decode_str(part)
-        .decode_utf8()
-        .map_err(|_| OtpError::UriEscape { at: start })
+    if !part.contains('%') {
+        return Ok(Cow::Borrowed(part));
+    }
+    let mut bytes = Vec::with_capacity(part.len());
+    bytes.extend(percent_decode_str(part));
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|error| {
+        error.into_bytes().zeroize();
+        OtpError::UriEscape { at: start }
+    })
 }
