@@ -169,7 +169,8 @@ impl FromStr for OperatorScope {
                 Ok(Self::Tpm(Some(namespace.to_owned())))
             }
             ("certificates", None) => Ok(Self::certificates([])),
-            ("certificates", Some(path)) if is_certificate_path(path) => {
+            // Checked as it is stored: a few characters take more bytes in lower case.
+            ("certificates", Some(path)) if is_certificate_path(&path.to_lowercase()) => {
                 Ok(Self::Certificates(CertificatePath::of(path.split('/'))))
             }
             _ => Err(unknown()),
@@ -457,6 +458,20 @@ mod tests {
             found.parse::<OperatorScope>(),
             Err(AuthError::unknown_scope(found, KNOWN))
         );
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_it_is_stored() {
+        let of = |name: &str, times| {
+            alloc::format!("certificates:{}", name.repeat(times)).parse::<OperatorScope>()
+        };
+        let longest = of("A", 1024).unwrap();
+        assert_eq!(longest.to_string().parse(), Ok(longest));
+        assert!(of("A", 1025).is_err());
+        // U+023A has two bytes, and three in lower case: 341 of them are 1023 bytes.
+        let longest = of("\u{23a}", 341).unwrap();
+        assert_eq!(longest.to_string().parse(), Ok(longest));
+        assert!(of("\u{23a}", 342).is_err());
     }
 
     #[test]
