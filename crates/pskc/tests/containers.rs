@@ -374,6 +374,9 @@ fn key_derivations_are_bounded_before_they_are_used() {
     for len in ["0", "8", "20", "33", "64", "4294967312"] {
         assert_eq!(refused(salt, "1000", len), "key length", "{len}");
     }
+    let refused_len = Container::parse(&figure_7(salt, "1000", "20", "")).unwrap_err();
+    let allowed = "a key of 16, 24 or 32 bytes";
+    assert!(refused_len.to_string().contains(allowed), "{refused_len}");
     for salt in ["", "Ej7/PEpyEg==", &"AAAA".repeat(342)] {
         assert_eq!(refused(salt, "1000", "16"), "salt", "{salt}");
     }
