@@ -144,6 +144,12 @@ fn is_within(granted: &Option<String>, named: &Option<String>) -> bool {
 impl FromStr for OperatorScope {
     type Err = AuthError;
 
+    /// Parses a scope. [`UnknownScope`](AuthError::UnknownScope) for anything else.
+    ///
+    /// The name of an instance or organisation has 1 to 254 bytes, no white space at its ends, and neither colons nor
+    /// control characters. A space in it may be written `%20`, and a percent sign is written `%25`. A namespace is a
+    /// DNS label ([`is_dns_label`]). A path of certificates has one to three names without white space, and at most 1024
+    /// bytes in lower case.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         let (name, limit) = match text.split_once(':') {
             None => (text, None),
@@ -348,7 +354,7 @@ impl OperatorScopes {
 impl FromStr for OperatorScopes {
     type Err = AuthError;
 
-    /// Parses what `Display` writes: scopes separated by one space.
+    /// Parses what `Display` writes: scopes separated by one space. Fails as [`OperatorScopes::parse`] does.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::parse(text.split(' '))
     }
