@@ -42,6 +42,8 @@ impl fmt::Display for Generation {
 impl FromStr for Generation {
     type Err = AuthError;
 
+    /// Parses 32 lower-case hexadecimal digits. [`MalformedGeneration`](AuthError::MalformedGeneration) for anything
+    /// else.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         HEXLOWER
             .decode(text.as_bytes())

@@ -144,6 +144,12 @@ fn is_within(granted: &Option<String>, named: &Option<String>) -> bool {
 impl FromStr for OperatorScope {
     type Err = AuthError;
 
+    /// Parses a scope. [`UnknownScope`](AuthError::UnknownScope) for anything else.
+    ///
+    /// The name of an instance or organisation has 1 to 254 bytes, no white space at its ends, and neither colons nor
+    /// control characters. A space in it may be written `%20`, and a percent sign is written `%25`. A namespace is a
+    /// DNS label ([`is_dns_label`]). A path of certificates has one to three names without white space, and at most 1024
+    /// bytes in lower case.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         let (name, limit) = match text.split_once(':') {
             None => (text, None),
@@ -169,7 +175,8 @@ impl FromStr for OperatorScope {
                 Ok(Self::Tpm(Some(namespace.to_owned())))
             }
             ("certificates", None) => Ok(Self::certificates([])),
-            ("certificates", Some(path)) if is_certificate_path(path) => {
+            // Checked as it is stored: a few characters take more bytes in lower case.
+            ("certificates", Some(path)) if is_certificate_path(&path.to_lowercase()) => {
                 Ok(Self::Certificates(CertificatePath::of(path.split('/'))))
             }
             _ => Err(unknown()),
@@ -347,7 +354,7 @@ impl OperatorScopes {
 impl FromStr for OperatorScopes {
     type Err = AuthError;
 
-    /// Parses what `Display` writes: scopes separated by one space.
+    /// Parses what `Display` writes: scopes separated by one space. Fails as [`OperatorScopes::parse`] does.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::parse(text.split(' '))
     }
@@ -457,6 +464,20 @@ mod tests {
             found.parse::<OperatorScope>(),
             Err(AuthError::unknown_scope(found, KNOWN))
         );
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_it_is_stored() {
+        let of = |name: &str, times| {
+            alloc::format!("certificates:{}", name.repeat(times)).parse::<OperatorScope>()
+        };
+        let longest = of("A", 1024).unwrap();
+        assert_eq!(longest.to_string().parse(), Ok(longest));
+        assert!(of("A", 1025).is_err());
+        // U+023A has two bytes, and three in lower case: 341 of them are 1023 bytes.
+        let longest = of("\u{23a}", 341).unwrap();
+        assert_eq!(longest.to_string().parse(), Ok(longest));
+        assert!(of("\u{23a}", 342).is_err());
     }
 
     #[test]

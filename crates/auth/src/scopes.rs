@@ -90,7 +90,7 @@ fn is_name(text: &str) -> bool {
 impl FromStr for Scopes {
     type Err = AuthError;
 
-    /// Parses what `Display` writes, but in any order: names separated by one space.
+    /// Parses what `Display` writes, but in any order: names separated by one space. Fails as [`Scopes::new`] does.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::new(text.split(' '))
     }

@@ -141,7 +141,8 @@ impl LoginScope {
 impl FromStr for LoginScope {
     type Err = AuthError;
 
-    /// Parses a name and an optional suffix, ignoring ASCII case.
+    /// Parses a name and an optional suffix, ignoring ASCII case. [`UnknownScope`](AuthError::UnknownScope) for
+    /// anything else.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         let (name, refreshable) = match text.split_once(':') {
             None => (text, false),

@@ -181,7 +181,7 @@ impl fmt::Display for TokenDigest {
 impl FromStr for TokenDigest {
     type Err = AuthError;
 
-    /// Parses 64 lower-case hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits. [`MalformedDigest`](AuthError::MalformedDigest) for anything else.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         let mut digest = [0; 32];
         match HEXLOWER.decode_len(text.len()) {

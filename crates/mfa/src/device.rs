@@ -5,13 +5,15 @@ use core::fmt;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::{
     Counter, Generation, Lockout, MfaError, Policy, UnixMillis, User, digest::Digest,
     lockout::Guess,
 };
 
-/// A secret, opaque text by which a client identifies its device.
+/// A secret, opaque text by which a client identifies its device. `Debug` hides it, and it is wiped
+/// on drop.
 ///
 /// Records contain its SHA-256 digest together with the user and the key's generation, which is 128
 /// random bits. So equal fingerprints cannot be matched across users or enrolments, and precomputed
@@ -34,7 +36,7 @@ use crate::{
 /// # Ok::<(), keyproof_mfa::MfaError>(())
 /// ```
 #[derive(Clone)]
-pub struct Fingerprint(String);
+pub struct Fingerprint(Zeroizing<String>);
 
 impl Fingerprint {
     /// The maximum length in bytes.
@@ -49,7 +51,7 @@ impl Fingerprint {
     pub fn new(text: &str) -> Result<Self, MfaError> {
         match text.len() {
             0 => Err(MfaError::FingerprintEmpty),
-            1..=Self::MAX_LEN => Ok(Self(text.into())),
+            1..=Self::MAX_LEN => Ok(Self(Zeroizing::new(text.into()))),
             found => Err(MfaError::FingerprintTooLong {
                 found,
                 limit: Self::MAX_LEN,
@@ -79,6 +81,8 @@ impl fmt::Debug for Fingerprint {
         f.write_str("Fingerprint([redacted])")
     }
 }
+
+impl ZeroizeOnDrop for Fingerprint {}
 
 /// The number of a device, unique among those of its user. It is 1 to 2^24 - 1, so that clients
 /// that read numbers as 32-bit floats read it exactly.

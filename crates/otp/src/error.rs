@@ -186,7 +186,7 @@ pub enum OtpError {
     /// A response that does not have the suite's length.
     #[error("the response has {found} bytes, not {expected}")]
     OcraResponseLength {
-        /// The suite's length.
+        /// The suite's number of digits, or two for each byte of the HMAC if it does not truncate.
         expected: usize,
         /// The number of bytes found.
         found: usize,

@@ -9,7 +9,7 @@
 //! - Escapes are those of RFC 3986, so `+` is a plus sign. Characters that should have been escaped
 //!   are accepted, except `#`, which would begin a fragment.
 //! - The secret is lenient Base32 ([`Base32Profile::Lenient`]). It may be short, but not empty.
-//! - An empty issuer parameter counts as none.
+//! - An empty issuer counts as none, in the label (`:account`) and as a parameter.
 //! - Any parameter given twice is rejected. Parameters unknown to the type are kept
 //!   ([`OtpauthUri::other_parameters`]).
 //! - Parameters are written in the order secret, issuer, algorithm, digits, period or counter, then
@@ -36,11 +36,12 @@ use alloc::{
     borrow::{Cow, ToOwned},
     collections::BTreeMap,
     string::String,
+    vec::Vec,
 };
-use core::{fmt, num::NonZeroU64, str::FromStr};
+use core::{fmt, mem, num::NonZeroU64, str::FromStr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::{Algorithm, Base32Profile, Digits, Hotp, OtpError, Secret, Totp, totp::DEFAULT_PERIOD};
 
@@ -231,7 +232,7 @@ impl OtpauthUri {
         let secret = parameters.take("secret").ok_or(MISSING_SECRET)?.secret()?;
         let issuer = parameters
             .take("issuer")
-            .map(|issuer| issuer.value.into_owned())
+            .map(Parameter::into_value)
             .filter(|issuer| !issuer.is_empty());
         let algorithm = parameters
             .take("algorithm")
@@ -289,7 +290,7 @@ impl OtpauthUri {
 
     /// The issuer: the parameter, or the label's if there is no parameter.
     pub fn issuer(&self) -> Option<&str> {
-        self.issuer_parameter().or(self.label_issuer())
+        self.issuer_parameter().or(self.named_in_label())
     }
 
     /// The issuer in the parameter.
@@ -297,9 +298,13 @@ impl OtpauthUri {
         self.issuer.as_deref()
     }
 
-    /// The issuer in the label.
+    /// The issuer in the label: the text before its colon, which may be empty in a parsed URI.
     pub fn label_issuer(&self) -> Option<&str> {
         self.label_issuer.as_deref()
+    }
+
+    fn named_in_label(&self) -> Option<&str> {
+        self.label_issuer().filter(|issuer| !issuer.is_empty())
     }
 
     /// Whether label and parameter both name an issuer, and the two differ.
@@ -314,7 +319,7 @@ impl OtpauthUri {
     /// ```
     #[must_use = "the two issuers may differ"]
     pub fn issuer_mismatch(&self) -> bool {
-        let both = self.label_issuer().zip(self.issuer_parameter());
+        let both = self.named_in_label().zip(self.issuer_parameter());
         both.is_some_and(|(label, parameter)| label != parameter)
     }
 
@@ -465,7 +470,7 @@ impl<'a> Parameters<'a> {
     fn into_others(self) -> BTreeMap<String, String> {
         let other_parameters = self.0.into_iter();
         other_parameters
-            .map(|(name, other)| (name.into_owned(), other.value.into_owned()))
+            .map(|(name, other)| (name.into_owned(), other.into_value()))
             .collect()
     }
 }
@@ -488,13 +493,25 @@ impl Parameter<'_> {
             .ok_or(OtpError::UriNumber { at: self.at })
     }
 
-    fn secret(self) -> Result<Secret, OtpError> {
-        let text = Zeroizing::new(self.value.into_owned());
-        Secret::from_base32(&text, Base32Profile::Lenient).map_err(|error| match error {
+    fn secret(&self) -> Result<Secret, OtpError> {
+        Secret::from_base32(&self.value, Base32Profile::Lenient).map_err(|error| match error {
             OtpError::SecretEmpty => MISSING_SECRET,
             OtpError::SecretTooLong => error,
             _ => OtpError::UriSecret { at: self.at },
         })
+    }
+
+    fn into_value(mut self) -> String {
+        mem::take(&mut self.value).into_owned()
+    }
+}
+
+impl Drop for Parameter<'_> {
+    /// Wipes a copy of the URI's text, which may be that of the secret.
+    fn drop(&mut self) {
+        if let Cow::Owned(text) = &mut self.value {
+            text.zeroize();
+        }
     }
 }
 
@@ -503,7 +520,9 @@ fn split_optional(text: &str, separator: char) -> (&str, &str) {
     text.split_once(separator).unwrap_or((text, ""))
 }
 
-/// Resolves the percent escapes of a part of the URI that begins at byte `start`.
+/// Resolves the percent escapes of a part of the URI that begins at byte `start`. The part may
+/// contain secrets, so the text is decoded into a buffer that never grows, which would leave a copy
+/// behind.
 pub(crate) fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpError> {
     // The library passes invalid escapes through. A truncated one more likely means a damaged URI.
     for (index, _) in part.match_indices('%') {
@@ -512,7 +531,13 @@ pub(crate) fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpErro
             return Err(OtpError::UriEscape { at: start + index });
         }
     }
-    percent_decode_str(part)
-        .decode_utf8()
-        .map_err(|_| OtpError::UriEscape { at: start })
+    if !part.contains('%') {
+        return Ok(Cow::Borrowed(part));
+    }
+    let mut bytes = Vec::with_capacity(part.len());
+    bytes.extend(percent_decode_str(part));
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|error| {
+        error.into_bytes().zeroize();
+        OtpError::UriEscape { at: start }
+    })
 }

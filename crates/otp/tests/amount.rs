@@ -85,6 +85,12 @@ fn malformed_amounts_say_where() {
 }
 
 #[test]
+fn debug_shows_an_amount_as_it_is_written() {
+    let amount: Amount = "EUR:01.50".parse().unwrap();
+    assert_eq!(format!("{amount:?}"), "Amount(EUR:1.5)");
+}
+
+#[test]
 fn pos_algorithms_have_names_and_numbers() {
     for (number, name) in [
         (0, "NONE"),
@@ -147,6 +153,12 @@ fn confirmations_stop_at_the_ends_of_time() {
     assert_ne!(start[1], start[2]);
     assert_eq!(end[2], end[4]);
     assert_ne!(end[1], end[2]);
+    // A code that is shown twice confirms as well.
+    for now in [0, 30, u64::MAX - 30, u64::MAX] {
+        let shown = confirmation_codes(b"key", PosAlgorithm::TotpWithoutPrice, None, now).unwrap();
+        let mut codes = shown.codes().iter();
+        assert!(codes.all(|code| shown.contains(code)), "{now}");
+    }
 }
 
 proptest! {

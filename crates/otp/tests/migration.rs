@@ -196,6 +196,34 @@ fn what_is_wrong_is_told_where() {
 }
 
 #[test]
+fn the_longest_message_fits_the_longest_uri_and_nothing_longer_is_read() {
+    // One unknown field fills the message.
+    let message = [&[0x7a, 0xfd, 0x7f][..], &vec![0; 16 * 1024 - 3]].concat();
+    assert_eq!(message.len(), Migration::MAX_MESSAGE_LEN);
+    let read = Migration::from_message(&message).unwrap();
+    let mut uri = String::from("otpauth-migration://offline?data=");
+    for symbol in data_encoding::BASE64.encode(&message).bytes() {
+        uri += &format!("%{symbol:02X}");
+    }
+    assert_eq!(uri.len(), Migration::MAX_URI_LEN);
+    assert_eq!(Migration::parse(&uri), Ok(read));
+    let too_long = Err(OtpError::MigrationTooLong);
+    assert_eq!(Migration::parse(&format!("{uri}A")), too_long);
+
+    // An account with a long name, without what has a default, which is written: 14 bytes more.
+    let varint = |number: usize| [(number & 0x7f) as u8 | 0x80, (number >> 7) as u8];
+    let read = |len: usize| {
+        let name = "n".repeat(len);
+        let account = [&b"\x0a\x01a\x12"[..], &varint(len), name.as_bytes()].concat();
+        let message = [&b"\x0a"[..], &varint(account.len()), &account].concat();
+        assert!(message.len() < Migration::MAX_MESSAGE_LEN);
+        Migration::from_message(&message)
+    };
+    assert!(read(16_361).is_ok());
+    assert_eq!(read(16_362), too_long);
+}
+
+#[test]
 fn uris_are_read_as_they_come() {
     let data = "CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU6YWxpY2VAZ29vZ2xlLmNvbRoHRXhhbXBsZTAC";
     assert!(Migration::parse(&format!("OTPAUTH-MIGRATION://offline?data={data}")).is_ok());
@@ -303,10 +331,17 @@ fn codes_fit_a_qr_code() {
     assert!(codes.len() > 1);
     assert!(codes.iter().all(|code| code.to_string().len() < 2953));
     assert_eq!(join(codes).unwrap(), accounts);
-    assert_eq!(
-        Migration::batch(&[named(&"x".repeat(1500))], 1),
-        Err(OtpError::MigrationTooLong)
-    );
+    // The longest account that is exported fits a code of its own.
+    let [code] = &Migration::batch(&[named(&"x".repeat(1408))], 1).unwrap()[..] else {
+        unreachable!()
+    };
+    assert!(code.to_string().len() < 2953);
+    for longer in [1409, 1500] {
+        assert_eq!(
+            Migration::batch(&[named(&"x".repeat(longer))], 1),
+            Err(OtpError::MigrationTooLong)
+        );
+    }
     let too_many = vec![named("a"); 1001];
     assert_eq!(
         Migration::batch(&too_many, 1),

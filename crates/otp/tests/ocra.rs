@@ -95,6 +95,26 @@ fn the_pin_of_the_tables_is_1234() {
 }
 
 #[test]
+fn the_hash_of_a_pin_may_come_from_elsewhere_and_is_hidden() {
+    use sha2::Digest as _;
+    for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+        let hash = match algorithm {
+            Algorithm::Sha1 => sha1::Sha1::digest("1234").to_vec(),
+            Algorithm::Sha256 => sha2::Sha256::digest("1234").to_vec(),
+            Algorithm::Sha512 => sha2::Sha512::digest("1234").to_vec(),
+        };
+        let pin = PinHash::from_bytes(&hash).unwrap();
+        let ocra = ocra(&format!("OCRA-1:HOTP-SHA1-6:QN08-P{algorithm}"));
+        let response = |pin: &PinHash| ocra.response(&Input::new("12345678").with_pin_hash(pin));
+        let own = PinHash::new(algorithm, "1234").unwrap();
+        assert_eq!(response(&pin), response(&own));
+        assert!(response(&pin).is_ok());
+        let hidden = format!("PinHash([redacted; {}])", hash.len());
+        assert_eq!(format!("{pin:?}"), hidden);
+    }
+}
+
+#[test]
 fn suites_are_read_to_the_letter() {
     let suite: Suite = "OCRA-1:HOTP-SHA512-10:C-QH64-PSHA256-S128-T48H"
         .parse()
@@ -282,6 +302,8 @@ fn questions_are_drawn_from_all_of_their_format_and_fail_as_the_source_does() {
                 ocra.response(&Input::new(question.as_str())).is_ok(),
                 "{question}"
             );
+            // Unlike a response, a question is not secret.
+            assert_eq!(format!("{question:?}"), format!("Question({question})"));
             seen.insert(question.to_string());
         }
         assert_eq!(seen.len(), alphabet as usize);

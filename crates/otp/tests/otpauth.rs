@@ -76,6 +76,7 @@ fn two_issuers_are_kept_and_reported_or_refused() {
         "otpauth://totp/org:user?secret=MZXW6YTB",
         "otpauth://totp/user?secret=MZXW6YTB&issuer=org",
         "otpauth://totp/org:user?secret=MZXW6YTB&issuer=",
+        "otpauth://totp/:user?secret=MZXW6YTB&issuer=org",
     ] {
         let uri = OtpauthUri::parse_strict(one_name).unwrap();
         assert_eq!(
@@ -84,6 +85,14 @@ fn two_issuers_are_kept_and_reported_or_refused() {
             "{one_name}"
         );
     }
+    // A label that begins with its colon names nobody, and is written back as it was.
+    let text = "otpauth://totp/:user?secret=MZXW6YTB&digits=6&period=30";
+    let nameless = OtpauthUri::parse_strict(text).unwrap();
+    assert_eq!(
+        (nameless.issuer(), nameless.label_issuer()),
+        (None, Some(""))
+    );
+    assert_eq!(nameless.to_string(), text);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use keyproof_otp::{
     Algorithm, Digits, Hotp, LookAhead, Totp, Window,
+    ocra::Suite,
     pos::{Amount, PosAlgorithm},
 };
 use serde::de::DeserializeOwned;
@@ -30,6 +31,8 @@ fn values_survive() {
         r#"{"before":2,"after":0}"#,
     );
     assert_json("EUR:1.5".parse::<Amount>().unwrap(), r#""EUR:1.5""#);
+    let suite = "OCRA-1:HOTP-SHA512-8:C-QN08-T1M";
+    assert_json(suite.parse::<Suite>().unwrap(), &format!("\"{suite}\""));
     for number in 0..3_u8 {
         let algorithm = PosAlgorithm::try_from(number).unwrap();
         assert_json(algorithm, &format!("\"{algorithm}\""));
@@ -51,4 +54,17 @@ fn bounds_hold() {
     assert!(serde_json::from_str::<Amount>(r#""EUR:""#).is_err());
     assert!(serde_json::from_str::<Algorithm>(r#""MD5""#).is_err());
     assert!(serde_json::from_str::<Window>(r#"{"before":256,"after":0}"#).is_err());
+    assert!(serde_json::from_str::<Suite>(r#""OCRA-1:HOTP-SHA1-3:QN08""#).is_err());
+}
+
+#[test]
+fn a_value_of_another_type_is_told_what_is_expected() {
+    let amount = serde_json::from_str::<Amount>("1.23").unwrap_err();
+    let suite = serde_json::from_str::<Suite>("null").unwrap_err();
+    for (error, expected) in [
+        (amount, "expected an amount like EUR:1.23"),
+        (suite, "expected an OCRA suite like OCRA-1:HOTP-SHA1-6:QN08"),
+    ] {
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }

@@ -321,6 +321,10 @@ fn debug_shows_no_key() {
         "Totp { algorithm: Sha1, digits: Digits(8), period: 30, t0: 0, \
          window: Window { before: 1, after: 1 }, .. }"
     );
+    assert_eq!(
+        format!("{:?}", hotp(&[0xa7; 20])),
+        "Hotp { algorithm: Sha1, digits: Digits(8), .. }"
+    );
 }
 
 #[test]
@@ -403,6 +407,7 @@ proptest! {
         let code = Hotp::from_key(b"key", Algorithm::Sha512, digits).code(counter);
         let text = code.to_string();
         prop_assert_eq!(text.len(), usize::from(digits.get()));
+        prop_assert_eq!(code.digits(), digits);
         prop_assert_eq!(Code::parse(&text, digits), Ok(code));
     }
 }

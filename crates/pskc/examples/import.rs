@@ -3,9 +3,9 @@
 //! `cargo run --example import [CONTAINER [KEY]]`: a PSKC file and, if the manufacturer sent one, its key in
 //! hexadecimal or its password. Without arguments, imports the two tokens of `delivery.xml`.
 
-use std::{collections::BTreeMap, env, error::Error, fs};
+use std::{collections::BTreeMap, env, error::Error, fs, num::NonZeroU64};
 
-use keyproof_pskc::{Container, DecryptionKey, Key, KeyInfo, KeyUsage, Secret};
+use keyproof_pskc::{Container, DecryptionKey, Key, KeyInfo, KeyUsage, PinUsage, Secret};
 
 /// A delivery of two tokens, encrypted with the key 00 01 02 … 0f.
 const DELIVERY: &str = include_str!("delivery.xml");
@@ -20,7 +20,7 @@ struct Token {
     /// The next counter of an event-based token.
     counter: u64,
     /// The seconds between two codes of a time-based token.
-    period: u64,
+    period: NonZeroU64,
 }
 
 /// The tokens by manufacturer and serial number, as printed on the devices.
@@ -54,6 +54,13 @@ fn token(key: Key) -> Result<(String, Token), String> {
                 "its policy bounds when, or how often, it may be used",
             ));
         }
+        let pin = policy.pin.and_then(|pin| pin.usage);
+        if pin.is_some_and(PinUsage::is_part_of_code) {
+            return Err(refuse("its codes are entered with a PIN, or depend on one"));
+        }
+    }
+    if device.start_date.is_some() || device.expiry_date.is_some() {
+        return Err(refuse("its device may only be used between two dates"));
     }
     let secret = key
         .data
@@ -63,13 +70,14 @@ fn token(key: Key) -> Result<(String, Token), String> {
     let serial = device
         .serial_number
         .ok_or_else(|| refuse("its device has no serial number"))?;
+    let period = NonZeroU64::new(key.data.time_interval.unwrap_or(30));
     let token = Token {
         algorithm,
         hash: hash.ok_or_else(|| refuse("a hash function that is not known here"))?,
         digits: digits.ok_or_else(|| refuse("its codes are not plain decimal digits"))?,
         secret,
         counter: key.data.counter.unwrap_or(0),
-        period: key.data.time_interval.unwrap_or(30),
+        period: period.ok_or_else(|| refuse("its time steps are 0 seconds long"))?,
     };
     Ok((format!("{maker} {serial}"), token))
 }

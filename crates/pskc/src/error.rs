@@ -84,7 +84,7 @@ pub enum PskcError {
     },
     /// A key derivation whose parameters are out of range.
     #[error(
-        "the key derivation at byte {at} has {what} out of range: a salt of {} to {} bytes, 1 to {} iterations",
+        "the key derivation at byte {at} has {what} out of range: a salt of {} to {} bytes, 1 to {} iterations, a key of 16, 24 or 32 bytes",
         KeyDerivation::MIN_SALT_LEN,
         KeyDerivation::MAX_SALT_LEN,
         KeyDerivation::MAX_ITERATIONS

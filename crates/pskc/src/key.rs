@@ -159,9 +159,9 @@ pub struct DeviceInfo {
     pub issue_number: Option<String>,
     /// An identifier that the device is bound to, such as an IMEI.
     pub binding: Option<String>,
-    /// The start of use, an `xs:dateTime` as in the container.
+    /// The start of use: the container's text, which should be an `xs:dateTime`, but is not checked.
     pub start_date: Option<String>,
-    /// The end of use, an `xs:dateTime` as in the container.
+    /// The end of use: the container's text, which should be an `xs:dateTime`, but is not checked.
     pub expiry_date: Option<String>,
     /// The user of the device.
     pub user_id: Option<String>,
@@ -408,11 +408,11 @@ impl Key {
 pub struct KeyData {
     /// The key itself; `None` if it must be obtained elsewhere ([`KeyInfo::reference`]).
     pub secret: Option<Secret>,
-    /// The counter of an event-based algorithm: the next one to use.
+    /// The counter of an event-based algorithm: the next one to use, 0 to 2^63 - 1.
     pub counter: Option<u64>,
-    /// The time of a time-based algorithm, in time steps.
+    /// The time of a time-based algorithm, in time steps: 0 to 2^63 - 1.
     pub time: Option<u64>,
-    /// The length of a time step, in seconds.
+    /// The length of a time step, in seconds: 0 to 2^63 - 1. No algorithm has steps of 0 seconds, but a container may.
     pub time_interval: Option<u64>,
     /// The last known drift of the device's clock from the server's, in time steps.
     pub time_drift: Option<i64>,

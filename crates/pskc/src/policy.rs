@@ -29,9 +29,9 @@ use crate::{
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Policy {
-    /// The start of use, an `xs:dateTime` as in the container.
+    /// The start of use: the container's text, which should be an `xs:dateTime`, but is not checked.
     pub start_date: Option<String>,
-    /// The end of use, an `xs:dateTime` as in the container.
+    /// The end of use: the container's text, which should be an `xs:dateTime`, but is not checked.
     pub expiry_date: Option<String>,
     /// How the PIN is used.
     pub pin: Option<PinPolicy>,

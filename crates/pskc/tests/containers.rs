@@ -7,7 +7,7 @@
 
 use keyproof_pskc::{
     Cipher, Container, DecryptionKey, Encoding, Key, KeyInfo, KeyUsage, MacAlgorithm, PinUsage,
-    PskcError, ResponseFormat,
+    PskcError, ResponseFormat, Secret,
 };
 use proptest::prelude::*;
 
@@ -211,6 +211,62 @@ fn policies_and_references() {
     }
 }
 
+#[test]
+fn only_a_pin_that_the_device_checks_is_no_part_of_the_code() {
+    assert!(!PinUsage::Local.is_part_of_code());
+    for usage in [PinUsage::Prepend, PinUsage::Append, PinUsage::Algorithmic] {
+        assert!(usage.is_part_of_code(), "{usage}");
+    }
+}
+
+#[test]
+fn words_are_shown_as_in_a_container_and_algorithms_in_short() {
+    assert_eq!(Encoding::Alphanumeric.to_string(), "ALPHANUMERIC");
+    assert_eq!(KeyUsage::ChallengeResponse.to_string(), "CR");
+    assert_eq!(PinUsage::Algorithmic.to_string(), "Algorithmic");
+    assert_eq!(MacAlgorithm::HmacSha384.to_string(), "hmac-sha384");
+    assert_eq!(Cipher::Aes256KeyWrapPad.to_string(), "kw-aes-256-pad");
+    let refused = PskcError::KeyLength {
+        cipher: Cipher::Aes128Cbc,
+        expected: 16,
+        found: 32,
+    };
+    let text = "aes128-cbc takes a key of 16 bytes, not 32";
+    assert_eq!(refused.to_string(), text);
+}
+
+/// An attribute of the schema has another name in the RFC's text (section 4.3.4).
+#[test]
+fn check_digits_have_two_names_and_are_true_or_false() {
+    let read = |attribute: &str| {
+        let document = plain("").replace("Length=", &format!("{attribute} Length="));
+        Container::parse(&document).map(|container| {
+            let response = container.keys().next().and_then(|key| key.response);
+            response.unwrap().check_digits
+        })
+    };
+    for (value, is_set) in [
+        ("true", true),
+        (" 1 ", true),
+        ("false", false),
+        ("0", false),
+    ] {
+        for name in ["CheckDigits", "CheckDigit"] {
+            assert_eq!(
+                read(&format!("{name}=\"{value}\"")),
+                Ok(is_set),
+                "{name} {value}"
+            );
+        }
+    }
+    let refused = read("CheckDigits=\"yes\"");
+    let name = "CheckDigits";
+    assert!(
+        matches!(refused, Err(PskcError::Attribute { name: found, .. }) if found == name),
+        "{refused:?}"
+    );
+}
+
 /// RFC 6030 figure 6.
 #[test]
 fn a_pre_shared_key_opens() {
@@ -318,6 +374,9 @@ fn key_derivations_are_bounded_before_they_are_used() {
     for len in ["0", "8", "20", "33", "64", "4294967312"] {
         assert_eq!(refused(salt, "1000", len), "key length", "{len}");
     }
+    let refused_len = Container::parse(&figure_7(salt, "1000", "20", "")).unwrap_err();
+    let allowed = "a key of 16, 24 or 32 bytes";
+    assert!(refused_len.to_string().contains(allowed), "{refused_len}");
     for salt in ["", "Ej7/PEpyEg==", &"AAAA".repeat(342)] {
         assert_eq!(refused(salt, "1000", "16"), "salt", "{salt}");
     }
@@ -332,6 +391,56 @@ fn key_derivations_are_bounded_before_they_are_used() {
     let unknown = r#"<PRF Algorithm="urn:md5"/>"#;
     let error = Container::parse(&figure_7(salt, "1000", "16", unknown)).unwrap_err();
     assert!(matches!(error, PskcError::Algorithm { .. }), "{error:?}");
+}
+
+#[test]
+fn a_derivation_has_only_the_parameters_that_are_known() {
+    let document = figure_7("Ej7/PEpyEpw=", "1000", "16", "<PRF/>");
+    for (from, to) in [
+        ("pkcs5:PBKDF2-params", "pskc:PBKDF2-params"),
+        ("pkcs5:PBKDF2-params", "pkcs5:PBKDF1-params"),
+        ("Specified>", "OtherSource>"),
+        ("Specified>", "pskc:Specified>"),
+        ("KeyLength>", "xenc:KeyLength>"),
+        ("<PRF/>", "<Pepper/>"),
+    ] {
+        let changed = document.replace(from, to);
+        assert_ne!(changed, document);
+        let refused = Container::parse(&changed).map(|_| ());
+        assert!(
+            matches!(refused, Err(PskcError::UnexpectedElement { .. })),
+            "{to}: {refused:?}"
+        );
+    }
+    // Its function is named once.
+    let uri = MacAlgorithm::HmacSha1.uri();
+    let twice = format!("<PRF Algorithm=\"{uri}\">{uri}</PRF>");
+    let refused = Container::parse(&figure_7("Ej7/PEpyEpw=", "1000", "16", &twice));
+    assert!(matches!(refused, Err(PskcError::Text { .. })));
+}
+
+#[test]
+fn keys_that_come_from_elsewhere_are_not_supported() {
+    let what = |document: &str| match Container::parse(document) {
+        Err(PskcError::Unsupported { what, .. }) => what,
+        other => panic!("{:?}", other.map(|_| ())),
+    };
+    let public = "<EncryptionKey><ds:X509Data/></EncryptionKey>";
+    assert_eq!(
+        what(&container(public, "")),
+        "a container that is encrypted with a public key"
+    );
+    let mac = mac_method("<ds:KeyName>another</ds:KeyName>");
+    assert_eq!(
+        what(&container(&mac, "")),
+        "an authentication key from elsewhere"
+    );
+    let name = "<n:KeyName xmlns:n='http://www.w3.org/2000/09/xmldsig#'>k</n:KeyName>";
+    let both = figure_7("Ej7/PEpyEpw=", "1000", "16", "").replace(
+        "<pskc:EncryptionKey>",
+        &format!("<pskc:EncryptionKey>{name}"),
+    );
+    assert_eq!(what(&both), "a key that is both derived and named");
 }
 
 /// Every change is detected by its authentication code, before anything is decrypted.
@@ -530,6 +639,17 @@ fn values_of_no_possible_length_are_refused() {
             "{algorithm} {len}: {refused:?}"
         );
     }
+    let (wrap, padded) = (Cipher::Aes128KeyWrap.uri(), Cipher::Aes128KeyWrapPad.uri());
+    for len in [0, 8, 15, 17, 20] {
+        let value = encrypted("kw-aes128", &data_encoding::BASE64.encode(&vec![0; len]));
+        let value = value.replace(wrap, padded);
+        let data = format!("<Secret><EncryptedValue>{value}</EncryptedValue></Secret>");
+        let refused = Container::parse(&plain(&data)).map(|_| ());
+        assert!(
+            matches!(refused, Err(PskcError::CipherValue { .. })),
+            "{len}: {refused:?}"
+        );
+    }
     for algorithm in ["tripledes-cbc", "AES128-CBC", "rsa-1_5"] {
         let value = encrypted(algorithm, CIPHER_VALUE);
         let data = format!("<Secret><EncryptedValue>{value}</EncryptedValue></Secret>");
@@ -539,6 +659,47 @@ fn values_of_no_possible_length_are_refused() {
             "{algorithm}: {refused:?}"
         );
     }
+}
+
+#[test]
+fn an_encrypted_value_is_one_value_in_the_document() {
+    let value = encrypted("aes128-cbc", CIPHER_VALUE);
+    let parse = |value: &str| {
+        let data = format!("<Secret><EncryptedValue>{value}</EncryptedValue></Secret>");
+        Container::parse(&plain(&data)).map(|_| ())
+    };
+    assert_eq!(parse(&value), Ok(()));
+    let elsewhere = parse(&value.replace("CipherValue", "CipherReference"));
+    assert!(
+        matches!(elsewhere, Err(PskcError::UnexpectedElement { .. })),
+        "{elsewhere:?}"
+    );
+    let twice = parse(&value.replace(
+        "</xenc:CipherValue>",
+        "</xenc:CipherValue><xenc:CipherValue/>",
+    ));
+    assert!(
+        matches!(twice, Err(PskcError::Duplicate { .. })),
+        "{twice:?}"
+    );
+    let (method, _) = value.split_once("<xenc:CipherData>").unwrap();
+    for (value, missing) in [
+        (method.to_owned(), "CipherData"),
+        (format!("{method}<xenc:CipherData/>"), "CipherValue"),
+        (value.replace(method, ""), "EncryptionMethod"),
+    ] {
+        let refused = parse(&value);
+        assert!(
+            matches!(refused, Err(PskcError::MissingElement { name, .. }) if name == missing),
+            "{missing}: {refused:?}"
+        );
+    }
+    // An algorithm's name may be of any length, but not in an error.
+    let Err(PskcError::Algorithm { uri, .. }) = parse(&encrypted(&"x".repeat(200), CIPHER_VALUE))
+    else {
+        panic!("an unknown algorithm");
+    };
+    assert_eq!(uri.len(), 100);
 }
 
 #[test]
@@ -632,6 +793,54 @@ fn namespaces_decide_and_not_prefixes() {
     );
 }
 
+#[test]
+fn the_root_is_a_key_container_by_name_and_namespace() {
+    let pskc = "urn:ietf:params:xml:ns:keyprov:pskc";
+    let root = |name: &str, namespace: &str| {
+        let document = format!("<{name} Version='1.0' xmlns='{namespace}'/>");
+        Container::parse(&document).map(|container| container.keys().len())
+    };
+    assert_eq!(root("KeyContainer", pskc), Ok(0));
+    for (name, namespace) in [
+        ("KeyContainer", "urn:x"),
+        ("KeyContainer", ""),
+        ("Container", pskc),
+        ("KeyPackage", pskc),
+    ] {
+        let unexpected = Err(PskcError::UnexpectedElement { at: 0 });
+        assert_eq!(root(name, namespace), unexpected, "{name} {namespace}");
+    }
+}
+
+/// RFC 6030 section 11: each of these types has them. Values of a key have other namespaces instead.
+#[test]
+fn extensions_are_ignored_wherever_the_schema_has_them() {
+    let document = plain("<Secret><PlainValue>MTIzNA==</PlainValue></Secret>");
+    let extensions = "<Extensions><x xmlns=\"urn:x\">1</x></Extensions>";
+    for (end, extension) in [
+        ("</DeviceInfo>", extensions),
+        ("</CryptoModuleInfo>", extensions),
+        ("</AlgorithmParameters>", extensions),
+        ("</Key>", extensions),
+        ("</KeyPackage>", extensions),
+        ("</KeyContainer>", extensions),
+        ("</Data>", "<x xmlns=\"urn:x\">1</x>"),
+    ] {
+        let extended = document.replace(end, &format!("{extension}{end}"));
+        assert_ne!(extended, document);
+        assert_eq!(
+            open(&extended, DecryptionKey::None),
+            open(&document, DecryptionKey::None),
+            "{end}"
+        );
+    }
+    let unknown = document.replace("</Data>", "<Temperature/></Data>");
+    assert!(matches!(
+        Container::parse(&unknown),
+        Err(PskcError::UnexpectedElement { .. })
+    ));
+}
+
 /// Documents that other parsers might read differently.
 #[test]
 fn repetitions_and_divided_texts_are_refused() {
@@ -661,6 +870,8 @@ fn repetitions_and_divided_texts_are_refused() {
         ("MTIzNA==", "MTIz<?pi?>NA=="),
         ("MTIzNA==", "MTIz<x/>NA=="),
         ("<Issuer>Issuer", "<Issuer><!-- -->Issuer"),
+        (">Issuer<", "><x/><"),
+        (">Issuer<", "><!-- --><"),
         ("<Secret>", "stray<Secret>"),
     ] {
         let changed = document.replace(from, to);
@@ -689,7 +900,7 @@ fn what_costs_more_than_its_length_is_refused() {
         .map(|n| format!("<a xmlns:a{n}='urn:{n}' xmlns:b{n}='urn:{n}'>"))
         .collect();
     assert_eq!(excessive(&nested), "namespaces");
-    let attributes: String = (0..100_000).map(|n| format!(" a{n}=''")).collect();
+    let attributes: String = (0..10_000).map(|n| format!(" a{n}=''")).collect();
     assert_eq!(excessive(&format!("<a{attributes}/>")), "attributes");
     assert_eq!(
         excessive(&format!("<a>{}</a>", "<b/>".repeat(600_000))),
@@ -708,6 +919,55 @@ fn what_costs_more_than_its_length_is_refused() {
     );
     let many = " ".repeat(Container::MAX_LEN + 1);
     assert!(matches!(Container::parse(&many), Err(PskcError::TooLong)));
+}
+
+#[test]
+fn a_document_may_reach_its_limits() {
+    let read = |extension: &str| {
+        let extended = format!("<Extensions>{extension}</Extensions></KeyContainer>");
+        let document = plain("").replace("</KeyContainer>", &extended);
+        match Container::parse(&document) {
+            Ok(_) => Ok(()),
+            Err(PskcError::Excessive { what, .. }) => Err(what),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    // The container and its extensions are the first two of 32 levels. An empty element has none inside.
+    let nested = |levels: usize| "<x>".repeat(levels) + "<x/>" + &"</x>".repeat(levels);
+    assert_eq!(read(&nested(30)), Ok(()));
+    assert_eq!(read(&nested(31)), Err("depth"));
+    let attributes = |count: usize| -> String { (0..count).map(|n| format!(" a{n}=''")).collect() };
+    assert_eq!(read(&format!("<x{}/>", attributes(32))), Ok(()));
+    assert_eq!(read(&format!("<x{}/>", attributes(33))), Err("attributes"));
+    // The container declares three namespaces.
+    let declared = |count: usize| -> String {
+        let declarations = (0..count).map(|n| format!(" xmlns:n{n}='urn:{n}'"));
+        declarations.collect()
+    };
+    assert_eq!(read(&format!("<x{}/>", declared(29))), Ok(()));
+    assert_eq!(read(&format!("<x{}/>", declared(30))), Err("namespaces"));
+    // A name is no declaration.
+    assert_eq!(read(&format!("<{}/>", "x".repeat(40))), Ok(()));
+}
+
+#[test]
+fn nothing_hides_tags_from_the_limits() {
+    let long = "x".repeat(1_000);
+    for before in [
+        format!("<!--{long}-->"),
+        format!("<?x {long}?>"),
+        format!("<![CDATA[{long}]]>"),
+        // They end, although what could begin another one stands before the end.
+        "<!--comment<!-->".to_owned(),
+        "<?x instruction<?>".to_owned(),
+    ] {
+        let document = before.clone() + &"<a>".repeat(100);
+        let refused = Container::parse(&document).map(|_| ());
+        assert!(
+            matches!(refused, Err(PskcError::Excessive { what: "depth", .. })),
+            "{before}: {refused:?}"
+        );
+    }
 }
 
 #[test]
@@ -762,6 +1022,16 @@ fn secrets_are_hidden() {
             "{shown}"
         );
     }
+    let sealed = format!("{:?}", Container::parse(&figure_6()).unwrap());
+    assert!(sealed.contains("SealedValue(aes128-cbc; 48)"), "{sealed}");
+}
+
+#[test]
+fn secrets_are_equal_by_their_bytes() {
+    let secret = |bytes: &[u8]| Secret::from(bytes);
+    assert_eq!(secret(b"foo"), secret(b"foo"));
+    assert_ne!(secret(b"foo"), secret(b"fop"));
+    assert_ne!(secret(b"foo"), secret(b"foo\0"));
 }
 
 #[test]
@@ -877,6 +1147,17 @@ fn every_value_is_authenticated_and_not_the_secret_alone() {
         assert_eq!(with(of_another), Err(PskcError::Authentication), "{name}");
         let without = with(sealed::element(name, &value, None));
         assert!(matches!(without, Err(PskcError::Mac { .. })), "{name}");
+    }
+}
+
+#[test]
+fn one_encrypted_value_makes_a_container_encrypted() {
+    for name in ["Secret", "Counter", "Time", "TimeInterval", "TimeDrift"] {
+        let value = sealed::element(name, &sealed::padded(&[5]), None);
+        let container = Container::parse(&plain(&value)).unwrap();
+        assert!(container.is_encrypted(), "{name}");
+        let refused = container.open(DecryptionKey::None);
+        assert_eq!(refused, Err(PskcError::KeyNeeded), "{name}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use keyproof_pskc::{
     ChallengeFormat, Cipher, Container, DecryptionKey, DeviceInfo, Encoding, Key, KeyData,
     KeyDerivation, KeyInfo, KeyProtection, KeyUsage, MacAlgorithm, PinPolicy, PinUsage, Policy,
-    Prf, ResponseFormat, Secret, WriteError, Writer,
+    Prf, PskcError, ResponseFormat, Secret, WriteError, Writer,
 };
 use proptest::prelude::*;
 
@@ -268,6 +268,55 @@ fn what_would_be_read_otherwise_or_not_at_all_is_refused() {
         })
         .collect();
     assert_eq!(plain(&many), Err(WriteError::TooLong));
+}
+
+#[test]
+fn a_document_has_one_element_a_line() {
+    let mut token = key("1", SECRET);
+    token.info.algorithm = Some(KeyInfo::HOTP.to_owned());
+    token.info.device.serial_number = Some("987".to_owned());
+    token.data.counter = Some(7);
+    let document = r#"<?xml version="1.0" encoding="UTF-8"?>
+<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc">
+  <KeyPackage>
+    <DeviceInfo>
+      <SerialNo>987</SerialNo>
+    </DeviceInfo>
+    <Key Id="1" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:hotp">
+      <Data>
+        <Secret>
+          <PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue>
+        </Secret>
+        <Counter>
+          <PlainValue>7</PlainValue>
+        </Counter>
+      </Data>
+    </Key>
+  </KeyPackage>
+</KeyContainer>
+"#;
+    assert_eq!(plain(&[token]).as_deref(), Ok(document));
+}
+
+#[test]
+fn the_longest_document_is_written_and_read_and_no_longer_one() {
+    // 512 keys, whose names have this many bytes together.
+    let document = |names: usize| {
+        let keys = (0..512).map(|number| {
+            let mut key = key(&format!("{number:03}"), SECRET);
+            let len = names / 512 + usize::from(number < names % 512);
+            key.info.friendly_name = Some("a".repeat(len));
+            key
+        });
+        plain(&keys.collect::<Vec<_>>())
+    };
+    let names = Container::MAX_LEN - document(0).unwrap().len();
+    let longest = document(names).unwrap();
+    assert_eq!(longest.len(), Container::MAX_LEN);
+    assert_eq!(Container::parse(&longest).unwrap().keys().len(), 512);
+    assert_eq!(document(names + 1), Err(WriteError::TooLong));
+    let longer = Container::parse(&(longest + "\n")).map(|_| ());
+    assert_eq!(longer, Err(PskcError::TooLong));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use keyproof_mfa::{
     Client, Counter, DeviceId, Fingerprint, FirstFactor, Locked, LoginRefusal, MfaError, NewDevice,
-    NoDevice, Password, PasswordRefusal, UnixMillis, User, UserId, UserRecords,
+    NoDevice, Password, PasswordRefusal, RecoveryCode, UnixMillis, User, UserId, UserRecords,
 };
 
 use crate::ada::{
@@ -42,6 +42,13 @@ fn begin(
 const BY_LAPTOP: Result<FirstFactor, PasswordRefusal> =
     Ok(FirstFactor::AuthenticatedByDevice(DeviceId::new(1)));
 const CHALLENGED: Result<FirstFactor, PasswordRefusal> = Ok(FirstFactor::Challenged);
+
+#[test]
+fn what_logs_in_is_wiped_on_drop() {
+    fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+    is_wiped::<Fingerprint>();
+    is_wiped::<RecoveryCode>();
+}
 
 #[test]
 fn a_trusted_device_logs_in_by_password_for_90_days() {
