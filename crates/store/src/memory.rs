@@ -31,7 +31,7 @@ use crate::{
 /// // Like two servers on one database.
 /// let one = Store::open(engine.clone(), keys.clone(), entropy.clone(), now).await?;
 /// let other = Store::open(engine, keys, entropy, now).await?;
-/// assert_eq!(one.identity().await?, other.identity().await?);
+/// assert_eq!(one.rotation().await?, other.rotation().await?); // both under the key that was first
 /// # Ok(())
 /// # }
 /// ```

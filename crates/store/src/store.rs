@@ -321,16 +321,6 @@ impl Store {
         Ok(self.engine.snapshot().await?)
     }
 
-    /// The version of the store's fingerprint, the record that names its master keys. It identifies this store until
-    /// its keys are rotated. `None` if the record is missing.
-    ///
-    /// # Errors
-    ///
-    /// If the engine fails, or the record cannot be decoded.
-    pub async fn identity(&self) -> Result<Option<Version>, StoreError> {
-        Ok(self.fingerprint().await?.map(|stored| stored.version))
-    }
-
     /// Checks that the store can be expected to work.
     ///
     /// # Errors

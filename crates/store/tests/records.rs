@@ -18,7 +18,13 @@ use keyproof_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use fixture::{Account, NOW, account, keys, new_store, open, plant};
+use fixture::{Account, NOW, account, keys, open, plant};
+
+async fn new_store() -> Store {
+    open(&Arc::new(MemoryEngine::new()), keys(1))
+        .await
+        .expect("an empty store opens")
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Other {}
