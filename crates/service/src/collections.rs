@@ -209,7 +209,7 @@ pub enum RestoreError {
 
 /// A running restore. It turns each record of a backup into the record to be restored.
 pub struct Restoring<'e> {
-    /// The time of the restore, which decides what has expired.
+    /// The time of the restore, by the earlier clock, which decides what has expired.
     pub(crate) at: Timestamp,
     /// The time up to which codes may have been used.
     pub(crate) codes_until: Timestamp,
@@ -231,7 +231,15 @@ impl<'e> Restoring<'e> {
     /// Sets when the backup was made. That may be ahead of this clock, and codes may have been used until then by the clock of the
     /// machine that made it. Expiry is still decided by this clock.
     pub fn of_backup_made_at(mut self, made_at: Timestamp) -> Self {
-        self.codes_until = self.at.max(made_at);
+        self.codes_until = self.codes_until.max(made_at);
+        self
+    }
+
+    /// Sets what the clock of the store's database shows, which all servers share. Either clock may be wrong, so only what has expired
+    /// by both is left out, and codes up to the later one are refused.
+    pub fn with_database_clock(mut self, theirs: Timestamp) -> Self {
+        self.at = self.at.min(theirs);
+        self.codes_until = self.codes_until.max(theirs);
         self
     }
 
@@ -381,6 +389,26 @@ mod tests {
         assert!(restoring.record(key, row(now)).unwrap().is_none());
         let earlier = Restoring::new(now, &entropy).of_backup_made_at(Timestamp::from_secs(50));
         assert_eq!(earlier.codes_until, now);
+    }
+
+    /// As after a machine was set up anew: its clock is an hour ahead of the database's, or behind it.
+    #[test]
+    fn a_lock_stays_and_no_code_comes_back_whichever_clock_is_wrong() {
+        let entropy = SystemEntropy::new();
+        let [earlier, ends, later] = [100, 200, 3_700].map(Timestamp::from_secs);
+        for (ours, theirs) in [(earlier, later), (later, earlier)] {
+            let restoring = Restoring::new(ours, &entropy).of_backup_made_at(earlier);
+            let mut restoring = restoring.with_database_clock(theirs);
+            assert_eq!(restoring.codes_until, later);
+            let row = |expires_at| Row {
+                version: Version::random(&entropy),
+                body: "{}".into(),
+                expires_at: Some(expires_at),
+            };
+            let key = Key::new("mfa_lockout", ["1"]);
+            assert!(restoring.record(key.clone(), row(ends)).unwrap().is_some());
+            assert!(restoring.record(key, row(earlier)).unwrap().is_none());
+        }
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeSet,
     fmt,
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use keyproof_store::{CommitError, Store};
+use keyproof_store::{CommitError, Store, Timestamp};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::{Clock, ClockDifference, Service, StorageError, figures::UpkeepFigures, mutex::lock};
@@ -27,7 +28,7 @@ const STANDBYS_INTERVAL: Duration = Duration::from_secs(10);
 /// Records removed by one batch.
 const BATCH: usize = 200;
 
-/// Batches in one round.
+/// Batches in one round, for the records that expired and again for the marks of absent ones.
 const BATCHES: usize = 25;
 
 /// The number of consecutive lost races after which the rest is left to the winner.
@@ -64,22 +65,40 @@ impl Upkeep {
         *lock(&self.figures)
     }
 
-    /// Removes expired records, at most 5000 a call. After each 200 it pauses for as long as they took, so that others can use the
-    /// store. Readers treat an expired record as absent, so nobody waits for this. Several servers may run it at once.
+    /// Removes expired records, at most 5000 a call, and as many marks of absent ones. After each 200 it pauses for as long as they
+    /// took, so that others can use the store. Readers treat an expired record as absent, so nobody waits for this. Several servers
+    /// may run it at once.
     ///
     /// # Errors
     ///
     /// [`StorageError`]; the remaining records stay for the next call.
     pub async fn remove_expired(&self) -> Result<Round, StorageError> {
+        // Marks are apart and last, since clients can write many of them anew all the time, and they sort before all others.
+        let expired = Timestamp::from_millis(1)..=Timestamp::MAX;
+        let marks = Timestamp::EPOCH..=Timestamp::EPOCH;
+        let expired = self.remove_within(&expired).await?;
+        let marks = self.remove_within(&marks).await?;
+        Ok(Round {
+            removed: expired.removed + marks.removed,
+            goes_on: expired.goes_on || marks.goes_on,
+        })
+    }
+
+    /// Removes records that have expired, and did so in `within`.
+    async fn remove_within(
+        &self,
+        within: &RangeInclusive<Timestamp>,
+    ) -> Result<Round, StorageError> {
         let mut removed = 0;
         let mut lost = 0;
-        // What was created anew before it was removed is left to the next call. Otherwise a record that somebody writes all
+        // What was created anew before it was removed is left to the next call. Otherwise a mark that somebody writes all
         // the time would keep all others.
         let mut changing = BTreeSet::new();
         for _ in 0..BATCHES {
             let began = Instant::now();
             let now = self.clock.now();
-            let mut expired = self.store.expired(now, BATCH).await?;
+            let until_now = *within.start()..=now.min(*within.end());
+            let mut expired = self.store.expired(until_now, BATCH).await?;
             let is_last = expired.len() < BATCH;
             expired.retain(|(key, _)| !changing.contains(key));
             let mut batch = self.store.batch(now);
@@ -297,7 +316,7 @@ mod tests {
         otp_devices::{AnyToken, Lifetime},
         testing::{Bench, administrator, bench, bench_with, cheap_hashing, otp_device},
     };
-    use keyproof_store::{Key, Prefix, Timestamp, faults::CommitMode};
+    use keyproof_store::{Key, Prefix, faults::CommitMode};
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Serialize, Deserialize)]
@@ -321,7 +340,8 @@ mod tests {
     }
 
     async fn left(bench: &Bench) -> usize {
-        let all = bench.store.expired(Timestamp::MAX, usize::MAX).await;
+        let ever = Timestamp::EPOCH..=Timestamp::MAX;
+        let all = bench.store.expired(ever, usize::MAX).await;
         all.unwrap().len()
     }
 
@@ -493,34 +513,60 @@ mod tests {
         assert_eq!(left(&bench).await, 1_002);
     }
 
-    /// As when a client deletes the same absent certificate again and again.
-    #[tokio::test]
-    async fn a_record_that_is_written_all_the_time_keeps_no_other() {
-        let bench = bench().await;
-        leave(&bench, 300).await;
-        let key = Key::new("leavings", ["_", "absent"]);
-        let write = async || {
-            let mut batch = bench.store.batch(bench.clock.now());
+    /// Requires that `count` certificates are absent, as a client does that deletes them.
+    async fn mark(bench: &Bench, count: u32) {
+        let mut batch = bench.store.batch(bench.clock.now());
+        for number in 0..count {
+            let key = Key::new("absent", ["_", &format!("{number:03}")]);
             batch.require_absent(&key);
-            bench.store.commit(batch).await.unwrap();
-        };
-        write().await;
-        let written = async {
+        }
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    /// Runs a round while the first `count` marks are written anew after each of its readings, before the removal.
+    async fn round_while_marking(bench: &Bench, count: u32) -> Result<Round, StorageError> {
+        let marking = async {
             for _ in 0..1_000_000 {
-                write().await;
+                mark(bench, count).await;
             }
         };
-        // In this order, it is written after each reading and before the removal.
-        let round = tokio::select! {
+        // In this order, each takes one step at a time, the round first.
+        tokio::select! {
             biased;
             round = bench.service.upkeep.remove_expired() => round,
-            () = written => panic!("the round does not end"),
+            () = marking => panic!("the round does not end"),
+        }
+    }
+
+    /// As when a client deletes the same absent certificate again and again.
+    #[tokio::test]
+    async fn a_mark_that_is_written_all_the_time_keeps_no_other() {
+        let bench = bench().await;
+        mark(&bench, 300).await;
+        let all_but_one = Round {
+            removed: 299,
+            goes_on: false,
         };
-        let all = Round {
+        let round = round_while_marking(&bench, 1).await;
+        assert_eq!((round, left(&bench).await), (Ok(all_but_one), 1));
+    }
+
+    /// As when a client deletes many absent certificates again and again: the marks that expired first are always new.
+    #[tokio::test]
+    async fn marks_that_are_written_all_the_time_keep_nothing_that_expired() {
+        let bench = bench().await;
+        leave(&bench, 300).await;
+        let marks = u32::try_from(BATCH).unwrap() + 1;
+        mark(&bench, marks).await;
+        let all_that_expired = Round {
             removed: 300,
             goes_on: false,
         };
-        assert_eq!((round, left(&bench).await), (Ok(all), 1));
+        let round = round_while_marking(&bench, marks).await;
+        assert_eq!(
+            (round, left(&bench).await),
+            (Ok(all_that_expired), BATCH + 1)
+        );
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Body, Change, Changes, CommitError, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp,
-    Version, record::write_body,
+    Body, Change, Changes, CommitError, Entropy, Key, NotApplied, Record, Row, Timestamp, Version,
+    record::write_body,
 };
 
 /// Changes that are made together or not at all; see [`Store::batch`](crate::Store::batch).
@@ -185,12 +185,6 @@ impl Batch {
             expires_at: Some(Timestamp::EPOCH),
         };
         self.push(key, Change::Insert(row));
-    }
-
-    /// Adds a record exactly as it was read from another store, including its version. It must be absent.
-    pub fn insert_raw(&mut self, raw: &Raw) {
-        let (key, row) = raw.clone().into_parts();
-        self.changes.push((key, Change::Insert(row)));
     }
 
     /// Calls `listener` once the batch is applied, or once its outcome is unknown, even if the commit's future was

@@ -1,4 +1,4 @@
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, ops::RangeInclusive, pin::Pin, sync::Arc};
 
 use crate::{
     Body, CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied,
@@ -85,12 +85,12 @@ pub trait Engine: Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>>;
 
-    /// Returns at most `limit` stored records that expired at or before `before`, ordered by expiry and then by key.
+    /// Returns at most `limit` stored records that expired in `within`, ordered by expiry and then by key.
     /// Records without an expiry are never returned. Removing a returned record at its version cannot remove a later
     /// state of it.
     fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>>;
 
@@ -166,7 +166,10 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(async {
             let all = Prefix::all();
             Ok(self.scan(&all, None, 1, Timestamp::EPOCH).await?.is_empty()
-                && self.expired(Timestamp::MAX, 1).await?.is_empty())
+                && self
+                    .expired(Timestamp::EPOCH..=Timestamp::MAX, 1)
+                    .await?
+                    .is_empty())
         })
     }
 }

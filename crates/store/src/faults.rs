@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    ops::RangeInclusive,
     pin::pin,
     slice,
     sync::{
@@ -279,12 +280,12 @@ impl Engine for FaultyEngine {
 
     fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
         Box::pin(async move {
             self.before_reading().await?;
-            self.inner.expired(before, limit).await
+            self.inner.expired(within, limit).await
         })
     }
 
@@ -383,7 +384,7 @@ mod tests {
             let failures = [
                 engine.get_many(&[], now).await.is_err(),
                 engine.scan(&all, None, 1, now).await.is_err(),
-                engine.expired(now, 1).await.is_err(),
+                engine.expired(now..=now, 1).await.is_err(),
                 engine.snapshot().await.is_err(),
                 engine.ready().await.is_err(),
             ];

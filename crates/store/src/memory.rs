@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::ready,
-    ops::Bound,
+    ops::{Bound, RangeInclusive},
     slice,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -31,7 +31,7 @@ use crate::{
 /// // Like two servers on one database.
 /// let one = Store::open(engine.clone(), keys.clone(), entropy.clone(), now).await?;
 /// let other = Store::open(engine, keys, entropy, now).await?;
-/// assert_eq!(one.identity().await?, other.identity().await?);
+/// assert_eq!(one.rotation().await?, other.rotation().await?); // both under the key that was first
 /// # Ok(())
 /// # }
 /// ```
@@ -139,13 +139,13 @@ impl Engine for MemoryEngine {
 
     fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
         let found = self.locked(|records| {
             let mut expired: Vec<_> = records
                 .iter()
-                .filter(|(_, row)| row.is_expired(before))
+                .filter(|(_, row)| row.expires_at.is_some_and(|at| within.contains(&at)))
                 .collect();
             // The sort is stable and the map is in key order.
             expired.sort_by_key(|(_, row)| row.expires_at);

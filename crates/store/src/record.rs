@@ -105,7 +105,7 @@ impl Raw {
     /// # Errors
     ///
     /// [`StoreError::NotARecord`] if the body was not written by a [`Batch`](crate::Batch).
-    pub fn record_type(&self) -> Result<String, StoreError> {
+    pub(crate) fn record_type(&self) -> Result<String, StoreError> {
         Ok(self.body()?.kind)
     }
 

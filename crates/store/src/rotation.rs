@@ -173,30 +173,16 @@ impl Store {
         self.prepare_rotation_with(next, None, |_, _| ()).await
     }
 
-    /// Like [`Store::prepare_rotation`], if the key already prepared is lost. Nothing was sealed under it, so no secret
-    /// is lost.
+    /// Like [`Store::prepare_rotation`], also if another key is prepared already and `lost`. Nothing was sealed under it,
+    /// so no secret is lost. `also` adds to the batch what is to be stored together with the step, such as its audit
+    /// event, and is given the keys that the store named before. Nothing counts as expired in this batch, and it may
+    /// contain no sealed value. `also` is called again if the commit loses a race, and not at all if nothing is left to
+    /// do.
     ///
     /// # Errors
     ///
     /// As for [`Store::prepare_rotation`]; [`RotateError::UnderWay`] also if the prepared key is not `lost`, or was
     /// given to this store.
-    pub async fn prepare_rotation_again(
-        &self,
-        lost: KeyId,
-        next: KeyId,
-    ) -> Result<(), RotateError> {
-        self.prepare_rotation_with(next, Some(lost), |_, _| ())
-            .await
-    }
-
-    /// Like [`Store::prepare_rotation`], or like [`Store::prepare_rotation_again`] if a key is `lost`. `also` adds to
-    /// the batch what is to be stored together with the step, such as its audit event, and is given the keys that the
-    /// store named before. Nothing counts as expired in this batch, and it may contain no sealed value. `also` is called
-    /// again if the commit loses a race, and not at all if nothing is left to do.
-    ///
-    /// # Errors
-    ///
-    /// As for those.
     pub async fn prepare_rotation_with(
         &self,
         next: KeyId,

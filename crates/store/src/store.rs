@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -232,18 +232,21 @@ impl Store {
             .collect()
     }
 
-    /// Returns at most `limit` stored records that expired at or before `before`, the earliest first. [`Batch::remove`]
+    /// Returns at most `limit` stored records that expired in `within`, the earliest first. [`Batch::remove`]
     /// at the returned version deletes one for good, and conflicts if it has been inserted again meanwhile.
+    ///
+    /// Records that [`Batch::require_absent`] wrote expired at [`Timestamp::EPOCH`], and others may write them anew all
+    /// the time. Remove these apart, so that they do not keep what expired later.
     ///
     /// # Errors
     ///
     /// If the engine fails.
     pub async fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<(Key, Version)>, StoreError> {
-        Ok(self.engine.expired(before, limit).await?)
+        Ok(self.engine.expired(within, limit).await?)
     }
 
     /// Creates an empty batch, which decides expiry by `now`.
@@ -316,16 +319,6 @@ impl Store {
     /// If the engine fails, or has no snapshots.
     pub async fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, StoreError> {
         Ok(self.engine.snapshot().await?)
-    }
-
-    /// The version of the store's fingerprint, the record that names its master keys. It identifies this store until
-    /// its keys are rotated. `None` if the record is missing.
-    ///
-    /// # Errors
-    ///
-    /// If the engine fails, or the record cannot be decoded.
-    pub async fn identity(&self) -> Result<Option<Version>, StoreError> {
-        Ok(self.fingerprint().await?.map(|stored| stored.version))
     }
 
     /// Checks that the store can be expected to work.

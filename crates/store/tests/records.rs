@@ -18,7 +18,13 @@ use keyproof_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use fixture::{Account, NOW, account, keys, new_store, open, plant};
+use fixture::{Account, NOW, account, keys, open, plant};
+
+async fn new_store() -> Store {
+    open(&Arc::new(MemoryEngine::new()), keys(1))
+        .await
+        .expect("an empty store opens")
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Other {}
@@ -74,7 +80,7 @@ async fn records_come_back_with_their_version_and_expiry() {
         .collect();
     assert_eq!(found, [(&a, "a2", second), (&b, "b", other)]);
     assert_eq!(
-        store.expired(later, 10).await,
+        store.expired(Timestamp::EPOCH..=later, 10).await,
         Ok(vec![(a.clone(), second)])
     );
 
@@ -304,7 +310,7 @@ async fn absence_that_was_required_leaves_nothing_to_be_found() {
     }
     assert_eq!(everything().await, before);
     assert_eq!(store.reseal_all(|_| ()).await, Ok(0));
-    let found = store.expired(Timestamp::EPOCH, 10).await;
+    let found = store.expired(Timestamp::EPOCH..=Timestamp::EPOCH, 10).await;
     assert_eq!(
         found.expect("a scan").len(),
         1,

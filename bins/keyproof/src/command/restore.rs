@@ -81,7 +81,14 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         .as_ref()
         .map_or_else(|| vec![key.id()], GivenKeys::ids);
     let now = SystemClock.now();
-    let restore = |entropy| Restoring::new(now, entropy).of_backup_made_at(head.made_at());
+    let theirs = block_on(async { config.store.server_time().await.map_err(Failure::from) })?;
+    let restore = |entropy| {
+        let restoring = Restoring::new(now, entropy).of_backup_made_at(head.made_at());
+        match theirs {
+            Some(theirs) => restoring.with_database_clock(theirs),
+            None => restoring,
+        }
+    };
 
     // Read to its end before anything is written.
     let entropy = SystemEntropy::new();
@@ -96,7 +103,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 
     // Before anything is written, while there is a choice.
-    arguments.warn_of_clocks(&head, now);
+    let codes_until = head.made_at().max(theirs.unwrap_or(now));
+    arguments.warn_of_clocks(&head, now, codes_until);
     block_on(async {
         let engine = config.store.open_to_fill().await?;
         let filled = async {
@@ -181,7 +189,7 @@ impl Arguments {
     }
 
     /// Warns that a clock is wrong if the backup is from the future, and of the consequence for codes.
-    fn warn_of_clocks(&self, head: &BackupHeader, now: Timestamp) {
+    fn warn_of_clocks(&self, head: &BackupHeader, now: Timestamp, codes_until: Timestamp) {
         if ahead(head, now) == 0 {
             return;
         }
@@ -191,7 +199,7 @@ impl Arguments {
             format!(
                 "; codes of second factors are refused up to {}: if the store is known to have stopped before the backup was \
                  made, restore it with --unspent into another empty one instead",
-                Rfc3339(head.made_at())
+                Rfc3339(codes_until)
             )
         };
         output::warn(&format!(

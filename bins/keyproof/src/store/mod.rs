@@ -268,6 +268,22 @@ impl Location {
         rest.map_err(|error| self.failed(error))
     }
 
+    /// Returns the time by the clock of the store's database; `None` for a store on this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError::Open`] if the database does not answer.
+    pub async fn server_time(&self) -> Result<Option<Timestamp>, OpenStoreError> {
+        // Nothing is created: opening an embedded store would.
+        let StoreUrl::Postgres(_) = &self.url else {
+            return Ok(None);
+        };
+        let engine = self.engine().await?;
+        let time = engine.server_time().await;
+        engine.close().await;
+        time.map_err(|error| self.failed(error))
+    }
+
     /// Returns the existing master keys of the store, if any. Creates none.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
 };
 
@@ -174,7 +175,7 @@ impl Engine for Script {
 
     fn expired(
         &self,
-        _before: Timestamp,
+        _within: RangeInclusive<Timestamp>,
         _limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
         panic!("no operation of the model asks what has expired");

@@ -33,6 +33,8 @@ enum Operation {
         entries: Vec<(usize, Verb)>,
     },
     Expired {
+        /// How far back, in milliseconds.
+        back: u64,
         limit: usize,
     },
     Get {
@@ -84,7 +86,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     });
     prop_oneof![
         8 => entries.prop_map(|entries| Operation::Commit { entries }),
-        1 => (0..8usize).prop_map(|limit| Operation::Expired { limit }),
+        1 => (0..8u64, 0..8usize).prop_map(|(back, limit)| Operation::Expired { back, limit }),
         1 => vec(index.clone(), 0..5).prop_map(|keys| Operation::Get { keys }),
         2 => (0..4u64).prop_map(|millis| Operation::Pass { millis }),
         1 => (vec(index, 0..3), 0..keys().len())
@@ -192,10 +194,11 @@ impl Scene {
                     self.note(entries);
                 }
             }
-            Operation::Expired { limit } => {
+            Operation::Expired { back, limit } => {
+                let within = now.saturating_sub(Duration::from_millis(*back))..=now;
                 prop_assert_eq!(
-                    engine.expired(now, *limit).await,
-                    model.expired(now, *limit).await
+                    engine.expired(within.clone(), *limit).await,
+                    model.expired(within, *limit).await
                 );
             }
             Operation::Get { keys: indices } => {

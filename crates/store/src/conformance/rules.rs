@@ -28,7 +28,10 @@ pub fn a_new_database_is_empty_and_ready(database: &dyn Database) {
             engine.get_many(&[key("a"), key("b")], NOW).await,
             Ok(vec![None, None])
         );
-        assert_eq!(engine.expired(Timestamp::MAX, 10).await, Ok(vec![]));
+        assert_eq!(
+            engine.expired(Timestamp::EPOCH..=Timestamp::MAX, 10).await,
+            Ok(vec![])
+        );
         fill(&*engine, &[(key("a"), expiring("gone", Timestamp::EPOCH))]).await;
         assert_eq!(engine.is_empty().await, Ok(false));
     });
@@ -354,7 +357,7 @@ pub fn expired_records_are_absent(database: &dyn Database) {
     });
 }
 
-/// `expired` returns expired records, the earliest first, up to the limit.
+/// `expired` returns the records that expired in a range of time, the earliest first, up to the limit.
 pub fn expired_records_are_listed(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -374,15 +377,26 @@ pub fn expired_records_are_listed(database: &dyn Database) {
                 .map(|&at| (rows[at].0.clone(), rows[at].1.version))
                 .collect::<Vec<_>>())
         };
-        assert_eq!(engine.expired(at(0), 10).await, listed(&[]));
-        assert_eq!(engine.expired(at(1), 10).await, listed(&[1, 4]));
-        assert_eq!(engine.expired(at(2), 10).await, listed(&[1, 4, 3]));
-        assert_eq!(engine.expired(at(2), 2).await, listed(&[1, 4]));
-        assert_eq!(engine.expired(at(2), 0).await, listed(&[]));
-        assert_eq!(
-            engine.expired(Timestamp::MAX, usize::MAX).await,
-            listed(&[1, 4, 3, 0, 5])
-        );
+        for (within, limit, order) in [
+            (
+                Timestamp::EPOCH..=Timestamp::MAX,
+                usize::MAX,
+                &[1, 4, 3, 0, 5][..],
+            ),
+            (Timestamp::EPOCH..=at(0), 10, &[]),
+            (Timestamp::EPOCH..=at(1), 10, &[1, 4]),
+            (Timestamp::EPOCH..=at(2), 10, &[1, 4, 3]),
+            (Timestamp::EPOCH..=at(2), 2, &[1, 4]),
+            (Timestamp::EPOCH..=at(2), 0, &[]),
+            (at(1)..=at(1), 10, &[1, 4]),
+            (at(2)..=at(3), 10, &[3, 0]),
+            (at(2)..=Timestamp::MAX, 2, &[3, 0]),
+            (at(4)..=Timestamp::MAX, 10, &[5]),
+            (at(2)..=at(1), 10, &[]),
+        ] {
+            let found = engine.expired(within.clone(), limit).await;
+            assert_eq!(found, listed(order), "{within:?}, {limit}");
+        }
     });
 }
 
@@ -579,7 +593,7 @@ pub fn a_closed_engine_says_so(database: &dyn Database) {
             engine.scan(&Prefix::all(), None, 1, NOW).await,
             Err(EngineError::Closed)
         );
-        assert_eq!(engine.expired(NOW, 1).await, Err(EngineError::Closed));
+        assert_eq!(engine.expired(NOW..=NOW, 1).await, Err(EngineError::Closed));
         let closed = Err(CommitError::NotApplied(NotApplied::Engine(
             EngineError::Closed,
         )));

@@ -119,7 +119,7 @@ pub fn a_fenced_store_serves_nobody(database: &dyn Database) {
                 let all = crate::Prefix::all();
                 let scanned = engine.scan(&all, None, 10, NOW).await;
                 assert_eq!(scanned, Err(EngineError::Relocated));
-                let expired = engine.expired(NOW, 10).await;
+                let expired = engine.expired(NOW..=NOW, 10).await;
                 assert_eq!(expired, Err(EngineError::Relocated));
                 let moved = NotApplied::from(EngineError::Relocated);
                 let moved = Err(CommitError::NotApplied(moved));

@@ -40,7 +40,7 @@ mod statements;
 mod tls;
 mod url;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -255,10 +255,10 @@ impl Engine for PostgresEngine {
 
     fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
-        Box::pin(async move { self.open_node()?.expired(before, limit).await })
+        Box::pin(async move { self.open_node()?.expired(&within, limit).await })
     }
 
     /// Spawns a task, which runs to its end even if the future is dropped.

@@ -6,7 +6,7 @@
 //!
 //! [`Engine::read`]: crate::Engine::read
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use tokio::time::{error::Elapsed, timeout};
 use tokio_postgres::{Error, SimpleQueryMessage, Statement};
@@ -83,10 +83,11 @@ impl Node {
 
     pub(super) async fn expired(
         &self,
-        before: Timestamp,
+        within: &RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<(Key, Version)>, EngineError> {
-        let parameters: [Parameter<'_>; 2] = [&millis(before), &rows(limit)];
+        let (start, end) = (millis(*within.start()), millis(*within.end()));
+        let parameters: [Parameter<'_>; 3] = [&start, &end, &rows(limit)];
         let rows = self
             .query(|statements| &statements.expired, &parameters)
             .await?;

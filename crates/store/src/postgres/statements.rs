@@ -46,7 +46,7 @@ pub(super) const SCAN_BACK: &str = "SELECT key, version, body, expires_at FROM k
      WHERE key >= $1 AND key < $2 AND (expires_at IS NULL OR expires_at > $3)
      ORDER BY key DESC LIMIT $4";
 pub(super) const EXPIRED: &str = "SELECT key, version FROM keyproof_records
-     WHERE expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at, key LIMIT $2";
+     WHERE expires_at IS NOT NULL AND expires_at BETWEEN $1 AND $2 ORDER BY expires_at, key LIMIT $3";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM keyproof_records)";
 
 pub(super) struct Statements {
@@ -100,7 +100,7 @@ impl Statements {
             prepare(GET, &[Type::BYTEA_ARRAY, INT]),
             prepare(SCAN, &[BYTES, BYTES, INT, INT]),
             prepare(SCAN_BACK, &[BYTES, BYTES, INT, INT]),
-            prepare(EXPIRED, &[INT, INT]),
+            prepare(EXPIRED, &[INT, INT, INT]),
             prepare(IS_EMPTY, &[]),
         )?;
         Ok(Self {
@@ -185,7 +185,7 @@ mod tests {
                 "'\\x00', '\\xff', 0, 10",
                 "keyproof_records_pkey",
             ),
-            ("expired", EXPIRED, "0, 10", "keyproof_records_by_expiry"),
+            ("expired", EXPIRED, "0, 0, 10", "keyproof_records_by_expiry"),
             (
                 "replace",
                 REPLACE,
@@ -208,7 +208,7 @@ mod tests {
         ] {
             let types = match name {
                 "scan" | "scan_back" => "(BYTEA, BYTEA, BIGINT, BIGINT)",
-                "expired" => "(BIGINT, BIGINT)",
+                "expired" => "(BIGINT, BIGINT, BIGINT)",
                 _ => "",
             };
             client

@@ -24,6 +24,7 @@ mod writer;
 
 use std::{
     io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -241,10 +242,10 @@ impl Engine for SqliteEngine {
 
     fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
-        Box::pin(self.readers.expired(before, limit))
+        Box::pin(self.readers.expired(within, limit))
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {

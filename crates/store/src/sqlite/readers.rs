@@ -4,6 +4,7 @@ use std::{
     any::Any,
     io::ErrorKind,
     iter,
+    ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
     sync::Arc,
@@ -30,7 +31,7 @@ const SCAN_BACK: &str = "SELECT version, body, expires_at, key FROM records
     WHERE key >= ?1 AND key < ?2 AND (expires_at IS NULL OR expires_at > ?3)
     ORDER BY key DESC LIMIT ?4";
 const EXPIRED: &str = "SELECT key, version FROM records
-    WHERE expires_at <= ?1 ORDER BY expires_at, key LIMIT ?2";
+    WHERE expires_at BETWEEN ?1 AND ?2 ORDER BY expires_at, key LIMIT ?3";
 
 const COUNT: &str = "SELECT count(*) FROM records";
 
@@ -151,14 +152,15 @@ impl Readers {
 
     pub(super) async fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<(Key, Version)>, EngineError> {
+        let (start, end) = (millis(*within.start()), millis(*within.end()));
         self.run(move |reader| {
             reader
                 .connection
                 .prepare_cached(EXPIRED)?
-                .query_map(params![millis(before), rows(limit)], |row| {
+                .query_map(params![start, end, rows(limit)], |row| {
                     Ok((key(row, 0)?, Version::from_bytes(row.get(1)?)))
                 })?
                 .collect()

@@ -1,7 +1,7 @@
 //! Child spans of a request for what it waits for: store operations and CPU-bound work. They have the kind of operation
 //! and its outcome, and never a key, a name or a record.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use keyproof_http::{BoxFuture as Handler, Response};
 use keyproof_service::{Work, WorkObserver};
@@ -143,10 +143,10 @@ impl Engine for TracedEngine {
 
     fn expired(
         &self,
-        before: Timestamp,
+        within: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
-        self.reading("expired", self.inner.expired(before, limit))
+        self.reading("expired", self.inner.expired(within, limit))
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {

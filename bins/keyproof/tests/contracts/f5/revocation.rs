@@ -42,7 +42,8 @@ async fn twin(site: &Site) -> Server {
     // What has expired, its upkeep would remove at once, and that commit would be the one that is overtaken.
     let now = site.clock.now();
     let mut upkeep = site.store.batch(now);
-    for (key, version) in site.store.expired(now, 100).await.unwrap() {
+    let expired = site.store.expired(Timestamp::EPOCH..=now, 100).await;
+    for (key, version) in expired.unwrap() {
         upkeep.remove(&key, version);
     }
     // It conflicts if the first server has removed them meanwhile.
