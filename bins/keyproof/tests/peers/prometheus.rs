@@ -79,6 +79,18 @@ fn the_alerts_and_the_dashboard_are_promql_over_metrics_that_there_are() {
     }
 }
 
+#[test]
+fn the_job_that_alerts_and_panels_select_is_the_one_that_operators_are_told() {
+    let (_, rest) = LIST.split_once("job_name: ").unwrap();
+    let told = rest.lines().next().unwrap();
+    let alerts = fs::read_to_string(RULES).unwrap();
+    for text in [alerts, questions().join("\n")] {
+        let selected = text.split("job=\"").skip(1);
+        let selected: BTreeSet<_> = selected.filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(selected, BTreeSet::from([told]));
+    }
+}
+
 /// Returns the minute of a series' last value: `0 1x3` has the values of the minutes 0 to 4.
 fn minutes(values: &str) -> usize {
     let samples = |word: &str| {
