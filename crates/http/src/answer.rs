@@ -14,7 +14,7 @@ use http::{
     uri::Authority,
 };
 use hyper::body::Incoming;
-use tracing::{Instrument, error, info_span, warn};
+use tracing::{Instrument, error, error_span, warn};
 
 use crate::{
     Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
@@ -53,9 +53,10 @@ impl Origin {
     ) -> impl Future<Output = Response> + Send + use<> {
         let request_id = RequestId::draw(&this.stack.draw);
         let trace = this.stack.trace(this.peer, request.headers());
+        // A span below the log's level would be missing from the lines that are logged.
         let span = match &trace {
-            None => info_span!("request", id = %request_id),
-            Some(trace) => info_span!("request", id = %request_id, trace_id = trace.id()),
+            None => error_span!("request", id = %request_id),
+            Some(trace) => error_span!("request", id = %request_id, trace_id = trace.id()),
         };
         let answering = span.in_scope(|| Answering::begin(this, request_id, request, trace));
         answering.end().instrument(span)
