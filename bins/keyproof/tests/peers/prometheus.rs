@@ -81,7 +81,13 @@ fn the_alerts_and_the_dashboard_are_promql_over_metrics_that_there_are() {
 
 #[test]
 fn the_job_that_alerts_and_panels_select_is_the_one_that_operators_are_told() {
-    let (_, rest) = LIST.split_once("job_name: ").unwrap();
+    let (_, rest) = LIST.split_once("```\nscrape_configs:\n").unwrap();
+    let (jobs, _) = rest.split_once("```").unwrap();
+    let folder = TempDir::new().unwrap();
+    let configuration = folder.path().join("prometheus.yml");
+    fs::write(&configuration, format!("scrape_configs:\n{jobs}")).unwrap();
+    passes(&["check", "config"], &configuration);
+    let (_, rest) = jobs.split_once("job_name: ").unwrap();
     let told = rest.lines().next().unwrap();
     let alerts = fs::read_to_string(RULES).unwrap();
     for text in [alerts, questions().join("\n")] {
