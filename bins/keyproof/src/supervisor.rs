@@ -43,11 +43,9 @@ impl Supervisor {
     /// Notifies that the server drains, which takes at most `longest`, so that the supervisor waits long enough. The
     /// watchdog continues until the end.
     pub(crate) fn stopping(&self, longest: Duration) {
-        let longest = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
-        send_states(&[
-            NotifyState::Stopping,
-            NotifyState::ExtendTimeoutUsec(longest),
-        ]);
+        // The library's own state has 32 bits: after 71 minutes, systemd would kill a server that may drain for hours.
+        let longest = format!("EXTEND_TIMEOUT_USEC={}", longest.as_micros());
+        send_states(&[NotifyState::Stopping, NotifyState::Custom(&longest)]);
     }
 }
 

@@ -339,6 +339,10 @@ async fn targets_in_every_form_are_answered() {
         .send("GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         .await;
     assert_eq!(absolute.status, 200);
+    for (target, host) in [("/trial/host", "x"), ("http://ada@y:1/trial/host", "y:1")] {
+        let answer = stack.send(head(&format!("GET {target}"), &[])).await;
+        assert_eq!(answer.body, format!("{{\"host\":\"{host}\"}}"));
+    }
     for line in ["OPTIONS *", "CONNECT x:1", "BREW /pot"] {
         stack.send(head(line, &[])).await.refuses(404);
         stack.serves().await;

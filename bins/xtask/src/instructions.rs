@@ -32,7 +32,7 @@ pub(crate) struct Options {
     update: bool,
 
     /// The reason for the new counts
-    #[arg(long, value_name = "TEXT", requires = "update")]
+    #[arg(long, value_name = "TEXT", requires = "update", value_parser = some_text)]
     reason: Option<String>,
 }
 
@@ -41,6 +41,14 @@ const PACKAGE: &str = "keyproof-instructions";
 const UPDATE: &str = "cargo xtask instructions --update --reason TEXT";
 /// The limit in percent: a larger change is neither noise nor due to another build.
 const LIMIT: u64 = 3;
+
+/// Refuses a reason without words: no run would read the file with it.
+fn some_text(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("it is empty"),
+        text => Ok(text.to_owned()),
+    }
+}
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     judge(options).map(drop)
@@ -370,6 +378,14 @@ processor = 'x86_64 aes'
         let lines = updated.lines.values();
         assert!(lines.into_iter().all(|line| line.reason == "Rust 1.96"));
         assert_eq!(updated.toolchain, "1.96.0");
+    }
+
+    #[test]
+    fn a_reason_that_no_run_would_read_is_not_written() {
+        assert_eq!(some_text(" Rust 1.96\n"), Ok("Rust 1.96".to_owned()));
+        for empty in ["", " \t"] {
+            assert!(some_text(empty).is_err(), "{empty:?}");
+        }
     }
 
     #[test]

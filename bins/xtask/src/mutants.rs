@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     failure::Failure,
@@ -60,9 +61,23 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if !matches!(code, Some(0 | 2 | 3)) {
         return Err(Failure::wrong(output, "cargo-mutants came to no end"));
     }
-    let survivors = survivors(&output.join("mutants.out"), member.folder())?;
+    let results = output.join("mutants.out");
+    need_mutants(&results)?;
+    let survivors = survivors(&results, member.folder())?;
     let path = member.path.with_file_name("mutants.toml");
     compare(&path, &survivors, options.matching.is_none())
+}
+
+/// Fails if there was no mutant to test: cargo-mutants reports success if none matches.
+fn need_mutants(results: &Path) -> Result<(), Failure> {
+    let path = results.join("mutants.json");
+    let text = fs::read_to_string(&path).map_err(Failure::at(&path))?;
+    let mutants: Vec<Value> =
+        serde_json::from_str(&text).map_err(|error| Failure::wrong(&path, error.to_string()))?;
+    if mutants.is_empty() {
+        return Err(Failure::wrong(path, "has no mutant: none was tested"));
+    }
+    Ok(())
 }
 
 /// Returns the undetected mutants and timeouts without line numbers, which change with any edit above.
@@ -156,6 +171,16 @@ mod tests {
         let folder = Path::new("crates/otp");
         assert_eq!(without_place(line, folder).as_deref(), Some(MUTANT));
         assert_eq!(without_place("no mutant", folder), None);
+    }
+
+    #[test]
+    fn a_run_without_a_mutant_shows_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(need_mutants(folder.path()).is_err());
+        for (list, is_enough) in [("[]", false), ("[{\"line\": 1}]", true), ("{}", false)] {
+            fs::write(folder.path().join("mutants.json"), list).unwrap();
+            assert_eq!(need_mutants(folder.path()).is_ok(), is_enough, "{list}");
+        }
     }
 
     #[test]

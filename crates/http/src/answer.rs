@@ -9,9 +9,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, request,
+    uri::Authority,
+};
 use hyper::body::Incoming;
-use tracing::{Instrument, error, info_span, warn};
+use tracing::{Instrument, error, error_span, warn};
 
 use crate::{
     Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
@@ -50,9 +53,10 @@ impl Origin {
     ) -> impl Future<Output = Response> + Send + use<> {
         let request_id = RequestId::draw(&this.stack.draw);
         let trace = this.stack.trace(this.peer, request.headers());
+        // A span below the log's level would be missing from the lines that are logged.
         let span = match &trace {
-            None => info_span!("request", id = %request_id),
-            Some(trace) => info_span!("request", id = %request_id, trace_id = trace.id()),
+            None => error_span!("request", id = %request_id),
+            Some(trace) => error_span!("request", id = %request_id, trace_id = trace.id()),
         };
         let answering = span.in_scope(|| Answering::begin(this, request_id, request, trace));
         answering.end().instrument(span)
@@ -133,7 +137,7 @@ impl Answering {
                     query: Query::parse(head.uri.query().unwrap_or_default()),
                     method: head.method,
                     path,
-                    headers: head.headers,
+                    headers: with_host_of_target(head.headers, &head.uri),
                     client,
                     is_encrypted,
                     waiting: Client::new(origin.client.clone(), Arc::clone(&progress)),
@@ -301,6 +305,16 @@ fn check_unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// Replaces `Host` by the host in the target, if there is one (RFC 9112, section 3.2.2).
+fn with_host_of_target(mut headers: HeaderMap, target: &Uri) -> HeaderMap {
+    let authority = target.authority().map(Authority::as_str);
+    let host = authority.and_then(|authority| authority.rsplit('@').next());
+    if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+        headers.insert(header::HOST, host);
+    }
+    headers
 }
 
 /// Returns whether a host with a port may contain this byte (RFC 3986, section 3.2.2).

@@ -18,6 +18,7 @@
 //! | a request target over 16 KiB | 414 | kept; closed if the head is over its limit too |
 //! | a query with more than 256 parameters | 400 | kept |
 //! | no `Host` (HTTP/1.1) or two; two `Authorization` or `Content-Type` | 400 | kept |
+//! | a host in the target (absolute form) | counts as `Host` instead of the field, which must be there all the same | kept |
 //! | two different `Content-Length` (equal ones count once), or one that is not a number | 400 | closed |
 //! | `TRACE` | 405 | kept |
 //! | a transfer coding other than `chunked`, before a final `chunked` | 501 | closed |

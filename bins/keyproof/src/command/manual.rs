@@ -16,7 +16,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let mut cli = Cli::command();
+    // `help` has no page, so none may name one.
+    let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
     let mut pages = Vec::new();
     collect(&cli, "keyproof", &mut pages)?;
@@ -40,7 +41,7 @@ fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) ->
     let shown = command
         .get_subcommands()
         .filter(|below| !below.is_hide_set());
-    for below in shown.filter(|below| below.get_name() != "help") {
+    for below in shown {
         collect(below, &format!("{name}-{}", below.get_name()), pages)?;
     }
     Ok(())

@@ -80,6 +80,33 @@ fn the_alerts_and_the_dashboard_are_promql_over_metrics_that_there_are() {
 }
 
 #[test]
+fn the_job_that_alerts_and_panels_select_is_the_one_that_operators_are_told() {
+    let (_, rest) = LIST.split_once("```\nscrape_configs:\n").unwrap();
+    let (jobs, _) = rest.split_once("```").unwrap();
+    let folder = TempDir::new().unwrap();
+    let configuration = folder.path().join("prometheus.yml");
+    fs::write(&configuration, format!("scrape_configs:\n{jobs}")).unwrap();
+    passes(&["check", "config"], &configuration);
+    let (_, rest) = jobs.split_once("job_name: ").unwrap();
+    let told = rest.lines().next().unwrap();
+    let alerts = fs::read_to_string(RULES).unwrap();
+    for text in [alerts, questions().join("\n")] {
+        let selected = text.split("job=\"").skip(1);
+        let selected: BTreeSet<_> = selected.filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(selected, BTreeSet::from([told]));
+    }
+}
+
+/// Returns the minute of a series' last value: `0 1x3` has the values of the minutes 0 to 4.
+fn minutes(values: &str) -> usize {
+    let samples = |word: &str| {
+        let repeated = word.split_once('x');
+        1 + repeated.map_or(0, |(_, times)| times.parse::<usize>().unwrap())
+    };
+    values.split(' ').map(samples).sum::<usize>() - 1
+}
+
+#[test]
 fn alerts_ring_when_they_should_and_not_before() {
     let folder = TempDir::new().unwrap();
     let tests = folder.path().join("tests.yml");
@@ -90,12 +117,16 @@ fn alerts_ring_when_they_should_and_not_before() {
     let ends = "keyproof_dps_certificate_expiry_timestamp_seconds{instance=\"a\"}";
     let clock = "keyproof_store_clock_difference_seconds{instance=\"a\"}";
     let rounds = "keyproof_upkeep_rounds_total{instance=\"a\",outcome=\"done\"}";
+    let behind = "keyproof_upkeep_behind{instance=\"a\"}";
     let trials = [
         (clock, "10x20", "KeyproofClockApart", false),
         (clock, "0x10 11x9", "KeyproofClockApart", true),
         (rounds, "0+1x20", "KeyproofUpkeepStands", false),
         (rounds, "0 0 0+1x18", "KeyproofUpkeepStands", false),
         (rounds, "7x20", "KeyproofUpkeepStands", true),
+        // A server that has just started, and finds what expired while none ran.
+        (behind, "1x59", "KeyproofUpkeepBehind", false),
+        (behind, "1x61", "KeyproofUpkeepBehind", true),
         // Thirty days are 2,592,000 s, and the test ends at 1,200 s.
         (ends, "2594000x20", "KeyproofCaCertificateEnds", false),
         (ends, "2593000x20", "KeyproofCaCertificateEnds", true),
@@ -118,7 +149,8 @@ fn alerts_ring_when_they_should_and_not_before() {
         ),
     ];
     for (series, values, alert, rings) in trials {
-        let rule = serde_json::json!({ "eval_time": "20m", "alertname": alert, "exp_alerts": [] });
+        let end = format!("{}m", minutes(values));
+        let rule = serde_json::json!({ "eval_time": end, "alertname": alert, "exp_alerts": [] });
         let trial = serde_json::json!({
             "rule_files": [RULES],
             "evaluation_interval": "1m",

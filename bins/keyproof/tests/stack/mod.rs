@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use keyproof::{
     config::{Config, Sources},
     server::Server,
@@ -101,6 +101,10 @@ impl Application for TrialDialect {
                 ["trial", "client"] => json(
                     StatusCode::OK,
                     &json!({ "client": exchange.client_address().to_string() }),
+                ),
+                ["trial", "host"] => json(
+                    StatusCode::OK,
+                    &json!({ "host": exchange.header(&header::HOST) }),
                 ),
                 ["trial", "wait"] => {
                     self.trial.pass().await;

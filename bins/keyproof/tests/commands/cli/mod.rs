@@ -288,6 +288,26 @@ fn completions_are_scripts_that_name_the_commands() {
 }
 
 #[test]
+fn each_man_page_that_another_names_is_there() {
+    let home = TempDir::new().unwrap();
+    let folder = home.path().join("pages");
+    fs::create_dir(&folder).unwrap();
+    let written = keyproof(&home).arg("manual").arg(&folder).output().unwrap();
+    succeeds(&written);
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let page = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let page = page.replace("\\-", "-");
+        let named = page.lines().filter_map(|line| line.strip_suffix("(1)"));
+        for name in named.filter(|name| name.starts_with("keyproof-")) {
+            assert!(folder.join(format!("{name}.1")).is_file(), "{name}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count}");
+}
+
+#[test]
 fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
     for wrong in [
         "serve --listen nowhere",

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -692,13 +692,19 @@ fn told(supervisor: &UnixDatagram) -> String {
     text(&message[..length]).trim_end().to_owned()
 }
 
-#[test]
-fn a_supervisor_is_told_of_the_start_of_life_and_of_the_end() {
-    let home = TempDir::new().unwrap();
+/// Returns a supervisor and the path of its socket.
+fn supervisor_in(home: &TempDir) -> (UnixDatagram, PathBuf) {
     let socket = home.path().join("notify");
     let supervisor = UnixDatagram::bind(&socket).unwrap();
     let patience = Some(Duration::from_secs(60));
     supervisor.set_read_timeout(patience).unwrap();
+    (supervisor, socket)
+}
+
+#[test]
+fn a_supervisor_is_told_of_the_start_of_life_and_of_the_end() {
+    let home = TempDir::new().unwrap();
+    let (supervisor, socket) = supervisor_in(&home);
     let mut serving = Serving::start(
         keyproof(&home)
             .args(IN_MEMORY)
@@ -722,5 +728,22 @@ fn a_supervisor_is_told_of_the_start_of_life_and_of_the_end() {
     // Ten seconds for draining, two for the audit trail, five for the last commit, five for callers that still wait for the store,
     // and one for the log.
     assert_eq!(next_but_life(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=23000000");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn a_supervisor_waits_for_a_drain_of_hours() {
+    let home = TempDir::new().unwrap();
+    let (supervisor, socket) = supervisor_in(&home);
+    let mut serving = Serving::start(
+        keyproof(&home)
+            .args(IN_MEMORY)
+            .env("KEYPROOF_HTTP__DRAIN_TIMEOUT", "2h")
+            .env("NOTIFY_SOCKET", &socket),
+    );
+    assert_eq!(told(&supervisor), "READY=1");
+    serving.signal(Signal::TERM);
+    let extended = "STOPPING=1\nEXTEND_TIMEOUT_USEC=7213000000";
+    assert_eq!(told(&supervisor), extended);
     assert_eq!(serving.end().0, Some(0));
 }
