@@ -21,6 +21,7 @@ mod endorsement;
 mod evidence;
 mod expiry;
 mod field;
+mod forgetting;
 mod grant;
 mod history;
 mod identity;
