@@ -9,7 +9,7 @@ use keyproof_tpm::Name;
 use super::{
     DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationOperation,
     certified::{Cause, Issued, REVOKED_AT_ONCE, tell_revoked},
-    identity::ActiveKey,
+    identity::{ActiveKey, DevicePlace},
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::ChallengeKeyRecord,
     ticket::{Spent, Ticket},
@@ -104,6 +104,11 @@ impl Proven {
             && ticket.ak == ak.to_string()
     }
 
+    /// Returns the ticket's device.
+    pub(super) const fn device(&self) -> &DevicePlace {
+        &self.0.device
+    }
+
     /// The keys of further records that [`activate`](Self::activate) needs.
     pub(super) fn keys(&self) -> [Key; 2] {
         let (spent, ..) = self.0.spent();
@@ -188,7 +193,7 @@ impl Proven {
 
 impl DeviceIdentity {
     /// Activates an attestation key and binds its device to its endorsement key. Revokes the certificates that the
-    /// proven one replaces.
+    /// proven one replaces, and those that the device was given for other endorsement keys before.
     ///
     /// # Errors
     ///
@@ -204,11 +209,15 @@ impl DeviceIdentity {
                 while matches!(is_active, Ok(false)) {
                     is_active = self.transact_activation(station, &proven).await;
                 }
+                let device = proven.device();
                 let failure = match is_active {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => {
+                        self.revoke_other_endorsements(station, device).await;
+                        return Ok(());
+                    }
                     Err(failure) => failure,
                 };
-                (proven.0.device.target(), failure)
+                (device.target(), failure)
             }
             Err((target, why)) => (target, Failure::Refused(why)),
         };

@@ -1,23 +1,17 @@
 //! Forgetting a device: the first batch gives it a new incarnation, which invalidates everything issued before, and the
 //! revocations of its certificates follow.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
-};
-
-use keyproof_store::{Batch, Timestamp};
+use keyproof_store::Timestamp;
 
 use super::{
     DeviceAdministrator, DeviceError, DeviceIdentity, DevicePlace, Manager, Object,
-    certified::{Cause, Certified, Issued, REVOKED_AT_ONCE},
-    devices::KEYS_AT_ONCE,
-    identity::{ActiveKey, Device, Owner, draw},
+    certified::Certified,
+    identity::{Device, Owner, draw},
+    leftovers::Leftover,
 };
 use crate::{
-    Action, Failure, StorageError,
+    Action, Failure,
     audit::NewEvent,
-    pages::{Page, Pages, transact_pages},
     slot::Slot,
     storage::{Attempt, refuse, transact},
 };
@@ -69,7 +63,10 @@ impl DeviceIdentity {
                 known.ek.is_some() || of_manager.is_none_or(|own| *own == known.manager_incarnation)
             });
             let ek = known.and_then(|known| known.ek.clone());
-            if ek.is_none() && !self.is_certified(place, known).await? {
+            let is_present = |certified: &Certified| {
+                known.is_none_or(|device| device.incarnation == certified.incarnation)
+            };
+            if ek.is_none() && !self.is_any_certified(place, &is_present).await? {
                 return match known {
                     // Certificates of earlier incarnations may be left.
                     Some(_) => Ok(Attempt::Done(false)),
@@ -112,106 +109,12 @@ impl DeviceIdentity {
             Ok(Attempt::Commit(batch, Ok(true)))
         });
         let is_renewed = is_renewed.await?;
-        let revoked = self.revoke_left(place).await?;
+        let revoked = self.revoke_left(place, Leftover::Forgotten).await?;
         if is_renewed || revoked > 0 {
             Ok(revoked)
         } else {
             refuse(DeviceError::Unknown)
         }
-    }
-
-    /// Returns whether AKs of a device have certificates of its present incarnation, or any if it has no record.
-    async fn is_certified(
-        &self,
-        place: &DevicePlace,
-        known: Option<&Device>,
-    ) -> Result<bool, StorageError> {
-        let is_present = |certified: &Certified| {
-            known.is_none_or(|device| device.incarnation == certified.incarnation)
-        };
-        for category in self.categories_of(place).await? {
-            let certificates = place.certificates(&category);
-            let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(KEYS_AT_ONCE);
-            while let Some(page) = pages.next(self.clock.now()).await? {
-                if page.iter().any(|(_, stored)| is_present(&stored.record)) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Revokes the certificates of a device's AKs and deactivates the AKs, except those of its present incarnation.
-    /// Returns how many certificates there were.
-    async fn revoke_left(&self, place: &DevicePlace) -> Result<usize, Failure<DeviceError>> {
-        let mut count = 0_usize;
-        for category in self.categories_of(place).await? {
-            let certificates = place.certificates(&category);
-            let mut is_over = false;
-            while !is_over {
-                let is_left = AtomicBool::new(false);
-                let name = "device_identity.revoke";
-                let of = (&self.store, &*self.clock);
-                let revoked = transact_pages(name, of, &certificates, KEYS_AT_ONCE, async |page| {
-                    self.revoke_page(place, &category, page, &is_left).await
-                });
-                count = count.saturating_add(revoked.await?);
-                is_over = !is_left.load(Ordering::Relaxed);
-            }
-        }
-        Ok(count)
-    }
-
-    /// Revokes the certificates of a page of keys, at most [`REVOKED_AT_ONCE`]. Sets `is_left` if there are more.
-    async fn revoke_page(
-        &self,
-        place: &DevicePlace,
-        category: &str,
-        page: Page<Certified>,
-        is_left: &AtomicBool,
-    ) -> Result<(Batch, usize), Failure<DeviceError>> {
-        let device = self
-            .store
-            .get::<Device>(&place.key(), page.now)
-            .await?
-            .ok_or(Failure::Refused(DeviceError::Unknown))?;
-        let present = device.record.incarnation;
-        let mut batch = self.store.batch(page.now);
-        batch.require(&place.key(), device.version);
-        let mut revoked: Vec<Issued> = Vec::new();
-        // One AK may have been certified under several EKs of its TPM.
-        let mut keys = BTreeMap::new();
-        for (key, certified) in &page.records {
-            let record = &certified.record;
-            if record.incarnation == present {
-                continue;
-            }
-            let room = REVOKED_AT_ONCE.saturating_sub(revoked.len());
-            if record.all().count() > room {
-                let mut rest = record.clone();
-                revoked.extend(rest.take_unproven(room));
-                batch.replace(key, certified.version, &rest, certified.expires_at);
-                is_left.store(true, Ordering::Relaxed);
-                break;
-            }
-            revoked.extend(record.all().cloned());
-            batch.remove(key, certified.version);
-            let at = place.active_key(&record.ak);
-            if let Some(active) = self.store.get::<ActiveKey>(&at, page.now).await?
-                && active.record.vendor == place.vendor
-                && active.record.serial == place.serial
-                && active.record.incarnation != present
-            {
-                keys.insert(at, active.version);
-            }
-        }
-        for (at, version) in keys {
-            batch.remove(&at, version);
-        }
-        let at = (&*place.namespace, category);
-        self.revoke(&mut batch, at, &revoked, Cause::Forgotten, page.now)
-            .await?;
-        Ok((batch, revoked.len()))
     }
 }
 

@@ -27,6 +27,7 @@ mod history;
 mod identity;
 mod key_records;
 mod label_selector;
+mod leftovers;
 mod managers;
 mod nonce;
 mod objects;
