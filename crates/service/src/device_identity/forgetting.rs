@@ -29,6 +29,7 @@ impl DevicePlace {
             bound_at: now,
             learnt: None,
             attestations: Vec::new(),
+            keys: Vec::new(),
         }
     }
 }
@@ -96,6 +97,7 @@ impl DeviceIdentity {
                 manager_incarnation,
                 learnt: None,
                 attestations: Vec::new(),
+                keys: Vec::new(),
                 ..before
             };
             slot.replace(&mut batch, &device, None);

@@ -93,6 +93,7 @@ pub(super) fn device(manager: &str, serial: &str) -> Device {
         bound_at: START,
         learnt: None,
         attestations: Vec::new(),
+        keys: Vec::new(),
     }
 }
 
