@@ -484,6 +484,34 @@ mod tests {
         assert!(later.is_newer_than(&earlier));
     }
 
+    /// Otherwise a client that compares the dates would accept the certificate until then.
+    #[tokio::test]
+    async fn no_entry_is_dated_after_its_list_though_a_server_whose_clock_is_ahead_has_made_it() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let key = api_key(&bench).await.object;
+        let now = bench.clock.now();
+        let issued = Issued {
+            serial: "40:01".to_owned(),
+            made_at: now,
+            not_after: now.saturating_add(DAY),
+            api_key: key.metadata.name,
+            api_key_uid: Some(key.system.uid),
+        };
+        let mut batch = bench.store.batch(now);
+        batch.insert(&issued.key("default", "c"), &issued, None);
+        bench.store.commit(batch).await.unwrap();
+        let ahead = bench.another_ahead(APART_AT_MOST).await;
+        let disabling = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
+        let disabled = ahead.device_identity.disable_api_key(&disabling, "k", true);
+        disabled.await.unwrap();
+        let devices = &bench.service.device_identity;
+        let list = devices.revocation_list("default", "c").await.unwrap();
+        let list = Crl::from_der(&list).unwrap();
+        let dates: Vec<i64> = list.revocations().iter().map(|entry| entry.since).collect();
+        assert_eq!(dates, [list.this_update()]);
+    }
+
     /// Anyone may request a CRL, and all requests wait for the same lock.
     #[tokio::test]
     async fn that_there_are_too_many_for_a_list_is_found_out_once_a_change() {
