@@ -6,12 +6,14 @@ use keyproof_store::Timestamp;
 use super::{
     DeviceAdministrator, DeviceError, DeviceIdentity, DevicePlace, Manager, Object,
     certified::Certified,
+    devices::KEYS_AT_ONCE,
     identity::{Device, Owner, draw},
     leftovers::Leftover,
 };
 use crate::{
-    Action, Failure,
+    Action, Failure, StorageError,
     audit::NewEvent,
+    pages::Pages,
     slot::Slot,
     storage::{Attempt, refuse, transact},
 };
@@ -64,10 +66,7 @@ impl DeviceIdentity {
                 known.ek.is_some() || of_manager.is_none_or(|own| *own == known.manager_incarnation)
             });
             let ek = known.and_then(|known| known.ek.clone());
-            let is_present = |certified: &Certified| {
-                known.is_none_or(|device| device.incarnation == certified.incarnation)
-            };
-            if ek.is_none() && !self.is_any_certified(place, &is_present).await? {
+            if ek.is_none() && !self.is_certified(place, known).await? {
                 return match known {
                     // Certificates of earlier incarnations may be left.
                     Some(_) => Ok(Attempt::Done(false)),
@@ -117,6 +116,27 @@ impl DeviceIdentity {
         } else {
             refuse(DeviceError::Unknown)
         }
+    }
+
+    /// Returns whether AKs of a device have certificates of its present incarnation, or any if it has no record.
+    async fn is_certified(
+        &self,
+        place: &DevicePlace,
+        known: Option<&Device>,
+    ) -> Result<bool, StorageError> {
+        let is_present = |certified: &Certified| {
+            known.is_none_or(|device| device.incarnation == certified.incarnation)
+        };
+        for category in self.categories_of(place).await? {
+            let certificates = place.certificates(&category);
+            let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(KEYS_AT_ONCE);
+            while let Some(page) = pages.next(self.clock.now()).await? {
+                if page.iter().any(|(_, stored)| is_present(&stored.record)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -241,6 +241,12 @@ impl DevicePlace {
         Prefix::new(Certified::TYPE, segments)
     }
 
+    /// The same for this EK of the device.
+    pub(super) fn certificates_of(&self, category: &str, ek: &str) -> Prefix {
+        let segments = [&*self.namespace, category, &self.vendor, &self.serial, ek];
+        Prefix::new(Certified::TYPE, segments)
+    }
+
     /// Returns the device's target in the audit trail.
     pub fn target(&self) -> Target {
         let Self {

@@ -5,18 +5,19 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use keyproof_store::Batch;
+use keyproof_store::{Batch, Key, Prefix, Record};
 
 use super::{
     DeviceError, DeviceIdentity, DevicePlace, Station, StationOperation,
     certified::{Cause, Certified, Issued, REVOKED_AT_ONCE, tell_revoked},
     devices::KEYS_AT_ONCE,
     identity::{ActiveKey, Device},
+    reached::{BEHIND, name_in},
 };
 use crate::{
     Failure, Origin, StorageError,
     audit::NewEvent,
-    pages::{Page, Pages, transact_pages},
+    pages::{Page, transact_pages},
 };
 
 /// Which certificates of a device no longer count.
@@ -51,49 +52,68 @@ impl Leftover<'_> {
 }
 
 impl DeviceIdentity {
-    /// Returns whether an AK of a device has such certificates.
-    pub(super) async fn is_any_certified(
-        &self,
-        place: &DevicePlace,
-        is_sought: &(dyn Fn(&Certified) -> bool + Sync),
-    ) -> Result<bool, StorageError> {
-        for category in self.categories_of(place).await? {
-            let certificates = place.certificates(&category);
-            let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(KEYS_AT_ONCE);
-            while let Some(page) = pages.next(self.clock.now()).await? {
-                if page.iter().any(|(_, stored)| is_sought(&stored.record)) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
     /// Revokes the certificates that were made for other EKs of a device before it was bound. Once it is, none is made any
     /// more, so this follows an activation. The activation is done whatever happens here: a failure is logged, and the
     /// device's next activation completes it.
     pub(super) async fn revoke_other_endorsements(&self, station: &Station, place: &DevicePlace) {
-        let left = Leftover::OtherEndorsements(station);
-        let revoked = async {
-            let device = self
-                .store
-                .get::<Device>(&place.key(), self.clock.now())
-                .await?;
-            if let Some(device) = device {
-                let is_left = |certified: &Certified| left.includes(certified, &device.record);
-                if self.is_any_certified(place, &is_left).await? {
-                    self.revoke_left(place, left).await?;
-                }
-            }
-            Ok::<_, Failure<DeviceError>>(())
-        };
-        if let Err(error) = revoked.await {
+        if let Err(error) = self.try_revoke_other_endorsements(station, place).await {
             tracing::error!(
                 device = %place.target(),
                 %error,
                 "the certificates for other endorsement keys of a device are not all revoked"
             );
         }
+    }
+
+    /// The certificates for the device's own EK are not read: anybody with its public keys may have had many made.
+    async fn try_revoke_other_endorsements(
+        &self,
+        station: &Station,
+        place: &DevicePlace,
+    ) -> Result<(), Failure<DeviceError>> {
+        let left = Leftover::OtherEndorsements(station);
+        let device = self
+            .store
+            .get::<Device>(&place.key(), self.clock.now())
+            .await?;
+        let Some(own) = device.and_then(|device| device.record.ek) else {
+            return Ok(());
+        };
+        for category in self.categories_of(place).await? {
+            let mut last: Option<String> = None;
+            while let Some(ek) = self
+                .next_endorsement(place, &category, last.as_deref())
+                .await?
+            {
+                if ek != own {
+                    let certificates = place.certificates_of(&category, &ek);
+                    self.revoke_below(place, &category, &certificates, left)
+                        .await?;
+                }
+                last = Some(ek);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the Name of the next EK after this one for which a category has certified AKs of a device.
+    async fn next_endorsement(
+        &self,
+        place: &DevicePlace,
+        category: &str,
+        last: Option<&str>,
+    ) -> Result<Option<String>, StorageError> {
+        let behind = last.map(|ek| {
+            let (namespace, behind) = (&*place.namespace, format!("{ek}{BEHIND}"));
+            let segments = [namespace, category, &place.vendor, &place.serial, &behind];
+            Key::new(Certified::TYPE, segments)
+        });
+        let certificates = place.certificates(category);
+        let found = self
+            .store
+            .scan::<Certified>(&certificates, behind.as_ref(), 1, self.clock.now())
+            .await?;
+        Ok(found.first().and_then(|(key, _)| name_in(key, 5)))
     }
 
     /// Revokes the certificates of a device's AKs that no longer count, and deactivates AKs of earlier incarnations with them.
@@ -106,18 +126,32 @@ impl DeviceIdentity {
         let mut count = 0_usize;
         for category in self.categories_of(place).await? {
             let certificates = place.certificates(&category);
-            let mut is_over = false;
-            while !is_over {
-                let is_more = AtomicBool::new(false);
-                let name = "device_identity.revoke";
-                let of = (&self.store, &*self.clock);
-                let revoked = transact_pages(name, of, &certificates, KEYS_AT_ONCE, async |page| {
-                    self.revoke_page(place, &category, left, page, &is_more)
-                        .await
-                });
-                count = count.saturating_add(revoked.await?);
-                is_over = !is_more.load(Ordering::Relaxed);
-            }
+            let revoked = self.revoke_below(place, &category, &certificates, left);
+            count = count.saturating_add(revoked.await?);
+        }
+        Ok(count)
+    }
+
+    /// Does so with those of a category under this prefix.
+    async fn revoke_below(
+        &self,
+        place: &DevicePlace,
+        category: &str,
+        certificates: &Prefix,
+        left: Leftover<'_>,
+    ) -> Result<usize, Failure<DeviceError>> {
+        let mut count = 0_usize;
+        let mut is_over = false;
+        while !is_over {
+            let is_more = AtomicBool::new(false);
+            let name = "device_identity.revoke";
+            let of = (&self.store, &*self.clock);
+            let revoked = transact_pages(name, of, certificates, KEYS_AT_ONCE, async |page| {
+                self.revoke_page(place, category, left, page, &is_more)
+                    .await
+            });
+            count = count.saturating_add(revoked.await?);
+            is_over = !is_more.load(Ordering::Relaxed);
         }
         Ok(count)
     }
@@ -192,5 +226,56 @@ impl DeviceIdentity {
             self.audit.done(&mut batch, page.now, new_event);
         }
         Ok((batch, revoked.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::{
+        super::{
+            certified::Revoked,
+            testing::{bench_with_device, certificate, station},
+        },
+        *,
+    };
+    use crate::testing::START;
+
+    /// Anybody with the device's public keys can have certificates made, until each of its activations would take too long.
+    #[tokio::test]
+    async fn certificates_for_a_devices_own_endorsement_key_are_neither_read_nor_revoked() {
+        let (bench, place) = bench_with_device().await;
+        let station = station(&bench).await;
+        let devices = &bench.service.device_identity;
+        let add = async |ek: &str, numbers: Range<usize>| {
+            let mut batch = bench.store.batch(START);
+            for number in numbers {
+                let ak = format!("000b{number:04}");
+                let certificate = certificate(&format!("{ek}{number}"));
+                let (by, keys) = (("station", "uid"), (ek, &*ak));
+                let made = Certified::made(certificate, START, by, keys, "", None);
+                let at = Certified::key("default", "c", &place, ek, &ak);
+                batch.insert(&at, &made, None);
+            }
+            bench.store.commit(batch).await.unwrap();
+        };
+        let steps = async || {
+            bench.faults.steps();
+            devices.revoke_other_endorsements(&station, &place).await;
+            bench.faults.steps()
+        };
+        add("000b", 0..1).await;
+        let few = steps().await;
+        add("000b", 1..300).await;
+        assert_eq!(steps().await, few);
+
+        add("000a", 0..150).await;
+        add("000c", 0..1).await;
+        steps().await;
+        let revoked = bench.rows(&Prefix::collection(Revoked::TYPE)).await;
+        assert_eq!(revoked.len(), 151);
+        assert_eq!(bench.rows(&place.certificates("c")).await.len(), 300);
+        assert_eq!(steps().await, few);
     }
 }
