@@ -9,7 +9,7 @@ use keyproof_tpm::Name;
 use super::{
     DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationOperation,
     certified::{Cause, Issued, REVOKED_AT_ONCE, tell_revoked},
-    identity::ActiveKey,
+    identity::{ActiveKey, DevicePlace, MOST_KEYS},
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::ChallengeKeyRecord,
     ticket::{Spent, Ticket},
@@ -63,6 +63,11 @@ pub enum ActivateError {
     /// The text is not a ticket issued by this store.
     #[error("ticket: it is not one of this server's")]
     Ticket,
+    /// Too many other AKs of the device are active, and have certificates that have not expired.
+    #[error(
+        "the device has {MOST_KEYS} other attestation keys whose certificates have not expired: forget the device, and provision it again"
+    )]
+    TooManyKeys,
     /// The proof does not match the ticket, or the ticket is for another key.
     #[error("proof: it does not match this ticket")]
     Unproven,
@@ -102,6 +107,11 @@ impl Proven {
             && ticket.device.manager == manager
             && ticket.category == category
             && ticket.ak == ak.to_string()
+    }
+
+    /// Returns the ticket's device.
+    pub(super) const fn device(&self) -> &DevicePlace {
+        &self.0.device
     }
 
     /// The keys of further records that [`activate`](Self::activate) needs.
@@ -167,8 +177,13 @@ impl Proven {
         }
         let mut proven = certified.clone();
         let revoked = proven.prove(issued);
-        let device = known.identity.bound(ticket, now);
+        let mut device = known.identity.bound(ticket, now);
         let active = known.state().map(|state| state.active);
+        let is_counted = device.count_key(&ticket.ak, issued.not_after, now);
+        // An AK that is active already stays so.
+        if !is_counted && active.is_none() {
+            return refuse(ActivateError::TooManyKeys);
+        }
         let state = KeyState {
             active: active.unwrap_or_else(|| ActiveKey {
                 vendor: ticket.device.vendor.clone(),
@@ -188,7 +203,7 @@ impl Proven {
 
 impl DeviceIdentity {
     /// Activates an attestation key and binds its device to its endorsement key. Revokes the certificates that the
-    /// proven one replaces.
+    /// proven one replaces, and those that the device was given for other endorsement keys before.
     ///
     /// # Errors
     ///
@@ -204,11 +219,15 @@ impl DeviceIdentity {
                 while matches!(is_active, Ok(false)) {
                     is_active = self.transact_activation(station, &proven).await;
                 }
+                let device = proven.device();
                 let failure = match is_active {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => {
+                        self.revoke_other_endorsements(station, device).await;
+                        return Ok(());
+                    }
                     Err(failure) => failure,
                 };
-                (proven.0.device.target(), failure)
+                (device.target(), failure)
             }
             Err((target, why)) => (target, Failure::Refused(why)),
         };
@@ -317,18 +336,114 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use keyproof_store::{Prefix, Record};
 
     use super::{
         super::{
             Manager,
             certified::{Certified, Revoked},
+            identity::Device,
             testing::{api_key, certificate, device, furnish, station},
             ticket,
         },
         *,
     };
-    use crate::testing::{START, bench};
+    use crate::testing::{Bench, START, bench};
+
+    /// Returns the activation of an AK of the device `s`, with this certificate of the category `c`.
+    async fn activation(
+        bench: &Bench,
+        incarnation: &str,
+        (ek, ak): (&str, &str),
+        certificate: &str,
+    ) -> Activation {
+        let devices = &bench.service.device_identity;
+        let ticket = Ticket {
+            id: "ticket".to_owned(),
+            device: device("m", "s").place,
+            name: "device".to_owned(),
+            version: "1".to_owned(),
+            under: devices.challenge_key().await.unwrap().id,
+            incarnation: incarnation.to_owned(),
+            category: "c".to_owned(),
+            ek: ek.to_owned(),
+            ak: ak.to_owned(),
+            certificate: certificate.to_owned(),
+            proof: ticket::digest_of(b"proof"),
+            expires_at: START.saturating_add(ticket::LIFE),
+        };
+        Activation {
+            ticket: ticket.seal(&bench.store).unwrap(),
+            proof: Ok(b"proof".to_vec()),
+        }
+    }
+
+    /// Otherwise one TPM could fill the store with records of AKs, which do not expire.
+    #[tokio::test]
+    async fn a_device_with_too_many_attestation_keys_activates_no_other() {
+        const NAMES: (&str, &str) = ("000b", "000bffff");
+        let half_a_minute = Duration::from_secs(30);
+        for was_active in [false, true] {
+            let bench = bench().await;
+            furnish(&bench).await;
+            let key = api_key(&bench).await.object;
+            let devices = &bench.service.device_identity;
+            let manager = devices.load::<Manager>("default", "m").await.unwrap();
+            let incarnation = manager.unwrap().record.spec.incarnation.clone();
+            let (ek, ak) = NAMES;
+            let mut full = Device {
+                ek: Some(ek.to_owned()),
+                incarnation: incarnation.clone(),
+                manager_incarnation: incarnation.clone(),
+                ..device("m", "s")
+            };
+            for number in 0..MOST_KEYS {
+                let until = START.saturating_add(half_a_minute);
+                assert!(full.count_key(&format!("000b{number:04}"), until, START));
+            }
+            let place = full.place.clone();
+            let by = (&*key.metadata.name, &*key.system.uid);
+            let certified =
+                Certified::made(certificate("40:01"), START, by, NAMES, &incarnation, None);
+            let mut batch = bench.store.batch(START);
+            batch.insert(&place.key(), &full, None);
+            let at = Certified::key("default", "c", &place, ek, ak);
+            batch.insert(&at, &certified, None);
+            let active = ActiveKey {
+                vendor: place.vendor.clone(),
+                serial: place.serial.clone(),
+                ek: ek.to_owned(),
+                incarnation: incarnation.clone(),
+                manager_incarnation: incarnation.clone(),
+                activated_at: START,
+                last_seen: None,
+            };
+            if was_active {
+                // By an earlier release, which counted none.
+                batch.insert(&ActiveKey::key("default", "m", ak), &active, None);
+            }
+            bench.store.commit(batch).await.unwrap();
+
+            let activation = activation(&bench, &incarnation, NAMES, "40:01").await;
+            let station = station(&bench).await;
+            let activate = async || devices.activate(&station, &activation).await;
+            if was_active {
+                assert_eq!(activate().await, Ok(()));
+                continue;
+            }
+            let refused = Err(Failure::Refused(ActivateError::TooManyKeys));
+            assert_eq!(activate().await, refused);
+            let spent = Prefix::collection(Spent::TYPE);
+            assert_eq!(bench.rows(&spent).await.len(), 0);
+            // The certificates of the others expire.
+            bench.clock.advance(half_a_minute);
+            assert_eq!(activate().await, Ok(()));
+            let known = bench.store.get::<Device>(&place.key(), START).await;
+            assert_eq!(known.unwrap().unwrap().record.keys.len(), 1);
+        }
+    }
 
     /// A batch has a limited number of entries, and a read a limited number of keys.
     #[tokio::test]
@@ -361,24 +476,8 @@ mod tests {
         batch.insert(&at, &certified.unwrap(), None);
         bench.store.commit(batch).await.unwrap();
 
-        let ticket = Ticket {
-            id: "ticket".to_owned(),
-            device: place,
-            name: "device".to_owned(),
-            version: "1".to_owned(),
-            under: devices.challenge_key().await.unwrap().id,
-            incarnation,
-            category: "c".to_owned(),
-            ek: ek.to_owned(),
-            ak: ak.to_owned(),
-            certificate: format!("{LAST:04x}"),
-            proof: ticket::digest_of(b"proof"),
-            expires_at: START.saturating_add(ticket::LIFE),
-        };
-        let activation = Activation {
-            ticket: ticket.seal(&bench.store).unwrap(),
-            proof: Ok(b"proof".to_vec()),
-        };
+        let serial = format!("{LAST:04x}");
+        let activation = activation(&bench, &incarnation, NAMES, &serial).await;
         let station = station(&bench).await;
         let activate = async || devices.activate(&station, &activation).await;
         assert_eq!(activate().await, Ok(()));

@@ -65,7 +65,7 @@ pub enum Withdrawal {
         /// When the API key was revoked.
         since: Timestamp,
     },
-    /// The credential of a later certificate was opened.
+    /// The credential of a later certificate was opened, or that of one for another EK of the device.
     Superseded {
         /// When it was opened.
         since: Timestamp,

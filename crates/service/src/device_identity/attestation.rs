@@ -12,8 +12,9 @@ use keyproof_store::{Batch, Key, Stored, Timestamp};
 use keyproof_tpm::{AttestationReport, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
 
 use super::{
-    ActivateError, AttestRequest, Category, DeviceIdentity, FieldError, LearntRegister,
-    LoggedEvent, PcrPolicy, Registers, SentEvidence, Station, StationOperation, Verdict,
+    ActivateError, AttestRequest, Category, DeviceIdentity, DevicePlace, FieldError,
+    LearntRegister, LoggedEvent, PcrPolicy, Registers, SentEvidence, Station, StationOperation,
+    Verdict,
     activation::Proven,
     attestation_report::{DeviceCheck, DeviceFinding, DeviceReport},
     certified::Issued,
@@ -80,6 +81,8 @@ struct Appraisal {
 struct Judged {
     report: DeviceReport,
     unstored: Option<Target>,
+    /// The device of the key, if the request has activated the key.
+    activated: Option<DevicePlace>,
 }
 
 impl DeviceIdentity {
@@ -105,7 +108,11 @@ impl DeviceIdentity {
         let nonce_key = self.challenge_key().await?;
         let (name, origin) = ("device_identity.attest", station.origin());
         let (store, clock) = (&self.store, &*self.clock);
-        let Judged { report, unstored } = loop {
+        let Judged {
+            report,
+            unstored,
+            activated,
+        } = loop {
             let judged = transact_permitted(name, store, clock, origin, contended, || async {
                 let category = self
                     .load::<Category>(&request.namespace, &request.category)
@@ -124,6 +131,9 @@ impl DeviceIdentity {
                 break judged;
             }
         };
+        if let Some(device) = &activated {
+            self.revoke_other_endorsements(station, device).await;
+        }
         if let Some(target) = unstored
             && !report.accepted()
         {
@@ -160,6 +170,7 @@ impl DeviceIdentity {
             return Ok(Attempt::Done(Some(Judged {
                 report: appraisal.report,
                 unstored: Some(target),
+                activated: None,
             })));
         };
         if let Some((proven, revoked)) = activated {
@@ -180,9 +191,11 @@ impl DeviceIdentity {
             .record(&mut batch, case, &nonce, &appraisal, policy, state.clone())
             .await?;
         known.write(&mut batch, next)?;
+        let activated = activated.as_ref().map(|(proven, _)| proven.device());
         let judged = Judged {
             report: appraisal.report,
             unstored: None,
+            activated: activated.cloned(),
         };
         Ok(Attempt::Commit(batch, Ok(Some(judged))))
     }

@@ -124,6 +124,9 @@ impl Finding for DeviceFinding {
                 "nothing: no problem found"
             }
             Self::ActivationUnneeded(_) => "leave the activation out once the key is active",
+            Self::NotActivated(ActivateError::TooManyKeys) => {
+                "forget the device, and provision it again"
+            }
             Self::CertificateEnded | Self::CertificateMissing | Self::NotActivated(_) => {
                 "provision the key in this category, and show that its credential was opened"
             }

@@ -290,7 +290,8 @@ impl Authority {
             };
             RevokedCertParams {
                 serial_number: SerialNumber::from_slice(serial),
-                revocation_time: at(since),
+                // A server whose clock is ahead may have recorded it.
+                revocation_time: at(since.min(now)),
                 reason_code,
                 invalidity_date: None,
             }

@@ -104,7 +104,7 @@ record!(Revoked, "tpm_revoked_certificate");
 pub(super) enum Cause {
     /// Its device was forgotten.
     Forgotten,
-    /// The credential of a later certificate was opened.
+    /// The credential of a later certificate was opened, or that of one for another EK of the device.
     Superseded,
 }
 

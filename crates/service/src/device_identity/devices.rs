@@ -1,27 +1,21 @@
-//! Devices: operators list them, forget them, and reset their learnt PCRs.
+//! Devices: operators list them and reset their learnt PCRs.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
-};
-
-use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
+use keyproof_store::{Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::{
     Category, DeviceAdministrator, DeviceIdentity, DevicePlace, Kind, LearntRegister, Manager,
     Object, Verdict, Withdrawal,
     categories::DeletedCategory,
-    certified::{Cause, Certified, Issued, REVOKED_AT_ONCE},
-    identity::{ActiveKey, Device, Owner, draw},
+    certified::Certified,
+    identity::{ActiveKey, Device},
     key_records::{issuing_api_keys, withdrawal},
     objects::object_key,
 };
 use crate::{
     Action, Failure, StorageError,
     audit::NewEvent,
-    pages::{Page, Pages, transact_pages},
-    slot::Slot,
-    storage::{Attempt, refuse, transact},
+    pages::Pages,
+    storage::{Attempt, transact},
 };
 
 /// A device that is bound to an EK.
@@ -77,32 +71,17 @@ pub enum DeviceError {
     Unknown,
 }
 
-/// How many of a device's keys are read at once. What changes for them fits in a batch beside [`REVOKED_AT_ONCE`]
-/// revocations.
-const AT_ONCE: usize = 100;
+/// How many of a device's keys are read at once. What changes for them fits in a batch beside
+/// [`REVOKED_AT_ONCE`](super::certified::REVOKED_AT_ONCE) revocations.
+pub(super) const KEYS_AT_ONCE: usize = 100;
 
 impl DevicePlace {
     fn manager_key(&self) -> Key {
         object_key::<Manager>(&self.namespace, &self.manager)
     }
 
-    fn active_key(&self, ak: &str) -> Key {
+    pub(super) fn active_key(&self, ak: &str) -> Key {
         ActiveKey::key(&self.namespace, &self.manager, ak)
-    }
-
-    /// Returns a record of a device that was never bound below the manager of this incarnation.
-    fn unbound(&self, manager_incarnation: String, now: Timestamp) -> Device {
-        Device {
-            place: self.clone(),
-            name: String::new(),
-            version: String::new(),
-            ek: None,
-            incarnation: manager_incarnation.clone(),
-            manager_incarnation,
-            bound_at: now,
-            learnt: None,
-            attestations: Vec::new(),
-        }
     }
 }
 
@@ -171,86 +150,6 @@ impl DeviceIdentity {
         Ok((bound, keys))
     }
 
-    /// Permanently removes the binding of a device and its EK. Its AKs become inactive, its certificates are revoked,
-    /// and earlier tickets become void. Returns how many certificates there were. A device that was provisioned and never
-    /// bound is forgotten likewise.
-    ///
-    /// The first batch gives the device a new incarnation, which invalidates everything issued before. The revocations
-    /// follow in further batches. If they are interrupted, calling this again completes them.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceError`].
-    pub async fn forget_device(
-        &self,
-        device_administrator: &DeviceAdministrator,
-        place: &DevicePlace,
-    ) -> Result<usize, Failure<DeviceError>> {
-        device_administrator.within(place)?;
-        let is_renewed = transact("device_identity.forget", &self.store, || async {
-            let now = self.clock.now();
-            let slot = Slot::<Device>::read(&self.store, place.key(), now).await?;
-            let manager = self.load::<Manager>(&place.namespace, &place.manager);
-            let manager = manager.await?;
-            let of_manager = manager
-                .as_ref()
-                .map(|manager| &manager.record.spec.incarnation);
-            // What was forgotten below an earlier manager of the same name is unknown to this one.
-            let known = slot.record().filter(|known| {
-                known.ek.is_some() || of_manager.is_none_or(|own| *own == known.manager_incarnation)
-            });
-            let ek = known.and_then(|known| known.ek.clone());
-            if ek.is_none() && !self.is_certified(place, known).await? {
-                return match known {
-                    // Certificates of earlier incarnations may be left.
-                    Some(_) => Ok(Attempt::Done(false)),
-                    None => refuse(DeviceError::Unknown),
-                };
-            }
-            let mut batch = self.store.batch(now);
-            if let Some(manager) = &manager {
-                Object::require(&mut batch, manager);
-            }
-            // No later manager has an empty incarnation.
-            let unbound = || place.unbound(of_manager.cloned().unwrap_or_default(), now);
-            let before = known.cloned().unwrap_or_else(unbound);
-            if let Some(ek) = &ek {
-                let owner = Owner::key(&place.namespace, &place.manager, ek);
-                if let Some(known) = self.store.get::<Owner>(&owner, now).await?
-                    && known.record.is_of(&before)
-                {
-                    batch.remove(&owner, known.version);
-                }
-            }
-            // The present manager's tickets become void, although it may be a former one that bound the device.
-            let manager_incarnation = of_manager.unwrap_or(&before.manager_incarnation).clone();
-            let device = Device {
-                ek: None,
-                incarnation: draw(&self.store),
-                manager_incarnation,
-                learnt: None,
-                attestations: Vec::new(),
-                ..before
-            };
-            slot.replace(&mut batch, &device, None);
-            let new_event = NewEvent {
-                action: Action::TpmDeviceForget,
-                target: place.target(),
-                detail: ek.map(|ek| format!("endorsement key {ek}")),
-                origin: device_administrator.origin(),
-            };
-            self.audit.done(&mut batch, now, new_event);
-            Ok(Attempt::Commit(batch, Ok(true)))
-        });
-        let is_renewed = is_renewed.await?;
-        let revoked = self.revoke_left(place).await?;
-        if is_renewed || revoked > 0 {
-            Ok(revoked)
-        } else {
-            refuse(DeviceError::Unknown)
-        }
-    }
-
     /// Deletes a device's learnt PCR values. Its next accepted attestation sets new ones.
     ///
     /// # Errors
@@ -311,7 +210,7 @@ impl DeviceIdentity {
     ) -> Result<(), StorageError> {
         let namespace = &*place.namespace;
         let certificates = place.certificates(category);
-        let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(AT_ONCE);
+        let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(KEYS_AT_ONCE);
         while let Some(page) = pages.next(self.clock.now()).await? {
             let certified: Vec<Key> = page.into_iter().map(|(key, _)| key).collect();
             // The page is read again with what depends on it, so that each key is shown as it is at one moment.
@@ -365,29 +264,11 @@ impl DeviceIdentity {
         known.ok_or(Failure::Refused(DeviceError::Unknown))
     }
 
-    /// Returns whether AKs of a device have certificates of its present incarnation, or any if it has no record.
-    async fn is_certified(
+    /// Returns the names of the categories that may have certified the device's AKs, including deleted ones.
+    pub(super) async fn categories_of(
         &self,
         place: &DevicePlace,
-        known: Option<&Device>,
-    ) -> Result<bool, StorageError> {
-        let is_present = |certified: &Certified| {
-            known.is_none_or(|device| device.incarnation == certified.incarnation)
-        };
-        for category in self.categories_of(place).await? {
-            let certificates = place.certificates(&category);
-            let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(AT_ONCE);
-            while let Some(page) = pages.next(self.clock.now()).await? {
-                if page.iter().any(|(_, stored)| is_present(&stored.record)) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Returns the names of the categories that may have certified the device's AKs, including deleted ones.
-    async fn categories_of(&self, place: &DevicePlace) -> Result<Vec<String>, StorageError> {
+    ) -> Result<Vec<String>, StorageError> {
         let name = |category: Object<Category>| {
             let is_below = category.spec.manager == place.manager;
             is_below.then_some(category.metadata.name)
@@ -399,79 +280,6 @@ impl DeviceIdentity {
         names.extend(pages.collect(&*self.clock, name).await?);
         Ok(names)
     }
-
-    /// Revokes the certificates of a device's AKs and deactivates the AKs, except those of its present incarnation.
-    /// Returns how many certificates there were.
-    async fn revoke_left(&self, place: &DevicePlace) -> Result<usize, Failure<DeviceError>> {
-        let mut count = 0_usize;
-        for category in self.categories_of(place).await? {
-            let certificates = place.certificates(&category);
-            let mut is_over = false;
-            while !is_over {
-                let is_left = AtomicBool::new(false);
-                let name = "device_identity.revoke";
-                let of = (&self.store, &*self.clock);
-                let revoked = transact_pages(name, of, &certificates, AT_ONCE, async |page| {
-                    self.revoke_page(place, &category, page, &is_left).await
-                });
-                count = count.saturating_add(revoked.await?);
-                is_over = !is_left.load(Ordering::Relaxed);
-            }
-        }
-        Ok(count)
-    }
-
-    /// Revokes the certificates of a page of keys, at most [`REVOKED_AT_ONCE`]. Sets `is_left` if there are more.
-    async fn revoke_page(
-        &self,
-        place: &DevicePlace,
-        category: &str,
-        page: Page<Certified>,
-        is_left: &AtomicBool,
-    ) -> Result<(Batch, usize), Failure<DeviceError>> {
-        let device = self
-            .store
-            .get::<Device>(&place.key(), page.now)
-            .await?
-            .ok_or(Failure::Refused(DeviceError::Unknown))?;
-        let present = device.record.incarnation;
-        let mut batch = self.store.batch(page.now);
-        batch.require(&place.key(), device.version);
-        let mut revoked: Vec<Issued> = Vec::new();
-        // One AK may have been certified under several EKs of its TPM.
-        let mut keys = BTreeMap::new();
-        for (key, certified) in &page.records {
-            let record = &certified.record;
-            if record.incarnation == present {
-                continue;
-            }
-            let room = REVOKED_AT_ONCE.saturating_sub(revoked.len());
-            if record.all().count() > room {
-                let mut rest = record.clone();
-                revoked.extend(rest.take_unproven(room));
-                batch.replace(key, certified.version, &rest, certified.expires_at);
-                is_left.store(true, Ordering::Relaxed);
-                break;
-            }
-            revoked.extend(record.all().cloned());
-            batch.remove(key, certified.version);
-            let at = place.active_key(&record.ak);
-            if let Some(active) = self.store.get::<ActiveKey>(&at, page.now).await?
-                && active.record.vendor == place.vendor
-                && active.record.serial == place.serial
-                && active.record.incarnation != present
-            {
-                keys.insert(at, active.version);
-            }
-        }
-        for (at, version) in keys {
-            batch.remove(&at, version);
-        }
-        let at = (&*place.namespace, category);
-        self.revoke(&mut batch, at, &revoked, Cause::Forgotten, page.now)
-            .await?;
-        Ok((batch, revoked.len()))
-    }
 }
 
 #[cfg(test)]
@@ -481,27 +289,12 @@ mod tests {
     use super::{
         super::{
             ApiKey, ObjectOperation,
-            certified::Revoked,
             key_records::KeyPlace,
-            testing::{api_key, certificate, device, furnish, may},
+            testing::{api_key, bench_with_device, certificate, device, furnish, may},
         },
         *,
     };
-    use crate::testing::{Bench, START, bench, command_line};
-
-    async fn bench_with_device() -> (Bench, DevicePlace) {
-        let bench = bench().await;
-        furnish(&bench).await;
-        let device = Device {
-            ek: Some("000b".to_owned()),
-            ..device("m", "s")
-        };
-        let place = device.place.clone();
-        let mut batch = bench.store.batch(START);
-        batch.insert(&place.key(), &device, None);
-        bench.store.commit(batch).await.unwrap();
-        (bench, place)
-    }
+    use crate::testing::{START, bench, command_line};
 
     #[tokio::test]
     async fn a_device_with_many_keys_is_read_in_as_many_steps_as_one_with_one() {
@@ -624,37 +417,6 @@ mod tests {
             let (_, keys) = shown.await.unwrap();
             assert_eq!(keys[0].withdrawal, None, "after {reached} steps");
         }
-    }
-
-    /// A batch has a limited number of entries.
-    #[tokio::test]
-    async fn a_device_with_more_certificates_than_fit_in_a_batch_is_forgotten() {
-        let (bench, place) = bench_with_device().await;
-        let mut batch = bench.store.batch(START);
-        let mut serials = 0_u32..;
-        // Too many of one key, and too many of several keys together.
-        for (key, count) in [1_200, 300, 300, 1].into_iter().enumerate() {
-            let ak = format!("000b0{key}");
-            let mut certified = None;
-            for serial in serials.by_ref().take(count) {
-                let certificate = certificate(&format!("{serial:04x}"));
-                let (by, keys) = (("station", "uid"), ("000b", &*ak));
-                let made = Certified::made(certificate, START, by, keys, "", certified);
-                certified = Some(made);
-            }
-            let at = Certified::key("default", "c", &place, "000b", &ak);
-            batch.insert(&at, &certified.unwrap(), None);
-        }
-        bench.store.commit(batch).await.unwrap();
-
-        let devices = &bench.service.device_identity;
-        let device_administrator = DeviceAdministrator::of_command_line(&command_line());
-        let forget = async || devices.forget_device(&device_administrator, &place).await;
-        assert_eq!(forget().await, Ok(1_801));
-        let revoked = bench.rows(&Prefix::collection(Revoked::TYPE)).await;
-        assert_eq!(revoked.len(), 1_801);
-        assert_eq!(bench.rows(&place.certificates("c")).await.len(), 0);
-        assert_eq!(forget().await, Err(Failure::Refused(DeviceError::Unknown)));
     }
 
     /// Pre-release builds did not store the UUID of the API key, so its record cannot be found once it is deleted.

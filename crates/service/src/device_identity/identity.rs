@@ -11,6 +11,9 @@ use serde_json::Value;
 use super::{LearntRegister, Manager, Verdict, certified::Certified, ticket::Ticket};
 use crate::{StorageError, audit::Target, keys::draw_bytes, slot::Slot};
 
+/// The most AKs of a device whose certificates have not expired.
+pub(super) const MOST_KEYS: usize = 128;
+
 /// The identity of a device: a vendor and a serial number within a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicePlace {
@@ -49,6 +52,18 @@ pub(super) struct Device {
     /// Its last attestations, the latest last.
     #[serde(default)]
     pub(super) attestations: Vec<Verdict>,
+    /// Its active AKs, which are limited in number, except those that an earlier release activated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) keys: Vec<CountedKey>,
+}
+
+/// An active AK of a device.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CountedKey {
+    /// Its Name, in hex.
+    name: String,
+    /// When the last of its certificates expires.
+    until: Timestamp,
 }
 
 /// The clock and counters of a TPM from an attestation (`TPMS_CLOCK_INFO`).
@@ -104,6 +119,24 @@ impl Record for Device {
             device.insert("bound_at".to_owned(), 0.into());
         }
         Some(data)
+    }
+}
+
+impl Device {
+    /// Counts an AK that is activated with a certificate until `until`. Those whose certificates have expired are no longer
+    /// counted. Returns `false`, and does not count it, if there are [`MOST_KEYS`] others.
+    pub(super) fn count_key(&mut self, ak: &str, until: Timestamp, now: Timestamp) -> bool {
+        self.keys.retain(|key| key.name == ak || key.until > now);
+        if let Some(known) = self.keys.iter_mut().find(|key| key.name == ak) {
+            known.until = known.until.max(until);
+            return true;
+        }
+        let has_room = self.keys.len() < MOST_KEYS;
+        if has_room {
+            let name = ak.to_owned();
+            self.keys.push(CountedKey { name, until });
+        }
+        has_room
     }
 }
 
@@ -205,6 +238,12 @@ impl DevicePlace {
     /// Returns the prefix of the certificates that a category has issued for the device's AKs.
     pub(super) fn certificates(&self, category: &str) -> Prefix {
         let segments = [&*self.namespace, category, &self.vendor, &self.serial];
+        Prefix::new(Certified::TYPE, segments)
+    }
+
+    /// The same for this EK of the device.
+    pub(super) fn certificates_of(&self, category: &str, ek: &str) -> Prefix {
+        let segments = [&*self.namespace, category, &self.vendor, &self.serial, ek];
         Prefix::new(Certified::TYPE, segments)
     }
 
@@ -314,6 +353,7 @@ impl Identity {
             bound_at: since.map_or(now, |device| device.bound_at),
             learnt: since.and_then(|device| device.learnt.clone()),
             attestations: since.map_or_else(Vec::new, |device| device.attestations.clone()),
+            keys: since.map_or_else(Vec::new, |device| device.keys.clone()),
         }
     }
 
@@ -349,6 +389,26 @@ mod tests {
 
     fn upgraded<R: Record>(data: Value) -> R {
         serde_json::from_value(R::upgrade(1, data).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_attestation_key_is_counted_until_the_last_of_its_certificates_expires() {
+        let at = Timestamp::from_secs;
+        let mut device = testing::device("m", "1");
+        for number in 0..MOST_KEYS {
+            // As if it had one from another category, too.
+            for until in [20, 10] {
+                assert!(device.count_key(&number.to_string(), at(until), at(0)));
+            }
+        }
+        let stored = serde_json::to_value(&device).unwrap();
+        assert!(serde_json::from_value::<Device>(stored).unwrap() == device);
+        assert!(!device.count_key("new", at(30), at(19)));
+        assert_eq!(device.keys.len(), MOST_KEYS);
+        assert!(device.count_key("0", at(30), at(19)));
+        assert!(device.count_key("new", at(30), at(20)));
+        let left: Vec<&str> = device.keys.iter().map(|key| &*key.name).collect();
+        assert_eq!(left, ["0", "new"]);
     }
 
     /// Records that the earlier release wrote at a provision, without proof.

@@ -15,8 +15,8 @@ const READ: usize = 200;
 /// The most devices of a namespace without managers that are scanned for one that is bound.
 const LOOKED_AT: usize = 50;
 
-/// Sorts after every DNS label.
-const BEHIND: &str = "~";
+/// Sorts after every DNS label, and after a Name in hex that it follows.
+pub(super) const BEHIND: &str = "~";
 
 impl DeviceIdentity {
     /// Lists the namespaces after `after` that have a manager or a device and that the operator's scopes cover. A page
@@ -187,8 +187,8 @@ impl DeviceIdentity {
     }
 }
 
-/// Returns the name of a namespace or a manager in a key.
-fn name_in(key: &Key, segment: usize) -> Option<String> {
+/// Returns a segment of a key: the name of a namespace or a manager, or the Name of an EK.
+pub(super) fn name_in(key: &Key, segment: usize) -> Option<String> {
     match key.segments().nth(segment)? {
         Segment::Plain(name) => String::from_utf8(name).ok(),
         Segment::Digest(_) => None,

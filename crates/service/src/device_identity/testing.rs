@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Clock,
-    testing::{Bench, START, console, origin},
+    testing::{Bench, START, bench, console, origin},
 };
 
 /// A new operator that may act on an object of this name in the namespace `default`.
@@ -93,7 +93,23 @@ pub(super) fn device(manager: &str, serial: &str) -> Device {
         bound_at: START,
         learnt: None,
         attestations: Vec::new(),
+        keys: Vec::new(),
     }
+}
+
+/// A bench with a manager `m`, a category `c` below it, and a device that is bound to the EK `000b`.
+pub(super) async fn bench_with_device() -> (Bench, DevicePlace) {
+    let bench = bench().await;
+    furnish(&bench).await;
+    let device = Device {
+        ek: Some("000b".to_owned()),
+        ..device("m", "s")
+    };
+    let place = device.place.clone();
+    let mut batch = bench.store.batch(START);
+    batch.insert(&place.key(), &device, None);
+    bench.store.commit(batch).await.unwrap();
+    (bench, place)
 }
 
 /// A new certificate with this serial number, which expires a minute after the start.

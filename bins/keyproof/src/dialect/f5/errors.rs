@@ -442,6 +442,7 @@ impl From<ActivateError> for Refusal {
             ActivateError::ProofUnread(_) | ActivateError::Ticket => {
                 Self::invalid(error.to_string())
             }
+            ActivateError::TooManyKeys => Self::new(Code::FailedPrecondition, error.to_string()),
         }
     }
 }

@@ -39,7 +39,12 @@ async fn bound(site: &Site) -> usize {
 
 /// Returns the number of entries on the category's CRL.
 async fn revoked(site: &Site) -> usize {
-    let list = site.call("GET", &format!("{CATEGORIES}/category/crl"));
+    revoked_in(site, "category").await
+}
+
+/// The same of another category.
+async fn revoked_in(site: &Site, category: &str) -> usize {
+    let list = site.call("GET", &format!("{CATEGORIES}/{category}/crl"));
     let list = list.send().await.is(200).body.to_vec();
     Crl::from_der(&list).unwrap().revocations().iter().count()
 }
@@ -332,6 +337,70 @@ async fn of_two_tpms_for_one_identity_one_is_activated_however_they_race() {
         for answer in answers.iter().filter(|answer| answer.status != 204) {
             answer.refuses(409, 6).saying("used before");
         }
+    }
+}
+
+/// A mainboard that was replaced before its device was activated can open a certificate of the device, too.
+#[tokio::test]
+async fn certificates_of_other_endorsement_keys_are_revoked_once_their_device_is_bound() {
+    let (site, manufacturer, key) = Site::start_furnished().await;
+    site.category("other").await.is(200);
+    let elsewhere = site.api_key_in("other", "elsewhere").await;
+    let former = Device::new(&manufacturer, "SN0001");
+    let device = Device::new(&manufacturer, "SN0001");
+    let [second, renamed] = [
+        device.clone().with_new_ak(),
+        former.clone().with_serial("SN0002"),
+    ];
+    site.provisioned(&elsewhere, &former).await;
+    for provisioned in [&former, &second, &renamed] {
+        site.provisioned(&key, provisioned).await;
+    }
+    let lists = async || [revoked(&site).await, revoked_in(&site, "other").await];
+    assert_eq!(lists().await, [0, 0]);
+    site.activated(&key, &device).await;
+    assert_eq!(lists().await, [1, 1]);
+    let told = site.trail("tpm.activate").await;
+    let begins = "certificates for other endorsement keys; revoked ";
+    let telling = told.iter().filter(|(_, how)| how.starts_with(begins));
+    assert_eq!((telling.count(), told.len()), (2, 3), "{told:?}");
+    // Those of the device's other keys, and of other devices, stay valid.
+    for activated in [&second, &renamed] {
+        site.activated(&key, activated).await;
+    }
+    assert_eq!(lists().await, [1, 1]);
+
+    // An attestation that activates a key does the same.
+    let former = Device::new(&manufacturer, "SN0003");
+    site.provisioned(&key, &former).await;
+    let device = Device::new(&manufacturer, "SN0003");
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let attested = Machine::new(device)
+        .attested_with(&site, SELECTION, |body| body["activation"] = activation)
+        .await;
+    attested.accepts();
+    assert_eq!(lists().await, [2, 1]);
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_endorsement_key_is_revoked_though_it_is_made_meanwhile() {
+    for is_revoked in [true, false] {
+        let (engine, manufacturer) = (FaultyEngine::new(), Manufacturer::new());
+        let site = Site::on(engine.clone(), &[]).await;
+        let key = site.furnished(&manufacturer).await;
+        let [device, former] = [(); 2].map(|()| Device::new(&manufacturer, "SN0001"));
+        let activation = device.activation(&site.provisioned(&key, &device).await);
+        let meanwhile = async {
+            site.provisioned(&key, &former).await;
+            engine.commits(CommitMode::MadeOnly(usize::from(is_revoked)));
+        };
+        let slow = site.post(ACTIVATE, &activation);
+        engine.overtake(slow, meanwhile).await.is(204);
+        engine.commits(CommitMode::Made);
+        assert_eq!(revoked(&site).await, usize::from(is_revoked));
+        // What failed, the device's next activation completes.
+        site.activated(&key, &device).await;
+        assert_eq!(revoked(&site).await, 1);
     }
 }
 

@@ -10,7 +10,7 @@ use keyproof_x509::crl::{Crl, CrlReason};
 use serde_json::{Value, json};
 
 use crate::f5::{
-    device::Device,
+    device::{Device, Manufacturer},
     dialect::{ACTIVATE, CATEGORIES, MANAGERS, PROVISION},
     faults::{CommitMode, FaultyEngine},
     machine::Machine,
@@ -282,12 +282,18 @@ async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
 /// A TPM has several endorsement keys, and a station may try one after the other.
 #[tokio::test]
 async fn a_device_whose_key_was_certified_under_two_endorsement_keys_is_forgotten_too() {
-    let (site, manufacturer, key) = Site::start_furnished().await;
+    let (engine, manufacturer) = (FaultyEngine::new(), Manufacturer::new());
+    let site = Site::on(engine.clone(), &[]).await;
+    let key = site.furnished(&manufacturer).await;
     let device = Device::new(&manufacturer, "SN0001");
     // Nobody opens its credential, so nothing is bound yet.
     site.provisioned(&key, &device).await;
     let device = device.with_another_ek(&manufacturer);
-    site.activated(&key, &device).await;
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    // The activation is interrupted before it has revoked the first certificate.
+    engine.commits(CommitMode::MadeOnly(1));
+    site.post(ACTIVATE, &activation).await.is(204);
+    engine.commits(CommitMode::Made);
     let mut machine = Machine::new(device);
     machine.attested(&site).await.accepts();
     assert_eq!(site.forget("SN0001").await, Ok(2));

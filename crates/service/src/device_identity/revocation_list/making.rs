@@ -162,12 +162,13 @@ impl DeviceIdentity {
         let entries = self.entries(&namespace, &name).await?;
         let next = latest.number.checked_add(1);
         let next = next.ok_or_else(|| damaged("a CRL has the last number"))?;
+        let made_at = latest.next_date(now);
         // A restored backup does not show which numbers were used since, so the number also follows the clock.
-        let number = next.max(now.as_millis());
+        let number = next.max(made_at.as_millis());
         let made = {
             let store = self.store.clone();
             self.on_cpu_queue(&Principal::Keyproof, move || {
-                Authority::revocation_list(&category, &place, &store, number, now, &entries)
+                Authority::revocation_list(&category, &place, &store, number, made_at, &entries)
             })
         };
         let made = made.await?.map_err(refused)?;
@@ -175,7 +176,7 @@ impl DeviceIdentity {
         for part in made.chunks(PART) {
             let key = Part::key(&namespace, &name, number, parts);
             let der = BASE64.encode(part);
-            batch.insert(&key, &Part { der }, Some(now.saturating_add(LIFE)));
+            batch.insert(&key, &Part { der }, Some(made_at.saturating_add(LIFE)));
             parts += 1;
         }
         let before = latest.parts(&namespace, &name);
@@ -188,7 +189,7 @@ impl DeviceIdentity {
         }
         Ok(Latest {
             number,
-            made_at: now,
+            made_at,
             parts,
             is_outdated: false,
             is_indexed: true,
@@ -369,6 +370,7 @@ fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
 mod tests {
     use std::time::Duration;
 
+    use keyproof_x509::crl::Crl;
     use tokio::{runtime::Builder, task::yield_now};
 
     use super::{
@@ -381,7 +383,7 @@ mod tests {
         },
         *,
     };
-    use crate::{Clock, testing::bench};
+    use crate::{Clock, clock::APART_AT_MOST, testing::bench};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -464,6 +466,50 @@ mod tests {
         let making = devices.make(&Latest::key("default", "c"), "default", "c");
         assert!(making.has_changed().is_err());
         assert!(lock(&devices.list_making.under_way).is_empty());
+    }
+
+    /// Otherwise the earlier one, which lacks a revocation, might be taken for the newer one.
+    #[tokio::test]
+    async fn no_list_is_dated_before_that_of_a_server_whose_clock_is_ahead() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let ahead = bench.another_ahead(APART_AT_MOST).await;
+        let [theirs, ours] = [&ahead.device_identity, &bench.service.device_identity];
+        let earlier = theirs.revocation_list("default", "c").await.unwrap();
+        revoke(&bench, 0..1).await;
+        let later = ours.revocation_list("default", "c").await.unwrap();
+        let [earlier, later] = [&earlier, &later].map(|list| Crl::from_der(list).unwrap());
+        let lengths = [&earlier, &later].map(|list| list.revocations().len());
+        assert_eq!(lengths, [0, 1]);
+        assert!(later.is_newer_than(&earlier));
+    }
+
+    /// Otherwise a client that compares the dates would accept the certificate until then.
+    #[tokio::test]
+    async fn no_entry_is_dated_after_its_list_though_a_server_whose_clock_is_ahead_has_made_it() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let key = api_key(&bench).await.object;
+        let now = bench.clock.now();
+        let issued = Issued {
+            serial: "40:01".to_owned(),
+            made_at: now,
+            not_after: now.saturating_add(DAY),
+            api_key: key.metadata.name,
+            api_key_uid: Some(key.system.uid),
+        };
+        let mut batch = bench.store.batch(now);
+        batch.insert(&issued.key("default", "c"), &issued, None);
+        bench.store.commit(batch).await.unwrap();
+        let ahead = bench.another_ahead(APART_AT_MOST).await;
+        let disabling = may::<ApiKey>(&bench, ObjectOperation::Replace, "k").await;
+        let disabled = ahead.device_identity.disable_api_key(&disabling, "k", true);
+        disabled.await.unwrap();
+        let devices = &bench.service.device_identity;
+        let list = devices.revocation_list("default", "c").await.unwrap();
+        let list = Crl::from_der(&list).unwrap();
+        let dates: Vec<i64> = list.revocations().iter().map(|entry| entry.since).collect();
+        assert_eq!(dates, [list.this_update()]);
     }
 
     /// Anyone may request a CRL, and all requests wait for the same lock.

@@ -15,6 +15,7 @@ pub(in super::super) struct Latest {
     /// The CRL number: greater than all earlier ones, and at least the time when it was made, in milliseconds since the
     /// Unix epoch. 0 if none was made yet.
     pub(super) number: u64,
+    /// Its `thisUpdate`, in milliseconds.
     pub(super) made_at: Timestamp,
     /// The number of records that contain it.
     pub(super) parts: u32,
@@ -47,6 +48,17 @@ impl Latest {
             is_outdated: true,
             too_many_at: None,
             ..self
+        }
+    }
+
+    /// Returns the date of the next CRL: now, or that of this one if a server whose clock is ahead has just dated it. Whoever
+    /// has both might take the one with the later date for the newer one.
+    pub(super) fn next_date(&self, now: Timestamp) -> Timestamp {
+        let ahead = self.made_at.saturating_since(now);
+        if ahead <= APART_AT_MOST {
+            now.max(self.made_at)
+        } else {
+            now
         }
     }
 
