@@ -294,6 +294,11 @@ impl Service {
         Figures {
             hashing: self.hashing.figures(),
             queues: queues.map(|(domain, queue)| (*domain, queue.figures())),
+            lists: [
+                ("all_at_once", self.lists.refused()),
+                ("audit", self.audit.refused_searches()),
+                ("users", self.accounts.listings.refused()),
+            ],
             locks: [
                 ("accounts", self.accounts.locks.figures()),
                 ("otp_devices", self.otp_devices.locks.figures()),
