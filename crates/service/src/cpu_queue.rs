@@ -12,7 +12,7 @@ use tracing::Span;
 
 use crate::{
     QuotaPermit, QuotaSemaphore,
-    figures::{Count, QueueFigures},
+    figures::QueueFigures,
     work_observer::{Work, WorkObserverHandle},
 };
 
@@ -50,8 +50,6 @@ pub struct CpuQueue {
     turns: Arc<Semaphore>,
     /// The number of places in the queue.
     capacity: usize,
-    /// How many requests got [`TooBusy`].
-    refused: Arc<Count>,
     /// The observer of the work in all queues.
     pub(crate) followed: WorkObserverHandle,
 }
@@ -84,7 +82,6 @@ impl CpuQueue {
             places: Arc::new(QuotaSemaphore::new(capacity, capacity.div_ceil(2))),
             turns,
             capacity,
-            refused: Arc::default(),
             followed,
         }
     }
@@ -94,7 +91,7 @@ impl CpuQueue {
         QueueFigures {
             taken: self.capacity.saturating_sub(self.places.free()),
             capacity: self.capacity,
-            refused: self.refused.get(),
+            refused: self.places.refused(),
         }
     }
 
@@ -131,7 +128,7 @@ impl CpuQueue {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TooBusy> {
         let _told = self.followed.asked(Work::CpuQueue);
-        let place = place.inspect_err(|_| self.refused.add(1))?;
+        let place = place?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let held = (place, turn.map_err(|_| TooBusy)?);
         let span = Span::current();

@@ -20,6 +20,8 @@ pub struct Figures {
     pub hashing: HashingFigures,
     /// The queues of CPU-bound work, each with the domain that it serves.
     pub queues: [(&'static str, QueueFigures); 4],
+    /// How many lists and searches were refused because too many were running, by their kind.
+    pub lists: [(&'static str, u64); 3],
     /// Lockouts, each with its domain.
     pub locks: [(&'static str, LockFigures); 2],
     /// How often each use case was retried because a record changed meanwhile. Use cases without a retry are absent.

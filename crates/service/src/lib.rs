@@ -91,8 +91,8 @@ pub struct Service {
     pub cpu_queue: Arc<CpuQueue>,
     /// The queue of OTP devices, for compressed bodies of requests.
     pub inflating: CpuQueue,
-    /// Places for the lists of contracts without paging, limited in total and per party ([`Principal::party`]). Such a list stays in
-    /// memory as a whole until its client has read it.
+    /// Places for the lists of contracts without paging and for files, limited in total and per party ([`Principal::party`]). Each
+    /// stays in memory as a whole until its client has read it.
     pub lists: QuotaSemaphore,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
@@ -294,6 +294,11 @@ impl Service {
         Figures {
             hashing: self.hashing.figures(),
             queues: queues.map(|(domain, queue)| (*domain, queue.figures())),
+            lists: [
+                ("all_at_once", self.lists.refused()),
+                ("audit", self.audit.refused_searches()),
+                ("users", self.accounts.listings.refused()),
+            ],
             locks: [
                 ("accounts", self.accounts.locks.figures()),
                 ("otp_devices", self.otp_devices.locks.figures()),

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{TooBusy, mutex::lock};
+use crate::{TooBusy, figures::Count, mutex::lock};
 
 /// How long to wait for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,6 +24,8 @@ pub struct QuotaSemaphore {
     /// The maximum for one party.
     each: usize,
     parties: Arc<Parties>,
+    /// How many requests got [`TooBusy`].
+    refused: Count,
 }
 
 /// The parties that have a place or wait for one.
@@ -61,6 +63,7 @@ impl QuotaSemaphore {
             all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
             each: each.min(Semaphore::MAX_PERMITS),
             parties: Arc::default(),
+            refused: Count::default(),
         }
     }
 
@@ -70,7 +73,11 @@ impl QuotaSemaphore {
     ///
     /// [`TooBusy`] if no place became free.
     pub async fn take(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
-        if let Ok(place) = self.try_take(party) {
+        self.counted(self.wait(party).await)
+    }
+
+    async fn wait(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
+        if let Ok(place) = self.free_place(party) {
             return Ok(place);
         }
         let (user, own) = self.share_of(party);
@@ -89,16 +96,24 @@ impl QuotaSemaphore {
 
     /// Takes a place for this party without waiting.
     pub(crate) fn try_take(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
+        self.counted(self.free_place(party))
+    }
+
+    fn free_place(&self, party: &str) -> Result<QuotaPermit, TooBusy> {
         let (user, own) = self.share_of(party);
         let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
         Ok(QuotaPermit {
             _own: Some((own, user)),
-            ..self.try_take_unshared()?
+            ..self.free_unshared_place()?
         })
     }
 
     /// Takes a place that counts against no party's share, without waiting.
     pub(crate) fn try_take_unshared(&self) -> Result<QuotaPermit, TooBusy> {
+        self.counted(self.free_unshared_place())
+    }
+
+    fn free_unshared_place(&self) -> Result<QuotaPermit, TooBusy> {
         let of_all = Arc::clone(&self.all).try_acquire_owned();
         Ok(QuotaPermit {
             _of_all: of_all.map_err(|_| TooBusy)?,
@@ -109,6 +124,15 @@ impl QuotaSemaphore {
     /// Returns the number of free places.
     pub(crate) fn free(&self) -> usize {
         self.all.available_permits()
+    }
+
+    /// Returns how many requests got [`TooBusy`].
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
+    fn counted(&self, place: Result<QuotaPermit, TooBusy>) -> Result<QuotaPermit, TooBusy> {
+        place.inspect_err(|_| self.refused.add(1))
     }
 
     fn share_of(&self, party: &str) -> (User, Arc<Semaphore>) {
@@ -162,6 +186,8 @@ mod tests {
         assert_eq!(places.try_take("a").err(), Some(TooBusy));
         let _other = places.try_take("b").unwrap();
         assert_eq!(places.take("c").await.err(), Some(TooBusy), "all are taken");
+        assert_eq!(places.try_take_unshared().err(), Some(TooBusy));
+        assert_eq!(places.refused(), 4);
         drop(first);
         let _third = places.try_take("a").unwrap();
     }
@@ -178,6 +204,7 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(first);
         assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(places.refused(), 0, "waiting is no refusal");
     }
 
     #[tokio::test(start_paused = true)]

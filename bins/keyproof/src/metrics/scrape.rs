@@ -22,6 +22,12 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
     if let Some(figures) = figures {
         families.hashing(&figures.hashing)?;
         families.queues(figures)?;
+        families.counters(
+            "keyproof_lists_refused_total",
+            "Lists and searches refused because too many were running, in total or for their caller.",
+            "list",
+            figures.lists,
+        )?;
         families.locks(figures)?;
         families.counters(
             "keyproof_use_case_retries_total",
@@ -339,6 +345,7 @@ mod tests {
                 ("device_identity", queue(13, 14, 15)),
                 ("otp_devices", queue(32, 33, 34)),
             ],
+            lists: [("all_at_once", 35), ("audit", 36), ("users", 37)],
             locks: [
                 (
                     "accounts",
@@ -404,6 +411,9 @@ mod tests {
                 "keyproof_judging_refused_total{domain=\"certificates\"} 12",
                 "keyproof_judging_refused_total{domain=\"device_identity\"} 15",
                 "keyproof_judging_refused_total{domain=\"otp_devices\"} 34",
+                "keyproof_lists_refused_total{list=\"all_at_once\"} 35",
+                "keyproof_lists_refused_total{list=\"audit\"} 36",
+                "keyproof_lists_refused_total{list=\"users\"} 37",
                 "keyproof_lock_refusals_total{domain=\"accounts\"} 17",
                 "keyproof_lock_refusals_total{domain=\"otp_devices\"} 19",
                 "keyproof_locks_total{domain=\"accounts\"} 16",

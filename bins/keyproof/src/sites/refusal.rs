@@ -37,6 +37,8 @@ pub(super) enum Refusal {
     Method(String),
     /// There is no such page.
     NotFound,
+    /// The store was moved, or has a master key that this server does not have.
+    NotServed,
     /// The signed-in person is not permitted.
     OutOfReach,
     /// Nobody is signed in, or no longer; with the page to return to, if known.
@@ -48,7 +50,7 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
-            Self::Away | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Away | Self::Busy | Self::NotServed => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Unsure => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ConfirmFirst(_) | Self::SignInFirst(_) => StatusCode::SEE_OTHER,
             Self::Forged | Self::Insecure | Self::OutOfReach => StatusCode::FORBIDDEN,
@@ -73,6 +75,7 @@ impl Refusal {
             | Self::Malformed(_)
             | Self::Method(_)
             | Self::NotFound
+            | Self::NotServed
             | Self::OutOfReach
             | Self::SignInFirst(_) => true,
         }
@@ -83,7 +86,8 @@ impl Refusal {
         let mut response = html(self.status(), page.render().unwrap_or_default());
         let headers = response.headers_mut();
         match self {
-            Self::Away | Self::Busy => retry_soon(headers),
+            // Another server behind the same address may serve a store that was moved.
+            Self::Away | Self::Busy | Self::NotServed => retry_soon(headers),
             Self::Limited(wait) => retry_after(headers, *wait),
             Self::Method(allow) => {
                 if let Ok(allow) = HeaderValue::try_from(&**allow) {
@@ -104,11 +108,13 @@ impl From<StorageError> for Refusal {
                 error!(%error, "a change's outcome is unknown");
                 Self::Unsure
             }
-            StorageError::NotApplied(_)
-            | StorageError::NotServed(_)
-            | StorageError::Unavailable(_) => {
+            StorageError::NotApplied(_) | StorageError::Unavailable(_) => {
                 error!(%error, "a store operation failed");
                 Self::Away
+            }
+            StorageError::NotServed(_) => {
+                error!(%error, "a store operation failed");
+                Self::NotServed
             }
             StorageError::Damaged(_) | StorageError::TooLarge { .. } => {
                 error!(%error, "a record cannot be read or written");

@@ -3,8 +3,13 @@
 use http::{HeaderMap, header};
 
 /// Browsers by their token in the header, the more specific first: most of them also name others.
-const BROWSERS: [(&str, &str); 6] = [
+const BROWSERS: [(&str, &str); 11] = [
     ("Edg/", "Microsoft Edge"),
+    ("EdgA/", "Microsoft Edge"),
+    ("EdgiOS/", "Microsoft Edge"),
+    ("SamsungBrowser/", "Samsung Internet"),
+    ("CriOS/", "Chrome"),
+    ("FxiOS/", "Firefox"),
     ("OPR/", "Opera"),
     ("Firefox/", "Firefox"),
     ("HeadlessChrome/", "Chrome"),
@@ -42,9 +47,9 @@ mod tests {
 
     #[test]
     fn a_browser_is_what_it_is_most_of_all() {
-        let of = |text: &'static str| {
+        let of = |text: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::USER_AGENT, HeaderValue::from_static(text));
+            headers.insert(header::USER_AGENT, HeaderValue::from_str(text).unwrap());
             names(&headers)
         };
         let edge =
@@ -55,6 +60,21 @@ mod tests {
         assert_eq!(of(phone), (Some("Safari"), Some("iOS")));
         let fox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
         assert_eq!(of(fox), (Some("Firefox"), Some("Linux")));
+        // On phones, some have other tokens beside those of Safari or Chrome.
+        for (mark, name) in [("CriOS/142.0", "Chrome"), ("FxiOS/145.0", "Firefox")] {
+            let text = format!(
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) {mark} Mobile/15E148 Safari/604.1"
+            );
+            assert_eq!(of(&text), (Some(name), Some("iOS")));
+        }
+        for (mark, name) in [
+            ("EdgA/142.0", "Microsoft Edge"),
+            ("SamsungBrowser/29.0", "Samsung Internet"),
+        ] {
+            let text =
+                format!("Mozilla/5.0 (Linux; Android 10; K) Chrome/142.0 Safari/537.36 {mark}");
+            assert_eq!(of(&text), (Some(name), Some("Android")));
+        }
         assert_eq!(of("curl/8.0"), (None, None));
     }
 }

@@ -137,7 +137,7 @@ pub struct Accounts {
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
     cpu_queue: CpuQueue,
-    listings: QuotaSemaphore,
+    pub(crate) listings: QuotaSemaphore,
     pub(crate) locks: Arc<Locks>,
     policy: Policy,
     rotate_refresh_tokens: bool,

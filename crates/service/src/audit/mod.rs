@@ -256,6 +256,11 @@ impl Audit {
         }
     }
 
+    /// Returns how many searches were refused because too many were running.
+    pub(crate) fn refused_searches(&self) -> u64 {
+        self.turns.refused()
+    }
+
     /// Checks that an operator's scopes cover `needed`, and returns the origin with the operator as the caller. Otherwise records
     /// that `action` on `target` was refused.
     pub(crate) async fn permit(

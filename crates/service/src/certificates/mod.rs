@@ -29,7 +29,12 @@ use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Store, Stored};
 use serde::{Deserialize, Serialize};
 
-use crate::{Audit, Clock, CpuQueue, StorageError, expiry::EarliestExpiries, pages::PAGE};
+use crate::{
+    Audit, Clock, CpuQueue, Failure, StorageError,
+    expiry::EarliestExpiries,
+    pages::PAGE,
+    storage::{Attempt, contended, transact_permitted},
+};
 use records::{Certificate, certificate_key};
 
 /// The settings for CA certificates.
@@ -124,6 +129,20 @@ impl Certificates {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
         Ok(self.cpu_queue.run_for(&caller.party(), work).await?)
+    }
+
+    /// Commits a caller's change. If their token has ended meanwhile, nothing is parsed or verified again.
+    async fn transact_for<T, E, F>(
+        &self,
+        caller: &Caller,
+        name: &'static str,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Failure<E>>
+    where
+        F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
+    {
+        let (store, clock, origin) = (&self.store, &*self.clock, caller.origin());
+        transact_permitted(name, store, clock, origin, contended, attempt).await
     }
 
     async fn load(

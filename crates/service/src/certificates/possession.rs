@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, damaged, refuse, require_body, transact},
+    storage::{Attempt, damaged, refuse, require_body},
 };
 
 /// All algorithms that the linked providers verify.
@@ -86,7 +86,7 @@ impl Certificates {
         precondition: &Precondition,
     ) -> Result<IssuedCode, Failure<GenerateCodeError>> {
         let key = certificate_key(caller.service(), name);
-        transact("certificates.generate_code", &self.store, || async {
+        self.transact_for(caller, "certificates.generate_code", || async {
             let stored = self
                 .load(caller, name)
                 .await?
@@ -132,7 +132,7 @@ impl Certificates {
         leaf: Result<Vec<u8>, B>,
     ) -> Result<Verified, Failure<VerifyError<B>>> {
         let key = certificate_key(caller.service(), name);
-        transact("certificates.verify", &self.store, || async {
+        self.transact_for(caller, "certificates.verify", || async {
             let stored = self
                 .load(caller, name)
                 .await?

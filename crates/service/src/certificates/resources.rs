@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     pages::{ListPage, Pages, scan_page},
-    storage::{Attempt, damaged, refuse, require_body, transact},
+    storage::{Attempt, damaged, refuse, require_body},
 };
 
 /// The maximum length of a name, in characters. A name must not contain control characters.
@@ -195,7 +195,7 @@ impl Certificates {
         precondition: &Precondition,
         body: Result<Upload, B>,
     ) -> Result<CertificateView, Failure<PutError<B>>> {
-        transact("certificates.put", &self.store, || async {
+        self.transact_for(caller, "certificates.put", || async {
             let (holder, certificate) = self.load_with_holder(caller, name).await?;
             if let Some(stored) = &certificate
                 && !precondition.holds(stored.version)
@@ -272,7 +272,7 @@ impl Certificates {
         precondition: &Precondition,
     ) -> Result<Deletion, Failure<DeleteError>> {
         let key = certificate_key(caller.service(), name);
-        transact("certificates.delete", &self.store, || async {
+        self.transact_for(caller, "certificates.delete", || async {
             let (holder, certificate) = self.load_with_holder(caller, name).await?;
             let now = self.clock.now();
             caller.check_unexpired::<DeleteError>(now)?;

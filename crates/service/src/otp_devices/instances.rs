@@ -15,7 +15,7 @@ use crate::{
     access::Operator,
     audit::{NewEvent, Target},
     pages::{ListPage, Pages, reached},
-    storage::{Attempt, refuse, refused, transact},
+    storage::{Attempt, contended, refuse, refused, transact_permitted},
 };
 
 /// The instance that always exists and is also served at the root.
@@ -234,7 +234,8 @@ impl OtpDevices {
         origin: &Origin,
     ) -> Result<(), Failure<AddInstanceError>> {
         let key = instance_key(name);
-        transact(use_case, &self.store, || async {
+        let (store, clock) = (&self.store, &*self.clock);
+        transact_permitted(use_case, store, clock, origin, contended, || async {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
                 return refuse(AddInstanceError::Exists);
@@ -258,9 +259,10 @@ impl OtpDevices {
         next: impl Fn(&Instance, Timestamp) -> Option<Instance>,
         unknown: E,
     ) -> Result<(), Failure<E>> {
-        let name = administrator.instance();
+        let (name, origin) = (administrator.instance(), administrator.origin());
         let key = instance_key(name);
-        transact(use_case, &self.store, || async {
+        let (store, clock) = (&self.store, &*self.clock);
+        transact_permitted(use_case, store, clock, origin, contended, || async {
             let now = self.clock.now();
             let Some((stored, guesses)) = self.guarded(name, now).await? else {
                 return refuse(unknown.clone());
@@ -284,7 +286,7 @@ impl OtpDevices {
                 }
                 None => batch.remove(&key, version),
             }
-            self.record_event(&mut batch, now, act, name, administrator.origin());
+            self.record_event(&mut batch, now, act, name, origin);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await?;

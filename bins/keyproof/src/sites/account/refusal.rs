@@ -54,6 +54,7 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
         Refusal::Malformed(_) => (t.malformed_title, t.malformed_text),
         Refusal::Method(_) => (t.method_title, t.method_text),
         Refusal::NotFound | Refusal::OutOfReach => (t.not_found_title, t.not_found_text),
+        Refusal::NotServed => (t.not_served_title, t.not_served_text),
         Refusal::Unsure => (t.unsure_title, t.unsure_text),
     };
     (title, text.to_owned())

@@ -221,6 +221,9 @@ texts! {
     away_title: "The database does not answer", "Die Datenbank antwortet nicht";
     away_text: "The server cannot answer without it. Try again in a moment.",
         "Ohne sie kann der Server nicht antworten. Versuchen Sie es gleich noch einmal.";
+    not_served_title: "This server is no longer in use", "Dieser Server ist nicht mehr in Betrieb";
+    not_served_text: "Nothing was changed. The data was moved to another server, or needs a key that this one does not have. Tell whoever runs it.",
+        "Es wurde nichts geändert. Die Daten sind auf einen anderen Server umgezogen, oder diesem fehlt ihr Schlüssel. Melden Sie es dem Betreiber.";
     limited_title: "Too many requests", "Zu viele Anfragen";
     busy_title: "The server is busy", "Der Server ist ausgelastet";
     busy_text: "The server cannot answer just now. Try again in a moment.",

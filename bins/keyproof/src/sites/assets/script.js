@@ -43,6 +43,12 @@ for (const button of document.querySelectorAll("button[data-follow]")) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const next = page.getElementById(region.id);
       if (next.textContent === region.textContent || !timer) return;
+      // Whoever is in the list with the keyboard would lose their place.
+      if (region.contains(document.activeElement)) {
+        const waiting = "There are new events: they show up once you leave the list.";
+        if (status.textContent !== waiting) status.textContent = waiting;
+        return;
+      }
       region.replaceChildren(...next.childNodes);
       status.textContent = "New events came at " + new Date().toISOString().slice(11, 19) + " UTC.";
     } catch {

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use http::{HeaderValue, StatusCode, header};
 use jiff::{civil::DateTime, tz::TimeZone};
 use keyproof_auth::operator::AccessLevel;
-use keyproof_http::with_body;
+use keyproof_http::{with_body, with_guard};
 use keyproof_service::{
-    Audit, Timestamp,
+    Audit, StorageError, Timestamp,
     access::OutOfScope,
     audit::{Action, AuditReader, Cursor, Event, Found, Outcome, Principal, Search, Subject},
 };
@@ -192,6 +192,10 @@ impl Visit<Signed> {
                 return Ok(see_other(&with_query(Area::Audit.place().0, &sent)));
             }
         };
+        // It is in memory as a whole until the client has read it, as a contract's list is.
+        let lists = &self.service().lists;
+        let permit = lists.take(&self.operator().who.party()).await;
+        let permit = permit.map_err(StorageError::from)?;
         let (mut lines, mut told, mut read) = (String::new(), 0, 0);
         let before = loop {
             let found = self.find(&reader, &place, AT_ONCE).await?;
@@ -230,7 +234,7 @@ impl Visit<Signed> {
         };
         let disposition = format!("attachment; filename=\"{file}\"");
         tell(header::CONTENT_DISPOSITION, &disposition);
-        Ok(response)
+        Ok(with_guard(response, permit))
     }
 
     fn reader(&self, reach: AccessLevel) -> Result<AuditReader, OutOfScope> {

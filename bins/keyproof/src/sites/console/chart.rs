@@ -2,7 +2,8 @@
 
 use crate::metrics::Minute;
 
-/// The dimensions of the chart, in units of the drawing.
+/// The dimensions of the chart, in units of the drawing. `LEFT` is a multiple of `STEP`, which is the width of the template's
+/// pattern for failed requests: each of their bars has its line in the middle.
 const STEP: usize = 6;
 const TOP: u64 = 16;
 const HEIGHT: u64 = 140;

@@ -108,6 +108,11 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
             "There is no such page",
             "The address may be mistyped, or the page no longer exists.",
         ),
+        Refusal::NotServed => (
+            "This server serves its store no more",
+            "Nothing was changed. The store was moved to another one, or its master key was changed and this server does not \
+             have the new one. The server’s log says which, and what to do.",
+        ),
         Refusal::OutOfReach => (
             "Your token does not reach this",
             "Nothing was done. Whoever gave you the token can make one with more scopes.",

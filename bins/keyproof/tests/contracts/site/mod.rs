@@ -186,11 +186,16 @@ pub(crate) async fn begin_list(
     target: &str,
     authorization: &str,
 ) -> (TcpStream, [u8; 100]) {
+    let head =
+        format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n");
+    begin(address, &head).await
+}
+
+/// Sends this head and reads the answer no further than its beginning. Returns the connection, and the beginning.
+pub(crate) async fn begin(address: SocketAddr, head: &str) -> (TcpStream, [u8; 100]) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
-    let head =
-        format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut beginning = [0; 100];
     stream.read_exact(&mut beginning).await.unwrap();

@@ -7,7 +7,10 @@ use keyproof_service::{
     accounts::{NewUser, Role},
     otp_devices::DEFAULT_INSTANCE,
 };
-use keyproof_store::faults::{CommitMode, FaultyEngine};
+use keyproof_store::{
+    Engine as _,
+    faults::{CommitMode, FaultyEngine},
+};
 
 use super::console::operator::{Answer, Operator};
 use crate::{
@@ -547,6 +550,26 @@ async fn no_session_is_thrown_away_while_the_store_cannot_say_whether_it_lives()
     }
     scene.engine.fail_reads(false);
     scene.stays("the sign-in pages were opened").await;
+}
+
+/// Its database answers, so another try would not help.
+#[tokio::test]
+async fn a_store_that_was_moved_is_not_said_to_be_away() {
+    let scene = Scene::set().await;
+    scene.engine.fence().await.unwrap();
+    for (path, says) in [
+        ("/account", "<h1>This server is no longer in use</h1>"),
+        (
+            "/console/tills",
+            "<h1>This server serves its store no more</h1>",
+        ),
+    ] {
+        let mut visitor = scene.visitor(path);
+        let answer = visitor.get(path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert_page(&visitor, &answer, path, says);
+        visitor.sees_not("Try again");
+    }
 }
 
 #[tokio::test]

@@ -151,6 +151,22 @@ impl Visitor {
         assert!(latest.contains("operator_session.confirm"), "{latest}");
         assert!(latest.contains("refused"), "{latest}");
 
+        // Whoever is in the list with the keyboard keeps their place, and sees the events once they leave it.
+        let says = |text: &str| {
+            let status = "return document.getElementById('events-status').textContent";
+            self.browser
+                .wait_until(&format!("{status}.startsWith('{text}')"));
+        };
+        self.browser
+            .run("document.querySelector('#events a').focus()");
+        self.clock.advance(Duration::from_secs(1));
+        assert_eq!(self.browser.run_async(shown), 422);
+        says("There are new events");
+        let is_kept = "return document.activeElement.matches('#events a')";
+        assert_eq!(self.browser.run(is_kept), true);
+        self.browser.run("document.activeElement.blur()");
+        says("New events came at");
+
         // A server that is slow is not asked again before it has answered.
         self.open("/console/audit");
         let slow = "window.asked = 0; \

@@ -40,6 +40,11 @@ impl Turns {
         let turn = self.turns.acquire().await.map_err(|_| TooBusy)?;
         Ok((place, turn))
     }
+
+    /// Returns how many searches were refused.
+    pub(in crate::audit) fn refused(&self) -> u64 {
+        self.places.refused()
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +67,7 @@ mod tests {
         let search = Search::default();
         let refused = audit.search(&READER, &search, None, START, 5).await;
         assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
+        assert_eq!(bench.service.figures().lists[1], ("audit", 1));
         drop(full);
         // A search that waits for its turn gets it.
         let turns = u32::try_from(SEARCHES).unwrap();

@@ -26,7 +26,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::{NewEvent, Target},
     pages::{ListPage, Pages, scan_page},
-    storage::{Attempt, damaged, refuse, refused, require_body, transact},
+    storage::{Attempt, contended, damaged, refuse, refused, require_body, transact_permitted},
 };
 
 /// The longest id, in bytes. Even fully percent-encoded, a URL with it is within the server's limit.
@@ -191,7 +191,8 @@ impl OtpDevices {
         }
         let strength = strength(&details.key).map_err(refused)?;
         let key = caller.place_of(&details.id);
-        let is_new = transact("otp_devices.add_device", &self.store, || async {
+        let (name, ended) = ("otp_devices.add_device", AddDeviceError::Ended);
+        let adding = self.transact_for(caller, name, ended, || async {
             let changing = self.changing(caller, &key, AddDeviceError::Ended);
             let (now, mut batch, device) = changing.await?;
             if let Some(Stored {
@@ -222,9 +223,8 @@ impl OtpDevices {
             let new_event = new_event(Action::OtpDeviceAdd, caller, &details.id, None);
             self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(true)))
-        })
-        .await?;
-        if is_new {
+        });
+        if adding.await? {
             warn_if_weak(strength, caller, &details.id);
         }
         Ok(())
@@ -310,7 +310,8 @@ impl OtpDevices {
         body: Result<DeviceChange, B>,
     ) -> Result<(), Failure<ChangeDeviceError<B>>> {
         let key = caller.place_of(id);
-        let strength = transact("otp_devices.change_device", &self.store, || async {
+        let (name, ended) = ("otp_devices.change_device", ChangeDeviceError::<B>::Ended);
+        let changing = self.transact_for(caller, name, ended, || async {
             let changing = self.changing(caller, &key, ChangeDeviceError::Ended);
             let (now, mut batch, device) = changing.await?;
             let Stored {
@@ -342,9 +343,8 @@ impl OtpDevices {
             let new_event = new_event(Action::OtpDeviceChange, caller, id, detail);
             self.audit.done(&mut batch, now, new_event);
             Ok(Attempt::Commit(batch, Ok(strength)))
-        })
-        .await?;
-        if let Some(strength) = strength {
+        });
+        if let Some(strength) = changing.await? {
             warn_if_weak(strength, caller, id);
         }
         Ok(())
@@ -361,7 +361,8 @@ impl OtpDevices {
         id: &str,
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let key = caller.place_of(id);
-        transact("otp_devices.remove_device", &self.store, || async {
+        let (name, ended) = ("otp_devices.remove_device", RemoveDeviceError::Ended);
+        self.transact_for(caller, name, ended, || async {
             let changing = self.changing(caller, &key, RemoveDeviceError::Ended);
             let (now, mut batch, device) = changing.await?;
             let device = device.ok_or(Failure::Refused(RemoveDeviceError::Unknown))?;
@@ -371,6 +372,26 @@ impl OtpDevices {
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
+    }
+
+    /// Commits a caller's change. If the token that permits it is gone, nothing is tried again: a login token has ended, and an
+    /// operator learns it at the next request.
+    async fn transact_for<R, T, E, F>(
+        &self,
+        caller: &Caller<R>,
+        name: &'static str,
+        ended: impl Fn(ValidityError) -> E,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Failure<E>>
+    where
+        F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
+    {
+        let gone = || match &caller.shown {
+            Some(_) => Failure::Refused(ended(ValidityError::Superseded)),
+            None => contended(),
+        };
+        let (store, clock, origin) = (&self.store, &*self.clock, caller.origin());
+        transact_permitted(name, store, clock, origin, gone, attempt).await
     }
 
     /// Reads the device at this place for a change or a check. Returns the time, a batch that requires the version of the

@@ -11,7 +11,10 @@ use super::*;
 use crate::{
     clock::auth_millis,
     otp_devices::Lifetime,
-    testing::{DEVICE_KEY, START, Warnings, bench, otp_device as device, refusal, secret},
+    testing::{
+        DEVICE_KEY, START, Warnings, bench, command_line, origin, otp_device as device, refusal,
+        secret,
+    },
 };
 
 fn change(description: &str) -> DeviceChange {
@@ -78,11 +81,26 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     let other = session.caller::<crate::otp_devices::AnyToken>(None).await;
     devices.revoke(&other).await.unwrap();
     let refused = devices.add_device(&caller, &device("till")).await;
-    assert!(matches!(
-        refused,
-        Err(Failure::Storage(StorageError::Contended { .. }))
-    ));
+    let ended = AddDeviceError::Ended(ValidityError::Superseded);
+    assert_eq!(refused.err(), refusal(ended));
     assert_eq!(bench.times(Action::OtpDeviceAdd).await, 0);
+
+    // An operator learns it at the next request, and nothing is tried again.
+    let ops = bench.operator("instances:shop").await;
+    let act = Action::OtpDeviceAdd;
+    let permitted = devices.permit_operator(&ops, act, "shop", None, &origin());
+    let caller: Caller<Writing> = permitted.await.unwrap();
+    let administrator = devices.permit_administrator(&ops, act, "shop", &origin());
+    let administrator = administrator.await.unwrap();
+    let access = &bench.service.access;
+    for token in access.list().await.unwrap() {
+        access.revoke(&token.id, &command_line()).await.unwrap();
+    }
+    let lost = StorageError::Contended { tries: 1 };
+    let refused = devices.add_device(&caller, &device("till")).await;
+    assert_eq!(refused, Err(Failure::Storage(lost.clone())));
+    let refused = devices.remove_instance(&administrator).await;
+    assert_eq!(refused, Err(Failure::Storage(lost)));
 }
 
 /// The record of a token is kept for a day after its end.

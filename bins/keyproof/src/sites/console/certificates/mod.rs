@@ -136,8 +136,7 @@ impl Visit<Signed> {
     pub(super) async fn certificate(self) -> HandlerResult {
         let frame = self.frame_in(Area::Certificates);
         let (caller, name) = self.one(Action::CertificateGet).await?;
-        let (proof, status) = (ProofShown::default(), StatusCode::OK);
-        self.certificate_page(&frame, &caller, &name, proof, status)
+        self.certificate_page(&frame, &caller, &name, StatusCode::OK)
             .await
     }
 
@@ -146,16 +145,34 @@ impl Visit<Signed> {
         frame: &Frame,
         caller: &Caller,
         name: &str,
-        proof: ProofShown,
         status: StatusCode,
     ) -> HandlerResult {
         let missing = Precondition::Missing;
         let certificates = &self.service().certificates;
         match certificates.get(caller, name, &missing).await {
-            Ok(view) => self.draw(frame, &view, proof, status),
+            Ok(view) => self.draw(frame, &view, ProofShown::default(), status),
             Err(failure) => Err(match failure.refusal()? {
                 GetError::Precondition | GetError::Unknown => Refusal::NotFound,
             }),
+        }
+    }
+
+    /// Shows a certificate whose possession was not proven, with the code for another leaf: unless the certificate has
+    /// changed, because then the code may not be its own any more.
+    async fn unproven_page(
+        &self,
+        frame: &Frame,
+        caller: &Caller,
+        name: &str,
+        etag: &Precondition,
+        proof: ProofShown,
+    ) -> HandlerResult {
+        match self.service().certificates.get(caller, name, etag).await {
+            Ok(view) => self.draw(frame, &view, proof, StatusCode::UNPROCESSABLE_ENTITY),
+            Err(failure) => match failure.refusal()? {
+                GetError::Precondition => self.changed_meanwhile(caller, name).await,
+                GetError::Unknown => Err(Refusal::NotFound),
+            },
         }
     }
 
@@ -203,10 +220,7 @@ impl Visit<Signed> {
                 self.draw(&frame, &issued.certificate, proof, StatusCode::OK)
             }
             Err(failure) => match failure.refusal()? {
-                GenerateCodeError::Precondition => {
-                    self.changed_meanwhile(&caller, &name, ProofShown::default())
-                        .await
-                }
+                GenerateCodeError::Precondition => self.changed_meanwhile(&caller, &name).await,
                 GenerateCodeError::Unknown => Err(Refusal::NotFound),
             },
         }
@@ -225,21 +239,11 @@ impl Visit<Signed> {
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let certificates = &self.service().certificates;
         if leaf.is_empty() {
-            let view = match certificates.get(&caller, &name, &etag).await {
-                Ok(view) => view,
-                Err(failure) => match failure.refusal()? {
-                    // The code may be that of an earlier certificate.
-                    GetError::Precondition => {
-                        let nothing = ProofShown::default();
-                        return self.changed_meanwhile(&caller, &name, nothing).await;
-                    }
-                    GetError::Unknown => return Err(Refusal::NotFound),
-                },
-            };
             let wrong = Wrong::at("file", NO_FILE);
             let frame = self.frame_with(Area::Certificates, wrong, &[]);
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return self.draw(&frame, &view, proof_with(None), status);
+            return self
+                .unproven_page(&frame, &caller, &name, &etag, proof_with(None))
+                .await;
         }
         let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
         let failure = match verified.await {
@@ -253,27 +257,23 @@ impl Visit<Signed> {
             }
             Err(failure) => failure,
         };
-        let (frame, proof) = match failure.refusal()? {
+        match failure.refusal()? {
             VerifyError::Body(never) => match never {},
-            VerifyError::Precondition => {
-                return self
-                    .changed_meanwhile(&caller, &name, proof_with(None))
-                    .await;
-            }
+            VerifyError::Precondition => self.changed_meanwhile(&caller, &name).await,
             VerifyError::NoCode => {
                 let text = "There is no live code: none was generated, or it was used, or it has expired. Generate one first.";
                 let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
-                (frame, ProofShown::default())
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                self.certificate_page(&frame, &caller, &name, status).await
             }
             VerifyError::Refused(report) => {
                 let proof = proof_with(Some(ReportShown::of(&report)));
-                (self.frame_in(Area::Certificates), proof)
+                let frame = self.frame_in(Area::Certificates);
+                self.unproven_page(&frame, &caller, &name, &etag, proof)
+                    .await
             }
-            VerifyError::Unknown => return Err(Refusal::NotFound),
-        };
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        self.certificate_page(&frame, &caller, &name, proof, status)
-            .await
+            VerifyError::Unknown => Err(Refusal::NotFound),
+        }
     }
 
     pub(super) async fn delete_certificate(self) -> HandlerResult {
@@ -291,22 +291,16 @@ impl Visit<Signed> {
             ))),
             Err(failure) => {
                 let DeleteError::Precondition = failure.refusal()?;
-                self.changed_meanwhile(&caller, &name, ProofShown::default())
-                    .await
+                self.changed_meanwhile(&caller, &name).await
             }
         }
     }
 
     /// Shows that somebody else has changed the certificate since the page was shown.
-    async fn changed_meanwhile(
-        &self,
-        caller: &Caller,
-        name: &str,
-        proof: ProofShown,
-    ) -> HandlerResult {
+    async fn changed_meanwhile(&self, caller: &Caller, name: &str) -> HandlerResult {
         let text = "The certificate has changed since this page was shown. Check it again, then repeat what you did.";
         let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
-        self.certificate_page(&frame, caller, name, proof, StatusCode::CONFLICT)
+        self.certificate_page(&frame, caller, name, StatusCode::CONFLICT)
             .await
     }
 

@@ -11,7 +11,7 @@ use keyproof_store::Key;
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::Site,
+        site::{Site, begin},
     },
     sites::{browser::Browser, console::operator::Operator},
 };
@@ -251,6 +251,51 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
     let (lines, length, next) = ops.file("/console/audit/export?what=otp_device.add").await;
     assert_eq!((lines.len(), next), (150, None));
     assert!(length < 150 * 1_000, "{length}");
+}
+
+/// A file is in memory as a whole until its client has read it.
+#[tokio::test]
+async fn whoever_does_not_read_files_has_few_of_them() {
+    let site = Site::start().await;
+    let detail = "x".repeat(900);
+    // More than a file has, and than the system buffers for a client that does not read.
+    for _ in 0..9 {
+        site.clock.advance(Duration::from_millis(1));
+        let at = format!("{:016x}", site.now().as_millis());
+        let mut batch = site.store.batch(site.now());
+        for number in 0..1_000 {
+            let event: Event = serde_json::from_value(serde_json::json!({
+                "at": site.now(),
+                "action": "otp_device.add",
+                "target": "instance/shop/device/till",
+                "outcome": "done",
+                "who": "instance:shop",
+                "detail": detail,
+            }))
+            .unwrap();
+            let key = Key::new("audit", ["_", &at, &format!("{number:016}")]);
+            batch.insert(&key, &event, None);
+        }
+        site.store.commit(batch).await.unwrap();
+    }
+    let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
+    let path = "/console/audit/export?what=otp_device.add";
+    let (_, length, _) = ops.file(path).await;
+    assert!(length >= 8 << 20, "{length}");
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: keyproof-console={}\r\n\r\n",
+        ops.console().unwrap()
+    );
+    let address = site.server.address();
+    let unread = [begin(address, &head).await, begin(address, &head).await];
+    let is_file = |(_, beginning): &(_, [u8; 100])| beginning.starts_with(b"HTTP/1.1 200");
+    assert!(unread.iter().all(is_file));
+    ops.get(path).await.is(503);
+    ops.sees("The server is busy");
+    // Nothing but files is refused.
+    ops.get("/console/audit").await.is(200);
+    drop(unread);
+    ops.file(path).await;
 }
 
 /// Adds this number of changes to the trail, one per minute.

@@ -28,8 +28,10 @@ async fn it_tells_how_the_server_is_to_whoever_may_know() {
         "Requests a minute in the last hour",
         "<figcaption>Requests a minute: <span class=\"key answered\">answered</span>",
         "none follow the store",
-        "class=\"answered\"",
-        "class=\"refused\"",
+        "<rect class=\"answered\" x=",
+        // Not by its colour alone.
+        "<rect class=\"refused\" fill=\"url(#bar-refused)\" x=",
+        "<pattern id=\"bar-refused\"",
         "<p class=\"hint\">Up to <time",
         ", named <bdi>test</bdi>",
     ] {
