@@ -314,6 +314,34 @@ fn a_certification_is_of_the_object_in_its_place() {
 }
 
 #[test]
+fn a_parent_with_a_weak_name_is_refused() {
+    let forger = Forger::new();
+    let mut parent = Forger::new().dev;
+    parent.name_alg = Some(HashAlgorithm::Sha1);
+    let parent_name = Name::of(&parent).unwrap();
+    let parent_qualified = QualifiedName::of_primary(Hierarchy::Owner, &parent).unwrap();
+    let below = ObjectParent::Object {
+        name: &parent_name,
+        qualified_name: &parent_qualified,
+    };
+    let qualified = parent_qualified.of_child(&forger.dev).unwrap();
+    let made = forger.sign(Attested::Certify(TpmsCertifyInfo {
+        name: name(&forger.dev),
+        qualified_name: buffer(qualified.as_bytes()),
+    }));
+    let mut policy = CertifyPolicy::new(policy(Some(NONCE), None), &forger.dev, dev_id());
+    policy.parent = Some(below);
+    let report = check_certify(&forger.ak.public, made.evidence(), &policy).report;
+    refused(&report, &["weak-hashes"]);
+
+    let mut creation = Creation::new();
+    creation.data.parent_name_alg = Some(HashAlgorithm::Sha1);
+    creation.data.parent_name = buffer(parent_name.as_bytes());
+    creation.data.parent_qualified_name = buffer(parent_qualified.as_bytes());
+    refused(&creation.check_below(below), &["weak-hashes"]);
+}
+
+#[test]
 fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
     let forger = Forger::new();
     refused(&forger.certify(&forger.dev, dev_id()), &[]);

@@ -764,6 +764,26 @@ fn weak_hashes_are_refused() {
     );
 }
 
+/// The key's qualified name is a digest over that of the endorsement key.
+#[test]
+fn an_endorsement_key_with_a_weak_name_is_refused() {
+    let mut forger = Forger::new();
+    forger.case.ek.name_alg = Some(HashAlgorithm::Sha1);
+    let ek = keyproof_tpm::QualifiedName::of_primary(
+        keyproof_tpm::Hierarchy::Endorsement,
+        &forger.case.ek,
+    );
+    let signer = ek.unwrap().of_child(&forger.case.ak).unwrap();
+    let signer = Buffer::new(signer.as_bytes()).unwrap();
+    forger.change(|attest| attest.qualified_signer = signer);
+    let report = forger.case.check();
+    refused(&report, &[QuoteCheck::WeakHashes]);
+    assert_eq!(
+        report.detail(QuoteCheck::WeakHashes),
+        "the parent's Name uses sha1, which is weak"
+    );
+}
+
 #[test]
 fn the_signer_is_this_key_below_this_endorsement_key() {
     let mut case = Case::of(QUOTED[0]);
