@@ -62,7 +62,7 @@ impl ObjectAttributes {
     pub const DECRYPT: Self = Self(1 << 17);
     /// May sign (or, for a symmetric key, encrypt).
     pub const SIGN: Self = Self(1 << 18);
-    /// Signs certificates only (`TPM2_CertifyX509`).
+    /// Signs certificates (`TPM2_CertifyX509`) and attestations, but nothing by `TPM2_Sign`.
     pub const X509_SIGN: Self = Self(1 << 19);
 
     /// Creates a set from its 32 bits.

@@ -353,12 +353,36 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         own.without(ObjectAttributes::SIGN),
         own | ObjectAttributes::RESTRICTED,
         own | ObjectAttributes::DECRYPT,
+        own | ObjectAttributes::X509_SIGN,
     ] {
         let mut key = forger.dev.clone();
         key.object_attributes = changed;
         refused(&forger.certify(&key, dev_id()), &["object-profile"]);
         let report = forger.certify(&key, KeyProfile::Any);
         assert_eq!(report.outcome(CertifyCheck::ObjectProfile), Outcome::Warn);
+    }
+    // Each of them is named, with what to do about it.
+    for (attribute, detail) in [
+        (
+            ObjectAttributes::RESTRICTED,
+            "it is restricted: it signs only what the TPM made itself",
+        ),
+        (
+            ObjectAttributes::X509_SIGN,
+            "it is x509sign: it signs certificates and attestations, but no other data",
+        ),
+        (ObjectAttributes::DECRYPT, "it may decrypt as well as sign"),
+    ] {
+        let mut key = forger.dev.clone();
+        key.object_attributes = own | attribute;
+        let report = DevIdKeyPolicy::default().check(&key);
+        let refusal = report.first_refusal().unwrap();
+        assert_eq!(refusal.to_string(), detail);
+        let remedy = refusal.remedy();
+        assert!(
+            remedy.ends_with("without restricted, decrypt and x509sign"),
+            "{remedy}"
+        );
     }
     // The TCG's IDevID template sets adminWithPolicy beside userWithAuth.
     let mut key = forger.dev.clone();
@@ -373,6 +397,13 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         forger.certify(&key, dev_id())
     };
     refused(&scheme(None), &[]);
+    // A fixed scheme must be one for signatures that can be verified.
+    for other in [
+        EccScheme::Ecdh(HashAlgorithm::Sha256),
+        EccScheme::Ecdaa(HashAlgorithm::Sha256, 0),
+    ] {
+        refused(&scheme(Some(other)), &["object-profile"]);
+    }
     // An open scheme must be one for signatures, so a cipher or a key derivation is rejected.
     let open_with = |change: &dyn Fn(&mut keyproof_tpm::EccPublic)| {
         let mut key = forger.dev.clone();
