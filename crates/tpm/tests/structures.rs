@@ -106,12 +106,33 @@ fn a_name_is_read_as_it_is_printed() {
         assert_eq!(error, TpmError::NameText { at }, "{wrong}");
         assert_eq!(error.position(), Some(at));
     }
+    // The longest Name, which is also the longest text.
+    let longest = format!("000d{}", "5a".repeat(64));
+    let name: Name = longest.parse().unwrap();
+    assert_eq!((name.as_bytes().len(), name.to_string()), (66, longest));
     // Hexadecimal digits, but not of a digest's length.
     assert!(matches!(
         "000b00".parse::<Name>(),
         Err(TpmError::WrongSize { .. })
     ));
     assert!("".parse::<Name>().is_err());
+}
+
+/// As tpm2-tools print them.
+#[test]
+fn names_show_their_bytes_in_hexadecimal() {
+    let ek = TpmtPublic::parse_sized(&read("eccp256", "ek.pub.tpm2b")).unwrap();
+    let (name, bytes) = (Name::of(&ek).unwrap(), read("eccp256", "ek.name.bin"));
+    let place = QualifiedName::of_primary(Hierarchy::Endorsement, &ek).unwrap();
+    let place_bytes = read("eccp256", "ek.qname.bin");
+    let digits = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    assert_eq!(name.to_string(), digits(&bytes));
+    assert_eq!(format!("{name:?}"), format!("Name({})", digits(&bytes)));
+    assert_eq!(place.to_string(), digits(&place_bytes));
+    let debug = format!("QualifiedName({})", digits(&place_bytes));
+    assert_eq!(format!("{place:?}"), debug);
+    let (name, place): (&[u8], &[u8]) = (name.as_ref(), place.as_ref());
+    assert_eq!((name, place), (&bytes[..], &place_bytes[..]));
 }
 
 #[test]
