@@ -7,11 +7,10 @@ mod endorsement_ca;
 mod vectors;
 
 use keyproof_tpm::{
-    Check as _, EkCertificate, EkCertificateCheck as C, EkCertificateFinding, EkCertificatePolicy,
-    EkChain, Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic,
-    algorithms, check_ek_certificate,
+    Check as _, Crl, EkCertificate, EkCertificateCheck as C, EkCertificateFinding,
+    EkCertificatePolicy, EkChain, Finding as _, Outcome, Report, Structure, TpmAttributes,
+    TpmError, TpmSpecification, TpmtPublic, algorithms, check_ek_certificate,
 };
-use keyproof_x509::{Finding as _, crl::Crl};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
