@@ -62,7 +62,7 @@ impl ObjectAttributes {
     pub const DECRYPT: Self = Self(1 << 17);
     /// May sign (or, for a symmetric key, encrypt).
     pub const SIGN: Self = Self(1 << 18);
-    /// Signs certificates only (`TPM2_CertifyX509`).
+    /// Signs certificates (`TPM2_CertifyX509`) and attestations, but nothing by `TPM2_Sign`.
     pub const X509_SIGN: Self = Self(1 << 19);
 
     /// Creates a set from its 32 bits.
@@ -135,5 +135,55 @@ impl fmt::Display for ObjectAttributes {
 impl fmt::Debug for ObjectAttributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ObjectAttributes({:#010x}: {self})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, string::ToString};
+
+    use super::*;
+
+    /// Each attribute has the bit and the name of Part 2, 8.3.2; all others are reserved.
+    #[test]
+    fn each_bit_is_the_tcgs() {
+        let defined = [
+            (1, "fixedTPM"),
+            (2, "stClear"),
+            (4, "fixedParent"),
+            (5, "sensitiveDataOrigin"),
+            (6, "userWithAuth"),
+            (7, "adminWithPolicy"),
+            (10, "noDA"),
+            (11, "encryptedDuplication"),
+            (16, "restricted"),
+            (17, "decrypt"),
+            (18, "sign"),
+            (19, "x509sign"),
+        ];
+        for bit in 0..32 {
+            let found = 1_u32 << bit;
+            let read = ObjectAttributes::from_bits(found).map(|own| own.to_string());
+            let expected = match defined.iter().find(|(own, _)| *own == bit) {
+                Some((_, name)) => Ok((*name).to_string()),
+                None => Err(TpmError::ReservedBits { at: 0, found }),
+            };
+            assert_eq!(read, expected, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn sets_that_overlap_are_united() {
+        let (one, other) = (
+            ObjectAttributes::SIGN | ObjectAttributes::FIXED_TPM,
+            ObjectAttributes::SIGN | ObjectAttributes::DECRYPT,
+        );
+        let both = one | other;
+        assert_eq!(both.bits(), 0x0006_0002);
+        assert_eq!(both.without(other), ObjectAttributes::FIXED_TPM);
+        assert!(both.contains(one) && both.contains(other));
+        assert!(!one.contains(both));
+        let debug = format!("{one:?}");
+        assert_eq!(debug, "ObjectAttributes(0x00040002: fixedTPM|sign)");
     }
 }

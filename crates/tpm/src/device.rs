@@ -195,7 +195,10 @@ impl fmt::Display for DeviceField {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::String;
+    use alloc::{
+        format,
+        string::{String, ToString},
+    };
 
     use super::*;
 
@@ -224,6 +227,28 @@ mod tests {
         };
         *property = text;
         DeviceInfo::new(properties)
+    }
+
+    #[test]
+    fn a_device_says_what_it_was_made_from() {
+        let device = DeviceInfo::new(SOUND).unwrap();
+        let said = (
+            device.name(),
+            device.serial(),
+            device.vendor(),
+            device.version(),
+        );
+        assert_eq!(said, ("device", "SN0001", "Maker", "1.0.00"));
+        for (field, name) in FIELDS
+            .into_iter()
+            .zip(["name", "serial", "vendor", "version"])
+        {
+            let refused = with(field, "").unwrap_err().to_string();
+            assert!(
+                refused.starts_with(&format!("the device's {name} has 0 characters")),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

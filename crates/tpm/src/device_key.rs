@@ -83,6 +83,8 @@ pub enum DevIdKeyFinding {
     Restricted,
     /// It has no fixed scheme: each signature chooses one.
     SchemeUnspecified,
+    /// It is x509sign: it signs certificates and attestations, but no other data.
+    X509Sign,
 }
 
 /// Accepts RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
@@ -95,7 +97,7 @@ impl Default for DevIdKeyPolicy {
 
 impl DevIdKeyPolicy {
     /// Checks a public area. The checks are those of an attestation key, except that the key must
-    /// not be restricted and may leave its scheme open.
+    /// be neither restricted nor x509sign and may leave its scheme open.
     pub fn check(&self, key: &TpmtPublic) -> Report<DevIdKeyFinding> {
         let policy = AttestationKeyPolicy {
             rsa_bits: self.rsa_bits.clone(),
@@ -106,10 +108,7 @@ impl DevIdKeyPolicy {
         for check in AttestationKeyCheck::ALL {
             let found = common.findings(*check).next().cloned();
             let finding = match check {
-                AttestationKeyCheck::Restricted => key
-                    .object_attributes
-                    .contains(ObjectAttributes::RESTRICTED)
-                    .then_some(DevIdKeyFinding::Restricted),
+                AttestationKeyCheck::Restricted => check_any_data(key.object_attributes),
                 AttestationKeyCheck::Scheme if is_scheme_open(key) => {
                     let is_for_signatures = matches!(
                         found,
@@ -129,6 +128,17 @@ impl DevIdKeyPolicy {
             report.judged(own(*check), finding);
         }
         report
+    }
+}
+
+/// Checks that `TPM2_Sign` signs data from outside the TPM with the key.
+fn check_any_data(attributes: ObjectAttributes) -> Option<DevIdKeyFinding> {
+    if attributes.contains(ObjectAttributes::RESTRICTED) {
+        Some(DevIdKeyFinding::Restricted)
+    } else if attributes.contains(ObjectAttributes::X509_SIGN) {
+        Some(DevIdKeyFinding::X509Sign)
+    } else {
+        None
     }
 }
 
@@ -161,7 +171,7 @@ impl Finding for DevIdKeyFinding {
     fn check(&self) -> DevIdKeyCheck {
         match self {
             Self::Common(finding) => own(finding.check()),
-            Self::Restricted => DevIdKeyCheck::NotRestricted,
+            Self::Restricted | Self::X509Sign => DevIdKeyCheck::NotRestricted,
             Self::SchemeUnspecified => DevIdKeyCheck::Scheme,
         }
     }
@@ -169,7 +179,7 @@ impl Finding for DevIdKeyFinding {
     fn severity(&self) -> Severity {
         match self {
             Self::Common(finding) => finding.severity(),
-            Self::Restricted => Severity::Refusal,
+            Self::Restricted | Self::X509Sign => Severity::Refusal,
             Self::SchemeUnspecified => Severity::Remark,
         }
     }
@@ -184,8 +194,9 @@ impl Finding for DevIdKeyFinding {
                 | Of::NotTpmGenerated
                 | Of::NoSigning,
             )
-            | Self::Restricted => {
-                "make the key in the TPM as sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without restricted and decrypt"
+            | Self::Restricted
+            | Self::X509Sign => {
+                "make the key in the TPM as sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without restricted, decrypt and x509sign"
             }
             Self::Common(finding) => finding.remedy(),
             Self::SchemeUnspecified => "nothing: no problem found",
@@ -201,6 +212,9 @@ impl fmt::Display for DevIdKeyFinding {
                 f.write_str("it is restricted: it signs only what the TPM made itself")
             }
             Self::SchemeUnspecified => f.write_str("each signature chooses its scheme"),
+            Self::X509Sign => f.write_str(
+                "it is x509sign: it signs certificates and attestations, but no other data",
+            ),
         }
     }
 }

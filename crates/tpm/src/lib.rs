@@ -35,7 +35,7 @@ mod wire;
 
 pub use keyproof_x509::{
     Check, Finding, ObjectIdentifier, Outcome, Report, ReportRow, Severity,
-    SignatureVerificationAlgorithm, algorithms, pem_bundle,
+    SignatureVerificationAlgorithm, algorithms, crl::Crl, pem_bundle,
 };
 
 pub use algorithm::{EccCurve, HashAlgorithm};

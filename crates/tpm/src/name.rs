@@ -93,6 +93,11 @@ impl Name {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Returns its algorithm, which every Name begins with.
+    pub(crate) fn hash(&self) -> Option<HashAlgorithm> {
+        HashAlgorithm::read(&mut Reader::new(&self.0)).ok()
+    }
 }
 
 impl QualifiedName {

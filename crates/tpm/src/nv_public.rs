@@ -20,7 +20,7 @@ pub struct TpmsNvPublic {
     pub name_alg: HashAlgorithm,
     /// `TPMA_NV` (Part 2, 13.4).
     pub attributes: u32,
-    /// The policy digest that authorises its use, or empty.
+    /// The digest of the policy: empty, or the size of a digest of the name algorithm.
     pub auth_policy: Buffer,
     /// The size of its contents, in bytes.
     pub data_size: u16,
@@ -28,6 +28,9 @@ pub struct TpmsNvPublic {
 
 /// `TPMA_NV_WRITTEN`.
 const WRITTEN: u32 = 1 << 29;
+
+/// The reserved bits of `TPMA_NV`: 8, 9, and 20 to 24.
+const RESERVED: u32 = 0x01f0_0300;
 
 impl TpmsNvPublic {
     /// Returns whether the index has been written since it was defined.
@@ -40,11 +43,19 @@ impl Wire for TpmsNvPublic {
     const NAME: &'static str = "TPMS_NV_PUBLIC";
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let nv_index = reader.u32()?;
+        let name_alg = HashAlgorithm::read(reader)?;
+        let at = reader.at();
+        let attributes = reader.u32()?;
+        match attributes & RESERVED {
+            0 => {}
+            found => return Err(TpmError::ReservedBits { at, found }),
+        }
         Ok(Self {
-            nv_index: reader.u32()?,
-            name_alg: HashAlgorithm::read(reader)?,
-            attributes: reader.u32()?,
-            auth_policy: reader.digest()?,
+            nv_index,
+            name_alg,
+            attributes,
+            auth_policy: reader.buffer_of("authPolicy", &[0, name_alg.digest_size()])?,
             data_size: reader.u16()?,
         })
     }

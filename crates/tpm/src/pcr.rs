@@ -324,11 +324,11 @@ fn parse_bank(text: &str, at: usize) -> Result<TpmsPcrSelection, TpmError> {
     let mut at = at.saturating_add(hash.name().len()).saturating_add(1);
     let mut registers: Vec<u8> = Vec::new();
     for number in list.split(',') {
-        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        // Only digits: `+`, the one sign that is parsed, separates banks.
         let index = number
             .parse()
             .ok()
-            .filter(|index| digits && !registers.contains(index));
+            .filter(|index| !registers.contains(index));
         registers.push(index.ok_or(TpmError::PcrSelectionText { at })?);
         at = at.saturating_add(number.len()).saturating_add(1);
     }
@@ -379,6 +379,8 @@ mod tests {
             ("sha256:+1", 7),
             ("sha256: 1", 7),
             ("sha256:-1", 7),
+            ("sha256:-0", 7),
+            ("sha256:1 ", 7),
             ("sha256:0,0", 9),
             ("sha256:0,256", 9),
             ("md5:0", 0),
@@ -410,6 +412,10 @@ mod tests {
 
     #[test]
     fn wire_is_bounded() {
+        let banks = b"\0\x0b\x03\x01\0\0".repeat(16);
+        let largest = [&b"\0\0\0\x10"[..], &banks].concat();
+        let selection = TpmlPcrSelection::parse(&largest).unwrap();
+        assert_eq!(selection.to_bytes(), largest);
         assert_eq!(
             TpmlPcrSelection::parse(b"\0\0\0\x11"),
             Err(TpmError::UnknownSelector {

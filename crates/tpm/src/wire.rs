@@ -320,3 +320,36 @@ pub(crate) fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     put_u16(out, size);
     out.extend_from_slice(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, vec};
+
+    use super::*;
+
+    /// More bytes would not fit the size that stands before them.
+    #[test]
+    fn a_buffer_is_as_long_as_its_size_can_say() {
+        let longest = Buffer::new(vec![7_u8; 65_535]).unwrap();
+        let mut out = Vec::new();
+        longest.write(&mut out);
+        assert_eq!((out.len(), &out[..3]), (65_537, &[0xff, 0xff, 7][..]));
+        assert_eq!(
+            Buffer::new(vec![7_u8; 65_536]),
+            Err(TpmError::WrongSize {
+                at: 0,
+                found: 65_536,
+                what: "TPM2B"
+            })
+        );
+    }
+
+    #[test]
+    fn a_buffer_is_its_bytes() {
+        let buffer = Buffer::new([0x0a_u8, 0xbc]).unwrap();
+        let bytes: &[u8] = buffer.as_ref();
+        assert_eq!(bytes, [0x0a, 0xbc]);
+        assert_eq!(format!("{buffer:?}"), "Buffer(0abc)");
+        assert_eq!(Vec::<u8>::from(buffer), [0x0a, 0xbc]);
+    }
+}

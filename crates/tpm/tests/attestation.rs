@@ -314,6 +314,34 @@ fn a_certification_is_of_the_object_in_its_place() {
 }
 
 #[test]
+fn a_parent_with_a_weak_name_is_refused() {
+    let forger = Forger::new();
+    let mut parent = Forger::new().dev;
+    parent.name_alg = Some(HashAlgorithm::Sha1);
+    let parent_name = Name::of(&parent).unwrap();
+    let parent_qualified = QualifiedName::of_primary(Hierarchy::Owner, &parent).unwrap();
+    let below = ObjectParent::Object {
+        name: &parent_name,
+        qualified_name: &parent_qualified,
+    };
+    let qualified = parent_qualified.of_child(&forger.dev).unwrap();
+    let made = forger.sign(Attested::Certify(TpmsCertifyInfo {
+        name: name(&forger.dev),
+        qualified_name: buffer(qualified.as_bytes()),
+    }));
+    let mut policy = CertifyPolicy::new(policy(Some(NONCE), None), &forger.dev, dev_id());
+    policy.parent = Some(below);
+    let report = check_certify(&forger.ak.public, made.evidence(), &policy).report;
+    refused(&report, &["weak-hashes"]);
+
+    let mut creation = Creation::new();
+    creation.data.parent_name_alg = Some(HashAlgorithm::Sha1);
+    creation.data.parent_name = buffer(parent_name.as_bytes());
+    creation.data.parent_qualified_name = buffer(parent_qualified.as_bytes());
+    refused(&creation.check_below(below), &["weak-hashes"]);
+}
+
+#[test]
 fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
     let forger = Forger::new();
     refused(&forger.certify(&forger.dev, dev_id()), &[]);
@@ -325,12 +353,36 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         own.without(ObjectAttributes::SIGN),
         own | ObjectAttributes::RESTRICTED,
         own | ObjectAttributes::DECRYPT,
+        own | ObjectAttributes::X509_SIGN,
     ] {
         let mut key = forger.dev.clone();
         key.object_attributes = changed;
         refused(&forger.certify(&key, dev_id()), &["object-profile"]);
         let report = forger.certify(&key, KeyProfile::Any);
         assert_eq!(report.outcome(CertifyCheck::ObjectProfile), Outcome::Warn);
+    }
+    // Each of them is named, with what to do about it.
+    for (attribute, detail) in [
+        (
+            ObjectAttributes::RESTRICTED,
+            "it is restricted: it signs only what the TPM made itself",
+        ),
+        (
+            ObjectAttributes::X509_SIGN,
+            "it is x509sign: it signs certificates and attestations, but no other data",
+        ),
+        (ObjectAttributes::DECRYPT, "it may decrypt as well as sign"),
+    ] {
+        let mut key = forger.dev.clone();
+        key.object_attributes = own | attribute;
+        let report = DevIdKeyPolicy::default().check(&key);
+        let refusal = report.first_refusal().unwrap();
+        assert_eq!(refusal.to_string(), detail);
+        let remedy = refusal.remedy();
+        assert!(
+            remedy.ends_with("without restricted, decrypt and x509sign"),
+            "{remedy}"
+        );
     }
     // The TCG's IDevID template sets adminWithPolicy beside userWithAuth.
     let mut key = forger.dev.clone();
@@ -345,6 +397,13 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         forger.certify(&key, dev_id())
     };
     refused(&scheme(None), &[]);
+    // A fixed scheme must be one for signatures that can be verified.
+    for other in [
+        EccScheme::Ecdh(HashAlgorithm::Sha256),
+        EccScheme::Ecdaa(HashAlgorithm::Sha256, 0),
+    ] {
+        refused(&scheme(Some(other)), &["object-profile"]);
+    }
     // An open scheme must be one for signatures, so a cipher or a key derivation is rejected.
     let open_with = |change: &dyn Fn(&mut keyproof_tpm::EccPublic)| {
         let mut key = forger.dev.clone();

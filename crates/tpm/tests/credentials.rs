@@ -7,10 +7,10 @@ mod vectors;
 use std::convert::Infallible;
 
 use keyproof_tpm::{
-    ActivationProvider, AwsLcRs, Buffer, Credential, CredentialError, EccCurve, EncryptedSecret,
-    HashAlgorithm, Name, ObjectAttributes, ProviderError, PublicKey, Structure, SymmetricAlgorithm,
-    SymmetricMode, SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential,
-    make_credential_with_seed,
+    ActivationProvider, Agreement, AwsLcRs, Buffer, Credential, CredentialError, EccCurve,
+    EncryptedSecret, HashAlgorithm, Name, ObjectAttributes, ProviderError, PublicKey, Structure,
+    SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmError, TpmsIdObject, TpmtPublic,
+    activate, make_credential, make_credential_with_seed,
 };
 use proptest::prelude::*;
 
@@ -157,6 +157,30 @@ fn the_parts_of_a_credential_are_bounded() {
         let found = EncryptedSecret::parse(&vec![3; size]);
         assert_eq!(found.err(), (!taken).then_some(expected));
     }
+}
+
+/// The largest of each part, in a file: with SHA-512 and RSA-4096.
+#[test]
+fn the_size_of_an_id_object_is_bounded_in_a_file() {
+    let file = |identity: usize| {
+        let id_object = [&[0, 64][..], &[1; 64], &vec![2; identity]].concat();
+        let size = u16::try_from(id_object.len()).unwrap().to_be_bytes();
+        let head = b"\xba\xdc\xc0\xde\0\0\0\x01";
+        let secret = [&[2, 0][..], &[3; 512]].concat();
+        [&head[..], &size, &id_object, &secret].concat()
+    };
+    let largest = file(66);
+    let credential = Credential::parse(&largest).unwrap();
+    assert_eq!(credential.id_object.enc_identity.len(), 66);
+    assert_eq!(credential.to_bytes(), largest);
+    assert_eq!(
+        Credential::parse(&file(67)),
+        Err(TpmError::WrongSize {
+            at: 8,
+            found: 133,
+            what: "TPM2B_ID_OBJECT"
+        })
+    );
 }
 
 #[test]
@@ -374,6 +398,14 @@ fn only_endorsement_keys_are_taken() {
         ] {
             assert_eq!(refused(&with_cipher(symmetric)), "symmetric algorithm");
         }
+        // A key that no KDF derives: no whole bytes, or more than a digest.
+        for key_bits in [100, 512] {
+            let symmetric = Some(SymmetricObject {
+                key_bits,
+                ..aes_cfb
+            });
+            assert_eq!(refused(&with_cipher(symmetric)), "symmetric key size");
+        }
     }
     let (mut short, mut other_curve) = (software("rsa2048").ek, software("eccp256").ek);
     if let PublicKey::Rsa(key) = &mut short.key {
@@ -449,6 +481,17 @@ fn a_point_off_the_curve_is_refused() {
         let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut counting());
         assert_eq!(made, Err(CredentialError::Tpm(TpmError::Provider)));
     }
+}
+
+#[test]
+fn the_shared_secret_of_an_agreement_is_not_shown() {
+    let shared_x = vec![0xab_u8; 2].into();
+    let agreement = Agreement {
+        public_key: vec![4, 5, 6],
+        shared_x,
+    };
+    let shown = format!("{agreement:?}");
+    assert_eq!(shown, "Agreement { public_key: [4, 5, 6], .. }");
 }
 
 #[test]

@@ -7,11 +7,10 @@ mod endorsement_ca;
 mod vectors;
 
 use keyproof_tpm::{
-    Check as _, EkCertificate, EkCertificateCheck as C, EkCertificateFinding, EkCertificatePolicy,
-    EkChain, Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic,
-    algorithms, check_ek_certificate,
+    Check as _, Crl, EkCertificate, EkCertificateCheck as C, EkCertificateFinding,
+    EkCertificatePolicy, EkChain, Finding as _, Outcome, Report, Structure, TpmAttributes,
+    TpmError, TpmSpecification, TpmtPublic, algorithms, check_ek_certificate,
 };
-use keyproof_x509::{Finding as _, crl::Crl};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -489,6 +488,25 @@ fn an_allowed_certificate_that_is_revoked_is_a_warning() {
             accepted(&report, &[]);
         }
     }
+}
+
+/// Manufacturers publish intermediates together with roots.
+#[test]
+fn an_intermediate_among_the_roots_is_named_as_one() {
+    let maker = Maker::new();
+    let certificate = maker.ca.endorse(&maker.key, |_| ());
+    let list = maker.ca.revoke(&[], |_| ());
+    let crls = [Crl::from_der(&list).unwrap()];
+    let roots: [&[u8]; 2] = [maker.ca.certificate.der(), maker.root.certificate.der()];
+    let mut policy = EkCertificatePolicy::without_key(&roots, NOW, algorithms::RING);
+    policy.crls = &crls;
+    let report = check_ek_certificate(&certificate, &policy);
+    accepted(&report, &[C::Chain]);
+    assert_eq!(
+        report.detail(C::Chain),
+        "to the root CN=root, over 1 intermediates; \
+         the intermediate CN=ca: no CRL of its issuer was given"
+    );
 }
 
 #[test]

@@ -5,15 +5,15 @@
 mod event_log_maker;
 
 use keyproof_tpm::{
-    Check as _, EventLog, EventLogCheck, EventLogFormat, EventLogPolicy, EventTrust, HashAlgorithm,
-    Outcome, ReplayedLog, TpmError, TpmlPcrSelection, check_event_log,
+    Check as _, EventLog, EventLogCheck, EventLogFormat, EventLogPolicy, EventTrust, Finding as _,
+    HashAlgorithm, Outcome, ReplayedLog, TpmError, TpmlPcrSelection, check_event_log,
 };
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 
 use event_log_maker::{
     CRTM_VERSION, EFI_ACTION, GLOBAL, HCRTM, IMAGE_SECURITY, IPL, LogMaker, NO_ACTION, SEPARATOR,
-    VARIABLE_BOOT, VARIABLE_CONFIG, sha1_event, spec_id, variable,
+    VARIABLE_AUTHORITY, VARIABLE_BOOT, VARIABLE_CONFIG, sha1_event, spec_id, variable,
 };
 
 const BANKS: [HashAlgorithm; 3] = [
@@ -74,6 +74,10 @@ fn a_boot_is_replayed_in_each_bank() {
             .all(|register| register.is_matched())
     );
     let read = replayed.log.unwrap();
+    assert_eq!(
+        replayed.report.detail(EventLogCheck::EventLog),
+        format!("{} events, crypto-agile", read.events.len())
+    );
     assert_eq!(read.form, EventLogFormat::CryptoAgile);
     assert_eq!(read.banks().collect::<Vec<_>>(), BANKS);
     // Replays one register independently, event by event.
@@ -88,7 +92,13 @@ fn a_boot_is_replayed_in_each_bank() {
     assert_eq!((replay.events(8), replay.events(9)), (1, 0));
     assert_eq!(replay.value(9), Some(&[0; 32][..]));
     assert_eq!(replay.value(17), Some(&[0xff; 32][..]));
-    assert_eq!(replay.value(32), None);
+    assert_eq!(
+        (replay.hash(), replay.value(32)),
+        (HashAlgorithm::Sha256, None)
+    );
+    for register in [0, 8, 9, 17, 32] {
+        assert_eq!(replay.missing_digest(register), None);
+    }
 }
 
 #[test]
@@ -101,6 +111,15 @@ fn registers_that_are_not_matched_are_named() {
     assert_eq!(
         replayed.report.detail(EventLogCheck::Registers),
         "the log does not lead to sha256:8, sha256:16 (no event); matched: sha256:0"
+    );
+    // A register that matches is only named, even without an event.
+    let report = check(&log, "sha256:0,9").report;
+    let detail = report.detail(EventLogCheck::Registers);
+    assert_eq!(detail, "matched: sha256:0, sha256:9");
+    let refusal = replayed.report.first_refusal().unwrap();
+    assert_eq!(
+        refusal.remedy(),
+        "use log and quote of the same boot, and omit registers that others extend"
     );
     // Only the events of registers that match are trusted.
     let events = replayed.log.unwrap().events;
@@ -128,8 +147,13 @@ fn without_registers_nothing_is_trusted() {
     let log = booted();
     let replayed = check_event_log(&log.bytes, &EventLogPolicy::without_registers());
     refused(&replayed, &[]);
-    let skipped = replayed.report.outcome(EventLogCheck::Registers);
-    assert_eq!(skipped, Outcome::NotRequested);
+    for check in EventLogCheck::ALL {
+        let outcome = match check {
+            EventLogCheck::EventLog => Outcome::Pass,
+            _ => Outcome::NotRequested,
+        };
+        assert_eq!(replayed.report.outcome(*check), outcome, "{check:?}");
+    }
     assert_eq!(replayed.secure_boot.enabled, None);
     assert!(
         replayed
@@ -162,9 +186,15 @@ fn a_sha1_log_is_replayed_and_its_bank_is_weak() {
     let policy = EventLogPolicy::with_unverified_registers(&selection, &[0; 32]);
     let replayed = check_event_log(&bare.bytes, &policy);
     refused(&replayed, &["digests", "registers"]);
+    assert_eq!(
+        replayed.report.detail(EventLogCheck::Registers),
+        "the log does not lead to sha256:0 (unknown); matched: none"
+    );
     let log = replayed.log.unwrap();
     let replay = log.replay(HashAlgorithm::Sha256, 0).unwrap();
     assert_eq!((replay.value(0), replay.missing_digest(0)), (None, Some(0)));
+    let first = log.events.iter().position(|event| event.pcr == 7).unwrap();
+    assert_eq!((first, replay.missing_digest(7)), (2, Some(2)));
     assert_eq!(replay.value(23), Some(&[0; 32][..]));
 }
 
@@ -253,6 +283,37 @@ fn an_event_is_trusted_as_far_as_its_digest_goes() {
     assert_eq!(trust(7, VARIABLE_CONFIG), EventTrust::Data);
     assert_eq!(trust(8, IPL), EventTrust::Digest);
     assert_eq!(trust(5, SEPARATOR), EventTrust::Unmatched);
+}
+
+/// Each degree of trust alone is an answer. Only without any event there is none.
+#[test]
+fn what_the_registers_confirm_is_counted() {
+    let told = |measure: &dyn Fn(&mut LogMaker)| {
+        let mut log = LogMaker::agile(&BANKS[1..2]);
+        log.measure(9, IPL, b"in a register that is not compared");
+        measure(&mut log);
+        let report = check(&log, "sha256:1,8").report;
+        let detail = report.detail(EventLogCheck::EventData);
+        (report.outcome(EventLogCheck::EventData), detail)
+    };
+    let value = variable(&GLOBAL, "BootOrder", &[0, 0]);
+    let (whole, value_alone, digest) = (
+        "1 have data that was measured, 0 a variable's value, and 0 only a digest",
+        "0 have data that was measured, 1 a variable's value, and 0 only a digest",
+        "0 have data that was measured, 0 a variable's value, and 1 only a digest",
+    );
+    let of_two = |backed: &str| (Outcome::Pass, format!("of 2 events, {backed}"));
+    let measured = told(&|log| log.measure(8, IPL, b"a"));
+    assert_eq!(measured, of_two(whole));
+    let described = told(&|log| log.measure_as(8, IPL, b"a", b"b"));
+    assert_eq!(described, of_two(digest));
+    let order = told(&|log| log.measure_as(1, VARIABLE_BOOT, &[0, 0], &value));
+    assert_eq!(order, of_two(value_alone));
+    // Another type's data is no variable, whatever it looks like.
+    let renamed = told(&|log| log.measure_as(1, IPL, &[0, 0], &value));
+    assert_eq!(renamed, of_two(digest));
+    let nothing = "no event is of a register that matches".to_owned();
+    assert_eq!(told(&|_| ()), (Outcome::NotRequested, nothing));
 }
 
 /// A log still matches if bytes that no digest covers are changed. The changed data is not trusted.
@@ -389,12 +450,49 @@ fn secure_boot_can_be_required() {
         .detail(EventLogCheck::SecureBoot)
         .to_owned();
     assert_eq!(detail, "on; SecureBoot, PK, KEK, db, dbx; 1 authorities");
+    // Without PCR 7 nothing is known, which matters only where it is required.
+    let selection = selection("sha256:0");
+    let values = on.values(&selection);
+    let mut policy = EventLogPolicy::with_unverified_registers(&selection, &values);
+    for (is_required, outcome) in [(false, Outcome::NotRequested), (true, Outcome::Fail)] {
+        policy.require_secure_boot = is_required;
+        let report = check_event_log(&on.bytes, &policy).report;
+        assert_eq!(report.outcome(EventLogCheck::SecureBoot), outcome);
+        let detail = report.detail(EventLogCheck::SecureBoot);
+        assert_eq!(detail, "PCR 7 was not compared");
+    }
     // If no event shows the state, no variables are listed.
     let mut silent = LogMaker::agile(&BANKS);
     silent.measure(7, CRTM_VERSION, b"1");
     let report = check(&silent, "sha256:7").report;
     let detail = report.detail(EventLogCheck::SecureBoot);
     assert_eq!(detail, "not shown by any event that PCR 7 backs");
+    let mut authority = LogMaker::agile(&BANKS);
+    authority.hand_over();
+    let entry = variable(&IMAGE_SECURITY, "db", b"the entry of the boot loader");
+    authority.measure(7, VARIABLE_AUTHORITY, &entry);
+    let report = check(&authority, "sha256:7").report;
+    let detail = report.detail(EventLogCheck::SecureBoot);
+    let expected = "not shown by any event that PCR 7 backs; 1 authorities";
+    assert_eq!(detail, expected);
+}
+
+#[test]
+fn a_variables_name_is_utf_16_of_at_most_1024_units() {
+    let name = "Gr\u{f6}\u{df}e \u{3b1} \u{1f511}";
+    let mut log = LogMaker::agile(&BANKS[1..2]);
+    log.measure(7, VARIABLE_CONFIG, &variable(&GLOBAL, name, b"value"));
+    log.hand_over();
+    let replayed = check(&log, "sha256:7");
+    let found = &replayed.secure_boot.variables[0];
+    assert_eq!((&*found.name, found.vendor), (name, GLOBAL));
+    assert_eq!((found.event, found.pcr, found.data), (0, 7, &b"value"[..]));
+    for (length, trust) in [(1024, EventTrust::VariableData), (1025, EventTrust::Digest)] {
+        let mut log = LogMaker::agile(&BANKS[1..2]);
+        let data = variable(&GLOBAL, &"x".repeat(length), b"value");
+        log.measure_as(1, VARIABLE_BOOT, b"value", &data);
+        assert_eq!(check(&log, "sha256:1").trust, [trust], "{length}");
+    }
 }
 
 /// A debugger can bypass Secure Boot, whatever type the log states for the event.
@@ -493,6 +591,7 @@ fn separators_end_the_firmwares_part() {
     };
     assert_eq!(with(&[&[0; 4]], None), Outcome::Pass);
     assert_eq!(with(&[&[0xff; 4]], None), Outcome::Pass);
+    assert_eq!(in_register(1, &[&[0; 4]], None), Outcome::Pass);
     // Only the digest counts.
     assert_eq!(with(&[b"what?"], Some(&[0; 4])), Outcome::Pass);
     assert_eq!(with(&[], None), Outcome::Warn);
@@ -733,6 +832,7 @@ fn digests_are_as_many_as_there_are() {
     assert_eq!(outcome(&[]), ["digests", "registers"]);
     assert_eq!(outcome(&[SHA384]), ["digests", "registers"]);
     assert_eq!(outcome(&[SHA256, SHA256]), ["digests", "registers"]);
+    assert_eq!(outcome(&[SHA256; 16]), ["digests", "registers"]);
     assert_eq!(outcome(&[SHA256; 17]), ["event-log"]);
 }
 

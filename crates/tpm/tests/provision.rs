@@ -12,7 +12,10 @@ use keyproof_tpm::{
     PublicKey, Structure, TpmError, TpmtPublic, activate, algorithms, check_certification_request,
     seal_certificate,
 };
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P521_SHA512, PublicKeyData,
+};
 
 use vectors::read;
 
@@ -237,6 +240,15 @@ fn a_point_off_its_curve_and_an_even_modulus_are_no_keys() {
         other.object_attributes = ObjectAttributes::SIGN;
         assert!(other.is_same_key(&sound));
     }
+    let p521 = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap();
+    let template = AttestationTemplate {
+        name_alg: HashAlgorithm::Sha512,
+        object_attributes: AttestationTemplate::ATTRIBUTES,
+        scheme_hash: HashAlgorithm::Sha512,
+    };
+    let spki = p521.subject_public_key_info();
+    let p521 = TpmtPublic::attestation_from_spki(&spki, &template).unwrap();
+    assert!(p521.is_valid());
     let mut curve = TpmtPublic::parse_sized(&read("eccp256", "ak.pub.tpm2b")).unwrap();
     if let PublicKey::Ecc(key) = &mut curve.key {
         key.curve = EccCurve::BnP256;

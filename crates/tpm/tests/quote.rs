@@ -7,7 +7,7 @@ mod vectors;
 
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationReport, AttestationTemplate, Attested,
-    Buffer, Check as _, EccCurve, EccScheme, HashAlgorithm, KdfAlgorithm, KdfScheme,
+    Buffer, Check as _, EccCurve, EccScheme, Finding as _, HashAlgorithm, KdfAlgorithm, KdfScheme,
     ObjectAttributes, Outcome, PublicKey, QuoteCheck, QuoteEvidence, QuotePolicy, RsaScheme,
     Structure, SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmlPcrSelection, TpmsAttest,
     TpmsClockInfo, TpmtPublic, algorithms, check_quote,
@@ -764,6 +764,26 @@ fn weak_hashes_are_refused() {
     );
 }
 
+/// The key's qualified name is a digest over that of the endorsement key.
+#[test]
+fn an_endorsement_key_with_a_weak_name_is_refused() {
+    let mut forger = Forger::new();
+    forger.case.ek.name_alg = Some(HashAlgorithm::Sha1);
+    let ek = keyproof_tpm::QualifiedName::of_primary(
+        keyproof_tpm::Hierarchy::Endorsement,
+        &forger.case.ek,
+    );
+    let signer = ek.unwrap().of_child(&forger.case.ak).unwrap();
+    let signer = Buffer::new(signer.as_bytes()).unwrap();
+    forger.change(|attest| attest.qualified_signer = signer);
+    let report = forger.case.check();
+    refused(&report, &[QuoteCheck::WeakHashes]);
+    assert_eq!(
+        report.detail(QuoteCheck::WeakHashes),
+        "the parent's Name uses sha1, which is weak"
+    );
+}
+
 #[test]
 fn the_signer_is_this_key_below_this_endorsement_key() {
     let mut case = Case::of(QUOTED[0]);
@@ -842,6 +862,96 @@ fn clock_and_counters_do_not_go_back() {
     let report = Case::of(QUOTED[0]).check_with(|policy| policy.last_seen = None);
     ends(&report, QuoteCheck::Clock, Outcome::NotRequested);
     ends(&report, QuoteCheck::ResetCounters, Outcome::NotRequested);
+}
+
+#[test]
+fn a_report_says_how_far_counters_and_clock_went() {
+    for (clock, reset_count, restart_count, counters, clocked) in [
+        (
+            1000,
+            7,
+            3,
+            "neither reset nor restarted since",
+            "0 ms later",
+        ),
+        (1001, 7, 4, "restarted 1 times since", "1 ms later"),
+        (1500, 9, 0, "reset 2 times since", "500 ms later"),
+        (999, 7, 1, "2 restarts fewer than before", "1 ms earlier"),
+        (400, 4, 9, "3 resets fewer than before", "600 ms earlier"),
+    ] {
+        let mut forger = Forger::new();
+        let seen = |clock, reset_count, restart_count| TpmsClockInfo {
+            clock,
+            reset_count,
+            restart_count,
+            safe: true,
+        };
+        forger.case.last_seen = seen(1000, 7, 3);
+        forger.change(|attest| attest.clock_info = seen(clock, reset_count, restart_count));
+        let report = forger.case.check();
+        assert_eq!(report.detail(QuoteCheck::ResetCounters), counters);
+        assert_eq!(report.detail(QuoteCheck::Clock), clocked);
+    }
+}
+
+/// No key, signature or hash is called weak that is only not supported.
+#[test]
+fn a_hash_that_is_not_computed_is_not_called_weak() {
+    let sha3 = HashAlgorithm::Sha3_256;
+    for quoted in &QUOTED[..3] {
+        let mut case = Case::of(*quoted);
+        case.signature[3] = 0x27;
+        match &mut case.ak.key {
+            PublicKey::Ecc(key) => key.scheme = Some(EccScheme::Ecdsa(sha3)),
+            PublicKey::Rsa(key) => {
+                key.scheme = match key.scheme {
+                    Some(RsaScheme::Rsapss(_)) => Some(RsaScheme::Rsapss(sha3)),
+                    _ => Some(RsaScheme::Rsassa(sha3)),
+                }
+            }
+        }
+        let report = case.check();
+        let detail = report.detail(QuoteCheck::Signature);
+        assert_eq!(detail, "sha3_256 is not supported");
+        assert_eq!(report.outcome(QuoteCheck::Signature), Outcome::Fail);
+        assert_eq!(report.outcome(QuoteCheck::WeakHashes), Outcome::Pass);
+    }
+}
+
+#[test]
+fn what_passes_needs_nothing_and_what_fails_says_what_to_do() {
+    const NOTHING: &str = "nothing: no problem found";
+    let case = Case::of(QUOTED[0]);
+    let report = case.check();
+    let checks = QuoteCheck::ALL.iter();
+    let found: Vec<_> = checks.flat_map(|check| report.findings(*check)).collect();
+    assert!(!found.is_empty());
+    for finding in found {
+        assert_eq!(finding.remedy(), NOTHING, "{finding}");
+    }
+    let mut other = case.clone();
+    other.nonce[0] ^= 1;
+    let report = other.check();
+    let refusal = report.first_refusal().unwrap();
+    let remedy = "attest again with the nonce of this request";
+    assert_eq!(refusal.remedy(), remedy);
+
+    let policy = AttestationKeyPolicy::default();
+    let report = policy.check(&case.ak);
+    for (check, detail) in [
+        (AttestationKeyCheck::Key, "RSA 2048 with exponent 65537"),
+        (AttestationKeyCheck::Scheme, "RSASSA with sha256"),
+        (AttestationKeyCheck::NameAlgorithm, "sha256"),
+    ] {
+        assert_eq!(report.detail(check), detail);
+        let finding = report.findings(check).next().unwrap();
+        assert_eq!(finding.remedy(), NOTHING);
+    }
+    let report = policy.check(&Case::of(QUOTED[3]).ak);
+    assert_eq!(report.detail(AttestationKeyCheck::Key), "P-384");
+    let report = policy.check(&case.ek);
+    let remedy = report.first_refusal().unwrap().remedy();
+    assert!(remedy.starts_with("make the key in the TPM as restricted"));
 }
 
 #[test]

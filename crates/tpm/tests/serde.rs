@@ -81,6 +81,14 @@ fn is_text<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value:
 #[test]
 fn what_people_type_and_keep_is_text() {
     is_text(HashAlgorithm::Sha384, "sha384");
+    let error = serde_json::from_value::<HashAlgorithm>(json!(7)).unwrap_err();
+    let expected = "expected the name of a hash algorithm, such as sha256";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    let error = serde_json::from_value::<HashAlgorithm>(json!("SHA256")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "not the name of a TPMI_ALG_HASH, such as sha256 or P-256; letter case matters"
+    );
     is_text(EccCurve::NistP256, "P-256");
     let name = read("rsa2048", "ak.name.bin");
     let text: String = name.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -7,7 +7,7 @@ mod vectors;
 use keyproof_tpm::{
     AttestType, Attested, EccCurve, EccScheme, HashAlgorithm, Hierarchy, Name, ObjectAttributes,
     PublicKey, QualifiedName, RsaScheme, Structure, SymmetricAlgorithm, SymmetricMode, TpmError,
-    TpmsAttest, TpmsCreationData, TpmtPublic, TpmtSignature,
+    TpmsAttest, TpmsCreationData, TpmsNvPublic, TpmtPublic, TpmtSignature,
 };
 use proptest::prelude::*;
 
@@ -106,12 +106,33 @@ fn a_name_is_read_as_it_is_printed() {
         assert_eq!(error, TpmError::NameText { at }, "{wrong}");
         assert_eq!(error.position(), Some(at));
     }
+    // The longest Name, which is also the longest text.
+    let longest = format!("000d{}", "5a".repeat(64));
+    let name: Name = longest.parse().unwrap();
+    assert_eq!((name.as_bytes().len(), name.to_string()), (66, longest));
     // Hexadecimal digits, but not of a digest's length.
     assert!(matches!(
         "000b00".parse::<Name>(),
         Err(TpmError::WrongSize { .. })
     ));
     assert!("".parse::<Name>().is_err());
+}
+
+/// As tpm2-tools print them.
+#[test]
+fn names_show_their_bytes_in_hexadecimal() {
+    let ek = TpmtPublic::parse_sized(&read("eccp256", "ek.pub.tpm2b")).unwrap();
+    let (name, bytes) = (Name::of(&ek).unwrap(), read("eccp256", "ek.name.bin"));
+    let place = QualifiedName::of_primary(Hierarchy::Endorsement, &ek).unwrap();
+    let place_bytes = read("eccp256", "ek.qname.bin");
+    let digits = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    assert_eq!(name.to_string(), digits(&bytes));
+    assert_eq!(format!("{name:?}"), format!("Name({})", digits(&bytes)));
+    assert_eq!(place.to_string(), digits(&place_bytes));
+    let debug = format!("QualifiedName({})", digits(&place_bytes));
+    assert_eq!(format!("{place:?}"), debug);
+    let (name, place): (&[u8], &[u8]) = (name.as_ref(), place.as_ref());
+    assert_eq!((name, place), (&bytes[..], &place_bytes[..]));
 }
 
 #[test]
@@ -352,6 +373,45 @@ fn selectors_are_known_and_errors_say_where() {
         TpmtSignature::parse(b"\0\x18\0\x0b\0\0\0\x01\x01"),
         Err(wrong_size(4, 0, "TPM2B_ECC_PARAMETER"))
     );
+}
+
+#[test]
+fn the_public_area_of_an_nv_index_is_read_strictly() {
+    let area = |attributes: u32, policy: &[u8]| {
+        let policy_size = u16::try_from(policy.len()).unwrap().to_be_bytes();
+        let attributes = attributes.to_be_bytes();
+        let parts: [&[u8]; 5] = [
+            b"\x01\x80\x00\x01\0\x0b",
+            &attributes,
+            &policy_size,
+            policy,
+            b"\0\x08",
+        ];
+        parts.concat()
+    };
+    // Every attribute that is defined, among them TPM_NT.
+    for (attributes, policy) in [(0x2002_000a, &[][..]), (0xfe0f_fcff, &[7; 32])] {
+        let bytes = area(attributes, policy);
+        let index = TpmsNvPublic::parse(&bytes).unwrap();
+        assert_eq!((index.nv_index, index.data_size), (0x0180_0001, 8));
+        assert_eq!(index.name_alg, HashAlgorithm::Sha256);
+        assert_eq!(
+            (index.attributes, &*index.auth_policy),
+            (attributes, policy)
+        );
+        assert_eq!(index.to_bytes(), bytes);
+    }
+    for found in [0x100, 0x200, 0x0010_0000, 0x0100_0000, 0x01f0_0300] {
+        let bytes = area(0x2002_000a | found, &[]);
+        let expected = TpmError::ReservedBits { at: 6, found };
+        assert_eq!(TpmsNvPublic::parse(&bytes), Err(expected));
+    }
+    for found in [1, 20, 31, 33, 48] {
+        let bytes = area(0x2002_000a, &vec![7; found]);
+        let (at, what) = (10, "authPolicy");
+        let expected = TpmError::WrongSize { at, found, what };
+        assert_eq!(TpmsNvPublic::parse(&bytes), Err(expected));
+    }
 }
 
 #[test]

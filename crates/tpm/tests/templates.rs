@@ -168,3 +168,63 @@ fn only_exact_public_keys_are_taken() {
     curve[prefix - 4] ^= 1;
     assert_eq!(refused(&curve), "its curve is not P-256, P-384 or P-521");
 }
+
+/// A DER value with a length of up to two bytes.
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [.., high, low] = content.len().to_be_bytes();
+    let head = match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    [&head[..], content].concat()
+}
+
+/// A SubjectPublicKeyInfo with this AlgorithmIdentifier's content and this key.
+fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+    let bits = [&[0][..], key].concat();
+    tlv(0x30, &[tlv(0x30, algorithm), tlv(0x03, &bits)].concat())
+}
+
+/// A modulus of another size is a weaker key than its template says.
+#[test]
+fn a_modulus_has_every_bit_of_its_size() {
+    let rsa_encryption = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\0";
+    // Without parameters, or with any: RFC 4055 section 4.1.
+    let rsaes_oaep = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07";
+    let read = |algorithm: &[u8], first: u8, size: usize| {
+        let mut modulus = vec![0xff; size];
+        modulus[0] = first;
+        let sign = if first >> 7 == 1 { &[0][..] } else { &[] };
+        let numbers = [tlv(2, &[sign, &modulus].concat()), tlv(2, &[1, 0, 1])].concat();
+        TpmtPublic::endorsement_from_spki(&spki(algorithm, &tlv(0x30, &numbers)))
+    };
+    let what = "its RSA size is not 2048, 3072 or 4096";
+    let refused = Err(TpmError::UnsupportedPublicKey { what });
+    for algorithm in [&rsa_encryption[..], rsaes_oaep] {
+        for (size, bits) in [(256, 2048), (384, 3072), (512, 4096)] {
+            let PublicKey::Rsa(key) = read(algorithm, 0x80, size).unwrap().key else {
+                panic!("not an RSA key");
+            };
+            assert_eq!((key.key_bits, key.modulus.len()), (bits, size));
+            assert_eq!(read(algorithm, 0x7f, size), refused);
+            assert_eq!(read(algorithm, 0x80, size - 1), refused);
+            assert_eq!(read(algorithm, 0x80, size + 1), refused);
+        }
+    }
+}
+
+#[test]
+fn a_point_has_two_coordinates_of_its_curves_size() {
+    let p256 = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    let read = |coordinates: usize| {
+        let point = [&[4][..], &vec![7; coordinates]].concat();
+        TpmtPublic::endorsement_from_spki(&spki(p256, &point))
+    };
+    assert!(read(64).is_ok());
+    let what = "its point is not in uncompressed form";
+    let refused = Err(TpmError::UnsupportedPublicKey { what });
+    for wrong in [0, 32, 63, 65, 66, 96] {
+        assert_eq!(read(wrong), refused, "{wrong}");
+    }
+}

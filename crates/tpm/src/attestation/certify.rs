@@ -5,7 +5,7 @@ use keyproof_x509::Check;
 
 use super::{
     Asked, AttestationCheck, AttestationEvidence, AttestationPolicy, AttestationReason,
-    AttestationReport, CheckedAttestation, Found, NOTHING_TO_READ, ObjectParent,
+    AttestationReport, CheckedAttestation, Found, NOTHING_TO_READ, ObjectParent, PARENT_NAME,
     attestation_checks, check_frame, read,
 };
 use crate::{
@@ -108,7 +108,11 @@ pub fn check_certify(
         policy.object,
         &policy.profile,
     );
-    let hashes = [("the object's Name", policy.object.name_alg)];
+    let parent = policy.parent.and_then(|parent| parent.name_alg());
+    let hashes = [
+        ("the object's Name", policy.object.name_alg),
+        (PARENT_NAME, parent),
+    ];
     check_frame(&mut report, ak, read, &asked, &hashes);
     CheckedAttestation::new(report, found)
 }

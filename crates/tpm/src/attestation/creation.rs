@@ -3,7 +3,7 @@
 
 use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport,
-    CheckedAttestation, Found, NOTHING_TO_READ, ObjectParent, attestation_checks,
+    CheckedAttestation, Found, NOTHING_TO_READ, ObjectParent, PARENT_NAME, attestation_checks,
     certify::{check_name, check_profile},
     check_frame, read,
 };
@@ -137,12 +137,13 @@ pub fn check_creation(
         &policy.profile,
     );
     check_hash(&mut report, body, object, evidence.creation_data);
-    match check_data(object, evidence.creation_data) {
+    let parent = match check_data(object, evidence.creation_data) {
         Ok(data) => {
             report.done(CreationCheck::CreationData);
             check_parent(&mut report, &data, policy.parent);
             check_outside_info(&mut report, &data, policy.outside_info);
             check_ticket(&mut report, &data, evidence.ticket);
+            data.parent_name_alg
         }
         Err(reason) => {
             report.found(CreationCheck::CreationData, reason);
@@ -153,9 +154,13 @@ pub fn check_creation(
             ] {
                 report.not_evaluated(check, "not checked: there is no creation data to read");
             }
+            None
         }
-    }
-    let hashes = [("the object's Name", object.name_alg)];
+    };
+    let hashes = [
+        ("the object's Name", object.name_alg),
+        (PARENT_NAME, parent),
+    ];
     check_frame(&mut report, ak, read, &asked, &hashes);
     CheckedAttestation::new(report, found)
 }

@@ -141,7 +141,18 @@ impl ObjectParent<'_> {
             ObjectParent::Object { qualified_name, .. } => qualified_name.of_child(object),
         }
     }
+
+    /// Returns the algorithm of its Name; a hierarchy has none.
+    fn name_alg(&self) -> Option<HashAlgorithm> {
+        match self {
+            ObjectParent::Hierarchy(_) => None,
+            ObjectParent::Object { name, .. } => name.hash(),
+        }
+    }
 }
+
+/// Where a weak hash in a parent's Name is found.
+const PARENT_NAME: &str = "the parent's Name";
 
 /// The checks common to all types of attestation.
 trait AttestationCheck: Check {
@@ -187,7 +198,8 @@ macro_rules! attestation_checks {
                 /// `extra-data`: it contains the nonce.
                 ExtraData = "extra-data", "it carries the nonce";
                 $($(#[$own_meta])* $own = $text, $well;)*
-                /// `weak-hashes`: the signature, the Names and the attested data use no weak hash.
+                /// `weak-hashes`: the signature, the Names (also the parent's, if it is known) and
+                /// the attested data use no weak hash.
                 WeakHashes = "weak-hashes", "no hash is weak";
                 /// `qualified-signer`: it contains the key's qualified name.
                 QualifiedSigner = "qualified-signer", "the key, in its place in the TPM";

@@ -7,7 +7,7 @@ use keyproof_x509::SignatureVerificationAlgorithm;
 
 use super::{
     Asked, AttestationEvidence, AttestationReason, AttestationReport, CheckedAttestation, Found,
-    NOTHING_TO_READ, attestation_checks, check_frame, read,
+    NOTHING_TO_READ, PARENT_NAME, attestation_checks, check_frame, read,
 };
 use crate::{
     algorithm::HashAlgorithm,
@@ -196,14 +196,15 @@ pub fn check_quote(
     };
     check_selection(&mut report, quote, policy.selection);
     check_digest(&mut report, quote, evidence.pcr_values, read.signed_hash);
-    let banks: Vec<_> = quote
+    let banks = quote
         .pcr_select
         .banks()
         .iter()
         .filter(|bank| bank.registers().next().is_some())
-        .map(|bank| ("a quoted bank", Some(bank.hash())))
-        .collect();
-    check_frame(&mut report, ak, read, &asked, &banks);
+        .map(|bank| ("a quoted bank", Some(bank.hash())));
+    let parent = policy.ek.and_then(|ek| ek.name_alg);
+    let hashes: Vec<_> = banks.chain([(PARENT_NAME, parent)]).collect();
+    check_frame(&mut report, ak, read, &asked, &hashes);
     // If the values were given, an accepted report has compared them with the digest.
     let values = evidence.pcr_values;
     let registers = values.map(|values| QuotedRegisters::new(quote.pcr_select.clone(), values));

@@ -85,8 +85,8 @@ pub struct EkCertificatePolicy<'a> {
     /// Untrusted certificates for the path, parsed as `roots` are, in any order: those that the
     /// caller knows, and those that the device sends ([`EkChain`]).
     pub intermediates: &'a [&'a [u8]],
-    /// CRLs of the issuers of the certificate and the intermediates, in any order. A revoked
-    /// certificate has no chain; an expired CRL warns.
+    /// CRLs of the issuers of the certificate and the intermediates, in any order, parsed by
+    /// [`Crl::from_der`]. A revoked certificate has no chain; an expired CRL warns.
     pub crls: &'a [Crl<'a>],
     /// Requires that each certificate below the root is checked against a current CRL of its issuer
     /// ([`PathOptions::require_crls`](keyproof_x509::path::PathOptions::require_crls)).

@@ -1,9 +1,10 @@
 //! The TCG's registry of TPM vendors.
 
-/// Vendor identifiers by number (TCG TPM Vendor ID Registry, "TPM Capabilities Vendor ID").
-const VENDORS: [(u32, &str); 28] = [
+/// Vendor identifiers by number (TCG TPM Vendor ID Registry 1.08, "TPM Capabilities Vendor ID").
+const VENDORS: [(u32, &str); 30] = [
     (0x414d_4400, "AMD"),
     (0x414e_5400, "Ant Group"),
+    (0x4152_4d00, "Arm"),
     (0x4154_4d4c, "Atmel"),
     (0x4252_434d, "Broadcom"),
     (0x4353_434f, "Cisco"),
@@ -23,6 +24,7 @@ const VENDORS: [(u32, &str); 28] = [
     (0x4e54_5a00, "Nationz"),
     (0x5143_4f4d, "Qualcomm"),
     (0x524f_4343, "Fuzhou Rockchip"),
+    (0x5345_414c, "Wisekey"),
     (0x5345_4345, "SecEdge"),
     (0x534d_5343, "SMSC"),
     (0x534d_534e, "Samsung"),
@@ -55,10 +57,13 @@ mod tests {
         }
         assert!(VENDORS.is_sorted_by(|a, b| a.0 < b.0));
         assert_eq!(name(0x0000_1014), None);
-        assert_eq!(name(u32::from_be_bytes(*b"IFX\0")), Some("Infineon"));
-        assert_eq!(
-            name(u32::from_be_bytes(*b"STM ")),
-            Some("STMicroelectronics")
-        );
+        for (bytes, expected) in [
+            (b"ARM\0", "Arm"),
+            (b"IFX\0", "Infineon"),
+            (b"SEAL", "Wisekey"),
+            (b"STM ", "STMicroelectronics"),
+        ] {
+            assert_eq!(name(u32::from_be_bytes(*bytes)), Some(expected));
+        }
     }
 }

@@ -193,3 +193,62 @@ const NAMES: [(u32, &str); 41] = [
     (0x8000_00e4, "EV_EFI_SPDM_DEVICE_AUTHORITY"),
     (0x8000_00e5, "EV_EFI_SPDM_DEVICE_BLOB"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn each_type_has_one_name_and_each_name_one_type() {
+        for (value, name) in NAMES {
+            assert_eq!(EventType(value).name(), Some(name));
+            assert_eq!(EventType(value).to_string(), name);
+            assert!(name.starts_with("EV_"), "{name}");
+            assert_eq!(NAMES.iter().filter(|(_, other)| *other == name).count(), 1);
+        }
+        assert!(NAMES.is_sorted_by(|a, b| a.0 < b.0));
+        for (known, name) in [
+            (EventType::NO_ACTION, "EV_NO_ACTION"),
+            (EventType::SEPARATOR, "EV_SEPARATOR"),
+            (
+                EventType::EFI_VARIABLE_DRIVER_CONFIG,
+                "EV_EFI_VARIABLE_DRIVER_CONFIG",
+            ),
+            (EventType::EFI_VARIABLE_BOOT, "EV_EFI_VARIABLE_BOOT"),
+            (EventType::EFI_VARIABLE_BOOT2, "EV_EFI_VARIABLE_BOOT2"),
+            (EventType::EFI_HCRTM_EVENT, "EV_EFI_HCRTM_EVENT"),
+            (
+                EventType::EFI_VARIABLE_AUTHORITY,
+                "EV_EFI_VARIABLE_AUTHORITY",
+            ),
+        ] {
+            assert_eq!(known.name(), Some(name));
+        }
+        assert_eq!(EventType(0x8000_00ff).name(), None);
+        assert_eq!(EventType(0x8000_00ff).to_string(), "0x800000ff");
+    }
+
+    #[test]
+    fn each_degree_of_trust_has_its_name() {
+        let names = [
+            EventTrust::NotExtended,
+            EventTrust::Unmatched,
+            EventTrust::Digest,
+            EventTrust::VariableData,
+            EventTrust::Data,
+        ]
+        .map(EventTrust::name);
+        assert_eq!(
+            names,
+            [
+                "not extended",
+                "unmatched",
+                "digest",
+                "variable data",
+                "data"
+            ]
+        );
+    }
+}
