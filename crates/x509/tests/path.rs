@@ -721,6 +721,18 @@ fn no_lists_of_names_cost_more_than_the_budget() {
     let report = judge(&chain(unchanged, excludes(600), has(900)), &RULES);
     let refusal = report.refusal().unwrap();
     assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
+    // Names of another form are compared with each subtree as well.
+    let has_mail = |params: &mut CertificateParams| {
+        params.subject_alt_names = (0..900)
+            .map(|number| format!("u{number}@example.com"))
+            .map(|name| SanType::Rfc822Name(name.as_str().try_into().unwrap()))
+            .collect();
+    };
+    let report = judge(&chain(unchanged, excludes(500), has_mail), &RULES);
+    assert!(report.accepted(), "{report}");
+    let report = judge(&chain(unchanged, excludes(600), has_mail), &RULES);
+    let refusal = report.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
     // After the budget is spent, no other path is tried, however cheap.
     let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
     let (costly, cheap) = (

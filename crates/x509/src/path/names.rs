@@ -57,6 +57,8 @@ fn check_name(
     constraints: &NameConstraints<'_>,
     budget: &mut Budget,
 ) -> Result<(), Reason> {
+    // Names of another form cost time too: their form is compared with that of each subtree.
+    budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
     let mut subtrees = constraints.permitted.iter().chain(&constraints.excluded);
     // Reject what cannot be compared, unless the constraint is not critical.
     if let Some(form) = name.uncompared_form()
@@ -71,7 +73,6 @@ fn check_name(
     if !permits_some && !have_this_form(&constraints.excluded) {
         return Ok(());
     }
-    budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
     for subtree in &constraints.excluded {
         if lies_within(name, subtree, Side::Excluded)? {
             return Err(Reason::NameExcluded {
