@@ -1103,6 +1103,30 @@ fn what_may_be_in_an_entry_is_taken() {
     assert_eq!(crl.number().unwrap().as_bytes().len(), 20);
 }
 
+/// The name and the serial number beside the key identifier exclude nothing, so a CA that writes them badly still revokes.
+#[test]
+fn a_list_is_read_whatever_stands_beside_its_key_identifier() {
+    let identified = |value: &[u8]| {
+        let identifier = extension(&[0x55, 0x1D, 35], false, value);
+        let der = list(V2, &next_update(), &[entry(&[7], &[])], &[identifier]);
+        let crl = Crl::from_der(&der).unwrap();
+        assert_eq!(crl.revocations().len(), 1);
+        crl.authority_key_identifier().map(<[u8]>::to_vec)
+    };
+    let key = [0x80, 2, 0xAB, 0xCD];
+    let attribute = |text: &[u8]| tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0C, text)].concat());
+    // A set that is not sorted, and a number with a redundant octet.
+    let unsorted = tlv(0x31, &[attribute(b"b"), attribute(b"a")].concat());
+    let issuer = tlv(0xA1, &tlv(0xA4, &tlv(0x30, &unsorted)));
+    let padded = [0x82, 2, 0, 5];
+    let value = tlv(0x30, &[&key[..], &issuer, &padded].concat());
+    assert_eq!(identified(&value), Some(vec![0xAB, 0xCD]));
+    let keyless = tlv(0x30, &[&issuer[..], &padded].concat());
+    for none in [&keyless[..], &[0x30, 0], &[5, 0], &[]] {
+        assert_eq!(identified(none), None, "{none:02X?}");
+    }
+}
+
 /// Some CAs write redundant octets in serial numbers, which is not DER, in certificates and CRLs alike.
 #[test]
 fn a_padded_serial_number_of_a_list_is_the_number_that_it_is() {

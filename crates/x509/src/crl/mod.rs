@@ -187,7 +187,7 @@ impl<'a> Crl<'a> {
         self.extensions.number.as_ref()
     }
 
-    /// Returns the identifier of the key that signed it, if present (RFC 5280 section 5.2.1).
+    /// Returns the identifier of the key that signed it (RFC 5280 section 5.2.1), or `None` if it is absent or malformed.
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
         self.extensions.authority_key_identifier.as_deref()
     }
