@@ -171,7 +171,7 @@ fn is_below(name: &[u8], base: &[u8]) -> bool {
         return false;
     };
     let (labels, end) = name.split_at(split);
-    end.eq_ignore_ascii_case(base) && labels.len() > 1 && labels.last() == Some(&b'.')
+    end.eq_ignore_ascii_case(base) && labels.ends_with(b".")
 }
 
 fn without_final_dot(name: &[u8]) -> &[u8] {
@@ -317,6 +317,47 @@ fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{name::Name, pkcs7::tests::tlv};
+
+    /// Encodes a name of organizations, each with its string type.
+    fn organizations(names: &[(u8, &str)]) -> Vec<u8> {
+        let rdns = names.iter().map(|(tag, text)| {
+            let kind = tlv(6, &[&[0x55, 4, 10]]);
+            let attribute = tlv(0x30, &[&kind, &tlv(*tag, &[text.as_bytes()])]);
+            tlv(0x31, &[&attribute])
+        });
+        tlv(0x30, &[&rdns.collect::<Vec<_>>().concat()])
+    }
+
+    fn directory(der: &[u8]) -> GeneralName<'_> {
+        let name = Name::from_der(der).unwrap();
+        GeneralName::Directory(name, name.canonical())
+    }
+
+    /// RFC 5280 section 7.1: a name lies within each name that it begins with, and within itself.
+    #[test]
+    fn directory_names_lie_within_those_that_they_begin_with() {
+        const PRINTABLE: u8 = 0x13;
+        const UTF8: u8 = 0x0C;
+
+        let name = organizations(&[(UTF8, "Acme"), (UTF8, "Tests")]);
+        for (base, is_within) in [
+            (&[][..], true),
+            (&[(UTF8, "Acme")], true),
+            (&[(PRINTABLE, " aCME ")], true),
+            (&[(UTF8, "Acme"), (PRINTABLE, "tests")], true),
+            (&[(UTF8, "Acme"), (UTF8, "Tests"), (UTF8, "More")], false),
+            (&[(UTF8, "Acme"), (UTF8, "Test")], false),
+            (&[(UTF8, "Tests")], false),
+            (&[(UTF8, "Tests"), (UTF8, "Acme")], false),
+        ] {
+            let subtree = organizations(base);
+            for side in [Side::Permitted, Side::Excluded] {
+                let told = lies_within(&directory(&name), &directory(&subtree), side);
+                assert_eq!(told, Ok(is_within), "{base:?}");
+            }
+        }
+    }
 
     #[test]
     fn host_names_lie_within_domains_by_whole_labels() {
@@ -405,6 +446,7 @@ mod tests {
             "a@evil.org\0@b.example.com",
             "a@evil.org,b@c.example.com",
             "\"a\"@evil.org,\"b\"@c.example.com",
+            "a\nb@c.example.com",
         ] {
             let within = |side| mailbox_within(mailbox.as_bytes(), b".example.com", side);
             let told = (within(Side::Permitted), within(Side::Excluded));
