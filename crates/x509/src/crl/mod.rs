@@ -63,8 +63,8 @@ pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 /// A certificate revocation list, parsed from strict DER and borrowing from it. Only serial numbers may have redundant leading
 /// octets, because some manufacturers' certificates have them. Parsing does not verify the signature.
 ///
-/// Parsing takes one pass over the bytes, plus n log n comparisons to sort n entries that are not in order. Each entry takes 32
-/// bytes of memory. Looking up a serial number takes log n comparisons.
+/// Parsing takes one pass over the bytes, plus n log n comparisons to sort n entries that are not in order. Each entry takes 40
+/// bytes of memory on a 64-bit platform. Looking up a serial number takes log n comparisons.
 ///
 /// ```
 /// # #[cfg(all(feature = "prover", feature = "ring"))] {
