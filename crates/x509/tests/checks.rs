@@ -422,9 +422,10 @@ fn reports_say_whose_and_what() {
         (Layer::InsideBase64.to_string(), "inside the base64"),
         (Outcome::NotRequested.to_string(), "skipped"),
         (Hash::Sha384.to_string(), "SHA-384"),
+        (ParametersProblem::NotNull.to_string(), "they must be NULL"),
         (
-            ParametersProblem::NotNull.to_string(),
-            "they must be NULL or absent",
+            ParametersProblem::ExplicitCurve.to_string(),
+            "they must name the curve",
         ),
         (ProofCheck::NotTheCa.to_string(), "not-the-ca"),
     ] {
