@@ -536,6 +536,11 @@ fn a_constraint_that_cannot_be_compared_refuses_if_it_is_critical() {
             Leaf,
             |reason| matches!(reason, Reason::NameFormUnsupported { form: found } if *found == form),
         );
+        let told = report.to_string();
+        assert!(
+            told.contains(&format!("a name of the form {form}, which")),
+            "{told}"
+        );
         for made in [
             chain(unchanged, constrains(true), unchanged),
             chain(unchanged, constrains(false), named_so),
