@@ -61,7 +61,8 @@ pub use self::{
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 
 /// A certificate revocation list, parsed from strict DER and borrowing from it. Only serial numbers may have redundant leading
-/// octets, because some manufacturers' certificates have them. Parsing does not verify the signature.
+/// octets, because some manufacturers' certificates have them, and what stands beside the key identifier is not parsed. Parsing does
+/// not verify the signature.
 ///
 /// Parsing takes one pass over the bytes, plus n log n comparisons to sort n entries that are not in order. Each entry takes 40
 /// bytes of memory on a 64-bit platform. Looking up a serial number takes log n comparisons.
