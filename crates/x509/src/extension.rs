@@ -183,8 +183,8 @@ impl serde::Serialize for KeyUsage {
     }
 }
 
-/// Returns the keyIdentifier of an authorityKeyIdentifier (RFC 5280 section 4.2.1.1). It only helps to find the issuer's key, so its
-/// other fields are not parsed, and a malformed extension is ignored.
+/// Returns the keyIdentifier of an authorityKeyIdentifier (RFC 5280 section 4.2.1.1). It only helps to find the issuer's key, so
+/// its other fields are not parsed, and a malformed extension is ignored.
 pub(crate) fn key_identifier(value: &[u8]) -> Option<&[u8]> {
     let mut reader = SliceReader::new(value).ok()?;
     let sequence = AnyRef::decode(&mut reader).ok()?;

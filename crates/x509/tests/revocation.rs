@@ -1113,7 +1113,7 @@ fn a_list_is_read_whatever_stands_beside_its_key_identifier() {
         assert_eq!(crl.revocations().len(), 1);
         crl.authority_key_identifier().map(<[u8]>::to_vec)
     };
-    let key = [0x80, 2, 0xAB, 0xCD];
+    let key: [u8; 4] = [0x80, 2, 0xAB, 0xCD];
     let attribute = |text: &[u8]| tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0C, text)].concat());
     // A set that is not sorted, and a number with a redundant octet.
     let unsorted = tlv(0x31, &[attribute(b"b"), attribute(b"a")].concat());
