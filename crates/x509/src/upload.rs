@@ -497,7 +497,8 @@ mod tests {
         ] {
             let text = piece.repeat(MAX_UPLOAD_LEN / piece.len());
             let mut blocks = PemBlocks::of(text.as_bytes());
-            blocks.by_ref().for_each(drop);
+            let count = blocks.by_ref().take(text.len()).count();
+            assert!(count < text.len(), "{piece:?}: no end after {count} blocks");
             for mark in [&blocks.begins, &blocks.dashes, &blocks.ends] {
                 assert!(
                     mark.steps <= text.len(),
