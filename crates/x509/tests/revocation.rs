@@ -442,6 +442,12 @@ fn a_list_by_another_key_of_the_issuers_name() {
     );
     // Beside a verified one it is ignored.
     assert_accepted(&chain.judge_whole(&[&claimed, &own]), Outcome::Pass);
+    // It is newer than the verified one, and yet clears nothing that this one revokes.
+    let revoking = chain.sub.revoke(&[&chain.leaf], unchanged);
+    for lists in [[&claimed, &revoking], [&revoking, &claimed]] {
+        let report = chain.judge(&lists.map(Vec::as_slice));
+        assert_refused(&report, CertificateSource::Leaf, is_revoked);
+    }
     // The same applies to a modified CRL.
     let mut changed = own.clone();
     let last = changed.len() - 1;
