@@ -180,12 +180,14 @@ fn without_final_dot(name: &[u8]) -> &[u8] {
 
 /// As in other implementations, a base that starts with a dot matches only what is below it, and an empty base matches everything.
 fn dns_within(name: &[u8], base: &[u8], side: Side) -> bool {
+    // A single dot is not empty: some implementations match everything with it, others nothing.
+    let is_everything = base.is_empty();
     let (name, base) = (without_final_dot(name), without_final_dot(base));
     let domain = name.strip_prefix(b"*.");
     let is_clear = is_host(domain.unwrap_or(name));
     let within = match base.strip_prefix(b".") {
         Some(base) => is_below(name, base),
-        None => base.is_empty() || is_same_or_below(name, base),
+        None => is_everything || is_same_or_below(name, base),
     };
     if side == Side::Permitted {
         return within && is_clear;
@@ -381,6 +383,9 @@ mod tests {
             ("a.example.com", ".example.com", true, true),
             ("com", "example.com", false, false),
             ("anything", "", true, true),
+            ("anything", ".", false, true),
+            ("anything", "..", false, true),
+            ("*.example.com", ".", false, true),
             ("*.example.com", "example.com", true, true),
             ("*.example.com", "a.example.com", false, true),
             ("*.other.com", "a.example.com", false, false),
