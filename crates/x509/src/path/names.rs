@@ -217,7 +217,13 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
     };
     match split_mailbox(base) {
         Some((base_local, base_host)) => {
-            local == base_local && host.eq_ignore_ascii_case(base_host)
+            let is_at_host = host.eq_ignore_ascii_case(base_host);
+            if side == Side::Permitted {
+                return local == base_local && is_at_host && is_host(host);
+            }
+            // RFC 5321 section 4.1.2: a quoted local part may be that of the same mailbox.
+            let may_be_it = local == base_local || is_quoted(local) || is_quoted(base_local);
+            is_at_host && may_be_it || !is_host(host) || !is_host(base_host)
         }
         // Authors may write the exclusion of all mailboxes at a host with an `@`.
         None if side == Side::Excluded => {
@@ -225,6 +231,10 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
         }
         None => host_within(host, base, side),
     }
+}
+
+fn is_quoted(local: &[u8]) -> bool {
+    local.starts_with(b"\"")
 }
 
 /// RFC 9598 section 6: only the host, which must be ASCII, is compared. If one mailbox is permitted, no other one at its host is.
@@ -415,6 +425,22 @@ mod tests {
                 let is = mailbox_within(mailbox.as_bytes(), base.as_bytes(), side);
                 assert_eq!(is, within, "{mailbox} in {base}");
             }
+        }
+        // Mailboxes that may be the same, and hosts that are unclear.
+        for (mailbox, base, permitted, excluded) in [
+            ("\"a\"@example.com", "a@example.com", false, true),
+            ("a@example.com", "\"a\"@example.com", false, true),
+            ("\"a\"@example.com", "\"a\"@example.com", true, true),
+            ("\"a\"@example.net", "a@example.com", false, false),
+            ("a@[192.0.2.1]", "a@example.com", false, true),
+            ("a@[192.0.2.1]", "a@[192.0.2.1]", false, true),
+            ("a@example.com\0.org", "a@example.com", false, true),
+            ("a@example.com", "a@example..com", false, true),
+            ("a@example.com", "b@.example.com", false, true),
+        ] {
+            let within = |side| mailbox_within(mailbox.as_bytes(), base.as_bytes(), side);
+            let told = (within(Side::Permitted), within(Side::Excluded));
+            assert_eq!(told, (permitted, excluded), "{mailbox:?} in {base}");
         }
         // Hosts with a leading `@`.
         for (base, excluded) in [
