@@ -221,8 +221,7 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
             if side == Side::Permitted {
                 return local == base_local && is_at_host && is_host(host);
             }
-            // RFC 5321 section 4.1.2: a quoted local part may be that of the same mailbox.
-            let may_be_it = local == base_local || is_quoted(local) || is_quoted(base_local);
+            let may_be_it = local == base_local || !is_dot_atom(local) || !is_dot_atom(base_local);
             is_at_host && may_be_it || !is_host(host) || !is_host(base_host)
         }
         // Authors may write the exclusion of all mailboxes at a host with an `@`.
@@ -233,8 +232,11 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
     }
 }
 
-fn is_quoted(local: &[u8]) -> bool {
-    local.starts_with(b"\"")
+/// RFC 5322 section 3.2.3. With quotes, comments and blanks, the same mailbox can be written in several ways.
+fn is_dot_atom(local: &[u8]) -> bool {
+    let is_of_atom =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(byte);
+    local.iter().all(is_of_atom)
 }
 
 /// RFC 9598 section 6: only the host, which must be ASCII, is compared. If one mailbox is permitted, no other one at its host is.
@@ -432,6 +434,9 @@ mod tests {
             ("a@example.com", "\"a\"@example.com", false, true),
             ("\"a\"@example.com", "\"a\"@example.com", true, true),
             ("\"a\"@example.net", "a@example.com", false, false),
+            (" a@example.com", "a@example.com", false, true),
+            ("a(comment)@example.com", "a@example.com", false, true),
+            ("a.b+c@example.com", "a@example.com", false, false),
             ("a@[192.0.2.1]", "a@example.com", false, true),
             ("a@[192.0.2.1]", "a@[192.0.2.1]", false, true),
             ("a@example.com\0.org", "a@example.com", false, true),
