@@ -149,7 +149,7 @@ fn lies_within(
     match (name, subtree) {
         (Directory(_, name), Directory(_, base)) => Ok(name.starts_with(base)),
         (Dns(name), Dns(base)) => Ok(dns_within(name, base, side)),
-        (Ip(address), Ip(range)) => ip_within(address, range),
+        (Ip(address), Ip(range)) => ip_within(address, range, side),
         (OtherMailbox(mailbox), Rfc822(base)) => Ok(utf8_mailbox_within(*mailbox, base, side)),
         (Rfc822(mailbox), Rfc822(base)) => Ok(mailbox_within(mailbox, base, side)),
         (Uri(uri), Uri(base)) => Ok(match host_of(uri) {
@@ -307,7 +307,7 @@ fn host_of(uri: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns whether an address lies within a range, which is an address and a mask of the same length.
-fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
+fn ip_within(address: &[u8], range: &[u8], side: Side) -> Result<bool, Reason> {
     let malformed = || {
         let reason = der::Tag::OctetString.value_error();
         Reason::ExtensionMalformed(X509Error::malformed("iPAddress", reason))
@@ -325,7 +325,15 @@ fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
         return Err(malformed());
     }
     let matches = |((address, base), mask): ((&u8, &u8), &u8)| address & mask == base & mask;
-    Ok(address.len() == base.len() && address.iter().zip(base).zip(mask).all(matches))
+    let is_in_range = |address: &[u8]| {
+        address.len() == base.len() && address.iter().zip(base).zip(mask).all(matches)
+    };
+    // RFC 4291 section 2.5.5.2: an IPv4 address as an IPv6 address, which some readers take for the former.
+    let mapped = <[u8; 16]>::try_from(address)
+        .ok()
+        .and_then(|octets| Ipv6Addr::from(octets).to_ipv4_mapped());
+    let is_mapped_in_range = || mapped.is_some_and(|mapped| is_in_range(&mapped.octets()));
+    Ok(is_in_range(address) || side == Side::Excluded && is_mapped_in_range())
 }
 
 #[cfg(test)]
@@ -577,7 +585,12 @@ mod tests {
 
     #[test]
     fn addresses_lie_within_ranges() {
-        let within = |address: &[u8], range: &[u8]| ip_within(address, range).ok();
+        let within = |address: &[u8], range: &[u8]| {
+            let [permitted, excluded] =
+                [Side::Permitted, Side::Excluded].map(|side| ip_within(address, range, side).ok());
+            assert_eq!(permitted, excluded, "{address:?} in {range:?}");
+            permitted
+        };
         let range = [192, 0, 2, 0, 255, 255, 254, 0];
         assert_eq!(within(&[192, 0, 3, 9], &range), Some(true));
         assert_eq!(within(&[192, 0, 4, 9], &range), Some(false));
@@ -586,5 +599,23 @@ mod tests {
         assert_eq!(within(&[0; 5], &range), None);
         assert_eq!(within(&[0; 4], &[0; 7]), None);
         assert_eq!(within(&[0; 4], &[0, 0, 0, 0, 255, 0, 255, 0]), None);
+    }
+
+    #[test]
+    fn addresses_that_map_others_are_excluded_like_these() {
+        let mapped = |last: [u8; 4]| [&[0_u8; 10][..], &[0xFF; 2], &last].concat();
+        let range = [192, 0, 2, 0, 255, 255, 255, 0];
+        for (address, range, permitted, excluded) in [
+            (mapped([192, 0, 2, 7]), &range[..], false, true),
+            (mapped([192, 0, 3, 7]), &range, false, false),
+            (mapped([192, 0, 2, 7]), &[0; 32], true, true),
+            // Not the other way round: an author excludes ::/0 to allow only IPv4.
+            (Vec::from([192, 0, 2, 7]), &[0; 32], false, false),
+        ] {
+            let within = |side| ip_within(&address, range, side).ok();
+            let told = (within(Side::Permitted), within(Side::Excluded));
+            let expected = (Some(permitted), Some(excluded));
+            assert_eq!(told, expected, "{address:?} in {range:?}");
+        }
     }
 }
