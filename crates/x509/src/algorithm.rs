@@ -154,9 +154,10 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// [`X509Error::AlgorithmUnsupported`] if the scheme is not in the table, [`X509Error::AlgorithmMismatch`] if the key is of
-    /// another kind or not allowed for the scheme, [`X509Error::AlgorithmParameters`], [`X509Error::PublicKeyCompressed`],
-    /// [`X509Error::PublicKeyMalformed`], and [`X509Error::SignatureInvalid`].
+    /// [`X509Error::AlgorithmUnsupported`] if the scheme is not in the table or the key is of an unknown kind,
+    /// [`X509Error::AlgorithmMismatch`] if the key is of another kind or not allowed for the scheme,
+    /// [`X509Error::AlgorithmParameters`], [`X509Error::PublicKeyCompressed`], [`X509Error::PublicKeyMalformed`], and
+    /// [`X509Error::SignatureInvalid`].
     pub fn verify(
         self,
         algorithms: &[&dyn SignatureVerificationAlgorithm],

@@ -30,7 +30,8 @@ use crate::{
 ///
 /// Only the structure is parsed. Extension values are parsed when they are requested. Irregularities such as a negative serial
 /// number or version 1 are not errors here but findings of [`prove`](crate::prove). Explicitly encoded DEFAULT values (`critical
-/// FALSE`, version 1) are accepted, as by other verifiers; everything else that is not DER is rejected.
+/// FALSE`, version 1) are accepted, as by other verifiers, and so are the attributes of a relative distinguished name in any order;
+/// everything else in the structure that is not DER is rejected.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Curve, KeyKind};

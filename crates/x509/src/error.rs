@@ -229,13 +229,13 @@ impl fmt::Display for DerProblem {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ParametersProblem {
-    /// The curve is given explicitly instead of by name, which RFC 5480 section 2.1.1 forbids.
+    /// The curve is not given by name but explicitly, implicitly or not at all, which RFC 5480 section 2.1.1 forbids.
     ExplicitCurve,
     /// RSASSA-PSS: the hash of MGF1 differs from that of the message.
     Mgf1Hash,
     /// They must be absent, but are present.
     NotAbsent,
-    /// They must be NULL or absent.
+    /// They must be NULL, or absent for a signature or a hash (RFC 4055 sections 2.1 and 5).
     NotNull,
     /// RSASSA-PSS: the parameters of the key do not allow those of the signature (RFC 4055 section 3.3).
     PssKeyRestriction,
@@ -253,10 +253,10 @@ pub enum ParametersProblem {
 impl fmt::Display for ParametersProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ExplicitCurve => f.write_str("the curve is spelt out instead of named"),
+            Self::ExplicitCurve => f.write_str("they must name the curve"),
             Self::Mgf1Hash => f.write_str("MGF1 uses another hash than the message"),
             Self::NotAbsent => f.write_str("they must be absent"),
-            Self::NotNull => f.write_str("they must be NULL or absent"),
+            Self::NotNull => f.write_str("they must be NULL"),
             Self::PssKeyRestriction => f.write_str("the key is restricted to other ones"),
             Self::PssMalformed => f.write_str("they are missing or broken"),
             Self::SaltLength { found, expected } => {

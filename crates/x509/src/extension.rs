@@ -183,6 +183,16 @@ impl serde::Serialize for KeyUsage {
     }
 }
 
+/// Returns the keyIdentifier of an authorityKeyIdentifier (RFC 5280 section 4.2.1.1). It only helps to find the issuer's key, so
+/// its other fields are not parsed, and a malformed extension is ignored.
+pub(crate) fn key_identifier(value: &[u8]) -> Option<&[u8]> {
+    let mut reader = SliceReader::new(value).ok()?;
+    let sequence = AnyRef::decode(&mut reader).ok()?;
+    let mut fields = SliceReader::new(sequence.value()).ok()?;
+    let first = AnyRef::decode(&mut fields).ok()?;
+    (first.tag() == TagNumber(0).context_specific(false)).then(|| first.value())
+}
+
 /// Returns whether a subjectAltName value is a list of GeneralNames whose dNSNames are host names (RFC 5280 section 4.2.1.6).
 ///
 /// No check depends on these names. Azure's service accepts dNSNames that are not host names, such as `CN=<code>`.

@@ -440,8 +440,8 @@ impl Mark {
         {
             self.steps += found.map_or(rest.len(), |found| found + 1);
         }
-        self.seen = found.map_or(text.len(), |found| start + found + 1);
         self.found = found.map(|found| start + found);
+        self.seen = self.found.unwrap_or(text.len());
         self.found
     }
 }
@@ -471,6 +471,17 @@ fn mistaken(der: &[u8]) -> Option<X509Error> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_mark_is_searched_for_only_where_nobody_has_looked() {
+        let (text, mut mark) = (b"ab-----cd", Mark::new(b"-----"));
+        let mut find = |from| (mark.find(text, from), mark.steps);
+        assert_eq!(find(0), (Some(2), 3));
+        assert_eq!(find(2), (Some(2), 3));
+        // The six positions after it, and then none.
+        assert_eq!(find(3), (None, 9));
+        assert_eq!(find(4), (None, 9));
+    }
+
     /// Counts the positions compared instead of measuring time.
     #[test]
     fn pem_of_any_shape_is_read_in_one_pass() {
@@ -486,7 +497,8 @@ mod tests {
         ] {
             let text = piece.repeat(MAX_UPLOAD_LEN / piece.len());
             let mut blocks = PemBlocks::of(text.as_bytes());
-            blocks.by_ref().for_each(drop);
+            let count = blocks.by_ref().take(text.len()).count();
+            assert!(count < text.len(), "{piece:?}: no end after {count} blocks");
             for mark in [&blocks.begins, &blocks.dashes, &blocks.ends] {
                 assert!(
                     mark.steps <= text.len(),

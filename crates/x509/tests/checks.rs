@@ -394,6 +394,45 @@ fn a_leafs_serial_number_has_its_second_bit_set_and_not_its_first() {
     }
 }
 
+#[test]
+fn a_leaf_is_made_for_times_from_1970_to_9999() {
+    let upload = Upload::decode(CA_PEM).unwrap();
+    let ca = upload.certificate().unwrap();
+    let key = PrivateKey::from_pem_or_der(CA_KEY).unwrap();
+    let random = SystemRandom::new();
+    let signer = RingSigner::new(&key, &ca, &random).unwrap();
+    let code = code();
+    let (last, in_milliseconds) = (253_402_300_799, NOW as i64 * 1_000);
+    for (not_before, not_after, wrong) in [
+        (0, last, None),
+        (2_524_607_999, 2_524_608_000, None),
+        (-1, last, Some(-1)),
+        (0, last + 1, Some(last + 1)),
+        (in_milliseconds, last, Some(in_milliseconds)),
+        (0, i64::MAX, Some(i64::MAX)),
+    ] {
+        let validity = Validity {
+            not_before,
+            not_after,
+        };
+        let leaf = VerificationLeaf {
+            ca: &ca,
+            code: &code,
+            validity,
+            serial: [7; 16],
+        };
+        match (leaf.sign(&signer, algorithms::RING), wrong) {
+            (Ok(der), None) => {
+                assert_eq!(Certificate::from_der(&der).unwrap().validity(), validity);
+            }
+            (refused, Some(seconds)) => {
+                assert_eq!(refused, Err(X509Error::TimeOutOfRange { seconds }));
+            }
+            (refused, None) => panic!("{refused:?}"),
+        }
+    }
+}
+
 /// The texts that people see and that are logged.
 #[test]
 fn reports_say_whose_and_what() {
@@ -422,9 +461,10 @@ fn reports_say_whose_and_what() {
         (Layer::InsideBase64.to_string(), "inside the base64"),
         (Outcome::NotRequested.to_string(), "skipped"),
         (Hash::Sha384.to_string(), "SHA-384"),
+        (ParametersProblem::NotNull.to_string(), "they must be NULL"),
         (
-            ParametersProblem::NotNull.to_string(),
-            "they must be NULL or absent",
+            ParametersProblem::ExplicitCurve.to_string(),
+            "they must name the curve",
         ),
         (ProofCheck::NotTheCa.to_string(), "not-the-ca"),
     ] {

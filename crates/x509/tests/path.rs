@@ -133,12 +133,15 @@ fn an_unrelated_certificate_is_never_blamed() {
             Reason::SignatureRefused(X509Error::SignatureInvalid { .. })
         )
     });
-    let report = search(&leaf, &[], &[&root], &RULES);
-    assert_refused(
-        &report,
-        Leaf,
-        |reason| matches!(reason, Reason::IssuerUnknown { issuer } if issuer == "CN=Sub"),
-    );
+    // Certificates of other names do not make the issuer known.
+    for intermediates in [&[][..], &[&root[..]]] {
+        let report = search(&leaf, intermediates, &[&root], &RULES);
+        assert_refused(
+            &report,
+            Leaf,
+            |reason| matches!(reason, Reason::IssuerUnknown { issuer } if issuer == "CN=Sub"),
+        );
+    }
     // Certificates that cannot be parsed do not disturb the search.
     let report = search(&leaf, &[b"broken", &impostor, &ca], &[&root], &RULES);
     assert_path(&report, &[Leaf, Intermediate(2), Anchor(0)]);
@@ -536,6 +539,11 @@ fn a_constraint_that_cannot_be_compared_refuses_if_it_is_critical() {
             Leaf,
             |reason| matches!(reason, Reason::NameFormUnsupported { form: found } if *found == form),
         );
+        let told = report.to_string();
+        assert!(
+            told.contains(&format!("a name of the form {form}, which")),
+            "{told}"
+        );
         for made in [
             chain(unchanged, constrains(true), unchanged),
             chain(unchanged, constrains(false), named_so),
@@ -721,6 +729,18 @@ fn no_lists_of_names_cost_more_than_the_budget() {
     let report = judge(&chain(unchanged, excludes(600), has(900)), &RULES);
     let refusal = report.refusal().unwrap();
     assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
+    // Names of another form are compared with each subtree as well.
+    let has_mail = |params: &mut CertificateParams| {
+        params.subject_alt_names = (0..900)
+            .map(|number| format!("u{number}@example.com"))
+            .map(|name| SanType::Rfc822Name(name.as_str().try_into().unwrap()))
+            .collect();
+    };
+    let report = judge(&chain(unchanged, excludes(500), has_mail), &RULES);
+    assert!(report.accepted(), "{report}");
+    let report = judge(&chain(unchanged, excludes(600), has_mail), &RULES);
+    let refusal = report.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::BudgetExhausted, "{report}");
     // After the budget is spent, no other path is tried, however cheap.
     let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
     let (costly, cheap) = (
@@ -841,6 +861,102 @@ fn each_switch_of_policies_is_its_own() {
         assert_eq!(judge(&mapped, &rules).accepted(), with_mapped, "{rules:?}");
         assert_eq!(judge(&under_any, &rules).accepted(), with_any, "{rules:?}");
     }
+}
+
+/// RFC 5280 sections 4.2.1.11 and 4.2.1.14: a constraint takes effect after so many certificates. Self-issued ones do not count.
+#[test]
+fn constraints_on_policies_wait_for_so_many_certificates_that_are_not_self_issued() {
+    let extension =
+        |id: &[u64], content: &[u8]| CustomExtension::from_oid_content(id, content.to_vec());
+    let (one, other) = ([6, 2, 0x2A, 1], [6, 2, 0x2A, 2]);
+    let under = |policy: &[u8]| extension(&[2, 5, 29, 32], &wrap(0x30, &wrap(0x30, policy)));
+    let under_one = || under(&one);
+    let under_any = || under(&[6, 4, 0x55, 0x1D, 0x20, 0]);
+    let mapping = || {
+        let pair = wrap(0x30, &[one, other].concat());
+        extension(&[2, 5, 29, 33], &wrap(0x30, &pair))
+    };
+    let (explicit, no_mapping) = (0x80, 0x81);
+    let constraint = |tag: u8, count: u8| extension(&[2, 5, 29, 36], &wrap(0x30, &[tag, 1, count]));
+    let no_any = |count: u8| extension(&[2, 5, 29, 54], &[2, 1, count]);
+    let with = |extensions: Vec<CustomExtension>| {
+        move |params: &mut CertificateParams| params.custom_extensions = extensions
+    };
+    let mut required = RULES;
+    required.require_explicit_policy = true;
+    let [root, sub, middle, lower] = ["Root", "Sub", "Middle", "Lower"].map(Authority::new);
+    let (renewed, anchor) = (sub.with_new_key(), root.root());
+    // From the CA with the constraint over the one between, if any, and the lowest CA to the leaf.
+    let accepts =
+        |rules: &PathOptions<'_>,
+         between: Option<&Authority>,
+         [of_sub, of_between, of_lower, of_leaf]: [Vec<CustomExtension>; 4]| {
+            let ca = sub.certified_by(&root, with(of_sub));
+            let bridge = between.map(|authority| authority.certified_by(&sub, with(of_between)));
+            let end = lower.certified_by(between.unwrap_or(&sub), with(of_lower));
+            let leaf = lower.leaf("Leaf", with(of_leaf));
+            let mut set = vec![ca.as_slice(), &end];
+            set.extend(bridge.as_deref());
+            search(&leaf, &set, &[&anchor], rules).accepted()
+        };
+    for (between, counted) in [(None, 0), (Some(&renewed), 0), (Some(&middle), 1)] {
+        for count in 0..5 {
+            let name = between.map(|authority| &authority.name);
+            // The lowest CA and the leaf count. Nothing is under a policy.
+            let made = [vec![constraint(explicit, count)], vec![], vec![], vec![]];
+            let is_accepted = accepts(&RULES, between, made);
+            assert_eq!(is_accepted, count >= counted + 3, "{count} {name:?}");
+            // The lowest CA maps.
+            let made = [
+                vec![under_one(), constraint(no_mapping, count)],
+                vec![under_one()],
+                vec![under_one(), mapping()],
+                vec![under(&other)],
+            ];
+            let is_accepted = accepts(&required, between, made);
+            assert_eq!(is_accepted, count > counted, "{count} {name:?}");
+            // The lowest CA is under any policy.
+            let made = [
+                vec![under_one(), no_any(count)],
+                vec![under_any()],
+                vec![under_any()],
+                vec![under_one()],
+            ];
+            let is_accepted = accepts(&required, between, made);
+            assert_eq!(is_accepted, count > counted, "{count} {name:?}");
+        }
+    }
+    // The anyPolicy of a self-issued CA counts even where it is inhibited.
+    for (between, is_accepted) in [(&renewed, true), (&middle, false)] {
+        let made = [
+            vec![under_one(), no_any(0)],
+            vec![under_any()],
+            vec![under_one()],
+            vec![under_one()],
+        ];
+        assert_eq!(accepts(&required, Some(between), made), is_accepted);
+    }
+    // That of a self-issued leaf does not.
+    for (count, is_accepted) in [(1, false), (2, true)] {
+        let ca = sub.certified_by(&root, with(vec![under_one(), no_any(count)]));
+        let end = lower.certified_by(&sub, with(vec![under_one()]));
+        let leaf = lower.leaf("Lower", with(vec![under_any()]));
+        let report = search(&leaf, &[&ca, &end], &[&anchor], &required);
+        assert_eq!(report.accepted(), is_accepted, "{report}");
+    }
+    // A leaf requires a policy of itself at once or not at all.
+    for (count, is_accepted) in [(0, false), (1, true)] {
+        let made = [vec![], vec![], vec![], vec![constraint(explicit, count)]];
+        assert_eq!(accepts(&RULES, None, made), is_accepted);
+    }
+    // A constraint below cannot lift the one above.
+    let made = [
+        vec![constraint(explicit, 1)],
+        vec![],
+        vec![constraint(explicit, 9)],
+        vec![],
+    ];
+    assert!(!accepts(&RULES, None, made));
 }
 
 #[test]

@@ -402,6 +402,47 @@ fn a_private_key_is_found_in_the_text_around_it() {
 }
 
 #[test]
+fn a_private_key_may_stand_in_lines_of_any_length() {
+    let key = String::from_utf8(CA_KEY.to_vec()).unwrap();
+    let lines: Vec<_> = key.lines().collect();
+    let [begin, body @ .., end] = lines.as_slice() else {
+        panic!("{key}")
+    };
+    let body = body.concat();
+    for width in [20, 64, 70, 76, body.len()] {
+        let lines: Vec<_> = body
+            .as_bytes()
+            .chunks(width)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
+        for line_end in ["\n", "\r\n"] {
+            let text = [&[*begin][..], &lines[..], &[*end]].concat().join(line_end);
+            let read = PrivateKey::from_pem_or_der(text.as_bytes());
+            assert!(read.is_ok(), "{width} {line_end:?}: {read:?}");
+        }
+    }
+}
+
+#[test]
+fn an_encrypted_private_key_is_to_be_decrypted_first() {
+    let key = String::from_utf8(CA_KEY.to_vec()).unwrap();
+    let headers = "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n";
+    let traditional = key.replacen("KEY-----\n", headers, 1);
+    assert_ne!(traditional, key);
+    for text in [
+        key.replace("EC PRIVATE", "ENCRYPTED PRIVATE"),
+        traditional.replace("EC PRIVATE", "RSA PRIVATE"),
+        traditional.replace('\n', "\r\n"),
+    ] {
+        let refused = PrivateKey::from_pem_or_der(text.as_bytes());
+        assert!(
+            matches!(refused, Err(X509Error::PrivateKeyUnusable { kind }) if kind.contains("decrypt")),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
 fn debugging_shows_names_as_text_and_keys_by_their_kind() {
     let leaf = Forged {
         subject: name(&[&[attribute(CN, UTF8, b"A")]]),

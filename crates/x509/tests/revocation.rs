@@ -442,6 +442,12 @@ fn a_list_by_another_key_of_the_issuers_name() {
     );
     // Beside a verified one it is ignored.
     assert_accepted(&chain.judge_whole(&[&claimed, &own]), Outcome::Pass);
+    // It is newer than the verified one, and yet clears nothing that this one revokes.
+    let revoking = chain.sub.revoke(&[&chain.leaf], unchanged);
+    for lists in [[&claimed, &revoking], [&revoking, &claimed]] {
+        let report = chain.judge(&lists.map(Vec::as_slice));
+        assert_refused(&report, CertificateSource::Leaf, is_revoked);
+    }
     // The same applies to a modified CRL.
     let mut changed = own.clone();
     let last = changed.len() - 1;
@@ -1103,6 +1109,30 @@ fn what_may_be_in_an_entry_is_taken() {
     assert_eq!(crl.number().unwrap().as_bytes().len(), 20);
 }
 
+/// The name and the serial number beside the key identifier exclude nothing, so a CA that writes them badly still revokes.
+#[test]
+fn a_list_is_read_whatever_stands_beside_its_key_identifier() {
+    let identified = |value: &[u8]| {
+        let identifier = extension(&[0x55, 0x1D, 35], false, value);
+        let der = list(V2, &next_update(), &[entry(&[7], &[])], &[identifier]);
+        let crl = Crl::from_der(&der).unwrap();
+        assert_eq!(crl.revocations().len(), 1);
+        crl.authority_key_identifier().map(<[u8]>::to_vec)
+    };
+    let key: [u8; 4] = [0x80, 2, 0xAB, 0xCD];
+    let attribute = |text: &[u8]| tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0C, text)].concat());
+    // A set that is not sorted, and a number with a redundant octet.
+    let unsorted = tlv(0x31, &[attribute(b"b"), attribute(b"a")].concat());
+    let issuer = tlv(0xA1, &tlv(0xA4, &tlv(0x30, &unsorted)));
+    let padded = [0x82, 2, 0, 5];
+    let value = tlv(0x30, &[&key[..], &issuer, &padded].concat());
+    assert_eq!(identified(&value), Some(vec![0xAB, 0xCD]));
+    let keyless = tlv(0x30, &[&issuer[..], &padded].concat());
+    for none in [&keyless[..], &[0x30, 0], &[5, 0], &[]] {
+        assert_eq!(identified(none), None, "{none:02X?}");
+    }
+}
+
 /// Some CAs write redundant octets in serial numbers, which is not DER, in certificates and CRLs alike.
 #[test]
 fn a_padded_serial_number_of_a_list_is_the_number_that_it_is() {
@@ -1225,6 +1255,9 @@ fn a_serial_number_is_found_in_a_list_of_a_hundred_thousand() {
         Crl::from_der(&others).unwrap(),
     );
     assert_eq!(listed.revocations().len(), serials.len());
+    // The documentation states it.
+    #[cfg(target_pointer_width = "64")]
+    assert_eq!(size_of_val(listed.revocations()), 40 * serials.len());
     for revoked in listed.revocations() {
         assert_eq!(listed.find(revoked.serial), Some(revoked));
         assert_eq!(others.find(revoked.serial), None);

@@ -192,7 +192,7 @@ fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
     }
 }
 
-/// RFC 4055 section 5, RFC 3279 section 2.3.1, RFC 5758 section 3.2, RFC 8410 section 3.
+/// RFC 4055 section 5, RFC 3279 section 2.3.1, RFC 5758 section 3.2, RFC 5480 section 2.1.1, RFC 8410 section 3.
 #[test]
 fn parameters_are_those_of_the_algorithm_and_no_others() {
     let rsa = rsa_key(RSA_ENCRYPTION, 2048, F4);
@@ -217,6 +217,12 @@ fn parameters_are_those_of_the_algorithm_and_no_others() {
     assert_eq!(scheme(&bare, &key(&bare)), Ok(Scheme::Ed25519));
     assert_eq!(problem(&with_null, &key(&bare)), not_absent);
     assert_eq!(problem(&bare, &key(&with_null)), not_absent);
+    // RFC 5480 section 2.1.1: a curve has a name. It is neither explicit nor implicit.
+    let ec_oid = tlv(0x06, &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01]);
+    for parameters in [&[][..], &null, &[0x30, 0x00]] {
+        let found = problem(ECDSA_SHA256, &key(&sequence(&[&ec_oid, parameters])));
+        assert_eq!(found, Some(ParametersProblem::ExplicitCurve));
+    }
     // The same for the parameters of a hash within those of RSASSA-PSS.
     let sha256 = tlv(
         0x06,

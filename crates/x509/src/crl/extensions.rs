@@ -5,7 +5,7 @@ use core::{cmp::Ordering, fmt};
 
 use der::{Decode, Encode, asn1::ObjectIdentifier};
 use x509_cert::ext::pkix::{
-    self, AuthorityKeyIdentifier, CrlDistributionPoints,
+    self, CrlDistributionPoints,
     crl::IssuingDistributionPoint,
     name::{DistributionPointName, GeneralName, GeneralNames},
 };
@@ -14,7 +14,7 @@ use super::unknown;
 use crate::{
     X509Error,
     certificate::Certificate,
-    extension::{AUTHORITY_KEY_IDENTIFIER, CRL_DISTRIBUTION_POINTS, Extension},
+    extension::{AUTHORITY_KEY_IDENTIFIER, CRL_DISTRIBUTION_POINTS, Extension, key_identifier},
     name::Name,
 };
 
@@ -40,11 +40,7 @@ impl CrlExtensions {
             if extension.id == CRL_NUMBER {
                 read.number = Some(CrlNumber::from_der(extension.value)?);
             } else if extension.id == AUTHORITY_KEY_IDENTIFIER {
-                let field = "authorityKeyIdentifier";
-                let identifier: AuthorityKeyIdentifier = decode(extension.value, field)?;
-                read.authority_key_identifier = identifier
-                    .key_identifier
-                    .map(|identifier| identifier.into_bytes().into());
+                read.authority_key_identifier = key_identifier(extension.value).map(<[u8]>::to_vec);
             } else if extension.id == ISSUING_DISTRIBUTION_POINT {
                 let field = "issuingDistributionPoint";
                 read.scope = Scope::of(decode(extension.value, field)?)?;

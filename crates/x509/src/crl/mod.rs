@@ -61,10 +61,11 @@ pub use self::{
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 
 /// A certificate revocation list, parsed from strict DER and borrowing from it. Only serial numbers may have redundant leading
-/// octets, because some manufacturers' certificates have them. Parsing does not verify the signature.
+/// octets, because some manufacturers' certificates have them, and what stands beside the key identifier is not parsed. Parsing does
+/// not verify the signature.
 ///
-/// Parsing takes one pass over the bytes, plus n log n comparisons to sort n entries that are not in order. Each entry takes 32
-/// bytes of memory. Looking up a serial number takes log n comparisons.
+/// Parsing takes one pass over the bytes, plus n log n comparisons to sort n entries that are not in order. Each entry takes 40
+/// bytes of memory on a 64-bit platform. Looking up a serial number takes log n comparisons.
 ///
 /// ```
 /// # #[cfg(all(feature = "prover", feature = "ring"))] {
@@ -187,7 +188,7 @@ impl<'a> Crl<'a> {
         self.extensions.number.as_ref()
     }
 
-    /// Returns the identifier of the key that signed it, if present (RFC 5280 section 5.2.1).
+    /// Returns the identifier of the key that signed it (RFC 5280 section 5.2.1), or `None` if it is absent or malformed.
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
         self.extensions.authority_key_identifier.as_deref()
     }

@@ -13,7 +13,7 @@ use crate::{
     extension::{
         AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, CERTIFICATE_POLICIES, EXTENDED_KEY_USAGE,
         INHIBIT_ANY_POLICY, KEY_USAGE, NAME_CONSTRAINTS, POLICY_CONSTRAINTS, POLICY_MAPPINGS,
-        SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER,
+        SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER, key_identifier,
     },
     name::{CanonicalName, Name},
     oid::Oid,
@@ -196,14 +196,8 @@ pub(super) fn subject_key_identifier<'a>(certificate: &Certificate<'a>) -> Optio
     .ok()?
 }
 
-/// Returns the authority key identifier. A malformed one is ignored.
 pub(super) fn authority_key_identifier<'a>(certificate: &Certificate<'a>) -> Option<&'a [u8]> {
-    let value = certificate.extension(AUTHORITY_KEY_IDENTIFIER)?;
-    let mut reader = SliceReader::new(value).ok()?;
-    let sequence = AnyRef::decode(&mut reader).ok()?;
-    let mut fields = SliceReader::new(sequence.value()).ok()?;
-    let first = AnyRef::decode(&mut fields).ok()?;
-    (first.tag() == TagNumber(0).context_specific(false)).then(|| first.value())
+    key_identifier(certificate.extension(AUTHORITY_KEY_IDENTIFIER)?)
 }
 
 /// A GeneralName (RFC 5280 section 4.2.1.6).

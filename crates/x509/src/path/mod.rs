@@ -17,8 +17,8 @@
 //! A trust anchor is a certificate that is trusted because it is listed, self-signed or not. RFC 5280 uses only an anchor's name
 //! and key. This module also requires that the anchor is currently valid, is not marked as a non-CA, and that its path length and
 //! name constraints are met (RFC 5937). An anchor without basicConstraints, such as an X.509 version 1 root, is accepted, because
-//! the caller chose to list it; a caller that takes anchors from others may be stricter. An anchor's policies are ignored. If the
-//! anchors may include certificates that other anchors issued, set [`PathOptions::validate_anchors`].
+//! the caller chose to list it; a caller that takes anchors from others may be stricter. An anchor's policies and extended key usage
+//! are ignored. If the anchors may include certificates that other anchors issued, set [`PathOptions::validate_anchors`].
 //!
 //! Revocation is checked against the CRLs in [`PathOptions::crls`]. A certificate on its issuer's CRL is rejected. An expired CRL is a
 //! warning, and so is an issuer without a CRL if another issuer in the path has one. Without any CRL, revocation is not checked.
@@ -167,7 +167,8 @@ impl<'a> PathOptions<'a> {
     }
 }
 
-/// A required extended key usage (RFC 5280 section 4.2.1.12). A CA with this extension must list the usage or anyExtendedKeyUsage.
+/// A required extended key usage (RFC 5280 section 4.2.1.12). A CA below the anchor with this extension must list the usage or
+/// anyExtendedKeyUsage.
 ///
 /// ```
 /// use keyproof_x509::{ObjectIdentifier, path::Purpose};

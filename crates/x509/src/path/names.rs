@@ -57,6 +57,8 @@ fn check_name(
     constraints: &NameConstraints<'_>,
     budget: &mut Budget,
 ) -> Result<(), Reason> {
+    // Names of another form cost time too: their form is compared with that of each subtree.
+    budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
     let mut subtrees = constraints.permitted.iter().chain(&constraints.excluded);
     // Reject what cannot be compared, unless the constraint is not critical.
     if let Some(form) = name.uncompared_form()
@@ -71,7 +73,6 @@ fn check_name(
     if !permits_some && !have_this_form(&constraints.excluded) {
         return Ok(());
     }
-    budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
     for subtree in &constraints.excluded {
         if lies_within(name, subtree, Side::Excluded)? {
             return Err(Reason::NameExcluded {
@@ -148,7 +149,7 @@ fn lies_within(
     match (name, subtree) {
         (Directory(_, name), Directory(_, base)) => Ok(name.starts_with(base)),
         (Dns(name), Dns(base)) => Ok(dns_within(name, base, side)),
-        (Ip(address), Ip(range)) => ip_within(address, range),
+        (Ip(address), Ip(range)) => ip_within(address, range, side),
         (OtherMailbox(mailbox), Rfc822(base)) => Ok(utf8_mailbox_within(*mailbox, base, side)),
         (Rfc822(mailbox), Rfc822(base)) => Ok(mailbox_within(mailbox, base, side)),
         (Uri(uri), Uri(base)) => Ok(match host_of(uri) {
@@ -170,7 +171,7 @@ fn is_below(name: &[u8], base: &[u8]) -> bool {
         return false;
     };
     let (labels, end) = name.split_at(split);
-    end.eq_ignore_ascii_case(base) && labels.len() > 1 && labels.last() == Some(&b'.')
+    end.eq_ignore_ascii_case(base) && labels.ends_with(b".")
 }
 
 fn without_final_dot(name: &[u8]) -> &[u8] {
@@ -179,12 +180,14 @@ fn without_final_dot(name: &[u8]) -> &[u8] {
 
 /// As in other implementations, a base that starts with a dot matches only what is below it, and an empty base matches everything.
 fn dns_within(name: &[u8], base: &[u8], side: Side) -> bool {
+    // A single dot is not empty: some implementations match everything with it, others nothing.
+    let is_everything = base.is_empty();
     let (name, base) = (without_final_dot(name), without_final_dot(base));
     let domain = name.strip_prefix(b"*.");
     let is_clear = is_host(domain.unwrap_or(name));
     let within = match base.strip_prefix(b".") {
         Some(base) => is_below(name, base),
-        None => base.is_empty() || is_same_or_below(name, base),
+        None => is_everything || is_same_or_below(name, base),
     };
     if side == Side::Permitted {
         return within && is_clear;
@@ -214,7 +217,12 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
     };
     match split_mailbox(base) {
         Some((base_local, base_host)) => {
-            local == base_local && host.eq_ignore_ascii_case(base_host)
+            let is_at_host = host.eq_ignore_ascii_case(base_host);
+            if side == Side::Permitted {
+                return local == base_local && is_at_host && is_host(host);
+            }
+            let may_be_it = local == base_local || !is_dot_atom(local) || !is_dot_atom(base_local);
+            is_at_host && may_be_it || !is_host(host) || !is_host(base_host)
         }
         // Authors may write the exclusion of all mailboxes at a host with an `@`.
         None if side == Side::Excluded => {
@@ -222,6 +230,13 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
         }
         None => host_within(host, base, side),
     }
+}
+
+/// RFC 5322 section 3.2.3. With quotes, comments and blanks, the same mailbox can be written in several ways.
+fn is_dot_atom(local: &[u8]) -> bool {
+    let is_of_atom =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(byte);
+    local.iter().all(is_of_atom)
 }
 
 /// RFC 9598 section 6: only the host, which must be ASCII, is compared. If one mailbox is permitted, no other one at its host is.
@@ -292,7 +307,7 @@ fn host_of(uri: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns whether an address lies within a range, which is an address and a mask of the same length.
-fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
+fn ip_within(address: &[u8], range: &[u8], side: Side) -> Result<bool, Reason> {
     let malformed = || {
         let reason = der::Tag::OctetString.value_error();
         Reason::ExtensionMalformed(X509Error::malformed("iPAddress", reason))
@@ -310,12 +325,61 @@ fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
         return Err(malformed());
     }
     let matches = |((address, base), mask): ((&u8, &u8), &u8)| address & mask == base & mask;
-    Ok(address.len() == base.len() && address.iter().zip(base).zip(mask).all(matches))
+    let is_in_range = |address: &[u8]| {
+        address.len() == base.len() && address.iter().zip(base).zip(mask).all(matches)
+    };
+    // RFC 4291 section 2.5.5.2: an IPv4 address as an IPv6 address, which some readers take for the former.
+    let mapped = <[u8; 16]>::try_from(address)
+        .ok()
+        .and_then(|octets| Ipv6Addr::from(octets).to_ipv4_mapped());
+    let is_mapped_in_range = || mapped.is_some_and(|mapped| is_in_range(&mapped.octets()));
+    Ok(is_in_range(address) || side == Side::Excluded && is_mapped_in_range())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{name::Name, pkcs7::tests::tlv};
+
+    /// Encodes a name of organizations, each with its string type.
+    fn organizations(names: &[(u8, &str)]) -> Vec<u8> {
+        let rdns = names.iter().map(|(tag, text)| {
+            let kind = tlv(6, &[&[0x55, 4, 10]]);
+            let attribute = tlv(0x30, &[&kind, &tlv(*tag, &[text.as_bytes()])]);
+            tlv(0x31, &[&attribute])
+        });
+        tlv(0x30, &[&rdns.collect::<Vec<_>>().concat()])
+    }
+
+    fn directory(der: &[u8]) -> GeneralName<'_> {
+        let name = Name::from_der(der).unwrap();
+        GeneralName::Directory(name, name.canonical())
+    }
+
+    /// RFC 5280 section 7.1: a name lies within each name that it begins with, and within itself.
+    #[test]
+    fn directory_names_lie_within_those_that_they_begin_with() {
+        const PRINTABLE: u8 = 0x13;
+        const UTF8: u8 = 0x0C;
+
+        let name = organizations(&[(UTF8, "Acme"), (UTF8, "Tests")]);
+        for (base, is_within) in [
+            (&[][..], true),
+            (&[(UTF8, "Acme")], true),
+            (&[(PRINTABLE, " aCME ")], true),
+            (&[(UTF8, "Acme"), (PRINTABLE, "tests")], true),
+            (&[(UTF8, "Acme"), (UTF8, "Tests"), (UTF8, "More")], false),
+            (&[(UTF8, "Acme"), (UTF8, "Test")], false),
+            (&[(UTF8, "Tests")], false),
+            (&[(UTF8, "Tests"), (UTF8, "Acme")], false),
+        ] {
+            let subtree = organizations(base);
+            for side in [Side::Permitted, Side::Excluded] {
+                let told = lies_within(&directory(&name), &directory(&subtree), side);
+                assert_eq!(told, Ok(is_within), "{base:?}");
+            }
+        }
+    }
 
     #[test]
     fn host_names_lie_within_domains_by_whole_labels() {
@@ -339,6 +403,9 @@ mod tests {
             ("a.example.com", ".example.com", true, true),
             ("com", "example.com", false, false),
             ("anything", "", true, true),
+            ("anything", ".", false, true),
+            ("anything", "..", false, true),
+            ("*.example.com", ".", false, true),
             ("*.example.com", "example.com", true, true),
             ("*.example.com", "a.example.com", false, true),
             ("*.other.com", "a.example.com", false, false),
@@ -368,6 +435,25 @@ mod tests {
                 let is = mailbox_within(mailbox.as_bytes(), base.as_bytes(), side);
                 assert_eq!(is, within, "{mailbox} in {base}");
             }
+        }
+        // Mailboxes that may be the same, and hosts that are unclear.
+        for (mailbox, base, permitted, excluded) in [
+            ("\"a\"@example.com", "a@example.com", false, true),
+            ("a@example.com", "\"a\"@example.com", false, true),
+            ("\"a\"@example.com", "\"a\"@example.com", true, true),
+            ("\"a\"@example.net", "a@example.com", false, false),
+            (" a@example.com", "a@example.com", false, true),
+            ("a(comment)@example.com", "a@example.com", false, true),
+            ("a.b+c@example.com", "a@example.com", false, false),
+            ("a@[192.0.2.1]", "a@example.com", false, true),
+            ("a@[192.0.2.1]", "a@[192.0.2.1]", false, true),
+            ("a@example.com\0.org", "a@example.com", false, true),
+            ("a@example.com", "a@example..com", false, true),
+            ("a@example.com", "b@.example.com", false, true),
+        ] {
+            let within = |side| mailbox_within(mailbox.as_bytes(), base.as_bytes(), side);
+            let told = (within(Side::Permitted), within(Side::Excluded));
+            assert_eq!(told, (permitted, excluded), "{mailbox:?} in {base}");
         }
         // Hosts with a leading `@`.
         for (base, excluded) in [
@@ -404,6 +490,7 @@ mod tests {
             "a@evil.org\0@b.example.com",
             "a@evil.org,b@c.example.com",
             "\"a\"@evil.org,\"b\"@c.example.com",
+            "a\nb@c.example.com",
         ] {
             let within = |side| mailbox_within(mailbox.as_bytes(), b".example.com", side);
             let told = (within(Side::Permitted), within(Side::Excluded));
@@ -498,7 +585,12 @@ mod tests {
 
     #[test]
     fn addresses_lie_within_ranges() {
-        let within = |address: &[u8], range: &[u8]| ip_within(address, range).ok();
+        let within = |address: &[u8], range: &[u8]| {
+            let [permitted, excluded] =
+                [Side::Permitted, Side::Excluded].map(|side| ip_within(address, range, side).ok());
+            assert_eq!(permitted, excluded, "{address:?} in {range:?}");
+            permitted
+        };
         let range = [192, 0, 2, 0, 255, 255, 254, 0];
         assert_eq!(within(&[192, 0, 3, 9], &range), Some(true));
         assert_eq!(within(&[192, 0, 4, 9], &range), Some(false));
@@ -507,5 +599,23 @@ mod tests {
         assert_eq!(within(&[0; 5], &range), None);
         assert_eq!(within(&[0; 4], &[0; 7]), None);
         assert_eq!(within(&[0; 4], &[0, 0, 0, 0, 255, 0, 255, 0]), None);
+    }
+
+    #[test]
+    fn addresses_that_map_others_are_excluded_like_these() {
+        let mapped = |last: [u8; 4]| [&[0_u8; 10][..], &[0xFF; 2], &last].concat();
+        let range = [192, 0, 2, 0, 255, 255, 255, 0];
+        for (address, range, permitted, excluded) in [
+            (mapped([192, 0, 2, 7]), &range[..], false, true),
+            (mapped([192, 0, 3, 7]), &range, false, false),
+            (mapped([192, 0, 2, 7]), &[0; 32], true, true),
+            // Not the other way round: an author excludes ::/0 to allow only IPv4.
+            (Vec::from([192, 0, 2, 7]), &[0; 32], false, false),
+        ] {
+            let within = |side| ip_within(&address, range, side).ok();
+            let told = (within(Side::Permitted), within(Side::Excluded));
+            let expected = (Some(permitted), Some(excluded));
+            assert_eq!(told, expected, "{address:?} in {range:?}");
+        }
     }
 }

@@ -265,7 +265,7 @@ impl fmt::Display for Reason {
             }
             Self::NameFormUnsupported { form } => write!(
                 f,
-                "it has an {form}, which a certificate above it constrains and which is not supported here"
+                "it has a name of the form {form}, which a certificate above it constrains and which is not supported here"
             ),
             Self::NameNotPermitted { name } => {
                 write!(

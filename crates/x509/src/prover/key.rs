@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 use core::{fmt, str};
 
 use der::{
-    Decode, Reader, SecretDocument, SliceReader, Tag,
+    Decode, Reader, SliceReader, Tag,
     asn1::{AnyRef, OctetStringRef},
+    pem::{self, Decoder},
 };
 use zeroize::Zeroizing;
 
@@ -38,7 +39,8 @@ pub(super) enum Material {
 }
 
 impl PrivateKey {
-    /// Parses an unencrypted key in PEM or DER. In PEM, text around the key and an `EC PARAMETERS` block are skipped.
+    /// Parses an unencrypted key in PEM or DER. In PEM, text around the key and an `EC PARAMETERS` block are skipped, and the lines
+    /// may have any length, the same for all but the last.
     ///
     /// # Errors
     ///
@@ -47,14 +49,14 @@ impl PrivateKey {
         let Some(pem) = private_key_block(input) else {
             return Self::from_der(input);
         };
-        let (label, document) = SecretDocument::from_pem(pem)
-            .map_err(|_| X509Error::PrivateKeyUnusable { kind: "broken PEM" })?;
-        match label {
-            "ENCRYPTED PRIVATE KEY" => Err(X509Error::PrivateKeyUnusable {
+        // `openssl` writes the second form with `-traditional` (RFC 1421 section 4.6.1.1).
+        if pem.starts_with("-----BEGIN ENCRYPTED ") || pem.contains("\nProc-Type: 4,ENCRYPTED") {
+            return Err(X509Error::PrivateKeyUnusable {
                 kind: "ENCRYPTED PRIVATE KEY; decrypt it first",
-            }),
-            _ => Self::from_der(document.as_bytes()),
+            });
         }
+        let der = decoded(pem).map_err(|_| X509Error::PrivateKeyUnusable { kind: "broken PEM" })?;
+        Self::from_der(&der)
     }
 
     fn from_der(der: &[u8]) -> Result<Self, X509Error> {
@@ -95,6 +97,14 @@ fn through_end_line(block: &str) -> &str {
         .find("-----END ")
         .and_then(|end| Some(end + block.get(end..)?.find("KEY-----")? + "KEY-----".len()));
     end.and_then(|end| block.get(..end)).unwrap_or(block)
+}
+
+fn decoded(pem: &str) -> pem::Result<Zeroizing<Vec<u8>>> {
+    let mut decoder = Decoder::new_detect_wrap(pem.as_bytes())?;
+    // Large enough from the start, because growing would leave a copy behind that nobody wipes.
+    let mut der = Zeroizing::new(Vec::<u8>::with_capacity(decoder.remaining_len()));
+    decoder.decode_to_end(&mut der)?;
+    Ok(der)
 }
 
 /// The three structures begin with a version and differ in the next field.
