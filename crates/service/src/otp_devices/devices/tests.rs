@@ -88,9 +88,10 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     // An operator learns it at the next request, and nothing is tried again.
     let ops = bench.operator("instances:shop").await;
     let act = Action::OtpDeviceAdd;
-    let permitted = devices.permit_operator(&ops, act, "shop", None, &origin());
+    let origin = origin();
+    let permitted = devices.permit_operator(&ops, act, "shop", None, &origin);
     let caller: Caller<Writing> = permitted.await.unwrap();
-    let administrator = devices.permit_administrator(&ops, act, "shop", &origin());
+    let administrator = devices.permit_administrator(&ops, act, "shop", &origin);
     let administrator = administrator.await.unwrap();
     let access = &bench.service.access;
     for token in access.list().await.unwrap() {
