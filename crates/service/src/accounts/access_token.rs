@@ -81,6 +81,11 @@ impl Claims {
         }
     }
 
+    /// Returns the first moment at which the token is no longer valid.
+    pub(super) const fn expires_at(&self) -> Timestamp {
+        Timestamp::from_secs(self.exp)
+    }
+
     pub(super) fn owner(&self) -> Option<Owner> {
         Some(Owner {
             organisation: self.org,
@@ -152,7 +157,7 @@ impl Accounts {
             Some(claims) => Arc::clone(claims),
             None => Arc::new(self.verify(token, now).await?),
         };
-        if claims.exp <= now.as_secs() {
+        if claims.expires_at() <= now {
             self.verified.forget(&text);
             return refuse(SessionError::Expired);
         }

@@ -291,7 +291,8 @@ impl Accounts {
         Ok(creators)
     }
 
-    /// Changes a token. An unreadable body is reported only if the token exists and the person may change it.
+    /// Changes a token. A change to what it is already is not recorded. An unreadable body is reported only if the token exists and
+    /// the person may change it.
     ///
     /// # Errors
     ///
@@ -334,6 +335,15 @@ impl Accounts {
                 return refuse(ChangeApplicationTokenError::Revoked);
             }
             let revokes = !token.is_revoked && change.is_revoked == Some(true);
+            let describes = change.description.is_some() && change.description != token.description;
+            let mut batch = self.store.batch(reading.now());
+            own.require(&mut batch);
+            if !revokes && !describes {
+                // The commit that made it so may not be durable, so this result requires its record.
+                slot.require(&mut batch);
+                origin.require(&mut batch);
+                return Ok(Attempt::Commit(batch, Ok(())));
+            }
             let description = change.description.as_ref().or(token.description.as_ref());
             let next = ApplicationToken {
                 description: description.cloned(),
@@ -345,8 +355,6 @@ impl Accounts {
             } else {
                 Action::ApplicationTokenChange
             };
-            let mut batch = self.store.batch(reading.now());
-            own.require(&mut batch);
             if revokes {
                 self.put_revoked(&mut batch, &slot, &next, reading.now())
                     .await?;

@@ -1,12 +1,12 @@
 //! Loads the records needed for a change to a second factor, password or application token, and checks that the session may still
 //! make it. The records are those of the logged-in person and of the user whose second factor they manage. Every change made in a
 //! session requires the user's record as it was read here: whatever ends the session, or makes it need a factor, changes that
-//! record.
+//! record, except the end of the access token's time, which is compared with the time of the reading.
 
 use std::sync::Arc;
 
 use keyproof_mfa::{FactorNeeded, UserRecords};
-use keyproof_store::{Batch, Key, Snapshot};
+use keyproof_store::{Batch, Key, Snapshot, Timestamp};
 
 use super::{
     Accounts, Manager, Person, Reason,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Action, Failure,
     slot::Slot,
-    storage::{Attempt, transact_permitted},
+    storage::{Attempt, refused, transact_permitted},
 };
 
 /// Why a session may not manage keys, devices, recovery codes, passwords and application tokens.
@@ -25,6 +25,9 @@ pub enum SessionRefused {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// The access token has expired meanwhile.
+    #[error("the token has expired")]
+    Expired,
     /// A key is active, and the session has presented no second factor.
     #[error("the session has shown no second factor")]
     FactorNeeded,
@@ -77,7 +80,7 @@ impl Accounts {
     ) -> Result<(Account, User), Failure<E>> {
         let session = person.session();
         let own = self.account_of(session.name(), session.owner).await?;
-        let user = require_live_session(person, own.user.record())?.clone();
+        let user = require_live_session(person, own.user.record(), own.now)?.clone();
         self.require_factor(person, action, &user, &own.records())
             .await?;
         Ok((own, user))
@@ -95,7 +98,7 @@ impl Accounts {
         let reading = self.read(own.into_iter().chain(places)).await?;
         let own: Slot<User> = Slot::of(&reading, user_key(owner))?;
         let key: Slot<SecondFactor> = Slot::of(&reading, second_factor_key(owner))?;
-        let user = require_live_session(person, own.record())?.clone();
+        let user = require_live_session(person, own.record(), reading.now())?.clone();
         let records = records_of(&user, key.record());
         self.require_factor(person, action, &user, &records).await?;
         Ok((own, user, reading))
@@ -123,7 +126,7 @@ impl Accounts {
             }
         };
         let asking: Slot<User> = Slot::of(reading, user_key(own))?;
-        let user = require_live_session(person, asking.record())?;
+        let user = require_live_session(person, asking.record(), reading.now())?;
         if let Some(action) = authorized {
             let key: Slot<SecondFactor> = Slot::of(reading, second_factor_key(own))?;
             let records = records_of(user, key.record());
@@ -156,11 +159,16 @@ impl Accounts {
     }
 }
 
-/// Returns the person's record unless their session has ended.
+/// Returns the person's record unless their session has ended by now.
 fn require_live_session<'a, E: From<SessionRefused>>(
     person: &Person,
     user: Option<&'a User>,
+    now: Timestamp,
 ) -> Result<&'a User, Failure<E>> {
-    let user = user.filter(|user| person.session().is_of(user));
-    user.ok_or_else(|| Failure::Refused(SessionRefused::Ended.into()))
+    let session = person.session();
+    if session.expires_at.is_some_and(|end| end <= now) {
+        return Err(refused(SessionRefused::Expired));
+    }
+    let user = user.filter(|user| session.is_of(user));
+    user.ok_or_else(|| refused(SessionRefused::Ended))
 }

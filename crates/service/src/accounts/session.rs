@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use keyproof_mfa::AuthMethod;
-use keyproof_store::{Raw, Snapshot};
+use keyproof_store::{Raw, Snapshot, Timestamp};
 
 use super::{
     Accounts, SessionId,
@@ -40,6 +40,8 @@ pub struct Session {
     prefetch: Option<Arc<PrefetchedFactor>>,
     /// The key that signed the access token, or the record of the browser session.
     warrant: Option<Warrant>,
+    /// The first moment at which the access token is no longer valid. A browser session ends with its record.
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 /// A user's second factor that was read in the same snapshot as the session.
@@ -179,6 +181,7 @@ impl Session {
             key_changes: Some(kept.key_changes),
             prefetch: None,
             warrant,
+            expires_at: None,
         }
     }
 
@@ -315,6 +318,7 @@ impl Accounts {
                 place: signed_with,
                 version,
             }),
+            expires_at: Some(claims.expires_at()),
         };
         if session.is_of(user) {
             Ok(session)

@@ -198,14 +198,23 @@ enum Window {
 }
 
 impl Window {
-    /// Returns the last millisecond of the window.
-    const fn end(self, at: Timestamp) -> Timestamp {
-        let length: u64 = match self {
+    /// Returns the length in milliseconds.
+    const fn length(self) -> u64 {
+        match self {
             Self::Minute => 60_000,
             Self::Hour => 3_600_000,
-        };
-        let into = at.as_millis() % length;
-        Timestamp::from_millis(at.as_millis().saturating_add(length - 1 - into))
+        }
+    }
+
+    /// Returns the first millisecond of the window.
+    const fn start(self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(at.as_millis() - at.as_millis() % self.length())
+    }
+
+    /// Returns the last millisecond of the window.
+    const fn end(self, at: Timestamp) -> Timestamp {
+        let start = self.start(at).as_millis();
+        Timestamp::from_millis(start.saturating_add(self.length() - 1))
     }
 }
 

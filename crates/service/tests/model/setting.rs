@@ -6,8 +6,8 @@ use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
-    AccountSettings, Accounts, Action, AddressLimit, Audit, CpuQueue, HashingPool, HashingSettings,
-    ManualClock,
+    AccountSettings, Accounts, Action, AddressLimit, Audit, Clock, CpuQueue, HashingPool,
+    HashingSettings, ManualClock,
     accounts::{FirstStep, NewUser, PasswordLogin, Role, Session, Tokens},
 };
 use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp, memory::MemoryEngine};
@@ -54,13 +54,13 @@ impl Setting {
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
         let accounts = Accounts::new(
             store,
-            clock,
+            clock.clone(),
             audit,
             Arc::clone(&hashing),
             CpuQueue::default(),
             policy(),
         );
-        let (session, old) = finish(begin(&accounts, before));
+        let (session, old) = finish(begin(&accounts, &clock));
         Self {
             master_key,
             hashing,
@@ -90,7 +90,7 @@ pub(crate) const CHALLENGE_LIFETIME: Duration = STEP.saturating_mul(3);
 /// The user's `key_changes` when the attacker's token was issued.
 pub(crate) const OLD_KEY_CHANGES: u64 = 1;
 
-async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
+async fn begin(accounts: &Accounts, clock: &ManualClock) -> (Session, Session) {
     let new = NewUser {
         name: NAME.to_owned(),
         organisation: "Example Org".to_owned(),
@@ -100,14 +100,14 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .add_user(&new, password(), &command_line())
         .await
         .unwrap();
-    let first = log_in(accounts).await;
+    let first = log_in(accounts, clock).await;
     let enrolling = person(accounts, &first, Action::MfaKeyAdd).await;
     let enrolled = accounts.enrol_key(&enrolling, sent(password())).await;
     let enrolled = enrolled.unwrap();
     let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
     let totp = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
     let code = |ahead| {
-        let step = totp.step_at(now.as_secs()) + ahead;
+        let step = totp.step_at(clock.now().as_secs()) + ahead;
         totp.code_at_step(step).to_string()
     };
     let (key, activating) = (enrolled.key.id, code(0));
@@ -121,18 +121,18 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .answer_challenge(&asked, &code(1), None, &origin())
         .await
         .unwrap();
-    let old = session(accounts, &answered).await;
+    let old = session(accounts, clock, &answered).await;
     // The session that removes the key is the only one that survives the removal.
     let manager = manager(accounts, &old, Action::MfaKeyRemove).await;
     accounts.remove_key(&manager, key).await.unwrap();
-    (log_in(accounts).await, old)
+    (log_in(accounts, clock).await, old)
 }
 
-async fn log_in(accounts: &Accounts) -> Session {
+async fn log_in(accounts: &Accounts, clock: &ManualClock) -> Session {
     let FirstStep::Authenticated(tokens) = step_one(accounts).await else {
         panic!("there is no key to ask for a code of");
     };
-    session(accounts, &tokens).await
+    session(accounts, clock, &tokens).await
 }
 
 async fn step_one(accounts: &Accounts) -> FirstStep {
@@ -144,8 +144,13 @@ async fn step_one(accounts: &Accounts) -> FirstStep {
     accounts.login(login, &origin()).await.unwrap()
 }
 
-async fn session(accounts: &Accounts, tokens: &Tokens) -> Session {
+/// Returns the session of an access token that is issued at the model's start, and so lasts until the model's end.
+async fn session(accounts: &Accounts, clock: &ManualClock, tokens: &Tokens) -> Session {
+    let now = clock.now();
+    clock.set(START);
+    let refreshed = accounts.refresh(&tokens.refresh, &origin()).await.unwrap();
+    clock.set(now);
     let address = [127, 0, 0, 1].into();
-    let session = accounts.session(Some(&tokens.access), address).await;
+    let session = accounts.session(Some(&refreshed.access), address).await;
     session.unwrap()
 }

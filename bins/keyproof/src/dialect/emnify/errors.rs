@@ -395,6 +395,7 @@ impl From<SessionRefused> for Refusal {
     fn from(why: SessionRefused) -> Self {
         match why {
             SessionRefused::Ended => Self::ended(),
+            SessionRefused::Expired => SessionError::Expired.into(),
             SessionRefused::FactorNeeded => Self::factor_needed(),
         }
     }

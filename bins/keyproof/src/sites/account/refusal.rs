@@ -63,7 +63,7 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
 impl From<SessionRefused> for Refusal {
     fn from(error: SessionRefused) -> Self {
         match error {
-            SessionRefused::Ended => Self::SignInFirst(None),
+            SessionRefused::Ended | SessionRefused::Expired => Self::SignInFirst(None),
             SessionRefused::FactorNeeded => Self::ConfirmFirst(None),
         }
     }

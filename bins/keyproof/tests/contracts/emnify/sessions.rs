@@ -65,6 +65,24 @@ async fn a_token_of_before_an_activation_is_worth_nothing_after_it() {
 }
 
 #[tokio::test]
+async fn a_token_that_expires_while_the_body_arrives_changes_nothing() {
+    let site = Site::start().await;
+    let token = site.token(ADA).await;
+    let second = Duration::from_secs(1);
+    site.clock.advance(Duration::from_secs(240 * 60) - second);
+    let call = site.post(TOKENS, &json!({ "description": "late" }));
+    let passes = async { site.clock.advance(second) };
+    let late = call.bearer(&token).send_late(passes).await;
+    let expired = "the token has expired";
+    late.says(401, 1103, "TokenExpired", expired);
+    let next = site.users(&token).await;
+    next.says(401, 1103, "TokenExpired", expired);
+    let fresh = site.token(ADA).await;
+    let listed = site.get(TOKENS).send_as(&fresh).await;
+    assert_eq!(listed.is(200).json, json!([]));
+}
+
+#[tokio::test]
 async fn application_tokens_outlive_an_activation() {
     let site = Site::start().await;
     let token = site.token(ADA).await;

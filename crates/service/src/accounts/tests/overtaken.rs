@@ -27,10 +27,11 @@ async fn ada() -> (Bench, Session) {
     (bench, own)
 }
 
-/// Ada with a key, whose last counted failure is so old that its record is gone.
+/// Ada with a key, whose last counted failure is so old that its record is gone. Her session lasts as long as the test.
 async fn quiet_ada() -> (Bench, Phone, Session, u32) {
     let bench = with_ada().await;
-    let (phone, own, key) = enrol(&bench, ADA).await;
+    let (phone, mut own, key) = enrol(&bench, ADA).await;
+    own.expires_at = None;
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
     (bench, phone, own, key)
 }

@@ -1,5 +1,7 @@
 //! How a session is identified, and which factor it has presented.
 
+use std::time::Duration;
+
 use keyproof_auth::Token;
 use keyproof_mfa::{FactorKind, VerifiedFactor};
 use serde_json::json;
@@ -12,8 +14,8 @@ use crate::{
     Action, Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, FirstStep, RemoveDeviceError, RemoveKeyError, Role, Session, SessionError,
-        SessionId, SessionRefused, TargetUser, Tokens,
+        ACCESS_TOKEN_LIFETIME, AnswerError, FirstStep, RemoveDeviceError, RemoveKeyError, Role,
+        Session, SessionError, SessionId, SessionRefused, TargetUser, Tokens,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
@@ -225,6 +227,23 @@ async fn an_activation_ends_every_access_token_but_its_own() {
         Err(Refused(SessionError::Invalid))
     );
     holds(&given.access).await.unwrap();
+}
+
+/// A request's body may arrive after the end of the token that its head presented.
+#[tokio::test]
+async fn a_token_that_expires_after_it_was_permitted_decides_nothing() {
+    let bench = with_ada().await;
+    let second = Duration::from_secs(1);
+    let (_, own, key) = enrol(&bench, ADA).await;
+    bench
+        .clock
+        .advance(ACCESS_TOKEN_LIFETIME - super::STEP - second);
+    asks(&bench).application_token(&own).await.unwrap();
+    bench.clock.advance(second);
+    all(&refusals(&bench, &own, key).await, "Expired");
+    let devices = asks(&bench).devices(&own, TargetUser::Mine).await;
+    let expired = RemoveDeviceError::SessionRefused(SessionRefused::Expired);
+    assert_eq!(devices, Err(Refused(expired)));
 }
 
 #[tokio::test]

@@ -597,6 +597,35 @@ async fn an_application_token_is_revoked_once() {
 }
 
 #[tokio::test]
+async fn a_change_of_an_application_token_to_what_it_is_already_is_not_recorded() {
+    let bench = with_ada().await;
+    let own = signed_in(&bench, ADA).await;
+    let accounts = asks(&bench);
+    accounts.application_token(&own).await.unwrap();
+    let id = accounts.application_tokens(&own).await.unwrap()[0].id;
+    let ask = async |asked: &ApplicationTokenChange| {
+        accounts.change_application_token(&own, id, asked).await
+    };
+    let described = ApplicationTokenChange {
+        description: Some("x".to_owned()),
+        is_revoked: None,
+    };
+    for (asked, action) in [
+        (&described, Action::ApplicationTokenChange),
+        (&REVOKED, Action::ApplicationTokenRevoke),
+    ] {
+        for asked in [asked, asked, &ApplicationTokenChange::default()] {
+            ask(asked).await.unwrap();
+        }
+        assert_eq!(bench.times(action).await, 1, "{action}");
+    }
+    assert_eq!(bench.times(Action::ApplicationTokenChange).await, 1);
+    // An acknowledgement requires that the change is durable.
+    bench.faults.commits(CommitMode::NotApplied);
+    assert!(matches!(ask(&REVOKED).await, Err(Failure::Storage(_))));
+}
+
+#[tokio::test]
 async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     let bench = with_ada().await;
     let own = signed_in(&bench, ADA).await;

@@ -19,7 +19,7 @@ use std::cmp::Reverse;
 use keyproof_store::Timestamp;
 
 use super::{
-    Audit, AuditReader, Event, EventKey,
+    Audit, AuditReader, Event, EventKey, Window,
     index::{Entries, User},
 };
 use crate::StorageError;
@@ -99,7 +99,9 @@ impl Audit {
         before: Option<Cursor>,
         indexed: Timestamp,
     ) -> Result<Option<Cursor>, StorageError> {
-        let place = (before.as_ref(), state.since.max(indexed));
+        // The entry of a combined event has the time of its first event, which may be earlier than `since` in the same hour.
+        let since = Window::Hour.start(state.since).max(indexed);
+        let place = (before.as_ref(), since);
         let outcome = state.search.outcome;
         let mut entries = Entries::new(&self.store, user, outcome, place, state.most);
         let mut last = before;
