@@ -138,7 +138,7 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
     // The link is not shown, and the page is refused.
     ops.sees_not("/console/audit/export");
     ops.get("/console/audit/export").await.is(403);
-    for _ in 0..14 {
+    for _ in 0..9 {
         site.clock.advance(Duration::from_secs(60));
         ops.get("/console/audit/latest").await.is(200);
     }
@@ -258,7 +258,7 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
 async fn whoever_does_not_read_files_has_few_of_them() {
     let site = Site::start().await;
     let detail = "x".repeat(900);
-    // More than a file has, and than the system buffers for a client that does not read.
+    // More than the system buffers for a client that does not read (`tcp_wmem`: 4 MiB).
     for _ in 0..9 {
         site.clock.advance(Duration::from_millis(1));
         let at = format!("{:016x}", site.now().as_millis());
@@ -281,7 +281,7 @@ async fn whoever_does_not_read_files_has_few_of_them() {
     let (mut ops, _) = Browser::of_operator(&site, &["audit"]).await;
     let path = "/console/audit/export?what=otp_device.add";
     let (_, length, _) = ops.file(path).await;
-    assert!(length >= 8 << 20, "{length}");
+    assert!(length >= 5 << 20, "{length}");
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: keyproof-console={}\r\n\r\n",
         ops.console().unwrap()
