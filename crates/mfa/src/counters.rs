@@ -1,8 +1,8 @@
 //! Which counter counts an attempt, and how an attempt changes it.
 
 use crate::{
-    Addresses, Counter, Failure, Fingerprint, Locked, Lockout, Network, Policy, SessionId,
-    Sessions, UnixMillis, UserRecords, lockout::Guess,
+    Addresses, Counter, DeviceId, Failure, Fingerprint, Locked, Lockout, Network, Policy,
+    SessionId, Sessions, UnixMillis, UserRecords, lockout::Guess,
 };
 
 /// What is known about a client that wants to log in.
@@ -62,7 +62,7 @@ impl UserRecords {
         if client.fingerprint.is_some() {
             return Ok(());
         }
-        self.unlocked(self.counter(client, now), now)
+        self.unlocked(self.address_or_name(client, now), now)
     }
 
     /// Like [`check_lockout`](Self::check_lockout), for a user who is logged in, in this session.
@@ -127,23 +127,23 @@ impl UserRecords {
         }
     }
 
-    /// The counter for a login by this client.
-    pub(crate) fn counter(&self, client: Client<'_>, now: UnixMillis) -> Counter {
-        let device = self
+    /// The trusted device that this client's fingerprint belongs to.
+    pub(crate) fn device_of(&self, client: Client<'_>, now: UnixMillis) -> Option<DeviceId> {
+        let (devices, fingerprint) = self
             .bound_devices()
             .filter(|devices| !devices.are_guessed(now))
-            .zip(client.fingerprint)
-            .and_then(|(devices, fingerprint)| devices.recognise(fingerprint, now));
+            .zip(client.fingerprint)?;
+        devices.recognise(fingerprint, now)
+    }
+
+    /// The counter for a login by this client without its fingerprint.
+    pub(crate) fn address_or_name(&self, client: Client<'_>, now: UnixMillis) -> Counter {
         let address = self
             .addresses
             .as_ref()
             .zip(client.network)
             .and_then(|(addresses, network)| addresses.recognise(network, now));
-        match (device, address) {
-            (Some(id), _) => Counter::Device(id),
-            (None, Some(id)) => Counter::Address(id),
-            (None, None) => Counter::Name,
-        }
+        address.map_or(Counter::Name, Counter::Address)
     }
 
     pub(crate) fn unlocked(&self, counter: Counter, now: UnixMillis) -> Result<(), Locked> {

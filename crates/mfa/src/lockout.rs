@@ -241,8 +241,9 @@ impl Doubling {
 
 /// A counter of failures.
 ///
-/// A guess is counted in exactly one counter, and locking one does not lock another. So a stranger
-/// who guesses at a name does not lock out the user's known addresses or sessions.
+/// A guess is counted in one counter, and locking one does not lock another. So a stranger who
+/// guesses at a name does not lock out the user's devices, known addresses or sessions. Only a wrong
+/// password from a trusted device is counted twice: for the device, and for the address or name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counter {
     /// Logins from this address, where the user has recently logged in with every factor.
@@ -261,7 +262,7 @@ pub enum Counter {
 pub struct Failure {
     /// How many there have been in a row, including this one.
     pub consecutive: u32,
-    /// The counter that it was counted in.
+    /// The counter that it was counted in; for a wrong password never a device.
     pub counter: Counter,
     /// When the lock ends, if this failure was the last that the policy allows.
     pub locked_until: Option<UnixMillis>,

@@ -68,7 +68,7 @@ pub enum Factor {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum PasswordRefusal {
     /// Locked: a right password is refused as well. It was not counted, except as a guess at a
-    /// fingerprint.
+    /// fingerprint, or for a trusted device that is not locked.
     #[error(transparent)]
     Locked(Locked),
     /// The password was wrong. The failure was counted.
@@ -118,10 +118,15 @@ pub enum LoginRefusal {
 impl UserRecords {
     /// Begins a login with a password and what is known about the client.
     ///
-    /// Failures from a trusted device, or from a known address, are counted only there. So both can
-    /// log in while the user is locked elsewhere. A right password that leads to a challenge resets
-    /// no count. If it comes with an unknown fingerprint, that is counted as a guess at a device's
-    /// fingerprint ([`Fingerprint`](crate::Fingerprint)), even while the name or address is locked.
+    /// A right password is refused while the trusted device that it comes from is locked; without
+    /// one, while the known address is, otherwise the name. So devices and known addresses can log
+    /// in while the user is locked elsewhere. A wrong password is counted and answered as one
+    /// without a fingerprint, so that it does not tell whether the fingerprint is trusted. If it is,
+    /// the failure is also counted for the device.
+    ///
+    /// A right password that leads to a challenge resets no count. If it comes with an unknown
+    /// fingerprint, that is counted as a guess at a device's fingerprint
+    /// ([`Fingerprint`](crate::Fingerprint)), even while the name or address is locked.
     pub fn begin_login(
         mut self,
         password: Password,
@@ -129,10 +134,20 @@ impl UserRecords {
         now: UnixMillis,
         policy: &Policy,
     ) -> Decision<FirstFactor, PasswordRefusal> {
-        let counter = self.counter(client, now);
-        let is_guess = client.fingerprint.is_some() && !matches!(counter, Counter::Device(_));
-        if is_guess && password == Password::Correct {
-            self.count_guess(now, policy);
+        let device = self.device_of(client, now).map(Counter::Device);
+        let elsewhere = self.address_or_name(client, now);
+        let counter = match password {
+            Password::Correct => device.unwrap_or(elsewhere),
+            Password::Wrong => elsewhere,
+        };
+        match (password, device) {
+            (Password::Correct, None) if client.fingerprint.is_some() => {
+                self.count_guess(now, policy);
+            }
+            (Password::Wrong, Some(device)) if self.unlocked(device, now).is_ok() => {
+                self.fail(device, Guess::Password, now, policy);
+            }
+            _ => {}
         }
         if let Err(refusal) = self.check_password(password, counter, now, policy) {
             return self.decided(Err(refusal));

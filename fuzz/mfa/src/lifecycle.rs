@@ -204,13 +204,15 @@ impl Model {
         let now = self.now;
         let shown = fingerprint.filter(|_| self.guesses.locked_until <= now);
         if let Some(device) = self.device(shown) {
-            return match device.count.attempt(now, right, Guess::Password) {
+            match device.count.attempt(now, right, Guess::Password) {
                 Said::Ok => {
                     device.count = Count::default();
-                    Said::Device
+                    return Said::Device;
                 }
-                refused => refused,
-            };
+                locked if right => return locked,
+                // A wrong password is answered as without a fingerprint.
+                _ => {}
+            }
         }
         let can_be_guessed = self.devices.iter().any(|device| now < device.expires_at);
         if right && shown.is_some() && can_be_guessed {

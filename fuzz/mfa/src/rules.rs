@@ -7,7 +7,7 @@ use std::{
 };
 
 use keyproof_mfa::{
-    ActivateRefusal, AuthMethod, Challenge, Client, Counter, EnrolRefusal, Factor, FactorKind,
+    ActivateRefusal, AuthMethod, Challenge, Client, Counter, DeviceId, EnrolRefusal, Factor, FactorKind,
     Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal, Network,
     NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session,
     SessionId, Sessions, UnixMillis, User, UserId, UserRecords, VerifiedFactor,
@@ -275,18 +275,31 @@ impl Told {
             network: network(second / 5),
         };
         let (now, mut before) = (self.moment(), self.records.clone());
-        let counter = self.payer(client);
+        let device = self.device_of(client);
+        let counter = match (password, device) {
+            (Password::Correct, Some(device)) => Counter::Device(device),
+            _ => self.payer(client),
+        };
         let admitted = before.check_lockout(client, now);
         let decision = before
             .clone()
             .begin_login(password, client, now, &self.policy);
         self.records = decision.next;
+        if password == Password::Wrong {
+            let stranger = Client {
+                fingerprint: None,
+                ..client
+            };
+            let probe = before.clone();
+            let probe = probe.begin_login(password, stranger, now, &self.policy);
+            assert_eq!(decision.verdict, probe.verdict, "a fingerprint is told");
+        }
         match decision.verdict {
             Err(PasswordRefusal::Locked(locked)) => {
                 if fingerprint.is_none() {
                     assert_eq!(admitted, Err(locked));
-                } else if password == Password::Correct {
-                    // It may have been counted as a guess.
+                } else {
+                    // It may have been counted as a guess, or for the device.
                     before.devices.clone_from(&self.records.devices);
                 }
                 self.refused(locked, &before);
@@ -297,6 +310,36 @@ impl Told {
                 assert_eq!(verdict.is_ok(), password == Password::Correct);
                 self.begun(verdict, counter);
             }
+        }
+        if let (Password::Wrong, Some(device)) = (password, device) {
+            self.counted_for(device, client);
+        }
+    }
+
+    /// The trusted device whose fingerprint this is, unless fingerprints are ignored.
+    fn device_of(&self, client: Client<'_>) -> Option<DeviceId> {
+        let now = self.moment();
+        let fingerprint = client.fingerprint?;
+        let device = self.records.trusted_device(fingerprint, now);
+        device.filter(|_| !self.records.are_fingerprints_locked(now))
+    }
+
+    /// A wrong password from this device is counted for it, too. Only a right one tells of its lock.
+    fn counted_for(&mut self, device: DeviceId, client: Client<'_>) {
+        let (now, counter) = (self.moment(), Counter::Device(device));
+        let records = self.records.clone();
+        let probe = records.begin_login(Password::Correct, client, now, &self.policy);
+        let Err(refusal) = probe.verdict else {
+            return self.judged(counter);
+        };
+        let PasswordRefusal::Locked(locked) = refusal else {
+            panic!("a right password: {refusal:?}");
+        };
+        assert_eq!(locked.counter, counter);
+        let until = locked.until.as_millis();
+        if self.locks.insert(counter, until) != Some(until) {
+            assert_eq!(until, self.now + 5 * MINUTE);
+            self.ends.insert((counter, until));
         }
     }
 

@@ -289,17 +289,17 @@ impl World {
         known.position(|known| which(known) && self.now < known.until)
     }
 
-    /// The counter of a login.
-    fn whose(&self, fingerprint: Option<u8>, place: Option<u8>) -> Whose {
-        let fingerprint = fingerprint.filter(|_| !self.guesses.is_locked(self.now));
-        let device =
-            fingerprint.and_then(|number| self.live_device(|device| device.fingerprint == number));
+    /// The trusted device that a login comes from.
+    fn device(&self, fingerprint: Option<u8>) -> Option<Whose> {
+        let fingerprint = fingerprint.filter(|_| !self.guesses.is_locked(self.now))?;
+        let at = self.live_device(|device| device.fingerprint == fingerprint)?;
+        Some(Whose::Device(self.devices[at].id))
+    }
+
+    /// The counter of a login without a trusted device.
+    fn elsewhere(&self, place: Option<u8>) -> Whose {
         let known = place.and_then(|place| self.known(|known| known.place == place));
-        match (device, known) {
-            (Some(at), _) => Whose::Device(self.devices[at].id),
-            (None, Some(at)) => Whose::Address(self.addresses[at].number),
-            (None, None) => Whose::Name,
-        }
+        known.map_or(Whose::Name, |at| Whose::Address(self.addresses[at].number))
     }
 
     /// Its count; `None` for an address that is no longer known.
@@ -483,7 +483,11 @@ impl World {
             fingerprint: text.as_ref(),
             network: place.map(network),
         };
-        let whose = self.whose(fingerprint, place);
+        let (device, elsewhere) = (self.device(fingerprint), self.elsewhere(place));
+        let whose = match password {
+            Password::Correct => device.unwrap_or(elsewhere),
+            Password::Wrong => elsewhere,
+        };
         let count = *self.count(whose).unwrap();
         let admitted = self.records.check_lockout(client, now);
         let is_refused = count.is_locked(self.now) && fingerprint.is_none();
@@ -492,10 +496,19 @@ impl World {
         let read = self.records.clone();
         let decision = read.clone().begin_login(password, client, now, &policy);
         assert!(self.commit(&read, &decision.next, None));
-        let is_unknown = fingerprint.is_some() && !matches!(whose, Whose::Device(_));
+        let is_unknown = fingerprint.is_some() && device.is_none();
         let is_guess = is_unknown && self.live_devices().next().is_some();
         if is_guess && password == Password::Correct && !self.guesses.is_locked(self.now) {
             self.guesses.counted(Guess::Code, self.now);
+        }
+        if password == Password::Wrong
+            && let Some(whose) = device
+        {
+            let now = self.now;
+            let count = self.count(whose).unwrap();
+            if !count.is_locked(now) {
+                count.counted(Guess::Password, now);
+            }
         }
         match decision.verdict {
             Ok(outcome) => {

@@ -1,5 +1,5 @@
 //! Which counter counts a guess: the name, an address, a device or a session, and never two of
-//! them.
+//! them, except for a wrong password from a device.
 
 use keyproof_mfa::{
     Activated, AuthMethod, ChallengeInvalid, Client, Counter, DeviceId, Fingerprint, FirstFactor,

@@ -1,6 +1,7 @@
 use keyproof_mfa::{
-    Client, Counter, DeviceId, Fingerprint, FirstFactor, Locked, LoginRefusal, MfaError, NewDevice,
-    NoDevice, Password, PasswordRefusal, RecoveryCode, UnixMillis, User, UserId, UserRecords,
+    Client, Counter, DeviceId, Fingerprint, FirstFactor, Locked, LoginRefusal, MfaError, Network,
+    NewDevice, NoDevice, Password, PasswordRefusal, RecoveryCode, UnixMillis, User, UserId,
+    UserRecords,
 };
 
 use crate::ada::{
@@ -213,20 +214,19 @@ fn a_device_has_a_count_of_its_own() {
     assert_eq!(login.verdict, BY_LAPTOP);
     assert_eq!(login.next.lockout, locked.lockout, "it lifted the lock");
 
-    // Wrong passwords from the laptop count for it alone.
-    let counter = Counter::Device(DeviceId::new(1));
-    let mut worn = ada;
-    for consecutive in 1..=3 {
+    // Wrong passwords from the laptop lock it meanwhile, although they are answered as any other.
+    let elsewhere = locked.check_lockout(Client::UNKNOWN, NOW).unwrap_err();
+    let mut worn = locked.clone();
+    for _ in 0..3 {
+        let admitted = begin(&worn, Password::Correct, &laptop(), NOW);
+        assert_eq!(admitted.verdict, BY_LAPTOP);
         let wrong = begin(&worn, Password::Wrong, &laptop(), NOW);
-        let failure = counted(wrong.verdict);
-        assert_eq!(
-            (failure.counter, failure.consecutive),
-            (counter, consecutive)
-        );
+        assert_eq!(wrong.verdict, Err(PasswordRefusal::Locked(elsewhere)));
         worn = wrong.next;
     }
-    assert_eq!(failures(&worn), 0);
-    assert_eq!(worn.check_lockout(Client::UNKNOWN, NOW), Ok(()));
+    assert_eq!(worn.lockout, locked.lockout);
+    assert_eq!(begin(&worn, Password::Wrong, &laptop(), NOW).next, worn);
+    let counter = Counter::Device(DeviceId::new(1));
     let until = after(NOW, 5 * MINUTE);
     let refused = begin(&worn, Password::Correct, &laptop(), NOW);
     let locked = Locked { counter, until };
@@ -248,7 +248,56 @@ fn a_login_from_a_device_ends_its_count() {
     let (ada, _) = ada_with_laptop();
     let once = begin(&ada, Password::Wrong, &laptop(), NOW).next;
     let login = begin(&once, Password::Correct, &laptop(), NOW);
-    assert_eq!(login.next, ada);
+    assert_eq!(login.next.devices, ada.devices);
+    assert_eq!(failures(&login.next), 1, "a device ends no other count");
+}
+
+/// Otherwise wrong passwords would find a fingerprint, without being counted as guesses at one.
+#[test]
+fn a_wrong_password_does_not_tell_whether_its_fingerprint_is_trusted() {
+    let (ada, phone) = ada_with_laptop();
+    let home = Network::containing([192, 0, 2, 1].into());
+    let code = phone.shows(NOW, 1);
+    let proof = phone.proof(&code);
+    let login = challenged(ada, NOW).answer_challenge(&proof, None, Some(home), NOW, &policy());
+    assert!(login.verdict.is_ok());
+    let guess = Fingerprint::new("guess").unwrap();
+    for network in [None, Some(home)] {
+        let verdicts = [None, Some(&guess), Some(&laptop())].map(|fingerprint| {
+            let client = Client {
+                fingerprint,
+                network,
+            };
+            let mut ada = login.next.clone();
+            let moments = [0, 0, 0, 1, 5, 5, 5, 9, 11].map(|minutes| after(NOW, minutes * MINUTE));
+            moments.map(|now| {
+                let wrong = ada
+                    .clone()
+                    .begin_login(Password::Wrong, client, now, &policy());
+                ada = wrong.next;
+                wrong.verdict
+            })
+        });
+        assert_eq!(verdicts[1], verdicts[0]);
+        assert_eq!(verdicts[2], verdicts[0]);
+    }
+
+    // While the laptop is locked and the name is not.
+    let locked = (0..3).fold(login.next, |ada, _| mistyped(ada, NOW));
+    let soon = after(NOW, 4 * MINUTE);
+    let worn = (0..3).fold(locked, |ada, _| {
+        begin(&ada, Password::Wrong, &laptop(), soon).next
+    });
+    let now = after(NOW, 5 * MINUTE);
+    let refused = begin(&worn, Password::Correct, &laptop(), now).verdict;
+    assert!(
+        matches!(refused, Err(PasswordRefusal::Locked(at)) if at.counter != Counter::Name),
+        "{refused:?}"
+    );
+    let failure = counted(begin(&worn, Password::Wrong, &laptop(), now).verdict);
+    assert_eq!((failure.counter, failure.consecutive), (Counter::Name, 1));
+    let by_guess = begin(&worn, Password::Wrong, &guess, now);
+    assert_eq!(counted(by_guess.verdict), failure);
 }
 
 #[test]

@@ -223,17 +223,9 @@ impl Accounts {
                             account.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
-                    // Where other fingerprints are locked out, the answer does not tell that this one is trusted.
-                    let stranger = Client {
-                        fingerprint: None,
-                        ..client
-                    };
-                    let elsewhere = account.records().check_lockout(stranger, account.at());
-                    let error =
-                        elsewhere.map_or_else(|lock| locked(account.wait(lock.until)), |()| error);
                     let new_event = self.failed(whose, why, origin);
                     let refused = (why, new_event);
-                    // While locked, only the right password counts a guess at a fingerprint.
+                    // While locked, a guess at a fingerprint may be counted, or a failure of a device.
                     let refused = self.refuse_counted(&account, decision.next, refused, error);
                     return Box::pin(refused).await;
                 }
