@@ -242,6 +242,10 @@ fn pcr_0_begins_with_the_startup_locality() {
             assert_eq!(replayed.locality, started);
         }
     }
+    let log = log_of(&[], 0, false);
+    let report = check(&log, "sha256:7").report;
+    let outcome = report.outcome(EventLogCheck::StartupLocality);
+    assert_eq!(outcome, Outcome::NotRequested);
     // A locality for which no register value exists.
     let replayed = log_of(&[], 2, false);
     refused(&check(&replayed, "sha256:0"), &["registers"]);
@@ -606,7 +610,7 @@ fn separators_end_the_firmwares_part() {
 fn an_error_is_not_hidden_as_a_boot_order() {
     const VALUE: &[u8] = &[1, 0, 0, 0];
     let order = variable(&GLOBAL, "BootOrder", VALUE);
-    let judged = |pcr: u32, data: &[u8], after: &[u32], compared: &str| {
+    let report = |pcr: u32, data: &[u8], after: &[u32], compared: &str| {
         let mut log = LogMaker::agile(&BANKS[1..2]);
         log.measure(0, CRTM_VERSION, b"1");
         log.measure_as(pcr, VARIABLE_BOOT, VALUE, data);
@@ -615,7 +619,10 @@ fn an_error_is_not_hidden_as_a_boot_order() {
         }
         let report = check(&log, compared).report;
         assert_eq!(report.outcome(EventLogCheck::Registers), Outcome::Pass);
-        report.outcome(EventLogCheck::Separators)
+        report
+    };
+    let judged = |pcr, data: &[u8], after: &[u32], compared: &str| {
+        report(pcr, data, after, compared).outcome(EventLogCheck::Separators)
     };
     // Code that runs later can extend a separator, so PCR 1 alone proves nothing.
     assert_eq!(judged(1, &order, &[1], "sha256:1"), Outcome::Warn);
@@ -623,7 +630,10 @@ fn an_error_is_not_hidden_as_a_boot_order() {
     // Another register proves it, if it has exactly one separator.
     assert_eq!(judged(1, &order, &[0, 1], "sha256:0,1"), Outcome::Pass);
     assert_eq!(judged(1, &order, &[1, 7], "sha256:1,7"), Outcome::Pass);
-    assert_eq!(judged(1, &order, &[0, 0, 1], "sha256:0,1"), Outcome::Warn);
+    let twice = report(1, &order, &[0, 0, 1], "sha256:0,1");
+    assert_eq!(twice.outcome(EventLogCheck::Separators), Outcome::Warn);
+    let detail = twice.detail(EventLogCheck::Separators);
+    assert!(detail.starts_with("the boot order in PCR 1"), "{detail}");
     assert_eq!(judged(1, &order, &[1], "sha256:0,1"), Outcome::Warn);
     assert_eq!(judged(1, &order, &[1, 8], "sha256:1,8"), Outcome::Warn);
     // No other variable may have these bytes as its value.
