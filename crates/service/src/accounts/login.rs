@@ -225,9 +225,16 @@ impl Accounts {
                     };
                     let new_event = self.failed(whose, why, origin);
                     let refused = (why, new_event);
+                    let locks_device = account.locks_device(&decision.next, client, &self.policy);
                     // While locked, a guess at a fingerprint may be counted, or a failure of a device.
                     let refused = self.refuse_counted(&account, decision.next, refused, error);
-                    return Box::pin(refused).await;
+                    let mut refused = Box::pin(refused).await?;
+                    if let Attempt::Commit(batch, _) = &mut refused
+                        && locks_device
+                    {
+                        self.locks.begins(batch);
+                    }
+                    return Ok(refused);
                 }
             };
             account.save(&mut batch, decision.next, change);
