@@ -7,10 +7,10 @@ use std::{
 };
 
 use keyproof_mfa::{
-    ActivateRefusal, AuthMethod, Challenge, Client, Counter, DeviceId, EnrolRefusal, Factor, FactorKind,
-    Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal, Network,
-    NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session,
-    SessionId, Sessions, UnixMillis, User, UserId, UserRecords, VerifiedFactor,
+    ActivateRefusal, AuthMethod, Challenge, Client, Counter, DeviceId, EnrolRefusal, Factor,
+    FactorKind, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal,
+    Network, NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal,
+    Session, SessionId, Sessions, UnixMillis, User, UserId, UserRecords, VerifiedFactor,
     otp::{Secret, Totp},
 };
 
