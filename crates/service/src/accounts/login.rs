@@ -275,8 +275,6 @@ impl Accounts {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
         };
-        // An empty fingerprint counts as none, as in the first step.
-        let trusts = trusts.filter(|trust| !trust.fingerprint.is_empty());
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
         transact("accounts.answer_challenge", &self.store, || async {
