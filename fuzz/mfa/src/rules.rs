@@ -337,9 +337,10 @@ impl Told {
         };
         assert_eq!(locked.counter, counter);
         let until = locked.until.as_millis();
-        if self.locks.insert(counter, until) != Some(until) {
+        self.locks.insert(counter, until);
+        // A lock that was reported before may be in force again after the clock was set back.
+        if self.ends.insert((counter, until)) {
             assert_eq!(until, self.now + 5 * MINUTE);
-            self.ends.insert((counter, until));
         }
     }
 
