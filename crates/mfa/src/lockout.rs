@@ -10,8 +10,8 @@ use crate::{AddressId, DeviceId, Policy, SessionId, UnixMillis};
 /// ([`Policy::lockout_failures`]).
 ///
 /// - While it is locked, attempts are not counted, so a stranger who keeps trying cannot prolong the
-///   lock. Nor are they checked, except for a password that comes with an unknown fingerprint, which
-///   may be a guess at one ([`Fingerprint`](crate::Fingerprint)).
+///   lock. Nor are they checked, except for a password that comes with a fingerprint: of a trusted
+///   device, which has a count of its own, or a guess at one ([`Fingerprint`](crate::Fingerprint)).
 /// - After a lock the count restarts at zero. Otherwise a single wrong guess would lock again, and
 ///   a stranger could lock a user out for ever.
 /// - Wrong codes are guesses by somebody who knows the password. Each lock that they contribute to

@@ -7,10 +7,10 @@ use std::{
 };
 
 use keyproof_mfa::{
-    ActivateRefusal, AuthMethod, Challenge, Client, Counter, DeviceId, EnrolRefusal, Factor, FactorKind,
-    Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal, Network,
-    NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session,
-    SessionId, Sessions, UnixMillis, User, UserId, UserRecords, VerifiedFactor,
+    ActivateRefusal, AuthMethod, Challenge, Client, Counter, DeviceId, EnrolRefusal, Factor,
+    FactorKind, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal,
+    Network, NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal,
+    Session, SessionId, Sessions, UnixMillis, User, UserId, UserRecords, VerifiedFactor,
     otp::{Secret, Totp},
 };
 
@@ -337,9 +337,10 @@ impl Told {
         };
         assert_eq!(locked.counter, counter);
         let until = locked.until.as_millis();
-        if self.locks.insert(counter, until) != Some(until) {
+        self.locks.insert(counter, until);
+        // A lock that was reported before may be in force again after the clock was set back.
+        if self.ends.insert((counter, until)) {
             assert_eq!(until, self.now + 5 * MINUTE);
-            self.ends.insert((counter, until));
         }
     }
 

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use itoa::Buffer;
 use keyproof_auth::Token;
 use keyproof_mfa::{
-    self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
+    self as mfa, Client, Counter, Generation, KeyRecord, KeyStatus, Locked, Password,
+    PasswordRefusal, Policy, UnixMillis, UserId, UserRecords, otp::Secret,
 };
 use keyproof_store::{Batch, Key, ReadPlan, Snapshot, Timestamp};
 use zeroize::Zeroizing;
@@ -233,6 +234,27 @@ impl Account {
     pub(super) fn locks_fingerprints(&self, next: &UserRecords) -> bool {
         let is_locked = |records: &UserRecords| records.are_fingerprints_locked(self.at());
         is_locked(next) && !is_locked(&self.records())
+    }
+
+    /// Whether the client's trusted device is locked in these records, but not in the account's own.
+    pub(super) fn locks_device(
+        &self,
+        next: &UserRecords,
+        client: Client<'_>,
+        policy: &Policy,
+    ) -> bool {
+        let is_locked = |records: UserRecords| {
+            // No answer to a wrong password tells it.
+            let probe = records.begin_login(Password::Correct, client, self.at(), policy);
+            matches!(
+                probe.verdict,
+                Err(PasswordRefusal::Locked(Locked {
+                    counter: Counter::Device(_),
+                    ..
+                }))
+            )
+        };
+        is_locked(next.clone()) && !is_locked(self.records())
     }
 
     /// Returns how long it is until then.

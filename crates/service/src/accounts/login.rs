@@ -225,9 +225,16 @@ impl Accounts {
                     };
                     let new_event = self.failed(whose, why, origin);
                     let refused = (why, new_event);
+                    let locks_device = account.locks_device(&decision.next, client, &self.policy);
                     // While locked, a guess at a fingerprint may be counted, or a failure of a device.
                     let refused = self.refuse_counted(&account, decision.next, refused, error);
-                    return Box::pin(refused).await;
+                    let mut refused = Box::pin(refused).await?;
+                    if let Attempt::Commit(batch, _) = &mut refused
+                        && locks_device
+                    {
+                        self.locks.begins(batch);
+                    }
+                    return Ok(refused);
                 }
             };
             account.save(&mut batch, decision.next, change);
@@ -268,8 +275,6 @@ impl Accounts {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
         };
-        // An empty fingerprint counts as none, as in the first step.
-        let trusts = trusts.filter(|trust| !trust.fingerprint.is_empty());
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
         transact("accounts.answer_challenge", &self.store, || async {

@@ -103,7 +103,7 @@ impl Credentials {
         if kinds.iter().filter(|is_there| **is_there).count() != 1 {
             return Err(BodyError::NotOneKind);
         }
-        let fingerprint = members.text("fingerprint")?;
+        let fingerprint = fingerprint(&mut members)?;
         let device = members.object("trusted_device")?;
         let trust = device.map(trust).transpose()?.flatten();
         match (application, refresh, name, password, challenge, code) {
@@ -132,7 +132,7 @@ impl Credentials {
 
 /// Parses the device to trust. Returns `None` without a fingerprint.
 fn trust(mut members: Members) -> Result<Option<TrustRequest>, BodyError> {
-    let fingerprint = members.text("fingerprint")?;
+    let fingerprint = fingerprint(&mut members)?;
     let (browser, name) = (members.text("browser")?, members.text("name")?);
     let operating_system = members.text("operating_system")?;
     Ok(fingerprint.map(|fingerprint| TrustRequest {
@@ -142,6 +142,12 @@ fn trust(mut members: Members) -> Result<Option<TrustRequest>, BodyError> {
         name,
         operating_system,
     }))
+}
+
+/// Takes a fingerprint. An empty one counts as none, as some clients send members that were not set.
+fn fingerprint(members: &mut Members) -> Result<Option<String>, BodyError> {
+    let fingerprint = members.text("fingerprint")?;
+    Ok(fingerprint.filter(|text| !text.is_empty()))
 }
 
 /// Parses the enrolment of a TOTP key, and returns the password.
@@ -401,6 +407,30 @@ mod tests {
                 panic!("{body}");
             };
             assert_eq!(login.fingerprint.as_deref(), Some("f"));
+        }
+    }
+
+    #[test]
+    fn an_empty_fingerprint_does_not_hide_the_other() {
+        for (flat, of_device, expected) in
+            [("", "f", Some("f")), ("f", "", Some("f")), ("", "", None)]
+        {
+            let device = json!({ "fingerprint": of_device });
+            let mut body = json!({ "fingerprint": flat, "trusted_device": device });
+            body["username"] = json!("a");
+            body["password"] = json!("b");
+            let Ok(Credentials::Password(login)) = read(&body) else {
+                panic!("{body}");
+            };
+            assert_eq!(login.fingerprint.as_deref(), expected, "{body}");
+            let mut body = json!({ "fingerprint": flat, "trusted_device": device });
+            body["mfa_token"] = json!("t");
+            body["code"] = json!(1);
+            let Ok(Credentials::SecondFactor { trust, .. }) = read(&body) else {
+                panic!("{body}");
+            };
+            let trusted = trust.map(|trust| trust.fingerprint);
+            assert_eq!(trusted.as_deref(), expected, "{body}");
         }
     }
 }

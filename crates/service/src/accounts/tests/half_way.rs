@@ -135,6 +135,27 @@ async fn a_wrong_password_does_not_tell_a_trusted_fingerprint() {
     }
 }
 
+/// The answers and events are those of the address or name, whose lock may have begun before.
+#[tokio::test]
+async fn a_lock_of_a_device_is_counted_as_one_that_begins() {
+    let (bench, [one, _]) = two_servers().await;
+    let begins = async |fingerprint| {
+        let [(_, before), _] = one.figures().locks;
+        // The fourth comes during the lock.
+        for _ in 0..4 {
+            let login = password_login(ADA, "wrong horse", fingerprint);
+            assert!(one.accounts.login(login, &origin()).await.is_err());
+        }
+        let [(_, after), _] = one.figures().locks;
+        after.begun - before.begun
+    };
+    assert_eq!(begins(None).await, 1);
+    assert_eq!(begins(Some("guess")).await, 0);
+    assert_eq!(begins(Some("laptop")).await, 1);
+    bench.clock.advance(LOCK);
+    assert_eq!(begins(Some("laptop")).await, 2, "and that of the address");
+}
+
 /// Otherwise anybody could lock a name, and then learn the password from the time of the answers.
 #[tokio::test]
 async fn the_right_password_costs_what_a_wrong_one_costs_while_the_name_is_locked() {
