@@ -81,7 +81,7 @@ struct Appraisal {
 struct Judged {
     report: DeviceReport,
     unstored: Option<Target>,
-    /// The device of the key, if the request has activated the key.
+    /// The device of the key, if the request's activation is done, now or before.
     activated: Option<DevicePlace>,
 }
 
@@ -152,6 +152,10 @@ impl DeviceIdentity {
     ) -> Result<Attempt<Option<Judged>, AttestError>, StorageError> {
         let nonce = case.nonce(nonce_key);
         let (subject, activation) = self.subject(case, nonce.as_ref()).await?;
+        let is_activation_done = matches!(
+            activation,
+            DeviceFinding::Activated | DeviceFinding::ActivationUnneeded(ActivateError::Spent)
+        );
         let appraisal = self
             .judge_evidence(case, nonce.as_ref(), subject.as_ref(), activation)
             .await?;
@@ -191,11 +195,10 @@ impl DeviceIdentity {
             .record(&mut batch, case, &nonce, &appraisal, policy, state.clone())
             .await?;
         known.write(&mut batch, next)?;
-        let activated = activated.as_ref().map(|(proven, _)| proven.device());
         let judged = Judged {
             report: appraisal.report,
             unstored: None,
-            activated: activated.cloned(),
+            activated: is_activation_done.then(|| state.device.place.clone()),
         };
         Ok(Attempt::Commit(batch, Ok(Some(judged))))
     }
