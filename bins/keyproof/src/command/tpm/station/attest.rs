@@ -92,7 +92,14 @@ impl Station {
         let loaded = tpm.load_attestation_key(&ek, public, private).await?;
         let ak = loaded.ok_or_else(other_tpm)?;
         if record.state.has_ended() {
-            record = self.enrol(tpm, &ek_certificate, &ek, &ak).await?;
+            match self.enrol(tpm, &ek_certificate, &ek, &ak).await {
+                Ok(new) => record = new,
+                // The key may be active although the answer to its activation was lost. The report says whether it is.
+                Err(Failure::Refused(why)) => {
+                    output::print_notice(&format!("attesting with the old ticket: {why}"));
+                }
+                Err(other) => return Err(other),
+            }
         }
         let activation = match &record.state {
             State::Active => None,
