@@ -220,14 +220,17 @@ impl DeviceIdentity {
                     is_active = self.transact_activation(station, &proven).await;
                 }
                 let device = proven.device();
-                let failure = match is_active {
-                    Ok(_) => {
-                        self.revoke_other_endorsements(station, device).await;
-                        return Ok(());
-                    }
-                    Err(failure) => failure,
-                };
-                (device.target(), failure)
+                // A spent ticket has bound its device. The server may have stopped before it revoked the rest.
+                if matches!(
+                    is_active,
+                    Ok(_) | Err(Failure::Refused(ActivateError::Spent))
+                ) {
+                    self.revoke_other_endorsements(station, device).await;
+                }
+                match is_active {
+                    Ok(_) => return Ok(()),
+                    Err(failure) => (device.target(), failure),
+                }
             }
             Err((target, why)) => (target, Failure::Refused(why)),
         };

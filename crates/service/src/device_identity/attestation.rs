@@ -73,7 +73,7 @@ struct Appraisal {
     is_signed: bool,
     /// The PCR values, if they match the quote.
     quoted: Option<Vec<LearntRegister>>,
-    /// The PCR values to learn if the attestation is accepted.
+    /// The PCR values to learn. The attestation is then accepted.
     learnt: Option<Vec<LearntRegister>>,
 }
 
@@ -81,7 +81,7 @@ struct Appraisal {
 struct Judged {
     report: DeviceReport,
     unstored: Option<Target>,
-    /// The device of the key, if the request has activated the key.
+    /// The device of the key, if the request's activation is done, now or before.
     activated: Option<DevicePlace>,
 }
 
@@ -152,6 +152,10 @@ impl DeviceIdentity {
     ) -> Result<Attempt<Option<Judged>, AttestError>, StorageError> {
         let nonce = case.nonce(nonce_key);
         let (subject, activation) = self.subject(case, nonce.as_ref()).await?;
+        let is_activation_done = matches!(
+            activation,
+            DeviceFinding::Activated | DeviceFinding::ActivationUnneeded(ActivateError::Spent)
+        );
         let appraisal = self
             .judge_evidence(case, nonce.as_ref(), subject.as_ref(), activation)
             .await?;
@@ -191,11 +195,10 @@ impl DeviceIdentity {
             .record(&mut batch, case, &nonce, &appraisal, policy, state.clone())
             .await?;
         known.write(&mut batch, next)?;
-        let activated = activated.as_ref().map(|(proven, _)| proven.device());
         let judged = Judged {
             report: appraisal.report,
             unstored: None,
-            activated: activated.cloned(),
+            activated: is_activation_done.then(|| state.device.place.clone()),
         };
         Ok(Attempt::Commit(batch, Ok(Some(judged))))
     }
@@ -229,12 +232,13 @@ impl DeviceIdentity {
             check_certificate(&mut known, subject, case.now)?;
             // Read together with the records that the batch requires.
             let policy = subject.map(|subject| subject.known.pcr_policy());
+            let is_log_accepted = event_log.as_ref().is_none_or(Report::accepted);
             learnt = check_registers(
                 &mut known,
                 policy.unwrap_or(&case.category.pcr_policy),
                 state,
                 &case.evidence,
-                &quote,
+                (&quote, is_log_accepted),
                 quoted.as_deref(),
             );
         } else {
@@ -279,7 +283,7 @@ impl DeviceIdentity {
         {
             state.active.last_seen = Some(attest.clock_info.into());
         }
-        let is_learnt = is_accepted && appraisal.learnt.is_some();
+        let is_learnt = appraisal.learnt.is_some();
         if is_learnt {
             state.device.learnt.clone_from(&appraisal.learnt);
         }
@@ -499,13 +503,13 @@ fn quoted(
     registers(&nonce?.selection, values)
 }
 
-/// Compares the PCRs with the policy. Returns the values to learn if the attestation is accepted.
+/// Compares the PCRs with the policy. Must follow all other checks. Returns the values to learn if these accept.
 fn check_registers(
     report: &mut Report<DeviceFinding>,
     policy: &PcrPolicy,
     state: Option<&KeyState>,
     evidence: &Evidence,
-    quote: &AttestationReport<QuoteCheck>,
+    (quote, is_log_accepted): (&AttestationReport<QuoteCheck>, bool),
     quoted: Option<&[LearntRegister]>,
 ) -> Option<Vec<LearntRegister>> {
     let check = DeviceCheck::PcrPolicy;
@@ -548,6 +552,12 @@ fn check_registers(
             (compare(quoted, wanted), true)
         }
         (_, None) => {
+            let mut others = DeviceCheck::ALL.iter().filter(|other| **other != check);
+            let is_refused = others.any(|other| report.outcome(*other).refuses());
+            if is_refused || !is_log_accepted || !quote.accepted() {
+                report.not_evaluated(check, "not learnt: another check has failed");
+                return None;
+            }
             report.judged(check, DeviceFinding::RegistersLearnt(quoted.len()));
             return Some(quoted.to_vec());
         }

@@ -79,6 +79,8 @@ impl Kind for Category {
             let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
             let authority = category.spec.authority;
             category.spec.authority = authority.moved(&devices.store, &place, &next)?;
+            // It may fill the record, which each activation in the namespace reads until it expires.
+            category.spec.allow_list.clear();
             let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
             batch.insert(&next, &DeletedCategory { category }, Some(gone));
         }
@@ -388,10 +390,13 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::{convert::Infallible, pin::pin};
 
     use super::{
-        super::testing::{furnish, may, named},
+        super::{
+            certified::Issued,
+            testing::{furnish, may, named},
+        },
         *,
     };
     use crate::testing::{START, bench, refusal};
@@ -427,5 +432,38 @@ mod tests {
             let refused = created.await.err();
             assert_eq!(refused, refusal(CreateCategoryError::Deleted), "{reached}");
         }
+    }
+
+    /// With a list that fills the record, it could not be deleted: the record of a deleted one is longer.
+    #[tokio::test]
+    async fn a_deleted_category_is_kept_without_its_allow_list() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let stored = devices.load::<Category>("default", "c").await.unwrap();
+        let stored = stored.unwrap();
+        let (version, mut category) = (stored.version, stored.record);
+        category.spec.allow_list = vec!["a certificate".to_owned()];
+        let issued = Issued {
+            serial: "40:01".to_owned(),
+            made_at: START,
+            not_after: START.saturating_add(ATTESTATION_KEY_LIFE),
+            api_key: "k".to_owned(),
+            api_key_uid: None,
+        };
+        let mut batch = bench.store.batch(START);
+        let place = category.metadata.key::<Category>();
+        batch.replace(&place, version, &category, None);
+        batch.insert(&issued.key("default", "c"), &issued, None);
+        bench.store.commit(batch).await.unwrap();
+
+        let deleting = may::<Category>(&bench, ObjectOperation::Delete, "c").await;
+        let deleted = devices.delete(&deleting, "c", Ok::<_, Infallible>(()));
+        deleted.await.unwrap();
+        let place = DeletedCategory::key("default", "c");
+        let kept = bench.store.get::<DeletedCategory>(&place, START).await;
+        let kept = kept.unwrap().unwrap().record.category;
+        assert_eq!(kept.spec.allow_list, [""; 0]);
+        assert!(devices.revocation_list("default", "c").await.is_ok());
     }
 }

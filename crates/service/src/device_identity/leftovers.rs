@@ -53,8 +53,8 @@ impl Leftover<'_> {
 
 impl DeviceIdentity {
     /// Revokes the certificates that were made for other EKs of a device before it was bound. Once it is, none is made any
-    /// more, so this follows an activation. The activation is done whatever happens here: a failure is logged, and the
-    /// device's next activation completes it.
+    /// more, so this follows an activation. The activation is done whatever happens here: a failure is logged, and the same
+    /// activation completes it when it is sent again, or the device's next one.
     pub(super) async fn revoke_other_endorsements(&self, station: &Station, place: &DevicePlace) {
         if let Err(error) = self.try_revoke_other_endorsements(station, place).await {
             tracing::error!(

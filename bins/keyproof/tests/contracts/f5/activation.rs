@@ -382,9 +382,14 @@ async fn certificates_of_other_endorsement_keys_are_revoked_once_their_device_is
     assert_eq!(lists().await, [2, 1]);
 }
 
+/// A server may stop between an activation and the revocations that follow it. Its client sends the activation again.
 #[tokio::test]
 async fn a_certificate_of_another_endorsement_key_is_revoked_though_it_is_made_meanwhile() {
-    for is_revoked in [true, false] {
+    const ATTESTED_AGAIN: &str = "an attestation with the same activation";
+    const NEXT: &str = "the device's next activation";
+    const SENT_AGAIN: &str = "the same activation";
+    for completed_by in [None, Some(ATTESTED_AGAIN), Some(NEXT), Some(SENT_AGAIN)] {
+        let is_revoked = completed_by.is_none();
         let (engine, manufacturer) = (FaultyEngine::new(), Manufacturer::new());
         let site = Site::on(engine.clone(), &[]).await;
         let key = site.furnished(&manufacturer).await;
@@ -398,9 +403,20 @@ async fn a_certificate_of_another_endorsement_key_is_revoked_though_it_is_made_m
         engine.overtake(slow, meanwhile).await.is(204);
         engine.commits(CommitMode::Made);
         assert_eq!(revoked(&site).await, usize::from(is_revoked));
-        // What failed, the device's next activation completes.
-        site.activated(&key, &device).await;
-        assert_eq!(revoked(&site).await, 1);
+        match completed_by {
+            Some(ATTESTED_AGAIN) => {
+                let attested = Machine::new(device)
+                    .attested_with(&site, SELECTION, |body| body["activation"] = activation)
+                    .await;
+                attested.accepts();
+            }
+            Some(NEXT) => drop(site.activated(&key, &device).await),
+            _ => {
+                let again = site.post(ACTIVATE, &activation).await;
+                again.refuses(409, 6).saying("used before");
+            }
+        }
+        assert_eq!(revoked(&site).await, 1, "{completed_by:?}");
     }
 }
 

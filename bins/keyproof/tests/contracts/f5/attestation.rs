@@ -379,6 +379,17 @@ async fn what_was_refused_teaches_nothing() {
         })
         .await;
     assert_eq!(weak.fails(), ["event-log"]);
+    let told_nothing_learnt = |refused: &Answer| {
+        let (outcome, detail) = refused.check("pcr-policy");
+        assert_eq!(outcome, "skipped", "{detail}");
+        assert!(detail.contains("not learnt"), "{detail}");
+    };
+    told_nothing_learnt(&weak);
+    site.disable("station").await;
+    let on_hold = machine.attested(&site).await;
+    assert_eq!(on_hold.fails(), ["ak-certificate"]);
+    told_nothing_learnt(&on_hold);
+    site.replace(API_KEYS, "station", json!({})).await.is(200);
     assert_eq!(site.device("SN0001").await["learnt"], json!(null));
     machine.extends(7, 8, b"as it is to be");
     machine.attested(&site).await.accepts();

@@ -74,6 +74,11 @@ impl Server {
         self.send("PUT", path, &body.to_string());
     }
 
+    /// Deletes what is at this path, which must succeed.
+    pub(crate) fn delete(&self, path: &str) {
+        self.send("DELETE", path, "");
+    }
+
     /// Returns the body at this path.
     pub(crate) fn get(&self, path: &str) -> Vec<u8> {
         self.send("GET", path, "")

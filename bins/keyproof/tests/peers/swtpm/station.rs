@@ -475,6 +475,12 @@ fn an_attestation_activates_a_key_that_is_not_active() {
     pending(now.as_secs());
     field.is_accepted(selection);
     assert_eq!(tpm.read(file), active);
+
+    // Nor does it that the key cannot be provisioned again.
+    server.delete("/api/tpm/namespaces/default/tpm_api_keys/factory");
+    pending(u64::from(u32::MAX));
+    field.is_accepted(selection);
+    assert_eq!(tpm.read(file), active);
 }
 
 /// TPMs whose manufacturers made the endorsement key with a nonce, their own template or both, which are in NV memory.

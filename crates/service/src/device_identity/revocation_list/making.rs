@@ -52,7 +52,7 @@ pub(super) struct ListIssuer {
 pub(in super::super) struct ListMaking {
     /// By the category's key.
     under_way: Mutex<BTreeMap<Key, Making>>,
-    /// Held while a CRL is made.
+    /// Held while a CRL is made, but not while it is stored.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -110,8 +110,9 @@ impl DeviceIdentity {
 
     /// Makes and stores a category's CRL, unless the stored one is current.
     async fn make_latest(&self, place: &Key, namespace: &str, category: &str) -> Made {
-        let _turn = self.list_making.turn.lock().await;
         transact("device_identity.revocation_list", &self.store, || async {
+            // For each attempt anew, so that other CRLs are made between those that lose their races.
+            let _turn = self.list_making.turn.lock().await;
             let now = self.clock.now();
             let slot = Slot::<Latest>::read(&self.store, place.clone(), now).await?;
             let latest = slot.record().cloned().unwrap_or_default();
@@ -371,13 +372,13 @@ mod tests {
     use std::time::Duration;
 
     use keyproof_x509::crl::Crl;
-    use tokio::{runtime::Builder, task::yield_now};
+    use tokio::{runtime::Builder, task::yield_now, time::timeout};
 
     use super::{
         super::{
             super::{
-                ObjectOperation,
-                testing::{api_key, furnish, may, revoke},
+                AttestationKeyTemplate, NewCategory, ObjectOperation, PcrPolicy,
+                testing::{api_key, furnish, may, named, revoke},
             },
             HALF_LIFE,
         },
@@ -386,6 +387,9 @@ mod tests {
     use crate::{Clock, clock::APART_AT_MOST, testing::bench};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Long enough for any machine: it only ends a test that hangs.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn certificates_are_read_many_at_a_time() {
@@ -448,6 +452,36 @@ mod tests {
         bench.faults.steps();
         devices.revocation_list("default", "c").await.unwrap();
         assert_eq!(bench.faults.steps(), 2, "the record and the one part");
+    }
+
+    /// Otherwise a category whose long CRL is outdated again and again while it is made would block those of all others.
+    #[tokio::test]
+    async fn other_lists_are_made_between_the_attempts_at_one() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let other = NewCategory {
+            metadata: named("d"),
+            manager: "m".to_owned(),
+            allow_list: Vec::new(),
+            attestation_key: AttestationKeyTemplate::default(),
+            pcr_policy: PcrPolicy::default(),
+        };
+        let creating = may::<Category>(&bench, ObjectOperation::Create, "d").await;
+        assert!(devices.create_category(&creating, other).await.is_ok());
+        // The first list indexes earlier certificates.
+        devices.revocation_list("default", "c").await.unwrap();
+        revoke(&bench, 0..1).await;
+        let meanwhile = async {
+            // The first attempt loses its race.
+            revoke(&bench, 1..2).await;
+            devices.revocation_list("default", "d").await.unwrap();
+        };
+        let slow = devices.revocation_list("default", "c");
+        let list = timeout(PATIENCE, bench.faults.overtake(slow, meanwhile)).await;
+        let list = list.unwrap().unwrap();
+        let list = Crl::from_der(&list).unwrap();
+        assert_eq!(list.revocations().len(), 2);
     }
 
     /// The runtime then drops the task at once, and the task's entry, instead of running it.

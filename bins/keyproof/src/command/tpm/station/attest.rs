@@ -92,7 +92,14 @@ impl Station {
         let loaded = tpm.load_attestation_key(&ek, public, private).await?;
         let ak = loaded.ok_or_else(other_tpm)?;
         if record.state.has_ended() {
-            record = self.enrol(tpm, &ek_certificate, &ek, &ak).await?;
+            match self.enrol(tpm, &ek_certificate, &ek, &ak).await {
+                Ok(new) => record = new,
+                // The key may be active although the answer to its activation was lost. The report says whether it is.
+                Err(Failure::Refused(why)) => {
+                    output::print_notice(&format!("attesting with the old ticket: {why}"));
+                }
+                Err(other) => return Err(other),
+            }
         }
         let activation = match &record.state {
             State::Active => None,
@@ -118,7 +125,7 @@ impl Station {
         };
         let report = self.server.attest(&attestation).await?;
         let accepted = report.get("accepted") == Some(&Value::Bool(true));
-        if accepted && !was_active {
+        if !was_active && says_active(&report) {
             record.state = State::Active;
             self.folder.write_record(&record)?;
         }
@@ -169,6 +176,15 @@ impl Station {
     }
 }
 
+/// Whether a report says that the key is active, whatever else is refused. An activation that was sent again is a warning.
+fn says_active(report: &Value) -> bool {
+    let checks = report.get("checks").and_then(Value::as_array);
+    checks.into_iter().flatten().any(|check| {
+        let text = |member: &str| check.get(member).and_then(Value::as_str);
+        text("name") == Some("activation") && matches!(text("outcome"), Some("pass" | "warn"))
+    })
+}
+
 const OTHER_TPM: &str =
     "the TPM does not know the attestation key: run `keyproof tpm station provision` again";
 
@@ -217,7 +233,31 @@ fn is_this_machines(tcti: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// Otherwise it would be provisioned again after an hour, which needs an API key that is in force.
+    #[test]
+    fn a_key_is_active_once_a_report_says_so_although_the_report_refuses() {
+        let report = |name: &str, outcome: &str| {
+            let own = json!({ "name": name, "outcome": outcome, "detail": "" });
+            let other = json!({ "name": "pcr-policy", "outcome": "fail", "detail": "" });
+            json!({ "accepted": false, "checks": [own, other] })
+        };
+        for (outcome, is_active) in [
+            ("pass", true),
+            ("warn", true),
+            ("fail", false),
+            ("skipped", false),
+        ] {
+            assert_eq!(says_active(&report("activation", outcome)), is_active);
+            assert!(!says_active(&report("signature", outcome)));
+        }
+        for other in [json!({}), json!({ "checks": {} }), json!(null)] {
+            assert!(!says_active(&other));
+        }
+    }
 
     #[test]
     fn a_log_that_no_server_accepts_is_left_out_unless_it_is_named() {
