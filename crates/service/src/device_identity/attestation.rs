@@ -9,7 +9,9 @@
 use std::sync::Arc;
 
 use keyproof_store::{Batch, Key, Stored, Timestamp};
-use keyproof_tpm::{AttestationReport, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
+use keyproof_tpm::{
+    AttestationReport, Check as _, Outcome, QuoteCheck, Report, Structure, TpmsAttest,
+};
 
 use super::{
     ActivateError, AttestRequest, Category, DeviceIdentity, DevicePlace, FieldError,
