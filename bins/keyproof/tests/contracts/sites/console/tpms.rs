@@ -1157,6 +1157,34 @@ async fn what_is_one_of_many_is_named_and_not_chosen() {
     ops.sees("<input id=\"manager\" name=\"manager\" type=\"text\"");
 }
 
+/// The link to the form is on the page of what another window has deleted.
+#[tokio::test]
+async fn nothing_else_is_chosen_than_what_was_asked_for() {
+    const OPEN: &str = "<option value=\"\">Choose one: there is no gone</option>";
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    for (form, field) in [("keys", "category"), ("categories", "manager")] {
+        let path = format!("{NAMESPACE}/{form}");
+        let required = format!("name=\"{field}\" required");
+        ops.get(&format!("{path}?{field}=gone")).await.is(200);
+        ops.sees(OPEN);
+        ops.sees(&required);
+        ops.sees_not("<option selected>");
+        for asked in [String::new(), format!("?{field}={field}")] {
+            ops.get(&format!("{path}{asked}")).await.is(200);
+            ops.sees_not("Choose one");
+            ops.sees_not(&required);
+        }
+    }
+    // The same for what was deleted while the form was filled in.
+    let keys = format!("{NAMESPACE}/keys");
+    ops.get(&keys).await.is(200);
+    let fields = [("name", "key"), ("category", "gone"), ("description", "")];
+    ops.post(&keys, &fields).await.is(422);
+    ops.sees("There is no category of this name.");
+    ops.sees(OPEN);
+}
+
 #[tokio::test]
 async fn long_lists_are_paged() {
     let (site, _, _) = furnished().await;
