@@ -207,8 +207,8 @@ texts! {
     insecure_text: "Others could read your password on its way to the server. Open this page with https:// in front; on the machine that keyproof runs on, http://localhost works, too.",
         "Andere könnten Ihr Passwort unterwegs lesen. Öffnen Sie diese Seite mit https:// davor; auf dem Rechner, auf dem keyproof läuft, genügt http://localhost.";
     forged_title: "This form is out of date", "Dieses Formular ist veraltet";
-    forged_text: "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was done. Go back, load the page again, and fill it in once more.",
-        "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet haben, in einem anderen Fenster oder auf einer Seite, die nicht unsere ist. Es ist nichts geschehen. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
+    forged_text: "It was filled in before you signed in or out, confirmed that it is you, set up a phone or ended other sessions, perhaps in another window; or on a page that is not ours. Nothing was done. Go back, load the page again, and fill it in once more.",
+        "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet, Ihre Identität bestätigt, ein Telefon eingerichtet oder andere Sitzungen beendet haben, vielleicht in einem anderen Fenster; oder auf einer Seite, die nicht unsere ist. Es ist nichts geschehen. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
     not_found_title: "There is no such page", "Diese Seite gibt es nicht";
     not_found_text: "The address may be mistyped, or the page no longer exists.",
         "Vielleicht ist die Adresse falsch geschrieben, oder es gibt die Seite nicht mehr.";
