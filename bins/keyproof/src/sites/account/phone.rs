@@ -90,7 +90,8 @@ impl Visit<Signed> {
             Err(failure) => failure.refusal()?,
         };
         let told = match why {
-            ActivateKeyError::AlreadyActive => return Ok(see_other(HERE)),
+            // This session has activated it, since that ends all others, and its token may not have been replaced.
+            ActivateKeyError::AlreadyActive => return self.activated().await,
             ActivateKeyError::Body(never) => match never {},
             ActivateKeyError::SessionRefused(why) => return Err(why.into()),
             ActivateKeyError::Locked { wait } => ("", self.t().locked(wait), Some(wait)),

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use keyproof_service::accounts::{Role, UserChange};
-use keyproof_store::Timestamp;
+use keyproof_store::{
+    Timestamp,
+    faults::{CommitMode, FaultyEngine},
+};
 use serde_json::json;
 
 use super::browser::{ANOTHER_PASSWORD, Browser};
@@ -574,6 +577,32 @@ async fn a_phone_that_is_activated_gives_the_session_another_id() {
     ada.sees_not("name=\"code\"");
     ada.get("/account/phone").await.is(200);
     ada.sees("action=\"/account/phone/remove\"");
+}
+
+/// The page says that the database does not answer, and to try again.
+#[tokio::test]
+async fn an_activation_that_is_tried_again_gives_the_session_another_id_too() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (phone, key) = ada.draw().await;
+    let (csrf, before) = (ada.csrf(), ada.session().unwrap().to_owned());
+    let code = phone.shows(site.now());
+    let fields = [("key", &*key), ("code", &*code)];
+    // The activation is committed, and the session's new token is not.
+    engine.commits(CommitMode::MadeOnly(1));
+    ada.post_with("/account/phone/activate", &csrf, &fields)
+        .await
+        .is(503);
+    engine.commits(CommitMode::Made);
+    assert_eq!(ada.session(), Some(&*before));
+    let again = ada.post_with("/account/phone/activate", &csrf, &fields);
+    let to = again.await.is(303).location();
+    assert_eq!(to, "/account/recovery-codes?activated");
+    assert_ne!(ada.session(), Some(&*before));
+    ada.get(&to).await.is(200);
+    ada.sees("Your phone is set up.");
 }
 
 /// The page was shown without a field for it, while the code of the activation still counted.
