@@ -146,7 +146,7 @@ impl Visit<Signed> {
             frame,
             is_active: State::of(overview.user.key.as_ref()).is_active(),
             may_decide: overview.may_decide,
-            codes_left: overview.recovery_codes.map(|left| t.codes_left(left)),
+            codes_left: t.codes_left(overview.recovery_codes),
             may_leave_code_out: overview.may_leave_code_out,
         };
         render(&page, status)

@@ -312,13 +312,15 @@ impl Texts {
         }
     }
 
-    pub(super) fn codes_left(&self, left: usize) -> String {
-        match (self.language, left) {
+    /// Tells how many recovery codes are left; `None` if there are none, whether they were used or never made.
+    pub(super) fn codes_left(&self, left: Option<usize>) -> Option<String> {
+        let left = left.filter(|left| *left > 0)?;
+        Some(match (self.language, left) {
             (Language::English, 1) => "1 of 10 is left.".to_owned(),
             (Language::English, left) => format!("{left} of 10 are left."),
             (Language::German, 1) => "1 von 10 ist noch übrig.".to_owned(),
             (Language::German, left) => format!("{left} von 10 sind noch übrig."),
-        }
+        })
     }
 
     pub(super) fn times(&self, count: u64) -> String {
@@ -430,6 +432,19 @@ mod tests {
             assert!(!english.contains('\'') && !german.contains('\''), "{name}");
             let sentence = |text: &str| text.ends_with(['.', '?']);
             assert_eq!(sentence(english), sentence(german), "{name}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_used_the_last_recovery_code_has_none() {
+        let german = Texts::of(Language::German);
+        for (left, told) in [
+            (None, None),
+            (Some(0), None),
+            (Some(1), Some("1 von 10 ist noch übrig.")),
+            (Some(2), Some("2 von 10 sind noch übrig.")),
+        ] {
+            assert_eq!(german.codes_left(left).as_deref(), told);
         }
     }
 
