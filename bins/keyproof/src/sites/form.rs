@@ -18,6 +18,13 @@ const PASSWORDS: [&str; 4] = ["new", "old", "password", "repeat"];
 /// The longest value in bytes: each unit of UTF-16 has at most three.
 pub(super) const MAX_BYTES: usize = 3 * MAX_VALUE;
 
+/// The hidden field with the address of the page to return to.
+const RETURN: &str = "to";
+
+/// The longest address of a page to return to, in bytes. Names in it are escaped, with three bytes for each byte. It is
+/// escaped again in the query of another address, which stays within the server's limit.
+pub(super) const MAX_PAGE: usize = 8 * 1024;
+
 /// The fields of a form with their values.
 pub struct Form(Vec<(String, Zeroizing<String>)>);
 
@@ -76,10 +83,12 @@ impl Form {
             if !is_known || filled.iter().any(|(known, _)| *known == name) {
                 return Err(FormError::Fields);
             }
-            let fits = if PASSWORDS.contains(&name.as_str()) {
-                value.len() <= MAX_BYTES && !value.contains(is_odd)
-            } else {
-                is_line(&value)
+            let fits = match &*name {
+                RETURN => value.len() <= MAX_PAGE && !value.contains(is_odd),
+                name if PASSWORDS.contains(&name) => {
+                    value.len() <= MAX_BYTES && !value.contains(is_odd)
+                }
+                _ => is_line(&value),
             };
             // Either somebody typed this, or bytes that are not UTF-8 became it.
             let is_text = !value.contains(char::REPLACEMENT_CHARACTER) || is_utf8();
@@ -165,6 +174,12 @@ mod tests {
             let more = of(name(most + 1).as_bytes());
             assert_eq!(more, Some(FormError::Value), "{text}");
         }
+        // No page has a field for the address of a page.
+        let of = |length| {
+            let body = format!("to={}", "x".repeat(length));
+            Form::parse(TYPE, body.as_bytes(), &["to"]).err()
+        };
+        assert_eq!((of(8192), of(8193)), (None, Some(FormError::Value)));
         // The use case limits a password's length.
         let of = |length| {
             let body = format!("password={}", "x".repeat(length));

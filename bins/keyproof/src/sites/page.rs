@@ -121,8 +121,8 @@ fn hides(page: &str) -> bool {
         .any(is_hidden)
 }
 
-/// Whether a character has no width or changes the direction of others: Unicode's `Default_Ignorable_Code_Point`, and
-/// the directions.
+/// Whether a browser may show a character without a width, or it changes the direction of others: Unicode's
+/// `Default_Ignorable_Code_Point`, the directions, the separators of lines and paragraphs, and the annotation marks.
 const fn is_hidden(character: char) -> bool {
     matches!(
         character,
@@ -133,13 +133,13 @@ const fn is_hidden(character: char) -> bool {
             | '\u{17b4}'..='\u{17b5}'
             | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
+            | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
             | '\u{3164}'
             | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
             | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fff8}'
+            | '\u{fff0}'..='\u{fffb}'
             | '\u{1bca0}'..='\u{1bca3}'
             | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}'
@@ -216,9 +216,12 @@ mod tests {
             '\u{115f}',
             '\u{17b4}',
             '\u{180e}',
+            '\u{2028}',
+            '\u{2029}',
             '\u{3164}',
             '\u{fe0f}',
             '\u{ffa0}',
+            '\u{fff9}',
             '\u{1d173}',
             '\u{e0061}',
         ] {

@@ -340,7 +340,7 @@ fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
         parts(there("categories/category/allow"), &["text"]),
         plain(there("categories/category/disallow"), &["fingerprint"]),
         plain(there("categories/category/client/renew"), &["latest"]),
-        plain(there("categories/category/client/end-earlier"), &[]),
+        plain(there("categories/category/client/end-earlier"), &["latest"]),
         parts(
             there("categories/category/registers"),
             &["policy", "registers"],

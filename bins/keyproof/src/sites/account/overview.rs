@@ -42,7 +42,7 @@ impl Visit<Signed> {
                 0 => t.clock_right.to_owned(),
                 ahead => t.clock_off(ahead),
             },
-            codes_left: overview.recovery_codes.map(|left| t.codes_left(left)),
+            codes_left: t.codes_left(overview.recovery_codes),
             is_busy: latest.is_none(),
             events: self.rows(&latest.unwrap_or_default()),
         };

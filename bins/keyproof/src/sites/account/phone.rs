@@ -90,7 +90,8 @@ impl Visit<Signed> {
             Err(failure) => failure.refusal()?,
         };
         let told = match why {
-            ActivateKeyError::AlreadyActive => return Ok(see_other(HERE)),
+            // This session has activated it, since that ends all others, and its token may not have been replaced.
+            ActivateKeyError::AlreadyActive => return self.activated().await,
             ActivateKeyError::Body(never) => match never {},
             ActivateKeyError::SessionRefused(why) => return Err(why.into()),
             ActivateKeyError::Locked { wait } => ("", self.t().locked(wait), Some(wait)),
@@ -145,7 +146,7 @@ impl Visit<Signed> {
             frame,
             is_active: State::of(overview.user.key.as_ref()).is_active(),
             may_decide: overview.may_decide,
-            codes_left: overview.recovery_codes.map(|left| t.codes_left(left)),
+            codes_left: t.codes_left(overview.recovery_codes),
             may_leave_code_out: overview.may_leave_code_out,
         };
         render(&page, status)

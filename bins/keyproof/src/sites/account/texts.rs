@@ -207,8 +207,8 @@ texts! {
     insecure_text: "Others could read your password on its way to the server. Open this page with https:// in front; on the machine that keyproof runs on, http://localhost works, too.",
         "Andere könnten Ihr Passwort unterwegs lesen. Öffnen Sie diese Seite mit https:// davor; auf dem Rechner, auf dem keyproof läuft, genügt http://localhost.";
     forged_title: "This form is out of date", "Dieses Formular ist veraltet";
-    forged_text: "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was done. Go back, load the page again, and fill it in once more.",
-        "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet haben, in einem anderen Fenster oder auf einer Seite, die nicht unsere ist. Es ist nichts geschehen. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
+    forged_text: "It was filled in before you signed in or out, confirmed that it is you, set up a phone or ended other sessions, perhaps in another window; or on a page that is not ours. Nothing was done. Go back, load the page again, and fill it in once more.",
+        "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet, Ihre Identität bestätigt, ein Telefon eingerichtet oder andere Sitzungen beendet haben, vielleicht in einem anderen Fenster; oder auf einer Seite, die nicht unsere ist. Es ist nichts geschehen. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
     not_found_title: "There is no such page", "Diese Seite gibt es nicht";
     not_found_text: "The address may be mistyped, or the page no longer exists.",
         "Vielleicht ist die Adresse falsch geschrieben, oder es gibt die Seite nicht mehr.";
@@ -312,13 +312,15 @@ impl Texts {
         }
     }
 
-    pub(super) fn codes_left(&self, left: usize) -> String {
-        match (self.language, left) {
+    /// Tells how many recovery codes are left; `None` if there are none, whether they were used or never made.
+    pub(super) fn codes_left(&self, left: Option<usize>) -> Option<String> {
+        let left = left.filter(|left| *left > 0)?;
+        Some(match (self.language, left) {
             (Language::English, 1) => "1 of 10 is left.".to_owned(),
             (Language::English, left) => format!("{left} of 10 are left."),
             (Language::German, 1) => "1 von 10 ist noch übrig.".to_owned(),
             (Language::German, left) => format!("{left} von 10 sind noch übrig."),
-        }
+        })
     }
 
     pub(super) fn times(&self, count: u64) -> String {
@@ -430,6 +432,19 @@ mod tests {
             assert!(!english.contains('\'') && !german.contains('\''), "{name}");
             let sentence = |text: &str| text.ends_with(['.', '?']);
             assert_eq!(sentence(english), sentence(german), "{name}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_used_the_last_recovery_code_has_none() {
+        let german = Texts::of(Language::German);
+        for (left, told) in [
+            (None, None),
+            (Some(0), None),
+            (Some(1), Some("1 von 10 ist noch übrig.")),
+            (Some(2), Some("2 von 10 sind noch übrig.")),
+        ] {
+            assert_eq!(german.codes_left(left).as_deref(), told);
         }
     }
 

@@ -5,7 +5,7 @@ use form_urlencoded::{Serializer, parse};
 use http::Method;
 
 use super::{Area, Visit};
-use crate::sites::{form::MAX_VALUE, refusal::Refusal, visit::ELSEWHERE};
+use crate::sites::{form::MAX_PAGE, refusal::Refusal, visit::ELSEWHERE};
 
 /// The page that asks for the token again.
 const CONFIRM: &str = "/console/confirm";
@@ -39,7 +39,7 @@ pub(super) fn next_page(list: &str, after: Option<String>) -> Option<String> {
 
 /// Returns the address that asks for the token again, and then continues to this page.
 pub(super) fn confirm(page: &str) -> String {
-    with_query(CONFIRM, &[("to", page)])
+    with_query(CONFIRM, &[("to", within(page))])
 }
 
 /// Splits an address before its fragment, which is empty if there is none.
@@ -63,7 +63,7 @@ pub(super) fn within(page: &str) -> &str {
         segment == "." || segment == ".."
     };
     let is_ours = path.starts_with("/console/")
-        && page.len() <= MAX_VALUE
+        && page.len() <= MAX_PAGE
         && page.bytes().all(is_plain)
         && !path.split('/').any(climbs);
     if is_ours { page } else { Area::Start.place().0 }
@@ -153,12 +153,12 @@ mod tests {
 
     #[test]
     fn nobody_is_sent_elsewhere() {
-        let long = format!("/console/tills/default/device?id={}", "x".repeat(1024));
+        let long = format!("/console/tills/default/device?id={}", "x".repeat(MAX_PAGE));
         for ours in [
             "/console/users/7",
             "/console/users/a%20b?x=1",
             "/console/tills/kiosk/device?id=..%2F#remove",
-            &long[..MAX_VALUE],
+            &long[..MAX_PAGE],
         ] {
             assert_eq!(within(ours), ours);
         }
@@ -173,10 +173,13 @@ mod tests {
             "/console/../account",
             "/console/%2E./account",
             "/console/users/./7",
-            &long[..=MAX_VALUE],
+            &long[..=MAX_PAGE],
         ] {
             assert_eq!(within(other), "/console", "{other:?}");
         }
+        // In a query it could be longer than an address may be.
+        let of_long = "/console/confirm?to=%2Fconsole";
+        assert_eq!(confirm(&long[..=MAX_PAGE]), of_long);
     }
 
     #[test]
@@ -208,8 +211,8 @@ mod tests {
             assert_eq!(continue_url(page, true), of_ours);
             assert_eq!(continue_url(page, false), of_others);
         }
-        // A page to continue to is limited to a form field's length.
-        let long = format!("/console/users?a={}", "x".repeat(MAX_VALUE - 18));
+        // With the mark it is too long.
+        let long = format!("/console/users?a={}", "x".repeat(MAX_PAGE - 18));
         assert_eq!(continue_url(&long, true), long);
         assert_eq!(continue_url(&long, false), "/console");
     }

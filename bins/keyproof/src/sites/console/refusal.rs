@@ -77,9 +77,9 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         Refusal::ConfirmFirst(_) | Refusal::SignInFirst(_) => ("Sign in", "Sign in first."),
         Refusal::Forged => (
             "This form is out of date",
-            "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was \
-             done. Go back, load the page again, and fill it in once more. If that happens each time, a proxy in front of \
-             this server does not preserve Host, or does not send X-Forwarded-Proto.",
+            "It was filled in before you signed in or out or showed your token again, perhaps in another window; or on a page \
+             that is not ours. Nothing was done. Go back, load the page again, and fill it in once more. If that happens each \
+             time, a proxy in front of this server does not preserve Host, or does not send X-Forwarded-Proto.",
         ),
         Refusal::Insecure => (
             "No safe connection",

@@ -67,7 +67,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         form("/console/tpms/{namespace}/categories/{category}/disallow", Operation::Change(Area::Tpms, Lines(&["fingerprint"]), |visit| Box::pin(visit.disallow()))),
         upload("/console/tpms/{namespace}/categories/{category}/registers", FILES, Operation::Change(Area::Tpms, Parts(&REGISTERS), |visit| Box::pin(visit.set_registers()))),
         form("/console/tpms/{namespace}/categories/{category}/client/renew", Operation::Change(Area::Tpms, Lines(&[LATEST]), |visit| Box::pin(visit.renew_client()))),
-        form("/console/tpms/{namespace}/categories/{category}/client/end-earlier", Operation::Change(Area::Tpms, Lines(&[]), |visit| Box::pin(visit.end_earlier_clients()))),
+        form("/console/tpms/{namespace}/categories/{category}/client/end-earlier", Operation::Change(Area::Tpms, Lines(&[LATEST]), |visit| Box::pin(visit.end_earlier_clients()))),
         form("/console/tpms/{namespace}/categories/{category}/delete", Operation::Change(Area::Tpms, Lines(&[]), |visit| Box::pin(visit.delete::<Category>()))),
         page("/console/tpms/{namespace}/keys", Operation::Show(Area::Tpms, |visit| Box::pin(visit.show_add::<ApiKey>()))),
         form("/console/tpms/{namespace}/keys", Operation::Change(Area::Tpms, Lines(&["name", "category", "description", "mtls", CONFIRMATION]), |visit| Box::pin(visit.add::<ApiKey>()))),

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use keyproof_service::accounts::{Role, UserChange};
-use keyproof_store::Timestamp;
+use keyproof_store::{
+    Timestamp,
+    faults::{CommitMode, FaultyEngine},
+};
 use serde_json::json;
 
 use super::browser::{ANOTHER_PASSWORD, Browser};
@@ -576,6 +579,32 @@ async fn a_phone_that_is_activated_gives_the_session_another_id() {
     ada.sees("action=\"/account/phone/remove\"");
 }
 
+/// The page says that the database does not answer, and to try again.
+#[tokio::test]
+async fn an_activation_that_is_tried_again_gives_the_session_another_id_too() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let mut ada = Browser::of_ada(&site).await;
+    let (phone, key) = ada.draw().await;
+    let (csrf, before) = (ada.csrf(), ada.session().unwrap().to_owned());
+    let code = phone.shows(site.now());
+    let fields = [("key", &*key), ("code", &*code)];
+    // The activation is committed, and the session's new token is not.
+    engine.commits(CommitMode::MadeOnly(1));
+    ada.post_with("/account/phone/activate", &csrf, &fields)
+        .await
+        .is(503);
+    engine.commits(CommitMode::Made);
+    assert_eq!(ada.session(), Some(&*before));
+    let again = ada.post_with("/account/phone/activate", &csrf, &fields);
+    let to = again.await.is(303).location();
+    assert_eq!(to, "/account/recovery-codes?activated");
+    assert_ne!(ada.session(), Some(&*before));
+    ada.get(&to).await.is(200);
+    ada.sees("Your phone is set up.");
+}
+
 /// The page was shown without a field for it, while the code of the activation still counted.
 #[tokio::test]
 async fn whoever_has_typed_no_code_is_told_that_one_is_needed_and_not_that_it_is_wrong() {
@@ -803,16 +832,22 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
     }
 }
 
-/// A page limits the number of characters, each of which may have several bytes.
+/// A browser would cut it off at a field's `maxlength`, twice in the same place, and the cut one would be set.
 #[tokio::test]
 async fn a_password_that_is_too_long_is_told_so() {
     let site = Site::start().await;
     let mut ada = Browser::of_ada(&site).await;
     ada.get("/account/password").await.is(200);
+    let inputs = ada.page.split("type=\"password\"").skip(1);
+    let inputs: Vec<_> = inputs.filter_map(|rest| rest.split('>').next()).collect();
+    assert_eq!(inputs.len(), 3);
+    assert!(!inputs.concat().contains("maxlength"), "{inputs:?}");
     let long = "€".repeat(1024);
-    let fields = [("old", PASSWORD), ("new", &*long), ("repeat", &*long)];
-    ada.post("/account/password", &fields).await.is(422);
-    ada.sees("The new password is too long: at most 1024 bytes.");
+    for long in [&*"x".repeat(1025), &*long] {
+        let fields = [("old", PASSWORD), ("new", long), ("repeat", long)];
+        ada.post("/account/password", &fields).await.is(422);
+        ada.sees("The new password is too long: at most 1024 bytes.");
+    }
     let fields = [("old", &*long), ("new", &*long), ("repeat", &*long)];
     ada.post("/account/password", &fields).await.is(422);
     // Where no new password is chosen, one that is too long is reported only as wrong.

@@ -302,7 +302,10 @@ impl Scene {
                 tpms("categories/category/client/renew"),
                 Fields(vec![("latest", &self.client)]),
             ),
-            (tpms("categories/category/client/end-earlier"), nothing()),
+            (
+                tpms("categories/category/client/end-earlier"),
+                Fields(vec![("latest", &self.client)]),
+            ),
             (tpms("categories/category/delete"), nothing()),
             (
                 tpms("keys"),

@@ -146,6 +146,29 @@ async fn a_form_is_taken_from_our_own_page_alone() {
     ada.get("/account").await.is(200);
 }
 
+/// Each of these replaces the cookie that the forms of other windows are bound to.
+#[tokio::test]
+async fn a_form_that_another_window_has_put_out_of_date_is_told_why() {
+    let site = Site::start().await;
+    let mut ada = Browser::of_ada(&site).await;
+    ada.get("/account").await.is(200);
+    let window = ada.page.clone();
+    ada.post("/account/sessions/end", &[]).await.is(303);
+    ada.page = window;
+    ada.post("/account/phone", &[("password", PASSWORD)])
+        .await
+        .is(403);
+    ada.sees("before you signed in or out, confirmed that it is you, set up a phone or ended other sessions");
+    let (mut ops, token) = Browser::of_operator(&site, &["admin"]).await;
+    ops.get("/console/tills").await.is(200);
+    let window = ops.page.clone();
+    ops.confirms(&token).await;
+    ops.page = window;
+    let fields = [("name", "kiosk"), ("password", PASSWORD)];
+    ops.post("/console/tills", &fields).await.is(403);
+    ops.sees("before you signed in or out or showed your token again");
+}
+
 #[tokio::test]
 async fn a_form_has_the_fields_of_its_page_and_nothing_else() {
     let site = Site::start().await;

@@ -176,5 +176,14 @@ impl Visitor {
         self.browser.click("button[data-follow]");
         sleep(Duration::from_millis(500));
         assert_eq!(self.browser.run("return window.asked"), 1);
+
+        // A form whose answer is a file is sent again from the same page, also if the clock was set back meanwhile.
+        let sent = "const done = arguments[arguments.length - 1]; \
+             const form = document.querySelector('form'), now = Date.now() - 3600000; \
+             const submit = () => form.dispatchEvent(new Event('submit', { bubbles: true, cancelable: true })); \
+             const sent = [submit(), submit()]; \
+             Date.now = () => now; \
+             setTimeout(() => done([...sent, submit()].join()), 2100)";
+        assert_eq!(self.browser.run_async(sent), "true,false,true");
     }
 }

@@ -210,9 +210,17 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
+    /// Ends the client certificates before the one that the form's page showed. If that was renewed meanwhile, it is the
+    /// one that stations have.
     pub(in crate::sites::console) async fn end_earlier_clients(self) -> HandlerResult {
         let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
+        let latest = self.fingerprint(LATEST)?;
+        let stored = devices.find(&category, name).await?;
+        if stored.spec.client_thumbprint() != Some(latest) {
+            let renewed = Unfilled::from(RenewClientError::Renewed);
+            return self.changed::<Category>(Err(renewed), &[]).await;
+        }
         let ended = devices.end_earlier_clients(&category, name).await;
         self.changed::<Category>(ended.map(drop), &[]).await
     }

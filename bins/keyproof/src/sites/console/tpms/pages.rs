@@ -201,6 +201,12 @@ impl Choice {
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Of(names) if names.is_empty())
     }
+
+    /// Whether a name is filled in that is none of these, such as that of an object that was deleted meanwhile.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        !name.is_empty()
+            && matches!(self, Self::Of(names) if !names.iter().any(|known| known == name))
+    }
 }
 
 pub(super) struct AllowedRow {

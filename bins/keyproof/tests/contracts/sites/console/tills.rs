@@ -115,6 +115,29 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     }
 }
 
+/// An address has six bytes for each letter of such a name, and ten if it is in another one.
+#[tokio::test]
+async fn whoever_confirms_returns_to_the_page_of_a_device_with_a_long_name() {
+    let site = Site::start().await;
+    let (mut ops, token) = site.operator(&["instances"]).await;
+    let (id, escaped) = ("é".repeat(500), "%C3%A9".repeat(500));
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", &*id), ("algorithm", "1"), ("key", "")];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    site.clock.advance(Duration::from_secs(301));
+    let device = format!("/console/tills/default/device?id={escaped}");
+    ops.get(&device).await.is(200);
+    let remove = format!("/console/tills/default/device/remove?id={escaped}");
+    ops.sent_to_confirm(&remove, &token).await;
+    // The same if the session has ended.
+    site.clock.advance(Duration::from_secs(15 * 60));
+    let sent = ops.get(&device).await.is(303).location();
+    ops.get(&sent).await.is(200);
+    assert_eq!(ops.hidden("to").unwrap(), device);
+}
+
 /// A device's key is typed off its label or its manual, which show it in groups.
 #[tokio::test]
 async fn a_key_is_typed_as_it_is_printed() {

@@ -619,7 +619,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     let fields = [("latest", &*latest)];
     ops.post(&format!("{client}/renew"), &fields).await.is(422);
     ops.sees("4 earlier client certificates are still accepted: end them first");
-    ops.post(&format!("{client}/end-earlier"), &[])
+    ops.post(&format!("{client}/end-earlier"), &fields)
         .await
         .is(303);
     ops.get(&category).await.is(200);
@@ -663,6 +663,32 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     ] {
         assert_eq!(site.trail(action).await.len(), count, "{action}");
     }
+}
+
+/// The stations have the certificate that was the latest on the page of another window.
+#[tokio::test]
+async fn no_client_certificate_is_ended_that_the_page_did_not_show_as_an_earlier_one() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    let category = format!("{NAMESPACE}/categories/category");
+    let client = format!("{category}/client");
+    let end = format!("{client}/end-earlier");
+    let mut before = String::new();
+    for _ in 0..2 {
+        ops.get(&category).await.is(200);
+        before = ops.hidden("latest").unwrap();
+        let fields = [("latest", &*before)];
+        ops.post(&format!("{client}/renew"), &fields).await.is(200);
+    }
+    ops.get(&category).await.is(200);
+    let latest = ops.hidden("latest").unwrap();
+    ops.post(&end, &[("latest", &*before)]).await.is(422);
+    ops.sees("The client certificate was renewed meanwhile: nothing is changed.");
+    ops.sees("that are still accepted: 2.");
+    ops.post(&end, &[("latest", &*latest)]).await.is(303);
+    ops.get(&category).await.is(200);
+    ops.sees_not("still accepted");
+    assert_eq!(site.trail("tpm_category.end_clients").await.len(), 1);
 }
 
 /// Nothing renews it automatically, so a page must say so in time.
@@ -1155,6 +1181,34 @@ async fn what_is_one_of_many_is_named_and_not_chosen() {
     }
     ops.get(&managers).await.is(200);
     ops.sees("<input id=\"manager\" name=\"manager\" type=\"text\"");
+}
+
+/// The link to the form is on the page of what another window has deleted.
+#[tokio::test]
+async fn nothing_else_is_chosen_than_what_was_asked_for() {
+    const OPEN: &str = "<option value=\"\">Choose one: there is no gone</option>";
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = site.operator(&["tpm"]).await;
+    for (form, field) in [("keys", "category"), ("categories", "manager")] {
+        let path = format!("{NAMESPACE}/{form}");
+        let required = format!("name=\"{field}\" required");
+        ops.get(&format!("{path}?{field}=gone")).await.is(200);
+        ops.sees(OPEN);
+        ops.sees(&required);
+        ops.sees_not("<option selected>");
+        for asked in [String::new(), format!("?{field}={field}")] {
+            ops.get(&format!("{path}{asked}")).await.is(200);
+            ops.sees_not("Choose one");
+            ops.sees_not(&required);
+        }
+    }
+    // The same for what was deleted while the form was filled in.
+    let keys = format!("{NAMESPACE}/keys");
+    ops.get(&keys).await.is(200);
+    let fields = [("name", "key"), ("category", "gone"), ("description", "")];
+    ops.post(&keys, &fields).await.is(422);
+    ops.sees("There is no category of this name.");
+    ops.sees(OPEN);
 }
 
 #[tokio::test]
