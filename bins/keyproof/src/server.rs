@@ -92,10 +92,16 @@ pub struct Server {
     outgoing: Vec<Outgoing>,
 }
 
-/// Background tasks of the server.
+/// The background tasks of the server. They end when this is dropped.
 struct Upkeep {
     service: Arc<Service>,
     task: AbortHandle,
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// The result of a drain.
@@ -180,7 +186,7 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let applications = mount(&config, &service, &metrics)?;
-        let upkeep = tokio::spawn({
+        let task = tokio::spawn({
             let (config, service) = (Arc::clone(&config), Arc::clone(&service));
             async move {
                 let review = review(&config, &service);
@@ -194,11 +200,13 @@ impl Server {
         {
             service.follow(&work_observer);
         }
-        let mut server = Self::listen(config, applications, ready, entropy, metrics).await?;
-        server.upkeep = Some(Upkeep {
+        // Without a server, it ends here.
+        let upkeep = Upkeep {
             service,
-            task: upkeep.abort_handle(),
-        });
+            task: task.abort_handle(),
+        };
+        let mut server = Self::listen(config, applications, ready, entropy, metrics).await?;
+        server.upkeep = Some(upkeep);
         Ok(server)
     }
 
@@ -383,14 +391,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(upkeep) = &self.upkeep {
-            upkeep.task.abort();
-        }
-    }
-}
-
 /// Wraps the check so that it fails while the server drains.
 fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readiness {
     let ready = Arc::clone(ready);
@@ -557,8 +557,8 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
-    /// Returns all applications, as for one listener.
-    async fn applications() -> Vec<Arc<dyn Application>> {
+    /// Returns the default configuration, and the use cases over a store in memory.
+    async fn use_cases() -> (Config, Arc<Service>) {
         let config = Config::load(&Sources {
             environment: vec![("HOME".into(), "/nowhere".into())],
             ..Sources::default()
@@ -570,9 +570,32 @@ mod tests {
         let store = Store::open(engine, keys, entropy, SystemClock.now()).await;
         let clock = Arc::new(SystemClock);
         let service = Service::start(store.unwrap(), clock, config.hashing).await;
+        (config, service.unwrap())
+    }
+
+    /// Returns all applications, as for one listener.
+    async fn applications() -> Vec<Arc<dyn Application>> {
+        let (config, service) = use_cases().await;
         let metrics = Arc::new(Metrics::new().unwrap());
-        let mounted = mount(&config, &service.unwrap(), &metrics).unwrap();
+        let mounted = mount(&config, &service, &metrics).unwrap();
         mounted.into_iter().map(|(one, _)| one).collect()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_listen_leaves_nothing_running() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mut config, service) = use_cases().await;
+        config.settings.http.listen = taken.local_addr().unwrap();
+        let (config, entropy) = (Arc::new(config), Arc::new(SystemEntropy::new()));
+        let started = Server::start_with_service(config, Arc::clone(&service), entropy).await;
+        assert!(matches!(started, Err(StartError::Bind { .. })));
+        let is_alone = async {
+            while Arc::strong_count(&service) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = timeout(Duration::from_secs(10), is_alone).await;
+        assert!(ended.is_ok(), "the upkeep goes on");
     }
 
     #[tokio::test]

@@ -12,8 +12,8 @@ pub trait RequestObserver: Send + Sync + 'static {
     /// A connection has ended.
     fn connection_closed(&self);
 
-    /// A request has ended. `status` is `None` if its connection ended before the answer. `duration` is `None` if its head
-    /// could not be parsed.
+    /// A request has ended. `status` is `None` if its connection ended before the answer. `took` is `None` if its head could
+    /// not be parsed.
     fn request_ended(
         &self,
         labels: RequestLabels,

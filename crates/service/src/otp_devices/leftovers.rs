@@ -14,6 +14,9 @@ use crate::{StorageError, pages::Pages, storage::commit_unless_changed, upkeep::
 /// The most records that one batch deletes, and the most leftovers read at once.
 const BATCH: usize = 100;
 
+/// After how many deleted records a removal or a new password leaves the rest to the upkeep, as its client waits.
+const AT_ONCE: usize = 1_000;
+
 impl OtpDevices {
     /// Deletes some of what was left behind: at most one batch for each removal or password.
     ///
@@ -39,12 +42,13 @@ impl OtpDevices {
         Ok(round)
     }
 
-    /// Deletes all of it. An error is logged, and upkeep deletes the rest.
+    /// Deletes about the first [`AT_ONCE`] records of it. Upkeep deletes the rest, also after an error, which is logged.
     pub(super) async fn clear_leftovers_now(&self) {
-        loop {
+        let mut removed = 0;
+        while removed < AT_ONCE {
             match self.clear_leftovers().await {
-                Ok(round) if !round.goes_on => return,
-                Ok(_) => {}
+                Ok(round) if round.goes_on => removed += round.removed,
+                Ok(_) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the remaining records of a removed instance cannot be deleted yet");
                     return;
@@ -246,6 +250,24 @@ mod tests {
             steps += 1;
         }
         assert!(steps >= 3, "{steps}");
+        for collection in ["otp_device", "otp_leftover", "login_token"] {
+            assert_eq!(records(&bench, collection).await, 0, "{collection}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_removes_much_does_not_wait_for_all_of_it() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let session = bench.session("shop").await;
+        for number in 0..AT_ONCE + 5 {
+            session.add(&device(&number.to_string())).await.unwrap();
+        }
+        let removed = devices.remove_instance(&administrator("shop"));
+        removed.await.unwrap();
+        // The session's token was deleted, too.
+        assert_eq!(records(&bench, "otp_device").await, 6);
+        while devices.clear_leftovers().await.unwrap().goes_on {}
         for collection in ["otp_device", "otp_leftover", "login_token"] {
             assert_eq!(records(&bench, collection).await, 0, "{collection}");
         }

@@ -200,11 +200,7 @@ impl Refusal {
                 status,
                 &ErrorDetails {
                     code,
-                    // `BadRequest`, as in .NET.
-                    http_status_code: status
-                        .canonical_reason()
-                        .unwrap_or_default()
-                        .replace(' ', ""),
+                    http_status_code: name_in_dotnet(status),
                     message,
                     details: &self.details,
                 },
@@ -224,6 +220,18 @@ impl Refusal {
             retry_soon(headers);
         }
         response
+    }
+}
+
+/// Returns a status as .NET's `HttpStatusCode` names it: `BadRequest`. Two names are older than those of RFC 9110.
+fn name_in_dotnet(status: StatusCode) -> String {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "RequestEntityTooLarge".to_owned(),
+        StatusCode::URI_TOO_LONG => "RequestUriTooLong".to_owned(),
+        _ => {
+            let reason = status.canonical_reason().unwrap_or_default();
+            reason.replace(' ', "")
+        }
     }
 }
 
