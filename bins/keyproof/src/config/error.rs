@@ -67,6 +67,12 @@ pub enum ConfigError {
     /// A flag's value is invalid.
     #[error("{0}")]
     Flag(String),
+    /// `store.master_key` is a key, which is not quoted.
+    #[error(
+        "store.master_key: this is a key, and not the path of a file that contains one: put it into a file that only its \
+         owner can read, or into KEYPROOF_STORE__MASTER_KEY_BASE64"
+    )]
+    KeyAsPath,
     /// Metrics have a listener of their own.
     #[error("metrics.listen: another listener has {0}: give metrics an address of their own")]
     MetricsBeside(SocketAddr),

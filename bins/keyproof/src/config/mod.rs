@@ -18,9 +18,11 @@ use std::{
     time::Duration,
 };
 
+use data_encoding::BASE64;
 use keyproof_auth::Cost;
 use keyproof_http::{Limits, TrustedProxies};
 use keyproof_service::{AddressLimit, HashingSettings};
+use keyproof_store::MasterKey;
 use serde::Deserialize;
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -502,6 +504,9 @@ fn master_key(
     settings: &mut StoreSettings,
     sources: &Sources,
 ) -> Result<MasterKeySource, ConfigError> {
+    if settings.master_key.as_deref().is_some_and(is_key) {
+        return Err(ConfigError::KeyAsPath);
+    }
     let by_flag = sources
         .flags
         .iter()
@@ -524,6 +529,16 @@ fn master_key(
         base64.transpose()?,
         sources.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
     ))
+}
+
+/// Whether the path of a file is the text of a key, given in the path's place. A new store would get another key, in a file
+/// of that name.
+fn is_key(path: &Path) -> bool {
+    let first = path.to_str().and_then(|text| text.lines().next());
+    first.is_some_and(|line| {
+        let decoded = BASE64.decode(line.trim().as_bytes()).map(Zeroizing::new);
+        decoded.is_ok_and(|key| key.len() == MasterKey::LEN)
+    })
 }
 
 #[cfg(test)]

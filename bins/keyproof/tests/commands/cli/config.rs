@@ -404,6 +404,29 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
     }
 }
 
+/// A new store would get another key, in a file with the key as its name, and what was given would open nothing.
+#[test]
+fn a_master_key_in_the_place_of_its_file_is_refused_and_not_shown() {
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    let file = format!("store.master_key = \"{key}\"");
+    let variable = [("KEYPROOF_STORE__MASTER_KEY", &*key)];
+    let flag = ["--master-key", &*key];
+    for (file, variables, flags) in [
+        (&*file, &[][..], &[][..]),
+        ("", &variable[..], &[][..]),
+        ("", &[][..], &flag[..]),
+    ] {
+        let output = check(file, variables, flags);
+        fails(&output, 2, "store.master_key: this is a key");
+        assert!(!text(&output.stderr).contains(&key));
+    }
+    // As many characters as a raw key or its Base64 has bytes are a path.
+    for length in [32, 44] {
+        let path = "k".repeat(length);
+        succeeds(&check("", &[], &["--master-key", &path]));
+    }
+}
+
 #[test]
 fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
     let home = TempDir::new().unwrap();
