@@ -67,12 +67,6 @@ pub enum ConfigError {
     /// A flag's value is invalid.
     #[error("{0}")]
     Flag(String),
-    /// `store.master_key` is a key, which is not quoted.
-    #[error(
-        "store.master_key: this is a key, and not the path of a file that contains one: put it into a file that only its \
-         owner can read, or into KEYPROOF_STORE__MASTER_KEY_BASE64"
-    )]
-    KeyAsPath,
     /// Metrics have a listener of their own.
     #[error("metrics.listen: another listener has {0}: give metrics an address of their own")]
     MetricsBeside(SocketAddr),
@@ -93,6 +87,16 @@ pub enum ConfigError {
     /// The default store's folder is unknown.
     #[error("store.url: neither XDG_STATE_HOME nor HOME has an absolute path; set store.url")]
     NoStateFolder,
+    /// The path of a file with a secret is the secret itself, which is not quoted.
+    #[error(
+        "{key}: this is {what}, and not the path of a file that contains one: put it into a file that only its owner can read"
+    )]
+    SecretAsPath {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        what: &'static str,
+    },
     /// Two sockets for a listener that may have only one.
     #[error("two sockets are called {0}: only the name http may be used more than once")]
     SecondSocket(String),
