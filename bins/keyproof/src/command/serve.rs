@@ -203,9 +203,10 @@ impl Signals {
         }
     }
 
-    /// Waits for the next signal to stop.
+    /// Waits for the next signal to stop. A SIGHUP meanwhile is left for [`Signals::next`]: the files may have been read
+    /// already.
     async fn stop(&mut self) {
-        while !matches!(self.next().await, Request::Stop) {}
+        self.interruption.comes().await;
     }
 
     /// Waits for a second signal to stop. One right after the first is ignored: a wrapper such as timeout(1)
@@ -226,4 +227,21 @@ fn raise_descriptor_limit() {
     };
     // If that is not allowed, `accept` waits when the descriptors are used up.
     let _ = setrlimit(Resource::Nofile, raised);
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sighup_during_the_start_reads_the_files_again_after_it() {
+        let mut signals = Signals::listen().unwrap();
+        kill_process(getpid(), Signal::HUP).unwrap();
+        let stopped = timeout(Duration::from_millis(100), signals.stop()).await;
+        assert!(stopped.is_err(), "it is no signal to stop");
+        let next = timeout(Duration::from_secs(10), signals.next()).await;
+        assert!(matches!(next, Ok(Request::Reload)), "it was lost");
+    }
 }

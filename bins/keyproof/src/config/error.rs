@@ -87,6 +87,16 @@ pub enum ConfigError {
     /// The default store's folder is unknown.
     #[error("store.url: neither XDG_STATE_HOME nor HOME has an absolute path; set store.url")]
     NoStateFolder,
+    /// The path of a file with a secret is the secret itself, which is not quoted.
+    #[error(
+        "{key}: this is {what}, and not the path of a file that contains one: put it into a file that only its owner can read"
+    )]
+    SecretAsPath {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        what: &'static str,
+    },
     /// Two sockets for a listener that may have only one.
     #[error("two sockets are called {0}: only the name http may be used more than once")]
     SecondSocket(String),

@@ -18,9 +18,12 @@ use std::{
     time::Duration,
 };
 
+use data_encoding::BASE64;
+use http::HeaderName;
 use keyproof_auth::Cost;
 use keyproof_http::{Limits, TrustedProxies};
 use keyproof_service::{AddressLimit, HashingSettings};
+use keyproof_store::MasterKey;
 use serde::Deserialize;
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -190,6 +193,7 @@ impl Config {
     }
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
+        no_secrets_as_paths(&settings)?;
         let further_main = listen_on(&mut settings, &sources.sockets)?;
         let dialects = DialectName::ALL.iter();
         let dialects = dialects.filter_map(|name| served(*name, settings.dialects.of(*name)));
@@ -344,6 +348,46 @@ fn limits(http: &HttpSettings) -> Limits {
         max_connections_per_address: http.max_connections_per_address.unwrap_or(a_quarter),
         drain_timeout: milliseconds(http.drain_timeout_ms),
     }
+}
+
+/// Refuses secrets that are given in the place of their files' paths. A path is shown in errors, and so in the log; and a new
+/// store would get another master key, in a file of that name.
+fn no_secrets_as_paths(settings: &Settings) -> Result<(), ConfigError> {
+    let refuse = |key, what, path: &Option<PathBuf>, is_secret: fn(&str) -> bool| {
+        let text = path.as_ref().and_then(|path| path.to_str());
+        if text.is_some_and(is_secret) {
+            return Err(ConfigError::SecretAsPath { key, what });
+        }
+        Ok(())
+    };
+    let Settings {
+        store,
+        telemetry,
+        tls,
+        ..
+    } = settings;
+    let fields = &telemetry.otlp_headers;
+    refuse("store.master_key", "a key", &store.master_key, is_key)?;
+    refuse("telemetry.otlp_headers", "a header field", fields, is_field)?;
+    refuse("tls.key", "a private key", &tls.key, is_private_key)
+}
+
+/// Whether the first line is a master key in Base64.
+fn is_key(text: &str) -> bool {
+    let first = text.lines().next().unwrap_or_default().trim();
+    let decoded = BASE64.decode(first.as_bytes()).map(Zeroizing::new);
+    decoded.is_ok_and(|key| key.len() == MasterKey::LEN)
+}
+
+/// Whether it is `name: value`, or `name=value` as in OpenTelemetry's own variables.
+fn is_field(text: &str) -> bool {
+    let name = text.split_once([':', '=']).map(|(name, _)| name);
+    name.is_some_and(|name| HeaderName::from_bytes(name.as_bytes()).is_ok())
+}
+
+/// Whether it has the beginning of a block in PEM.
+fn is_private_key(text: &str) -> bool {
+    text.contains("-----BEGIN ")
 }
 
 /// Assigns sockets that are already open to listeners by name: `http`, `metrics`, a dialect's or a site's. Returns the

@@ -262,10 +262,10 @@ keys! {
         address_limit: Option<u32> = None => "100",
         /// The length of the window of `auth.address_limit`.
         address_window_s: Option<NonZeroU32> = None => "\"5m\"",
-        /// The memory for one hash. If this or the number of passes is lowered, the time that a rejected login takes
-        /// reveals which names exist, until their users have logged in again.
+        /// The memory for one hash, up to 256 MiB. If this or the number of passes is lowered, the time that a rejected
+        /// login takes reveals which names exist, until their users have logged in again.
         argon2_memory_kib: u32 = 19_456,
-        /// The number of passes of Argon2id over that memory.
+        /// The number of passes of Argon2id over that memory, up to 16.
         argon2_iterations: u32 = 2,
         /// How many passwords are hashed at once, 1 to 1024.
         argon2_concurrency: Option<NonZeroUsize> = None => "the machine's cores",

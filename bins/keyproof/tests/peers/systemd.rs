@@ -1,6 +1,6 @@
 //! Checks the units in `contrib/systemd` with systemd's own tools.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -32,6 +32,21 @@ fn the_units_are_valid_and_the_services_have_little_of_the_machine() {
     for service in ["keyproof.service", "keyproof-backup.service"] {
         analyze(&security, [folder.path().join(service).as_path()]);
     }
+}
+
+/// A missed backup is made at the next boot, perhaps before the database runs and the clock is set.
+#[test]
+fn a_backup_waits_for_the_server_and_all_that_the_server_waits_for() {
+    let waits_for = |unit: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(Path::new(UNITS).join(unit)).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("After="));
+        let units = lines.flat_map(str::split_ascii_whitespace);
+        units.map(str::to_owned).collect()
+    };
+    let mut expected = waits_for("keyproof.service");
+    assert!(expected.contains("postgresql.service"));
+    expected.insert("keyproof.service".to_owned());
+    assert_eq!(waits_for("keyproof-backup.service"), expected);
 }
 
 const PRESET: &str = include_str!("../../../../contrib/debian/keyproof.preset");

@@ -129,12 +129,15 @@ fn what_is_counted_together_has_an_end_below_what_its_type_has() {
     for (name, most) in [
         ("store.max_connections", "1000"),
         ("auth.argon2_concurrency", "1024"),
+        ("auth.argon2_iterations", "16"),
+        ("auth.argon2_memory", "256MiB"),
         ("http.max_body", "1GiB"),
     ] {
         let key = keys.iter().find(|key| key.name == name).unwrap();
         assert!(with(key, most).is_ok(), "{name}");
         let more = match most {
             "1GiB" => "1073741825B".to_owned(),
+            "256MiB" => "262145KiB".to_owned(),
             most => (most.parse::<u32>().unwrap() + 1).to_string(),
         };
         refuses(key, &more);

@@ -22,9 +22,9 @@ keys! {
         /// An older name of `auth.address_window`.
         #[serde(skip_serializing_if = "Option::is_none")]
         authenticate_window_s: Option<NonZeroU32> = None,
-        /// How many consecutive failures cause a lock. They are counted per session or known address that they come from, or else
-        /// per user name, and per Taler instance; wrong passwords also per trusted device. As many unknown fingerprints of
-        /// devices, with the right password, lock fingerprints: every login then requires a code.
+        /// How many consecutive failures cause a lock. They are counted per session or known address that they come from, or
+        /// else per user name, and per Taler instance; wrong passwords from a trusted device are counted for it as well. As many
+        /// unknown fingerprints of devices, with the right password, lock fingerprints: every login then requires a code.
         lockout_failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(2),
         /// How long a lock lasts. A lock to which wrong codes contributed lasts twice as long as the previous such lock, up to a
         /// day.

@@ -374,6 +374,14 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
         ),
         (configured(here, &absent), "telemetry.otlp_headers: "),
         (
+            configured(here, "api-key: hunter2"),
+            "telemetry.otlp_headers: this is a header field",
+        ),
+        (
+            configured(here, "api-key=hunter2"),
+            "telemetry.otlp_headers: this is a header field",
+        ),
+        (
             configured("http://192.0.2.1:4318", &good),
             "telemetry.otlp_headers: on the way to http://192.0.2.1:4318",
         ),
@@ -401,6 +409,44 @@ fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_re
         write_file(&credentials, "keyproof-otlp-headers", fields, 0o644);
         let output = check(&configuration, &variables, &[]);
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_private_key_in_the_place_of_its_file_is_refused_and_not_shown() {
+    let CertifiedKey { signing_key, .. } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let pem = signing_key.serialize_pem();
+    let secret = pem.lines().nth(1).unwrap();
+    let variables = [
+        ("KEYPROOF_TLS__CERTIFICATE", "cert.pem"),
+        ("KEYPROOF_TLS__KEY", &*pem),
+    ];
+    let output = check("", &variables, &[]);
+    fails(&output, 2, "tls.key: this is a private key");
+    assert!(!text(&output.stderr).contains(secret));
+}
+
+/// A new store would get another key, in a file with the key as its name, and what was given would open nothing.
+#[test]
+fn a_master_key_in_the_place_of_its_file_is_refused_and_not_shown() {
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    let file = format!("store.master_key = \"{key}\"");
+    let variable = [("KEYPROOF_STORE__MASTER_KEY", &*key)];
+    let flag = ["--master-key", &*key];
+    for (file, variables, flags) in [
+        (&*file, &[][..], &[][..]),
+        ("", &variable[..], &[][..]),
+        ("", &[][..], &flag[..]),
+    ] {
+        let output = check(file, variables, flags);
+        fails(&output, 2, "store.master_key: this is a key");
+        assert!(!text(&output.stderr).contains(&key));
+    }
+    // As many characters as a raw key or its Base64 has bytes are a path.
+    for length in [32, 44] {
+        let path = "k".repeat(length);
+        succeeds(&check("", &[], &["--master-key", &path]));
     }
 }
 
