@@ -255,6 +255,9 @@ impl Store {
     /// Seals every value that is under an older key again, under the current one. Versions stay. `told` is called with
     /// the number of records read so far. Returns how many were changed. A repeated call handles what is left.
     ///
+    /// Each record is a commit of its own. Where other processes write to the same SQLite file, `told` must block now
+    /// and then for as long as it took since: otherwise they wait in vain for their turn.
+    ///
     /// # Errors
     ///
     /// [`RotateError`].

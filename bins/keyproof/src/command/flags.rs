@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 use toml::Value;
 
+use super::Failure;
 use crate::{
     config::{Config, ConfigError, Sources, name_of, parse_address},
     dialect::DialectName,
@@ -58,9 +59,10 @@ const BY_CONFIG: &str = "config:";
 
 impl KeyFlags {
     /// Loads the configuration with these flags and the store at `place`, which is a URL or `config:FILE`.
-    pub(super) fn load(&self, place: &str) -> Result<Config, ConfigError> {
-        let (config, store) = match place.strip_prefix(BY_CONFIG) {
-            Some(file) => (Some(file.into()), None),
+    pub(super) fn load(&self, place: &str) -> Result<Config, Failure> {
+        let file = place.strip_prefix(BY_CONFIG).map(Path::new);
+        let (config, store) = match file {
+            Some(file) => (Some(file.to_owned()), None),
             None => (self.config.clone(), Some(place.to_owned())),
         };
         let flags = StoreFlags {
@@ -68,8 +70,27 @@ impl KeyFlags {
             store,
             master_key: self.master_key.clone(),
         };
-        flags.load()
+        let config = flags.load()?;
+        match file {
+            Some(file) if names_another(file, &config) => Err(Failure::Usage(format!(
+                "KEYPROOF_STORE__URL names another store than {} does, and wins over it: unset it for this command",
+                file.display()
+            ))),
+            _ => Ok(config),
+        }
     }
+}
+
+/// Whether a file by itself names another store than the configuration that was loaded with it. Does not read a file that
+/// is not a regular file, as that may be readable only once.
+fn names_another(file: &Path, config: &Config) -> bool {
+    // Without an environment there is no default store either.
+    let alone = Sources {
+        file: Some(file.to_owned()),
+        ..Sources::default()
+    };
+    let is_other = |own: Config| own.store.url.configured() != config.store.url.configured();
+    file.is_file() && Config::load(&alone).is_ok_and(is_other)
 }
 
 /// The flags of `serve`.

@@ -1,5 +1,7 @@
 //! `keyproof keys rotate`: replaces the master key while all nodes serve. `keys signing`: the keys of access tokens.
 
+use std::{thread, time::Instant};
+
 use clap::{Args, Subcommand};
 use keyproof_service::{Action, Failure as NotEnded};
 use keyproof_store::{Batch, KeyId, MasterKey, RotateError, Rotation, Store, SystemEntropy};
@@ -245,7 +247,8 @@ async fn switch(store: &Store, json: bool) -> Outcome {
     store.switch_key_with(event).await?;
     let rotation = store.rotation().await?;
     let mut progress = Progress::over(store).await;
-    let resealed = store.reseal_all(|read| progress.show(read)).await?;
+    let told = paced(|read| progress.show(read));
+    let resealed = store.reseal_all(told).await?;
     progress.end();
     let sealing = rotation.sealing;
     let document = json!({ "sealing": sealing, "opening": rotation.opening, "resealed": resealed });
@@ -253,6 +256,17 @@ async fn switch(store: &Store, json: bool) -> Outcome {
     let told = format!("master key {sealing} seals; {records} re-sealed");
     let text = format!("{told}\nthen: keyproof keys rotate finish");
     output::print_either(json, &document, &text)
+}
+
+/// Blocks after each page of records for as long as it took, so that servers can write. An SQLite file has one writer at a
+/// time, and a process that waits for its turn only looks now and then: between two records it hardly ever gets one.
+fn paced(mut told: impl FnMut(u64)) -> impl FnMut(u64) {
+    let mut began = Instant::now();
+    move |read| {
+        told(read);
+        thread::sleep(began.elapsed());
+        began = Instant::now();
+    }
 }
 
 async fn finish(store: &Store, json: bool) -> Outcome {
@@ -306,6 +320,27 @@ impl From<RotateError> for Failure {
                 "{error}: add it to the key file, or, only if no server has it any more, run keyproof keys rotate prepare --lost {id}"
             )),
             other => Self::refused(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn servers_have_the_store_for_as_long_as_a_page_took() {
+        const PAGE: Duration = Duration::from_millis(50);
+        let shown = Cell::new(0);
+        let mut told = paced(|read| shown.set(read));
+        for read in [64, 128] {
+            thread::sleep(PAGE);
+            let began = Instant::now();
+            told(read);
+            assert!(began.elapsed() >= PAGE);
+            assert_eq!(shown.get(), read);
         }
     }
 }

@@ -19,7 +19,7 @@ pub use url::{Shared, StoreUrl};
 
 use std::{
     fmt,
-    fs::DirBuilder,
+    fs::{DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt,
     panic::resume_unwind,
@@ -392,14 +392,34 @@ async fn open_embedded(path: &Path) -> Result<SqliteEngine, OpenError> {
 
 fn make_directory(store: &Path) -> Result<(), OpenStoreError> {
     let directory = folder_of(store);
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory);
-    made.map_err(|source| OpenStoreError::Directory {
+    make_folder(directory).map_err(|source| OpenStoreError::Directory {
         path: directory.to_owned(),
         source,
     })
+}
+
+/// Creates a folder and its missing parents, and syncs the entry of each, without which the loss of power may take the folder
+/// with all that is in it.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder_of(folder);
+    let make = || DirBuilder::new().mode(0o700).create(folder);
+    let made = match make() {
+        // Only `.` is its own parent, in a current folder that is gone.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && parent != folder => {
+            make_folder(parent)?;
+            make()
+        }
+        made => made,
+    };
+    match made {
+        // Another process created it first.
+        Err(_) if folder.is_dir() => {}
+        made => made?,
+    }
+    File::open(parent)?.sync_all()
 }
 
 #[cfg(test)]

@@ -648,6 +648,35 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
     );
 }
 
+/// As in a container or a shell whose environment names the store that is served.
+#[test]
+fn no_other_store_is_moved_than_the_one_that_its_file_names() {
+    let (home, served) = Home::filled();
+    let [named, to] = ["named.db", "to.db"].map(|name| home.url(name));
+    home.fill(&named);
+    let file = home.path("named.toml");
+    fs::write(&file, format!("store.url = \"{named}\"\n")).unwrap();
+    let from = format!("config:{}", text(&file));
+    let moving = |environment: &str| {
+        let mut command = home.command(&["store", "copy", &from, &to, "--move"]);
+        let output = command.env("KEYPROOF_STORE__URL", environment).output();
+        let output = output.unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), complaint)
+    };
+    let (code, complaint) = moving(&served);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("KEYPROOF_STORE__URL"), "{complaint}");
+    // A store that was moved lists nobody.
+    let users = home.users(&named);
+    home.users(&served);
+    // The same store twice is no contradiction.
+    let (code, complaint) = moving(&named);
+    assert_eq!(code, Some(0), "{complaint}");
+    assert_eq!(home.users(&to), users);
+    home.users(&served);
+}
+
 /// Sets a flag when it is dropped, so that a thread that waits for it ends with a failed test too.
 struct SetAtEnd<'a>(&'a AtomicBool);
 

@@ -3,7 +3,8 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -144,6 +145,23 @@ async fn sqlite_syncs_the_log_before_a_fence_that_is_found_is_believed() {
     let calls = trace::calls_of(&moves("c.db"), &folder.join("strace-move"));
     let mut syncs = calls.iter().filter(|call| call.is_sync());
     assert!(syncs.any(is_wal), "{calls:?}");
+}
+
+/// Otherwise the loss of power may take a new store with its folder.
+#[test]
+fn the_folders_that_are_made_for_a_store_are_entered_durably() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = fs::canonicalize(folder.path()).unwrap();
+    let store = format!("sqlite:{}", home.join("new/state/k.db").display());
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+    migrate.env_clear().env("HOME", &home);
+    migrate.args(["migrate", "--store", &store]);
+    let calls = trace::calls_of(&migrate, &home.join("strace-migrate"));
+    for entered in [home.clone(), home.join("new"), home.join("new/state")] {
+        let mut syncs = calls.iter().filter(|call| call.is_sync());
+        let is_synced = syncs.any(|call| Path::new(&call.target) == entered);
+        assert!(is_synced, "{}: {calls:?}", entered.display());
+    }
 }
 
 /// Works for a while, and examines what was acknowledged. The database may be traced separately.

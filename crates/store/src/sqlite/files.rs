@@ -57,10 +57,15 @@ pub(super) fn sync_log(path: &Path) -> io::Result<()> {
 
 /// Creates `directory` and its missing parents, and syncs the entry of each.
 fn create_directory(directory: &Path) -> io::Result<()> {
-    if fs::metadata(directory).is_ok_and(|found| found.is_dir()) {
+    let found = fs::metadata(directory);
+    if found.as_ref().is_ok_and(fs::Metadata::is_dir) {
         return Ok(());
     }
     let parent = directory_of(directory);
+    // The empty path, or `.` if this user may not search it.
+    if parent == directory {
+        return found.map(drop);
+    }
     create_directory(parent)?;
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
@@ -96,6 +101,12 @@ fn sync(_: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
+
+    #[test]
+    fn an_empty_path_is_no_file() {
+        let refused = create(Path::new("")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotFound);
+    }
 
     #[test]
     fn room_is_looked_for_where_a_link_leads_to() {

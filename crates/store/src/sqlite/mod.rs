@@ -74,8 +74,9 @@ impl Default for SqliteOptions {
 
 /// Records in one SQLite file.
 ///
-/// Its futures need no particular runtime. Dropping it finishes the queued work, which may block; [`Engine::close`]
-/// does the same without blocking. Whoever closes the file last copies the log back into it and deletes the log.
+/// Its futures need no particular runtime, except that of [`Engine::ready`], which needs Tokio's time. Dropping it finishes
+/// the queued work, which may block; [`Engine::close`] does the same without blocking. Whoever closes the file last copies
+/// the log back into it and deletes the log.
 ///
 /// ```
 /// # use std::sync::Arc;
