@@ -126,7 +126,7 @@ impl Refusal {
         .into()
     }
 
-    /// Returns the refusal for a password that could not be verified, or a login that was not admitted.
+    /// Returns the refusal for a password that could not be verified.
     fn hashing(error: &HashingError) -> Self {
         match error {
             HashingError::Busy | HashingError::Gone => Code::OsResourceAllocationFailure.into(),
@@ -304,7 +304,6 @@ impl From<Failure<IssueError>> for Refusal {
             Failure::Storage(error) => Self::changing(error),
             Failure::Refused(IssueError::Ended) => Code::TokenUnknown.into(),
             Failure::Refused(IssueError::Expired) => Code::TokenExpired.into(),
-            Failure::Refused(IssueError::NotAdmitted(error)) => Self::hashing(&error),
             Failure::Refused(IssueError::ScopeExceeded) => Code::TokenPermissionInsufficient.into(),
         }
     }

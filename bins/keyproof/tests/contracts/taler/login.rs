@@ -386,24 +386,6 @@ async fn an_address_has_so_many_passwords_judged_a_window() {
 }
 
 #[tokio::test]
-async fn a_refresh_counts_as_a_login_does() {
-    let site = Site::start_with(&[("auth.address_limit", 2.into())]).await;
-    let token = &site.token("all:refreshable").await;
-    let refresh = async || {
-        let call = site.post(TOKEN, &json!({ "scope": "all" }));
-        call.send_as(token).await
-    };
-    refresh().await.is(200);
-    let refused = refresh().await;
-    refused.refuses(429, 2127);
-    assert_eq!(refused.header("retry-after"), "300");
-    // The token itself is still valid.
-    site.get(DEVICES).send_as(token).await.is(200);
-    site.clock.advance(Duration::from_secs(300));
-    refresh().await.is(200);
-}
-
-#[tokio::test]
 async fn a_login_needs_no_more_than_16_kib() {
     let site = Site::start().await;
     let body = |length: usize| {

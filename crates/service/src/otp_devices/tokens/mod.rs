@@ -12,7 +12,7 @@ use super::{
     records::{Instance, LoginToken, instance_key, login_token_key},
 };
 use crate::{
-    Action, Failure, HashingError, Origin, Principal,
+    Action, Failure, Origin, Principal,
     audit::{NewEvent, Target},
     keys::{draw_token, token_name},
     storage::{Attempt, refuse, transact},
@@ -79,9 +79,6 @@ pub enum IssueError {
     /// The token has expired since the permission was checked.
     #[error("the token has expired")]
     Expired,
-    /// The address sends too many requests that log somebody in.
-    #[error(transparent)]
-    NotAdmitted(#[from] HashingError),
     /// The requested scope exceeds that of the issuer's token.
     #[error("the requested scope exceeds the token's own")]
     ScopeExceeded,
@@ -145,8 +142,6 @@ impl OtpDevices {
         issuer: &Issuer,
         request: &TokenRequest,
     ) -> Result<IssuedToken, Failure<IssueError>> {
-        // A password has been counted when it was verified. A refresh hashes nothing, but stores a token as well.
-        self.hashing.admit(&issuer.origin, self.clock.now())?;
         if let Some(LiveToken { scope, .. }) = &issuer.shown
             && !scope.may_issue(request.scope)
         {
