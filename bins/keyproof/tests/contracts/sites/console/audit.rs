@@ -138,7 +138,7 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
     // The link is not shown, and the page is refused.
     ops.sees_not("/console/audit/export");
     ops.get("/console/audit/export").await.is(403);
-    for _ in 0..9 {
+    for _ in 0..14 {
         site.clock.advance(Duration::from_secs(60));
         ops.get("/console/audit/latest").await.is(200);
     }
