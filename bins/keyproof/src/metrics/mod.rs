@@ -11,7 +11,7 @@ mod scrape;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -58,8 +58,8 @@ pub(crate) struct Metrics {
     listeners: IntGaugeVec,
     /// Set once there is a certificate.
     tls_expiry: OnceLock<IntGauge>,
-    /// The use cases whose figures are exposed.
-    service: OnceLock<Arc<Service>>,
+    /// The use cases whose figures are exposed. They hold the store, which holds these metrics.
+    service: OnceLock<Weak<Service>>,
 }
 
 /// A counter of `requests`, and a histogram of `durations` unless these requests have none.
@@ -146,7 +146,8 @@ impl Metrics {
     ///
     /// If one cannot be encoded.
     fn expose(&self) -> prometheus::Result<Vec<u8>> {
-        let figures = self.service.get().map(|service| service.figures());
+        let service = self.service.get().and_then(Weak::upgrade);
+        let figures = service.map(|service| service.figures());
         let mut families = self.registry.gather();
         families.extend(scrape::gather(figures.as_ref())?);
         let mut text = Vec::new();
@@ -167,7 +168,7 @@ impl Metrics {
 
     /// Also exposes the figures of these use cases. Only the first call counts.
     pub(crate) fn watch(&self, service: &Arc<Service>) {
-        self.service.get_or_init(|| Arc::clone(service));
+        self.service.get_or_init(|| Arc::downgrade(service));
     }
 
     /// Registers and returns the counters for spans.
