@@ -122,7 +122,7 @@ fn check_name(path: &Path) -> Result<(), Failure> {
 }
 
 /// A path that cannot be written to is a usage error; a full disk is a failure.
-fn unwritten(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn unwritten(path: &Path, error: &io::Error) -> Failure {
     if is_shortage(error) {
         return Failure::refused(error).about(path);
     }

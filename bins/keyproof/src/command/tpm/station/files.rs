@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Device, server::Activation};
 use crate::{
-    command::{Failure, files::unusable},
+    command::{
+        Failure,
+        files::{unusable, unwritten},
+    },
     config::Sources,
     whole_file::Draft,
 };
@@ -117,7 +120,7 @@ impl Folder {
             }
         };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map_err(|error| unusable(&path, &error))?;
+        made.map_err(|error| unwritten(&path, &error))?;
         Ok(Self(path))
     }
 
@@ -179,6 +182,6 @@ impl Folder {
             draft.write_all(contents)?;
             draft.replace()
         };
-        written().map_err(|error| unusable(&path, &error))
+        written().map_err(|error| unwritten(&path, &error))
     }
 }
