@@ -118,6 +118,9 @@ pub enum RenewClientError {
 /// Why a category's earlier client certificates were not ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndClientsError {
+    /// The latest one is not the one that the caller knows.
+    #[error("the client certificate was renewed meanwhile: nothing is changed")]
+    Renewed,
     /// There is no category of this name.
     #[error("there is no such tpm_category")]
     Unknown,
@@ -228,7 +231,8 @@ impl DeviceIdentity {
     }
 
     /// Ends all client certificates of a category except the latest, and returns how many. None of them is accepted
-    /// afterwards on any server.
+    /// afterwards on any server. With `latest`, only those before that one: if it was renewed meanwhile, it is the one
+    /// that stations have.
     ///
     /// # Errors
     ///
@@ -237,6 +241,7 @@ impl DeviceIdentity {
         &self,
         administrator: &Administrator<Category>,
         name: &str,
+        latest: Option<&Sha256Thumbprint>,
     ) -> Result<usize, Failure<EndClientsError>> {
         transact("device_identity.end_clients", &self.store, || async {
             let now = self.clock.now();
@@ -244,6 +249,9 @@ impl DeviceIdentity {
                 .load::<Category>(administrator.namespace(), name)
                 .await?
                 .ok_or(Failure::Refused(EndClientsError::Unknown))?;
+            if latest.is_some() && stored.record.spec.client_thumbprint().as_ref() != latest {
+                return refuse(EndClientsError::Renewed);
+            }
             if stored.record.spec.earlier_client_certificates.is_empty() {
                 // The commit that ended them may not be durable, so this result requires what it read.
                 let mut batch = self.store.batch(now);
@@ -474,7 +482,7 @@ mod tests {
         furnish(&bench).await;
         let devices = &bench.service.device_identity;
         let administrator = may(&bench, ObjectOperation::Replace, "c").await;
-        let end = async || devices.end_earlier_clients(&administrator, "c").await;
+        let end = async || devices.end_earlier_clients(&administrator, "c", None).await;
         assert_eq!(end().await, Ok(0));
         let access = &bench.service.access;
         for token in access.list().await.unwrap() {

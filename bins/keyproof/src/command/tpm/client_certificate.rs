@@ -107,7 +107,7 @@ fn end_earlier(arguments: &EndArguments) -> Outcome {
         consent.given(&question)?;
         let devices = &service.device_identity;
         let ended = devices
-            .end_earlier_clients(&category.administrator(), &category.name)
+            .end_earlier_clients(&category.administrator(), &category.name, None)
             .await
             .map_err(|error| Failure::from(error).of_store(store))?;
         let document = json!({ "category": category.to_string(), "ended": ended });

@@ -446,6 +446,8 @@ async fn a_renewed_certificate_is_accepted_beside_the_earlier_ones_until_those_a
     let devices = &secured.site.console.device_identity;
     let administrator = administrator();
     secured.site.clock.advance(YEAR * 9);
+    let category = devices.find(&administrator, "category").await.unwrap();
+    let known = category.spec.client_thumbprint();
     let renewed = devices.renew_client(&administrator, "category", None).await;
     let renewed = renewed.unwrap();
     let earlier = identity(&cert, &key);
@@ -469,7 +471,10 @@ async fn a_renewed_certificate_is_accepted_beside_the_earlier_ones_until_those_a
     let told = secured.preauth(version, &earlier, None, &bound).await;
     assert_eq!(told.as_deref(), Some(SUCCESS));
 
-    let ended = devices.end_earlier_clients(&administrator, "category");
+    // Whoever knows only the earlier one would end it.
+    let ended = devices.end_earlier_clients(&administrator, "category", known.as_ref());
+    assert_eq!(ended.await, Err(Failure::Refused(EndClientsError::Renewed)));
+    let ended = devices.end_earlier_clients(&administrator, "category", None);
     assert_eq!(ended.await, Ok(1));
     for (shown, token, expected) in [
         (&earlier, None, UNAUTHENTICATED),
@@ -480,7 +485,7 @@ async fn a_renewed_certificate_is_accepted_beside_the_earlier_ones_until_those_a
         let told = secured.preauth(version, shown, token, &bound).await;
         assert_eq!(told.as_deref(), Some(expected));
     }
-    let ended = devices.end_earlier_clients(&administrator, "category");
+    let ended = devices.end_earlier_clients(&administrator, "category", None);
     assert_eq!(ended.await, Ok(0));
     // It is valid for ten years, from when it was issued.
     secured.site.clock.advance(YEAR * 10);
@@ -514,7 +519,9 @@ async fn a_certificate_is_renewed_only_a_few_times_before_earlier_ones_are_ended
     }
     let many = devices.renew_client(&administrator, name, None).await.err();
     assert_eq!(many, Some(Failure::Refused(RenewClientError::TooMany)));
-    let ended = devices.end_earlier_clients(&administrator, name).await;
+    let ended = devices
+        .end_earlier_clients(&administrator, name, None)
+        .await;
     assert_eq!(ended, Ok(4));
     assert_eq!(site.records("tpm_client_certificate").await, 1);
     assert!(
@@ -529,7 +536,9 @@ async fn a_certificate_is_renewed_only_a_few_times_before_earlier_ones_are_ended
         .await
         .err();
     assert_eq!(unknown, Some(Failure::Refused(RenewClientError::Unknown)));
-    let unknown = devices.end_earlier_clients(&administrator, "other").await;
+    let unknown = devices
+        .end_earlier_clients(&administrator, "other", None)
+        .await;
     assert_eq!(unknown, Err(Failure::Refused(EndClientsError::Unknown)));
 }
 
@@ -546,7 +555,7 @@ async fn earlier_certificates_that_have_expired_do_not_prevent_a_renewal() {
     site.clock.advance(YEAR * 10 + Duration::from_secs(1));
     assert!(renewed().await.is_ok());
     assert_eq!(site.records("tpm_client_certificate").await, 1);
-    let ended = devices.end_earlier_clients(&administrator, "category");
+    let ended = devices.end_earlier_clients(&administrator, "category", None);
     assert_eq!(ended.await, Ok(0));
 }
 
@@ -565,7 +574,9 @@ async fn a_station_whose_certificate_is_ended_by_then_changes_nothing() {
     let origin = console_origin();
     let before = devices.station_with_certificate(client, &origin).await;
     let before = before.unwrap();
-    let ended = devices.end_earlier_clients(&administrator, "other").await;
+    let ended = devices
+        .end_earlier_clients(&administrator, "other", None)
+        .await;
     assert_eq!(ended, Ok(1));
     let late = devices.activate(&before, &activation).await;
     assert!(

@@ -210,18 +210,14 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    /// Ends the client certificates before the one that the form's page showed. If that was renewed meanwhile, it is the
-    /// one that stations have.
+    /// Ends the client certificates before the one that the form's page showed.
     pub(in crate::sites::console) async fn end_earlier_clients(self) -> HandlerResult {
         let (category, name) = self.weakening::<Category>(ObjectOperation::Replace).await?;
         let devices = &self.service().device_identity;
         let latest = self.fingerprint(LATEST)?;
-        let stored = devices.find(&category, name).await?;
-        if stored.spec.client_thumbprint() != Some(latest) {
-            let renewed = Unfilled::from(RenewClientError::Renewed);
-            return self.changed::<Category>(Err(renewed), &[]).await;
-        }
-        let ended = devices.end_earlier_clients(&category, name).await;
+        let ended = devices
+            .end_earlier_clients(&category, name, Some(&latest))
+            .await;
         self.changed::<Category>(ended.map(drop), &[]).await
     }
 
@@ -311,8 +307,11 @@ impl From<RenewClientError> for Unfilled {
 }
 
 impl From<EndClientsError> for Unfilled {
-    fn from(EndClientsError::Unknown: EndClientsError) -> Self {
-        Refusal::NotFound.into()
+    fn from(why: EndClientsError) -> Self {
+        match why {
+            EndClientsError::Renewed => Wrong::of_all(sentence(&why)).into(),
+            EndClientsError::Unknown => Refusal::NotFound.into(),
+        }
     }
 }
 
