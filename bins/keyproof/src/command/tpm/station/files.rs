@@ -1,7 +1,7 @@
 //! The files that a station keeps for a device: the attestation key, its certificate, and whether it is active.
 
 use std::{
-    fs::DirBuilder,
+    fs::{DirBuilder, File, TryLockError},
     io::{self, ErrorKind, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -17,6 +17,7 @@ use crate::{
     command::{
         Failure,
         files::{unusable, unwritten},
+        output,
     },
     config::Sources,
     whole_file::Draft,
@@ -41,8 +42,12 @@ const RECORD: &str = "station.json";
 /// How long servers' activation tickets are valid, in seconds.
 const TICKET_LIFE: u64 = 60 * 60;
 
-/// The folder, which only its owner can use.
-pub(super) struct Folder(PathBuf);
+/// The folder, which only its owner can use, and only one command at a time.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Locked until it is closed.
+    _lock: File,
+}
 
 /// The contents of the folder.
 pub(super) struct Kept {
@@ -105,7 +110,8 @@ impl State {
 }
 
 impl Folder {
-    /// Opens the named folder, or the one in the platform's state folder. Creates it if it is missing.
+    /// Opens the named folder, or the one in the platform's state folder. Creates it if it is missing. Waits for another
+    /// command that uses it: what that one writes must not be mixed with what this one has read.
     pub(super) fn open(named: Option<&Path>) -> Result<Self, Failure> {
         let path = match named {
             Some(path) => path.to_owned(),
@@ -121,22 +127,23 @@ impl Folder {
         };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|error| unwritten(&path, &error))?;
-        Ok(Self(path))
+        let lock = locked(&path).map_err(|error| unusable(&path, &error))?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Reads what an earlier provision has left, if there was one.
     pub(super) fn read(&self) -> Result<Option<Kept>, Failure> {
-        let path = self.0.join(RECORD);
+        let path = self.path.join(RECORD);
         let text = match file::read(&path, LONGEST_FILE) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|error| unusable(&path, &error))?,
         };
         let record = serde_json::from_slice(&text).map_err(|error| unusable(&path, &error))?;
-        let path = self.0.join(PUBLIC);
+        let path = self.path.join(PUBLIC);
         let public = TpmtPublic::parse_sized(&self.bytes(PUBLIC)?);
         Ok(Some(Kept {
             record,
@@ -147,7 +154,7 @@ impl Folder {
     }
 
     fn bytes(&self, name: &str) -> Result<Vec<u8>, Failure> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         let read = file::read(&path, LONGEST_FILE).map_err(|error| unusable(&path, &error))?;
         Ok(read.to_vec())
     }
@@ -176,12 +183,63 @@ impl Folder {
     }
 
     fn put(&self, name: &str, contents: &[u8]) -> Result<(), Failure> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         let written = || -> io::Result<()> {
             let mut draft = Draft::of(&path)?;
             draft.write_all(contents)?;
             draft.replace()
         };
         written().map_err(|error| unwritten(&path, &error))
+    }
+}
+
+/// Opens a folder and locks it, unless its file system has no locks.
+fn locked(path: &Path) -> io::Result<File> {
+    let folder = File::open(path)?;
+    let result = match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let shown = path.display();
+            output::print_notice(&format!(
+                "waiting for another `keyproof tpm station` in {shown}"
+            ));
+            folder.lock()
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(()),
+    };
+    match result {
+        Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
+        _ => Ok(folder),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_used_by_one_command_at_a_time() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("station");
+        let open = || Folder::open(Some(&path)).unwrap();
+        let first = open();
+        let other = File::open(&path).unwrap();
+        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+        let (report, order) = mpsc::channel();
+        thread::scope(|scope| {
+            let waits = report.clone();
+            scope.spawn(move || {
+                let second = open();
+                waits.send("second").unwrap();
+                drop(second);
+            });
+            report.send("first").unwrap();
+            drop(first);
+        });
+        drop(report);
+        assert_eq!(order.iter().collect::<Vec<_>>(), ["first", "second"]);
+        assert!(other.try_lock().is_ok());
     }
 }
