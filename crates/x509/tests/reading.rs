@@ -341,9 +341,14 @@ fn unique_identifiers_are_passed_over() {
 
 #[test]
 fn a_serial_number_is_made_from_the_octets_of_an_integer() {
-    for octets in [&[0x00][..], &[0x7F], &[0x00, 0xFE], &[0xFE]] {
+    for (octets, shown) in [
+        (&[0x00][..], "00"),
+        (&[0x7F], "7F"),
+        (&[0x00, 0xFE], "FE"),
+        (&[0xFE], "FE"),
+    ] {
         let serial = Serial::from_bytes(octets).unwrap();
-        assert_eq!(serial.as_bytes(), octets);
+        assert_eq!((serial.as_bytes(), &*serial.to_string()), (octets, shown));
     }
     for other in [&[][..], &[0x00, 0x7F], &[0xFF, 0xFE]] {
         let refused = Serial::from_bytes(other);

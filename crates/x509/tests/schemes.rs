@@ -290,3 +290,18 @@ fn a_scheme_is_verified_only_with_a_key_that_it_is_for() {
         }
     }
 }
+
+#[cfg(feature = "aws-lc-rs")]
+#[test]
+fn a_restricted_key_signs_with_the_longest_salt_if_that_is_long_enough() {
+    for (shortest, is_for) in [(222, true), (223, false)] {
+        let key = rsa_key(&pss(SHA256, SHA256, shortest), 2048, F4);
+        let key = SubjectPublicKeyInfo::from_der(&key).unwrap();
+        let scheme = Scheme::RsaPssMaxSalt(Hash::Sha256);
+        match scheme.verify(algorithms::ALL, &key, b"", b"") {
+            Err(X509Error::SignatureInvalid { .. }) => assert!(is_for, "{shortest}"),
+            Err(X509Error::AlgorithmMismatch { .. }) => assert!(!is_for, "{shortest}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
