@@ -196,21 +196,20 @@ fn show_device(trust: &TrustRequest) -> Value {
 /// Asserts that the credentials are those that were sent.
 fn compare(shown: &Value, members: &Map<String, Value>) {
     let sent = |name: &str| member(members, name);
-    let device = sent("trusted_device");
-    let has_fingerprint = |device: &&Value| {
-        let fingerprint = device.get("fingerprint");
-        fingerprint.is_some_and(|fingerprint| !fingerprint.is_null())
-    };
-    let fingerprinted = device.filter(has_fingerprint);
+    // An empty one counts as none.
+    let given = |value: &&Value| !value.is_null() && **value != "";
+    let of_device = |device: &Value| device.get("fingerprint").filter(given).cloned();
+    let flat = sent("fingerprint").filter(given);
+    let fingerprinted = sent("trusted_device").filter(|device| of_device(device).is_some());
     for (name, value) in shown.as_object().into_iter().flatten() {
         match name.as_str() {
             "code" => assert_eq!(value.as_str(), sent(name).and_then(code).as_deref()),
             "fingerprint" => {
-                let of_device = device.and_then(|device| device.get(name));
-                let expected = sent(name).or(of_device).unwrap_or(&Value::Null);
-                assert_eq!(value, expected);
+                let of_device = fingerprinted.and_then(of_device);
+                let expected = flat.cloned().or(of_device).unwrap_or_default();
+                assert_eq!(*value, expected);
             }
-            "trusted_device" => match (fingerprinted, sent("fingerprint")) {
+            "trusted_device" => match (fingerprinted, flat) {
                 (Some(device), _) => {
                     for (name, value) in value.as_object().into_iter().flatten() {
                         assert_eq!(value, device.get(name).unwrap_or(&Value::Null), "{name}");
