@@ -8,7 +8,10 @@
 
 mod forge;
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    borrow::Cow,
+    hash::{BuildHasher, RandomState},
+};
 
 use data_encoding::BASE64;
 use keyproof_x509::{
@@ -531,6 +534,32 @@ fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
     let beside = format!("{pem}-----BEGIN X-----\n-----END X-----\n");
     let upload = Upload::decode(beside.as_bytes()).unwrap();
     assert_eq!(upload.further_certificates(), 0);
+}
+
+#[test]
+fn key_usages_are_named_in_the_order_of_their_bits() {
+    let upload = Upload::decode(CA_PEM).unwrap();
+    let usage = upload.certificate().unwrap().key_usage().unwrap().unwrap();
+    assert!(usage.names().eq(["keyCertSign", "cRLSign"]));
+}
+
+#[test]
+fn the_common_name_is_the_most_specific_one_if_it_is_text() {
+    let found = |subject: Vec<u8>| {
+        let leaf = Forged {
+            subject,
+            ..Forged::leaf()
+        }
+        .sign();
+        let subject = Certificate::from_der(&leaf).unwrap().subject();
+        subject.common_name().map(Cow::into_owned)
+    };
+    let cn = |tag, value: &[u8]| vec![attribute(CN, tag, value)];
+    assert_eq!(found(name(&[])), None);
+    let (first, last) = (cn(PRINTABLE, b"first"), cn(UTF8, b"last"));
+    assert_eq!(found(name(&[&first, &last])).as_deref(), Some("last"));
+    // A UTF8String that is not UTF-8.
+    assert_eq!(found(name(&[&first, &cn(UTF8, &[0xFF])])), None);
 }
 
 #[test]
