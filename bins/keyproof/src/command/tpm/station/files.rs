@@ -127,7 +127,7 @@ impl Folder {
         };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|error| unwritten(&path, &error))?;
-        let lock = locked(&path).map_err(|error| unusable(&path, &error))?;
+        let lock = locked(&path).map_err(|error| unwritten(&path, &error))?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -193,24 +193,17 @@ impl Folder {
     }
 }
 
-/// Opens a folder and locks it, unless its file system has no locks.
+/// Opens a folder and locks it. On a file system that cannot lock folders, such as NFS, it stays unlocked.
 fn locked(path: &Path) -> io::Result<File> {
     let folder = File::open(path)?;
-    let result = match folder.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            let shown = path.display();
-            output::print_notice(&format!(
-                "waiting for another `keyproof tpm station` in {shown}"
-            ));
-            folder.lock()
-        }
-        Err(TryLockError::Error(error)) => Err(error),
-        Ok(()) => Ok(()),
-    };
-    match result {
-        Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
-        _ => Ok(folder),
+    if let Err(TryLockError::WouldBlock) = folder.try_lock() {
+        let shown = path.display();
+        output::print_notice(&format!(
+            "waiting for another `keyproof tpm station` in {shown}"
+        ));
+        folder.lock()?;
     }
+    Ok(folder)
 }
 
 #[cfg(test)]
