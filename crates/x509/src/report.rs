@@ -518,6 +518,26 @@ mod tests {
     }
 
     #[test]
+    fn a_check_has_one_text_for_all_times_if_it_names_no_other() {
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        struct Bare;
+
+        impl Check for Bare {
+            const ALL: &'static [Self] = &[Self];
+
+            fn name(self) -> &'static str {
+                "bare"
+            }
+
+            fn passed_text(self) -> &'static str {
+                "it is bare"
+            }
+        }
+
+        assert_eq!(Bare.passed_text_at_requested_time(), "it is bare");
+    }
+
+    #[test]
     fn what_was_not_judged_refuses_and_what_was_not_asked_does_not() {
         let mut report: Report<Seen> = Report::new();
         report.done(DoorCheck::Closed);

@@ -5,6 +5,7 @@ mod forge;
 
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use keyproof_x509::{
     Certificate, Check as _, Encoding, Finding as _, Hash, Layer, Outcome, ParametersProblem,
     Policy, ProofCheck, ProofFinding, ReadExtension, Redemption, Report, Role, SerialOddity,
@@ -391,6 +392,12 @@ fn a_leafs_serial_number_has_its_second_bit_set_and_not_its_first() {
         serial[0] = first;
         let made = Certificate::from_der(&der).unwrap();
         assert_eq!(made.serial().as_bytes(), serial);
+        assert!(made.basic_constraints().unwrap().is_some_and(|it| !it.ca));
+        assert!(
+            made.key_usage()
+                .unwrap()
+                .is_some_and(|usage| !usage.key_cert_sign())
+        );
     }
 }
 
@@ -829,6 +836,9 @@ fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
     }
     // An extension that no check needs is not parsed: its value is not DER.
     assert_only(&judge(CA_PEM, &with(vec![unknown]), &STRICT), &[]);
+    // A key usage without keyCertSign passes: digitalSignature.
+    let signs = with(vec![extension(KEY_USAGE, true, &[0x03, 0x02, 0x07, 0x80])]);
+    assert_only(&judge(CA_PEM, &signs, &STRICT), &[]);
     // Valid host names pass.
     let hosts = sequence(&[&tlv(0x82, b"*.example.com"), &tlv(0x82, b"a_b.example")]);
     let hosts = with(vec![extension(SUBJECT_ALT_NAME, true, &hosts)]);
@@ -985,6 +995,18 @@ fn weak_hashes_count_on_the_leaf_alone() {
 }
 
 #[test]
+fn a_certificate_after_the_leaf_is_a_warning() {
+    let leaf = BASE64.encode(&Forged::leaf().sign());
+    let once = format!("-----BEGIN CERTIFICATE-----\n{leaf}\n-----END CERTIFICATE-----\n");
+    let twice = once.repeat(2);
+    for policy in [DEFAULT, STRICT] {
+        assert_only(&judge(CA_PEM, once.as_bytes(), &policy), &[]);
+        let report = judge(CA_PEM, twice.as_bytes(), &policy);
+        assert_only(&report, &[(ProofCheck::Leaf, Outcome::Warn)]);
+    }
+}
+
+#[test]
 fn an_unreadable_leaf_leaves_its_checks_unjudged() {
     let mut trailing = Forged::leaf().sign();
     trailing.push(0);
@@ -1004,6 +1026,7 @@ fn an_unreadable_leaf_leaves_its_checks_unjudged() {
             ProofCheck::Serial,
         ] {
             assert_eq!(report.outcome(check), Outcome::NotEvaluated, "{report}");
+            assert!(report.detail(check).contains("the leaf cannot be read"));
         }
         assert_eq!(report.outcome(ProofCheck::CaConstraints), Outcome::Pass);
     }

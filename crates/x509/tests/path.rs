@@ -51,6 +51,7 @@ fn unchanged(_: &mut CertificateParams) {}
 fn a_sound_chain_is_walked_from_the_leaf_upwards() {
     let report = judge(&chain(unchanged, unchanged, unchanged), &RULES);
     assert_path(&report, &[Leaf, Intermediate(0), Anchor(0)]);
+    assert!(report.policies().is_some());
     let told = report.to_string();
     assert_eq!(
         told,
@@ -65,6 +66,20 @@ fn a_sound_chain_is_walked_from_the_leaf_upwards() {
         // A path has no choice of policy.
         assert!(object.get("policy").is_none());
     }
+}
+
+#[test]
+fn anchors_are_collected_from_any_source() {
+    let [root, ca, leaf] = chain(unchanged, unchanged, unchanged);
+    let mut anchors: TrustAnchors<'_> = [ca.as_slice()].into_iter().collect();
+    let leaf = Certificate::from_der(&leaf).unwrap();
+    let none = CertificatePool::new(&[]);
+    assert_path(&find(&leaf, &none, &anchors, &RULES), &[Leaf, Anchor(0)]);
+    anchors = TrustAnchors::new(&[]);
+    anchors.extend([root.as_slice()]);
+    let pool = CertificatePool::new(&[&ca]);
+    let report = find(&leaf, &pool, &anchors, &RULES);
+    assert_path(&report, &[Leaf, Intermediate(0), Anchor(0)]);
 }
 
 #[test]
@@ -517,8 +532,15 @@ fn wrap(tag: u8, inner: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_constraint_that_cannot_be_compared_refuses_if_it_is_critical() {
-    for (form, name) in UNCOMPARED {
-        let constraints = wrap(0x30, &wrap(0xA1, &wrap(0x30, name)));
+    let (form, other) = UNCOMPARED[0];
+    // An SmtpUTF8Mailbox is an otherName too.
+    let kind = wrap(6, &[0x2B, 6, 1, 5, 5, 7, 8, 9]);
+    let text = wrap(0xA0, &wrap(0x0C, "ä@example.com".as_bytes()));
+    let mailbox = wrap(0xA0, &[kind, text].concat());
+    let alike = UNCOMPARED.map(|(form, name)| (form, name, name));
+    let unlike = [(form, other, &mailbox[..]), (form, &mailbox, other)];
+    for (form, base, name) in alike.into_iter().chain(unlike) {
+        let constraints = wrap(0x30, &wrap(0xA1, &wrap(0x30, base)));
         let constrains = |critical: bool| {
             let constraints = constraints.clone();
             move |params: &mut CertificateParams| {

@@ -17,8 +17,9 @@ use data_encoding::BASE64;
 use keyproof_x509::{
     Certificate, Encoding, KeyKind, Layer, MAX_UPLOAD_LEN, OwnedCertificate, Serial, SerialOddity,
     SubjectPublicKeyInfo, Upload, Version, X509Error, algorithms,
-    prover::{CertificationRequest, PrivateKey},
+    prover::{CertificationRequest, PrivateKey, RingSigner, Signer as _},
 };
+use ring::rand::SystemRandom;
 
 use forge::*;
 
@@ -231,6 +232,9 @@ fn anything_but_der_is_refused_where_it_is() {
         refused(&[sound.as_slice(), &[0]].concat()),
         ("Certificate", sound.len())
     );
+    let told = Certificate::from_der(b"hello").unwrap_err().to_string();
+    let reason = told.split_once(": ").map(|(_, reason)| reason);
+    assert!(reason.is_some_and(|reason| !reason.is_empty()), "{told}");
     // Truncated.
     assert!(refused(&sound[..sound.len() - 1]).1 <= sound.len());
     // A serial number with redundant octets, and an empty one.
@@ -467,6 +471,13 @@ fn debugging_shows_names_as_text_and_keys_by_their_kind() {
     );
     let key = PrivateKey::from_pem_or_der(CA_KEY).unwrap();
     assert_eq!(format!("{key:?}"), "PrivateKey(EC)");
+    let random = SystemRandom::new();
+    let ca = Upload::decode(CA_PEM).unwrap();
+    let signer = RingSigner::new(&key, &ca.certificate().unwrap(), &random).unwrap();
+    assert_eq!(
+        format!("{signer:?}"),
+        format!("RingSigner({})", signer.scheme())
+    );
 }
 
 #[test]

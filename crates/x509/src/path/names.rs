@@ -512,6 +512,9 @@ mod tests {
             (Some("ä@example.com"), "a@example.com", false, true),
             (Some("ä@example.net"), "a@example.com", false, false),
             (Some("ä@example.com"), "@example.com", false, true),
+            // RFC 9598 has none with an ASCII local part; only its host is compared, too.
+            (Some("a@example.com"), "b@example.com", false, true),
+            (Some("a@example.net"), "b@example.com", false, false),
             (Some("ä@xn--mller-kva.de"), "xn--mller-kva.de", true, true),
             // Mailboxes whose meaning is unclear.
             (Some("ä@müller.de"), "example.com", false, true),

@@ -278,6 +278,49 @@ mod tests {
         }
     }
 
+    /// RFC 5280 section 6.1.3 (d)(2): below a certificate for any policy, each policy is still a node of its own.
+    #[test]
+    fn policies_below_any_policy_stay_apart() {
+        let [p1, p2, p3] = P;
+        for (below, authority) in [(p1, &["1.2.1"][..]), (p2, &["1.2.2"]), (p3, &[])] {
+            let mut graph = Graph::new();
+            graph.descend(Some(&[p1, p2]), false);
+            graph.descend(Some(&[ANY_POLICY]), true);
+            graph.descend(Some(&[below]), false);
+            assert_eq!(graph.sets(None).authority, authority);
+        }
+    }
+
+    /// RFC 5280 section 6.1.4 (b)(1): a CA for any policy maps one that only its mapping names.
+    #[test]
+    fn a_mapping_under_any_policy_makes_a_node_that_expects_what_is_mapped_to() {
+        let [issuer_domain, subject_domain, _] = P;
+        let mut graph = Graph::new();
+        graph.descend(Some(&[ANY_POLICY]), true);
+        let mapping = PolicyMapping {
+            issuer_domain,
+            subject_domain,
+        };
+        graph.map(&[mapping], false);
+        graph.descend(Some(&[subject_domain]), false);
+        assert_eq!(graph.sets(None).authority, ["1.2.1"]);
+    }
+
+    /// RFC 5280 section 6.1.5 (g)(iii).
+    #[test]
+    fn the_users_policies_are_those_of_the_path_that_the_caller_accepts() {
+        let [p1, p2, _] = P;
+        let wanted = ["1.2.2", "1.2.3"].map(ObjectIdentifier::new_unwrap);
+        let user = |policies: &[Oid<'static>]| {
+            let mut graph = Graph::new();
+            graph.descend(Some(policies), true);
+            graph.sets(Some(&wanted)).user
+        };
+        assert_eq!(user(&[p1, p2]), ["1.2.2"]);
+        assert_eq!(user(&[ANY_POLICY]), ["1.2.2", "1.2.3"]);
+        assert!(user(&[p1]).is_empty());
+    }
+
     #[test]
     fn policies_are_intersected_on_the_way_down() {
         let [p1, p2, p3] = P;
