@@ -512,7 +512,7 @@ mod tests {
             (Some("ä@example.com"), "a@example.com", false, true),
             (Some("ä@example.net"), "a@example.com", false, false),
             (Some("ä@example.com"), "@example.com", false, true),
-            // RFC 9598 has none with an ASCII local part; only its host is compared, too.
+            // RFC 9598 forbids an ASCII local part. If there is one, the host alone decides all the same.
             (Some("a@example.com"), "b@example.com", false, true),
             (Some("a@example.net"), "b@example.com", false, false),
             (Some("ä@xn--mller-kva.de"), "xn--mller-kva.de", true, true),
